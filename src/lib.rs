@@ -1,0 +1,4 @@
+//! newswire: a push server. (map to follow)
+pub mod limits;
+pub mod stats;
+pub mod wire;

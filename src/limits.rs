@@ -1,0 +1,138 @@
+//! Every limit, interval and budget: its unit, its default, and why it is that.
+//!
+//! The ones that an operator may set are the defaults of [`crate::config`]; the others are the
+//! design's own. Their relations are asserted where they are compiled, so that no edit can make a
+//! server that accepts an event which it can never deliver.
+//!
+//! Never here: code, and the values in force (those are in `Config` and in the engine's `Rules`).
+
+/// In bytes. A head carries cookies, which are long; the replaced server refused at 4,096.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// In bytes, one message of a client. Clients only subscribe, so a message is a topic's name.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// In bytes, a topic's name (a URI, or a word).
+pub const TOPIC_BYTES_MAX: usize = 512;
+
+/// In bytes, one message of a publisher, all its parts together. Real articles reach 500 kB.
+pub const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// In subscriptions a connection. A page shows a few lists; a dashboard some hundred.
+pub const SUBSCRIPTIONS_MAX: usize = 1_000;
+
+/// In prefixes a connection. Each is two strings that live as long as the connection does.
+pub const PREFIXES_MAX: usize = 32;
+
+/// In bytes, what one connection may owe its socket before it is closed as a slow consumer. It has
+/// to hold the largest event, and a burst of some thousand small ones that a busy reader takes late.
+pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// In bytes, what all connections together may owe, a batch that many owe being counted once.
+pub const OUTBOXES_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// In bytes, what the kernel may hold of a connection unsent (`TCP_NOTSENT_LOWAT`). Without it a
+/// reader that stalls makes the kernel keep up to 4 MB, outside every bound of ours.
+pub const UNSENT_BYTES_MAX: usize = 128 * 1024;
+
+/// In seconds, how long sent bytes may stay unacknowledged before the kernel gives a peer up
+/// (`TCP_USER_TIMEOUT`). As long as the two keep-alive intervals together.
+pub const UNACKNOWLEDGED_SECONDS: u32 = 50;
+
+/// In seconds, from accept to a complete upgrade head, and again for the token's verdict.
+pub const HANDSHAKE_SECONDS: u32 = 10;
+
+/// In seconds of silence before a ping is sent. Proxies cut idle connections at 60 s.
+pub const PING_SECONDS: u32 = 25;
+
+/// In seconds that a ping may stay unanswered.
+pub const PONG_SECONDS: u32 = 25;
+
+/// In seconds that a peer has for its half of a close, and for what it is still owed.
+pub const CLOSE_SECONDS: u32 = 5;
+
+/// In seconds for a shutdown: draining the ingest, then the outboxes.
+pub const SHUTDOWN_SECONDS: u32 = 10;
+
+/// In milliseconds without a publisher's message after which the ingest counts as drained. What a
+/// publisher sent before the signal may still be in the kernel or with libzmq's own thread.
+pub const QUIET_MILLISECONDS: u64 = 200;
+
+/// In seconds, the largest of all the intervals above: a deadline is one byte, 0 means none, and
+/// one value is kept free so that "now" and "in a full round" differ.
+pub const DEADLINE_SECONDS_MAX: u32 = 250;
+
+/// In events, how many one turn takes from the publishers. What a turn takes leaves in one write a
+/// member, so this is also how far a burst can be gathered.
+pub const TURN_EVENTS_MAX: usize = 1_024;
+
+/// In bytes, how much one turn takes from the publishers, so that large events do not make the
+/// turn long. One event may pass it.
+pub const TURN_EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// In connections accepted a turn: a herd after a restart must not keep events waiting. At some
+/// 10 µs each this is 2 ms.
+pub const TURN_ACCEPTS_MAX: usize = 256;
+
+/// In reads of one socket a turn, each of up to [`READ_BUFFER_BYTES`].
+pub const TURN_READS_MAX: usize = 4;
+
+/// In writes a turn, over all the walks: about 9 ms of `send()`. What is left goes on next turn.
+pub const TURN_WRITES_MAX: usize = 2_048;
+
+/// In members a turn that each walk may serve at the least, so that many walks all go forward.
+pub const WALK_SLICE_MIN: usize = 16;
+
+/// In bytes a turn, over all the walks, for large batches: their writes take longer.
+pub const TURN_WRITE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// In expired deadlines a turn: a herd that came in one second also falls silent in one second.
+pub const TURN_EXPIRIES_MAX: usize = 1_024;
+
+/// In bytes of the one buffer into which all sockets are read.
+pub const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// In bytes from which an event gets a batch of its own, made once at its exact size: gathering it
+/// would move it each time the batch grows, and it fills a `send()` alone.
+pub const BIG_EVENT_BYTES: usize = 16 * 1024;
+
+/// In bytes up to which a batch gathers. Past it a `send()` is no cheaper a byte.
+pub const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// In bytes of batches that wait for their walk. Past it the ingest is left alone, and publishers
+/// feel it through ZeroMQ's high-water mark.
+pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// In walks under way or waiting, for the same reason.
+pub const PENDING_WALKS_MAX: usize = 4_096;
+
+/// In bytes, the most that an event's frame adds to its topic and data: ten of frame header, and
+/// `[8,"",]`. A topic's name may grow sixfold when JSON has to escape it.
+pub const WRAPPING_BYTES_MAX: usize = 10 + 7 + 5 * TOPIC_BYTES_MAX;
+
+/// In descriptors kept for all that is not a client: standard streams, listeners, ZeroMQ's own, the
+/// publishers' connections.
+pub const RESERVED_FILES: usize = 512;
+
+/// In connections that wait in the kernel to be accepted; `net.core.somaxconn` may make it less.
+pub const BACKLOG: i32 = 65_535;
+
+/// In seconds between two log lines about the same reason.
+pub const REPORT_SECONDS: u64 = 10;
+
+/// In bytes of a dropped message that the log shows, escaped.
+pub const SAMPLE_BYTES_MAX: usize = 80;
+
+/// Whether a server with these three values can deliver the largest event that it accepts.
+pub const fn can_deliver(outbox: usize, event: usize, topic: usize) -> bool {
+    outbox >= event + 10 + 7 + 6 * topic
+}
+
+const _: () = assert!(can_deliver(OUTBOX_BYTES_MAX, EVENT_BYTES_MAX, TOPIC_BYTES_MAX));
+const _: () = assert!(OUTBOXES_BYTES_MAX >= 2 * OUTBOX_BYTES_MAX);
+const _: () = assert!(BIG_EVENT_BYTES <= BATCH_BYTES_MAX);
+const _: () = assert!(HEAD_BYTES_MAX <= READ_BUFFER_BYTES);
+const _: () = assert!(PING_SECONDS <= DEADLINE_SECONDS_MAX && PONG_SECONDS <= DEADLINE_SECONDS_MAX);
+const _: () = assert!(HANDSHAKE_SECONDS <= DEADLINE_SECONDS_MAX);
+const _: () = assert!(CLOSE_SECONDS <= DEADLINE_SECONDS_MAX);
+const _: () = assert!(DEADLINE_SECONDS_MAX < 255);

@@ -1,0 +1,273 @@
+//! What is counted, declared once: a counter for everything that happens, and a reason for every
+//! refusal, drop and close.
+//!
+//! A name here is the name that operators see (in the log, in the summary, later in the metrics),
+//! so an entry is added, not renamed.
+//!
+//! Never here: what the server is *now* (connections open, topics alive); that is asked of its
+//! owner.
+
+/// Declares an enum whose variants each have a stable name and an index.
+macro_rules! reasons {
+    ($(#[$doc:meta])* $enum:ident { $($(#[$variant_doc:meta])* $variant:ident => $name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[repr(u8)]
+        pub enum $enum { $($(#[$variant_doc])* $variant,)* }
+
+        impl $enum {
+            /// All of them, in the order of their declaration.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            const COUNT: usize = Self::ALL.len();
+
+            /// The name that operators see.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// What happened, for whatever needs no reason.
+    Counter {
+        /// TCP connections that were given a slot.
+        Connections => "connections",
+        /// Upgrades answered with 101.
+        Handshakes => "handshakes",
+        /// Messages of publishers, good or bad.
+        Ingested => "ingested",
+        /// Messages of publishers that were events.
+        Events => "events",
+        /// Events handed to a member's socket or outbox.
+        Deliveries => "deliveries",
+        /// Writes to sockets that carried events.
+        Writes => "writes",
+        /// Writes that a socket took only in part, or not at all.
+        ShortWrites => "short_writes",
+        /// WAMP messages of clients.
+        Messages => "messages",
+        /// SUBSCRIBEs that made a subscription.
+        Subscribes => "subscribes",
+        /// SUBSCRIBEs ignored because the grant does not cover the topic.
+        SubscribesDenied => "subscribes_denied",
+        /// UNSUBSCRIBEs that ended a subscription.
+        Unsubscribes => "unsubscribes",
+        /// PUBLISHes of clients, all ignored.
+        ClientPublishes => "client_publishes",
+        /// CALLs, all answered with CALLERROR.
+        Calls => "calls",
+        /// Pings sent because a peer was silent.
+        PingsSent => "pings_sent",
+        /// Pings received.
+        PingsReceived => "pings_received",
+        /// Readiness and verdicts that named a connection no longer there.
+        Stale => "stale",
+    }
+}
+
+reasons! {
+    /// Why an upgrade was refused; [`crate::wire::http`] gives each its status and body.
+    Refusal {
+        /// Not a request that HTTP knows.
+        BadRequest => "bad_request",
+        /// The head is over its limit.
+        HeadTooLarge => "head_too_large",
+        /// Not GET.
+        Method => "method",
+        /// Not HTTP/1.1.
+        HttpVersion => "http_version",
+        /// No `Upgrade: websocket`.
+        NotUpgrade => "not_upgrade",
+        /// No `Connection: upgrade`.
+        NotConnectionUpgrade => "not_connection_upgrade",
+        /// `Sec-WebSocket-Key` is missing or is not 16 bytes of base64.
+        BadKey => "bad_key",
+        /// `Sec-WebSocket-Version` is not 13.
+        WebSocketVersion => "websocket_version",
+        /// The client offered sub-protocols, none of them ours.
+        Subprotocol => "subprotocol",
+        /// `Origin` is not in the list of those allowed.
+        Origin => "origin",
+        /// No token, or one that no store knows.
+        Token => "token",
+        /// No store could say whether the token is good.
+        AuthUnavailable => "auth_unavailable",
+        /// The head did not come in time.
+        Timeout => "timeout",
+        /// All places are taken.
+        Full => "full",
+        /// All places of the client's address are taken.
+        AddressFull => "address_full",
+        /// The server is going down.
+        ShuttingDown => "shutting_down",
+    }
+}
+
+reasons! {
+    /// Why a publisher's message, or an event, went no further.
+    Drop {
+        /// A message without a byte.
+        Empty => "empty",
+        /// The message is over `event-bytes-max`.
+        TooLarge => "too_large",
+        /// More than two parts.
+        Parts => "parts",
+        /// Not JSON, or not UTF-8.
+        BadJson => "bad_json",
+        /// JSON, but nothing in it names a topic.
+        NoTopic => "no_topic",
+        /// The topic's name is over `topic-bytes-max`.
+        TopicTooLong => "topic_too_long",
+        /// A good event for which nobody is subscribed.
+        NoSubscriber => "no_subscriber",
+    }
+}
+
+reasons! {
+    /// Why a connection ended. Counted once a connection, when its end begins.
+    Close {
+        /// The client sent a Close frame.
+        PeerClosed => "peer_closed",
+        /// The client's half of the TCP connection ended without a Close frame.
+        PeerGone => "peer_gone",
+        /// The kernel reported an error (a reset, a time-out).
+        SocketError => "socket_error",
+        /// The upgrade was refused; the reason is counted there.
+        Refused => "refused",
+        /// A frame broke RFC 6455: 1002.
+        Protocol => "protocol",
+        /// Text that is not UTF-8, or not a WAMP message: 1007.
+        BadMessage => "bad_message",
+        /// A message over `message-bytes-max`: 1009.
+        MessageTooLarge => "message_too_large",
+        /// More subscriptions or prefixes, or a longer topic, than allowed: 1008.
+        Limit => "limit",
+        /// The outbox is over its bound: 1008.
+        SlowConsumer => "slow_consumer",
+        /// All outboxes together are over their bound, and this one owed longest.
+        OutboxesFull => "outboxes_full",
+        /// A ping stayed unanswered.
+        PingTimeout => "ping_timeout",
+        /// The server went down.
+        Shutdown => "shutdown",
+    }
+}
+
+/// The counters of one server. All start at zero; none ever goes down.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    counters: [u64; Counter::COUNT],
+    refusals: [u64; Refusal::COUNT],
+    drops: [u64; Drop::COUNT],
+    closes: [u64; Close::COUNT],
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            counters: [0; Counter::COUNT],
+            refusals: [0; Refusal::COUNT],
+            drops: [0; Drop::COUNT],
+            closes: [0; Close::COUNT],
+        }
+    }
+}
+
+impl Stats {
+    /// Counts one.
+    pub fn count(&mut self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Counts `n`.
+    pub fn add(&mut self, counter: Counter, n: u64) {
+        self.counters[counter as usize] += n;
+    }
+
+    /// Counts a refused upgrade.
+    pub fn refused(&mut self, refusal: Refusal) {
+        self.refusals[refusal as usize] += 1;
+    }
+
+    /// Counts a dropped message or event.
+    pub fn dropped(&mut self, reason: Drop) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// Counts a connection whose end begins.
+    pub fn closed(&mut self, reason: Close) {
+        self.closes[reason as usize] += 1;
+    }
+
+    /// How often `counter` happened.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize]
+    }
+
+    /// How many upgrades were refused for `refusal`.
+    pub fn refusals(&self, refusal: Refusal) -> u64 {
+        self.refusals[refusal as usize]
+    }
+
+    /// How many messages and events were dropped for `reason`.
+    pub fn drops(&self, reason: Drop) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// How many connections ended for `reason`.
+    pub fn closes(&self, reason: Close) -> u64 {
+        self.closes[reason as usize]
+    }
+
+    /// Everything that is not zero, as `name=value` pairs: the summary at the end of a run.
+    pub fn summary(&self) -> String {
+        let counters = Counter::ALL
+            .iter()
+            .map(|&c| (c.name().to_owned(), self.counter(c)));
+        let refusals = Refusal::ALL
+            .iter()
+            .map(|&r| (format!("refused.{}", r.name()), self.refusals(r)));
+        let drops = Drop::ALL
+            .iter()
+            .map(|&d| (format!("dropped.{}", d.name()), self.drops(d)));
+        let closes = Close::ALL
+            .iter()
+            .map(|&c| (format!("closed.{}", c.name()), self.closes(c)));
+        counters
+            .chain(refusals)
+            .chain(drops)
+            .chain(closes)
+            .filter(|&(_, value)| value > 0)
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_names_what_happened_and_nothing_else() {
+        let mut stats = Stats::default();
+        assert_eq!(stats.summary(), "");
+        stats.add(Counter::Events, 3);
+        stats.dropped(Drop::NoSubscriber);
+        stats.closed(Close::SlowConsumer);
+        stats.refused(Refusal::Token);
+        assert_eq!(
+            stats.summary(),
+            "events=3 refused.token=1 dropped.no_subscriber=1 closed.slow_consumer=1"
+        );
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = Counter::ALL.iter().map(|c| c.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Counter::ALL.len());
+    }
+}
