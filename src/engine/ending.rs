@@ -1,0 +1,193 @@
+//! How connections end: refused, closed, lost, and at the turn's end freed.
+//!
+//! Three words are kept apart. To *close* is polite: the peer hears why, then the half-close, and
+//! the place is kept until its own end comes or a deadline passes. To *lose* is sudden. To *reap* is
+//! to give the place free, which only [`Engine::reap`] does. Each connection is counted once, with
+//! one reason, when its end begins.
+//!
+//! Never here: reasons to end a connection that lies in one message (the session's).
+
+use std::time::Duration;
+
+use super::link::{Sent, Stream};
+use super::session::State;
+use super::slots::SlotId;
+use super::{End, Engine};
+use crate::stats::{Close, Refusal};
+use crate::wire::{http, websocket};
+
+/// How open connections end at a shutdown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Farewell {
+    /// Without a Close frame: clients take it for an accident, and come back.
+    Silent,
+    /// With Close 1001.
+    CloseFrame,
+}
+
+fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
+    let mut frame = Vec::new();
+    websocket::encode_close(code, reason, &mut frame);
+    frame
+}
+
+impl<S: Stream> Engine<S> {
+    /// Ends a connection in the way that fits its cause.
+    pub(super) fn end(&mut self, id: SlotId, end: End) {
+        match end {
+            // Its socket is full, so this is heard only by a peer that wakes up in time.
+            End::Lost(Close::SlowConsumer) => {
+                let frame = close_frame(Some(websocket::close_code::POLICY), "slow consumer");
+                self.close(id, Close::SlowConsumer, &frame);
+            }
+            End::Lost(reason) => self.lose(id, reason),
+            End::Refused(refusal) => self.refuse(id, refusal),
+            End::PeerClosed(code) => self.close(id, Close::PeerClosed, &close_frame(code, "")),
+            End::Failed(failure) => {
+                let (reason, code, text) = failure.close();
+                self.close(id, reason, &close_frame(Some(code), text));
+            }
+        }
+    }
+
+    /// Refuses an upgrade.
+    pub(super) fn refuse(&mut self, id: SlotId, refusal: Refusal) {
+        self.desk.stats.refused(refusal);
+        log::debug!("refused: reason={}", refusal.name());
+        let mut answer = Vec::new();
+        http::encode_refusal(refusal, &mut answer);
+        self.close(id, Close::Refused, &answer);
+    }
+
+    /// Ends a connection politely: `last` is what it still hears.
+    fn close(&mut self, id: SlotId, reason: Close, last: &[u8]) {
+        let Some(connection) = self.slots.get_mut(id) else {
+            return;
+        };
+        if connection.session.state() == State::Closing {
+            return;
+        }
+        connection.session.close();
+        self.desk.stats.closed(reason);
+        let peer = connection.link.peer();
+        log::debug!("closing: peer={peer} reason={}", reason.name());
+        let sent = connection.link.close(last, &mut self.desk);
+        self.leaving.push(id);
+        match sent {
+            Sent::Fine => self.arm(id, self.rules.close_seconds),
+            Sent::Failed(_) => self.gone.push(id),
+        }
+    }
+
+    /// Ends a connection at once: its peer is gone, or is to be left.
+    pub(super) fn lose(&mut self, id: SlotId, reason: Close) {
+        let Some(connection) = self.slots.get_mut(id) else {
+            return;
+        };
+        if connection.session.state() != State::Closing {
+            connection.session.close();
+            self.desk.stats.closed(reason);
+            let peer = connection.link.peer();
+            log::debug!("lost: peer={peer} reason={}", reason.name());
+        }
+        self.gone.push(id);
+    }
+
+    /// All outboxes together are over their bound: those that owe longest end until an eighth of it
+    /// is free, so that this does not come again at once. They end without a Close frame unless
+    /// they are between two frames: to finish one would hold on to what must be given up.
+    pub(super) fn relieve(&mut self) {
+        let mut owing: Vec<(Duration, SlotId)> = self
+            .slots
+            .iter()
+            .filter_map(|(id, connection)| Some((connection.link.outbox().owes_since()?, id)))
+            .collect();
+        owing.sort_unstable_by_key(|&(since, _)| since);
+        let enough = self.rules.outboxes_bytes_max / 8 * 7;
+        for (_, id) in owing {
+            if self.desk.held.bytes() <= enough {
+                break;
+            }
+            let Some(connection) = self.slots.get_mut(id) else {
+                continue;
+            };
+            let is_between_frames = connection.link.clear(&mut self.desk);
+            if is_between_frames && connection.session.state() == State::Open {
+                let frame = close_frame(Some(websocket::close_code::POLICY), "slow consumer");
+                self.close(id, Close::OutboxesFull, &frame);
+            } else {
+                self.lose(id, Close::OutboxesFull);
+            }
+        }
+    }
+
+    /// A stream could not be registered with the poller: nothing would ever be heard of it.
+    pub fn handle_unwatched(&mut self, id: SlotId) {
+        self.lose(id, Close::SocketError);
+    }
+
+    /// No upgrade is let through any more; those under way are refused.
+    pub fn handle_shutdown(&mut self) {
+        self.is_shutting_down = true;
+        let unfinished: Vec<SlotId> = self
+            .slots
+            .iter()
+            .filter(|(_, connection)| {
+                let state = connection.session.state();
+                state == State::Upgrading || state == State::Checking
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in unfinished {
+            self.refuse(id, Refusal::ShuttingDown);
+        }
+    }
+
+    /// Every connection ends.
+    pub fn close_all(&mut self, farewell: Farewell) {
+        let frame = close_frame(
+            Some(websocket::close_code::GOING_AWAY),
+            "the server is going down",
+        );
+        let all: Vec<SlotId> = self.slots.iter().map(|(id, _)| id).collect();
+        for id in all {
+            match farewell {
+                Farewell::Silent => self.lose(id, Close::Shutdown),
+                Farewell::CloseFrame => self.close(id, Close::Shutdown, &frame),
+            }
+        }
+    }
+
+    /// Ends the turn: what is ending leaves its topics, and what is gone gives its place free. No
+    /// other function does either.
+    pub fn reap(&mut self) {
+        while let Some(id) = self.leaving.pop() {
+            self.leave_topics(id);
+        }
+        while let Some(id) = self.gone.pop() {
+            self.leave_topics(id);
+            let Some(mut connection) = self.slots.remove(id) else {
+                continue;
+            };
+            connection.link.clear(&mut self.desk);
+            self.deadlines.clear(id.index());
+            self.uncount_address(connection.link.peer().ip());
+        }
+    }
+
+    fn leave_topics(&mut self, id: SlotId) {
+        if let Some(connection) = self.slots.get_mut(id) {
+            let own = std::mem::take(&mut connection.topics);
+            self.hub.leave_all(id.index(), own);
+        }
+    }
+
+    fn uncount_address(&mut self, address: std::net::IpAddr) {
+        if let Some(count) = self.addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.addresses.remove(&address);
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Where events meet their subscribers: topics, and the batches on their way through them.
+//!
+//! The hub keeps the two in step: whoever subscribes while a batch waits is not owed what was
+//! ingested before, and a topic that ends takes its batches along.
+//!
+//! Never here: connections (a member is a number, and keeps the set of its own topics itself),
+//! sockets, time.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::flush::{Budget, Flush};
+use super::idset::IdSet;
+use super::outbox::Batch;
+use super::topics::{Subscribed, Topics, Unsubscribed};
+use crate::wire::envelope::Event;
+use crate::wire::{wamp, websocket};
+
+/// What sources that filter by topic have to know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TopicChange {
+    /// The topic has its first subscriber.
+    First(Rc<str>),
+    /// The last subscriber has left the topic.
+    Last(Rc<str>),
+}
+
+/// Topics, and batches on their way.
+#[derive(Debug, Default)]
+pub struct Hub {
+    topics: Topics,
+    flush: Flush,
+    /// `None` when nobody wants to know.
+    changes: Option<VecDeque<TopicChange>>,
+    /// A topic's name as JSON, while an event is encoded.
+    quoted: String,
+}
+
+impl Hub {
+    /// A hub without topics; `tells_changes` when [`Hub::poll_change`] will be asked.
+    pub fn new(tells_changes: bool) -> Self {
+        Self {
+            changes: tells_changes.then(VecDeque::new),
+            ..Self::default()
+        }
+    }
+
+    /// The topics that are alive.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// The next topic that came or went, in their order.
+    pub fn poll_change(&mut self) -> Option<TopicChange> {
+        self.changes.as_mut()?.pop_front()
+    }
+
+    /// Makes `member` hear `name`; false when it does already.
+    pub fn subscribe(&mut self, member: u32, own: &mut IdSet, name: &str) -> bool {
+        match self.topics.subscribe(member, own, name) {
+            Subscribed::Already => return false,
+            Subscribed::Joined(topic) => self.flush.note_subscribed(topic, member),
+            Subscribed::Created(name) => {
+                if let Some(changes) = &mut self.changes {
+                    changes.push_back(TopicChange::First(name));
+                }
+            }
+        }
+        true
+    }
+
+    /// Makes `member` hear `name` no longer; false when it did not.
+    pub fn unsubscribe(&mut self, member: u32, own: &mut IdSet, name: &str) -> bool {
+        match self.topics.unsubscribe(member, own, name) {
+            Unsubscribed::NotSubscribed => return false,
+            Unsubscribed::Left => {}
+            Unsubscribed::Gone(topic, name) => {
+                self.flush.note_gone(topic);
+                if let Some(changes) = &mut self.changes {
+                    changes.push_back(TopicChange::Last(name));
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes `member` out of all its topics.
+    pub fn leave_all(&mut self, member: u32, own: IdSet) {
+        let Self {
+            topics,
+            flush,
+            changes,
+            ..
+        } = self;
+        topics.leave_all(member, own, |topic, name| {
+            flush.note_gone(topic);
+            if let Some(changes) = changes {
+                changes.push_back(TopicChange::Last(name));
+            }
+        });
+    }
+
+    /// Takes an event in, encoded once for all its members; false when there is none.
+    pub fn publish(&mut self, event: &Event<'_>) -> bool {
+        let Some(topic) = self.topics.find(&event.topic) else {
+            return false;
+        };
+        self.quoted.clear();
+        wamp::quote(&event.topic, &mut self.quoted);
+        let payload_bytes = wamp::event_len(&self.quoted, event.data);
+        let frame_bytes = websocket::text_header_len(payload_bytes) + payload_bytes;
+        self.flush.add(topic, &self.topics, frame_bytes, |out| {
+            websocket::encode_text_header(payload_bytes, out);
+            wamp::encode_event(&self.quoted, event.data, out);
+        });
+        true
+    }
+
+    /// Hands out what waits, as far as `budget` goes.
+    pub fn run(&mut self, budget: Budget, deliver: impl FnMut(u32, &Rc<Batch>, usize)) {
+        self.flush.run(&self.topics, budget, deliver);
+    }
+
+    /// Whether every batch has reached everybody.
+    pub fn is_done(&self) -> bool {
+        self.flush.is_done()
+    }
+
+    /// Whether so much is on its way that no more should be taken in.
+    pub fn is_congested(&self) -> bool {
+        self.flush.is_congested()
+    }
+}

@@ -1,0 +1,269 @@
+//! A set of small numbers, cheap to keep when it has one and cheap to walk when it has a million.
+//!
+//! It is used both ways round: a topic's members (places in the slab) and a connection's topics.
+//! Most connections have one to three topics and most topics few members, so the first three are
+//! kept in the value itself and the next dozen in one small array; only then comes a compressed
+//! bitmap, whose smallest form takes more than either.
+//!
+//! Never here: what the numbers mean.
+
+use roaring::RoaringBitmap;
+
+const INLINE_MAX: usize = 3;
+const ARRAY_MAX: usize = 16;
+
+/// A sorted set of `u32`, in 16 bytes while it has up to three.
+#[derive(Clone, Debug)]
+pub enum IdSet {
+    /// The first `len` of `ids`, ascending.
+    #[doc(hidden)]
+    Inline { len: u8, ids: [u32; INLINE_MAX] },
+    /// The first `len` of `ids`, ascending; more than fit inline when it was made.
+    #[doc(hidden)]
+    Array { len: u8, ids: Box<[u32; ARRAY_MAX]> },
+    /// Any number.
+    #[doc(hidden)]
+    Bitmap(Box<RoaringBitmap>),
+}
+
+const _: () = assert!(size_of::<IdSet>() == 16);
+
+impl Default for IdSet {
+    fn default() -> Self {
+        Self::Inline {
+            len: 0,
+            ids: [0; INLINE_MAX],
+        }
+    }
+}
+
+impl IdSet {
+    /// The numbers, when they stand in an array.
+    fn sorted(&self) -> Option<&[u32]> {
+        match self {
+            Self::Inline { len, ids } => Some(&ids[..usize::from(*len)]),
+            Self::Array { len, ids } => Some(&ids[..usize::from(*len)]),
+            Self::Bitmap(_) => None,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bitmap(bitmap) => bitmap.len() as usize,
+            Self::Inline { len, .. } | Self::Array { len, .. } => usize::from(*len),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Bitmap(bitmap) => bitmap.is_empty(),
+            Self::Inline { len, .. } | Self::Array { len, .. } => *len == 0,
+        }
+    }
+
+    /// Whether `id` is one of them.
+    pub fn contains(&self, id: u32) -> bool {
+        match self {
+            Self::Bitmap(bitmap) => bitmap.contains(id),
+            Self::Inline { .. } | Self::Array { .. } => {
+                self.sorted().is_some_and(|ids| ids.contains(&id))
+            }
+        }
+    }
+
+    /// Adds `id`; false when it was there.
+    pub fn insert(&mut self, id: u32) -> bool {
+        match self {
+            Self::Inline { len, ids } if usize::from(*len) < INLINE_MAX => {
+                insert_sorted(ids, len, id)
+            }
+            Self::Array { len, ids } if usize::from(*len) < ARRAY_MAX => {
+                insert_sorted(&mut ids[..], len, id)
+            }
+            Self::Bitmap(bitmap) => bitmap.insert(id),
+            Self::Inline { .. } | Self::Array { .. } => {
+                if self.contains(id) {
+                    return false;
+                }
+                self.grow();
+                self.insert(id)
+            }
+        }
+    }
+
+    /// Takes the next form, with the same numbers.
+    fn grow(&mut self) {
+        *self = match self {
+            Self::Inline { len, ids } => {
+                let mut wider = Box::new([0; ARRAY_MAX]);
+                wider[..INLINE_MAX].copy_from_slice(ids);
+                Self::Array {
+                    len: *len,
+                    ids: wider,
+                }
+            }
+            Self::Array { len, ids } => {
+                Self::Bitmap(Box::new(ids[..usize::from(*len)].iter().copied().collect()))
+            }
+            Self::Bitmap(_) => return,
+        };
+    }
+
+    /// Takes `id` out; false when it was not there. An emptied set gives its memory back. It does
+    /// not shrink otherwise: a set that goes up and down around a border would work at every step.
+    pub fn remove(&mut self, id: u32) -> bool {
+        let removed = match self {
+            Self::Inline { len, ids } => remove_sorted(ids, len, id),
+            Self::Array { len, ids } => remove_sorted(&mut ids[..], len, id),
+            Self::Bitmap(bitmap) => bitmap.remove(id),
+        };
+        if removed && self.is_empty() {
+            *self = Self::default();
+        }
+        removed
+    }
+
+    /// Those from `start` on, ascending.
+    pub fn iter_from(&self, start: u32) -> IdIter<'_> {
+        match self {
+            Self::Bitmap(bitmap) => IdIter::Bitmap(bitmap.range(start..)),
+            Self::Inline { .. } | Self::Array { .. } => {
+                let ids = self.sorted().unwrap_or(&[]);
+                IdIter::Array(ids[ids.partition_point(|&id| id < start)..].iter())
+            }
+        }
+    }
+
+    /// All, ascending.
+    pub fn iter(&self) -> IdIter<'_> {
+        self.iter_from(0)
+    }
+
+    /// Whether no number is in both.
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bitmap(a), Self::Bitmap(b)) => a.is_disjoint(b),
+            (small, Self::Bitmap(_)) => small.iter().all(|id| !other.contains(id)),
+            (_, small) => small.iter().all(|id| !self.contains(id)),
+        }
+    }
+}
+
+fn insert_sorted(ids: &mut [u32], len: &mut u8, id: u32) -> bool {
+    let used = usize::from(*len);
+    match ids[..used].binary_search(&id) {
+        Ok(_) => false,
+        Err(at) => {
+            ids.copy_within(at..used, at + 1);
+            ids[at] = id;
+            *len += 1;
+            true
+        }
+    }
+}
+
+fn remove_sorted(ids: &mut [u32], len: &mut u8, id: u32) -> bool {
+    let used = usize::from(*len);
+    match ids[..used].binary_search(&id) {
+        Ok(at) => {
+            ids.copy_within(at + 1..used, at);
+            *len -= 1;
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// A walk over an [`IdSet`].
+
+pub enum IdIter<'a> {
+    /// Over either of the arrays.
+    Array(std::slice::Iter<'a, u32>),
+    /// Over the bitmap.
+    Bitmap(roaring::bitmap::Iter<'a>),
+}
+
+impl Iterator for IdIter<'_> {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        match self {
+            Self::Array(ids) => ids.next().copied(),
+            Self::Bitmap(ids) => ids.next(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The fast set and a stupid one, through the same steps.
+    #[test]
+    fn it_is_a_set() {
+        let mut state = 1_u64;
+        let mut random = |below: u32| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u32 % below
+        };
+        for range in [2, 4, 8, 20, 40, 200_000] {
+            let mut set = IdSet::default();
+            let mut model = BTreeSet::new();
+            for step in 0..3_000 {
+                let id = random(range);
+                if random(5) < 3 {
+                    assert_eq!(set.insert(id), model.insert(id));
+                } else {
+                    assert_eq!(set.remove(id), model.remove(&id));
+                }
+                assert_eq!(set.len(), model.len(), "range {range}, step {step}");
+                assert_eq!(set.is_empty(), model.is_empty());
+                assert_eq!(set.contains(id), model.contains(&id));
+                if step % 50 == 0 {
+                    let start = random(range);
+                    assert!(set.iter_from(start).eq(model.range(start..).copied()));
+                    assert!(set.iter().eq(model.iter().copied()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn common_numbers_are_found_in_every_form() {
+        let forms: Vec<IdSet> = [1_u32, 3, 10, 40]
+            .iter()
+            .map(|&n| {
+                let mut set = IdSet::default();
+                (0..n).for_each(|id| {
+                    set.insert(id * 7);
+                });
+                set
+            })
+            .collect();
+        let mut stranger = IdSet::default();
+        stranger.insert(5);
+        for a in &forms {
+            assert!(a.is_disjoint(&stranger) && stranger.is_disjoint(a));
+            for b in &forms {
+                assert!(!a.is_disjoint(b));
+            }
+        }
+    }
+
+    #[test]
+    fn an_emptied_set_keeps_no_memory() {
+        let mut set = IdSet::default();
+        (0..100).for_each(|id| {
+            set.insert(id);
+        });
+        (0..100).for_each(|id| {
+            set.remove(id);
+        });
+        assert!(matches!(set, IdSet::Inline { .. }));
+    }
+}

@@ -1,0 +1,183 @@
+//! A stream, whose it is, and what it is still owed.
+//!
+//! These are the only places that write to a stream. What a write does not get rid of goes on in
+//! the outbox; a writable edge, which comes exactly after that, calls [`Link::handle_writable`].
+//!
+//! Never here: what the bytes mean (the session's), who else hears an event (the hub's).
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::outbox::{Batch, Held, Outbox};
+use crate::stats::{Close, Counter, Stats};
+use crate::wire::websocket;
+
+/// What the engine needs of a transport: bytes both ways, and a way to say that no more will come.
+///
+/// Beyond `read` and `write` there is the half-close, because a socket that is closed while unread
+/// bytes arrive answers them with a reset, and the reset destroys a Close frame or a 401 that the
+/// peer has not read yet.
+pub trait Stream: Read + Write {
+    /// Ends the outgoing half.
+    ///
+    /// # Errors
+    /// Those of the socket; the connection is then given up.
+    fn finish(&mut self) -> std::io::Result<()>;
+}
+
+/// One accepted stream.
+#[derive(Debug)]
+pub struct Link<S> {
+    /// The transport.
+    pub stream: S,
+    port: u16,
+    /// IPv4 addresses are mapped: 16 bytes are less than an enum of both.
+    address: [u8; 16],
+    outbox: Outbox,
+}
+
+/// What every write needs beside the link.
+#[derive(Debug)]
+pub struct Desk {
+    /// This turn's time.
+    pub now: Duration,
+    /// What is counted.
+    pub stats: Stats,
+    /// In bytes, what all outboxes hold.
+    pub held: Held,
+    /// In bytes, the bound of one outbox.
+    pub outbox_bytes_max: usize,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Sent {
+    /// The stream has it, or the outbox keeps it.
+    Fine,
+    /// The connection has to end.
+    Failed(Close),
+}
+
+impl<S: Stream> Link<S> {
+    /// A stream that is owed nothing.
+    pub fn new(stream: S, peer: SocketAddr) -> Self {
+        let address = match peer.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        Self {
+            stream,
+            port: peer.port(),
+            address,
+            outbox: Outbox::default(),
+        }
+    }
+
+    /// Where it comes from.
+    pub fn peer(&self) -> SocketAddr {
+        SocketAddr::new(IpAddr::from(self.address).to_canonical(), self.port)
+    }
+
+    /// What it is owed.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Hands it the events of `batch` from byte `from` on.
+    #[inline]
+    pub fn deliver(&mut self, batch: &Rc<Batch>, from: usize, desk: &mut Desk) -> Sent {
+        desk.stats
+            .add(Counter::Deliveries, batch.frames_from(from) as u64);
+        self.push(batch, from, desk)
+    }
+
+    /// Sends it one frame that is for nobody else.
+    pub fn send(&mut self, frame: Vec<u8>, desk: &mut Desk) -> Sent {
+        self.push(&Batch::of_frame(frame), 0, desk)
+    }
+
+    /// One `write`, or none when something is owed already: the order is the outbox's.
+    fn push(&mut self, batch: &Rc<Batch>, from: usize, desk: &mut Desk) -> Sent {
+        let mut sent = from;
+        if self.outbox.is_empty() {
+            let bytes = &batch.bytes()[from..];
+            desk.stats.count(Counter::Writes);
+            match write_once(&mut self.stream, bytes) {
+                Ok(written) if written == bytes.len() => return Sent::Fine,
+                Ok(written) => sent += written,
+                Err(_) => return Sent::Failed(Close::SocketError),
+            }
+            desk.stats.count(Counter::ShortWrites);
+        }
+        self.outbox.push(batch, sent, desk.now, &mut desk.held);
+        if self.outbox.owed_bytes() > desk.outbox_bytes_max {
+            return Sent::Failed(Close::SlowConsumer);
+        }
+        Sent::Fine
+    }
+
+    /// Answers a ping: at once, or, while the peer does not read, in the place of the answer to an
+    /// earlier one.
+    pub fn pong(&mut self, payload: &[u8], desk: &mut Desk) -> Sent {
+        let mut frame = Vec::with_capacity(payload.len() + 2);
+        websocket::encode_pong(payload, &mut frame);
+        let pong = Batch::of_frame(frame);
+        if self.outbox.set_pong(&pong, &mut desk.held) {
+            return Sent::Fine;
+        }
+        self.push(&pong, 0, desk)
+    }
+
+    /// Goes on with what is owed; `then_finish` says that the half-close follows the last byte.
+    pub fn handle_writable(&mut self, then_finish: bool, desk: &mut Desk) -> Sent {
+        if self.outbox.is_empty() {
+            return Sent::Fine;
+        }
+        match self.outbox.write_to(&mut self.stream, &mut desk.held) {
+            Ok(true) if then_finish => self.finish(),
+            Ok(_) => Sent::Fine,
+            Err(_) => Sent::Failed(Close::SocketError),
+        }
+    }
+
+    /// Begins the end: a frame that has begun to leave is finished, `last` follows, then the
+    /// half-close.
+    pub fn close(&mut self, last: &[u8], desk: &mut Desk) -> Sent {
+        self.outbox.keep_begun_frame(&mut desk.held);
+        if !last.is_empty()
+            && let Sent::Failed(reason) = self.send(last.to_vec(), desk)
+        {
+            return Sent::Failed(reason);
+        }
+        if self.outbox.is_empty() {
+            return self.finish();
+        }
+        Sent::Fine
+    }
+
+    fn finish(&mut self) -> Sent {
+        match self.stream.finish() {
+            Ok(()) => Sent::Fine,
+            Err(_) => Sent::Failed(Close::SocketError),
+        }
+    }
+
+    /// Owes nothing any more. Answers whether that was between two frames.
+    pub fn clear(&mut self, desk: &mut Desk) -> bool {
+        self.outbox.clear(&mut desk.held)
+    }
+}
+
+/// In bytes, what the stream took; none when it would block.
+fn write_once(stream: &mut impl Write, bytes: &[u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}

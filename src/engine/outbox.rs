@@ -1,0 +1,391 @@
+//! What a connection still owes its socket.
+//!
+//! Most connections owe nothing at any moment, so an empty outbox is one null pointer. What is owed
+//! is kept as shares in batches: a batch is encoded once, never changed once it is shared, and
+//! freed when the last who owes it has paid. [`Held`] counts the bytes of all batches that anybody
+//! owes, each once.
+//!
+//! Never here: what the frames say, sockets (a stream is anything that can be written to), bounds
+//! (the engine closes who is over them).
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice, Write};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How many pieces one system call takes along.
+const SLICES_MAX: usize = 16;
+
+/// Whole frames in one block, on their way to any number of sockets.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// Where each frame ends.
+    ends: Vec<usize>,
+    /// In outboxes.
+    holders: Cell<u32>,
+}
+
+impl Batch {
+    /// Appends one frame, which `encode` writes.
+    pub fn push_frame(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        encode(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// A batch of frames that go to one connection alone.
+    pub fn of_frame(bytes: Vec<u8>) -> Rc<Self> {
+        Rc::new(Self {
+            ends: vec![bytes.len()],
+            bytes,
+            holders: Cell::new(0),
+        })
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many frames begin at `from` or behind it.
+    pub fn frames_from(&self, from: usize) -> usize {
+        self.ends.len() - self.ends.partition_point(|&end| end <= from)
+    }
+
+    /// Where the frame ends of which `sent` bytes into the batch are the middle; `sent` itself when
+    /// it lies between two frames.
+    fn frame_end(&self, sent: usize) -> usize {
+        self.ends[self.ends.partition_point(|&end| end < sent)..]
+            .first()
+            .copied()
+            .filter(|_| sent > 0)
+            .unwrap_or(sent)
+    }
+
+    /// Makes it empty, its memory kept for the next one.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// In bytes, the memory it keeps.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+/// In bytes, all batches that any outbox holds, each counted once.
+#[derive(Debug, Default)]
+pub struct Held(usize);
+
+impl Held {
+    /// The sum.
+    pub fn bytes(&self) -> usize {
+        self.0
+    }
+
+    fn take(&mut self, batch: &Batch) {
+        if batch.holders.get() == 0 {
+            self.0 += batch.bytes.len();
+        }
+        batch.holders.set(batch.holders.get() + 1);
+    }
+
+    fn release(&mut self, batch: &Batch) {
+        batch.holders.set(batch.holders.get() - 1);
+        if batch.holders.get() == 0 {
+            self.0 -= batch.bytes.len();
+        }
+    }
+}
+
+/// A share in a batch: from `start` to its end.
+#[derive(Debug)]
+struct Piece {
+    batch: Rc<Batch>,
+    start: usize,
+    /// Where this share ends; the batch's end but for a connection that is being closed.
+    end: usize,
+}
+
+#[derive(Debug)]
+struct Queue {
+    /// Never empty.
+    pieces: VecDeque<Piece>,
+    /// In bytes, the sum of the pieces (and of no pong).
+    owed: usize,
+    /// The answer to the latest ping, to leave between two frames. A peer that pings and does not
+    /// read is owed one, not a queue of them (RFC 6455 s. 5.5.3 allows that).
+    pong: Option<Rc<Batch>>,
+    since: Duration,
+}
+
+/// What one connection owes, in the order in which it came to owe it.
+#[derive(Debug, Default)]
+pub struct Outbox(Option<Box<Queue>>);
+
+const _: () = assert!(size_of::<Outbox>() == size_of::<usize>());
+
+impl Outbox {
+    /// Whether nothing is owed.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// In bytes, what is owed.
+    pub fn owed_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.owed)
+    }
+
+    /// Since when something is owed without a pause.
+    pub fn owes_since(&self) -> Option<Duration> {
+        self.0.as_ref().map(|queue| queue.since)
+    }
+
+    /// Adds `batch` from `start` on.
+    pub fn push(&mut self, batch: &Rc<Batch>, start: usize, now: Duration, held: &mut Held) {
+        let end = batch.bytes.len();
+        if start == end {
+            return;
+        }
+        held.take(batch);
+        let queue = self.0.get_or_insert_with(|| {
+            Box::new(Queue {
+                pieces: VecDeque::new(),
+                owed: 0,
+                pong: None,
+                since: now,
+            })
+        });
+        queue.owed += end - start;
+        queue.pieces.push_back(Piece {
+            batch: Rc::clone(batch),
+            start,
+            end,
+        });
+    }
+
+    /// Makes `pong` the one that will be sent, if anything is owed at all; answers whether it is.
+    pub fn set_pong(&mut self, pong: &Rc<Batch>, held: &mut Held) -> bool {
+        let Some(queue) = &mut self.0 else {
+            return false;
+        };
+        held.take(pong);
+        if let Some(older) = queue.pong.replace(Rc::clone(pong)) {
+            held.release(&older);
+        }
+        true
+    }
+
+    /// Writes until all is paid or the stream takes no more. Answers whether all is paid.
+    ///
+    /// # Errors
+    /// Those of the stream, but neither `WouldBlock` nor `Interrupted`.
+    pub fn write_to(&mut self, stream: &mut impl Write, held: &mut Held) -> io::Result<bool> {
+        while let Some(queue) = &mut self.0 {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut used = 0;
+            for (slice, piece) in slices.iter_mut().zip(&queue.pieces) {
+                *slice = IoSlice::new(&piece.batch.bytes[piece.start..piece.end]);
+                used += 1;
+            }
+            match stream.write_vectored(&slices[..used]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => self.pay(written, held),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes `written` bytes off the front.
+    fn pay(&mut self, mut written: usize, held: &mut Held) {
+        let Some(queue) = &mut self.0 else { return };
+        queue.owed -= written;
+        while let Some(front) = queue.pieces.front_mut() {
+            let owed = front.end - front.start;
+            if written < owed {
+                front.start += written;
+                return;
+            }
+            written -= owed;
+            if let Some(paid) = queue.pieces.pop_front() {
+                held.release(&paid.batch);
+            }
+            if written == 0 {
+                break;
+            }
+        }
+        // Between two frames: the place for a control frame (RFC 6455 s. 5.4).
+        if let Some(pong) = queue.pong.take() {
+            let end = pong.bytes.len();
+            queue.owed += end;
+            queue.pieces.push_front(Piece {
+                batch: pong,
+                start: 0,
+                end,
+            });
+        }
+        if queue.pieces.is_empty() {
+            self.0 = None;
+        }
+    }
+
+    /// Gives up everything but the rest of a frame that has begun to leave: a Close frame may follow
+    /// there, and nowhere else.
+    pub fn keep_begun_frame(&mut self, held: &mut Held) {
+        let Some(queue) = &mut self.0 else { return };
+        if let Some(pong) = queue.pong.take() {
+            held.release(&pong);
+        }
+        let Some(front) = queue.pieces.front_mut() else {
+            return;
+        };
+        front.end = front.batch.frame_end(front.start).min(front.end);
+        queue.owed = front.end - front.start;
+        let keep = usize::from(queue.owed > 0);
+        for piece in queue.pieces.drain(keep..) {
+            held.release(&piece.batch);
+        }
+        if queue.pieces.is_empty() {
+            self.0 = None;
+        }
+    }
+
+    /// Gives up everything. Answers whether that was between two frames.
+    pub fn clear(&mut self, held: &mut Held) -> bool {
+        self.keep_begun_frame(held);
+        let Some(queue) = self.0.take() else {
+            return true;
+        };
+        for piece in queue.pieces {
+            held.release(&piece.batch);
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes `takes.pop()` bytes a call, then would block.
+    struct Slow {
+        takes: Vec<usize>,
+        got: Vec<u8>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let n = self.takes.pop().ok_or(ErrorKind::WouldBlock)?;
+            let n = n.min(bytes.len());
+            self.got.extend(&bytes[..n]);
+            Ok(n)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn batch(frames: &[&str]) -> Rc<Batch> {
+        let mut batch = Batch::default();
+        for frame in frames {
+            batch.push_frame(|out| out.extend(frame.bytes()));
+        }
+        Rc::new(batch)
+    }
+
+    fn filled(held: &mut Held, batches: &[&Rc<Batch>]) -> Outbox {
+        let mut outbox = Outbox::default();
+        for batch in batches {
+            outbox.push(batch, 0, Duration::ZERO, held);
+        }
+        outbox
+    }
+
+    fn rest(outbox: &mut Outbox, held: &mut Held) -> String {
+        let mut stream = Slow {
+            takes: vec![1; 100],
+            got: Vec::new(),
+        };
+        assert!(outbox.write_to(&mut stream, held).expect("no error"));
+        String::from_utf8(stream.got).expect("text")
+    }
+
+    #[test]
+    fn short_writes_lose_nothing() {
+        let mut held = Held::default();
+        let mut outbox = filled(&mut held, &[&batch(&["abc", "de"]), &batch(&["fgh"])]);
+        assert_eq!(outbox.owed_bytes(), 8);
+        let mut stream = Slow {
+            takes: vec![2, 1],
+            got: Vec::new(),
+        };
+        assert!(!outbox.write_to(&mut stream, &mut held).expect("no error"));
+        assert_eq!(outbox.owed_bytes(), 5);
+        assert_eq!(rest(&mut outbox, &mut held), "defgh");
+        assert!(outbox.is_empty());
+        assert_eq!(held.bytes(), 0);
+    }
+
+    #[test]
+    fn a_batch_that_many_owe_is_counted_once() {
+        let mut held = Held::default();
+        let shared = batch(&["abcd"]);
+        let mut boxes: Vec<Outbox> = (0..5).map(|_| filled(&mut held, &[&shared])).collect();
+        assert_eq!(held.bytes(), 4);
+        for outbox in &mut boxes[1..] {
+            outbox.clear(&mut held);
+        }
+        assert_eq!(held.bytes(), 4);
+        assert_eq!(rest(&mut boxes[0], &mut held), "abcd");
+        assert_eq!(held.bytes(), 0);
+    }
+
+    #[test]
+    fn only_the_latest_pong_waits_and_it_leaves_between_frames() {
+        let mut held = Held::default();
+        let mut outbox = filled(&mut held, &[&batch(&["abc"]), &batch(&["def"])]);
+        let mut stream = Slow {
+            takes: vec![1],
+            got: Vec::new(),
+        };
+        outbox.write_to(&mut stream, &mut held).expect("no error");
+        assert!(outbox.set_pong(&batch(&["1"]), &mut held));
+        assert!(outbox.set_pong(&batch(&["2"]), &mut held));
+        assert_eq!(rest(&mut outbox, &mut held), "bc2def");
+        assert_eq!(held.bytes(), 0);
+        assert!(!outbox.set_pong(&batch(&["3"]), &mut held), "nothing is owed");
+    }
+
+    #[test]
+    fn what_is_given_up_ends_with_the_frame_that_has_begun() {
+        for (sent, kept) in [(0, ""), (1, "bc"), (3, ""), (4, "e"), (5, "")] {
+            let mut held = Held::default();
+            let mut outbox = filled(&mut held, &[&batch(&["abc", "de"]), &batch(&["f"])]);
+            let mut stream = Slow {
+                takes: vec![sent],
+                got: Vec::new(),
+            };
+            if sent > 0 {
+                outbox.write_to(&mut stream, &mut held).expect("no error");
+            }
+            outbox.keep_begun_frame(&mut held);
+            assert_eq!(outbox.owed_bytes(), kept.len(), "after {sent} bytes");
+            assert_eq!(rest(&mut outbox, &mut held), kept, "after {sent} bytes");
+            assert_eq!(held.bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn a_batch_knows_how_many_frames_are_left() {
+        let batch = batch(&["abc", "de"]);
+        assert_eq!(batch.frames_from(0), 2);
+        assert_eq!(batch.frames_from(3), 1);
+        assert_eq!(batch.frames_from(5), 0);
+    }
+}

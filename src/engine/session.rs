@@ -1,0 +1,458 @@
+//! One connection's protocol state: what was agreed on it, and what its next bytes mean.
+//!
+//! A session is handed bytes and answers with [`Step`]s; the engine carries them out. The states
+//! and what may follow each are in [`State::may_become`]. What a state needs is kept in that state
+//! alone, so an open, idle session holds its grant and nothing else.
+//!
+//! Never here: topics, outboxes, sockets, time.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::limits;
+use crate::stats::{Close, Refusal};
+use crate::wire::http::{self, Upgrade};
+use crate::wire::token::{Grant, Token};
+use crate::wire::wamp::{self, ClientMessage, Malformed};
+use crate::wire::websocket::{self, Decoder, Incoming, Violation, close_code};
+
+/// Where a session is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// The head of the upgrade has not come whole.
+    Upgrading,
+    /// The upgrade is good; the token's verdict is awaited. Nothing is read meanwhile.
+    Checking,
+    /// 101 and WELCOME were sent.
+    Open,
+    /// The last bytes are on their way; what still comes is read and forgotten, so that the kernel
+    /// does not answer it with a reset that overtakes them.
+    Closing,
+}
+
+impl State {
+    /// The whole table of transitions. From any state a connection may also simply be gone.
+    pub fn may_become(self, next: Self) -> bool {
+        matches!(
+            (self, next),
+            (Self::Upgrading, Self::Checking | Self::Closing)
+                | (Self::Checking, Self::Open | Self::Closing)
+                | (Self::Open, Self::Closing)
+        )
+    }
+}
+
+/// What a session has to know of the configuration.
+#[derive(Clone, Debug)]
+pub struct SessionRules {
+    /// In bytes.
+    pub head_bytes_max: usize,
+    /// In bytes.
+    pub message_bytes_max: usize,
+    /// `Origin`s that are let in, in lower case. Empty: all. A client that sends none is no browser
+    /// and could send any; the list is there for pages, so it does not concern that client.
+    pub origins: Vec<String>,
+}
+
+/// What the engine is to do.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// The token has to be judged.
+    Check(Token),
+    /// The upgrade is refused.
+    Refuse(Refusal),
+    /// The client wants to hear a topic.
+    Subscribe(Cow<'a, str>),
+    /// The client wants to hear a topic that it was not granted. WAMP v1 has no answer for that.
+    Denied(Cow<'a, str>),
+    /// The client wants to hear a topic no more.
+    Unsubscribe(Cow<'a, str>),
+    /// A PUBLISH or PREFIX: nothing to do but count it.
+    Noted(Noted),
+    /// The frame that answers a CALL.
+    Reply(Vec<u8>),
+    /// A ping to be answered with this payload.
+    Pong(&'a [u8]),
+    /// The client closes, with this code.
+    PeerClosed(Option<u16>),
+    /// The client broke a rule.
+    Fail(Failure),
+}
+
+/// Messages without a consequence.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Noted {
+    /// A prefix was defined.
+    Prefix,
+    /// A client published, which clients cannot.
+    Publish,
+    /// A pong.
+    Pong,
+}
+
+/// How a client broke a rule.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// RFC 6455.
+    Frame(Violation),
+    /// WAMP v1.
+    Message(Malformed),
+    /// One of newswire's bounds; the text says which.
+    Limit(&'static str),
+}
+
+impl Failure {
+    /// What is counted, and what the client hears: close code and reason.
+    pub fn close(self) -> (Close, u16, &'static str) {
+        match self {
+            Self::Frame(violation) => {
+                let (code, reason) = violation.close();
+                let counted = match violation {
+                    Violation::Protocol(_) => Close::Protocol,
+                    Violation::Utf8 => Close::BadMessage,
+                    Violation::TooLarge => Close::MessageTooLarge,
+                };
+                (counted, code, reason)
+            }
+            Self::Message(Malformed(reason)) => (Close::BadMessage, close_code::BAD_DATA, reason),
+            Self::Limit(reason) => (Close::Limit, close_code::POLICY, reason),
+        }
+    }
+}
+
+/// What is kept from the upgrade until the verdict.
+#[derive(Debug)]
+struct Pending {
+    accept_key: String,
+    subprotocol: Option<&'static str>,
+    /// Bytes behind the head. A client has no reason to send any yet.
+    early: Vec<u8>,
+    /// True exactly when the socket may hold bytes for which no further readiness will come.
+    has_unread: bool,
+}
+
+#[derive(Debug)]
+struct Opened {
+    decoder: Decoder,
+    grant: Arc<Grant>,
+    /// What the client named with PREFIX; most clients never do.
+    prefixes: Option<Box<HashMap<String, String>>>,
+    /// True exactly when a ping was sent and nothing has been heard since.
+    awaits_pong: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// With what has come of the head.
+    Upgrading(Option<Box<Vec<u8>>>),
+    Checking(Box<Pending>),
+    Open(Opened),
+    Closing,
+}
+
+/// One connection's side of the conversation.
+#[derive(Debug)]
+pub struct Session(Phase);
+
+const _: () = assert!(size_of::<Session>() == 32);
+
+impl Default for Session {
+    fn default() -> Self {
+        Self(Phase::Upgrading(None))
+    }
+}
+
+impl Session {
+    /// Where it is.
+    #[inline]
+    pub fn state(&self) -> State {
+        match self.0 {
+            Phase::Upgrading(_) => State::Upgrading,
+            Phase::Checking(_) => State::Checking,
+            Phase::Open(_) => State::Open,
+            Phase::Closing => State::Closing,
+        }
+    }
+
+    /// The only place where the state changes.
+    fn set_phase(&mut self, phase: Phase) {
+        let before = self.state();
+        self.0 = phase;
+        let after = self.state();
+        log::trace!("session: from={before:?} to={after:?}");
+        debug_assert!(before.may_become(after), "{before:?} to {after:?}");
+    }
+
+    /// Takes bytes. Answers how many it took and what follows from them; `None` when it took all
+    /// and nothing follows. In `Checking` it takes none: see [`Session::keep`].
+    pub fn step<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        rules: &SessionRules,
+    ) -> (usize, Option<Step<'a>>) {
+        match self.0 {
+            Phase::Upgrading(_) => self.upgrade(input, rules),
+            Phase::Open(ref mut opened) => opened.step(input, rules),
+            Phase::Checking(_) => (0, None),
+            Phase::Closing => (input.len(), None),
+        }
+    }
+
+    fn upgrade(&mut self, input: &[u8], rules: &SessionRules) -> (usize, Option<Step<'static>>) {
+        let Phase::Upgrading(kept) = &mut self.0 else {
+            return (0, None);
+        };
+        let before = kept.as_ref().map_or(0, |head| head.len());
+        let head = match kept {
+            Some(head) => {
+                head.extend_from_slice(input);
+                // Only a line's end can complete a head: one that comes a byte at a time is not
+                // parsed at each of them.
+                if !input.contains(&b'\n') && head.len() <= rules.head_bytes_max {
+                    return (input.len(), None);
+                }
+                &head[..]
+            }
+            None => input,
+        };
+        match http::parse(head, rules.head_bytes_max) {
+            Ok(Some((upgrade, head_bytes))) => {
+                let step = match judge(&upgrade, rules) {
+                    Ok((token, pending)) => {
+                        self.set_phase(Phase::Checking(Box::new(pending)));
+                        Step::Check(token)
+                    }
+                    Err(refusal) => Step::Refuse(refusal),
+                };
+                (head_bytes.saturating_sub(before), Some(step))
+            }
+            Ok(None) => {
+                if kept.is_none() {
+                    *kept = Some(Box::new(input.to_vec()));
+                }
+                (input.len(), None)
+            }
+            Err(refusal) => (input.len(), Some(Step::Refuse(refusal))),
+        }
+    }
+
+    /// In `Checking`: keeps bytes that came behind the head, until the verdict.
+    pub fn keep(&mut self, early: &[u8]) {
+        if let Phase::Checking(pending) = &mut self.0 {
+            pending.early.extend_from_slice(early);
+        }
+    }
+
+    /// In `Checking`: readiness came and was not followed, since nothing is read yet.
+    pub fn note_unread(&mut self) {
+        if let Phase::Checking(pending) = &mut self.0 {
+            pending.has_unread = true;
+        }
+    }
+
+    /// The token was accepted: appends the 101 and WELCOME, and answers the bytes that were kept
+    /// and whether more are unread. `None` when no verdict was awaited.
+    pub fn open(
+        &mut self,
+        grant: Arc<Grant>,
+        session_id: &str,
+        out: &mut Vec<u8>,
+    ) -> Option<(Vec<u8>, bool)> {
+        let Phase::Checking(pending) = &mut self.0 else {
+            return None;
+        };
+        let early = std::mem::take(&mut pending.early);
+        let has_unread = pending.has_unread;
+        http::encode_accept(&pending.accept_key, pending.subprotocol, out);
+        let mut welcome = Vec::new();
+        wamp::encode_welcome(session_id, &mut welcome);
+        websocket::encode_text_header(welcome.len(), out);
+        out.extend_from_slice(&welcome);
+        self.set_phase(Phase::Open(Opened {
+            decoder: Decoder::default(),
+            grant,
+            prefixes: None,
+            awaits_pong: false,
+        }));
+        Some((early, has_unread))
+    }
+
+    /// From here on nothing that comes has a meaning.
+    pub fn close(&mut self) {
+        self.set_phase(Phase::Closing);
+    }
+
+    /// The client was heard: no pong is awaited.
+    pub fn note_heard(&mut self) {
+        if let Phase::Open(opened) = &mut self.0 {
+            opened.awaits_pong = false;
+        }
+    }
+
+    /// The client has been silent. True when a ping is to be sent, and awaited from now on; false
+    /// when the last one was in vain.
+    pub fn note_silent(&mut self) -> bool {
+        match &mut self.0 {
+            Phase::Open(opened) => !std::mem::replace(&mut opened.awaits_pong, true),
+            _ => false,
+        }
+    }
+
+    /// The message that the last step came from has been dealt with: its memory is given back.
+    pub fn settle(&mut self) {
+        if let Phase::Open(opened) = &mut self.0 {
+            opened.decoder.release();
+        }
+    }
+}
+
+/// What newswire itself has to say to an upgrade that HTTP has nothing against.
+fn judge(upgrade: &Upgrade<'_>, rules: &SessionRules) -> Result<(Token, Pending), Refusal> {
+    let allowed = rules.origins.is_empty()
+        || upgrade
+            .origin
+            .is_none_or(|origin| rules.origins.contains(&origin.to_ascii_lowercase()));
+    if !allowed {
+        return Err(Refusal::Origin);
+    }
+    let token = Token::from_target(upgrade.target).ok_or(Refusal::Token)?;
+    let pending = Pending {
+        accept_key: http::accept_key(upgrade.key),
+        subprotocol: upgrade.subprotocol,
+        early: Vec::new(),
+        has_unread: false,
+    };
+    Ok((token, pending))
+}
+
+impl Opened {
+    fn step<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        rules: &SessionRules,
+    ) -> (usize, Option<Step<'a>>) {
+        let len = input.len();
+        match self.decoder.decode(input, rules.message_bytes_max) {
+            Ok((taken, None)) => (taken, None),
+            Ok((taken, Some(incoming))) => {
+                let step = match incoming {
+                    // Text and binary alike: a client that sends WAMP as binary is understood.
+                    Incoming::Message { payload, .. } => match wamp::parse(payload) {
+                        Ok(message) => act(&self.grant, &mut self.prefixes, message),
+                        Err(malformed) => Step::Fail(Failure::Message(malformed)),
+                    },
+                    Incoming::Ping(payload) => Step::Pong(payload),
+                    Incoming::Pong(_) => Step::Noted(Noted::Pong),
+                    Incoming::Close(code) => Step::PeerClosed(code),
+                };
+                (taken, Some(step))
+            }
+            Err(violation) => (len, Some(Step::Fail(Failure::Frame(violation)))),
+        }
+    }
+}
+
+fn act<'a>(
+    grant: &Grant,
+    prefixes: &mut Option<Box<HashMap<String, String>>>,
+    message: ClientMessage<'a>,
+) -> Step<'a> {
+    match message {
+        ClientMessage::Prefix { prefix, uri } => {
+            let prefixes = prefixes.get_or_insert_default();
+            if prefix.len() + uri.len() > limits::TOPIC_BYTES_MAX {
+                return Step::Fail(Failure::Limit("prefix too long"));
+            }
+            prefixes.insert(prefix.into_owned(), uri.into_owned());
+            if prefixes.len() > limits::PREFIXES_MAX {
+                return Step::Fail(Failure::Limit("too many prefixes"));
+            }
+            Step::Noted(Noted::Prefix)
+        }
+        ClientMessage::Call { id, procedure } => {
+            let mut error = Vec::new();
+            wamp::encode_call_error(&id, &expand(prefixes, procedure), &mut error);
+            let mut frame = Vec::with_capacity(error.len() + 10);
+            websocket::encode_text_header(error.len(), &mut frame);
+            frame.extend_from_slice(&error);
+            Step::Reply(frame)
+        }
+        ClientMessage::Subscribe { topic } => {
+            let topic = expand(prefixes, topic);
+            if grant.allows(&topic) {
+                Step::Subscribe(topic)
+            } else {
+                Step::Denied(topic)
+            }
+        }
+        ClientMessage::Unsubscribe { topic } => Step::Unsubscribe(expand(prefixes, topic)),
+        ClientMessage::Publish => Step::Noted(Noted::Publish),
+    }
+}
+
+/// A CURIE with a prefix that the client defined becomes the URI, by concatenation; anything else
+/// is a name already.
+fn expand<'a>(
+    prefixes: &Option<Box<HashMap<String, String>>>,
+    name: Cow<'a, str>,
+) -> Cow<'a, str> {
+    let Some(prefixes) = prefixes else {
+        return name;
+    };
+    let Some((prefix, rest)) = name.split_once(':') else {
+        return name;
+    };
+    match prefixes.get(prefix) {
+        Some(uri) => Cow::Owned(format!("{uri}{rest}")),
+        None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table, as a reader wants to see it; a change of it is a change here.
+    #[test]
+    fn transitions() {
+        use State::{Checking, Closing, Open, Upgrading};
+        let states = [Upgrading, Checking, Open, Closing];
+        let table: Vec<String> = states
+            .iter()
+            .map(|from| {
+                let next: Vec<String> = states
+                    .iter()
+                    .filter(|to| from.may_become(**to))
+                    .map(|to| format!("{to:?}"))
+                    .collect();
+                format!("{from:?}: {}", next.join(", "))
+            })
+            .collect();
+        assert_eq!(
+            table,
+            [
+                "Upgrading: Checking, Closing",
+                "Checking: Open, Closing",
+                "Open: Closing",
+                "Closing: ",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_prefix_is_replaced_by_concatenation() {
+        let mut prefixes = None;
+        act(
+            &Grant::default(),
+            &mut prefixes,
+            ClientMessage::Prefix {
+                prefix: "ev".into(),
+                uri: "http://example.com/ev#".into(),
+            },
+        );
+        assert_eq!(expand(&prefixes, "ev:a".into()), "http://example.com/ev#a");
+        assert_eq!(expand(&prefixes, "http://b".into()), "http://b");
+        assert_eq!(expand(&prefixes, "plain".into()), "plain");
+    }
+}

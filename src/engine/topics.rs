@@ -1,0 +1,193 @@
+//! Topics by name, and who their members are.
+//!
+//! A topic is alive while somebody subscribes to it: the first subscriber makes it, the last one
+//! that leaves takes it along, so that names invented by clients cannot pile up. The other
+//! direction (a connection's own topics) is an [`IdSet`] of [`TopicId`]s that the connection keeps
+//! and hands in, so that leaving everything costs as much as it had, not as much as there is.
+//!
+//! Never here: what a member is beyond its number, frames, time.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use slab::Slab;
+
+use super::idset::IdSet;
+
+/// A topic, for as long as somebody subscribes to it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct TopicId(u32);
+
+#[derive(Debug)]
+struct Topic {
+    /// Shared with the key in `Topics::ids`.
+    name: Rc<str>,
+    /// Never empty.
+    members: IdSet,
+}
+
+/// What a subscription changed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Subscribed {
+    /// Nothing: the member had it.
+    Already,
+    /// The topic has one more member.
+    Joined(TopicId),
+    /// There was no such topic.
+    Created(Rc<str>),
+}
+
+/// What the end of a subscription changed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Unsubscribed {
+    /// Nothing: the member did not have it.
+    NotSubscribed,
+    /// The topic has one member less.
+    Left,
+    /// It was the last one; the topic is gone, and its id may be given to another.
+    Gone(TopicId, Rc<str>),
+}
+
+/// All topics that are alive.
+///
+/// Invariant: `ids` and `topics` name each other, and member `m` is in topic `t` exactly when `t`
+/// is in `m`'s own set.
+#[derive(Debug, Default)]
+pub struct Topics {
+    ids: HashMap<Rc<str>, TopicId>,
+    topics: Slab<Topic>,
+    subscriptions: usize,
+}
+
+impl Topics {
+    /// How many topics are alive.
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Whether nobody subscribes to anything.
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// How many pairs of connection and topic there are.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// The topic of that name, if somebody subscribes to it.
+    pub fn find(&self, name: &str) -> Option<TopicId> {
+        self.ids.get(name).copied()
+    }
+
+    /// The members of a topic that is alive.
+    pub fn members(&self, topic: TopicId) -> &IdSet {
+        &self.topics[topic.0 as usize].members
+    }
+
+    /// Makes `member` hear `name`; `own` is its reverse index.
+    pub fn subscribe(&mut self, member: u32, own: &mut IdSet, name: &str) -> Subscribed {
+        if let Some(id) = self.find(name) {
+            if !own.insert(id.0) {
+                return Subscribed::Already;
+            }
+            self.topics[id.0 as usize].members.insert(member);
+            self.subscriptions += 1;
+            return Subscribed::Joined(id);
+        }
+        let name: Rc<str> = name.into();
+        let mut members = IdSet::default();
+        members.insert(member);
+        let id = TopicId(self.topics.insert(Topic {
+            name: Rc::clone(&name),
+            members,
+        }) as u32);
+        self.ids.insert(Rc::clone(&name), id);
+        own.insert(id.0);
+        self.subscriptions += 1;
+        Subscribed::Created(name)
+    }
+
+    /// Makes `member` hear `name` no longer.
+    pub fn unsubscribe(&mut self, member: u32, own: &mut IdSet, name: &str) -> Unsubscribed {
+        match self.find(name) {
+            Some(id) if own.remove(id.0) => self.leave(member, id),
+            _ => Unsubscribed::NotSubscribed,
+        }
+    }
+
+    /// Takes `member` out of all that is in `own`, which it gives up; `gone` hears of each topic
+    /// that ends with it.
+    pub fn leave_all(&mut self, member: u32, own: IdSet, mut gone: impl FnMut(TopicId, Rc<str>)) {
+        for id in own.iter() {
+            if let Unsubscribed::Gone(id, name) = self.leave(member, TopicId(id)) {
+                gone(id, name);
+            }
+        }
+    }
+
+    fn leave(&mut self, member: u32, id: TopicId) -> Unsubscribed {
+        let topic = &mut self.topics[id.0 as usize];
+        let was_member = topic.members.remove(member);
+        debug_assert!(was_member, "the two directions agree");
+        self.subscriptions -= 1;
+        if !topic.members.is_empty() {
+            return Unsubscribed::Left;
+        }
+        let topic = self.topics.remove(id.0 as usize);
+        self.ids.remove(&topic.name);
+        Unsubscribed::Gone(id, topic.name)
+    }
+
+    /// All topics that are alive: name and number of members.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.topics
+            .iter()
+            .map(|(_, topic)| (&*topic.name, topic.members.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_lives_as_long_as_somebody_subscribes() {
+        let mut topics = Topics::default();
+        let (mut one, mut two) = (IdSet::default(), IdSet::default());
+        let created = topics.subscribe(1, &mut one, "news");
+        assert_eq!(created, Subscribed::Created("news".into()));
+        let id = topics.find("news").expect("it was created");
+        assert_eq!(topics.subscribe(1, &mut one, "news"), Subscribed::Already);
+        assert_eq!(topics.subscribe(2, &mut two, "news"), Subscribed::Joined(id));
+        assert_eq!(topics.subscriptions(), 2);
+        assert!(topics.members(id).iter().eq([1, 2]));
+
+        assert_eq!(topics.unsubscribe(1, &mut one, "news"), Unsubscribed::Left);
+        assert_eq!(
+            topics.unsubscribe(1, &mut one, "news"),
+            Unsubscribed::NotSubscribed
+        );
+        assert_eq!(
+            topics.unsubscribe(2, &mut two, "news"),
+            Unsubscribed::Gone(id, "news".into())
+        );
+        assert!(topics.is_empty() && topics.find("news").is_none());
+        assert_eq!(topics.subscriptions(), 0);
+    }
+
+    #[test]
+    fn leaving_everything_names_what_ends() {
+        let mut topics = Topics::default();
+        let (mut one, mut two) = (IdSet::default(), IdSet::default());
+        for name in ["a", "b", "c"] {
+            topics.subscribe(1, &mut one, name);
+        }
+        topics.subscribe(2, &mut two, "b");
+        let mut gone = Vec::new();
+        topics.leave_all(1, one, |_, name| gone.push(name.to_string()));
+        gone.sort();
+        assert_eq!(gone, ["a", "c"]);
+        assert_eq!(topics.iter().collect::<Vec<_>>(), [("b", 1)]);
+    }
+}

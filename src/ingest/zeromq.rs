@@ -1,0 +1,260 @@
+//! Events over ZeroMQ: PULL sockets that publishers connect to, SUB sockets that connect to
+//! publishers.
+//!
+//! **The descriptor's contract.** ZeroMQ's descriptor does not say that there is a message. It says
+//! "something has changed, ask me", once, and asking is what makes it quiet again: any call on the
+//! socket may do so. So a source remembers that it may have messages (`is_ready`), is asked until
+//! it says that it has none, and only then is its descriptor waited for. A turn that stops earlier,
+//! for its budget, leaves the source ready, and the loop does not sleep while one is. Every other
+//! call on the socket makes it ready too, in case it took the signal with it.
+//!
+//! libzmq has a thread of its own for its connections; newswire never sees them.
+//!
+//! Never here: what a message says.
+
+use std::fmt;
+use std::os::fd::RawFd;
+
+/// In messages that ZeroMQ holds for each publisher before it makes that publisher wait.
+const HIGH_WATER_MARK: i32 = 1_000;
+
+/// In bytes, how long a message may be before libzmq itself ends its publisher's connection. It is
+/// far above the limit for events, so that a message that is merely too large is still counted and
+/// reported; it only keeps one peer from taking all memory.
+const MESSAGE_BYTES_CUT: i64 = 64 * 1024 * 1024;
+
+/// In parts, how many are kept of one message: one more than any form of envelope has.
+const PARTS_KEPT: usize = 3;
+
+/// A source that could not be set up.
+#[derive(Debug)]
+pub struct SourceError {
+    endpoint: String,
+    action: &'static str,
+    cause: zmq::Error,
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            endpoint,
+            action,
+            cause,
+        } = self;
+        write!(f, "ZeroMQ: cannot {action} {endpoint}: {cause}")
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+/// One ZeroMQ socket.
+pub struct ZeroMqSource {
+    socket: zmq::Socket,
+    endpoint: String,
+    /// The last message, as far as it is kept.
+    parts: Vec<zmq::Message>,
+    /// True exactly when there may be messages for which no readiness will come.
+    is_ready: bool,
+}
+
+impl fmt::Debug for ZeroMqSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ZeroMqSource")
+            .field("endpoint", &self.endpoint)
+            .field("is_ready", &self.is_ready)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ZeroMqSource {
+    /// A PULL socket bound to `endpoint`.
+    ///
+    /// # Errors
+    /// When the endpoint cannot be bound: it is taken, or not an endpoint.
+    pub fn bind_pull(context: &zmq::Context, endpoint: &str) -> Result<Self, SourceError> {
+        let set_up = || {
+            let socket = context.socket(zmq::PULL)?;
+            prepare(&socket)?;
+            socket.bind(endpoint)?;
+            // With a wildcard port, the one that it became.
+            let bound = socket.get_last_endpoint()?;
+            Ok((socket, bound.unwrap_or_else(|_| endpoint.to_owned())))
+        };
+        Self::new("bind", endpoint, set_up())
+    }
+
+    /// A SUB socket connected to `endpoint`, without subscriptions. ZeroMQ connects in the
+    /// background and again whenever the peer comes back.
+    ///
+    /// # Errors
+    /// When `endpoint` is not one that could be connected to.
+    pub fn connect_sub(context: &zmq::Context, endpoint: &str) -> Result<Self, SourceError> {
+        let set_up = || {
+            let socket = context.socket(zmq::SUB)?;
+            prepare(&socket)?;
+            socket.connect(endpoint)?;
+            Ok((socket, endpoint.to_owned()))
+        };
+        Self::new("connect to", endpoint, set_up())
+    }
+
+    fn new(
+        action: &'static str,
+        asked: &str,
+        set_up: Result<(zmq::Socket, String), zmq::Error>,
+    ) -> Result<Self, SourceError> {
+        let (socket, endpoint) = set_up.map_err(|cause| SourceError {
+            endpoint: asked.to_owned(),
+            action,
+            cause,
+        })?;
+        Ok(Self {
+            socket,
+            endpoint,
+            parts: Vec::with_capacity(PARTS_KEPT),
+            // Messages that came before the loop began have given their signal already.
+            is_ready: true,
+        })
+    }
+
+    /// The endpoint as it was bound or connected to.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// What the loop waits for.
+    ///
+    /// # Errors
+    /// Those of ZeroMQ.
+    pub fn descriptor(&self) -> Result<RawFd, SourceError> {
+        self.socket.get_fd().map_err(|cause| SourceError {
+            endpoint: self.endpoint.clone(),
+            action: "watch",
+            cause,
+        })
+    }
+
+    /// The descriptor has changed.
+    pub fn handle_readiness(&mut self) {
+        self.is_ready = true;
+    }
+
+    /// Whether [`ZeroMqSource::receive`] has to be called before the loop may sleep.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
+    /// The next message; `None` when there is none for now.
+    pub fn receive(&mut self) -> Option<Message<'_>> {
+        self.parts.clear();
+        loop {
+            let mut part = zmq::Message::new();
+            match self.socket.recv(&mut part, zmq::DONTWAIT) {
+                Ok(()) => {}
+                Err(zmq::Error::EINTR) => continue,
+                Err(zmq::Error::EAGAIN) => {
+                    self.is_ready = false;
+                    return None;
+                }
+                Err(error) => {
+                    log::error!("ingest: endpoint={} error={error}", self.endpoint);
+                    self.is_ready = false;
+                    return None;
+                }
+            }
+            let more = part.get_more();
+            if self.parts.len() < PARTS_KEPT {
+                self.parts.push(part);
+            }
+            if !more {
+                return Some(Message { parts: &self.parts });
+            }
+        }
+    }
+
+    /// Asks the publishers for `topic`. ZeroMQ compares prefixes, so longer names come as well.
+    pub fn subscribe(&mut self, topic: &str) {
+        // An empty name is no event's topic, and as a prefix it would ask for everything.
+        if !topic.is_empty() {
+            let result = self.socket.set_subscribe(topic.as_bytes());
+            self.note("subscribe", topic, result);
+        }
+    }
+
+    /// Asks the publishers for `topic` no more.
+    pub fn unsubscribe(&mut self, topic: &str) {
+        if !topic.is_empty() {
+            let result = self.socket.set_unsubscribe(topic.as_bytes());
+            self.note("unsubscribe", topic, result);
+        }
+    }
+
+    fn note(&mut self, action: &str, topic: &str, result: Result<(), zmq::Error>) {
+        self.is_ready = true;
+        if let Err(error) = result {
+            let endpoint = &self.endpoint;
+            log::error!("ingest: {action} endpoint={endpoint} topic={topic:?} error={error}");
+        }
+    }
+}
+
+fn prepare(socket: &zmq::Socket) -> Result<(), zmq::Error> {
+    socket.set_rcvhwm(HIGH_WATER_MARK)?;
+    socket.set_maxmsgsize(MESSAGE_BYTES_CUT)?;
+    socket.set_linger(0)?;
+    // A publisher whose host vanished is noticed by the kernel.
+    socket.set_tcp_keepalive(1)?;
+    socket.set_tcp_keepalive_idle(60)
+}
+
+/// One message of a publisher.
+#[derive(Debug)]
+pub struct Message<'a> {
+    parts: &'a [zmq::Message],
+}
+
+impl<'a> Message<'a> {
+    /// Its parts, in `room`; of more than three, the first three.
+    pub fn parts<'b>(&self, room: &'b mut [&'a [u8]; PARTS_KEPT]) -> &'b [&'a [u8]] {
+        for (slot, part) in room.iter_mut().zip(self.parts) {
+            *slot = part;
+        }
+        &room[..self.parts.len()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_endpoint_is_an_error_that_names_it() {
+        let context = zmq::Context::new();
+        let first = ZeroMqSource::bind_pull(&context, "tcp://127.0.0.1:*").expect("a free port");
+        let error = ZeroMqSource::bind_pull(&context, first.endpoint()).expect_err("taken");
+        let text = error.to_string();
+        assert!(text.contains(first.endpoint()), "{text}");
+        assert!(text.contains("in use"), "{text}");
+    }
+
+    #[test]
+    fn a_source_is_ready_until_it_has_said_that_it_has_nothing() {
+        let context = zmq::Context::new();
+        let mut source = ZeroMqSource::bind_pull(&context, "inproc://here").expect("bound");
+        assert!(source.is_ready());
+        let push = context.socket(zmq::PUSH).expect("a socket");
+        push.connect("inproc://here").expect("connected");
+        push.send("one", 0).expect("sent");
+        push.send_multipart(["a", "b", "c", "d"], 0).expect("sent");
+
+        let mut room = [&[][..]; PARTS_KEPT];
+        let message = source.receive().expect("a message");
+        assert_eq!(message.parts(&mut room), [b"one"]);
+        let mut room = [&[][..]; PARTS_KEPT];
+        let message = source.receive().expect("a message");
+        assert_eq!(message.parts(&mut room), [b"a", b"b", b"c"]);
+        assert!(source.is_ready(), "it has not been asked to the end");
+        assert!(source.receive().is_none());
+        assert!(!source.is_ready());
+    }
+}

@@ -1,0 +1,395 @@
+//! Ring 3's middle: the loop that ties everything together.
+//!
+//! One thread, one poller. [`Server::turn`] is one pass of the loop, in the one order that is right:
+//! each phase says what it has to come before or after. Everything that is not done within its
+//! budget keeps its place (a listener or source stays ready, a connection is on the engine's *again*
+//! list, a walk has its cursor), and the next poll does not wait.
+//!
+//! Never here: what is said on a connection (the engine's), what a message says (the wire's).
+
+mod capacity;
+mod report;
+mod shutdown;
+mod signals;
+mod sockets;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use capacity::Capacity;
+use report::Report;
+use shutdown::Shutdown;
+use signals::{Signal, Signals};
+use sockets::{Accepted, Listeners, SocketOptions};
+
+use crate::auth::TokenStore;
+use crate::auth::list::TokenList;
+use crate::config::Config;
+use crate::engine::{Engine, Rules, SessionRules, SlotId, TopicChange};
+use crate::ingest::zeromq::{SourceError, ZeroMqSource};
+use crate::limits;
+use crate::stats::{Counter, Stats};
+use crate::wire::envelope::Form;
+
+// The poller's tokens. A connection's is its `SlotId` and needs both halves of a 64-bit number, so
+// small numbers are free for everything else.
+const _: () = assert!(usize::BITS >= 64, "newswire needs a 64-bit host");
+const SIGNALS: usize = 0;
+const SOURCES: usize = 1_000;
+const LISTENERS: usize = 2_000;
+
+/// In readiness events a poll.
+const READINESS_MAX: usize = 1_024;
+
+/// Why the server could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// A ZeroMQ endpoint cannot be used.
+    Source(SourceError),
+    /// The system refuses something else; the text says what.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
+            Self::Source(error) => error.fmt(f),
+            Self::System(action, cause) => write!(f, "cannot {action}: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A server that has bound everything.
+#[derive(Debug)]
+pub struct Server {
+    poll: Poll,
+    listeners: Listeners,
+    sources: Vec<ZeroMqSource>,
+    /// Those of `sources` that connect out, and are told which topics are wanted.
+    subs: std::ops::Range<usize>,
+    pulls: Vec<String>,
+    signals: Signals,
+    engine: Engine<TcpStream>,
+    store: TokenList,
+    form: Form,
+    turn_events_max: usize,
+    capacity: Capacity,
+    shutdown: Shutdown,
+    report: Report,
+    started: Instant,
+    /// This turn's time, counted from `started`.
+    now: Duration,
+}
+
+impl Server {
+    /// Binds everything, raises the limit of open files, takes over the signals.
+    ///
+    /// # Errors
+    /// With the address and the cause, when anything that was asked for cannot be had.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let system = |action| move |error| StartError::System(action, error);
+        let capacity = capacity::raise(config.connections_max);
+        let poll = Poll::new().map_err(system("create a poller"))?;
+        let registry = poll.registry();
+
+        let options = SocketOptions {
+            unsent_bytes_max: config.unsent_bytes_max,
+            unacknowledged_seconds: config.unacknowledged_seconds,
+        };
+        let mut listeners = Listeners::bind(&config.listen, options)
+            .map_err(|(address, error)| StartError::Listen(address, error))?;
+        listeners
+            .register(registry, LISTENERS)
+            .map_err(system("watch a listener"))?;
+
+        let context = zmq::Context::new();
+        let mut sources = Vec::new();
+        for endpoint in &config.pull {
+            let source = ZeroMqSource::bind_pull(&context, endpoint);
+            sources.push(source.map_err(StartError::Source)?);
+        }
+        let pulls: Vec<String> = sources.iter().map(|s| s.endpoint().to_owned()).collect();
+        for endpoint in &config.sub {
+            let source = ZeroMqSource::connect_sub(&context, endpoint);
+            sources.push(source.map_err(StartError::Source)?);
+        }
+        for (index, source) in sources.iter().enumerate() {
+            let descriptor = source.descriptor().map_err(StartError::Source)?;
+            let token = Token(SOURCES + index);
+            registry
+                .register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+                .map_err(system("watch a ZeroMQ socket"))?;
+        }
+
+        let signals =
+            Signals::register(registry, Token(SIGNALS)).map_err(system("take over signals"))?;
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed)
+            .map_err(|error| StartError::System("get random numbers", error.into()))?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the program's one clock starts here; a turn reads it once"
+        )]
+        let started = Instant::now();
+        Ok(Self {
+            engine: Engine::new(
+                rules(config, capacity.connections_max),
+                u64::from_ne_bytes(seed),
+            ),
+            store: TokenList::new(&config.tokens),
+            form: Form {
+                topic_field: config.topic_field.clone(),
+                event_bytes_max: config.event_bytes_max,
+                topic_bytes_max: config.topic_bytes_max,
+            },
+            turn_events_max: config.turn_events_max,
+            shutdown: Shutdown::new(config.shutdown_seconds, config.shutdown_close),
+            poll,
+            listeners,
+            subs: pulls.len()..sources.len(),
+            sources,
+            pulls,
+            signals,
+            capacity,
+            report: Report::default(),
+            started,
+            now: Duration::ZERO,
+        })
+    }
+
+    /// The addresses listened on, as bound.
+    pub fn listeners(&self) -> &[SocketAddr] {
+        self.listeners.addresses()
+    }
+
+    /// The endpoints that publishers push to, as bound.
+    pub fn pulls(&self) -> &[String] {
+        &self.pulls
+    }
+
+    /// In connections, the limit in force.
+    pub fn connections_max(&self) -> usize {
+        self.capacity.connections_max
+    }
+
+    /// The limit of connections and where it comes from.
+    pub fn capacity_note(&self) -> String {
+        self.capacity.note.clone()
+    }
+
+    /// Serves until SIGTERM or SIGINT, and answers what was counted.
+    ///
+    /// # Errors
+    /// Those of the poller, without which nothing goes on.
+    pub fn run(mut self) -> io::Result<Stats> {
+        let mut readiness = Events::with_capacity(READINESS_MAX);
+        while !self.shutdown.is_complete() {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut readiness, timeout) {
+                Ok(()) => self.turn(&readiness),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.engine.stats().clone())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
+        if self.listeners.is_ready() || has_events && !self.engine.is_congested() {
+            return Some(Duration::ZERO);
+        }
+        let put_off = self.listeners.is_waiting().then_some(Duration::from_secs(1));
+        let due = [self.engine.poll_timeout(), self.shutdown.timeout(), put_off];
+        due.into_iter().flatten().min()
+    }
+
+    /// One pass of the loop.
+    fn turn(&mut self, readiness: &Events) {
+        // One time for everything in the turn.
+        self.now = self.started.elapsed();
+        self.engine.start_turn(self.now);
+
+        // Readiness only marks and reads: no event leaves before the flush, so that all who
+        // subscribe in this turn are there for this turn's events.
+        self.hear(readiness);
+        self.accept();
+        self.engine.handle_again();
+
+        // After the reads: a subscription that came before an event on another socket counts.
+        self.ingest();
+
+        // After the reads, which ask; before the flush, so that a session opens in the turn in
+        // which its upgrade came.
+        self.judge();
+
+        // Before the flush: a silent peer that is given up is not written to once more.
+        self.engine.expire();
+        self.engine.flush();
+
+        // Last: until here no place has changed its tenant, so whatever the turn has noted about a
+        // connection meant that connection.
+        self.engine.reap();
+
+        // After the reap, which ends topics.
+        self.tell_sources();
+        self.shutdown.step(self.now, &mut self.engine);
+        if self.report.is_due(self.now) {
+            self.report.digest(self.now, self.engine.stats());
+        }
+    }
+
+    fn hear(&mut self, readiness: &Events) {
+        for event in readiness {
+            let token = event.token().0;
+            if let Some(id) = SlotId::from_bits(token as u64) {
+                // A peer's reset shows as both, and the read finds out.
+                if event.is_readable() || event.is_error() {
+                    self.engine.handle_readable(id, event.is_read_closed());
+                }
+                if event.is_writable() {
+                    self.engine.handle_writable(id);
+                }
+            } else if token >= LISTENERS {
+                self.listeners.handle_readiness(token - LISTENERS);
+            } else if token >= SOURCES {
+                self.sources[token - SOURCES].handle_readiness();
+            } else {
+                self.handle_signals();
+            }
+        }
+    }
+
+    fn handle_signals(&mut self) {
+        for signal in self.signals.pending() {
+            match signal {
+                Signal::Shutdown => {
+                    self.listeners.close();
+                    self.shutdown.begin(self.now, &mut self.engine);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        self.listeners.tick(self.now);
+        for _ in 0..limits::TURN_ACCEPTS_MAX {
+            match self.listeners.accept(self.now) {
+                Accepted::Newcomer(stream, peer) => self.welcome(stream, peer),
+                Accepted::NoFiles => {
+                    let stats = self.engine.stats_mut();
+                    stats.refused(crate::stats::Refusal::Full);
+                }
+                Accepted::Nobody => return,
+            }
+        }
+    }
+
+    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let id = match self.engine.handle_connection(stream, peer) {
+            Ok(id) => id,
+            Err((stream, refusal)) => return self.listeners.refuse(stream, refusal, self.now),
+        };
+        let Some(stream) = self.engine.stream_mut(id) else {
+            return;
+        };
+        // Once and for both: edges come by themselves from here on.
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(id.to_bits() as usize);
+        if let Err(error) = self.poll.registry().register(stream, token, interest) {
+            log::error!("accept: peer={peer} error={error}");
+            self.engine.handle_unwatched(id);
+        }
+    }
+
+    /// Takes events in, as many as the turn's budget allows and as there is room for.
+    fn ingest(&mut self) {
+        let mut events_left = self.turn_events_max;
+        let mut bytes_left = limits::TURN_EVENT_BYTES_MAX;
+        for source in &mut self.sources {
+            while source.is_ready()
+                && events_left > 0
+                && bytes_left > 0
+                && !self.engine.is_congested()
+                && self.shutdown.takes_events()
+            {
+                let endpoint = source.endpoint().to_owned();
+                let Some(message) = source.receive() else {
+                    break;
+                };
+                let mut room = [&[][..]; 3];
+                let parts = message.parts(&mut room);
+                events_left -= 1;
+                let bytes: usize = parts.iter().map(|part| part.len()).sum();
+                bytes_left = bytes_left.saturating_sub(bytes.max(1));
+                self.shutdown.note_event(self.now);
+                self.engine.stats_mut().count(Counter::Ingested);
+                match self.form.parse(parts) {
+                    Ok(event) => self.engine.handle_event(&event),
+                    Err(reason) => {
+                        self.engine.stats_mut().dropped(reason);
+                        let first = parts.first().copied().unwrap_or_default();
+                        self.report.dropped(self.now, reason, first, &endpoint);
+                    }
+                }
+            }
+        }
+    }
+
+    fn judge(&mut self) {
+        while let Some(check) = self.engine.poll_check() {
+            if let Some(verdict) = self.store.check(check.id.to_bits(), &check.token) {
+                self.engine.handle_verdict(check.id, verdict);
+            }
+        }
+        while let Some((ticket, verdict)) = self.store.poll_verdict() {
+            if let Some(id) = SlotId::from_bits(ticket) {
+                self.engine.handle_verdict(id, verdict);
+            }
+        }
+    }
+
+    /// Tells the sources that filter which topics are wanted.
+    fn tell_sources(&mut self) {
+        while let Some(change) = self.engine.poll_topic_change() {
+            for source in &mut self.sources[self.subs.clone()] {
+                match &change {
+                    TopicChange::First(topic) => source.subscribe(topic),
+                    TopicChange::Last(topic) => source.unsubscribe(topic),
+                }
+            }
+        }
+    }
+}
+
+fn rules(config: &Config, connections_max: usize) -> Rules {
+    Rules {
+        session: SessionRules {
+            head_bytes_max: config.head_bytes_max,
+            message_bytes_max: config.message_bytes_max,
+            origins: config.origins.clone(),
+        },
+        connections_max,
+        connections_per_address_max: config.connections_per_address_max,
+        subscriptions_max: config.subscriptions_max,
+        topic_bytes_max: config.topic_bytes_max,
+        outbox_bytes_max: config.outbox_bytes_max,
+        outboxes_bytes_max: config.outboxes_bytes_max,
+        handshake_seconds: config.handshake_seconds,
+        ping_seconds: config.ping_seconds,
+        pong_seconds: config.pong_seconds,
+        close_seconds: config.close_seconds,
+        tells_topic_changes: !config.sub.is_empty(),
+    }
+}

@@ -1,0 +1,37 @@
+//! Signals as readiness: SIGTERM and SIGINT.
+//!
+//! Never here: what follows from them.
+
+use std::io;
+
+use mio::{Interest, Registry, Token};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals as Source;
+
+/// What an operator asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT.
+    Shutdown,
+}
+
+/// The signals that newswire listens to.
+#[derive(Debug)]
+pub struct Signals(Source);
+
+impl Signals {
+    /// Takes them over from their default actions, and registers them.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn register(registry: &Registry, token: Token) -> io::Result<Self> {
+        let mut source = Source::new([SIGTERM, SIGINT])?;
+        registry.register(&mut source, token, Interest::READABLE)?;
+        Ok(Self(source))
+    }
+
+    /// Those that have come.
+    pub fn pending(&mut self) -> impl Iterator<Item = Signal> {
+        self.0.pending().map(|_| Signal::Shutdown)
+    }
+}

@@ -1,0 +1,233 @@
+//! Listeners and accepted sockets: the only place that knows that a stream is a `TcpStream`.
+//!
+//! All options are set on the listeners; accepted sockets inherit them, so a newcomer costs one
+//! `accept4` and one `epoll_ctl`.
+//!
+//! Never here: what is said on a socket, but for the one refusal that a peer gets for whom there is
+//! no place.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::engine::Stream;
+use crate::limits;
+use crate::stats::Refusal;
+use crate::wire::http;
+
+/// How many refused streams are kept open for a moment. Their descriptors are among the reserved.
+const LINGERING_MAX: usize = 64;
+/// How long.
+const LINGER: Duration = Duration::from_secs(1);
+
+impl Stream for TcpStream {
+    fn finish(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+/// What the kernel is asked for each client's socket.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOptions {
+    /// In bytes, `TCP_NOTSENT_LOWAT`.
+    pub unsent_bytes_max: usize,
+    /// In seconds, `TCP_USER_TIMEOUT`.
+    pub unacknowledged_seconds: u32,
+}
+
+/// What came of asking for a newcomer.
+#[derive(Debug)]
+pub enum Accepted {
+    /// One.
+    Newcomer(TcpStream, SocketAddr),
+    /// No descriptor was left; one peer was told so.
+    NoFiles,
+    /// There is none now.
+    Nobody,
+}
+
+/// All listeners, and what they need to refuse.
+#[derive(Debug)]
+pub struct Listeners {
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    /// The listeners at this place and before may have newcomers for whom no readiness will come.
+    ready: Vec<bool>,
+    /// One descriptor to spare: when the file table is full, it is closed to accept a peer with,
+    /// and tell it.
+    spare: Option<File>,
+    /// True exactly when the file table is so full that not even that helped; until the next tick.
+    is_exhausted: bool,
+    /// Refused streams: to close one at once, before its request was read, would answer that with a
+    /// reset, which destroys the refusal.
+    lingering: VecDeque<(Duration, TcpStream)>,
+}
+
+impl Listeners {
+    /// Listens on `addresses`.
+    ///
+    /// # Errors
+    /// With the address that could not be bound.
+    pub fn bind(
+        addresses: &[SocketAddr],
+        options: SocketOptions,
+    ) -> Result<Self, (SocketAddr, io::Error)> {
+        let mut listeners = Vec::new();
+        let mut bound = Vec::new();
+        for &address in addresses {
+            let listener = listen(address, options).map_err(|error| (address, error))?;
+            bound.push(listener.local_addr().map_err(|error| (address, error))?);
+            listeners.push(listener);
+        }
+        Ok(Self {
+            ready: vec![true; listeners.len()],
+            listeners,
+            addresses: bound,
+            spare: File::open("/dev/null").ok(),
+            is_exhausted: false,
+            lingering: VecDeque::new(),
+        })
+    }
+
+    /// The addresses as bound.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Registers them as `first` and the tokens behind it.
+    ///
+    /// # Errors
+    /// Those of the poller.
+    pub fn register(&mut self, registry: &Registry, first: usize) -> io::Result<()> {
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            registry.register(listener, Token(first + index), Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// A listener has newcomers.
+    pub fn handle_readiness(&mut self, index: usize) {
+        if let Some(ready) = self.ready.get_mut(index) {
+            *ready = true;
+        }
+    }
+
+    /// Whether somebody may be waiting for whom no readiness will come.
+    pub fn is_ready(&self) -> bool {
+        !self.is_exhausted && self.ready.contains(&true)
+    }
+
+    /// Whether [`Listeners::tick`] has to be called within a second.
+    pub fn is_waiting(&self) -> bool {
+        self.is_exhausted || !self.lingering.is_empty()
+    }
+
+    /// A moment has passed: what was put off is tried again, and refused streams are let go.
+    pub fn tick(&mut self, now: Duration) {
+        self.is_exhausted = false;
+        if self.spare.is_none() {
+            self.spare = File::open("/dev/null").ok();
+        }
+        while let Some((since, _)) = self.lingering.front()
+            && now >= *since + LINGER
+        {
+            self.let_go();
+        }
+    }
+
+    /// Asks for a newcomer.
+    pub fn accept(&mut self, now: Duration) -> Accepted {
+        if self.is_exhausted {
+            return Accepted::Nobody;
+        }
+        while let Some(index) = self.ready.iter().position(|&ready| ready) {
+            match self.listeners[index].accept() {
+                Ok((stream, peer)) => return Accepted::Newcomer(stream, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready[index] = false,
+                Err(error) if is_out_of_files(&error) => {
+                    self.accept_with_spare(index, now);
+                    return Accepted::NoFiles;
+                }
+                // The newcomer has left already, or a signal came.
+                Err(_) => {}
+            }
+        }
+        Accepted::Nobody
+    }
+
+    fn accept_with_spare(&mut self, index: usize, now: Duration) {
+        // The streams that linger hold descriptors too.
+        while !self.lingering.is_empty() {
+            self.let_go();
+        }
+        self.spare = None;
+        match self.listeners[index].accept() {
+            Ok((stream, _)) => {
+                self.refuse(stream, Refusal::Full, now);
+                self.let_go();
+            }
+            Err(_) => self.is_exhausted = true,
+        }
+        self.spare = File::open("/dev/null").ok();
+        self.is_exhausted |= self.spare.is_none();
+    }
+
+    /// Tells a peer for whom there is no place.
+    pub fn refuse(&mut self, mut stream: TcpStream, refusal: Refusal, now: Duration) {
+        let mut answer = Vec::new();
+        http::encode_refusal(refusal, &mut answer);
+        // An empty socket buffer takes so little at once, or the peer is gone.
+        if stream.write_all(&answer).is_ok() && stream.finish().is_ok() {
+            self.lingering.push_back((now, stream));
+        }
+        if self.lingering.len() > LINGERING_MAX {
+            self.let_go();
+        }
+    }
+
+    /// Closes the stream that has lingered longest, its request read.
+    fn let_go(&mut self) {
+        if let Some((_, mut stream)) = self.lingering.pop_front() {
+            let mut request = [0; limits::HEAD_BYTES_MAX];
+            let _ = stream.read(&mut request);
+        }
+    }
+
+    /// Nobody is accepted any more.
+    pub fn close(&mut self) {
+        self.listeners.clear();
+        self.ready.clear();
+    }
+}
+
+fn listen(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restart must not wait for the old server's connections to be forgotten by the kernel.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    let unsent = u32::try_from(options.unsent_bytes_max).unwrap_or(u32::MAX);
+    socket.set_tcp_notsent_lowat(unsent)?;
+    let unacknowledged = Duration::from_secs(options.unacknowledged_seconds.into());
+    socket.set_tcp_user_timeout(Some(unacknowledged))?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// EMFILE or ENFILE, for which `ErrorKind` has no name.
+fn is_out_of_files(error: &io::Error) -> bool {
+    let error = error.raw_os_error();
+    error == Some(rustix::io::Errno::MFILE.raw_os_error())
+        || error == Some(rustix::io::Errno::NFILE.raw_os_error())
+}
