@@ -1,5 +1,24 @@
 //! A publisher's message becomes an [`Event`], or the reason why it is none.
+//!
+//! Three forms are understood (wire.md s. 1 tells whose they are):
+//! - one part, `{"topic":"…","data":…}`: an object with `data` and a string `topic`. Other keys do
+//!   not matter.
+//! - one part, flat: any other object in which [`Form::topic_field`] is a string. The whole object
+//!   is the data. So with the field named `topic`, an object with `topic` and no `data` is flat;
+//!   with another field's name it has no topic.
+//! - two parts, `[topic][data]`: the topic is bare text, the data JSON.
+//!
+//! The data is checked to be JSON, because it is pasted into the frames of clients, and then passes
+//! byte for byte: numbers, escapes and the order of keys are the publisher's. Of a key that stands
+//! twice the last one counts, as PHP would have it.
+//!
+//! Never here: who may publish, who subscribes, a copy of the data.
+
 use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::stats::Drop;
 
@@ -8,7 +27,8 @@ use crate::stats::Drop;
 pub struct Event<'a> {
     /// Never empty.
     pub topic: Cow<'a, str>,
-    /// One JSON value, byte for byte as the publisher wrote it (RFC 8259), without white space around it.
+    /// One JSON value, byte for byte as the publisher wrote it (RFC 8259), without white space
+    /// around it.
     pub data: &'a str,
 }
 
@@ -19,11 +39,408 @@ pub struct Form {
     pub topic_field: String,
     /// In bytes, the whole message.
     pub event_bytes_max: usize,
-    /// In bytes.
+    /// In bytes, after JSON's escapes are undone.
     pub topic_bytes_max: usize,
 }
 
 impl Form {
     /// Parses the parts of one message.
-    pub fn parse<'a>(&self, _parts: &[&'a [u8]]) -> Result<Event<'a>, Drop> { Err(Drop::Empty) }
+    ///
+    /// # Errors
+    /// Why it is no event. What is cheap is asked first: a message that is too large is not read.
+    pub fn parse<'a>(&self, parts: &[&'a [u8]]) -> Result<Event<'a>, Drop> {
+        let bytes = parts
+            .iter()
+            .fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+        if bytes == 0 {
+            return Err(Drop::Empty);
+        }
+        if bytes > self.event_bytes_max {
+            return Err(Drop::TooLarge);
+        }
+        let event = match *parts {
+            [object] => self.parse_object(text(object)?)?,
+            [topic, data] => Event {
+                topic: Cow::Borrowed(text(topic)?),
+                data: json(text(data)?)?.get(),
+            },
+            _ => return Err(Drop::Parts),
+        };
+        if event.topic.is_empty() {
+            return Err(Drop::NoTopic);
+        }
+        if event.topic.len() > self.topic_bytes_max {
+            return Err(Drop::TopicTooLong);
+        }
+        Ok(event)
+    }
+
+    fn parse_object<'a>(&self, text: &'a str) -> Result<Event<'a>, Drop> {
+        let text = text.trim_matches([' ', '\t', '\n', '\r']);
+        if !text.starts_with('{') {
+            // JSON of another kind, or none: an operator looks for different causes.
+            return Err(json(text).map_or(Drop::BadJson, |_| Drop::NoTopic));
+        }
+        let mut object = serde_json::Deserializer::from_str(text);
+        let fields = object
+            .deserialize_map(FieldsVisitor(&self.topic_field))
+            .map_err(|_| Drop::BadJson)?;
+        object.end().map_err(|_| Drop::BadJson)?;
+        let string = |value: Option<&'a RawValue>| {
+            value
+                .map(RawValue::get)
+                .filter(|json| json.starts_with('"'))
+        };
+        match (string(fields.topic), fields.data, string(fields.flat)) {
+            (Some(topic), Some(data), _) => Ok(Event {
+                topic: unquote(topic)?,
+                data: data.get(),
+            }),
+            (_, _, Some(topic)) => Ok(Event {
+                topic: unquote(topic)?,
+                data: text,
+            }),
+            _ => Err(Drop::NoTopic),
+        }
+    }
+}
+
+/// JSON between systems is UTF-8 (RFC 8259 s. 8.1), and so are text frames.
+fn text(bytes: &[u8]) -> Result<&str, Drop> {
+    str::from_utf8(bytes).map_err(|_| Drop::BadJson)
+}
+
+/// One JSON value. Depth is no matter: the parser counts it in memory, not on the stack.
+fn json(text: &str) -> Result<&RawValue, Drop> {
+    serde_json::from_str(text).map_err(|_| Drop::BadJson)
+}
+
+/// What a JSON string says. Half of a surrogate pair is JSON's grammar, but no name.
+fn unquote(json: &str) -> Result<Cow<'_, str>, Drop> {
+    match json.strip_prefix('"').and_then(|s| s.strip_suffix('"')) {
+        Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
+        _ => serde_json::from_str(json)
+            .map(Cow::Owned)
+            .map_err(|_| Drop::BadJson),
+    }
+}
+
+/// The values of an object's keys that matter, the last one of each.
+#[derive(Default)]
+struct Fields<'a> {
+    topic: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
+    /// That of `topic_field`, which may be one of the two others.
+    flat: Option<&'a RawValue>,
+}
+
+/// Holds `topic_field`.
+struct FieldsVisitor<'f>(&'f str);
+
+impl<'a> Visitor<'a> for FieldsVisitor<'_> {
+    type Value = Fields<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut entries: A) -> Result<Fields<'a>, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(key) = entries.next_key_seed(KeyVisitor(self.0))? {
+            if !(key.is_topic || key.is_data || key.is_flat) {
+                entries.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let value = Some(entries.next_value()?);
+            if key.is_topic {
+                fields.topic = value;
+            }
+            if key.is_data {
+                fields.data = value;
+            }
+            if key.is_flat {
+                fields.flat = value;
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// Which of the keys that matter a key is; the name itself is not kept.
+struct Key {
+    is_topic: bool,
+    is_data: bool,
+    is_flat: bool,
+}
+
+/// Holds `topic_field`.
+struct KeyVisitor<'f>(&'f str);
+
+impl<'a> DeserializeSeed<'a> for KeyVisitor<'_> {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'a>>(self, key: D) -> Result<Key, D::Error> {
+        key.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeyVisitor<'_> {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
+        Ok(Key {
+            is_topic: name == "topic",
+            is_data: name == "data",
+            is_flat: name == self.0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(topic_field: &str) -> Form {
+        Form {
+            topic_field: topic_field.to_owned(),
+            event_bytes_max: 200,
+            topic_bytes_max: 20,
+        }
+    }
+
+    fn parse<'a>(parts: &[&'a [u8]]) -> Result<Event<'a>, Drop> {
+        form("category").parse(parts)
+    }
+
+    fn event<'a>(topic: &'a str, data: &'a str) -> Result<Event<'a>, Drop> {
+        Ok(Event {
+            topic: topic.into(),
+            data,
+        })
+    }
+
+    #[test]
+    fn an_object_with_topic_and_data() {
+        let cases = [
+            (
+                r#"{"topic":"package_created","data":{"n":1}}"#,
+                "package_created",
+                r#"{"n":1}"#,
+            ),
+            (r#"{"data":[1, 2],"topic":"t"}"#, "t", "[1, 2]"),
+            (
+                " \n{ \"topic\" : \"t\" , \"data\" :  1.50e+3 } \r\n",
+                "t",
+                "1.50e+3",
+            ),
+            (r#"{"topic":"t","data":null}"#, "t", "null"),
+            (
+                r#"{"topic":"t","data":"\/\u00e9\ud800"}"#,
+                "t",
+                r#""\/\u00e9\ud800""#,
+            ),
+            (
+                r#"{"topic":"http:\/\/x\/\u00e9\"","data":0}"#,
+                "http://x/é\"",
+                "0",
+            ),
+            (r#"{"t\u006fpic":"t","d\u0061ta":1}"#, "t", "1"),
+            (
+                r#"{"topic":"t","data":{"b":1,"a":{"b":2,"b":3}},"x":[]}"#,
+                "t",
+                r#"{"b":1,"a":{"b":2,"b":3}}"#,
+            ),
+            // The last one counts.
+            (r#"{"topic":"a","data":1,"topic":"b","data":2}"#, "b", "2"),
+            (r#"{"topic":5,"data":1,"topic":"b"}"#, "b", "1"),
+            // This form goes before the flat one.
+            (r#"{"category":"c","topic":"t","data":1}"#, "t", "1"),
+            // Only a key of its own level counts.
+            (
+                r#"{"x":{"topic":"u"},"topic":"t","data":{"topic":"v","data":1}}"#,
+                "t",
+                r#"{"topic":"v","data":1}"#,
+            ),
+            (r#"{"topic":"☃","data":"☃"}"#, "☃", "\"☃\""),
+        ];
+        for (text, topic, data) in cases {
+            assert_eq!(parse(&[text.as_bytes()]), event(topic, data), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_flat_object_is_its_own_data() {
+        for (text, topic) in [
+            (r#"{"category":"kittens","title":"x","when":1}"#, "kittens"),
+            (r#"{"a":[{"category":"no"}],"category":"y\u00e9s"}"#, "yés"),
+            (r#"{"category":"c","topic":"t"}"#, "c"),
+            (r#"{"category":"c","data":1}"#, "c"),
+            (r#"{"category":"c","topic":7,"data":1}"#, "c"),
+            (r#"{"category":1,"category":"c"}"#, "c"),
+        ] {
+            let spaced = format!(" \t\r\n{text}\n ");
+            assert_eq!(parse(&[spaced.as_bytes()]), event(topic, text), "{text}");
+        }
+        // The field may have the name of one of the others.
+        let text = r#"{"topic":"t","title":"x"}"#;
+        assert_eq!(form("topic").parse(&[text.as_bytes()]), event("t", text));
+        assert_eq!(parse(&[text.as_bytes()]), Err(Drop::NoTopic));
+        let both = br#"{"topic":"t","data":"x"}"#;
+        assert_eq!(form("topic").parse(&[both]), event("t", "\"x\""));
+        assert_eq!(form("data").parse(&[both]), event("t", "\"x\""));
+        let text = r#"{"data":"x"}"#;
+        assert_eq!(form("data").parse(&[text.as_bytes()]), event("x", text));
+    }
+
+    #[test]
+    fn two_parts() {
+        assert_eq!(parse(&[b"t", b"{\"a\": 1}"]), event("t", "{\"a\": 1}"));
+        assert_eq!(
+            parse(&["a \"☃\"".as_bytes(), b" [1]\n"]),
+            event("a \"☃\"", "[1]")
+        );
+        assert_eq!(parse(&[b"t", b"5"]), event("t", "5"));
+        let envelope = r#"{"topic":"u","data":1}"#;
+        assert_eq!(parse(&[b"t", envelope.as_bytes()]), event("t", envelope));
+        assert_eq!(parse(&[b"", b"{}"]), Err(Drop::NoTopic));
+        assert_eq!(parse(&[b"t", b""]), Err(Drop::BadJson));
+        assert_eq!(parse(&[b"t", b"nonsense"]), Err(Drop::BadJson));
+        assert_eq!(parse(&[b"t", b"1 2"]), Err(Drop::BadJson));
+        assert_eq!(parse(&[b"\xFF", b"{}"]), Err(Drop::BadJson));
+        assert_eq!(parse(&[b"t", b"\"\xFF\""]), Err(Drop::BadJson));
+    }
+
+    #[test]
+    fn each_drop_has_its_reason() {
+        let cases: &[(Drop, &[&[u8]])] = &[
+            (Drop::Empty, &[]),
+            (Drop::Empty, &[b""]),
+            (Drop::Empty, &[b"", b""]),
+            (Drop::Empty, &[b"", b"", b""]),
+            (Drop::Parts, &[b"a", b"b", b"c"]),
+            (Drop::Parts, &[b"", b"", b"c"]),
+            (Drop::BadJson, &[b" "]),
+            (Drop::BadJson, &[b"nonsense"]),
+            (Drop::BadJson, &[b"{"]),
+            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":1"]),
+            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":1}}"]),
+            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":}"]),
+            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":01}"]),
+            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":'x'}"]),
+            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":\"\n\"}"]),
+            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":NaN}"]),
+            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":1,}"]),
+            (Drop::BadJson, &[b"{\"topic\":\"\\ud800\",\"data\":1}"]),
+            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":\"\xFF\"}"]),
+            (
+                Drop::BadJson,
+                &[b"{\"topic\":\"t\",\"data\":1,\"x\":\"\xFF\"}"],
+            ),
+            (Drop::BadJson, &[b"{topic:\"t\",\"data\":1}"]),
+            (Drop::BadJson, &[b"{1:2}"]),
+            (Drop::BadJson, &[b"[1,2"]),
+            (
+                Drop::BadJson,
+                &[b"\xEF\xBB\xBF{\"topic\":\"t\",\"data\":1}"],
+            ),
+            (Drop::BadJson, &[b"\x0B{\"topic\":\"t\",\"data\":1}"]),
+            (Drop::NoTopic, &[b"{}"]),
+            (Drop::NoTopic, &[b"[1,2]"]),
+            (Drop::NoTopic, &[b"null"]),
+            (Drop::NoTopic, &[b"\"package_created\""]),
+            (Drop::NoTopic, &[b" 5 "]),
+            (Drop::NoTopic, &[b"{\"topic\":\"t\"}"]),
+            (Drop::NoTopic, &[b"{\"data\":1}"]),
+            (Drop::NoTopic, &[b"{\"topic\":5,\"data\":1}"]),
+            (Drop::NoTopic, &[b"{\"topic\":null,\"data\":1}"]),
+            (
+                Drop::NoTopic,
+                &[b"{\"topic\":\"t\",\"data\":1,\"topic\":5}"],
+            ),
+            (Drop::NoTopic, &[b"{\"topic\":\"\",\"data\":1}"]),
+            (Drop::NoTopic, &[b"{\"category\":\"\"}"]),
+            (Drop::NoTopic, &[b"{\"category\":[\"c\"]}"]),
+            (Drop::NoTopic, &[b"{\"Topic\":\"t\",\"data\":1}"]),
+            (
+                Drop::TopicTooLong,
+                &[b"{\"topic\":\"123456789012345678901\",\"data\":1}"],
+            ),
+            (
+                Drop::TopicTooLong,
+                &[b"{\"category\":\"123456789012345678901\"}"],
+            ),
+            (Drop::TopicTooLong, &[b"123456789012345678901", b"1"]),
+        ];
+        for (reason, parts) in cases {
+            assert_eq!(
+                parse(parts),
+                Err(*reason),
+                "{:?}",
+                parts.concat().escape_ascii().to_string()
+            );
+        }
+    }
+
+    #[test]
+    fn limits_are_the_last_that_passes() {
+        let topic = "12345678901234567890";
+        assert_eq!(parse(&[topic.as_bytes(), b"1"]), event(topic, "1"));
+        // The name counts, not its escapes.
+        let escaped = format!(r#"{{"topic":"{}","data":1}}"#, "\\u0061".repeat(20));
+        assert_eq!(parse(&[escaped.as_bytes()]), event(&"a".repeat(20), "1"));
+        let data = "1".repeat(199);
+        assert_eq!(parse(&[b"t", data.as_bytes()]), event("t", &data));
+        assert_eq!(parse(&[b"tt", data.as_bytes()]), Err(Drop::TooLarge));
+        assert_eq!(parse(&[&[b'x'; 201]]), Err(Drop::TooLarge));
+        assert_eq!(parse(&[&[b'x'; 201], b"", b""]), Err(Drop::TooLarge));
+    }
+
+    #[test]
+    fn topic_and_data_are_borrowed() {
+        for parts in [
+            &[&br#"{"topic":"t","data":[1]}"#[..]][..],
+            &[br#"{"category":"t"}"#],
+            &[b"t", b"[1]"],
+        ] {
+            let event = parse(parts).unwrap();
+            assert!(matches!(event.topic, Cow::Borrowed("t")));
+        }
+    }
+
+    #[test]
+    fn every_cut_is_bad_json() {
+        let text = r#"{"x":{"y":[1.5e3,"é\u00e9"]},"topic":"t\n","data":{"a":[true]}}"#;
+        assert!(parse(&[text.as_bytes()]).is_ok());
+        for cut in 1..text.len() {
+            assert_eq!(
+                parse(&[&text.as_bytes()[..cut]]),
+                Err(Drop::BadJson),
+                "cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let depth = 200_000;
+        let form = Form {
+            event_bytes_max: 1 << 22,
+            ..form("category")
+        };
+        for (open, close) in [("[", "]"), ("{\"\":", "}")] {
+            let deep = open.repeat(depth) + "1" + &close.repeat(depth);
+            assert!(form.parse(&[b"t", deep.as_bytes()]).is_ok());
+            assert_eq!(form.parse(&[deep.as_bytes()]), Err(Drop::NoTopic));
+            let text = format!("{{\"topic\":\"t\",\"data\":{deep},\"x\":{deep}}}");
+            assert_eq!(form.parse(&[text.as_bytes()]).unwrap().data, deep);
+            assert_eq!(
+                form.parse(&[open.repeat(depth).as_bytes()]),
+                Err(Drop::BadJson)
+            );
+        }
+    }
 }

@@ -1,11 +1,29 @@
 //! The client's credential: out of the request, compared, judged.
+//!
+//! A [`Token`] is a secret. It is shown to its owner by [`Token::reveal`] and to nobody else: not by
+//! `Debug`, not in an error. What is kept is its [`Digest`], and digests are compared in constant
+//! time, so that neither a copy of memory nor a clock gives a token away.
+//!
+//! A token's bytes are overwritten when it is dropped. That is as far as it goes: the request it
+//! came in lies in the read buffer until that is used again, and with the kernel.
+//!
+//! Never here: where good tokens are stored, when a verdict ends, logging.
+
+use std::fmt;
 use std::sync::Arc;
 
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
+
 /// A token as it was presented. Its `Debug` shows nothing of it.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone)]
 pub struct Token(Box<[u8]>);
 
 /// SHA-256 of a token: what is kept and compared.
+///
+/// It has no `==`, which would stop at the first byte that differs: see [`Digest::matches`].
 #[derive(Clone, Copy)]
 pub struct Digest([u8; 32]);
 
@@ -31,18 +49,275 @@ pub struct Grant {
 
 impl Grant {
     /// Whether `topic` may be subscribed to.
-    pub fn allows(&self, _topic: &str) -> bool { true }
+    pub fn allows(&self, topic: &str) -> bool {
+        self.topics.is_empty()
+            || self
+                .topics
+                .iter()
+                .any(|pattern| match pattern.strip_suffix('*') {
+                    Some(start) => topic.starts_with(start),
+                    None => topic == pattern,
+                })
+    }
 }
 
 impl Token {
     /// A token from text that is known to be one (a flag, a file).
-    pub fn new(text: impl AsRef<[u8]>) -> Self { Self(text.as_ref().into()) }
-    /// 32 random bytes as base64url without padding: 43 characters.
-    pub fn from_random(_random: [u8; 32]) -> Self { Self::new("") }
-    /// Out of a request target's query (wire.md s. 3); `None` where there is no `token=`, or an empty one.
-    pub fn from_target(_target: &str) -> Option<Self> { None }
+    pub fn new(text: impl AsRef<[u8]>) -> Self {
+        Self(text.as_ref().into())
+    }
+
+    /// 32 random bytes as base64url without padding: 43 characters, none of which a URL changes.
+    pub fn from_random(random: [u8; 32]) -> Self {
+        Self(BASE64URL_NOPAD.encode(&random).into_bytes().into())
+    }
+
+    /// Out of a request target's query (wire.md s. 3); `None` where there is no `token=`, or an
+    /// empty one.
+    ///
+    /// The query begins at the first `?`, a fragment ends it, `&` alone separates. Clients
+    /// concatenate base64 without encoding it: the value begins at the first `=` and may have more
+    /// of them, `+` stays `+`, and a `%` that encodes nothing stays too. Given twice, the last one
+    /// counts, even where it is empty. A leading `Basic ` (after decoding) is taken off once.
+    pub fn from_target(target: &str) -> Option<Self> {
+        let target = target.split('#').next()?;
+        let (_, query) = target.split_once('?')?;
+        let mut last_first = query.rsplit('&').filter_map(|pair| pair.split_once('='));
+        let (_, value) = last_first.find(|&(name, _)| name == "token")?;
+        let mut decoded = percent_decode(value);
+        let token = decoded.strip_prefix(b"Basic ").unwrap_or(&decoded);
+        let token = (!token.is_empty()).then(|| Self::new(token));
+        decoded.zeroize();
+        token
+    }
+
     /// As text, where the owner of the token is to see it. Not UTF-8: lossily.
-    pub fn reveal(&self) -> String { String::from_utf8_lossy(&self.0).into_owned() }
+    pub fn reveal(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+
     /// What is kept of it.
-    pub fn digest(&self) -> Digest { Digest([0; 32]) }
+    pub fn digest(&self) -> Digest {
+        Digest(Sha256::digest(&self.0).into())
+    }
+}
+
+/// In constant time, for tokens of the same length.
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Token {}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Digest {
+    /// From 64 hexadecimal digits, as a file of tokens may hold it.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if hex.len() != 2 * bytes.len() {
+            return None;
+        }
+        HEXLOWER_PERMISSIVE
+            .decode_mut(hex.as_bytes(), &mut bytes)
+            .ok()?;
+        Some(Self(bytes))
+    }
+
+    /// 64 hexadecimal digits, in lower case.
+    pub fn to_hex(&self) -> String {
+        HEXLOWER.encode(&self.0)
+    }
+
+    /// Whether both are of the same token. Takes as long for a near miss as for a far one.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+/// Not the bytes: a weak token could be guessed from them.
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(…)")
+    }
+}
+
+/// RFC 3986 s. 2.1. What encodes nothing stays as it is. The memory is taken once, so that no copy
+/// is left behind.
+fn percent_decode(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| (byte as char).to_digit(16);
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        let mut byte = *first;
+        if let (b'%', [high, low, behind @ ..]) = (byte, after)
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            byte = (16 * high + low) as u8;
+            rest = behind;
+        }
+        decoded.push(byte);
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_target(target: &str) -> Option<String> {
+        Token::from_target(target).map(|token| token.reveal())
+    }
+
+    #[test]
+    fn out_of_a_request_target() {
+        let cases = [
+            ("/?token=abc", Some("abc")),
+            ("/any/path?x=1&token=abc&y=2", Some("abc")),
+            ("http://example.com:8080/?token=abc", Some("abc")),
+            ("*?token=abc", Some("abc")),
+            ("?token=abc", Some("abc")),
+            // As base64 comes, not encoded.
+            ("/?token=a+b/c==", Some("a+b/c==")),
+            ("/?token==", Some("=")),
+            ("/?token=a?b", Some("a?b")),
+            // As it should come.
+            ("/?token=a%2Bb%2fc%3D%3d", Some("a+b/c==")),
+            ("/?token=%61%62%63", Some("abc")),
+            ("/?token=%C3%A9é", Some("éé")),
+            ("/?token=a%26b%23c", Some("a&b#c")),
+            // What encodes nothing stays.
+            ("/?token=100%", Some("100%")),
+            ("/?token=%4", Some("%4")),
+            ("/?token=%zz%%41%2", Some("%zz%A%2")),
+            ("/?token=%+1%é", Some("%+1%é")),
+            // Once decoded, not twice.
+            ("/?token=%2541", Some("%41")),
+            // The last one counts.
+            ("/?token=a&token=b", Some("b")),
+            ("/?token=a&token=", None),
+            ("/?token=a&token", Some("a")),
+            ("/?token=&token=b", Some("b")),
+            // `Basic ` is tolerated, once, exactly.
+            ("/?token=Basic%20abc", Some("abc")),
+            ("/?token=Basic abc", Some("abc")),
+            ("/?token=Basic%20Basic%20abc", Some("Basic abc")),
+            ("/?token=Basic+abc", Some("Basic+abc")),
+            ("/?token=basic%20abc", Some("basic abc")),
+            ("/?token=Basicabc", Some("Basicabc")),
+            ("/?token=Basic%20", None),
+            ("/?token=Basic", Some("Basic")),
+            // There is none.
+            ("/", None),
+            ("/?", None),
+            ("/?token", None),
+            ("/?token=", None),
+            ("/?Token=a", None),
+            ("/?xtoken=a&tokens=b&token[]=c&t%6Fken=d", None),
+            ("/token=a", None),
+            ("/?a=1;token=b", None),
+            ("/?x=token=a", None),
+            // A fragment is no query.
+            ("/?token=a#&token=b", Some("a")),
+            ("/#?token=a", None),
+            ("/?x=1#token=a", None),
+            ("", None),
+        ];
+        for (target, expected) in cases {
+            assert_eq!(from_target(target).as_deref(), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_kept() {
+        let token = Token::from_target("/?token=%FF%00").unwrap();
+        assert_eq!(token, Token::new(b"\xFF\0"));
+        assert_eq!(token.reveal(), "\u{FFFD}\0");
+    }
+
+    #[test]
+    fn nothing_is_shown() {
+        let token = Token::new("secret");
+        let shown = format!("{token:?} {:#?} {:?}", Some(&token), token.digest());
+        assert!(!shown.contains("secret") && !shown.contains(&token.digest().to_hex()));
+        assert_eq!(
+            format!("{token:?} {:?}", token.digest()),
+            "Token(…) Digest(…)"
+        );
+    }
+
+    #[test]
+    fn a_random_token_needs_no_encoding() {
+        for random in [[0; 32], [0xFF; 32], std::array::from_fn(|i| i as u8 * 7)] {
+            let token = Token::from_random(random).reveal();
+            assert_eq!(token.len(), 43);
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            assert!(token.chars().all(plain), "{token}");
+            assert_eq!(from_target(&format!("/?token={token}")), Some(token));
+        }
+        assert_ne!(Token::from_random([0; 32]), Token::from_random([1; 32]));
+    }
+
+    #[test]
+    fn digests() {
+        // FIPS 180-2, appendix B.1
+        let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let digest = Token::new("abc").digest();
+        assert_eq!(digest.to_hex(), hex);
+        for hex in [hex.to_owned(), hex.to_uppercase()] {
+            assert!(Digest::from_hex(&hex).unwrap().matches(&digest));
+        }
+        for bad in [
+            "",
+            &hex[1..],
+            &format!("{hex}00"),
+            &hex.replace('b', "g"),
+            &"é".repeat(32),
+        ] {
+            assert!(Digest::from_hex(bad).is_none(), "{bad}");
+        }
+        assert!(!Token::new("abd").digest().matches(&digest));
+    }
+
+    #[test]
+    fn grants() {
+        let grant = |topics: &[&str]| Grant {
+            name: "test".to_owned(),
+            topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
+        };
+        let cases: &[(&[&str], &str, bool)] = &[
+            (&[], "anything", true),
+            (&["a"], "a", true),
+            (&["a"], "ab", false),
+            (&["a"], "", false),
+            (&["a", "b"], "b", true),
+            (&["news/*"], "news/sport", true),
+            (&["news/*"], "news/", true),
+            (&["news/*"], "news", false),
+            (&["news/*"], "old news/x", false),
+            (&["*"], "anything", true),
+            (&["*"], "", true),
+            (&["a*b"], "a*b", true),
+            (&["a*b"], "axb", false),
+            (&["a**"], "a*b", true),
+            (&["a**"], "ab", false),
+            (&[""], "a", false),
+        ];
+        for &(topics, topic, allowed) in cases {
+            assert_eq!(grant(topics).allows(topic), allowed, "{topics:?} {topic}");
+        }
+    }
 }

@@ -1,17 +1,44 @@
-//! WAMP v1.
+//! WAMP v1: a client's text becomes a [`ClientMessage`]; and the three messages that the server
+//! sends (WELCOME, CALLERROR, EVENT).
+//!
+//! Nothing is copied that the message holds as it is meant: only a name with escapes in it is made
+//! anew. Arguments of calls and events of clients are walked over, not kept.
+//!
+//! Never here: prefixes resolved (they belong to a connection), topics looked up, rules about who
+//! may say what and how often.
+
 use std::borrow::Cow;
+
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// What a client says.
 #[derive(Debug, Eq, PartialEq)]
 pub enum ClientMessage<'a> {
     /// `[1, prefix, uri]`
-    Prefix { prefix: Cow<'a, str>, uri: Cow<'a, str> },
+    Prefix {
+        /// What stands before the colon.
+        prefix: Cow<'a, str>,
+        /// What it stands for.
+        uri: Cow<'a, str>,
+    },
     /// `[2, callId, procUri, …]`
-    Call { id: Cow<'a, str>, procedure: Cow<'a, str> },
+    Call {
+        /// The client's own, to be sent back.
+        id: Cow<'a, str>,
+        /// What it wants to be called.
+        procedure: Cow<'a, str>,
+    },
     /// `[5, topicUri]`
-    Subscribe { topic: Cow<'a, str> },
+    Subscribe {
+        /// A URI, a CURIE, or just a word. It may be empty, and then no event ever has it.
+        topic: Cow<'a, str>,
+    },
     /// `[6, topicUri]`
-    Unsubscribe { topic: Cow<'a, str> },
+    Unsubscribe {
+        /// As in `Subscribe`.
+        topic: Cow<'a, str>,
+    },
     /// `[7, topicUri, event, …]`; never acted upon.
     Publish,
 }
@@ -21,15 +48,399 @@ pub enum ClientMessage<'a> {
 pub struct Malformed(pub &'static str);
 
 /// Parses a client's text.
-pub fn parse(_text: &[u8]) -> Result<ClientMessage<'_>, Malformed> { Err(Malformed("")) }
+///
+/// The type has to be written as an integer: `5`, not `5.0` and not `"5"`. (The replaced server
+/// compared loosely; no client is known to need it.) A name may be a number, and then its JSON text
+/// is the name. More elements than a message needs are ignored, as they were there.
+///
+/// # Errors
+/// Whatever a client of WAMP v1 does not send; the server's own types are among that.
+pub fn parse(text: &[u8]) -> Result<ClientMessage<'_>, Malformed> {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let list = json.deserialize_seq(ListVisitor).map_err(|error| {
+        // A value of another kind, as opposed to no value at all.
+        match error.is_data() {
+            true => Malformed("not a JSON list"),
+            false => Malformed("not JSON"),
+        }
+    })?;
+    json.end().map_err(|_| Malformed("not JSON"))?;
+    let [kind, first, second] = list.0;
+    let kind = kind.ok_or(Malformed("an empty list"))?;
+    match kind.get() {
+        "1" => Ok(ClientMessage::Prefix {
+            prefix: name(first, "PREFIX without a prefix")?,
+            uri: name(second, "PREFIX without a URI")?,
+        }),
+        "2" => Ok(ClientMessage::Call {
+            id: name(first, "CALL without an id")?,
+            procedure: name(second, "CALL without a procedure")?,
+        }),
+        "5" => Ok(ClientMessage::Subscribe {
+            topic: name(first, "SUBSCRIBE without a topic")?,
+        }),
+        "6" => Ok(ClientMessage::Unsubscribe {
+            topic: name(first, "UNSUBSCRIBE without a topic")?,
+        }),
+        "7" => name(first, "PUBLISH without a topic").map(|_| ClientMessage::Publish),
+        "0" | "3" | "4" | "8" => Err(Malformed("a message type that only the server sends")),
+        _ => Err(Malformed("unknown message type")),
+    }
+}
+
+/// The first elements of a list, as they stand in the text.
+struct List<'a>([Option<&'a RawValue>; 3]);
+
+struct ListVisitor;
+
+impl<'a> Visitor<'a> for ListVisitor {
+    type Value = List<'a>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<List<'a>, A::Error> {
+        let mut list = List([None; 3]);
+        for place in &mut list.0 {
+            *place = elements.next_element()?;
+            if place.is_none() {
+                return Ok(list);
+            }
+        }
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(list)
+    }
+}
+
+/// A string, or a number's text.
+fn name<'a>(
+    element: Option<&'a RawValue>,
+    missing: &'static str,
+) -> Result<Cow<'a, str>, Malformed> {
+    let json = element.ok_or(Malformed(missing))?.get();
+    if let Some(inner) = json.strip_prefix('"').and_then(|s| s.strip_suffix('"')) {
+        if !inner.contains('\\') {
+            return Ok(Cow::Borrowed(inner));
+        }
+        // Half of a surrogate pair is JSON's grammar, but no text.
+        return serde_json::from_str(json)
+            .map(Cow::Owned)
+            .map_err(|_| Malformed("bad escape in a string"));
+    }
+    match json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        true => Ok(Cow::Borrowed(json)),
+        false => Err(Malformed("a name that is neither a string nor a number")),
+    }
+}
 
 /// Appends `[0,"<session id>",1,"<server ident>"]`.
-pub fn encode_welcome(_session_id: &str, _out: &mut Vec<u8>) {}
-/// Appends `[4,"<id>","<procedure>","You are not allowed to make calls"]`
-pub fn encode_call_error(_id: &str, _procedure: &str, _out: &mut Vec<u8>) {}
-/// The topic's name as a JSON string, quotes included, as it stands in EVENT.
-pub fn quote(_topic: &str, _out: &mut String) {}
+pub fn encode_welcome(session_id: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"[0,");
+    quote_pieces(session_id, |piece| out.extend_from_slice(piece.as_bytes()));
+    out.extend_from_slice(concat!(",1,\"newswire/", env!("CARGO_PKG_VERSION"), "\"]").as_bytes());
+}
+
+/// Appends `[4,"<id>","<procedure>","You are not allowed to make calls"]`. The procedure's URI
+/// stands where an error's should: so the replaced server answered.
+pub fn encode_call_error(id: &str, procedure: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"[4,");
+    quote_pieces(id, |piece| out.extend_from_slice(piece.as_bytes()));
+    out.push(b',');
+    quote_pieces(procedure, |piece| out.extend_from_slice(piece.as_bytes()));
+    out.extend_from_slice(b",\"You are not allowed to make calls\"]");
+}
+
+/// Appends the topic's name as a JSON string, quotes included, as it stands in EVENT. At most six
+/// bytes for one, and two.
+pub fn quote(topic: &str, out: &mut String) {
+    quote_pieces(topic, |piece| out.push_str(piece));
+}
+
+/// RFC 8259 s. 7: quote, reverse solidus and controls are escaped, nothing else. A solidus stays,
+/// where PHP would have escaped it: to a parser it is the same.
+fn quote_pieces(text: &str, mut push: impl FnMut(&str)) {
+    const HEX: &str = "0123456789abcdef";
+    push("\"");
+    let mut rest = text;
+    // All that is escaped is ASCII, so each cut is between characters.
+    while let Some(at) = rest.find(|c| matches!(c, '"' | '\\' | '\0'..='\x1F')) {
+        let (plain, escaped) = rest.split_at(at);
+        push(plain);
+        match escaped.as_bytes()[0] {
+            b'"' => push("\\\""),
+            b'\\' => push("\\\\"),
+            b'\n' => push("\\n"),
+            b'\r' => push("\\r"),
+            b'\t' => push("\\t"),
+            control => {
+                let low = usize::from(control & 0x0F);
+                push(if control < 0x10 { "\\u000" } else { "\\u001" });
+                push(&HEX[low..=low]);
+            }
+        }
+        rest = &escaped[1..];
+    }
+    push(rest);
+    push("\"");
+}
+
 /// In bytes, how long [`encode_event`] will be.
-pub fn event_len(_quoted_topic: &str, _data: &str) -> usize { 0 }
+pub fn event_len(quoted_topic: &str, data: &str) -> usize {
+    "[8,,]".len() + quoted_topic.len() + data.len()
+}
+
 /// Appends `[8,"<topic>",<data>]`.
-pub fn encode_event(_quoted_topic: &str, _data: &str, _out: &mut Vec<u8>) {}
+pub fn encode_event(quoted_topic: &str, data: &str, out: &mut Vec<u8>) {
+    out.reserve(event_len(quoted_topic, data));
+    out.extend_from_slice(b"[8,");
+    out.extend_from_slice(quoted_topic.as_bytes());
+    out.push(b',');
+    out.extend_from_slice(data.as_bytes());
+    out.push(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits;
+
+    fn subscribe(topic: &str) -> ClientMessage<'_> {
+        ClientMessage::Subscribe {
+            topic: topic.into(),
+        }
+    }
+
+    #[test]
+    fn what_clients_say() {
+        let unsubscribe = |topic: &'static str| ClientMessage::Unsubscribe {
+            topic: topic.into(),
+        };
+        let prefix = |prefix: &'static str, uri: &'static str| ClientMessage::Prefix {
+            prefix: prefix.into(),
+            uri: uri.into(),
+        };
+        let call = |id: &'static str, procedure: &'static str| ClientMessage::Call {
+            id: id.into(),
+            procedure: procedure.into(),
+        };
+        let cases = [
+            ("[5,\"package_created\"]", subscribe("package_created")),
+            ("[5, \"package_created\"]", subscribe("package_created")),
+            (" \t\r\n[ 5 ,\n\"a\"\t] \r\n", subscribe("a")),
+            (
+                "[5,\"http://example.com/ev#a\"]",
+                subscribe("http://example.com/ev#a"),
+            ),
+            ("[5,\"ev:a\"]", subscribe("ev:a")),
+            ("[5,\"\"]", subscribe("")),
+            ("[5,\"é☃𝄞\"]", subscribe("é☃𝄞")),
+            (
+                r#"[5,"http:\/\/x\/\u00e9\ud834\udd1e\n\""]"#,
+                subscribe("http://x/é𝄞\n\""),
+            ),
+            ("[5,42]", subscribe("42")),
+            ("[5,-1.5e3]", subscribe("-1.5e3")),
+            ("[5,\"a\",1,{\"x\":[null]},\"y\"]", subscribe("a")),
+            ("[6,\"a\"]", unsubscribe("a")),
+            ("[6,7]", unsubscribe("7")),
+            (
+                "[1,\"ev\",\"http://example.com/ev#\"]",
+                prefix("ev", "http://example.com/ev#"),
+            ),
+            ("[1,\"\",\"x\",1]", prefix("", "x")),
+            (
+                "[2,\"id1\",\"http://x/rpc\",1]",
+                call("id1", "http://x/rpc"),
+            ),
+            ("[2,\"id1\",\"http://x/rpc\"]", call("id1", "http://x/rpc")),
+            ("[2,17,\"p\",[[[{}]]],\"x\"]", call("17", "p")),
+            ("[7,\"t\",{\"a\":1}]", ClientMessage::Publish),
+            ("[7,\"t\",null,true]", ClientMessage::Publish),
+            ("[7,\"t\"]", ClientMessage::Publish),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(text.as_bytes()), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_clients_must_not_say() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"", "not JSON"),
+            (b" ", "not JSON"),
+            (b"nonsense", "not JSON"),
+            (b"[5,\"a\"", "not JSON"),
+            (b"[5,\"a\"]]", "not JSON"),
+            (b"[5,\"a\"] [5,\"b\"]", "not JSON"),
+            (b"[5,\"a\",]", "not JSON"),
+            (b"[5 \"a\"]", "not JSON"),
+            (b"[5,'a']", "not JSON"),
+            (b"[5,\"a\nb\"]", "not JSON"),
+            (b"[5,\"\xFF\"]", "not JSON"),
+            (b"[05,\"a\"]", "not JSON"),
+            (b"\xEF\xBB\xBF[5,\"a\"]", "not JSON"),
+            (b"[5,\"\\x\"]", "not JSON"),
+            (b"[5,\"\\ud800\"]", "bad escape in a string"),
+            (b"null", "not a JSON list"),
+            (b"true", "not a JSON list"),
+            (b"5", "not a JSON list"),
+            (b"\"x\"", "not a JSON list"),
+            (b"{}", "not a JSON list"),
+            (b"{\"a\":1}", "not a JSON list"),
+            (b"[]", "an empty list"),
+            (b"[0]", "a message type that only the server sends"),
+            (
+                b"[0,\"id\",1,\"x\"]",
+                "a message type that only the server sends",
+            ),
+            (b"[3,\"id\",1]", "a message type that only the server sends"),
+            (
+                b"[4,\"id\",\"u\",\"d\"]",
+                "a message type that only the server sends",
+            ),
+            (b"[8,\"t\",1]", "a message type that only the server sends"),
+            (b"[9]", "unknown message type"),
+            (b"[-5,\"a\"]", "unknown message type"),
+            (b"[32,1,{}]", "unknown message type"),
+            (b"[5.0,\"a\"]", "unknown message type"),
+            (b"[\"5\",\"a\"]", "unknown message type"),
+            (b"[null,\"a\"]", "unknown message type"),
+            (b"[[5],\"a\"]", "unknown message type"),
+            (b"[99999999999999999999,\"a\"]", "unknown message type"),
+            (b"[5]", "SUBSCRIBE without a topic"),
+            (b"[6]", "UNSUBSCRIBE without a topic"),
+            (b"[7]", "PUBLISH without a topic"),
+            (b"[1]", "PREFIX without a prefix"),
+            (b"[1,\"a\"]", "PREFIX without a URI"),
+            (b"[2]", "CALL without an id"),
+            (b"[2,\"id\"]", "CALL without a procedure"),
+            (
+                b"[5,[\"a\"]]",
+                "a name that is neither a string nor a number",
+            ),
+            (
+                b"[5,{\"a\":1}]",
+                "a name that is neither a string nor a number",
+            ),
+            (b"[5,null]", "a name that is neither a string nor a number"),
+            (b"[5,true]", "a name that is neither a string nor a number"),
+            (b"[6,false]", "a name that is neither a string nor a number"),
+            (b"[7,[]]", "a name that is neither a string nor a number"),
+            (
+                b"[1,\"a\",null]",
+                "a name that is neither a string nor a number",
+            ),
+            (
+                b"[2,[],\"p\"]",
+                "a name that is neither a string nor a number",
+            ),
+        ];
+        for (text, reason) in cases {
+            assert_eq!(
+                parse(text),
+                Err(Malformed(reason)),
+                "{}",
+                text.escape_ascii()
+            );
+            assert!(reason.len() <= 123);
+        }
+    }
+
+    #[test]
+    fn every_cut_of_a_message_is_malformed() {
+        let text = r#"[2, "id", "pr\u00e9", {"a": [1.5, "é"]}]"#;
+        assert!(parse(text.as_bytes()).is_ok());
+        for cut in 0..text.len() {
+            assert_eq!(
+                parse(&text.as_bytes()[..cut]),
+                Err(Malformed("not JSON")),
+                "{cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_copied_where_there_is_no_escape() {
+        for text in ["[5,\"package_created\"]", "[5,42]"] {
+            let Ok(ClientMessage::Subscribe { topic }) = parse(text.as_bytes()) else {
+                panic!("{text}");
+            };
+            assert!(matches!(topic, Cow::Borrowed(_)));
+        }
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let depth = limits::MESSAGE_BYTES_MAX;
+        for (open, close) in [("[", "]"), ("{\"\":", "}")] {
+            let deep = open.repeat(depth) + "1" + &close.repeat(depth);
+            for text in [
+                format!("[5,{deep}]"),
+                format!("[5,\"a\",{deep}]"),
+                format!("[7,\"a\",1,{deep}]"),
+                format!("[{deep}]"),
+                deep,
+                open.repeat(depth),
+            ] {
+                // What it says does not matter: that it comes back does.
+                let _ = parse(text.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_server_says() {
+        let mut out = Vec::new();
+        encode_welcome("a\"b", &mut out);
+        let version = env!("CARGO_PKG_VERSION");
+        let expected = format!("[0,\"a\\\"b\",1,\"newswire/{version}\"]");
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let mut out = Vec::new();
+        encode_call_error("id1", "http://x/rpc", &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            r#"[4,"id1","http://x/rpc","You are not allowed to make calls"]"#
+        );
+    }
+
+    #[test]
+    fn an_event_is_its_data_as_it_came() {
+        for data in ["{\"n\":1}", "1.0", "[ 1, 2 ]", "\"\\/\\u00e9\"", "null"] {
+            let mut topic = String::new();
+            quote("package_created", &mut topic);
+            let mut out = b"before".to_vec();
+            encode_event(&topic, data, &mut out);
+            let expected = format!("before[8,\"package_created\",{data}]");
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+            assert_eq!("before".len() + event_len(&topic, data), expected.len());
+        }
+    }
+
+    #[test]
+    fn quoting_is_undone_by_parsing() {
+        let all: String = (0..0x300).filter_map(char::from_u32).collect();
+        for text in ["", "a", "http://x/y#z", "\"\\\"", "☃\u{2028}𝄞\u{7F}", &all] {
+            let mut quoted = String::new();
+            quote(text, &mut quoted);
+            assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), text);
+            assert_eq!(
+                quoted,
+                serde_json::to_string(text)
+                    .unwrap()
+                    .replace("\\b", "\\u0008")
+                    .replace("\\f", "\\u000c")
+            );
+            assert!(quoted.len() <= 6 * text.len() + 2);
+        }
+    }
+
+    #[test]
+    fn the_largest_wrapping_is_within_its_limit() {
+        let mut quoted = String::new();
+        quote(&"\x01".repeat(limits::TOPIC_BYTES_MAX), &mut quoted);
+        let header = 10;
+        let wrapping = header + event_len(&quoted, "") - limits::TOPIC_BYTES_MAX;
+        assert_eq!(wrapping, limits::WRAPPING_BYTES_MAX);
+    }
+}

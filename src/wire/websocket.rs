@@ -1,6 +1,21 @@
-//! WebSocket frames (RFC 6455 s. 5).
+//! WebSocket frames (RFC 6455 s. 5): a client's bytes become messages, pings and closes; and the
+//! few frames that a server sends.
+//!
+//! tungstenite reads the header. What it lets pass is refused here: reserved bits, a missing mask,
+//! long or fragmented control frames, lengths that are not minimal, impossible close frames, text
+//! that is not UTF-8. Bytes are judged as they come: a bad byte fails before its frame is whole.
+//!
+//! Never here: what a message means, answers to a ping, the state of a close, a buffer for a
+//! connection that is idle. Memory is taken for bytes that have come, never for a length that was
+//! only declared.
 
-/// A peer broke the protocol.
+use std::io::Cursor;
+use std::ops::Range;
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// A peer broke the protocol. The decoder that found it is of no further use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Violation {
     /// RFC 6455 was broken: 1002. The text says which rule.
@@ -9,6 +24,17 @@ pub enum Violation {
     Utf8,
     /// A message over its limit: 1009.
     TooLarge,
+}
+
+impl Violation {
+    /// What the Close frame that answers it says: code and reason.
+    pub const fn close(self) -> (u16, &'static str) {
+        match self {
+            Self::Protocol(reason) => (close_code::PROTOCOL, reason),
+            Self::Utf8 => (close_code::BAD_DATA, "text is not UTF-8"),
+            Self::TooLarge => (close_code::TOO_BIG, "message too large"),
+        }
+    }
 }
 
 /// What the frames of a client amount to.
@@ -29,36 +55,1174 @@ pub enum Incoming<'a> {
     Close(Option<u16>),
 }
 
-/// What a connection remembers of a message that has not come whole: nothing (8 bytes) while it is idle.
+/// What a connection remembers of a message that has not come whole: nothing (8 bytes) while it is
+/// idle.
 #[derive(Debug, Default)]
 pub struct Decoder(Option<Box<Partial>>);
 
+// One for each of a million connections.
+const _: () = assert!(size_of::<Decoder>() <= 8);
+
+/// In bytes: two, a 64-bit length, a mask.
+const HEADER_BYTES_MAX: usize = 14;
+
+/// In bytes. RFC 6455 s. 5.5
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// In bytes: a control frame's payload without the code.
+const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
+
+/// What has come of a frame and of a message. It lives from the first byte that is left over to the
+/// next [`Decoder::release`] that finds nothing under way.
 #[derive(Debug)]
-struct Partial;
-
-impl Decoder {
-    /// Takes bytes; says how many it took, and what they completed. Unmasks in place. A whole, unfragmented frame in
-    /// `input` is borrowed from there; nothing is allocated or copied for it.
-    ///
-    /// When it answers `None`, all of `input` was taken.
-    pub fn decode<'a>(&'a mut self, input: &'a mut [u8], _message_bytes_max: usize) -> Result<(usize, Option<Incoming<'a>>), Violation> {
-        Ok((input.len(), None))
-    }
-
-    /// Whether nothing is kept: no part of a frame, no fragment of a message.
-    pub fn is_idle(&self) -> bool { self.0.is_none() }
+struct Partial {
+    /// The first `head_bytes` are those of a header that is not whole yet; 0 while `frame` is some.
+    head: [u8; HEADER_BYTES_MAX],
+    head_bytes: u8,
+    /// The frame whose payload is coming.
+    frame: Option<Frame>,
+    /// The first `control_bytes` are a control frame's payload: apart from `message`, because
+    /// control frames come between fragments.
+    control: [u8; CONTROL_BYTES_MAX],
+    control_bytes: u8,
+    message: Option<Message>,
 }
 
-/// Close codes that newswire sends.
-pub mod close_code {}
+/// The rest of a frame.
+#[derive(Debug)]
+struct Frame {
+    opcode: OpCode,
+    is_final: bool,
+    /// Turned so that its first byte is for the next byte of the payload.
+    mask: [u8; 4],
+    /// In bytes.
+    left: usize,
+}
+
+/// A message being reassembled.
+#[derive(Debug)]
+struct Message {
+    text: bool,
+    /// True exactly when it has been handed over: its memory is free at the next call.
+    whole: bool,
+    payload: Vec<u8>,
+    /// The first `valid` bytes of text are whole characters. The at most three bytes behind them
+    /// may become one.
+    valid: usize,
+}
+
+/// A frame's header, known to be good by itself.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    opcode: OpCode,
+    is_final: bool,
+    mask: [u8; 4],
+    payload_bytes: u64,
+}
+
+/// Where a whole payload lies.
+enum Done {
+    Input(OpCode, Range<usize>),
+    Kept(OpCode),
+}
+
+impl Decoder {
+    /// Takes bytes; says how many it took, and what they completed. Unmasks in place. A whole,
+    /// unfragmented frame in `input` is borrowed from there; nothing is allocated or copied for it.
+    ///
+    /// When it answers `None`, all of `input` was taken. To be called until then, or followed by
+    /// [`Self::release`]: what a call hands over from memory of its own, the next call frees.
+    ///
+    /// # Errors
+    /// The first rule that was broken. Whether it is found, and which, does not depend on where the
+    /// stream was cut.
+    pub fn decode<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        message_bytes_max: usize,
+    ) -> Result<(usize, Option<Incoming<'a>>), Violation> {
+        self.release();
+        let mut taken = 0;
+        let done = loop {
+            if self
+                .0
+                .as_ref()
+                .is_none_or(|partial| partial.frame.is_none())
+            {
+                let Some((header, header_bytes)) = self.take_header(&input[taken..])? else {
+                    return Ok((input.len(), None));
+                };
+                taken += header_bytes;
+                let payload_bytes = self.check_place(&header, message_bytes_max)?;
+                let alone = match header.opcode {
+                    OpCode::Control(_) => true,
+                    OpCode::Data(data) => header.is_final && data != Data::Continue,
+                };
+                if alone && payload_bytes <= input.len() - taken {
+                    let range = taken..taken + payload_bytes;
+                    taken = range.end;
+                    let payload = &mut input[range.clone()];
+                    unmask(payload, header.mask);
+                    if header.opcode == OpCode::Data(Data::Text) && str::from_utf8(payload).is_err()
+                    {
+                        return Err(Violation::Utf8);
+                    }
+                    break Done::Input(header.opcode, range);
+                }
+                self.partial().begin(&header, payload_bytes);
+            }
+            let partial = self.partial();
+            let (bytes, opcode) = partial.take_payload(&mut input[taken..], message_bytes_max)?;
+            taken += bytes;
+            if let Some(opcode) = opcode {
+                break Done::Kept(opcode);
+            }
+            if partial.frame.is_some() {
+                return Ok((taken, None));
+            }
+        };
+        let (opcode, payload) = match done {
+            Done::Input(opcode, range) => (opcode, &input[range]),
+            Done::Kept(opcode) => (opcode, self.kept(opcode)),
+        };
+        Ok((taken, Some(incoming(opcode, payload)?)))
+    }
+
+    /// Frees what the last [`Self::decode`] handed over. Each `decode` begins with it, so it is only
+    /// needed by those who stop before the answer was `None`.
+    pub fn release(&mut self) {
+        let Some(partial) = &mut self.0 else {
+            return;
+        };
+        partial.message.take_if(|message| message.whole);
+        if partial.frame.is_none() {
+            partial.control_bytes = 0;
+            if partial.head_bytes == 0 && partial.message.is_none() {
+                self.0 = None;
+            }
+        }
+    }
+
+    /// Whether nothing is kept: no part of a frame, no fragment of a message, and nothing that was
+    /// handed over and not released.
+    pub fn is_idle(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn partial(&mut self) -> &mut Partial {
+        self.0.get_or_insert_with(|| {
+            Box::new(Partial {
+                head: [0; HEADER_BYTES_MAX],
+                head_bytes: 0,
+                frame: None,
+                control: [0; CONTROL_BYTES_MAX],
+                control_bytes: 0,
+                message: None,
+            })
+        })
+    }
+
+    /// The header that `input` begins with or completes, and how many bytes it took from there.
+    /// `None`: all were taken, and more are needed.
+    fn take_header(&mut self, input: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+        let kept = self.0.as_ref().map_or(0, |p| usize::from(p.head_bytes));
+        if kept == 0 {
+            let header = parse_header(input)?;
+            if header.is_some() || input.is_empty() {
+                return Ok(header);
+            }
+        }
+        let partial = self.partial();
+        let more = input.len().min(HEADER_BYTES_MAX - kept);
+        partial.head[kept..kept + more].copy_from_slice(&input[..more]);
+        let header = parse_header(&partial.head[..kept + more])?;
+        partial.head_bytes = match header {
+            Some(_) => 0,
+            None => (kept + more) as u8,
+        };
+        Ok(header.map(|(header, bytes)| (header, bytes - kept)))
+    }
+
+    /// Whether a frame may come now, and may be this long. Its payload's length in bytes.
+    fn check_place(&self, header: &Header, message_bytes_max: usize) -> Result<usize, Violation> {
+        let message = self.0.as_ref().and_then(|partial| partial.message.as_ref());
+        // RFC 6455 s. 5.4: fragments of one message are not mixed with those of another.
+        match (header.opcode, message) {
+            (OpCode::Data(Data::Continue), None) => {
+                return Err(Violation::Protocol("continuation of nothing"));
+            }
+            (OpCode::Data(Data::Text | Data::Binary), Some(_)) => {
+                return Err(Violation::Protocol("new message inside a fragmented one"));
+            }
+            _ => {}
+        }
+        let max = match header.opcode {
+            OpCode::Control(_) => CONTROL_BYTES_MAX,
+            OpCode::Data(_) => {
+                message_bytes_max.saturating_sub(message.map_or(0, |m| m.payload.len()))
+            }
+        };
+        match usize::try_from(header.payload_bytes) {
+            Ok(bytes) if bytes <= max => Ok(bytes),
+            _ => Err(Violation::TooLarge),
+        }
+    }
+
+    /// The payload that was completed last, of a frame that did not come in one piece.
+    fn kept(&self, opcode: OpCode) -> &[u8] {
+        let Some(partial) = &self.0 else {
+            return &[];
+        };
+        match opcode {
+            OpCode::Control(_) => &partial.control[..usize::from(partial.control_bytes)],
+            OpCode::Data(_) => partial.message.as_ref().map_or(&[], |m| &m.payload),
+        }
+    }
+}
+
+impl Partial {
+    /// Expects `header`'s payload.
+    fn begin(&mut self, header: &Header, payload_bytes: usize) {
+        if let OpCode::Data(data @ (Data::Text | Data::Binary)) = header.opcode {
+            self.message = Some(Message {
+                text: data == Data::Text,
+                whole: false,
+                payload: Vec::new(),
+                valid: 0,
+            });
+        }
+        self.frame = Some(Frame {
+            opcode: header.opcode,
+            is_final: header.is_final,
+            mask: header.mask,
+            left: payload_bytes,
+        });
+    }
+
+    /// Takes what `input` has of the frame under way: how many bytes, and the opcode of what became
+    /// whole by them.
+    fn take_payload(
+        &mut self,
+        input: &mut [u8],
+        message_bytes_max: usize,
+    ) -> Result<(usize, Option<OpCode>), Violation> {
+        let Some(frame) = &mut self.frame else {
+            return Ok((0, None));
+        };
+        let bytes = input.len().min(frame.left);
+        let input = &mut input[..bytes];
+        unmask(input, frame.mask);
+        frame.mask.rotate_left(bytes % 4);
+        let left_before = frame.left;
+        frame.left -= bytes;
+        let (opcode, is_final, ended) = (frame.opcode, frame.is_final, frame.left == 0);
+        if ended {
+            self.frame = None;
+        }
+        match (opcode, &mut self.message) {
+            (OpCode::Control(_), _) => {
+                let from = usize::from(self.control_bytes);
+                self.control[from..from + bytes].copy_from_slice(input);
+                self.control_bytes += bytes as u8;
+                Ok((bytes, ended.then_some(opcode)))
+            }
+            (OpCode::Data(_), Some(message)) => {
+                // The last frame says how long the message will be, the others say nothing.
+                let most = match is_final {
+                    true => message.payload.len() + left_before,
+                    false => message_bytes_max,
+                };
+                message.append(input, most)?;
+                if !(ended && is_final) {
+                    return Ok((bytes, None));
+                }
+                message.end()?;
+                let data = if message.text {
+                    Data::Text
+                } else {
+                    Data::Binary
+                };
+                Ok((bytes, Some(OpCode::Data(data))))
+            }
+            // `check_place` let no continuation of nothing pass.
+            (OpCode::Data(_), None) => Err(Violation::Protocol("continuation of nothing")),
+        }
+    }
+}
+
+impl Message {
+    /// Appends unmasked bytes. Memory doubles, so that a message in many pieces is not copied for
+    /// each of them, but never past `most`, which is all that the message can become.
+    fn append(&mut self, bytes: &[u8], most: usize) -> Result<(), Violation> {
+        let needed = self.payload.len() + bytes.len();
+        if needed > self.payload.capacity() {
+            let capacity = (2 * self.payload.capacity()).min(most).max(needed);
+            self.payload.reserve_exact(capacity - self.payload.len());
+        }
+        self.payload.extend_from_slice(bytes);
+        if self.text {
+            // RFC 6455 s. 8.1. At once, as Autobahn's strict cases (6.4) want: whoever sends rubbish
+            // slowly is not kept.
+            match str::from_utf8(&self.payload[self.valid..]) {
+                Ok(_) => self.valid = self.payload.len(),
+                Err(error) if error.error_len().is_some() => return Err(Violation::Utf8),
+                Err(error) => self.valid += error.valid_up_to(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Its last byte has come.
+    fn end(&mut self) -> Result<(), Violation> {
+        if self.text && self.valid < self.payload.len() {
+            return Err(Violation::Utf8);
+        }
+        self.whole = true;
+        Ok(())
+    }
+}
+
+/// Reads a header and judges what can be judged of it alone. `None`: more bytes are needed. The two
+/// first bytes are judged as soon as they are there.
+fn parse_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+    let Some(&first) = bytes.first() else {
+        return Ok(None);
+    };
+    // RFC 6455 s. 5.2: 0 unless an extension gives them a meaning, and we agree to none.
+    if first & 0x70 != 0 {
+        return Err(Violation::Protocol("reserved bit set"));
+    }
+    let opcode = OpCode::from(first & 0x0F);
+    match opcode {
+        // RFC 6455 s. 5.2
+        OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => {
+            return Err(Violation::Protocol("reserved opcode"));
+        }
+        // RFC 6455 s. 5.5
+        OpCode::Control(_) if first & 0x80 == 0 => {
+            return Err(Violation::Protocol("fragmented control frame"));
+        }
+        _ => {}
+    }
+    let Some(&second) = bytes.get(1) else {
+        return Ok(None);
+    };
+    // RFC 6455 s. 5.1
+    if second & 0x80 == 0 {
+        return Err(Violation::Protocol("frame without a mask"));
+    }
+    let short_length = second & 0x7F;
+    // RFC 6455 s. 5.5
+    if matches!(opcode, OpCode::Control(_)) && usize::from(short_length) > CONTROL_BYTES_MAX {
+        return Err(Violation::Protocol("control frame over 125 bytes"));
+    }
+    let mut cursor = Cursor::new(bytes);
+    // Its one error is a reserved opcode.
+    let parsed =
+        FrameHeader::parse(&mut cursor).map_err(|_| Violation::Protocol("bad frame header"))?;
+    let Some((header, payload_bytes)) = parsed else {
+        return Ok(None);
+    };
+    let Some(mask) = header.mask else {
+        return Err(Violation::Protocol("frame without a mask"));
+    };
+    // RFC 6455 s. 5.2: the most significant bit is 0, and the shortest form is used.
+    if payload_bytes >> 63 != 0 {
+        return Err(Violation::Protocol("frame length over 63 bits"));
+    }
+    let shortest = match short_length {
+        126 => 126,
+        127 => 1 << 16,
+        _ => 0,
+    };
+    if payload_bytes < shortest {
+        return Err(Violation::Protocol("frame length not in its shortest form"));
+    }
+    let header = Header {
+        opcode,
+        is_final: header.is_final,
+        mask,
+        payload_bytes,
+    };
+    Ok(Some((header, cursor.position() as usize)))
+}
+
+/// What a whole payload is. Text is known to be UTF-8 by now.
+fn incoming(opcode: OpCode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
+    match opcode {
+        OpCode::Data(data) => Ok(Incoming::Message {
+            text: data == Data::Text,
+            payload,
+        }),
+        OpCode::Control(Control::Ping) => Ok(Incoming::Ping(payload)),
+        OpCode::Control(Control::Pong) => Ok(Incoming::Pong(payload)),
+        OpCode::Control(Control::Close) => parse_close(payload).map(Incoming::Close),
+        // `parse_header` let none pass.
+        OpCode::Control(Control::Reserved(_)) => Err(Violation::Protocol("reserved opcode")),
+    }
+}
+
+/// RFC 6455 s. 5.5.1: nothing, or a code and a reason in UTF-8.
+fn parse_close(payload: &[u8]) -> Result<Option<u16>, Violation> {
+    match payload {
+        [] => Ok(None),
+        [_] => Err(Violation::Protocol("close frame of one byte")),
+        [high, low, reason @ ..] => {
+            let code = u16::from_be_bytes([*high, *low]);
+            if !close_code::is_allowed(code) {
+                return Err(Violation::Protocol("close code not allowed"));
+            }
+            match str::from_utf8(reason) {
+                Ok(_) => Ok(Some(code)),
+                Err(_) => Err(Violation::Utf8),
+            }
+        }
+    }
+}
+
+/// RFC 6455 s. 5.3. Eight bytes at a time; the compiler makes more of them.
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+/// Close codes that newswire sends, and which ones it takes.
+pub mod close_code {
+    /// The purpose of the connection is fulfilled.
+    pub const NORMAL: u16 = 1000;
+    /// The server goes down.
+    pub const GOING_AWAY: u16 = 1001;
+    /// A frame broke RFC 6455.
+    pub const PROTOCOL: u16 = 1002;
+    /// Text that is not UTF-8, or not a WAMP message.
+    pub const BAD_DATA: u16 = 1007;
+    /// A policy of the server's: too slow, too many subscriptions.
+    pub const POLICY: u16 = 1008;
+    /// A message over its limit.
+    pub const TOO_BIG: u16 = 1009;
+
+    /// Whether a peer may send `code`: RFC 6455 s. 7.4.1, the three codes that IANA registered
+    /// since (1012 service restart, 1013 try again later, 1014 bad gateway), and those left to
+    /// libraries and applications (s. 7.4.2). 1004, 1005, 1006 and 1015 must never be sent.
+    pub const fn is_allowed(code: u16) -> bool {
+        matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+}
+
+fn encode_header(opcode: OpCode, payload_bytes: usize, out: &mut Vec<u8>) {
+    // RFC 6455 s. 5.1: a server masks nothing.
+    let header = FrameHeader {
+        opcode,
+        ..FrameHeader::default()
+    };
+    header
+        .format(payload_bytes as u64, out)
+        .expect("a Vec takes every write");
+}
 
 /// Appends the header of an unfragmented, unmasked text frame.
-pub fn encode_text_header(_payload_bytes: usize, _out: &mut Vec<u8>) {}
-/// Appends a ping.
-pub fn encode_ping(_payload: &[u8], _out: &mut Vec<u8>) {}
-/// Appends a pong.
-pub fn encode_pong(_payload: &[u8], _out: &mut Vec<u8>) {}
-/// Appends a Close frame; without a code it is empty. The reason is cut at 123 bytes.
-pub fn encode_close(_code: Option<u16>, _reason: &str, _out: &mut Vec<u8>) {}
-/// In bytes, the length of the whole unmasked frame that starts at `bytes[0]`, our own and so well formed.
-pub fn frame_len(_bytes: &[u8]) -> usize { 0 }
+pub fn encode_text_header(payload_bytes: usize, out: &mut Vec<u8>) {
+    encode_header(OpCode::Data(Data::Text), payload_bytes, out);
+}
+
+/// Appends a ping. Of the payload at most 125 bytes are sent.
+pub fn encode_ping(payload: &[u8], out: &mut Vec<u8>) {
+    encode_control(Control::Ping, payload, out);
+}
+
+/// Appends a pong. Of the payload at most 125 bytes are sent, and a ping has no more.
+pub fn encode_pong(payload: &[u8], out: &mut Vec<u8>) {
+    encode_control(Control::Pong, payload, out);
+}
+
+fn encode_control(control: Control, payload: &[u8], out: &mut Vec<u8>) {
+    debug_assert!(payload.len() <= CONTROL_BYTES_MAX);
+    let payload = &payload[..payload.len().min(CONTROL_BYTES_MAX)];
+    encode_header(OpCode::Control(control), payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+/// Appends a Close frame; without a code it is empty. The reason is cut at 123 bytes, or a little
+/// before, where a character ends.
+pub fn encode_close(code: Option<u16>, reason: &str, out: &mut Vec<u8>) {
+    let Some(code) = code else {
+        return encode_control(Control::Close, &[], out);
+    };
+    let mut end = reason.len().min(CLOSE_REASON_BYTES_MAX);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    encode_header(OpCode::Control(Control::Close), 2 + end, out);
+    out.extend_from_slice(&code.to_be_bytes());
+    out.extend_from_slice(&reason.as_bytes()[..end]);
+}
+
+/// In bytes, the length of the whole unmasked frame that starts at `bytes[0]`, our own and so well
+/// formed. Where the header is cut off, it is all of `bytes`.
+pub fn frame_len(bytes: &[u8]) -> usize {
+    match *bytes {
+        [_, 127, a, b, c, d, e, f, g, h, ..] => {
+            let payload = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            usize::try_from(payload).map_or(usize::MAX, |payload| payload.saturating_add(10))
+        }
+        [_, 126, a, b, ..] => 4 + usize::from(u16::from_be_bytes([a, b])),
+        [_, payload @ 0..=125, ..] => 2 + usize::from(payload),
+        _ => bytes.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 1 << 20;
+    const FIN: u8 = 0x80;
+    const CONTINUE: u8 = 0;
+    const TEXT: u8 = 1;
+    const BINARY: u8 = 2;
+    const CLOSE: u8 = 8;
+    const PING: u8 = 9;
+    const PONG: u8 = 10;
+
+    /// A small, repeatable source of cuts and bytes (xorshift64).
+    struct Dice(u64);
+
+    impl Dice {
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0
+        }
+
+        fn below(&mut self, n: usize) -> usize {
+            (self.next() % n as u64) as usize
+        }
+    }
+
+    /// A client's frame, written without the code under test.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [0x37, 0xfa, 0x21, 0x3d];
+        let mut bytes = vec![first];
+        match payload.len() {
+            n @ 0..=125 => bytes.push(0x80 | n as u8),
+            n @ 126..=0xFFFF => {
+                bytes.push(0x80 | 126);
+                bytes.extend((n as u16).to_be_bytes());
+            }
+            n => {
+                bytes.push(0x80 | 127);
+                bytes.extend((n as u64).to_be_bytes());
+            }
+        }
+        bytes.extend(mask);
+        bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+        bytes
+    }
+
+    /// [`Incoming`], owned.
+    #[derive(Clone, Debug, Eq, PartialEq)]
+    enum Seen {
+        Text(Vec<u8>),
+        Binary(Vec<u8>),
+        Ping(Vec<u8>),
+        Pong(Vec<u8>),
+        Close(Option<u16>),
+        Broken(Violation),
+    }
+
+    fn text(payload: &str) -> Seen {
+        Seen::Text(payload.as_bytes().to_vec())
+    }
+
+    impl Seen {
+        fn of(incoming: Incoming<'_>) -> Self {
+            match incoming {
+                Incoming::Message {
+                    text: true,
+                    payload,
+                } => {
+                    assert!(str::from_utf8(payload).is_ok());
+                    Self::Text(payload.to_vec())
+                }
+                Incoming::Message {
+                    text: false,
+                    payload,
+                } => Self::Binary(payload.to_vec()),
+                Incoming::Ping(payload) => Self::Ping(payload.to_vec()),
+                Incoming::Pong(payload) => Self::Pong(payload.to_vec()),
+                Incoming::Close(code) => Self::Close(code),
+            }
+        }
+    }
+
+    /// Feeds one piece; false after a violation.
+    fn feed(decoder: &mut Decoder, piece: &[u8], max: usize, seen: &mut Vec<Seen>) -> bool {
+        let mut piece = piece.to_vec();
+        let mut at = 0;
+        loop {
+            match decoder.decode(&mut piece[at..], max) {
+                Ok((taken, incoming)) => {
+                    at += taken;
+                    match incoming {
+                        Some(incoming) => seen.push(Seen::of(incoming)),
+                        None => {
+                            assert_eq!(at, piece.len(), "None means that all was taken");
+                            return true;
+                        }
+                    }
+                }
+                Err(violation) => {
+                    seen.push(Seen::Broken(violation));
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn decode_pieces<'p>(
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+        max: usize,
+    ) -> (Vec<Seen>, bool) {
+        let mut decoder = Decoder::default();
+        let mut seen = Vec::new();
+        for piece in pieces {
+            if !feed(&mut decoder, piece, max, &mut seen) {
+                return (seen, false);
+            }
+        }
+        (seen, decoder.is_idle())
+    }
+
+    /// What is seen, and whether the decoder is idle behind it (never after a violation).
+    ///
+    /// Decodes `stream` whole, byte by byte, cut in two at every place, and at random places; all must
+    /// see the same.
+    fn decode(stream: &[u8], max: usize) -> (Vec<Seen>, bool) {
+        let whole = decode_pieces([stream], max);
+        assert_eq!(decode_pieces(stream.chunks(1), max), whole, "byte by byte");
+        for cut in 0..=stream.len() {
+            let (a, b) = stream.split_at(cut);
+            assert_eq!(decode_pieces([a, b], max), whole, "cut at {cut}");
+        }
+        let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+        for round in 0..50 {
+            let mut pieces = Vec::new();
+            let mut rest = stream;
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(1 + dice.below(rest.len().min(40)));
+                pieces.push(piece);
+                rest = after;
+            }
+            assert_eq!(decode_pieces(pieces, max), whole, "round {round}");
+        }
+        whole
+    }
+
+    fn seen(stream: &[u8]) -> Vec<Seen> {
+        decode(stream, MAX).0
+    }
+
+    /// The last thing seen, which must be a violation.
+    fn violation(stream: &[u8]) -> Violation {
+        match seen(stream).last() {
+            Some(Seen::Broken(violation)) => *violation,
+            other => panic!("no violation but {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_examples_of_rfc_6455() {
+        // RFC 6455 s. 5.7: a masked text frame.
+        let hello = [
+            0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
+        ];
+        assert_eq!(decode(&hello, MAX), (vec![text("Hello")], true));
+        let pong = [
+            0x8a, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
+        ];
+        assert_eq!(seen(&pong), [Seen::Pong(b"Hello".to_vec())]);
+    }
+
+    #[test]
+    fn payloads_of_every_length_form() {
+        for len in [0, 1, 3, 4, 7, 8, 9, 125, 126, 127, 128, 300] {
+            let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let (seen, idle) = decode(&frame(FIN | BINARY, &payload), MAX);
+            assert_eq!(seen, [Seen::Binary(payload)]);
+            assert!(idle);
+        }
+        for len in [65_535, 65_536, 65_537] {
+            let payload: Vec<u8> = (0..len).map(|i| (i * 7) as u8).collect();
+            let stream = frame(FIN | BINARY, &payload);
+            for piece in [stream.len(), 1_000, 4_096] {
+                let (seen, idle) = decode_pieces(stream.chunks(piece), MAX);
+                assert_eq!(seen, [Seen::Binary(payload.clone())]);
+                assert!(idle);
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_frame_is_borrowed_and_leaves_nothing() {
+        let mut stream = [frame(FIN | TEXT, b"[5,\"a\"]"), frame(FIN | PONG, b"x")].concat();
+        let range = stream.as_ptr_range();
+        let mut decoder = Decoder::default();
+        let (taken, incoming) = decoder.decode(&mut stream, MAX).unwrap();
+        let Some(Incoming::Message {
+            text: true,
+            payload,
+        }) = incoming
+        else {
+            panic!("{incoming:?}");
+        };
+        assert!(range.contains(&payload.as_ptr()));
+        assert!(decoder.is_idle());
+        let (_, incoming) = decoder.decode(&mut stream[taken..], MAX).unwrap();
+        assert_eq!(incoming, Some(Incoming::Pong(b"x")));
+        assert!(decoder.is_idle());
+    }
+
+    #[test]
+    fn what_was_handed_over_is_released() {
+        let stream = frame(FIN | TEXT, b"hello");
+        let (mut head, mut tail) = (stream[..7].to_vec(), stream[7..].to_vec());
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.decode(&mut head, MAX), Ok((7, None)));
+        assert!(!decoder.is_idle());
+        assert!(decoder.decode(&mut tail, MAX).unwrap().1.is_some());
+        decoder.release();
+        assert!(decoder.is_idle());
+        // A control frame in pieces between fragments: the message under way stays.
+        let mut seen = Vec::new();
+        feed(&mut decoder, &frame(TEXT, b"a"), MAX, &mut seen);
+        for byte in frame(FIN | PING, b"p").chunks(1) {
+            feed(&mut decoder, byte, MAX, &mut seen);
+        }
+        decoder.release();
+        assert!(!decoder.is_idle());
+        feed(&mut decoder, &frame(FIN | CONTINUE, b"b"), MAX, &mut seen);
+        assert!(decoder.is_idle());
+        assert_eq!(seen, [Seen::Ping(b"p".to_vec()), text("ab")]);
+    }
+
+    #[test]
+    fn fragments_and_control_frames_between_them() {
+        let stream = [
+            frame(TEXT, b"one "),
+            frame(FIN | PING, b"hi"),
+            frame(CONTINUE, b""),
+            frame(CONTINUE, b"two "),
+            frame(FIN | PONG, b""),
+            frame(FIN | CONTINUE, b"three"),
+            frame(BINARY, b""),
+            frame(FIN | CONTINUE, b""),
+            frame(FIN | TEXT, b""),
+            frame(FIN | CLOSE, &[0x03, 0xE8]),
+        ]
+        .concat();
+        let (seen, idle) = decode(&stream, MAX);
+        assert_eq!(
+            seen,
+            [
+                Seen::Ping(b"hi".to_vec()),
+                Seen::Pong(vec![]),
+                text("one two three"),
+                Seen::Binary(vec![]),
+                text(""),
+                Seen::Close(Some(1000)),
+            ]
+        );
+        assert!(idle);
+    }
+
+    #[test]
+    fn a_close_inside_a_fragmented_message_is_heard() {
+        let stream = [frame(TEXT, b"a"), frame(FIN | CLOSE, b"")].concat();
+        assert_eq!(decode(&stream, MAX), (vec![Seen::Close(None)], false));
+    }
+
+    #[test]
+    fn frames_that_break_the_protocol() {
+        let masked = |first, second, rest: &[u8]| [&[first, second], rest].concat();
+        let cases: &[(&str, Vec<u8>)] = &[
+            ("reserved bit set", frame(FIN | 0x40 | TEXT, b"")),
+            ("reserved bit set", frame(FIN | 0x20 | TEXT, b"")),
+            ("reserved bit set", frame(FIN | 0x10 | PING, b"")),
+            ("reserved opcode", frame(FIN | 3, b"")),
+            ("reserved opcode", frame(FIN | 7, b"")),
+            ("reserved opcode", frame(FIN | 11, b"")),
+            ("reserved opcode", frame(15, b"")),
+            ("frame without a mask", vec![0x81, 0x01, b'a']),
+            ("frame without a mask", vec![0x81, 0x7E, 0x00, 0x80]),
+            ("fragmented control frame", frame(PING, b"")),
+            ("fragmented control frame", frame(CLOSE, b"")),
+            ("control frame over 125 bytes", frame(FIN | PING, &[0; 126])),
+            (
+                "control frame over 125 bytes",
+                frame(FIN | CLOSE, &[3; 200]),
+            ),
+            (
+                "frame length not in its shortest form",
+                masked(0x81, 0xFE, &[0, 125, 1, 2, 3, 4]),
+            ),
+            (
+                "frame length not in its shortest form",
+                masked(0x81, 0xFF, &[0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 1, 2, 3, 4]),
+            ),
+            (
+                "frame length over 63 bits",
+                masked(0x81, 0xFF, &[0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]),
+            ),
+            ("continuation of nothing", frame(CONTINUE, b"a")),
+            ("continuation of nothing", frame(FIN | CONTINUE, b"a")),
+            (
+                "continuation of nothing",
+                [
+                    frame(TEXT, b"a"),
+                    frame(FIN | CONTINUE, b"b"),
+                    frame(FIN | CONTINUE, b"c"),
+                ]
+                .concat(),
+            ),
+            (
+                "new message inside a fragmented one",
+                [frame(TEXT, b"a"), frame(FIN | TEXT, b"b")].concat(),
+            ),
+            (
+                "new message inside a fragmented one",
+                [frame(BINARY, b""), frame(BINARY, b"b")].concat(),
+            ),
+            ("close frame of one byte", frame(FIN | CLOSE, &[3])),
+        ];
+        for (rule, stream) in cases {
+            assert_eq!(violation(stream), Violation::Protocol(rule), "{stream:x?}");
+        }
+    }
+
+    #[test]
+    fn the_first_two_bytes_are_judged_at_once() {
+        for start in [&[0x83][..], &[0xC1], &[0x09], &[0x81, 0x7F], &[0x89, 0xFE]] {
+            let (seen, _) = decode_pieces([start], MAX);
+            assert!(
+                matches!(seen[..], [Seen::Broken(Violation::Protocol(_))]),
+                "{start:x?}"
+            );
+        }
+    }
+
+    #[test]
+    fn close_codes() {
+        // Autobahn 7.7.x, 7.9.x and 7.13.x.
+        let good = [
+            1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999,
+            4000, 4999,
+        ];
+        let bad = [
+            0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535,
+        ];
+        for code in good {
+            let payload = [&u16::to_be_bytes(code)[..], "because ☃".as_bytes()].concat();
+            assert_eq!(
+                seen(&frame(FIN | CLOSE, &payload)),
+                [Seen::Close(Some(code))]
+            );
+        }
+        for code in bad {
+            let stream = frame(FIN | CLOSE, &u16::to_be_bytes(code));
+            assert_eq!(
+                violation(&stream),
+                Violation::Protocol("close code not allowed"),
+                "{code}"
+            );
+        }
+        assert_eq!(seen(&frame(FIN | CLOSE, b"")), [Seen::Close(None)]);
+        let longest = [&[0x03, 0xE8][..], &[b'x'; 123]].concat();
+        assert_eq!(
+            seen(&frame(FIN | CLOSE, &longest)),
+            [Seen::Close(Some(1000))]
+        );
+        assert_eq!(
+            violation(&frame(FIN | CLOSE, b"\x03\xE8\xCE\xBA\xE1")),
+            Violation::Utf8
+        );
+    }
+
+    #[test]
+    fn text_that_is_not_utf8() {
+        let cases: &[&[u8]] = &[
+            b"\xFF",
+            b"a\x80",
+            b"\xC0\xAF",
+            b"\xE0\x80\x80",
+            b"\xED\xA0\x80",
+            b"\xF4\x90\x80\x80",
+            b"\xF8\x88\x80\x80\x80",
+            b"\xCE\xBA\xE1\xBD\xB9\xCF\x83\xCE\xBC\xCE\xB5\xED\xA0\x80edited",
+            b"cut \xE2\x98",
+            b"cut \xF0\x9F\x98",
+        ];
+        for payload in cases {
+            assert_eq!(
+                violation(&frame(FIN | TEXT, payload)),
+                Violation::Utf8,
+                "{payload:x?}"
+            );
+            let stream = [frame(TEXT, payload), frame(FIN | CONTINUE, b"")].concat();
+            assert_eq!(violation(&stream), Violation::Utf8, "{payload:x?}");
+            // A binary message may be anything.
+            assert_eq!(
+                seen(&frame(FIN | BINARY, payload)),
+                [Seen::Binary(payload.to_vec())]
+            );
+        }
+    }
+
+    #[test]
+    fn characters_may_be_cut_between_fragments() {
+        let snow = "☃ 𝄞 é";
+        let bytes = snow.as_bytes();
+        for a in 0..=bytes.len() {
+            for b in a..=bytes.len() {
+                let stream = [
+                    frame(TEXT, &bytes[..a]),
+                    frame(CONTINUE, &bytes[a..b]),
+                    frame(FIN | CONTINUE, &bytes[b..]),
+                ]
+                .concat();
+                assert_eq!(decode_pieces([&stream[..]], MAX), (vec![text(snow)], true));
+                assert_eq!(
+                    decode_pieces(stream.chunks(1), MAX),
+                    (vec![text(snow)], true)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_byte_fails_before_its_frame_is_whole() {
+        // Autobahn 6.4.3 and 6.4.4: the third byte of U+110000, and the frame is not whole.
+        for (bytes, bad) in [
+            (&b"\xCE\xBA\xF4\x90"[..], true),
+            (b"\xCE\xBA\xF4", false),
+            (b"\xED\xA0", true),
+            (b"\xED\x9F", false),
+            (b"\xF0\x80", true),
+            (b"\xE0\x9F", true),
+        ] {
+            let mut payload = bytes.to_vec();
+            payload.resize(20, b'x');
+            let stream = frame(FIN | TEXT, &payload);
+            let (seen, _) = decode_pieces([&stream[..6 + bytes.len()]], MAX);
+            let expected: &[Seen] = match bad {
+                true => &[Seen::Broken(Violation::Utf8)],
+                false => &[],
+            };
+            assert_eq!(seen, expected, "{bytes:x?}");
+            // In a fragment that is whole, of a message that is not.
+            let (seen, _) = decode_pieces([&frame(TEXT, bytes)[..]], MAX);
+            assert_eq!(seen, expected, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_checked_from_the_header() {
+        assert_eq!(decode(&frame(FIN | TEXT, b"12345"), 5).0, [text("12345")]);
+        let broken = [Seen::Broken(Violation::TooLarge)];
+        assert_eq!(decode(&frame(FIN | TEXT, b"123456"), 5).0, broken);
+        assert_eq!(
+            decode_pieces([&frame(FIN | TEXT, b"123456")[..6]], 5).0,
+            broken
+        );
+        let fragments = [
+            frame(TEXT, b"123"),
+            frame(CONTINUE, b"45"),
+            frame(FIN | CONTINUE, b"6"),
+        ];
+        assert_eq!(decode(&fragments.concat(), 5).0, broken);
+        assert_eq!(decode(&fragments.concat(), 6).0, [text("123456")]);
+        // The limit is for messages.
+        assert_eq!(
+            decode(&frame(FIN | PING, b"123456"), 5).0,
+            [Seen::Ping(b"123456".to_vec())]
+        );
+        // The largest length there is.
+        let mut huge = vec![0x82, 0xFF, 0x7F];
+        huge.extend([0xFF; 7]);
+        huge.extend([1, 2, 3, 4]);
+        assert_eq!(decode(&huge, 1 << 40).0, broken);
+    }
+
+    #[test]
+    fn memory_is_taken_for_what_came_and_never_past_the_limit() {
+        let max = 1000;
+        let stream = frame(FIN | BINARY, &[7; 900]);
+        let mut decoder = Decoder::default();
+        let mut pieces = stream.chunks(10);
+        for piece in pieces.by_ref().take(30) {
+            feed(&mut decoder, piece, max, &mut Vec::new());
+            let payload = &decoder
+                .0
+                .as_ref()
+                .unwrap()
+                .message
+                .as_ref()
+                .map(|m| &m.payload);
+            if let Some(payload) = payload {
+                assert!(
+                    payload.capacity() <= 900.min(2 * payload.len().max(10)),
+                    "{payload:?}"
+                );
+            }
+        }
+        let mut decoder = Decoder::default();
+        feed(&mut decoder, &frame(BINARY, b""), max, &mut Vec::new());
+        for _ in 0..1000 {
+            feed(&mut decoder, &frame(CONTINUE, b""), max, &mut Vec::new());
+        }
+        assert_eq!(
+            decoder
+                .0
+                .as_ref()
+                .unwrap()
+                .message
+                .as_ref()
+                .unwrap()
+                .payload
+                .capacity(),
+            0
+        );
+        for _ in 0..1000 {
+            feed(&mut decoder, &frame(CONTINUE, b"x"), max, &mut Vec::new());
+            assert!(
+                decoder
+                    .0
+                    .as_ref()
+                    .unwrap()
+                    .message
+                    .as_ref()
+                    .unwrap()
+                    .payload
+                    .capacity()
+                    <= max
+            );
+        }
+    }
+
+    #[test]
+    fn random_streams_cut_at_random() {
+        let mut dice = Dice(42);
+        for _ in 0..60 {
+            let mut stream = Vec::new();
+            let mut expected = Vec::new();
+            for _ in 0..1 + dice.below(4) {
+                let payload: String = (0..dice.below(60))
+                    .map(|_| ['a', 'é', '☃', '𝄞'][dice.below(4)])
+                    .collect();
+                expected.push(text(&payload));
+                let bytes = payload.as_bytes();
+                let mut at = 0;
+                let mut opcode = TEXT;
+                let mut pings = Vec::new();
+                while dice.below(3) > 0 {
+                    let end = at + dice.below(bytes.len() - at + 1);
+                    stream.extend(frame(opcode, &bytes[at..end]));
+                    (at, opcode) = (end, CONTINUE);
+                    if dice.below(2) == 0 {
+                        let ping = vec![b'p'; dice.below(126)];
+                        stream.extend(frame(FIN | PING, &ping));
+                        pings.push(Seen::Ping(ping));
+                    }
+                }
+                stream.extend(frame(FIN | opcode, &bytes[at..]));
+                let last = expected.len() - 1;
+                expected.splice(last..last, pings);
+            }
+            assert_eq!(decode(&stream, MAX), (expected, true));
+        }
+    }
+
+    #[test]
+    fn garbage_never_panics() {
+        let mut dice = Dice(7);
+        for _ in 0..2_000 {
+            let mut stream: Vec<u8> = (0..dice.below(40)).map(|_| dice.next() as u8).collect();
+            // Often past the first checks, or nothing but they would be tried.
+            if let [first, second, ..] = &mut stream[..] {
+                *first &= 0x8F;
+                *second |= 0x80;
+            }
+            decode_pieces(stream.chunks(1 + dice.below(9)), 100);
+            decode_pieces([&stream[..]], 100);
+        }
+    }
+
+    #[test]
+    fn unmasking_is_the_same_at_every_length_and_turn() {
+        let mask = [1, 2, 4, 8];
+        for len in 0..70_usize {
+            for cut in 0..=len {
+                let mut bytes: Vec<u8> = (0..len as u8).collect();
+                let expected: Vec<u8> = (0..len).map(|i| i as u8 ^ mask[i % 4]).collect();
+                let mut turned = mask;
+                turned.rotate_left(cut % 4);
+                unmask(&mut bytes[..cut], mask);
+                unmask(&mut bytes[cut..], turned);
+                assert_eq!(bytes, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_server_sends() {
+        for (len, header) in [
+            (0, &[0x81, 0][..]),
+            (5, &[0x81, 5]),
+            (125, &[0x81, 125]),
+            (126, &[0x81, 126, 0, 126]),
+            (65_535, &[0x81, 126, 0xFF, 0xFF]),
+            (65_536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let mut out = Vec::new();
+            encode_text_header(len, &mut out);
+            assert_eq!(out, header);
+            assert_eq!(frame_len(&out), out.len() + len);
+            // A header cut off is never longer than what there is.
+            for cut in 0..out.len() {
+                assert_eq!(frame_len(&out[..cut]), cut);
+            }
+        }
+        let mut out = Vec::new();
+        encode_ping(b"hi", &mut out);
+        encode_pong(b"", &mut out);
+        encode_close(Some(close_code::NORMAL), "bye", &mut out);
+        encode_close(None, "not sent", &mut out);
+        assert_eq!(out, b"\x89\x02hi\x8a\x00\x88\x05\x03\xE8bye\x88\x00");
+    }
+
+    #[test]
+    fn a_close_reason_is_cut_where_a_character_ends() {
+        let mut out = Vec::new();
+        encode_close(Some(1008), &"é".repeat(100), &mut out);
+        assert_eq!(out.len(), 2 + 2 + 122);
+        assert_eq!(out[1], 124);
+        assert!(str::from_utf8(&out[4..]).is_ok());
+        out.clear();
+        encode_close(Some(1008), &"e".repeat(200), &mut out);
+        assert_eq!((out.len(), out[1]), (2 + 125, 125));
+    }
+
+    #[test]
+    fn violations_have_codes() {
+        assert_eq!(Violation::Protocol("x").close(), (1002, "x"));
+        assert_eq!(Violation::Utf8.close().0, 1007);
+        assert_eq!(Violation::TooLarge.close().0, 1009);
+    }
+}
