@@ -1,5 +1,49 @@
-//! newswire: a push server. (map to follow)
+//! newswire: a push server. Backends hand it events over ZeroMQ, browsers hear them over WebSocket.
+//!
+//! One process, one thread, one `mio` poll loop (libzmq has a thread of its own).
+//!
+//! # Three rings, imports pointing inwards
+//! | ring | folder | what it is |
+//! |---|---|---|
+//! | 0 | [`limits`], [`stats`] | numbers and names that everybody may know |
+//! | 1 | [`config`], [`wire`] | text and bytes ↔ values: no I/O, no clock |
+//! | 2 | [`engine`] | state and policy: time, bytes, verdicts and streams are arguments |
+//! | 3 | [`ingest`], [`auth`] | where events come from; who may listen. They know ring 0 and 1 only |
+//! | 3 | [`server`] | the loop, which alone knows all of them |
+//! | – | [`cli`] | the other commands: clients of a server, built on ring 1 |
+//!
+//! A new protocol towards clients is a file in `wire/` and an arm in `engine/session.rs`; a new
+//! source of events a file in `ingest/`; a new token store a file in `auth/`.
+//!
+//! # The way of an event
+//! ```text
+//! publisher ─PUSH─▶ ingest/zeromq ─▶ wire/envelope ─▶ Engine::handle_event ─▶ hub: topic's members
+//!    ─▶ wire/websocket + wire/wamp, once ─▶ batch ┄┄ Engine::flush ┄┄▶ each member's link: write
+//!                                                        what the socket does not take ─▶ outbox
+//! ```
+//! # The way of a connection
+//! ```text
+//! accept ─▶ slot ─▶ Upgrading (wire/http) ─▶ Checking (wire/token, auth/) ─▶ 101 + WELCOME ─▶ Open
+//!    ─▶ SUBSCRIBE: a bit in the topic's members ┄┄ any reason ┄┄▶ Closing ─▶ reap: bits, outbox, slot
+//! ```
+//! # One turn
+//! `Server::turn` has the phases and why they stand in that order. The loop never waits: not for a
+//! peer, not for a token store, not for a log line.
+//!
+//! # What must never be
+//! - Nothing but `reap` frees a slot, so that a slot has one tenant within a turn; whatever outlives
+//!   a turn names a connection by its [`engine::SlotId`].
+//! - No member hears events out of the order in which they were ingested (`engine/flush.rs`).
+//! - No memory grows without a bound in [`limits`], and no message is dropped, no connection closed
+//!   without a reason in [`stats`].
+//! - No token in a log line, an error, or a counter's name.
+//! - No clock but the server's, read once a turn; no `unsafe`.
+
+pub mod auth;
+pub mod config;
 pub mod engine;
+pub mod ingest;
 pub mod limits;
+pub mod server;
 pub mod stats;
 pub mod wire;

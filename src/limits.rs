@@ -128,7 +128,11 @@ pub const fn can_deliver(outbox: usize, event: usize, topic: usize) -> bool {
     outbox >= event + 10 + 7 + 6 * topic
 }
 
-const _: () = assert!(can_deliver(OUTBOX_BYTES_MAX, EVENT_BYTES_MAX, TOPIC_BYTES_MAX));
+const _: () = assert!(can_deliver(
+    OUTBOX_BYTES_MAX,
+    EVENT_BYTES_MAX,
+    TOPIC_BYTES_MAX
+));
 const _: () = assert!(OUTBOXES_BYTES_MAX >= 2 * OUTBOX_BYTES_MAX);
 const _: () = assert!(BIG_EVENT_BYTES <= BATCH_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= READ_BUFFER_BYTES);

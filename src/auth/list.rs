@@ -60,7 +60,12 @@ mod tests {
     #[test]
     fn a_list_knows_its_tokens_and_no_others() {
         let mut list = TokenList::new(&[Token::new("one"), Token::new("two")]);
-        for (token, known) in [("one", true), ("two", true), ("on", false), ("onetwo", false)] {
+        for (token, known) in [
+            ("one", true),
+            ("two", true),
+            ("on", false),
+            ("onetwo", false),
+        ] {
             let verdict = list.check(0, &Token::new(token)).expect("answers at once");
             assert_eq!(matches!(verdict, Verdict::Accepted(_)), known, "{token}");
         }

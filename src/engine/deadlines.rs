@@ -40,7 +40,8 @@ impl Deadlines {
         debug_assert!(seconds <= limits::DEADLINE_SECONDS_MAX);
         let index = index as usize;
         if index >= self.due.len() {
-            self.due.reserve_exact(index + 1 - self.due.len() + index / 8);
+            self.due
+                .reserve_exact(index + 1 - self.due.len() + index / 8);
             self.due.resize(index + 1, NONE);
         }
         self.armed += usize::from(self.due[index] == NONE);
@@ -102,9 +103,9 @@ mod tests {
         let mut deadlines = Deadlines::default();
         deadlines.set(5, 100, 25);
         assert!(deadlines.is_armed());
-        assert_eq!(expired(&mut deadlines, 125), []);
+        assert_eq!(expired(&mut deadlines, 125), [0; 0]);
         assert_eq!(expired(&mut deadlines, 126), [5]);
-        assert_eq!(expired(&mut deadlines, 500), []);
+        assert_eq!(expired(&mut deadlines, 500), [0; 0]);
         assert!(!deadlines.is_armed());
     }
 
@@ -115,7 +116,7 @@ mod tests {
         deadlines.set(0, 5, 10);
         deadlines.set(1, 5, 10);
         deadlines.clear(1);
-        assert_eq!(expired(&mut deadlines, 15), []);
+        assert_eq!(expired(&mut deadlines, 15), [0; 0]);
         assert_eq!(expired(&mut deadlines, 16), [0]);
         assert!(!deadlines.is_armed());
     }
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn every_tick_missed_in_a_stall_is_swept() {
         let mut deadlines = Deadlines::default();
-        assert_eq!(expired(&mut deadlines, 1_000), []);
+        assert_eq!(expired(&mut deadlines, 1_000), [0; 0]);
         for index in 0..200 {
             deadlines.set(index, 1_000, index + 1);
         }
@@ -135,7 +136,7 @@ mod tests {
     fn the_longest_deadline_is_not_taken_for_now() {
         let mut deadlines = Deadlines::default();
         for start in 1_000..1_300 {
-            assert_eq!(expired(&mut deadlines, start), []);
+            assert_eq!(expired(&mut deadlines, start), [0; 0]);
             deadlines.set(0, start, limits::DEADLINE_SECONDS_MAX);
         }
     }

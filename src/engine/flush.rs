@@ -34,12 +34,11 @@ const LOOK_BACK_MAX: usize = 64;
 #[derive(Debug)]
 struct Walk {
     topic: TopicId,
-    /// Shared with nobody, and so still open to appends, until its first member is served.
     batch: Rc<Batch>,
     /// The first place that has not been served.
     cursor: u32,
-    /// True exactly when some member was served: the batch gathers no more.
-    begun: bool,
+    /// True exactly when the batch gathers no more: some member was served, or it is one big event.
+    is_closed: bool,
     /// Members that need less than the whole batch: from which byte on.
     ahead: HashMap<u32, usize>,
 }
@@ -122,7 +121,7 @@ impl Flush {
             topic,
             batch: Rc::new(batch),
             cursor: 0,
-            begun: false,
+            is_closed: frame_bytes >= limits::BIG_EVENT_BYTES,
             ahead: HashMap::new(),
         });
     }
@@ -140,7 +139,7 @@ impl Flush {
         let at = *self.youngest.get(&topic)?;
         let walk = &self.walks[at];
         let full = walk.batch.bytes().len() + frame_bytes > limits::BATCH_BYTES_MAX;
-        if walk.begun || full || self.walks.len() - at > LOOK_BACK_MAX {
+        if walk.is_closed || full || self.walks.len() - at > LOOK_BACK_MAX {
             return None;
         }
         let members = topics.members(topic);
@@ -249,8 +248,12 @@ impl Flush {
 
     fn renumber(&mut self) {
         self.youngest.clear();
-        self.youngest
-            .extend(self.walks.iter().enumerate().map(|(at, walk)| (walk.topic, at)));
+        self.youngest.extend(
+            self.walks
+                .iter()
+                .enumerate()
+                .map(|(at, walk)| (walk.topic, at)),
+        );
     }
 }
 
@@ -263,7 +266,7 @@ fn advance(
     deliver: &mut impl FnMut(u32, &Rc<Batch>, usize),
 ) -> bool {
     let mut members = topics.members(walk.topic).iter_from(walk.cursor);
-    walk.begun = true;
+    walk.is_closed = true;
     if older.is_empty() && walk.ahead.is_empty() {
         for member in members.by_ref().take(slice) {
             deliver(member, &walk.batch, 0);
@@ -281,7 +284,7 @@ fn advance(
             if let Some(from) = walk.owes(member, topics) {
                 deliver(member, &walk.batch, from);
                 walk.ahead.insert(member, walk.batch.bytes().len());
-                walk.begun = true;
+                walk.is_closed = true;
             }
         }
         deliver(member, &walk.batch, from);
@@ -356,7 +359,10 @@ mod tests {
             hall.add("b", text);
         }
         assert!(!hall.run(ALL));
-        assert_eq!((hall.heard(1), hall.heard(2), hall.heard(3)), ("123", "123", "123"));
+        assert_eq!(
+            (hall.heard(1), hall.heard(2), hall.heard(3)),
+            ("123", "123", "123")
+        );
         assert_eq!(hall.writes, 3);
         assert_eq!(hall.flush.pending_bytes(), 0);
     }

@@ -208,7 +208,9 @@ mod tests {
     fn it_is_a_set() {
         let mut state = 1_u64;
         let mut random = |below: u32| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 33) as u32 % below
         };
         for range in [2, 4, 8, 20, 40, 200_000] {

@@ -466,7 +466,11 @@ impl<S: Stream> Engine<S> {
         let Some(connection) = self.slots.get_mut(id) else {
             return;
         };
-        log::debug!("open: peer={} name={:?}", connection.link.peer(), grant.name);
+        log::debug!(
+            "open: peer={} name={:?}",
+            connection.link.peer(),
+            grant.name
+        );
         let mut answer = Vec::with_capacity(256);
         let opened = connection.session.open(grant, &session_id, &mut answer);
         let Some((mut early, has_unread)) = opened else {
@@ -490,10 +494,9 @@ impl<S: Stream> Engine<S> {
     pub fn expire(&mut self) {
         let mut expired = Vec::new();
         let tick = self.desk.now.as_secs();
-        self.is_sweeping =
-            !self
-                .deadlines
-                .expire(tick, limits::TURN_EXPIRIES_MAX, &mut expired);
+        self.is_sweeping = !self
+            .deadlines
+            .expire(tick, limits::TURN_EXPIRIES_MAX, &mut expired);
         for index in expired {
             let Some(connection) = self.slots.at_mut(index) else {
                 continue;

@@ -359,7 +359,10 @@ mod tests {
         assert!(outbox.set_pong(&batch(&["2"]), &mut held));
         assert_eq!(rest(&mut outbox, &mut held), "bc2def");
         assert_eq!(held.bytes(), 0);
-        assert!(!outbox.set_pong(&batch(&["3"]), &mut held), "nothing is owed");
+        assert!(
+            !outbox.set_pong(&batch(&["3"]), &mut held),
+            "nothing is owed"
+        );
     }
 
     #[test]

@@ -393,10 +393,7 @@ fn act<'a>(
 
 /// A CURIE with a prefix that the client defined becomes the URI, by concatenation; anything else
 /// is a name already.
-fn expand<'a>(
-    prefixes: &Option<Box<HashMap<String, String>>>,
-    name: Cow<'a, str>,
-) -> Cow<'a, str> {
+fn expand<'a>(prefixes: &Option<Box<HashMap<String, String>>>, name: Cow<'a, str>) -> Cow<'a, str> {
     let Some(prefixes) = prefixes else {
         return name;
     };

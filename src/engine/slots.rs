@@ -165,7 +165,11 @@ mod tests {
         let id = slots.insert(());
         assert!(id.to_bits() >= 1 << 32);
         assert_eq!(SlotId::from_bits(id.to_bits()), Some(id));
-        assert_eq!(SlotId::from_bits(7), None, "small numbers name no connection");
+        assert_eq!(
+            SlotId::from_bits(7),
+            None,
+            "small numbers name no connection"
+        );
     }
 
     #[test]

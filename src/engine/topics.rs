@@ -159,7 +159,10 @@ mod tests {
         assert_eq!(created, Subscribed::Created("news".into()));
         let id = topics.find("news").expect("it was created");
         assert_eq!(topics.subscribe(1, &mut one, "news"), Subscribed::Already);
-        assert_eq!(topics.subscribe(2, &mut two, "news"), Subscribed::Joined(id));
+        assert_eq!(
+            topics.subscribe(2, &mut two, "news"),
+            Subscribed::Joined(id)
+        );
         assert_eq!(topics.subscriptions(), 2);
         assert!(topics.members(id).iter().eq([1, 2]));
 

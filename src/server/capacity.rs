@@ -27,7 +27,9 @@ pub fn raise(asked: usize) -> Capacity {
     let _ = setrlimit(Resource::Nofile, raised);
     let files = getrlimit(Resource::Nofile)
         .current
-        .map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+        .map_or(usize::MAX, |files| {
+            usize::try_from(files).unwrap_or(usize::MAX)
+        });
     derive(files, asked)
 }
 
@@ -57,7 +59,10 @@ mod tests {
 
     #[test]
     fn the_smaller_of_what_is_asked_and_what_is_possible_holds() {
-        assert_eq!(derive(20_000, 0).connections_max, 20_000 - limits::RESERVED_FILES);
+        assert_eq!(
+            derive(20_000, 0).connections_max,
+            20_000 - limits::RESERVED_FILES
+        );
         assert_eq!(derive(20_000, 100).connections_max, 100);
         let capped = derive(1_024, 100_000);
         assert_eq!(capped.connections_max, 768);

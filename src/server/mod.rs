@@ -71,7 +71,6 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// A server that has bound everything.
-#[derive(Debug)]
 pub struct Server {
     poll: Poll,
     listeners: Listeners,
@@ -210,7 +209,10 @@ impl Server {
         if self.listeners.is_ready() || has_events && !self.engine.is_congested() {
             return Some(Duration::ZERO);
         }
-        let put_off = self.listeners.is_waiting().then_some(Duration::from_secs(1));
+        let put_off = self
+            .listeners
+            .is_waiting()
+            .then_some(Duration::from_secs(1));
         let due = [self.engine.poll_timeout(), self.shutdown.timeout(), put_off];
         due.into_iter().flatten().min()
     }

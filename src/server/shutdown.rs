@@ -20,11 +20,15 @@ const LOOK: Duration = Duration::from_millis(10);
 enum Phase {
     Serving,
     /// Events are still taken in; the last one came at `quiet_since`.
-    Draining { quiet_since: Duration },
+    Draining {
+        quiet_since: Duration,
+    },
     /// No more events; outboxes are emptied.
     Flushing,
     /// Close frames are on their way, or there is nobody left.
-    Parting { until: Duration },
+    Parting {
+        until: Duration,
+    },
     Complete,
 }
 

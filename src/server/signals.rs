@@ -16,7 +16,6 @@ pub enum Signal {
 }
 
 /// The signals that newswire listens to.
-#[derive(Debug)]
 pub struct Signals(Source);
 
 impl Signals {

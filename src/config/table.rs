@@ -1,0 +1,449 @@
+//! The options, each declared once.
+//!
+//! From this table follow the flags and their help, the variables, the keys of the file, the
+//! defaults, the output of `check`, and the test that compares the README. A new option is a field
+//! of [`super::Config`] and an entry here.
+//!
+//! Never here: where a value came from (that is `merge`), and what the values mean together (that is
+//! [`super::Config::check`]).
+
+use super::ShutdownClose;
+use super::spec::{Kind, OptionSpec, WhenNone};
+use super::values::{self, End, Unit};
+use crate::limits;
+
+/// Pushes what is not there yet: a second listener on the same address could only fail, and a second
+/// connection to the same publisher would double every event.
+fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) -> Result<(), String> {
+    if list.contains(&item) {
+        return Err("it is given twice".to_owned());
+    }
+    list.push(item);
+    Ok(())
+}
+
+macro_rules! number {
+    ($unit:ident, $field:ident, $default:expr, $min:expr, $max:expr) => {
+        Kind::Number {
+            unit: Unit::$unit,
+            default: $default as u64,
+            min: $min as u64,
+            max: $max as u64,
+            get: |config| config.$field as u64,
+            set: |config, value| {
+                config.$field = value.try_into().expect("a test sets every maximum");
+            },
+        }
+    };
+}
+
+const WHERE: &str = "Where events come in and go out";
+const WHO: &str = "Who may listen";
+const TIME: &str = "Time";
+const SIZE: &str = "Size";
+const LOG: &str = "Log";
+
+/// In seconds. The kernel counts this one, in milliseconds.
+const UNACKNOWLEDGED_SECONDS_CEILING: u32 = 3_600;
+/// In connections. Far beyond what one process has been seen to hold.
+const CONNECTIONS_CEILING: usize = 1 << 24;
+/// In bytes, everything that the kernel takes in one piece as an `i32`.
+const BYTES_CEILING: usize = 1 << 30;
+/// In bytes; half of what the machine could address.
+const OUTBOXES_BYTES_CEILING: usize = isize::MAX as usize;
+
+/// All options, in the order in which the help lists them.
+pub fn options() -> &'static [OptionSpec] {
+    OPTIONS
+}
+
+/// The option of that name.
+pub fn option(name: &str) -> Option<&'static OptionSpec> {
+    OPTIONS.iter().find(|option| option.name == name)
+}
+
+static OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "listen",
+        value_name: "ADDR:PORT",
+        help: "Address on which browsers connect. It speaks plain ws://, so the default stays on this \
+               machine, for a proxy that ends TLS; port 0 takes a free one and prints it",
+        heading: WHERE,
+        secret: false,
+        kind: Kind::List {
+            default: &["127.0.0.1:8080"],
+            none: WhenNone::Refused,
+            get: |config| config.listen.iter().map(ToString::to_string).collect(),
+            clear: |config| config.listen.clear(),
+            add: |config, text| {
+                let address = values::address(text)?;
+                if address.port() == 0 {
+                    config.listen.push(address);
+                    return Ok(());
+                }
+                push_new(&mut config.listen, address)
+            },
+        },
+    },
+    OptionSpec {
+        name: "pull",
+        value_name: "ENDPOINT",
+        help: "ZeroMQ PULL endpoint to bind: publishers connect a PUSH socket to it. Whoever reaches it \
+               may publish, so the default stays on this machine; `off` binds none",
+        heading: WHERE,
+        secret: false,
+        kind: Kind::List {
+            default: &["tcp://127.0.0.1:5555"],
+            none: WhenNone::Off,
+            get: |config| config.pull.clone(),
+            clear: |config| config.pull.clear(),
+            add: |config, text| push_new(&mut config.pull, values::endpoint(text, End::Bind)?),
+        },
+    },
+    OptionSpec {
+        name: "sub",
+        value_name: "ENDPOINT",
+        help: "ZeroMQ PUB endpoint to connect a SUB socket to. With PUB, unlike PUSH, each of several \
+               servers hears every event; `off` connects to none",
+        heading: WHERE,
+        secret: false,
+        kind: Kind::List {
+            default: &[],
+            none: WhenNone::Off,
+            get: |config| config.sub.clone(),
+            clear: |config| config.sub.clear(),
+            add: |config, text| push_new(&mut config.sub, values::endpoint(text, End::Connect)?),
+        },
+    },
+    OptionSpec {
+        name: "topic-field",
+        value_name: "NAME",
+        help: "Field that names the topic in an event which is a flat JSON object. The default is the \
+               one that Ratchet's push tutorial uses; {\"topic\":…,\"data\":…} is always understood",
+        heading: WHERE,
+        secret: false,
+        kind: Kind::Word {
+            default: "category",
+            get: |config| config.topic_field.clone(),
+            set: |config, text| {
+                config.topic_field = values::topic_field(text)?;
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "token",
+        value_name: "TOKEN",
+        help: "Token that lets a client listen, as ?token=TOKEN. A command line is visible to every user \
+               of the machine: prefer the variable (no commas in a token then) or the file. Without \
+               any, one is made for the run and shown at the start, so that no server is open by \
+               accident",
+        heading: WHO,
+        secret: true,
+        kind: Kind::List {
+            default: &[],
+            none: WhenNone::Empty,
+            get: |config| config.tokens.iter().map(|token| token.reveal()).collect(),
+            clear: |config| config.tokens.clear(),
+            add: |config, text| {
+                // A forgotten value: the next flag would become a credential that anybody can guess.
+                if text
+                    .strip_prefix("--")
+                    .is_some_and(|name| option(name).is_some())
+                {
+                    return Err("that is a flag; the token before it is missing".to_owned());
+                }
+                let token = values::token(text)?;
+                push_new(&mut config.tokens, token)
+            },
+        },
+    },
+    OptionSpec {
+        name: "origin",
+        value_name: "ORIGIN",
+        help: "Origin of pages that may connect, as browsers send it, such as https://example.com. \
+               Without any, every page may that knows a token; clients that are no browser send none \
+               and are not asked",
+        heading: WHO,
+        secret: false,
+        kind: Kind::List {
+            default: &[],
+            none: WhenNone::Empty,
+            get: |config| config.origins.clone(),
+            clear: |config| config.origins.clear(),
+            add: |config, text| push_new(&mut config.origins, values::origin(text)?),
+        },
+    },
+    OptionSpec {
+        name: "connections-max",
+        value_name: "CONNECTIONS",
+        help: "Connections at a time; one more is answered with 503. 0 takes as many as the limit on open \
+               files leaves, and the start prints how many that are",
+        heading: WHO,
+        secret: false,
+        kind: number!(Count, connections_max, 0, 0, CONNECTIONS_CEILING),
+    },
+    OptionSpec {
+        name: "connections-per-address-max",
+        value_name: "CONNECTIONS",
+        help: "Connections at a time of one IP address. 0 sets no bound, and is the default because behind a \
+               proxy everybody comes from one address",
+        heading: WHO,
+        secret: false,
+        kind: number!(
+            Count,
+            connections_per_address_max,
+            0,
+            0,
+            CONNECTIONS_CEILING
+        ),
+    },
+    OptionSpec {
+        name: "handshake-timeout",
+        value_name: "SECONDS",
+        help: "Time from the connection to a complete request, and again for the answer to its token. Long \
+               enough for a bad mobile link, short enough that silent strangers hold no place",
+        heading: TIME,
+        secret: false,
+        kind: number!(
+            Seconds,
+            handshake_seconds,
+            limits::HANDSHAKE_SECONDS,
+            1,
+            limits::DEADLINE_SECONDS_MAX
+        ),
+    },
+    OptionSpec {
+        name: "ping-interval",
+        value_name: "SECONDS",
+        help: "Silence of a client after which it is pinged. Many proxies cut a connection that is idle for \
+               60 s; the default is less than half of that",
+        heading: TIME,
+        secret: false,
+        kind: number!(
+            Seconds,
+            ping_seconds,
+            limits::PING_SECONDS,
+            1,
+            limits::DEADLINE_SECONDS_MAX
+        ),
+    },
+    OptionSpec {
+        name: "ping-timeout",
+        value_name: "SECONDS",
+        help: "Time that a client has to answer a ping, after which it is taken for dead. With the default \
+               a dead client is gone within 50 s",
+        heading: TIME,
+        secret: false,
+        kind: number!(
+            Seconds,
+            pong_seconds,
+            limits::PONG_SECONDS,
+            1,
+            limits::DEADLINE_SECONDS_MAX
+        ),
+    },
+    OptionSpec {
+        name: "close-timeout",
+        value_name: "SECONDS",
+        help: "Time that a client has to take what it is still owed and to answer a close. It is leaving \
+               anyway, so the default is short",
+        heading: TIME,
+        secret: false,
+        kind: number!(
+            Seconds,
+            close_seconds,
+            limits::CLOSE_SECONDS,
+            1,
+            limits::DEADLINE_SECONDS_MAX
+        ),
+    },
+    OptionSpec {
+        name: "shutdown-timeout",
+        value_name: "SECONDS",
+        help: "Time for a shutdown: the last events are taken in and delivered, then everything ends. Keep it \
+               below the patience of your service manager (systemd: 90 s)",
+        heading: TIME,
+        secret: false,
+        kind: number!(
+            Seconds,
+            shutdown_seconds,
+            limits::SHUTDOWN_SECONDS,
+            1,
+            limits::DEADLINE_SECONDS_MAX
+        ),
+    },
+    OptionSpec {
+        name: "shutdown-close",
+        value_name: "drop|frame",
+        help: "How connections end at a shutdown. `drop` ends them without a Close frame, because \
+               autobahn.js comes back only after an unclean end; `frame` sends Close 1001 first",
+        heading: TIME,
+        secret: false,
+        kind: Kind::Word {
+            default: "drop",
+            get: |config| config.shutdown_close.name().to_owned(),
+            set: |config, text| {
+                config.shutdown_close = ShutdownClose::ALL
+                    .into_iter()
+                    .find(|way| way.name() == text)
+                    .ok_or("`drop` or `frame` is needed")?;
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "unacknowledged-timeout",
+        value_name: "SECONDS",
+        help: "Time that sent bytes may stay unacknowledged before the kernel gives a client up \
+               (TCP_USER_TIMEOUT). The default is as long as the ping's two intervals together",
+        heading: TIME,
+        secret: false,
+        kind: number!(
+            Seconds,
+            unacknowledged_seconds,
+            limits::UNACKNOWLEDGED_SECONDS,
+            1,
+            UNACKNOWLEDGED_SECONDS_CEILING
+        ),
+    },
+    OptionSpec {
+        name: "head-bytes-max",
+        value_name: "BYTES",
+        help: "Size of a client's request before it is let in. Cookies come with it and are long; it is all that \
+               a stranger can make the server keep",
+        heading: SIZE,
+        secret: false,
+        kind: number!(
+            Bytes,
+            head_bytes_max,
+            limits::HEAD_BYTES_MAX,
+            256,
+            limits::READ_BUFFER_BYTES
+        ),
+    },
+    OptionSpec {
+        name: "message-bytes-max",
+        value_name: "BYTES",
+        help: "Size of one message of a client. Clients only name topics, so the default is ample",
+        heading: SIZE,
+        secret: false,
+        kind: number!(
+            Bytes,
+            message_bytes_max,
+            limits::MESSAGE_BYTES_MAX,
+            128,
+            16 << 20
+        ),
+    },
+    OptionSpec {
+        name: "subscriptions-max",
+        value_name: "SUBSCRIPTIONS",
+        help: "Topics that one connection may subscribe to. A page shows a few lists, a dashboard some \
+               hundred",
+        heading: SIZE,
+        secret: false,
+        kind: number!(
+            Count,
+            subscriptions_max,
+            limits::SUBSCRIPTIONS_MAX,
+            1,
+            1_000_000
+        ),
+    },
+    OptionSpec {
+        name: "topic-bytes-max",
+        value_name: "BYTES",
+        help: "Size of a topic's name. Names are URIs or words; every live one is kept in memory",
+        heading: SIZE,
+        secret: false,
+        kind: number!(Bytes, topic_bytes_max, limits::TOPIC_BYTES_MAX, 1, 4096),
+    },
+    OptionSpec {
+        name: "event-bytes-max",
+        value_name: "BYTES",
+        help: "Size of one event as it comes in; a larger one is dropped and counted. Real articles reach \
+               500 kB",
+        heading: SIZE,
+        secret: false,
+        kind: number!(
+            Bytes,
+            event_bytes_max,
+            limits::EVENT_BYTES_MAX,
+            64,
+            BYTES_CEILING
+        ),
+    },
+    OptionSpec {
+        name: "outbox-bytes-max",
+        value_name: "BYTES",
+        help: "What one client may leave unread before it is closed as a slow consumer. It has to hold the \
+               largest event",
+        heading: SIZE,
+        secret: false,
+        kind: number!(
+            Bytes,
+            outbox_bytes_max,
+            limits::OUTBOX_BYTES_MAX,
+            4096,
+            BYTES_CEILING
+        ),
+    },
+    OptionSpec {
+        name: "outboxes-bytes-max",
+        value_name: "BYTES",
+        help: "What all clients together may leave unread; over it, those that owe longest are closed first. \
+               Lower it on a small machine",
+        heading: SIZE,
+        secret: false,
+        kind: number!(
+            Bytes,
+            outboxes_bytes_max,
+            limits::OUTBOXES_BYTES_MAX,
+            8192,
+            OUTBOXES_BYTES_CEILING
+        ),
+    },
+    OptionSpec {
+        name: "unsent-bytes-max",
+        value_name: "BYTES",
+        help: "What the kernel may hold unsent for one client (TCP_NOTSENT_LOWAT). Without it a client that \
+               stalls costs up to 4 MB of the kernel's memory",
+        heading: SIZE,
+        secret: false,
+        kind: number!(
+            Bytes,
+            unsent_bytes_max,
+            limits::UNSENT_BYTES_MAX,
+            4096,
+            BYTES_CEILING
+        ),
+    },
+    OptionSpec {
+        name: "turn-events-max",
+        value_name: "EVENTS",
+        help: "Events taken in before clients are served again. More of them leave in one write; fewer make \
+               a shorter wait for everybody else",
+        heading: SIZE,
+        secret: false,
+        kind: number!(Count, turn_events_max, limits::TURN_EVENTS_MAX, 1, 1 << 20),
+    },
+    OptionSpec {
+        name: "log-level",
+        value_name: "LEVEL",
+        help: "What is logged to standard error: off, error, warn, info, debug or trace. From debug on, \
+               every client's mistakes are",
+        heading: LOG,
+        secret: false,
+        kind: Kind::Word {
+            default: "info",
+            get: |config| config.log_level.to_string().to_ascii_lowercase(),
+            set: |config, text| {
+                config.log_level = text
+                    .parse()
+                    .map_err(|_| "off, error, warn, info, debug or trace is needed")?;
+                Ok(())
+            },
+        },
+    },
+];

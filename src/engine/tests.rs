@@ -1,0 +1,558 @@
+//! The engine, driven through virtual streams and virtual time.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::rc::Rc;
+
+use super::*;
+
+/// Both ends of a virtual connection.
+#[derive(Debug)]
+struct Pipe {
+    to_server: VecDeque<u8>,
+    from_server: Vec<u8>,
+    /// In bytes that `write` takes before it would block.
+    room: usize,
+    writes: usize,
+    peer_ended: bool,
+    server_ended: bool,
+    is_broken: bool,
+}
+
+#[derive(Clone, Debug)]
+struct FakeStream(Rc<RefCell<Pipe>>);
+
+impl Read for FakeStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut pipe = self.0.borrow_mut();
+        if pipe.is_broken {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        if pipe.to_server.is_empty() && !pipe.peer_ended {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let n = buffer.len().min(pipe.to_server.len());
+        for (slot, byte) in buffer.iter_mut().zip(pipe.to_server.drain(..n)) {
+            *slot = byte;
+        }
+        Ok(n)
+    }
+}
+
+impl Write for FakeStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut pipe = self.0.borrow_mut();
+        pipe.writes += 1;
+        if pipe.is_broken {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        assert!(
+            !pipe.server_ended,
+            "nothing is written after the half-close"
+        );
+        let n = bytes.len().min(pipe.room);
+        if n == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        pipe.room -= n;
+        pipe.from_server.extend(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for FakeStream {
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().server_ended = true;
+        Ok(())
+    }
+}
+
+struct World {
+    engine: Engine<FakeStream>,
+    now: Duration,
+}
+
+struct Client {
+    id: SlotId,
+    pipe: Rc<RefCell<Pipe>>,
+}
+
+fn rules() -> Rules {
+    Rules {
+        session: SessionRules {
+            head_bytes_max: limits::HEAD_BYTES_MAX,
+            message_bytes_max: 1_000,
+            origins: Vec::new(),
+        },
+        connections_max: 5,
+        connections_per_address_max: 0,
+        subscriptions_max: 4,
+        topic_bytes_max: 50,
+        outbox_bytes_max: 10_000,
+        outboxes_bytes_max: 25_000,
+        handshake_seconds: 10,
+        ping_seconds: 25,
+        pong_seconds: 20,
+        close_seconds: 5,
+        tells_topic_changes: true,
+    }
+}
+
+const UPGRADE: &str = "GET /?token=t HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: \
+    Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    assert!(payload.len() < 126);
+    let mut frame = vec![0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    frame.extend(payload);
+    frame
+}
+
+impl World {
+    fn new(rules: Rules) -> Self {
+        Self {
+            engine: Engine::new(rules, 7),
+            now: Duration::from_millis(300),
+        }
+    }
+
+    fn connect(&mut self) -> Client {
+        let pipe = Rc::new(RefCell::new(Pipe {
+            to_server: VecDeque::new(),
+            from_server: Vec::new(),
+            room: usize::MAX,
+            writes: 0,
+            peer_ended: false,
+            server_ended: false,
+            is_broken: false,
+        }));
+        let peer = "10.0.0.1:7".parse().expect("an address");
+        let stream = FakeStream(Rc::clone(&pipe));
+        let id = self
+            .engine
+            .handle_connection(stream, peer)
+            .expect("a place");
+        Client { id, pipe }
+    }
+
+    fn say(&mut self, client: &Client, bytes: &[u8]) {
+        client.pipe.borrow_mut().to_server.extend(bytes);
+        self.engine.handle_readable(client.id, false);
+    }
+
+    fn open(&mut self) -> Client {
+        let client = self.connect();
+        self.say(&client, UPGRADE.as_bytes());
+        self.accept_all();
+        client
+    }
+
+    fn subscriber(&mut self, topics: &[&str]) -> Client {
+        let client = self.open();
+        for topic in topics {
+            self.say(&client, &masked(1, format!("[5,{topic:?}]").as_bytes()));
+        }
+        client.pipe.borrow_mut().from_server.clear();
+        client
+    }
+
+    fn accept_all(&mut self) {
+        while let Some(check) = self.engine.poll_check() {
+            let verdict = Verdict::Accepted(Arc::default());
+            self.engine.handle_verdict(check.id, verdict);
+        }
+    }
+
+    fn publish(&mut self, topic: &str, data: &str) {
+        self.engine.handle_event(&Event {
+            topic: topic.into(),
+            data,
+        });
+    }
+
+    /// The rest of a turn.
+    fn turn(&mut self) {
+        self.engine.start_turn(self.now);
+        self.engine.handle_again();
+        self.accept_all();
+        self.engine.expire();
+        self.engine.flush();
+        self.engine.reap();
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now += Duration::from_secs(1);
+            self.turn();
+        }
+    }
+
+    fn counted(&self, reason: Close) -> u64 {
+        self.engine.stats().closes(reason)
+    }
+}
+
+impl Client {
+    fn heard(&self) -> Vec<u8> {
+        std::mem::take(&mut self.pipe.borrow_mut().from_server)
+    }
+
+    /// The payloads of the text frames heard, all short.
+    fn texts(&self) -> Vec<String> {
+        let bytes = self.heard();
+        let mut rest = &bytes[..];
+        let mut texts = Vec::new();
+        while let [first, len, tail @ ..] = rest {
+            let (payload, tail) = tail.split_at(usize::from(*len));
+            if *first == 0x81 {
+                texts.push(String::from_utf8(payload.to_vec()).expect("text"));
+            }
+            rest = tail;
+        }
+        texts
+    }
+
+    fn ended(&self) -> bool {
+        self.pipe.borrow().server_ended
+    }
+}
+
+fn close_frame(code: u16, reason: &str) -> Vec<u8> {
+    let mut frame = Vec::new();
+    websocket::encode_close(Some(code), reason, &mut frame);
+    frame
+}
+
+#[test]
+fn an_event_reaches_those_who_subscribed_and_nobody_else() {
+    let mut world = World::new(rules());
+    let (a, b) = (world.subscriber(&["news"]), world.subscriber(&["other"]));
+    world.publish("news", r#"{"n":1}"#);
+    world.publish("nobody", "1");
+    world.turn();
+    assert_eq!(a.texts(), [r#"[8,"news",{"n":1}]"#]);
+    assert_eq!(b.texts(), [""; 0]);
+    assert_eq!(world.engine.stats().drops(Drop::NoSubscriber), 1);
+}
+
+#[test]
+fn the_101_and_welcome_leave_in_one_write_and_ids_differ() {
+    let mut world = World::new(rules());
+    let (a, b) = (world.open(), world.open());
+    assert_eq!(a.pipe.borrow().writes, 1);
+    let (a, b) = (a.heard(), b.heard());
+    let text = String::from_utf8_lossy(&a).into_owned();
+    assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
+    assert!(text.contains("[0,\""), "{text}");
+    assert_ne!(a, b);
+}
+
+#[test]
+fn one_write_a_member_and_turn() {
+    let mut world = World::new(rules());
+    let client = world.subscriber(&["t"]);
+    let before = client.pipe.borrow().writes;
+    for n in 0..50 {
+        world.publish("t", &n.to_string());
+    }
+    world.turn();
+    assert_eq!(client.pipe.borrow().writes, before + 1);
+    assert_eq!(client.texts().len(), 50);
+}
+
+#[test]
+fn a_verdict_that_comes_late_finds_nobody() {
+    let mut world = World::new(rules());
+    let client = world.connect();
+    world.say(&client, UPGRADE.as_bytes());
+    let check = world.engine.poll_check().expect("it is to be judged");
+    client.pipe.borrow_mut().peer_ended = true;
+    world.engine.handle_readable(client.id, true);
+    world.turn();
+    assert!(client.heard().is_empty());
+    // Nothing is read while the verdict is awaited: that the peer has left shows afterwards.
+    client.pipe.borrow_mut().is_broken = true;
+    world.engine.handle_writable(client.id);
+    world.wait(20);
+    assert_eq!(world.engine.connections(), 0);
+    let next = world.connect();
+    assert_eq!(next.id.index(), client.id.index());
+    let verdict = Verdict::Accepted(Arc::default());
+    world.engine.handle_verdict(check.id, verdict);
+    assert!(
+        next.heard().is_empty(),
+        "the place's next tenant is not meant"
+    );
+    assert_eq!(world.engine.stats().counter(Counter::Stale), 1);
+}
+
+#[test]
+fn what_comes_during_the_check_is_read_after_it() {
+    let mut world = World::new(rules());
+    let client = world.connect();
+    let mut bytes = UPGRADE.as_bytes().to_vec();
+    bytes.extend(masked(1, br#"[5,"early"]"#));
+    world.say(&client, &bytes);
+    world.say(&client, &masked(1, br#"[5,"later"]"#));
+    world.turn();
+    assert_eq!(world.engine.subscriptions(), 1);
+    world.turn();
+    assert_eq!(world.engine.subscriptions(), 2);
+}
+
+#[test]
+fn a_refused_token_is_answered_and_what_follows_is_ignored() {
+    for (verdict, status) in [(Verdict::Refused, "401"), (Verdict::Unavailable, "503")] {
+        let mut world = World::new(rules());
+        let client = world.connect();
+        world.say(&client, UPGRADE.as_bytes());
+        let check = world.engine.poll_check().expect("it is to be judged");
+        world.engine.handle_verdict(check.id, verdict);
+        let answer = String::from_utf8(client.heard()).expect("text");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(client.ended());
+        world.say(&client, &masked(1, br#"[5,"t"]"#));
+        world.turn();
+        assert_eq!(world.engine.subscriptions(), 0);
+        assert_eq!(world.engine.connections(), 1, "it waits for the peer's end");
+        world.wait(6);
+        assert_eq!(world.engine.connections(), 0);
+    }
+}
+
+#[test]
+fn a_silent_peer_is_pinged_and_then_given_up() {
+    let mut world = World::new(rules());
+    let (silent, alive) = (world.open(), world.open());
+    silent.heard();
+    alive.heard();
+    world.wait(25);
+    assert!(silent.heard().is_empty());
+    world.wait(1);
+    assert_eq!(silent.heard(), [0x89, 0]);
+    assert_eq!(alive.heard(), [0x89, 0]);
+    world.say(&alive, &masked(10, b""));
+    world.wait(20);
+    assert_eq!(world.engine.connections(), 2);
+    world.wait(1);
+    assert_eq!(world.engine.connections(), 1);
+    assert!(
+        silent.heard().is_empty(),
+        "no Close frame: it may come back"
+    );
+    assert_eq!(world.counted(Close::PingTimeout), 1);
+    world.wait(5);
+    assert_eq!(alive.heard(), [0x89, 0]);
+}
+
+#[test]
+fn an_upgrade_that_does_not_come_ends() {
+    let mut world = World::new(rules());
+    let client = world.connect();
+    for byte in UPGRADE.bytes().take(9) {
+        world.say(&client, &[byte]);
+        world.wait(1);
+    }
+    assert!(client.heard().is_empty());
+    world.wait(2);
+    assert!(client.heard().starts_with(b"HTTP/1.1 408 "));
+    assert_eq!(world.engine.stats().refusals(Refusal::Timeout), 1);
+}
+
+#[test]
+fn a_slow_consumer_is_closed_between_frames_and_the_others_notice_nothing() {
+    let mut world = World::new(rules());
+    let (slow, fast) = (world.subscriber(&["t"]), world.subscriber(&["t"]));
+    slow.pipe.borrow_mut().room = 25;
+    let data = "1".repeat(100);
+    let mut sent = 0;
+    while world.engine.topics() == 1 && world.counted(Close::SlowConsumer) == 0 {
+        world.publish("t", &data);
+        sent += 1;
+        world.turn();
+        assert!(sent < 200, "the bound is 10,000 bytes");
+    }
+    assert_eq!(fast.texts().len(), sent);
+    assert_eq!(world.engine.connections(), 2);
+    // It wakes up: the frame that had begun, then the Close frame, and nothing else.
+    slow.pipe.borrow_mut().room = usize::MAX;
+    world.engine.handle_writable(slow.id);
+    let mut heard = slow.heard();
+    let close = close_frame(1008, "slow consumer");
+    assert!(heard.ends_with(&close));
+    heard.truncate(heard.len() - close.len());
+    assert_eq!(heard.len(), 2 + 108);
+    assert!(slow.ended());
+    assert_eq!(world.engine.outboxes_bytes(), 0);
+}
+
+#[test]
+fn all_outboxes_together_are_bounded_and_who_owes_longest_ends_first() {
+    let mut world = World::new(Rules {
+        outboxes_bytes_max: 5_000,
+        ..rules()
+    });
+    let clients: Vec<Client> = (0..4)
+        .map(|n| world.subscriber(&[&format!("t{n}")]))
+        .collect();
+    let data = "1".repeat(100);
+    for (n, client) in clients.iter().enumerate() {
+        client.pipe.borrow_mut().room = 10;
+        for _ in 0..20 {
+            world.publish(&format!("t{n}"), &data);
+        }
+        world.wait(1);
+    }
+    assert!(world.engine.outboxes_bytes() <= 5_000);
+    assert_eq!(world.counted(Close::OutboxesFull), 2);
+    assert_eq!(world.engine.connections(), 2);
+    assert!(clients[3].pipe.borrow().from_server.len() == 10);
+    assert_eq!(world.engine.subscriptions(), 2);
+}
+
+#[test]
+fn of_the_pings_of_a_peer_that_does_not_read_only_the_latest_is_answered() {
+    let mut world = World::new(rules());
+    let client = world.subscriber(&["t"]);
+    world.say(&client, &[masked(9, b"1"), masked(9, b"2")].concat());
+    assert_eq!(
+        client.heard(),
+        b"\x8a\x011\x8a\x012",
+        "a reader gets every answer"
+    );
+    client.pipe.borrow_mut().room = 3;
+    world.publish("t", "1");
+    world.turn();
+    for n in 0..100_u8 {
+        world.say(&client, &masked(9, &[n]));
+    }
+    client.pipe.borrow_mut().room = usize::MAX;
+    world.engine.handle_writable(client.id);
+    assert_eq!(client.heard(), b"\x81\x09[8,\"t\",1]\x8a\x01\x63");
+}
+
+#[test]
+fn rules_broken_end_with_their_code() {
+    let long_topic = format!("[5,\"{}\"]", "x".repeat(51));
+    let many: Vec<Vec<u8>> = (0..5)
+        .map(|n| masked(1, format!("[5,{n}]").as_bytes()))
+        .collect();
+    let cases = [
+        (masked(1, b"null"), 1007, Close::BadMessage),
+        (masked(1, b"\xff"), 1007, Close::BadMessage),
+        (masked(3, b""), 1002, Close::Protocol),
+        (masked(1, long_topic.as_bytes()), 1008, Close::Limit),
+        (many.concat(), 1008, Close::Limit),
+    ];
+    for (bytes, code, reason) in cases {
+        let mut world = World::new(rules());
+        let client = world.open();
+        client.heard();
+        world.say(&client, &bytes);
+        world.turn();
+        let heard = client.heard();
+        assert_eq!(heard[0], 0x88, "{bytes:?}");
+        assert_eq!(heard[2..4], u16::to_be_bytes(code), "{bytes:?}");
+        assert_eq!(world.counted(reason), 1, "{bytes:?}");
+        assert_eq!(world.engine.subscriptions(), 0, "it has left its topics");
+        assert!(client.ended());
+    }
+}
+
+#[test]
+fn a_close_is_answered_in_kind() {
+    let mut world = World::new(rules());
+    let client = world.open();
+    client.heard();
+    world.say(&client, &masked(8, &[3, 232]));
+    assert_eq!(client.heard(), [0x88, 2, 3, 232]);
+    assert!(client.ended());
+    client.pipe.borrow_mut().peer_ended = true;
+    world.engine.handle_readable(client.id, true);
+    world.turn();
+    assert_eq!(world.engine.connections(), 0);
+    assert_eq!(world.counted(Close::PeerClosed), 1);
+    assert_eq!(world.counted(Close::PeerGone), 0, "one reason a connection");
+}
+
+#[test]
+fn there_is_no_place_beyond_the_limits() {
+    let mut world = World::new(Rules {
+        connections_per_address_max: 2,
+        ..rules()
+    });
+    let first = world.open();
+    world.open();
+    let stream = FakeStream(Rc::clone(&first.pipe));
+    let peer = "10.0.0.1:9".parse().expect("an address");
+    let refused = world.engine.handle_connection(stream.clone(), peer);
+    assert_eq!(refused.expect_err("full").1, Refusal::AddressFull);
+    for n in 0..3 {
+        let peer = format!("10.0.1.{n}:9").parse().expect("an address");
+        assert!(world.engine.handle_connection(stream.clone(), peer).is_ok());
+    }
+    let refused = world.engine.handle_connection(stream, peer);
+    assert_eq!(refused.expect_err("full").1, Refusal::Full);
+    world.say(&first, &masked(8, b""));
+    first.pipe.borrow_mut().peer_ended = true;
+    world.engine.handle_readable(first.id, true);
+    world.turn();
+    world.open();
+}
+
+#[test]
+fn sources_hear_of_the_first_subscriber_and_of_the_last_to_leave() {
+    let mut world = World::new(rules());
+    let (a, b) = (world.subscriber(&["x", "y"]), world.subscriber(&["x"]));
+    world.say(&a, &masked(1, br#"[6,"y"]"#));
+    for client in [&a, &b] {
+        client.pipe.borrow_mut().is_broken = true;
+        world.engine.handle_readable(client.id, true);
+    }
+    world.turn();
+    let changes: Vec<TopicChange> =
+        std::iter::from_fn(|| world.engine.poll_topic_change()).collect();
+    assert_eq!(
+        changes,
+        [
+            TopicChange::First("x".into()),
+            TopicChange::First("y".into()),
+            TopicChange::Last("y".into()),
+            TopicChange::Last("x".into()),
+        ]
+    );
+    assert_eq!(world.counted(Close::SocketError), 2);
+}
+
+#[test]
+fn at_a_shutdown_upgrades_end_with_a_status_and_sessions_as_configured() {
+    for farewell in [Farewell::Silent, Farewell::CloseFrame] {
+        let mut world = World::new(rules());
+        let (open, half) = (world.open(), world.connect());
+        open.heard();
+        world.engine.handle_shutdown();
+        world.turn();
+        assert!(half.heard().starts_with(b"HTTP/1.1 503 "));
+        world.engine.close_all(farewell);
+        world.turn();
+        match farewell {
+            Farewell::Silent => assert!(open.heard().is_empty()),
+            Farewell::CloseFrame => assert_eq!(open.heard()[2..4], 1001_u16.to_be_bytes()),
+        }
+        world.wait(6);
+        assert_eq!(world.engine.connections(), 0);
+        assert_eq!(
+            world.engine.poll_timeout(),
+            None,
+            "nothing is left to wait for"
+        );
+    }
+}
