@@ -1,0 +1,261 @@
+//! The rules of the house that no other tool knows: who may import whom, that every option is in
+//! the README, that every file says what it is, and that none is left over.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may import whom, from the inside outwards. A file (or folder) may name itself and what
+/// stands behind it; whoever wants more has to say so here.
+const IMPORTS: &[(&str, &[&str])] = &[
+    // Ring 0.
+    ("limits", &[]),
+    ("stats", &[]),
+    // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident.
+    ("config", &["limits", "wire::token"]),
+    ("wire::envelope", &["limits", "stats"]),
+    ("wire::http", &["limits", "stats"]),
+    ("wire::token", &["limits"]),
+    ("wire::wamp", &["limits"]),
+    ("wire::websocket", &["limits"]),
+    // Ring 2, level by level.
+    ("engine::deadlines", &["limits"]),
+    ("engine::idset", &[]),
+    ("engine::outbox", &[]),
+    ("engine::slots", &[]),
+    ("engine::topics", &["engine::idset"]),
+    ("engine::flush", &["engine::outbox", "engine::topics", "limits"]),
+    ("engine::hub", &["engine::flush", "engine::idset", "engine::outbox", "engine::topics", "wire"]),
+    ("engine::link", &["engine::outbox", "stats", "wire"]),
+    ("engine::session", &["limits", "stats", "wire"]),
+    ("engine", &["engine", "limits", "stats", "wire"]),
+    // Ring 3. These do not know each other; only the server knows them.
+    ("ingest", &["limits", "wire"]),
+    ("auth", &["limits", "wire"]),
+    ("server", &["auth", "config", "engine", "ingest", "limits", "server", "stats", "wire"]),
+    // The program. Its commands are clients of a server and know nothing of one.
+    ("cli", &["cli", "config", "limits", "wire"]),
+    ("logging", &["limits"]),
+    ("main", &["cli", "config", "limits", "logging", "server", "stats", "wire"]),
+    ("lib", &[]),
+];
+
+/// What the inner rings never mention, so that they run in memory and in virtual time.
+const NEVER: &[(&str, &[&str])] = &[
+    ("wire", &["std::net", "std::time", "mio", "zmq"]),
+    ("engine", &["mio::", "zmq::", "Instant", "SystemTime", "std::thread", "RawFd"]),
+    ("ingest", &["mio::"]),
+    ("auth", &["mio::", "zmq::"]),
+];
+
+fn sources() -> Vec<PathBuf> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(Path::new("src"), &mut found);
+    found.sort();
+    assert!(found.len() > 20, "the sources are here");
+    found
+}
+
+/// `src/engine/mod.rs` is `engine`, `src/wire/http.rs` is `wire::http`.
+fn module(path: &Path) -> String {
+    let path = path.strip_prefix("src").expect("below src").with_extension("");
+    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("::").trim_end_matches("::mod").to_owned()
+}
+
+/// The code of a file: without its tests, its comments and its strings.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("a text");
+    let text = text.split("#[cfg(test)]\nmod tests {").next().expect("has a beginning");
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn is_in(name: &str, whole: &str) -> bool {
+    name == whole || name.starts_with(&format!("{whole}::"))
+}
+
+/// All of our own modules that `code` names, whole.
+fn imports(code: &str, module: &str, is_folder: bool) -> Vec<String> {
+    let flat: String = code.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let mut starts = vec![("crate::", String::new()), ("newswire::", String::new())];
+    let here = if is_folder { module } else { parent };
+    if !here.is_empty() {
+        let above = here.rsplit_once("::").map_or("", |(above, _)| above);
+        let super_is = if is_folder { above } else { parent };
+        starts.push(("super::", format!("{super_is}::")));
+        starts.push(("self::", format!("{here}::")));
+    }
+    let mut found = Vec::new();
+    for (word, base) in starts {
+        for (at, _) in flat.match_indices(word) {
+            let before = flat[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            for path in expand(&flat[at + word.len()..]) {
+                found.push(format!("{base}{path}").trim_start_matches("::").to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// The paths that begin with `rest`: one, or those of a braced list.
+fn expand(rest: &str) -> Vec<String> {
+    if let Some(list) = rest.strip_prefix('{') {
+        let mut depth = 1;
+        let end = list
+            .char_indices()
+            .find(|&(_, c)| {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                depth == 0
+            })
+            .map_or(list.len(), |(at, _)| at);
+        let mut parts = vec![String::new()];
+        let mut depth = 0;
+        for c in list[..end].chars() {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            if c == ',' && depth == 0 {
+                parts.push(String::new());
+            } else {
+                parts.last_mut().expect("never empty").push(c);
+            }
+        }
+        return parts.iter().flat_map(|part| expand(part.trim())).collect();
+    }
+    let name: String = rest
+        .chars()
+        .take_while(|&c| c.is_alphanumeric() || c == '_')
+        .collect();
+    match rest[name.len()..].strip_prefix("::") {
+        Some(inner) => expand(inner)
+            .into_iter()
+            .map(|inner| format!("{name}::{inner}"))
+            .collect(),
+        None => vec![name],
+    }
+}
+
+#[test]
+fn imports_point_inwards() {
+    let mut wrong = Vec::new();
+    for path in sources() {
+        let module = module(&path);
+        // Tests of a folder may use all of it.
+        if module.ends_with("::tests") {
+            continue;
+        }
+        let (_, allowed) = IMPORTS
+            .iter()
+            .find(|(name, _)| is_in(&module, name))
+            .unwrap_or_else(|| panic!("{module} is in no ring: say where it belongs"));
+        let is_folder = path.ends_with("mod.rs");
+        for import in imports(&code(&path), &module, is_folder) {
+            let (top, _) = import.split_once("::").unwrap_or((&import, ""));
+            let is_ours = IMPORTS.iter().any(|(name, _)| is_in(name, top) || *name == top);
+            let folder = module.split("::").next().expect("has a name");
+            // Within `config`, `cli` and the like, the whole folder is one entry of the table.
+            let within = IMPORTS.iter().any(|(name, _)| *name == folder) && top == folder
+                && !["engine", "wire"].contains(&folder);
+            let fine = !is_ours
+                || within
+                || is_in(&import, &module)
+                || allowed.iter().any(|allowed| is_in(&import, allowed));
+            if !fine {
+                wrong.push(format!("{module} imports {import}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn inner_rings_know_no_sockets_and_no_clocks() {
+    for path in sources() {
+        let module = module(&path);
+        let code = code(&path);
+        for (_, words) in NEVER.iter().filter(|(ring, _)| is_in(&module, ring)) {
+            for word in *words {
+                // A socket address is a value; a socket is not.
+                let code = code.replace("std::net::{IpAddr", "").replace("std::net::SocketAddr", "");
+                assert!(!code.contains(word), "{module} mentions {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_check_of_imports_sees_what_it_is_to_see() {
+    let code = "use crate::{limits, engine::{Engine, slots::SlotId}}; use super::http::parse; \
+                fn f() { crate::server::run(); }";
+    let mut found = imports(code, "wire::wamp", false);
+    found.sort();
+    let expected = [
+        "engine::Engine",
+        "engine::slots::SlotId",
+        "limits",
+        "server::run",
+        "wire::http::parse",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn every_file_says_what_it_is_and_what_is_never_in_it() {
+    for path in sources() {
+        let text = fs::read_to_string(&path).expect("a text");
+        let page: Vec<&str> = text.lines().take_while(|l| l.starts_with("//!")).collect();
+        assert!(!page.is_empty(), "{} begins with no `//!`", path.display());
+        let page = page.join(" ");
+        let says = page.contains("Never here") || page.contains("must never be");
+        assert!(says || module(&path).ends_with("tests"), "{}: what is never here?", path.display());
+    }
+}
+
+#[test]
+fn no_file_is_left_over() {
+    for path in sources() {
+        let stem = path.file_stem().expect("has a name").to_string_lossy();
+        let folder = path.parent().expect("has a folder");
+        let (owners, name) = match &*stem {
+            "main" | "lib" if folder == Path::new("src") => continue,
+            "mod" => {
+                let above = folder.parent().expect("below src");
+                let name = folder.file_name().expect("has a name").to_string_lossy();
+                (above, name.into_owned())
+            }
+            _ => (folder, stem.into_owned()),
+        };
+        let declared = ["mod.rs", "lib.rs", "main.rs"].iter().any(|owner| {
+            fs::read_to_string(owners.join(owner))
+                .is_ok_and(|text| text.contains(&format!("mod {name};")))
+        });
+        assert!(declared, "{} is no module of any other", path.display());
+    }
+}
+
+#[test]
+fn every_option_is_in_the_readme_with_its_default() {
+    let readme = fs::read_to_string("README.md").expect("a README");
+    for option in newswire::config::options() {
+        let row = readme
+            .lines()
+            .find(|line| line.starts_with(&format!("| `--{}", option.name)))
+            .unwrap_or_else(|| panic!("--{} has no row in the README's table", option.name));
+        let default = option.default_text();
+        assert!(row.contains(&format!("`{default}`")) || default.is_empty(), "{row}: {default}");
+    }
+}
