@@ -1,0 +1,241 @@
+//! The real binary on free ports, and clients to speak to it.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests wait for conditions, with deadlines"
+)]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test binary uses its own part of this"
+)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tungstenite::protocol::Message;
+use tungstenite::{ClientRequestBuilder, WebSocket};
+
+/// How long a test waits for what has to come. Far more than it takes: two cores run many tests.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The token that every server here accepts, as a real one looks: base64 of bytes.
+pub const TOKEN: &str = "b64+with/every=sign==";
+
+/// A running server. Dropped, it is killed.
+pub struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// Where browsers connect.
+    pub address: SocketAddr,
+    /// Where publishers push to.
+    pub pull: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Starts one with `options` on top of free ports and [`TOKEN`].
+    pub fn start(options: &[&str]) -> Self {
+        Self::start_with(Command::new(env!("CARGO_BIN_EXE_newswire")), options)
+    }
+
+    /// Starts one as `command` says, which may set the environment.
+    pub fn start_with(mut command: Command, options: &[&str]) -> Self {
+        let mut child = command
+            .args(["serve", "--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
+            .args(["--token", TOKEN])
+            .args(options)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let kept = Arc::clone(&log);
+        thread::spawn(move || {
+            let mut line = String::new();
+            while stderr.read_line(&mut line).is_ok_and(|n| n > 0) {
+                kept.lock().expect("no panic").push_str(&line);
+                line.clear();
+            }
+        });
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (mut address, mut pull) = (None, None);
+        let mut line = String::new();
+        while address.is_none() || pull.is_none() {
+            line.clear();
+            let n = stdout.read_line(&mut line).expect("a banner");
+            assert!(n > 0, "no banner: {}", log.lock().expect("no panic"));
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("listening"), Some(url)) => {
+                    let url = url.trim_start_matches("ws://").trim_end_matches('/');
+                    address = Some(url.parse().expect("an address"));
+                }
+                (Some("pull"), Some(endpoint)) => pull = Some(endpoint.to_owned()),
+                _ => {}
+            }
+        }
+        Self {
+            child,
+            stdout,
+            address: address.expect("a listener"),
+            pull: pull.expect("an endpoint"),
+            log,
+        }
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    /// Waits until the log has `text`.
+    pub fn wait_for_log(&self, text: &str) {
+        wait_until(&format!("log has {text:?}"), || self.log().contains(text));
+    }
+
+    /// Resident memory, in bytes.
+    pub fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("it runs");
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("a line");
+        let kib = line.split_whitespace().nth(1).expect("a number");
+        kib.parse::<usize>().expect("a number") * 1024
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+    }
+
+    /// Waits for its end: how it ended, and what it printed after the banner.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        };
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("text");
+        (status, rest)
+    }
+
+    /// SIGTERM, and [`Server::wait`]; the summary of what was counted.
+    pub fn stop(self) -> String {
+        self.signal("TERM");
+        let (status, rest) = self.wait();
+        assert!(status.success(), "{status}: {rest}");
+        rest
+    }
+
+    /// A PUSH socket connected to it, and the context that has to outlive it.
+    pub fn publisher(&self) -> (zmq::Context, zmq::Socket) {
+        let context = zmq::Context::new();
+        let socket = context.socket(zmq::PUSH).expect("a socket");
+        socket.set_sndtimeo(PATIENCE.as_millis() as i32).expect("set");
+        socket.connect(&self.pull).expect("an endpoint");
+        (context, socket)
+    }
+
+    /// A TCP connection on which nothing was said.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_nodelay(true).expect("set");
+        stream
+    }
+
+    /// A WAMP client that has had its WELCOME.
+    pub fn client(&self) -> Client {
+        let uri = format!("ws://{}/?token={TOKEN}", self.address);
+        let request = ClientRequestBuilder::new(uri.parse().expect("a URI"))
+            .with_sub_protocol("wamp");
+        let (socket, _) = tungstenite::client(request, self.connect()).expect("an upgrade");
+        let mut client = Client { socket };
+        let welcome = client.text();
+        assert!(welcome.starts_with("[0,\""), "{welcome}");
+        client
+    }
+
+    /// A client that subscribed to `topics`, and is known to be subscribed.
+    pub fn subscriber(&self, topics: &[&str]) -> Client {
+        let mut client = self.client();
+        for topic in topics {
+            client.send(&format!("[5,{topic:?}]"));
+        }
+        client.settle();
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The other side of one connection.
+pub struct Client {
+    /// tungstenite's client.
+    pub socket: WebSocket<TcpStream>,
+}
+
+impl Client {
+    /// Sends a text.
+    pub fn send(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).expect("it is open");
+    }
+
+    /// The next text; pings and pongs are passed over.
+    pub fn text(&mut self) -> String {
+        loop {
+            match self.socket.read().expect("a message") {
+                Message::Text(text) => return text.to_string(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("no text: {other:?}"),
+            }
+        }
+    }
+
+    /// Waits until the server has dealt with everything that was sent: what it answers to a CALL
+    /// comes after it has read all that came before.
+    pub fn settle(&mut self) {
+        self.send(r#"[2,"settle","x"]"#);
+        let answer = self.text();
+        assert!(answer.starts_with(r#"[4,"settle""#), "{answer}");
+    }
+
+    /// The code with which the server closes.
+    pub fn close_code(&mut self) -> u16 {
+        loop {
+            match self.socket.read().expect("a close") {
+                Message::Close(Some(frame)) => return frame.code.into(),
+                Message::Close(None) => return 1005,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Waits for `condition`, with a deadline.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
