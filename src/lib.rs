@@ -40,10 +40,12 @@
 //! - No clock but the server's, read once a turn; no `unsafe`.
 
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod ingest;
 pub mod limits;
+pub mod logging;
 pub mod server;
 pub mod stats;
 pub mod wire;

@@ -214,21 +214,24 @@ fn unknown_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
         .collect()
 }
 
-/// `; did you mean …?` with the nearest of `known`, or where to find the list.
-pub fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let name = name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(name);
-    let nearest = known
-        .map(|known| {
-            let bare = known.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(known);
-            (distance(name, bare), known)
-        })
-        .min()
-        // Past a third of its letters the resemblance is chance.
-        .filter(|&(distance, known)| distance <= (known.len() / 3).max(1));
-    match nearest {
-        Some((_, known)) => format!("; did you mean `{known}`?"),
+/// `; did you mean …?`, or where to find the list.
+fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    match nearest(name, known) {
+        Some(known) => format!("; did you mean `{known}`?"),
         None => "; `newswire --help` lists them all".to_owned(),
     }
+}
+
+/// The one of `known` that `name` is most likely a misspelling of.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let bare = |name: &'a str| name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(name);
+    let name = name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(name);
+    known
+        .map(|known| (distance(name, bare(known)), known))
+        .min()
+        // Past a third of its letters the resemblance is chance.
+        .filter(|&(distance, known)| distance <= (bare(known).len() / 3).max(1))
+        .map(|(_, known)| known)
 }
 
 /// How many letters have to be put in, taken out or changed (Levenshtein).

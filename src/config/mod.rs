@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use crate::limits;
 use crate::wire::token::Token;
 
-pub use merge::{FileText, Flags, Source, suggestion};
+pub use merge::{FileText, Flags, Source, nearest};
 pub use spec::{Kind, OptionSpec, WhenNone};
 pub use table::{option, options};
 pub use values::{End, Unit, endpoint, number, rough_bytes};

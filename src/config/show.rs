@@ -118,7 +118,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("outbox-bytes-max = 3145728  # 3.0 MiB, flag\n"),
+            text.contains("outbox-bytes-max = 3145728  # 3 MiB, flag\n"),
             "{text}"
         );
         assert!(

@@ -82,11 +82,6 @@ impl Flush {
         self.walks.is_empty()
     }
 
-    /// In bytes, what waits or walks.
-    pub fn pending_bytes(&self) -> usize {
-        self.pending_bytes
-    }
-
     /// Whether so much is on its way that no more should be taken in.
     pub fn is_congested(&self) -> bool {
         self.pending_bytes > limits::PENDING_BYTES_MAX
@@ -364,7 +359,7 @@ mod tests {
             ("123", "123", "123")
         );
         assert_eq!(hall.writes, 3);
-        assert_eq!(hall.flush.pending_bytes(), 0);
+        assert_eq!(hall.flush.pending_bytes, 0);
     }
 
     #[test]
@@ -448,7 +443,7 @@ mod tests {
         hall.subscribe(3, "c");
         hall.run(ALL);
         assert_eq!((hall.heard(1), hall.heard(2), hall.heard(3)), ("", "2", ""));
-        assert_eq!(hall.flush.pending_bytes(), 0);
+        assert_eq!(hall.flush.pending_bytes, 0);
     }
 
     #[test]

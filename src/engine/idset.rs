@@ -177,7 +177,6 @@ fn remove_sorted(ids: &mut [u32], len: &mut u8, id: u32) -> bool {
 }
 
 /// A walk over an [`IdSet`].
-
 pub enum IdIter<'a> {
     /// Over either of the arrays.
     Array(std::slice::Iter<'a, u32>),

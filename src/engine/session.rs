@@ -132,20 +132,24 @@ struct Pending {
     has_unread: bool,
 }
 
+/// What a client calls the beginnings of its topics' names.
+#[derive(Debug, Default)]
+struct Prefixes(HashMap<String, String>);
+
 #[derive(Debug)]
 struct Opened {
     decoder: Decoder,
     grant: Arc<Grant>,
     /// What the client named with PREFIX; most clients never do.
-    prefixes: Option<Box<HashMap<String, String>>>,
+    prefixes: Option<Box<Prefixes>>,
     /// True exactly when a ping was sent and nothing has been heard since.
     awaits_pong: bool,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// With what has come of the head.
-    Upgrading(Option<Box<Vec<u8>>>),
+    /// With what has come of the head: nothing, in most cases, until it comes whole.
+    Upgrading(Vec<u8>),
     Checking(Box<Pending>),
     Open(Opened),
     Closing,
@@ -159,7 +163,7 @@ const _: () = assert!(size_of::<Session>() == 32);
 
 impl Default for Session {
     fn default() -> Self {
-        Self(Phase::Upgrading(None))
+        Self(Phase::Upgrading(Vec::new()))
     }
 }
 
@@ -203,18 +207,17 @@ impl Session {
         let Phase::Upgrading(kept) = &mut self.0 else {
             return (0, None);
         };
-        let before = kept.as_ref().map_or(0, |head| head.len());
-        let head = match kept {
-            Some(head) => {
-                head.extend_from_slice(input);
-                // Only a line's end can complete a head: one that comes a byte at a time is not
-                // parsed at each of them.
-                if !input.contains(&b'\n') && head.len() <= rules.head_bytes_max {
-                    return (input.len(), None);
-                }
-                &head[..]
+        let before = kept.len();
+        let head = if kept.is_empty() {
+            input
+        } else {
+            kept.extend_from_slice(input);
+            // Only a line's end can complete a head: one that comes a byte at a time is not parsed
+            // at each of them.
+            if !input.contains(&b'\n') && kept.len() <= rules.head_bytes_max {
+                return (input.len(), None);
             }
-            None => input,
+            &kept[..]
         };
         match http::parse(head, rules.head_bytes_max) {
             Ok(Some((upgrade, head_bytes))) => {
@@ -228,8 +231,8 @@ impl Session {
                 (head_bytes.saturating_sub(before), Some(step))
             }
             Ok(None) => {
-                if kept.is_none() {
-                    *kept = Some(Box::new(input.to_vec()));
+                if kept.is_empty() {
+                    *kept = input.to_vec();
                 }
                 (input.len(), None)
             }
@@ -355,7 +358,7 @@ impl Opened {
 
 fn act<'a>(
     grant: &Grant,
-    prefixes: &mut Option<Box<HashMap<String, String>>>,
+    prefixes: &mut Option<Box<Prefixes>>,
     message: ClientMessage<'a>,
 ) -> Step<'a> {
     match message {
@@ -364,8 +367,8 @@ fn act<'a>(
             if prefix.len() + uri.len() > limits::TOPIC_BYTES_MAX {
                 return Step::Fail(Failure::Limit("prefix too long"));
             }
-            prefixes.insert(prefix.into_owned(), uri.into_owned());
-            if prefixes.len() > limits::PREFIXES_MAX {
+            prefixes.0.insert(prefix.into_owned(), uri.into_owned());
+            if prefixes.0.len() > limits::PREFIXES_MAX {
                 return Step::Fail(Failure::Limit("too many prefixes"));
             }
             Step::Noted(Noted::Prefix)
@@ -393,14 +396,14 @@ fn act<'a>(
 
 /// A CURIE with a prefix that the client defined becomes the URI, by concatenation; anything else
 /// is a name already.
-fn expand<'a>(prefixes: &Option<Box<HashMap<String, String>>>, name: Cow<'a, str>) -> Cow<'a, str> {
+fn expand<'a>(prefixes: &Option<Box<Prefixes>>, name: Cow<'a, str>) -> Cow<'a, str> {
     let Some(prefixes) = prefixes else {
         return name;
     };
     let Some((prefix, rest)) = name.split_once(':') else {
         return name;
     };
-    match prefixes.get(prefix) {
+    match prefixes.0.get(prefix) {
         Some(uri) => Cow::Owned(format!("{uri}{rest}")),
         None => name,
     }

@@ -71,11 +71,6 @@ impl<T> Slots<T> {
         self.entries.len()
     }
 
-    /// Whether no place is taken.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Gives `value` a place.
     pub fn insert(&mut self, value: T) -> SlotId {
         if self.entries.len() == self.entries.capacity() {

@@ -1,0 +1,277 @@
+//! A blocking WebSocket client: from a URL to an open connection, or to the reason why there is none.
+//!
+//! The token in a URL is sent as it stands and never shown: whoever tells of a [`Target`] gets it
+//! without its query. Never here: TLS (the server speaks none either), and trying again.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use tungstenite::error::ProtocolError;
+use tungstenite::handshake::HandshakeError;
+use tungstenite::http::{Response, Uri};
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{ClientRequestBuilder, Error, WebSocket, client::client_with_config};
+
+/// What the client offers to speak.
+const SUBPROTOCOL: &str = "wamp";
+
+/// For the connection, and for each read and write until the upgrade is done.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// For the rest of a refusal's body, which comes in one piece with its head, or at once after it.
+const BODY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// In bytes of a refusal's body that are read.
+const BODY_BYTES_MAX: usize = 4_096;
+
+/// In characters of a foreign body that are shown.
+const BODY_CHARS_SHOWN: usize = 200;
+
+/// In bytes, one message: far above what a server can be told to send.
+const MESSAGE_BYTES_MAX: usize = 2 << 30;
+
+/// A server, as a URL names it. It shows itself without the query.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    uri: Uri,
+}
+
+impl Target {
+    /// Takes `ws://host[:port][/path][?query]`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        const EXAMPLE: &str = "ws://127.0.0.1:8080/?token=TOKEN";
+        let scheme_end = text.find("://").map_or(0, |colon| colon + 3);
+        let (scheme, rest) = text.split_at(scheme_end);
+        match scheme.to_ascii_lowercase().as_str() {
+            "ws://" => {}
+            "wss://" => {
+                return Err("wss:// needs TLS, which this command does not speak: on the server's machine use \
+                            ws:// and the server's own port, or from elsewhere a tunnel to it (ssh -L \
+                            8080:127.0.0.1:8080 HOST)"
+                    .to_owned());
+            }
+            "http://" | "https://" => {
+                return Err(format!(
+                    "a WebSocket URL begins with ws://, such as {EXAMPLE}"
+                ));
+            }
+            _ => return Err(format!("a URL such as {EXAMPLE} is needed")),
+        }
+        let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(authority_end);
+        if authority.contains('@') {
+            return Err("a user and password before the host are not understood; the token goes behind it, \
+                        as ?token=TOKEN"
+                .to_owned());
+        }
+        if rest.contains('#') {
+            return Err(
+                "a `#` ends what is sent to a server; in a token write it as %23".to_owned(),
+            );
+        }
+        // A request's target begins with a slash; a URL's need not.
+        let slash = if rest.starts_with('/') { "" } else { "/" };
+        let uri: Uri = format!("ws://{authority}{slash}{rest}").parse().map_err(|error| {
+            format!("{error}: a URL such as {EXAMPLE} is needed, with white space and the like as %20")
+        })?;
+        let needed = |what: &str| Err(format!("{what}; a URL such as {EXAMPLE} is needed"));
+        match uri.host() {
+            None | Some("") => needed("there is no host in it"),
+            // What stands behind the host has to be a port; `http` lets anything pass.
+            Some(host) if host != authority && uri.port_u16().is_none_or(|port| port == 0) => {
+                needed("the port is none")
+            }
+            Some(_) => Ok(Self { uri }),
+        }
+    }
+
+    /// Host without brackets, and port.
+    fn address(&self) -> (&str, u16) {
+        let host = self.uri.host().expect("checked by `parse`");
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        (bare.unwrap_or(host), self.uri.port_u16().unwrap_or(80))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authority = self.uri.authority().expect("checked by `parse`");
+        write!(f, "ws://{authority}{}", self.uri.path())
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum ConnectError {
+    /// The server, or who stands before it, answered no; asked again it would say the same.
+    Refused(String),
+    /// It may be different in a while.
+    Failed(String),
+}
+
+/// Connects and upgrades. Reads of the answer wait `read_patience` at most.
+pub(super) fn connect(
+    target: &Target,
+    read_patience: Duration,
+) -> Result<WebSocket<TcpStream>, ConnectError> {
+    let failed = |what: &dyn fmt::Display| {
+        ConnectError::Failed(format!("cannot connect to {target}: {what}"))
+    };
+    let stream = reach(target.address()).map_err(|error| failed(&error))?;
+    let answers = stream.try_clone().map_err(|error| failed(&error))?;
+    let request = ClientRequestBuilder::new(target.uri.clone()).with_sub_protocol(SUBPROTOCOL);
+    let limits = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+    match client_with_config(request, stream, Some(limits)) {
+        Ok((socket, _)) => {
+            let patience = socket.get_ref().set_read_timeout(Some(read_patience));
+            patience.map(|()| socket).map_err(|error| failed(&error))
+        }
+        Err(HandshakeError::Interrupted(_)) => Err(failed(&"it does not answer")),
+        Err(HandshakeError::Failure(Error::Http(response))) => {
+            Err(refusal(target, *response, answers))
+        }
+        // It went away in the middle: a restart, or a place that was just lost.
+        Err(HandshakeError::Failure(
+            error @ Error::Protocol(ProtocolError::HandshakeIncomplete),
+        )) => Err(failed(&error)),
+        Err(HandshakeError::Failure(error @ Error::Protocol(_))) => Err(ConnectError::Refused(
+            format!("{target} is not a WebSocket server that speaks {SUBPROTOCOL}: {error}"),
+        )),
+        Err(HandshakeError::Failure(error)) => Err(failed(&error)),
+    }
+}
+
+/// A TCP connection to the first of the host's addresses that takes one.
+fn reach(address: (&str, u16)) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, HANDSHAKE_PATIENCE) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(HANDSHAKE_PATIENCE))?;
+                stream.set_write_timeout(Some(HANDSHAKE_PATIENCE))?;
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// What an answer other than 101 means: try again after a time-out, too many requests, or a fault of the
+/// server's; not otherwise.
+fn refusal(
+    target: &Target,
+    response: Response<Option<Vec<u8>>>,
+    mut answers: TcpStream,
+) -> ConnectError {
+    let status = response.status();
+    let length = response
+        .headers()
+        .get("Content-Length")
+        .and_then(|length| length.to_str().ok()?.parse().ok())
+        .unwrap_or(BODY_BYTES_MAX)
+        .min(BODY_BYTES_MAX);
+    // tungstenite keeps what came together with the head; the rest is still in the socket.
+    let mut body = response.into_body().unwrap_or_default();
+    body.truncate(length);
+    if answers.set_read_timeout(Some(BODY_PATIENCE)).is_ok() {
+        let missing = (length - body.len()) as u64;
+        // What can be read is enough: the status has already said it.
+        let _ = answers.by_ref().take(missing).read_to_end(&mut body);
+    }
+    let text = format!("{target} answered {status}{}", explanation(&body));
+    match status.as_u16() {
+        408 | 425 | 429 | 500.. => ConnectError::Failed(text),
+        _ => ConnectError::Refused(text),
+    }
+}
+
+/// The `error` and `hint` of newswire's own refusals, or the beginning of somebody else's page.
+fn explanation(body: &[u8]) -> String {
+    if let Ok(json) = serde_json::from_slice::<serde_json::Value>(body)
+        && let Some(error) = json["error"].as_str()
+    {
+        let hint = json["hint"].as_str().map(|hint| format!(" ({hint})"));
+        return format!(": {error}{}", hint.unwrap_or_default());
+    }
+    let text = String::from_utf8_lossy(body);
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown: String = line.chars().take(BODY_CHARS_SHOWN).collect();
+    if shown.is_empty() {
+        return String::new();
+    }
+    format!(": {}", shown.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request_target(url: &str) -> String {
+        let target = Target::parse(url).expect(url);
+        let path = target.uri.path_and_query().expect("it has one");
+        path.as_str().to_owned()
+    }
+
+    #[test]
+    fn a_token_is_sent_as_it_stands_and_never_shown() {
+        for (url, sent, shown) in [
+            ("ws://a:1/?token=x+y/z==", "/?token=x+y/z==", "ws://a:1/"),
+            ("WS://a?token=x+y/z==", "/?token=x+y/z==", "ws://a/"),
+            (
+                "ws://[::1]:1/p/q?token=%20x",
+                "/p/q?token=%20x",
+                "ws://[::1]:1/p/q",
+            ),
+            ("ws://a", "/", "ws://a/"),
+        ] {
+            assert_eq!(request_target(url), sent);
+            assert_eq!(Target::parse(url).expect(url).to_string(), shown);
+        }
+        let target = Target::parse("ws://[::1]:1/").expect("good");
+        assert_eq!(target.address(), ("::1", 1));
+        assert_eq!(Target::parse("ws://a/").expect("good").address(), ("a", 80));
+    }
+
+    #[test]
+    fn what_is_no_url_is_explained_without_the_token() {
+        for (url, part) in [
+            ("wss://a/?token=sesame", "needs TLS"),
+            ("https://a/?token=sesame", "begins with ws://"),
+            ("a:8080/?token=sesame", "a URL such as"),
+            ("ws:///?token=sesame", "a URL such as"),
+            ("ws://u:sesame@a/", "a user and password"),
+            ("ws://a/?token=sesame#x", "%23"),
+            ("ws://a/?token=sesame x", "%20"),
+            ("ws://a:b/?token=sesame", "a URL such as"),
+            ("", "a URL such as"),
+        ] {
+            let text = Target::parse(url).expect_err(url);
+            assert!(
+                text.contains(part) && !text.contains("sesame"),
+                "{url}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusals_body_is_shown_in_one_line() {
+        assert_eq!(
+            explanation(b"{\"error\":\"no\",\"hint\":\"try\"}"),
+            ": no (try)"
+        );
+        assert_eq!(explanation(b"{\"error\":\"no\"}"), ": no");
+        assert_eq!(
+            explanation(b"<h1>\n Bad \x1b[2J\n"),
+            ": <h1> Bad \\u{1b}[2J"
+        );
+        assert_eq!(explanation(b""), "");
+    }
+}

@@ -1,0 +1,350 @@
+//! The command line: which command with which arguments, and how it is explained to a stranger.
+//!
+//! The commands other than `serve` are clients; each is one file here. Flags of `serve` and `check`
+//! follow from the table of options.
+//!
+//! Never here: the server and the engine (a client that shares code with them cannot test them),
+//! ending the program, printing an error. A command answers with [`Failure`], and `main` does the rest.
+
+mod client;
+pub mod publish;
+pub mod subscribe;
+pub mod token;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::config::{self, FILE_VARIABLE, Flags, options};
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Action {
+    /// Run the server.
+    Serve(ConfigFlags),
+    /// Show the configuration that a server would have.
+    Check(ConfigFlags),
+    /// Hand events to a server.
+    Publish(publish::Options),
+    /// Print the events of a server.
+    Subscribe(subscribe::Options),
+    /// Print a fresh token.
+    NewToken,
+    /// Print this, because it was asked for: the help or the version.
+    Print(String),
+}
+
+/// What the command line says of the configuration.
+#[derive(Debug)]
+pub struct ConfigFlags {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// All others.
+    pub flags: Flags,
+}
+
+/// Why a command did not do what it was asked for, in one line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// What it was asked for makes no sense: exit code 2.
+    Usage(String),
+    /// It makes sense, but did not work: exit code 1.
+    Runtime(String),
+}
+
+const ABOUT: &str = "\
+A push server: backends hand it events over ZeroMQ, browsers hear them over WebSocket (WAMP v1).
+
+Without a command it serves. Every option is also a variable (--ping-interval is NEWSWIRE_PING_INTERVAL) \
+and a key of the configuration file (ping-interval). A flag wins over a variable, a variable over the \
+file, the file over the default.";
+
+const EXAMPLES: &str = "\
+Examples:
+  newswire
+          listen on this machine, with a token made for the run
+  NEWSWIRE_TOKEN=secret newswire --listen 0.0.0.0:8080 --origin https://example.com
+          listen on every interface, for one site
+  newswire --config /etc/newswire.toml --log-level debug
+  newswire subscribe 'ws://127.0.0.1:8080/?token=secret' package_created
+  newswire publish package_created '{\"n\":1}'";
+
+/// Parses the arguments, the program's name first.
+///
+/// # Errors
+/// They make no sense.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Failure> {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) if !error.use_stderr() => return Ok(Action::Print(error.render().to_string())),
+        Err(error) => return Err(Failure::Usage(explain(&error))),
+    };
+    match matches.subcommand() {
+        None => Ok(Action::Serve(config_flags(&matches))),
+        Some(("serve", matches)) => Ok(Action::Serve(config_flags(matches))),
+        Some(("check", matches)) => Ok(Action::Check(config_flags(matches))),
+        Some(("publish", matches)) => publish::Options::from_matches(matches).map(Action::Publish),
+        Some(("subscribe", matches)) => {
+            subscribe::Options::from_matches(matches).map(Action::Subscribe)
+        }
+        Some(("token", _)) => Ok(Action::NewToken),
+        Some((other, _)) => unreachable!("{other} is not declared below"),
+    }
+}
+
+/// The whole command line.
+pub fn command() -> Command {
+    let serve = Command::new("serve")
+        .about("Run the server (also without this word)")
+        .args(config_arguments());
+    let check = Command::new("check")
+        .about("Check a configuration and print the values in force, without serving")
+        .long_about(
+            "Check a configuration and print the values in force, without serving.\n\nThe output is a \
+             configuration file that brings the same values about, each with its source in a comment. \
+             Tokens are counted, not shown.",
+        )
+        .after_help("Example:\n  newswire check --config /etc/newswire.toml")
+        .args(config_arguments());
+    Command::new("newswire")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A push server: events in over ZeroMQ, out to browsers over WebSocket (WAMP v1)")
+        .long_about(ABOUT)
+        .after_help(EXAMPLES)
+        .args_conflicts_with_subcommands(true)
+        .max_term_width(100)
+        .args(config_arguments())
+        .subcommand(serve)
+        .subcommand(publish::command())
+        .subcommand(subscribe::command())
+        .subcommand(token::command())
+        .subcommand(check)
+}
+
+/// The flags that follow from the table of options.
+fn config_arguments() -> Vec<Arg> {
+    let file = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help(format!(
+            "Read this TOML file; its keys are the names of the options below [env: {FILE_VARIABLE}]"
+        ));
+    let of_table = options().iter().map(|option| {
+        let mut help = option.help.to_owned();
+        let default = option.default_text();
+        if !default.is_empty() {
+            help.push_str(&format!(" [default: {default}]"));
+        }
+        if option.is_repeatable() {
+            help.push_str(" [repeatable]");
+        }
+        Arg::new(option.name)
+            .long(option.name)
+            .value_name(option.value_name)
+            .help_heading(option.heading)
+            .action(if option.is_repeatable() {
+                ArgAction::Append
+            } else {
+                ArgAction::Set
+            })
+            // Values are judged in one place, with those of the file and of the variables; a token may
+            // begin with a hyphen, and so does a negative number that is to be refused with its range.
+            .allow_hyphen_values(true)
+            .help(help)
+    });
+    std::iter::once(file).chain(of_table).collect()
+}
+
+fn config_flags(matches: &ArgMatches) -> ConfigFlags {
+    let mut flags = Flags::new();
+    for option in options() {
+        if let Some(values) = matches.get_many::<String>(option.name) {
+            flags.insert(option.name, values.cloned().collect());
+        }
+    }
+    ConfigFlags {
+        file: matches.get_one("config").cloned(),
+        flags,
+    }
+}
+
+/// A positional argument that must not be empty.
+fn positional(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .value_name(value_name)
+        .value_parser(NonEmptyStringValueParser::new())
+        .help(help)
+}
+
+/// clap's error in one line. A word that went astray may be a token.
+fn explain(error: &clap::Error) -> String {
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => word.as_str(),
+        _ => "",
+    };
+    let flag = word(ContextKind::InvalidArg);
+    let subcommand = word(ContextKind::InvalidSubcommand);
+    match error.kind() {
+        ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict if !subcommand.is_empty() => {
+            return astray(subcommand);
+        }
+        ErrorKind::UnknownArgument if !flag.starts_with('-') => return astray(flag),
+        ErrorKind::UnknownArgument => {
+            let name = flag.trim_start_matches('-');
+            let nearest = config::nearest(name, options().iter().map(|option| option.name));
+            return match nearest {
+                Some(same) if same == name => {
+                    format!("{flag} is an option of another command (see --help)")
+                }
+                Some(nearest) => format!("there is no option {flag}; did you mean --{nearest}?"),
+                None => format!("there is no option {flag} here (see --help)"),
+            };
+        }
+        _ => {}
+    }
+    let text = error.render().to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or(&text);
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    format!("{line} (see --help)")
+}
+
+/// A word where none belongs. It is only repeated when it looks like a command's name.
+fn astray(word: &str) -> String {
+    let command = command();
+    let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+    if names.contains(&word) {
+        return format!("the command goes first, and its own options after it: newswire {word} …");
+    }
+    let looks_like_a_name = word.len() <= 12 && word.bytes().all(|b| b.is_ascii_lowercase());
+    let shown = if looks_like_a_name {
+        &format!("`{word}`")
+    } else {
+        "a word on its own"
+    };
+    format!(
+        "{shown} is neither a command nor the value of an option; the commands are {} (see --help)",
+        names.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Action, Failure> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn usage(line: &str) -> String {
+        match parsed(line) {
+            Err(Failure::Usage(text)) => text,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_declarations_are_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn serving_is_what_is_done_without_a_command() {
+        for line in [
+            "newswire --listen a --listen b",
+            "newswire serve --listen a --listen b",
+        ] {
+            let Ok(Action::Serve(given)) = parsed(line) else {
+                panic!("{line}");
+            };
+            assert_eq!(given.flags["listen"], ["a", "b"]);
+            assert_eq!(given.flags.len(), 1);
+            assert_eq!(given.file, None);
+        }
+        let Ok(Action::Check(given)) = parsed("newswire check --config x.toml") else {
+            panic!("check");
+        };
+        assert_eq!(given.file, Some("x.toml".into()));
+    }
+
+    #[test]
+    fn a_token_may_begin_with_a_hyphen() {
+        let Ok(Action::Serve(given)) = parsed("newswire --token -abc --token=--def") else {
+            panic!("serve");
+        };
+        assert_eq!(given.flags["token"], ["-abc", "--def"]);
+    }
+
+    #[test]
+    fn a_usage_error_is_one_line_and_shows_no_stray_token() {
+        for (line, part) in [
+            (
+                "newswire --lisen x",
+                "there is no option --lisen; did you mean --listen?",
+            ),
+            (
+                "newswire --frobnicate",
+                "there is no option --frobnicate here (see --help)",
+            ),
+            (
+                "newswire publish --token a",
+                "--token is an option of another command",
+            ),
+            ("newswire sbscribe", "`sbscribe` is neither a command nor"),
+            (
+                "newswire --token a Sesame123",
+                "a word on its own is neither",
+            ),
+            ("newswire serve Sesame123", "a word on its own is neither"),
+            (
+                "newswire --listen",
+                "a value is required for '--listen <ADDR:PORT>'",
+            ),
+            (
+                "newswire --log-level info --log-level info",
+                "'--log-level <LEVEL>' cannot be used multiple times",
+            ),
+            (
+                "newswire publish",
+                "required arguments were not provided: <TOPIC>",
+            ),
+            (
+                "newswire subscribe ws://a/",
+                "required arguments were not provided: <TOPIC>",
+            ),
+            ("newswire token", "requires a subcommand"),
+        ] {
+            let text = usage(line);
+            assert!(text.contains(part), "{line}: {text}");
+            assert!(
+                !text.contains('\n') && !text.contains("Sesame"),
+                "{line}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_printed_because_they_are_asked_for() {
+        let Ok(Action::Print(help)) = parsed("newswire --help") else {
+            panic!("help");
+        };
+        for option in options() {
+            assert!(
+                help.contains(&format!("--{} <", option.name)),
+                "{}",
+                option.name
+            );
+        }
+        let Ok(Action::Print(version)) = parsed("newswire --version") else {
+            panic!("version");
+        };
+        assert_eq!(
+            version.trim(),
+            concat!("newswire ", env!("CARGO_PKG_VERSION"))
+        );
+    }
+}

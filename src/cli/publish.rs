@@ -1,0 +1,455 @@
+//! `newswire publish`: hands events to a server's PULL endpoint, as a backend would.
+//!
+//! ZeroMQ's PUSH has no acknowledgement, so "sent" means: a connection that has greeted took the
+//! event, and its bytes left this process in time. That is the most that can be known, and more than a
+//! plain PUSH socket tells, which queues for a server that may never come.
+//!
+//! Never here: changing the data. It is checked to be JSON and passed on byte for byte.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a client on its own, whose deadlines are the operator's: no engine to hand the time to"
+)]
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::time::{Duration, Instant};
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::value::RawValue;
+
+use super::Failure;
+use crate::config::{self, End, Unit};
+
+/// In seconds. A server on the same network greets in milliseconds; libzmq tries again each 0.1 s.
+const TIMEOUT_SECONDS: &str = "5";
+
+/// In seconds; what `--timeout` takes.
+const TIMEOUT_SECONDS_MAX: u64 = 3_600;
+
+/// The least time for the bytes to leave, when waiting for the connection took all the rest.
+const FLUSH_MIN: Duration = Duration::from_millis(100);
+
+/// What is to be published, and where.
+#[derive(Debug)]
+pub struct Options {
+    to: String,
+    timeout: Duration,
+    event_bytes_max: usize,
+    quiet: bool,
+    topic: String,
+    data: Data,
+}
+
+/// Where the events are.
+#[derive(Debug, Eq, PartialEq)]
+enum Data {
+    /// On the command line; known to be JSON.
+    Argument(String),
+    /// On standard input, one a line.
+    Lines {
+        /// True exactly when `-` was given, so that no line at all is what may be meant.
+        asked_for: bool,
+    },
+}
+
+/// How `publish` is explained.
+pub(super) fn command() -> Command {
+    Command::new("publish")
+        .about("Hand events to a server, one or a line each from standard input")
+        .long_about(
+            "Hand events to a server, one or a line each from standard input, as a backend would: over a \
+             ZeroMQ PUSH socket, in the envelope {\"topic\":…,\"data\":…}. The JSON is passed on as it is.\n\n\
+             The exit code is 1 when no server took an event in time. ZeroMQ has no acknowledgement: \
+             whether anybody was subscribed is told by `newswire subscribe`, and by the server's counters.",
+        )
+        .after_help(
+            "Examples:\n  newswire publish package_created '{\"n\":1}'\n  \
+             jq -c '.[]' packages.json | newswire publish --to tcp://127.0.0.1:5555 package_created -",
+        )
+        .arg(super::positional("topic", "TOPIC", "Name of the topic").required(true))
+        .arg(
+            super::positional(
+                "json",
+                "JSON",
+                "The event: any JSON value. `-`, or nothing when standard input is no terminal: one a line \
+                 from there, empty lines aside",
+            )
+            .allow_negative_numbers(true),
+        )
+        .arg(
+            Arg::new("to")
+                .long("to")
+                .value_parser(NonEmptyStringValueParser::new())
+                .value_name("ENDPOINT")
+                .help(format!(
+                    "ZeroMQ endpoint of the server; it prints it as `pull` when it starts [default: {}]",
+                    default_of("pull")
+                )),
+        )
+        .arg(
+            Arg::new("timeout")
+                .long("timeout")
+                .value_name("SECONDS")
+                .default_value(TIMEOUT_SECONDS)
+                .hide_default_value(true)
+                .allow_negative_numbers(true)
+                .help(format!(
+                    "How long a server may take to take an event [default: {TIMEOUT_SECONDS}]"
+                )),
+        )
+        .arg(
+            Arg::new("event-bytes-max")
+                .long("event-bytes-max")
+                .value_parser(NonEmptyStringValueParser::new())
+                .value_name("BYTES")
+                .allow_negative_numbers(true)
+                .help(format!(
+                    "The server's own limit: what is larger is not sent, because it would be dropped there \
+                     [default: {}]",
+                    default_of("event-bytes-max")
+                )),
+        )
+        .arg(
+            Arg::new("quiet")
+                .long("quiet")
+                .action(ArgAction::SetTrue)
+                .help("Do not tell how many events were sent"),
+        )
+}
+
+/// What a server has where nobody says otherwise.
+fn default_of(option: &str) -> String {
+    config::option(option)
+        .expect("the table has this option")
+        .default_text()
+}
+
+impl Options {
+    /// Out of what clap understood.
+    pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
+        let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
+        let number = |name: &str, text: &str, unit, min, max| {
+            config::number(text, unit, min, max)
+                .map_err(|allowed| Failure::Usage(format!("--{name}: {text:?}: {allowed}")))
+        };
+        let or_default = |name: &str, option: &str| match text(name) {
+            "" => default_of(option),
+            given => given.to_owned(),
+        };
+        let to = or_default("to", "pull");
+        let to = config::endpoint(&to, End::Connect)
+            .map_err(|allowed| Failure::Usage(format!("--to: {to:?}: {allowed}")))?;
+        let timeout = number(
+            "timeout",
+            text("timeout"),
+            Unit::Seconds,
+            1,
+            TIMEOUT_SECONDS_MAX,
+        )?;
+        let event_bytes_max = or_default("event-bytes-max", "event-bytes-max");
+        let event_bytes_max = number("event-bytes-max", &event_bytes_max, Unit::Bytes, 1, 1 << 30)?;
+        let data = match text("json") {
+            "" if io::stdin().is_terminal() => {
+                return Err(Failure::Usage(
+                    "there is no event: give one as JSON after the topic, or one a line on standard input"
+                        .to_owned(),
+                ));
+            }
+            "" => Data::Lines { asked_for: false },
+            "-" => Data::Lines { asked_for: true },
+            json => {
+                check_json(json.as_bytes()).map_err(|bad| {
+                    Failure::Usage(format!("the event is not JSON: {}", bad.text()))
+                })?;
+                Data::Argument(json.to_owned())
+            }
+        };
+        Ok(Self {
+            to,
+            timeout: Duration::from_secs(timeout),
+            event_bytes_max: event_bytes_max as usize,
+            quiet: matches.get_flag("quiet"),
+            topic: text("topic").to_owned(),
+            data,
+        })
+    }
+}
+
+/// Publishes. Tells on standard error how many events were sent.
+///
+/// # Errors
+/// An event is no JSON or too large, or no server took one in time.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let sender = Sender::new(options)?;
+    let mut sent = 0;
+    // Time starts anew with each line: a pipe may bring one an hour.
+    let mut deadline = Instant::now() + options.timeout;
+    let outcome = match &options.data {
+        Data::Argument(json) => sender
+            .send(options, json.as_bytes(), deadline)
+            .map(|()| sent += 1),
+        Data::Lines { asked_for } => {
+            let outcome = lines(io::stdin().lock(), options.event_bytes_max, |line| {
+                sender.send(options, line, Instant::now() + options.timeout)?;
+                sent += 1;
+                Ok(())
+            });
+            deadline = Instant::now() + options.timeout;
+            outcome.and_then(|()| {
+                if sent == 0 && !asked_for {
+                    return Err(Failure::Usage(
+                        "there is no event: standard input is empty".to_owned(),
+                    ));
+                }
+                Ok(())
+            })
+        }
+    };
+    // Also after a bad line: the good ones before it are to leave.
+    let left = sender.finish(deadline);
+    let events = if sent == 1 {
+        "1 event"
+    } else {
+        &format!("{sent} events")
+    };
+    match outcome {
+        Err(Failure::Usage(text)) if sent > 0 => {
+            left?;
+            Err(Failure::Usage(format!("{text}; {events} before it sent")))
+        }
+        Err(Failure::Runtime(text)) if sent > 0 => {
+            Err(Failure::Runtime(format!("{text}; {events} before it sent")))
+        }
+        Err(failure) => Err(failure),
+        Ok(()) => {
+            left?;
+            if !options.quiet {
+                // Nobody may be listening; the events are sent all the same.
+                let _ = writeln!(io::stderr(), "{events} sent to {}", options.to);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The PUSH socket. Its end is bounded wherever it is dropped.
+struct Sender {
+    // Before the context: a context's end waits for its sockets.
+    socket: zmq::Socket,
+    context: zmq::Context,
+}
+
+impl Sender {
+    fn new(options: &Options) -> Result<Self, Failure> {
+        let context = zmq::Context::new();
+        let prepare = || {
+            let socket = context.socket(zmq::PUSH)?;
+            // Queue for a server that has greeted, not for one that may never come.
+            socket.set_immediate(true)?;
+            socket.set_linger(milliseconds(options.timeout))?;
+            // Only for a literal address: with it a name may lead to ::1, where nobody listens.
+            socket.set_ipv6(options.to.contains('['))?;
+            socket.connect(&options.to)?;
+            Ok(socket)
+        };
+        let socket = prepare().map_err(|error: zmq::Error| {
+            Failure::Runtime(format!("cannot connect to {}: {error}", options.to))
+        })?;
+        Ok(Self { socket, context })
+    }
+
+    fn send(&self, options: &Options, json: &[u8], deadline: Instant) -> Result<(), Failure> {
+        let envelope = envelope(&options.topic, json);
+        if envelope.len() > options.event_bytes_max {
+            return Err(Failure::Usage(format!(
+                "the event has {} bytes with its envelope, more than the server takes (event-bytes-max, {})",
+                envelope.len(),
+                options.event_bytes_max
+            )));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.socket
+            .set_sndtimeo(milliseconds(left))
+            .and_then(|()| self.socket.send(envelope, 0))
+            .map_err(|error| {
+                Failure::Runtime(match error {
+                    zmq::Error::EAGAIN => format!(
+                        "no server took the event at {} within {} s: is newswire running, and does it print \
+                         this endpoint as `pull`?",
+                        options.to,
+                        options.timeout.as_secs()
+                    ),
+                    error => format!("cannot send to {}: {error}", options.to),
+                })
+            })
+    }
+
+    /// Waits until everything has left. libzmq does not say whether it has; but it waits for as long as
+    /// it lingers only when it has not.
+    fn finish(self, deadline: Instant) -> Result<(), Failure> {
+        let began = Instant::now();
+        let linger = deadline.saturating_duration_since(began).max(FLUSH_MIN);
+        let set = self.socket.set_linger(milliseconds(linger));
+        drop(self.socket);
+        drop(self.context);
+        if set.is_err() || began.elapsed() >= linger {
+            return Err(Failure::Runtime(
+                "not everything left in time: the server is connected but takes nothing; it may be \
+                 overloaded, or stopped"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// As ZeroMQ wants it; rounded up, so that what is left of a deadline is not lost.
+fn milliseconds(duration: Duration) -> i32 {
+    duration
+        .as_nanos()
+        .div_ceil(1_000_000)
+        .try_into()
+        .unwrap_or(i32::MAX)
+}
+
+fn envelope(topic: &str, json: &[u8]) -> Vec<u8> {
+    let topic = serde_json::Value::from(topic).to_string();
+    let parts: [&[u8]; 5] = [b"{\"topic\":", topic.as_bytes(), b",\"data\":", json, b"}"];
+    parts.concat()
+}
+
+/// Where a text stops being JSON.
+#[derive(Debug, Eq, PartialEq)]
+struct BadJson {
+    line: usize,
+    column: usize,
+    what: String,
+}
+
+impl BadJson {
+    fn text(&self) -> String {
+        format!("{} at line {} column {}", self.what, self.line, self.column)
+    }
+}
+
+/// Checks one JSON value, with white space around it at most.
+fn check_json(json: &[u8]) -> Result<(), BadJson> {
+    serde_json::from_slice::<&RawValue>(json)
+        .map(|_| ())
+        .map_err(|error| {
+            let text = error.to_string();
+            let what = text
+                .rsplit_once(" at line ")
+                .map_or(&*text, |(what, _)| what);
+            BadJson {
+                line: error.line(),
+                column: error.column(),
+                what: what.to_owned(),
+            }
+        })
+}
+
+/// Hands each line to `take` that is not empty; the complaint about one names it.
+fn lines(
+    mut input: impl BufRead,
+    bytes_max: usize,
+    mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        // The line's end does not count, and may be two bytes.
+        let read = input
+            .by_ref()
+            .take(bytes_max as u64 + 2)
+            .read_until(b'\n', &mut line)
+            .map_err(|error| Failure::Runtime(format!("standard input: {error}")))?;
+        if read == 0 {
+            break;
+        }
+        let at = |text: String| format!("standard input, line {number}: {text}");
+        let json = line.trim_ascii();
+        if line.len() > bytes_max && !line.ends_with(b"\n") {
+            return Err(Failure::Usage(at(format!(
+                "it is longer than the server takes (event-bytes-max, {bytes_max} bytes)"
+            ))));
+        }
+        if json.is_empty() {
+            continue;
+        }
+        check_json(json).map_err(|bad| {
+            Failure::Usage(at(format!(
+                "not JSON: {} at column {}",
+                bad.what, bad.column
+            )))
+        })?;
+        take(json).map_err(|failure| match failure {
+            Failure::Usage(text) => Failure::Usage(at(text)),
+            Failure::Runtime(text) => Failure::Runtime(at(text)),
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_stays_as_it_is_and_the_topic_is_escaped() {
+        let json = br#"{"a" : 1.50, "b":"\/\u00e9"}"#;
+        assert_eq!(
+            envelope("a\"b", json),
+            br#"{"topic":"a\"b","data":{"a" : 1.50, "b":"\/\u00e9"}}"#
+        );
+    }
+
+    #[test]
+    fn bad_json_has_a_place() {
+        assert_eq!(check_json(b" -5 "), Ok(()));
+        let bad = check_json(b"{\"a\":\n tru}").expect_err("not JSON");
+        assert_eq!((bad.line, bad.what.as_str()), (2, "expected ident"));
+        assert!(check_json(b"1 2").is_err());
+        assert!(check_json(b"\"\xff\"").is_err());
+        // Nesting costs no stack.
+        assert_eq!(
+            check_json(&[[b'['; 100_000], [b']'; 100_000]].concat()),
+            Ok(())
+        );
+    }
+
+    fn taken(input: &[u8], bytes_max: usize) -> (Vec<String>, Result<(), Failure>) {
+        let mut taken = Vec::new();
+        let outcome = lines(input, bytes_max, |line| {
+            taken.push(String::from_utf8_lossy(line).into_owned());
+            Ok(())
+        });
+        (taken, outcome)
+    }
+
+    #[test]
+    fn lines_are_events_and_empty_ones_are_not() {
+        let (taken, outcome) = taken(b"1\r\n\n  {\"a\":2}  \n\t\n3", 16);
+        assert_eq!(taken, ["1", "{\"a\":2}", "3"]);
+        assert_eq!(outcome, Ok(()));
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        let (taken_before, outcome) = taken(b"1\n\nnope\n4\n", 16);
+        assert_eq!(taken_before, ["1"]);
+        let text = "standard input, line 3: not JSON: expected ident at column 2";
+        assert_eq!(outcome, Err(Failure::Usage(text.to_owned())));
+
+        let (taken_before, outcome) = taken(b"1234\n12345\n123456789\n", 4);
+        assert_eq!(
+            taken_before,
+            ["1234", "12345"],
+            "their ends are in reach; the envelope is checked later"
+        );
+        let text =
+            "standard input, line 3: it is longer than the server takes (event-bytes-max, 4 bytes)";
+        assert_eq!(outcome, Err(Failure::Usage(text.to_owned())));
+    }
+}

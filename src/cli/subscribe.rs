@@ -1,0 +1,326 @@
+//! `newswire subscribe`: prints the events of a server, one JSON line each, and comes back when the
+//! connection is lost.
+//!
+//! A line is `{"topic":…,"data":…}`, the data byte for byte; but a line break, which in JSON can only
+//! be white space between tokens, becomes a space, so that one event stays one line. Standard output is
+//! for events alone; what happens to the connection is told on standard error.
+//!
+//! Never here: showing the URL's query, and judging what the server sends beyond what is printed.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a client on its own, which waits and measures for itself: no engine to hand the time to"
+)]
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use serde_json::value::RawValue;
+use tungstenite::{Error, Message, WebSocket};
+
+use super::Failure;
+use super::client::{ConnectError, Target, connect};
+
+/// How long a server may be silent. Its pings come every 25 s unless it is told otherwise.
+const SILENCE_MAX: Duration = Duration::from_secs(90);
+
+/// The first pause before a new attempt; each further one is twice as long.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+
+/// The longest pause, and how long a connection has to last to make the next pause a first one.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Where to listen, and to what.
+#[derive(Debug)]
+pub struct Options {
+    target: Target,
+    topics: Vec<String>,
+    reconnect: bool,
+    count: Option<u64>,
+}
+
+/// How `subscribe` is explained.
+pub(super) fn command() -> Command {
+    Command::new("subscribe")
+        .about("Print the events of a server as JSON lines")
+        .long_about(
+            "Print the events of a server as JSON lines: {\"topic\":…,\"data\":…}, one an event.\n\nA lost \
+             connection is made again after a pause that grows from half a second to 30 s; a refusal (a wrong \
+             token, for instance) ends the command with exit code 1.",
+        )
+        .after_help(
+            "Examples:\n  newswire subscribe 'ws://127.0.0.1:8080/?token=TOKEN' package_created\n  \
+             newswire subscribe --count 1 'ws://127.0.0.1:8080/?token=TOKEN' package_created | jq .data\n\n\
+             Quote the URL: `?` and `&` mean something to the shell.",
+        )
+        .arg(super::positional("url", "URL", "The server, with the token: ws://HOST:PORT/?token=TOKEN").required(true))
+        .arg(
+            super::positional("topic", "TOPIC", "Topics to subscribe to")
+                .required(true)
+                .num_args(1..)
+                .action(ArgAction::Append),
+        )
+        .arg(
+            Arg::new("no-reconnect")
+                .long("no-reconnect")
+                .action(ArgAction::SetTrue)
+                .help("End with exit code 1 when the connection is lost or cannot be made"),
+        )
+        .arg(
+            Arg::new("count")
+                .long("count")
+                .value_name("N")
+                .value_parser(value_parser!(u64).range(1..))
+                .allow_negative_numbers(true)
+                .help("End with exit code 0 after so many events"),
+        )
+}
+
+impl Options {
+    /// Out of what clap understood.
+    pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
+        let url = matches.get_one::<String>("url").map_or("", String::as_str);
+        let topics = matches.get_many::<String>("topic").into_iter().flatten();
+        Ok(Self {
+            target: Target::parse(url).map_err(|text| Failure::Usage(format!("URL: {text}")))?,
+            topics: topics.cloned().collect(),
+            reconnect: !matches.get_flag("no-reconnect"),
+            count: matches.get_one("count").copied(),
+        })
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+enum End {
+    /// All that was asked for is printed, or nobody reads it any more.
+    Done,
+    /// It may be made again.
+    Lost(String),
+    /// It would be refused again, or its events could not be printed again.
+    Fatal(String),
+}
+
+/// Subscribes and prints until there is a reason to end.
+///
+/// # Errors
+/// The server refuses, the output fails, or the connection is lost and is not to be made again.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let mut left = options.count;
+    let mut pauses = Pauses(PAUSE_MIN);
+    loop {
+        let began = Instant::now();
+        let end = match connect(&options.target, SILENCE_MAX) {
+            Ok(socket) => listen(socket, options, &mut left, &mut out),
+            Err(ConnectError::Refused(text)) => End::Fatal(text),
+            Err(ConnectError::Failed(text)) => End::Lost(text),
+        };
+        match end {
+            End::Done => return Ok(()),
+            End::Lost(text) if options.reconnect => {
+                if began.elapsed() >= PAUSE_MAX {
+                    pauses = Pauses(PAUSE_MIN);
+                }
+                let pause = pauses.next(random());
+                tell(&format!(
+                    "{text}; next attempt in {:.1} s",
+                    pause.as_secs_f32()
+                ));
+                thread::sleep(pause);
+            }
+            End::Lost(text) | End::Fatal(text) => return Err(Failure::Runtime(text)),
+        }
+    }
+}
+
+/// One connection from its WELCOME to its end.
+fn listen(
+    mut socket: WebSocket<TcpStream>,
+    options: &Options,
+    left: &mut Option<u64>,
+    out: &mut impl Write,
+) -> End {
+    let lost = |what: &dyn std::fmt::Display| End::Lost(format!("{}: {what}", options.target));
+    loop {
+        let text = match socket.read() {
+            Ok(Message::Text(text)) => text,
+            Ok(Message::Close(frame)) => {
+                // The answer is in tungstenite's hands; whether it arrives is the server's matter.
+                let _ = socket.flush();
+                return match frame {
+                    Some(frame) => lost(&format_args!("the server closed: {frame}")),
+                    None => lost(&"the server closed"),
+                };
+            }
+            // A ping's answer leaves with the next read.
+            Ok(_) => continue,
+            Err(error) => return lost(&explain(&error)),
+        };
+        let step = match Heard::parse(&text) {
+            Some(Heard::Welcome) => subscribe(&mut socket, &options.topics)
+                .map_err(|error| lost(&explain(&error)))
+                .inspect(|()| tell(&format!("connected to {}", options.target))),
+            Some(Heard::Event { topic, data }) => print(out, topic, data)
+                .map_err(|error| match error.kind() {
+                    // Whoever read the lines has had enough.
+                    io::ErrorKind::BrokenPipe => End::Done,
+                    _ => End::Fatal(format!("standard output: {error}")),
+                })
+                .and_then(|()| match left {
+                    None => Ok(()),
+                    Some(left) => {
+                        *left -= 1;
+                        if *left == 0 { Err(End::Done) } else { Ok(()) }
+                    }
+                }),
+            None => Ok(()),
+        };
+        if let Err(end) = step {
+            // Politely, where there is still somebody to be polite to.
+            let _ = socket.close(None).and_then(|()| socket.flush());
+            return end;
+        }
+    }
+}
+
+/// What a server's message is, as far as this command cares.
+#[derive(Debug)]
+enum Heard<'a> {
+    Welcome,
+    Event {
+        topic: &'a RawValue,
+        data: &'a RawValue,
+    },
+}
+
+impl<'a> Heard<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+        match (elements.first()?.get(), elements.as_slice()) {
+            ("0", _) => Some(Self::Welcome),
+            ("8", &[_, topic, data]) => Some(Self::Event { topic, data }),
+            _ => None,
+        }
+    }
+}
+
+fn subscribe(socket: &mut WebSocket<TcpStream>, topics: &[String]) -> Result<(), Error> {
+    for topic in topics {
+        let topic = serde_json::Value::from(topic.as_str());
+        socket.write(Message::text(format!("[5,{topic}]")))?;
+    }
+    socket.flush()
+}
+
+/// One line, in one write, at once: the reader may be a pipe that waits for exactly this event.
+fn print(out: &mut impl Write, topic: &RawValue, data: &RawValue) -> io::Result<()> {
+    let mut line = format!("{{\"topic\":{topic},\"data\":{data}}}").into_bytes();
+    for byte in &mut line {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    line.push(b'\n');
+    out.write_all(&line)?;
+    out.flush()
+}
+
+fn explain(error: &Error) -> String {
+    match error {
+        Error::Io(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+            ) =>
+        {
+            format!("nothing was heard for {} s", SILENCE_MAX.as_secs())
+        }
+        Error::Io(error) => format!("connection lost: {error}"),
+        Error::ConnectionClosed | Error::AlreadyClosed => "connection closed".to_owned(),
+        error => format!("connection lost: {error}"),
+    }
+}
+
+fn tell(text: &str) {
+    // Nobody may be reading; the events are what counts.
+    let _ = writeln!(io::stderr(), "newswire: {text}");
+}
+
+/// Pauses between attempts, each twice the last.
+struct Pauses(Duration);
+
+impl Pauses {
+    /// From half of the pause to all of it, by `random`: after a restart not everybody comes back in the
+    /// same moment.
+    fn next(&mut self, random: u32) -> Duration {
+        let half = self.0 / 2;
+        self.0 = (self.0 * 2).min(PAUSE_MAX);
+        half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    }
+}
+
+fn random() -> u32 {
+    // Without randomness the pauses are the longest there are, which is no harm.
+    getrandom::u32().unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Option<String> {
+        let Some(Heard::Event { topic, data }) = Heard::parse(text) else {
+            return None;
+        };
+        let mut out = Vec::new();
+        print(&mut out, topic, data).expect("a Vec takes everything");
+        Some(String::from_utf8(out).expect("it was text"))
+    }
+
+    #[test]
+    fn an_event_is_one_line_with_its_data_as_it_came() {
+        assert_eq!(
+            line(r#"[8,"a\u00e9",{"n":1.50,"s":"\/\n"}]"#).as_deref(),
+            Some("{\"topic\":\"a\\u00e9\",\"data\":{\"n\":1.50,\"s\":\"\\/\\n\"}}\n")
+        );
+        assert_eq!(
+            line("[8, \"a\" ,{\n\"n\":\r\n1}]").as_deref(),
+            Some("{\"topic\":\"a\",\"data\":{ \"n\":  1}}\n")
+        );
+    }
+
+    #[test]
+    fn other_messages_are_passed_over() {
+        assert!(matches!(
+            Heard::parse("[0,\"id\",1,\"newswire\"]"),
+            Some(Heard::Welcome)
+        ));
+        for text in [
+            "",
+            "null",
+            "[]",
+            "[8,\"a\"]",
+            "[4,\"id\",\"x\",\"y\"]",
+            "[\"8\",\"a\",1]",
+            "[8,\"a\",1",
+        ] {
+            assert!(Heard::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_are_spread() {
+        let mut pauses = Pauses(PAUSE_MIN);
+        assert_eq!(pauses.next(0), PAUSE_MIN / 2);
+        assert_eq!(pauses.next(u32::MAX), PAUSE_MIN * 2);
+        for _ in 0..10 {
+            pauses.next(0);
+        }
+        assert_eq!(pauses.next(u32::MAX), PAUSE_MAX);
+        assert_eq!(pauses.next(0), PAUSE_MAX / 2);
+    }
+}

@@ -1,0 +1,465 @@
+//! The binary as its users meet it: exit codes, what is said and where, which source wins, and the two
+//! clients against peers that this file plays itself.
+//!
+//! Never here: the server. What needs one is tested where the server is.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::{self, JoinHandle};
+
+use tungstenite::handshake::server::{Request, Response};
+use tungstenite::{Message, WebSocket};
+
+/// The binary, with nothing of this process's environment.
+fn newswire(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Exit code, standard output, standard error.
+fn finished(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    finished(&newswire(arguments).output().expect("it starts"))
+}
+
+fn run_with_input(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let mut child = newswire(arguments)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // It may have ended before it has read everything.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    finished(&child.wait_with_output().expect("it ends"))
+}
+
+/// A file that is gone when the test ends.
+struct TempFile(std::path::PathBuf);
+
+impl TempFile {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("newswire-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).expect("a writable directory");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for arguments in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["publish", "--help"],
+        &["subscribe", "--help"],
+        &["token", "--help"],
+        &["check", "--help"],
+        &["--version"],
+    ] {
+        let (code, out, err) = run(arguments);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{arguments:?}");
+        assert!(!out.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn nonsense_is_one_line_on_standard_error_and_exit_code_2() {
+    let bad = TempFile::new("nonsense.toml", "# a comment\nlisten-addr = 'x'\n");
+    let at_line_2 = format!("{}:2: there is no option `listen-addr`", bad.path());
+    for (arguments, part) in [
+        (
+            &["--listen", "localhost:80"][..],
+            "--listen: \"localhost:80\": an IP address",
+        ),
+        (&["serve", "--ping-interval", "300"], "from 1 s to 250 s"),
+        (&["--shutdown-close", "rude"], "`drop` or `frame`"),
+        (&["--outbox-bytes-max", "1MiB"], "raise outbox-bytes-max to"),
+        (&["--nonsense"], "there is no option --nonsense"),
+        (
+            &["check", "--config", "/nonexistent/newswire.toml"],
+            "/nonexistent/newswire.toml: No such file",
+        ),
+        (
+            &["check", "--config", "/"],
+            "configuration file /: Is a directory",
+        ),
+        (&["check", "--config", bad.path()], &at_line_2),
+        (
+            &["publish", "topic", "{\"a\":tru}"],
+            "not JSON: expected ident at line 1 column 9",
+        ),
+        (&["publish", "topic"], "standard input is empty"),
+        (
+            &["publish", "--to", "tcp://*:1", "topic", "1"],
+            "cannot be connected to",
+        ),
+        (
+            &["publish", "--timeout", "0", "topic", "1"],
+            "--timeout: \"0\": it must be from 1 s",
+        ),
+        (
+            &["subscribe", "wss://a/?token=sesame", "topic"],
+            "needs TLS",
+        ),
+        (&["subscribe", "--count", "0", "ws://a/", "topic"], "0"),
+    ] {
+        let (code, out, err) = run(arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+        assert!(err.contains(part), "{arguments:?}: {err}");
+        assert_eq!(err.lines().count(), 1, "{arguments:?}: {err}");
+        assert!(
+            err.starts_with("newswire: ") && !err.contains("sesame"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn a_token_is_new_each_time() {
+    let (code, first, _) = run(&["token", "new"]);
+    let (_, second, _) = run(&["token", "new"]);
+    assert_eq!(code, Some(0));
+    assert_ne!(first, second);
+    let token = first.strip_suffix('\n').expect("a line");
+    assert_eq!(token.len(), 43);
+    assert!(
+        token
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    );
+}
+
+#[test]
+fn check_shows_each_value_and_where_it_came_from() {
+    let file = TempFile::new(
+        "check.toml",
+        "ping-interval = 11\nping-timeout = 12\nclose-timeout = 13\ntoken = ['sesame-1', 'sesame-2']\n",
+    );
+    let output = newswire(&["check", "--ping-interval", "31"])
+        .env("NEWSWIRE_CONFIG", file.path())
+        .env("NEWSWIRE_PING_INTERVAL", "21")
+        .env("NEWSWIRE_PING_TIMEOUT", "22")
+        .env("NEWSWIRE_PINGTIMEOUT", "sesame")
+        .output()
+        .expect("it starts");
+    let (code, out, err) = finished(&output);
+    assert_eq!(code, Some(0), "{err}");
+    for line in [
+        "ping-interval = 31  # seconds, flag",
+        "ping-timeout = 22  # seconds, environment",
+        "close-timeout = 13  # seconds, file, line 3",
+        "shutdown-timeout = 10  # seconds, default",
+        "# token = (2 given, not shown)  # file, line 4",
+    ] {
+        assert!(out.lines().any(|shown| shown == line), "{line}: {out}");
+    }
+    assert!(!out.contains("sesame"));
+    assert_eq!(
+        err,
+        "newswire: warning: variable NEWSWIRE_PINGTIMEOUT is not read: there is no such option; did you mean \
+         `NEWSWIRE_PING_TIMEOUT`?\n"
+    );
+
+    // What is shown is a file that says the same, and a flag wins over the variable that names a file.
+    let shown = TempFile::new("shown.toml", &out);
+    let output = newswire(&["check", "--config", shown.path()])
+        .env("NEWSWIRE_CONFIG", "/nonexistent")
+        .output()
+        .expect("it starts");
+    let (code, again, err) = finished(&output);
+    assert_eq!(code, Some(0), "{err}");
+    let values = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .map(|line| line.split("  #").next().unwrap_or(line).to_owned())
+            .collect()
+    };
+    assert_eq!(values(&out), values(&again));
+}
+
+#[test]
+fn closed_standard_streams_are_no_reason_to_fail() {
+    for arguments in [&["check"][..], &["--help"], &["token", "new"]] {
+        let mut child = newswire(arguments).spawn().expect("it starts");
+        drop(child.stdout.take());
+        drop(child.stderr.take());
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "{arguments:?}");
+    }
+    let mut child = newswire(&["--nonsense"]).spawn().expect("it starts");
+    drop(child.stderr.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(2));
+}
+
+/// A PULL socket as a server has it, and its endpoint.
+fn pull(prepare: impl FnOnce(&zmq::Socket)) -> (zmq::Socket, String) {
+    let socket = zmq::Context::new().socket(zmq::PULL).expect("a socket");
+    prepare(&socket);
+    socket.set_rcvtimeo(10_000).expect("an option");
+    socket.bind("tcp://127.0.0.1:*").expect("a free port");
+    let endpoint = socket.get_last_endpoint().expect("bound").expect("UTF-8");
+    (socket, endpoint)
+}
+
+fn received(socket: &zmq::Socket) -> String {
+    socket.recv_string(0).expect("a message").expect("UTF-8")
+}
+
+#[test]
+fn an_event_arrives_in_the_envelope_byte_for_byte() {
+    let (socket, endpoint) = pull(|_| {});
+    let json = "{\"n\" : 1.50, \"s\":\"\\/\\u00e9 é\"}";
+    let (code, out, err) = run(&["publish", "--to", &endpoint, "a\"b", json]);
+    assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
+    assert_eq!(err, format!("1 event sent to {endpoint}\n"));
+    assert_eq!(
+        received(&socket),
+        format!("{{\"topic\":\"a\\\"b\",\"data\":{json}}}")
+    );
+
+    let (code, _, err) = run(&["publish", "--quiet", "--to", &endpoint, "t", "-5"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(received(&socket), "{\"topic\":\"t\",\"data\":-5}");
+}
+
+#[test]
+fn lines_of_standard_input_are_events_up_to_a_bad_one() {
+    let (socket, endpoint) = pull(|_| {});
+    let (code, _, err) = run_with_input(
+        &["publish", "--to", &endpoint, "t", "-"],
+        "1\n\n[2]\r\n\"3\"",
+    );
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(err, format!("3 events sent to {endpoint}\n"));
+    for data in ["1", "[2]", "\"3\""] {
+        assert_eq!(
+            received(&socket),
+            format!("{{\"topic\":\"t\",\"data\":{data}}}")
+        );
+    }
+
+    let (code, _, err) = run_with_input(&["publish", "--to", &endpoint, "t"], "1\n\nnope\n4\n");
+    assert_eq!(code, Some(2), "{err}");
+    assert_eq!(
+        err,
+        "newswire: standard input, line 3: not JSON: expected ident at column 2; 1 event before it sent\n"
+    );
+    assert_eq!(received(&socket), "{\"topic\":\"t\",\"data\":1}");
+
+    let arguments = ["publish", "--to", &endpoint, "--event-bytes-max", "30", "t"];
+    let (code, _, err) = run_with_input(&arguments, "\"0123456789\"\n");
+    assert_eq!(code, Some(2));
+    assert!(
+        err.contains("line 1: the event has 33 bytes with its envelope"),
+        "{err}"
+    );
+}
+
+#[test]
+fn an_event_that_nobody_takes_is_a_failure() {
+    // Nobody listens there; and there somebody does who does not speak ZeroMQ.
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = closed.local_addr().expect("bound");
+    drop(closed);
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    for address in [address, silent.local_addr().expect("bound")] {
+        let to = format!("tcp://{address}");
+        let (code, _, err) = run(&["publish", "--to", &to, "--timeout", "1", "t", "1"]);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(
+            err.contains(&format!("no server took the event at {to} within 1 s")),
+            "{err}"
+        );
+        assert_eq!(err.lines().count(), 1, "{err}");
+    }
+}
+
+#[test]
+fn events_that_do_not_leave_in_time_are_a_failure() {
+    // It greets, and then takes next to nothing.
+    let (_socket, endpoint) = pull(|socket| {
+        socket.set_rcvhwm(1).expect("an option");
+        socket.set_rcvbuf(4096).expect("an option");
+    });
+    let line = format!("\"{}\"\n", "x".repeat(1_000_000));
+    let (code, _, err) = run_with_input(
+        &["publish", "--to", &endpoint, "--timeout", "1", "t"],
+        &line.repeat(30),
+    );
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("not everything left in time"), "{err}");
+}
+
+/// A server of one connection after another, each played by the next of `scenes`; answers with its URL.
+fn play(scenes: Vec<fn(TcpStream)>) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!(
+        "ws://{}?token=ses+ame/==",
+        listener.local_addr().expect("bound")
+    );
+    let stage = thread::spawn(move || {
+        for scene in scenes {
+            let (stream, _) = listener.accept().expect("a connection");
+            scene(stream);
+        }
+    });
+    (url, stage)
+}
+
+/// The upgrade, WELCOME, and the subscriptions to `a` and `b`.
+fn welcome(stream: TcpStream) -> WebSocket<TcpStream> {
+    #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
+    let upgrade = |request: &Request, mut response: Response| {
+        assert_eq!(request.uri(), "/?token=ses+ame/==");
+        assert_eq!(request.headers()["Sec-WebSocket-Protocol"], "wamp");
+        let headers = response.headers_mut();
+        headers.insert("Sec-WebSocket-Protocol", "wamp".parse().expect("a header"));
+        Ok(response)
+    };
+    let mut socket = tungstenite::accept_hdr(stream, upgrade).expect("an upgrade");
+    socket
+        .send(Message::text("[0,\"id\",1,\"test\"]"))
+        .expect("sent");
+    for topic in ["a", "b"] {
+        let message = socket.read().expect("a message");
+        assert_eq!(message, Message::text(format!("[5,\"{topic}\"]")));
+    }
+    socket
+}
+
+fn subscribe(arguments: &[&str], url: &str) -> (Option<i32>, String, String) {
+    run(&[&["subscribe"], arguments, &[url, "a", "b"]].concat())
+}
+
+#[test]
+fn events_are_lines_and_pings_are_answered() {
+    let (url, stage) = play(vec![|stream| {
+        let mut socket = welcome(stream);
+        socket
+            .send(Message::text("[8,\"a\",{\"n\":1.50}]"))
+            .expect("sent");
+        socket.send(Message::Ping("hi".into())).expect("sent");
+        assert_eq!(socket.read().expect("a pong"), Message::Pong("hi".into()));
+        socket
+            .send(Message::text("[8,\"b\",[\n1\r\n]]"))
+            .expect("sent");
+        assert!(socket.read().expect("a close").is_close());
+    }]);
+    let (code, out, err) = subscribe(&["--count", "2"], &url);
+    stage.join().expect("the play went well");
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(
+        out,
+        "{\"topic\":\"a\",\"data\":{\"n\":1.50}}\n{\"topic\":\"b\",\"data\":[ 1  ]}\n"
+    );
+    assert!(
+        err.contains("connected to ws://127.0.0.1:") && !err.contains("ses+ame"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_lost_connection_is_made_again() {
+    let scenes: Vec<fn(TcpStream)> = vec![
+        |stream| drop(welcome(stream)),
+        // Its request is read, or the end would be a reset.
+        |mut stream| drop(stream.read(&mut [0; 4096])),
+        |mut stream| {
+            let busy = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(busy.as_bytes()).expect("sent");
+        },
+        |stream| {
+            let mut socket = welcome(stream);
+            socket.send(Message::text("[8,\"a\",1]")).expect("sent");
+            let _ = socket.read();
+        },
+    ];
+    let (url, stage) = play(scenes);
+    let (code, out, err) = subscribe(&["--count", "1"], &url);
+    stage.join().expect("the play went well");
+    assert_eq!(
+        (code, out.as_str()),
+        (Some(0), "{\"topic\":\"a\",\"data\":1}\n"),
+        "{err}"
+    );
+    assert_eq!(err.matches("next attempt in").count(), 3, "{err}");
+    assert!(!err.contains("ses+ame"), "{err}");
+
+    let (url, stage) = play(vec![|stream| drop(welcome(stream))]);
+    let (code, _, err) = subscribe(&["--no-reconnect"], &url);
+    stage.join().expect("the play went well");
+    assert_eq!(code, Some(1), "{err}");
+}
+
+#[test]
+fn a_refusal_ends_it_and_shows_what_the_server_said() {
+    let (url, stage) = play(vec![|mut stream| {
+        let head = BufReader::new(stream.try_clone().expect("a clone")).lines();
+        let end = head.map_while(Result::ok).find(String::is_empty);
+        assert!(end.is_some());
+        let body = "{\"error\":\"unknown token\",\"hint\":\"ask for one\"}";
+        let head = format!(
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+        stream.write_all(body.as_bytes()).expect("sent");
+        // Whether it comes in one piece or in two is the network's choice; the end comes late.
+        let _ = stream.read(&mut [0]);
+    }]);
+    let (code, out, err) = subscribe(&[], &url);
+    stage.join().expect("the play went well");
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    assert!(
+        err.contains("answered 401 Unauthorized: unknown token (ask for one)"),
+        "{err}"
+    );
+    assert!(!err.contains("ses+ame"), "{err}");
+}
+
+#[test]
+fn a_reader_that_has_had_enough_ends_it_quietly() {
+    let (url, stage) = play(vec![|stream| {
+        let mut socket = welcome(stream);
+        // Until the client goes: it notices the closed pipe when it writes.
+        while socket.send(Message::text("[8,\"a\",1]")).is_ok() {}
+    }]);
+    let mut child: Child = newswire(&["subscribe", &url, "a", "b"])
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    let mut reader = BufReader::new(child.stdout.take().expect("a pipe"));
+    reader.read_line(&mut line).expect("a line");
+    drop(reader);
+    let output = child.wait_with_output().expect("it ends");
+    stage.join().expect("the play went well");
+    assert_eq!(line, "{\"topic\":\"a\",\"data\":1}\n");
+    let (code, _, err) = finished(&output);
+    assert_eq!((code, err.lines().count()), (Some(0), 1), "{err}");
+}
