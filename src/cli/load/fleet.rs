@@ -1,0 +1,504 @@
+//! Very many subscribers on one thread: connect, upgrade, subscribe, and hear.
+//!
+//! A load test must not be what it measures, so a subscriber is a few words: a socket, a state, and
+//! what is unfinished of a frame, of which only the beginning is kept. Whoever wants to know more
+//! than that an event came finds it in the first [`HEAD_BYTES`] of it.
+//!
+//! Never here: what is published, latencies, what is printed.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// In bytes of a message's payload that are kept and shown.
+pub const HEAD_BYTES: usize = 160;
+
+/// In bytes of an answer to an upgrade.
+const ANSWER_BYTES_MAX: usize = 4_096;
+
+/// In source addresses over which connections to a loopback address are spread: each has some
+/// 28,000 ports.
+const SOURCES: usize = 200;
+
+const READ_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Where the subscribers go, and what they say.
+#[derive(Clone, Debug)]
+pub struct Course {
+    /// The server.
+    pub address: SocketAddr,
+    /// The upgrade request, whole.
+    pub request: Vec<u8>,
+    /// Subscriber `i` subscribes to topic `i % topics.len()`.
+    pub topics: Vec<String>,
+}
+
+/// What happened to a subscriber.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    /// The upgrade was accepted, and the SUBSCRIBE sent.
+    Opened,
+    /// A text: its beginning, and its length in bytes.
+    Text(&'a [u8], usize),
+    /// It has no connection any more: the upgrade was refused with this status (0: no HTTP), or the
+    /// connection ended (`None`).
+    Ended(Option<u16>),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Upgrading,
+    Open,
+    Ended,
+}
+
+/// The part of a frame, or of the upgrade's answer, that has come.
+#[derive(Debug, Default)]
+struct Partial {
+    /// Header and the payload's beginning, or the answer's head.
+    kept: Vec<u8>,
+    /// In bytes that are still to come and not kept.
+    skip: usize,
+}
+
+#[derive(Debug)]
+struct Seat {
+    stream: Option<TcpStream>,
+    state: State,
+    /// True exactly when a client that was told to stop reading is meant.
+    is_stalled: bool,
+    partial: Option<Box<Partial>>,
+}
+
+// A debug build of mio keeps more in a stream.
+const _: () = assert!(cfg!(debug_assertions) || size_of::<Seat>() <= 16);
+
+/// All subscribers.
+pub struct Fleet {
+    course: Course,
+    poll: Poll,
+    readiness: Events,
+    seats: Vec<Seat>,
+    buffer: Vec<u8>,
+    open: usize,
+}
+
+impl Fleet {
+    /// A fleet without subscribers.
+    ///
+    /// # Errors
+    /// Those of the poller.
+    pub fn new(course: Course) -> io::Result<Self> {
+        Ok(Self {
+            course,
+            poll: Poll::new()?,
+            readiness: Events::with_capacity(1_024),
+            seats: Vec::new(),
+            buffer: vec![0; READ_BUFFER_BYTES],
+            open: 0,
+        })
+    }
+
+    /// How many subscribers there are, open or not.
+    pub fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    /// How many are upgraded and connected.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Begins the connection of one more subscriber.
+    ///
+    /// # Errors
+    /// Those of the socket: no descriptor or no port is left.
+    pub fn add(&mut self) -> io::Result<()> {
+        let seat = self.seats.len();
+        let stream = self.dial(seat)?;
+        self.seats.push(Seat {
+            stream: Some(stream),
+            state: State::Upgrading,
+            is_stalled: false,
+            partial: None,
+        });
+        Ok(())
+    }
+
+    /// Begins the connection of a subscriber anew whose connection has ended.
+    ///
+    /// # Errors
+    /// As [`Fleet::add`].
+    pub fn redial(&mut self, seat: usize) -> io::Result<()> {
+        let stream = self.dial(seat)?;
+        self.seats[seat] = Seat {
+            stream: Some(stream),
+            state: State::Upgrading,
+            is_stalled: false,
+            partial: None,
+        };
+        Ok(())
+    }
+
+    fn dial(&mut self, seat: usize) -> io::Result<TcpStream> {
+        let address = self.course.address;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if address.is_ipv4() && address.ip().is_loopback() {
+            let source = Ipv4Addr::new(127, 0, 1, 1 + (seat % SOURCES) as u8);
+            let source = SocketAddr::new(IpAddr::V4(source), 0);
+            socket.bind(&source.into())?;
+        }
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        let mut stream = TcpStream::from_std(socket.into());
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll
+            .registry()
+            .register(&mut stream, Token(seat), interest)?;
+        Ok(stream)
+    }
+
+    /// Makes a subscriber stop reading, as a stalled browser does.
+    pub fn stall(&mut self, seat: usize) {
+        self.seats[seat].is_stalled = true;
+    }
+
+    /// Waits for what the subscribers hear, at most `timeout`, and hands it out.
+    ///
+    /// # Errors
+    /// Those of the poller.
+    pub fn poll(
+        &mut self,
+        timeout: Option<Duration>,
+        mut heard: impl FnMut(usize, Heard<'_>),
+    ) -> io::Result<()> {
+        match self.poll.poll(&mut self.readiness, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let Self {
+            course,
+            readiness,
+            seats,
+            buffer,
+            open,
+            ..
+        } = self;
+        for event in readiness.iter() {
+            let index = event.token().0;
+            let seat = &mut seats[index];
+            if event.is_writable() && seat.state == State::Upgrading && seat.partial.is_none() {
+                seat.begin(&course.request);
+            }
+            if event.is_readable() && !seat.is_stalled {
+                let topic = &course.topics[index % course.topics.len()];
+                seat.read(topic, buffer, |what| {
+                    match what {
+                        Heard::Opened => *open += 1,
+                        Heard::Ended(None) => *open -= 1,
+                        Heard::Ended(Some(_)) | Heard::Text(..) => {}
+                    }
+                    heard(index, what);
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `ErrorKind` has no name for it that is stable.
+const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
+
+impl Seat {
+    /// Connected: sends the upgrade. What does not fit into an empty socket buffer is an error,
+    /// and an error shows at the read.
+    fn begin(&mut self, request: &[u8]) {
+        self.partial = Some(Box::default());
+        if let Some(stream) = &mut self.stream {
+            let _ = stream.write_all(request);
+        }
+    }
+
+    fn read(&mut self, topic: &str, buffer: &mut [u8], mut heard: impl FnMut(Heard<'_>)) {
+        loop {
+            let Some(stream) = &mut self.stream else {
+                return;
+            };
+            match stream.read(buffer) {
+                Ok(0) => return self.end(None, &mut heard),
+                Ok(n) => {
+                    if let Err(status) = self.take(&buffer[..n], topic, &mut heard) {
+                        return self.end(status, &mut heard);
+                    }
+                    // The end of a connection is an edge of its own, unless it came together with
+                    // these bytes; a closing server is noticed by its Close frame or the next read.
+                    if n < buffer.len() && self.state == State::Open {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.end(None, &mut heard),
+            }
+        }
+    }
+
+    fn end(&mut self, status: Option<u16>, heard: &mut impl FnMut(Heard<'_>)) {
+        let was_open = self.state == State::Open;
+        self.state = State::Ended;
+        self.stream = None;
+        self.partial = None;
+        heard(Heard::Ended(match status {
+            None if !was_open => Some(0),
+            status => status,
+        }));
+    }
+
+    /// Takes what was read. `Err` is the end, with the status of a refusal.
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        topic: &str,
+        heard: &mut impl FnMut(Heard<'_>),
+    ) -> Result<(), Option<u16>> {
+        if self.state == State::Open {
+            return self.take_frames(bytes, heard);
+        }
+        let partial = self.partial.get_or_insert_default();
+        partial.kept.extend_from_slice(bytes);
+        let Some(end) = partial.kept.windows(4).position(|w| w == b"\r\n\r\n") else {
+            if partial.kept.len() > ANSWER_BYTES_MAX {
+                return Err(Some(0));
+            }
+            return Ok(());
+        };
+        let status = partial
+            .kept
+            .get(9..12)
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
+            .unwrap_or(0);
+        if status != 101 {
+            return Err(Some(status));
+        }
+        let rest = partial.kept.split_off(end + 4);
+        self.partial = None;
+        self.state = State::Open;
+        self.send(1, subscribe(topic).as_bytes());
+        heard(Heard::Opened);
+        self.take_frames(&rest, heard)
+    }
+
+    fn take_frames(
+        &mut self,
+        mut bytes: &[u8],
+        heard: &mut impl FnMut(Heard<'_>),
+    ) -> Result<(), Option<u16>> {
+        while !bytes.is_empty() {
+            if let Some(partial) = &mut self.partial {
+                let skipped = partial.skip.min(bytes.len());
+                partial.skip -= skipped;
+                bytes = &bytes[skipped..];
+                if partial.skip > 0 {
+                    return Ok(());
+                }
+                if partial.kept.is_empty() {
+                    self.partial = None;
+                    continue;
+                }
+                // A header, or the kept beginning of a payload, was cut.
+                let before = partial.kept.len();
+                let room = (HEADER_BYTES_MAX + HEAD_BYTES - before).min(bytes.len());
+                partial.kept.extend_from_slice(&bytes[..room]);
+                let kept = std::mem::take(&mut partial.kept);
+                match Frame::parse(&kept) {
+                    Some(frame) if kept.len() >= frame.kept_bytes() => {
+                        self.partial = None;
+                        self.hear(&frame, &kept, heard)?;
+                        bytes = &bytes[frame.kept_bytes() - before..];
+                        self.skip(frame.whole_bytes() - frame.kept_bytes(), &mut bytes);
+                    }
+                    _ => {
+                        partial.kept = kept;
+                        return Ok(());
+                    }
+                }
+                continue;
+            }
+            match Frame::parse(bytes) {
+                Some(frame) if bytes.len() >= frame.kept_bytes() => {
+                    self.hear(&frame, bytes, heard)?;
+                    bytes = &bytes[frame.kept_bytes()..];
+                    self.skip(frame.whole_bytes() - frame.kept_bytes(), &mut bytes);
+                }
+                _ => {
+                    self.partial = Some(Box::new(Partial {
+                        kept: bytes.to_vec(),
+                        skip: 0,
+                    }));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes over the rest of a payload, as much of it as is there.
+    fn skip(&mut self, rest: usize, bytes: &mut &[u8]) {
+        let here = rest.min(bytes.len());
+        *bytes = &bytes[here..];
+        if rest > here {
+            self.partial = Some(Box::new(Partial {
+                kept: Vec::new(),
+                skip: rest - here,
+            }));
+        }
+    }
+
+    fn hear(
+        &mut self,
+        frame: &Frame,
+        bytes: &[u8],
+        heard: &mut impl FnMut(Heard<'_>),
+    ) -> Result<(), Option<u16>> {
+        let payload = &bytes[frame.header_bytes..frame.kept_bytes()];
+        match frame.opcode {
+            1 => heard(Heard::Text(payload, frame.payload_bytes)),
+            9 => self.send(10, payload),
+            8 => return Err(None),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Sends one short frame. The mask is zero: it protects proxies from what a page may make a
+    /// browser say, and nobody makes this say anything.
+    fn send(&mut self, opcode: u8, payload: &[u8]) {
+        let mut frame = vec![0x80 | opcode];
+        match u8::try_from(payload.len()) {
+            Ok(len) if len < 126 => frame.push(0x80 | len),
+            _ => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&(payload.len() as u16).to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(payload);
+        if let Some(stream) = &mut self.stream {
+            let _ = stream.write_all(&frame);
+        }
+    }
+}
+
+/// `[5,"topic"]`.
+fn subscribe(topic: &str) -> String {
+    serde_json::json!([5, topic]).to_string()
+}
+
+const HEADER_BYTES_MAX: usize = 10;
+
+/// The header of a server's frame.
+struct Frame {
+    opcode: u8,
+    header_bytes: usize,
+    payload_bytes: usize,
+}
+
+impl Frame {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (header_bytes, payload_bytes) = match *bytes {
+            [_, 127, a, b, c, d, e, f, g, h, ..] => {
+                (10, u64::from_be_bytes([a, b, c, d, e, f, g, h]) as usize)
+            }
+            [_, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([a, b]))),
+            [_, len @ 0..=125, ..] => (2, usize::from(len)),
+            _ => return None,
+        };
+        Some(Self {
+            opcode: bytes[0] & 0x0F,
+            header_bytes,
+            payload_bytes,
+        })
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.header_bytes + self.payload_bytes.min(HEAD_BYTES)
+    }
+
+    fn whole_bytes(&self) -> usize {
+        self.header_bytes.saturating_add(self.payload_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0x80 | opcode];
+        match payload.len() {
+            len @ 0..=125 => frame.push(len as u8),
+            len @ 126..=65_535 => {
+                frame.push(126);
+                frame.extend((len as u16).to_be_bytes());
+            }
+            len => {
+                frame.push(127);
+                frame.extend((len as u64).to_be_bytes());
+            }
+        }
+        frame.extend(payload);
+        frame
+    }
+
+    /// However the bytes are cut, the same texts are heard, of each the beginning.
+    #[test]
+    fn a_cut_changes_nothing() {
+        let texts: Vec<Vec<u8>> = [0, 1, 125, 126, HEAD_BYTES, HEAD_BYTES + 1, 1_000, 70_000]
+            .iter()
+            .enumerate()
+            .map(|(n, &len)| vec![b'a' + n as u8; len])
+            .collect();
+        let stream: Vec<u8> = texts.iter().flat_map(|t| frame(1, t)).collect();
+        let expected: Vec<(Vec<u8>, usize)> = texts
+            .iter()
+            .map(|t| (t[..t.len().min(HEAD_BYTES)].to_vec(), t.len()))
+            .collect();
+        for size in [1, 2, 3, 7, 100, 169, 170, 171, 5_000, stream.len()] {
+            let mut seat = Seat {
+                stream: None,
+                state: State::Open,
+                is_stalled: false,
+                partial: None,
+            };
+            let mut heard = Vec::new();
+            for piece in stream.chunks(size) {
+                let result = seat.take_frames(piece, &mut |what| match what {
+                    Heard::Text(head, len) => heard.push((head.to_vec(), len)),
+                    other => panic!("{other:?}"),
+                });
+                assert_eq!(result, Ok(()));
+            }
+            assert!(heard == expected, "pieces of {size}");
+            assert!(seat.partial.is_none());
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! `newswire load`.
+//!
+//! Never here: the server.
+
+pub mod fleet;
