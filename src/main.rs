@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Action::Check(flags) => load(&flags).map(|loaded| print(&loaded.show())),
         Action::Publish(options) => cli::publish::run(&options),
         Action::Subscribe(options) => cli::subscribe::run(&options),
+        Action::Load(options) => cli::load::run(&options),
         Action::NewToken => cli::token::new().map(|token| print(&format!("{}\n", token.reveal()))),
         Action::Print(text) => {
             print(&text);

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use tungstenite::error::ProtocolError;
@@ -94,6 +94,33 @@ impl Target {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
         (bare.unwrap_or(host), self.uri.port_u16().unwrap_or(80))
+    }
+
+    /// The first address of the host.
+    pub(super) fn resolve(&self) -> Result<SocketAddr, String> {
+        let mut addresses = self
+            .address()
+            .to_socket_addrs()
+            .map_err(|error| format!("cannot find {self}: {error}"))?;
+        addresses
+            .next()
+            .ok_or_else(|| format!("cannot find {self}: the host has no address"))
+    }
+
+    /// An upgrade request, for who speaks on sockets of his own. Its key is always the same, since
+    /// only whoever doubts that a WebSocket server answers has to choose one.
+    pub(super) fn upgrade_request(&self) -> Vec<u8> {
+        let target = self
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
+        let authority = self.uri.authority().expect("checked by `parse`");
+        format!(
+            "GET {target} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Key: bmV3c3dpcmUtbG9hZC0tLQ==\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
+        )
+        .into_bytes()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod subscribe;
 pub mod token;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -32,6 +33,8 @@ pub enum Action {
     Publish(publish::Options),
     /// Print the events of a server.
     Subscribe(subscribe::Options),
+    /// Load-test a server.
+    Load(Box<load::Options>),
     /// Print a fresh token.
     NewToken,
     /// Print this, because it was asked for: the help or the version.
@@ -91,6 +94,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Fa
         Some(("subscribe", matches)) => {
             subscribe::Options::from_matches(matches).map(Action::Subscribe)
         }
+        Some(("load", matches)) => {
+            load::Options::from_matches(matches).map(|options| Action::Load(Box::new(options)))
+        }
         Some(("token", _)) => Ok(Action::NewToken),
         Some((other, _)) => unreachable!("{other} is not declared below"),
     }
@@ -121,6 +127,7 @@ pub fn command() -> Command {
         .subcommand(serve)
         .subcommand(publish::command())
         .subcommand(subscribe::command())
+        .subcommand(load::command())
         .subcommand(token::command())
         .subcommand(check)
 }
@@ -179,6 +186,12 @@ fn positional(name: &'static str, value_name: &'static str, help: &'static str) 
         .value_name(value_name)
         .value_parser(NonEmptyStringValueParser::new())
         .help(help)
+}
+
+/// Standard output may be closed; `println!` would panic.
+fn print_line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// clap's error in one line. A word that went astray may be a token.

@@ -1,5 +1,452 @@
-//! `newswire load`.
+//! `newswire load`: how a push server behaves with very many subscribers.
 //!
-//! Never here: the server.
+//! In four steps: connect them all; publish probes until each has heard one, since WAMP v1 has no
+//! answer to a SUBSCRIBE; publish, at a rate or as fast as deliveries return; wait for what is still
+//! on its way. Everything is on one thread, so that on two cores the other one is the server's.
+//!
+//! Never here: anything that only newswire would understand. Any WAMP v1 push server that hears
+//! ZeroMQ can be tested.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what is measured is time, on a clock of its own"
+)]
 
 pub mod fleet;
+mod options;
+mod process;
+mod report;
+mod tally;
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub use options::Options;
+pub(super) use options::command;
+
+use super::Failure;
+use fleet::{Course, Fleet, Heard};
+use process::Usage;
+use report::{Report, ServerReport};
+use tally::Tally;
+
+/// Handshakes under way at a time: more would overflow the server's queue of connections, and the
+/// kernel would send their first packets again only after a second.
+const HANDSHAKES_MAX: usize = 512;
+
+/// How long something that is expected may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two probes of a topic.
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long the last deliveries may take after the one before them.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// The longest sleep: Ctrl-C and the progress bar are looked at in between.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs a load test and prints what came of it.
+///
+/// # Errors
+/// When it could not be carried out, or when deliveries were lost, doubled or out of order.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let mut test = Test::new(options)?;
+    test.connect()?;
+    test.probe()?;
+    test.publish()?;
+    test.drain()?;
+    let report = test.report();
+    if options.json {
+        super::print_line(&report.json().to_string());
+    } else {
+        super::print_line(&report.text());
+    }
+    if report.is_faultless() {
+        Ok(())
+    } else {
+        Err(Failure::Runtime(format!(
+            "{} deliveries lost, {} doubled, {} out of order",
+            report.losses, report.doubles, report.disorder
+        )))
+    }
+}
+
+/// A load test under way.
+struct Test<'a> {
+    options: &'a Options,
+    /// Outlives the publisher.
+    _context: zmq::Context,
+    publisher: zmq::Socket,
+    fleet: Fleet,
+    tally: Tally,
+    crowd: Crowd,
+    progress: ProgressBar,
+    is_interrupted: Arc<AtomicBool>,
+    started: Instant,
+    usage: [Option<Usage>; 3],
+    own_resident: [Option<u64>; 2],
+    handshake_time: Duration,
+    publish_from: Duration,
+    last_delivery: Duration,
+}
+
+/// Who is there.
+#[derive(Debug, Default)]
+struct Crowd {
+    welcome: usize,
+    handshakes: u64,
+    refused: BTreeMap<u16, u64>,
+    ended: u64,
+    returned: u64,
+    missed: u64,
+    /// By subscriber: true when its connection has ended at some time.
+    was_away: Vec<bool>,
+    /// When to connect again, in the order in which they ended.
+    to_redial: std::collections::VecDeque<(Duration, usize)>,
+}
+
+fn runtime(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
+    move |error| Failure::Runtime(format!("cannot {what}: {error}"))
+}
+
+impl<'a> Test<'a> {
+    fn new(options: &'a Options) -> Result<Self, Failure> {
+        let course = Course {
+            address: options.target.resolve().map_err(Failure::Runtime)?,
+            request: options.target.upgrade_request(),
+            topics: options.topics.clone(),
+        };
+        let failed = |error: zmq::Error| {
+            Failure::Runtime(format!("cannot publish to {}: {error}", options.publish))
+        };
+        let context = zmq::Context::new();
+        let publisher = context.socket(zmq::PUSH).map_err(failed)?;
+        publisher.set_linger(0).map_err(failed)?;
+        publisher.connect(&options.publish).map_err(failed)?;
+
+        let is_interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            // The second one ends the program in the usual way.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_interrupted))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&is_interrupted)))
+                .map_err(runtime("listen to Ctrl-C"))?;
+        }
+        let shows_progress = !options.json && std::io::stderr().is_terminal();
+        let target = if shows_progress {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let run = std::process::id();
+        Ok(Self {
+            fleet: Fleet::new(course).map_err(runtime("create a poller"))?,
+            tally: Tally::new(run, &options.topics, options.connections),
+            crowd: Crowd {
+                was_away: vec![false; options.connections],
+                ..Crowd::default()
+            },
+            progress: ProgressBar::with_draw_target(None, target),
+            is_interrupted,
+            started: Instant::now(),
+            usage: [options.pid.and_then(process::usage), None, None],
+            own_resident: [own_resident(), None],
+            handshake_time: Duration::ZERO,
+            publish_from: Duration::ZERO,
+            last_delivery: Duration::ZERO,
+            options,
+            _context: context,
+            publisher,
+        })
+    }
+
+    fn stops(&self) -> bool {
+        self.is_interrupted.load(Ordering::Relaxed)
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn show(&self, what: &'static str, length: u64) {
+        let style =
+            ProgressStyle::with_template("{msg:11} {wide_bar} {human_pos}/{human_len} {elapsed}");
+        self.progress.reset();
+        self.progress.set_length(length);
+        if let Ok(style) = style {
+            self.progress.set_style(style);
+        }
+        self.progress.set_message(what);
+    }
+
+    /// Hears what there is to hear, for `wait` at most, and dials those again who have ended.
+    fn poll(&mut self, wait: Duration) -> Result<(), Failure> {
+        let Self {
+            fleet,
+            tally,
+            crowd,
+            started,
+            last_delivery,
+            options,
+            ..
+        } = self;
+        let before = tally.deliveries;
+        fleet
+            .poll(Some(wait.min(LOOK)), |seat, heard| match heard {
+                Heard::Opened => {
+                    crowd.handshakes += 1;
+                    crowd.returned += u64::from(crowd.was_away[seat]);
+                }
+                Heard::Text(head, bytes) => {
+                    crowd.welcome += usize::from(head.starts_with(b"[0,"));
+                    tally.hear(seat, head, bytes, started.elapsed().as_nanos() as u64);
+                }
+                Heard::Ended(status) => {
+                    match status {
+                        Some(status) => *crowd.refused.entry(status).or_default() += 1,
+                        None => crowd.ended += 1,
+                    }
+                    if !std::mem::replace(&mut crowd.was_away[seat], true) {
+                        crowd.missed += tally.leave(seat);
+                    }
+                    crowd
+                        .to_redial
+                        .push_back((started.elapsed() + options.reconnect, seat));
+                }
+            })
+            .map_err(runtime("wait for the sockets"))?;
+        if tally.deliveries > before {
+            *last_delivery = started.elapsed();
+        }
+        let now = self.now();
+        while let Some(&(due, seat)) = self.crowd.to_redial.front()
+            && due <= now
+        {
+            self.crowd.to_redial.pop_front();
+            self.fleet.redial(seat).map_err(runtime("connect"))?;
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self) -> Result<(), Failure> {
+        let asked = self.options.connections;
+        self.show("connecting", asked as u64);
+        let mut last_progress = self.now();
+        let mut settled = 0;
+        while settled < asked && !self.stops() {
+            let now = self.now();
+            let allowed = match self.options.connect_rate {
+                0 => asked,
+                rate => (now.as_secs_f64() * rate as f64) as usize + 1,
+            };
+            while self.fleet.len() < asked.min(allowed)
+                && self.fleet.len() < settled + HANDSHAKES_MAX
+            {
+                self.fleet.add().map_err(|error| {
+                    Failure::Runtime(format!(
+                        "cannot open connection {}: {error} (ulimit -n bounds the connections of one \
+                         process; several can run side by side)",
+                        self.fleet.len() + 1
+                    ))
+                })?;
+            }
+            self.poll(Duration::from_millis(5))?;
+            let before = settled;
+            settled = self.crowd.welcome + self.crowd.to_redial.len();
+            if settled > before {
+                last_progress = self.now();
+                self.progress.set_position(settled as u64);
+            }
+            if self.now() > last_progress + PATIENCE {
+                return Err(Failure::Runtime(format!(
+                    "after {settled} of {asked} connections no further one was accepted for {} s",
+                    PATIENCE.as_secs()
+                )));
+            }
+            if self.crowd.welcome == 0 && settled >= asked.min(HANDSHAKES_MAX) {
+                break;
+            }
+        }
+        self.handshake_time = self.now();
+        self.usage[1] = self.options.pid.and_then(process::usage);
+        self.own_resident[1] = own_resident();
+        if self.crowd.welcome == 0 && !self.stops() {
+            let status = self.crowd.refused.keys().next().copied().unwrap_or(0);
+            return Err(Failure::Runtime(match status {
+                0 => format!("no connection was accepted by {}", self.options.target),
+                status => format!("{} refuses connections with {status}", self.options.target),
+            }));
+        }
+        Ok(())
+    }
+
+    /// Publishes probes until everybody has heard one.
+    fn probe(&mut self) -> Result<(), Failure> {
+        self.show("subscribing", self.options.connections as u64);
+        let began = self.now();
+        let mut next = began;
+        while self.tally.unprobed() > 0 && !self.stops() {
+            let now = self.now();
+            if now >= next {
+                next = now + PROBE_INTERVAL;
+                for topic in &self.options.topics {
+                    let data = self.tally.probe(now.as_nanos() as u64);
+                    // A full queue means that nobody takes the probes; that shows below.
+                    let _ = self
+                        .publisher
+                        .send(&envelope(topic, &data)[..], zmq::DONTWAIT);
+                }
+            }
+            self.poll(next.saturating_sub(now))?;
+            let heard = self.options.connections - self.tally.unprobed();
+            self.progress.set_position(heard as u64);
+            if self.now() > began + PATIENCE {
+                return Err(Failure::Runtime(format!(
+                    "{} of {} subscribers hear nothing of what is pushed to {}: is that the server's \
+                     endpoint, and may the token hear these topics?",
+                    self.tally.unprobed(),
+                    self.options.connections,
+                    self.options.publish
+                )));
+            }
+        }
+        self.tally.begin();
+        // The probes that are still on their way are none of the test's.
+        let quiet = self.now() + Duration::from_millis(100);
+        while self.now() < quiet && !self.stops() {
+            self.poll(Duration::from_millis(20))?;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<(), Failure> {
+        let options = self.options;
+        self.show(
+            "publishing",
+            options.events.unwrap_or(options.duration.as_secs()),
+        );
+        self.usage[1] = self.options.pid.and_then(process::usage);
+        self.publish_from = self.now();
+        self.last_delivery = self.publish_from;
+        let mut last_progress = (self.publish_from, 0);
+        loop {
+            let now = self.now();
+            let elapsed = now - self.publish_from;
+            let published = self.tally.published;
+            let is_over = match options.events {
+                Some(events) => published >= events,
+                None => elapsed >= options.duration,
+            };
+            if is_over || self.stops() {
+                return Ok(());
+            }
+            let owed = match options.rate {
+                0.0 => u64::from(options.in_flight).saturating_sub(self.tally.outstanding()),
+                rate => ((elapsed.as_secs_f64() * rate) as u64 + 1).saturating_sub(published),
+            };
+            let left = options.events.map_or(u64::MAX, |events| events - published);
+            for n in 0..owed.min(left) {
+                if !self.publish_one((published + n) as usize) {
+                    break;
+                }
+            }
+            let wait = match options.rate {
+                0.0 => LOOK,
+                rate => Duration::from_secs_f64(1.0 / rate),
+            };
+            self.poll(wait)?;
+            self.progress
+                .set_position(options.events.map_or(elapsed.as_secs(), |_| published));
+            // Lost deliveries must not make a test wait for ever.
+            let complete = self.tally.complete;
+            if complete > last_progress.1 || options.rate > 0.0 {
+                last_progress = (now, complete);
+            } else if now > last_progress.0 + PATIENCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// False when the publisher's queue is full.
+    fn publish_one(&mut self, n: usize) -> bool {
+        let topic = n % self.options.topics.len();
+        if !matches!(self.publisher.get_events(), Ok(events) if events.contains(zmq::POLLOUT)) {
+            return false;
+        }
+        let at = self.now().as_nanos() as u64;
+        let data = self.tally.publish(topic, at, self.options.bytes);
+        let event = envelope(&self.options.topics[topic], &data);
+        self.publisher.send(&event[..], 0).is_ok()
+    }
+
+    fn drain(&mut self) -> Result<(), Failure> {
+        self.show("draining", self.tally.published);
+        while self.tally.outstanding() > 0
+            && self.now() < self.last_delivery.max(self.publish_from) + DRAIN
+        {
+            self.progress.set_position(self.tally.complete);
+            self.poll(LOOK)?;
+        }
+        self.usage[2] = self.options.pid.and_then(process::usage);
+        self.progress.finish_and_clear();
+        Ok(())
+    }
+
+    fn report(self) -> Report {
+        let losses = self.tally.losses(|seat| self.crowd.was_away[seat]);
+        let server = match self.usage {
+            [Some(start), Some(connected), Some(end)] => Some(ServerReport {
+                cpu_per_handshake: per(connected.cpu - start.cpu, self.crowd.handshakes),
+                cpu_per_delivery: per(end.cpu - connected.cpu, self.tally.deliveries),
+                resident: end.resident,
+                resident_per_connection: (connected.resident as f64 - start.resident as f64)
+                    / self.crowd.welcome.max(1) as f64,
+            }),
+            _ => None,
+        };
+        let own_bytes_per_connection = match self.own_resident {
+            [Some(start), Some(connected)] => {
+                Some(connected.saturating_sub(start) as f64 / self.fleet.len().max(1) as f64)
+            }
+            _ => None,
+        };
+        Report {
+            connections: self.options.connections,
+            handshakes: self.crowd.handshakes,
+            handshake_seconds: self.handshake_time.as_secs_f64(),
+            refused: self.crowd.refused.into_iter().collect(),
+            ended: self.crowd.ended,
+            returned: self.crowd.returned,
+            published: self.tally.published,
+            seconds: (self.last_delivery - self.publish_from).as_secs_f64(),
+            deliveries: self.tally.deliveries,
+            bytes: self.tally.bytes,
+            losses,
+            missed: self.crowd.missed,
+            doubles: self.tally.doubles,
+            disorder: self.tally.disorder,
+            to_each: self.tally.to_each,
+            to_last: self.tally.to_last,
+            server,
+            own_bytes_per_connection,
+            is_interrupted: self.is_interrupted.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn per(total: u64, count: u64) -> f64 {
+    total as f64 / count.max(1) as f64
+}
+
+fn own_resident() -> Option<u64> {
+    process::usage(std::process::id()).map(|usage| usage.resident)
+}
+
+fn envelope(topic: &str, data: &str) -> Vec<u8> {
+    format!("{{\"topic\":{},\"data\":{data}}}", serde_json::json!(topic)).into_bytes()
+}

@@ -1,0 +1,166 @@
+//! What a load test is asked to do.
+//!
+//! Never here: doing it.
+
+use std::time::Duration;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::super::client::Target;
+use super::Failure;
+use crate::config::{self, End, Unit};
+
+/// The options of `load`.
+#[derive(Debug)]
+pub struct Options {
+    pub(super) target: Target,
+    pub(super) publish: String,
+    pub(super) connections: usize,
+    /// In connections a second; 0: as fast as they are accepted.
+    pub(super) connect_rate: u32,
+    pub(super) topics: Vec<String>,
+    /// `None`: as many as `duration` holds.
+    pub(super) events: Option<u64>,
+    pub(super) duration: Duration,
+    /// In events a second; 0: as fast as deliveries return.
+    pub(super) rate: f64,
+    /// In events, when there is no rate.
+    pub(super) in_flight: u32,
+    /// In bytes, the data of an event.
+    pub(super) bytes: usize,
+    pub(super) reconnect: Duration,
+    pub(super) json: bool,
+    pub(super) pid: Option<u32>,
+}
+
+/// How `load` is explained.
+pub(in super::super) fn command() -> Command {
+    let number = |name: &'static str, value_name: &'static str, default: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name(value_name)
+            .default_value(default)
+            .allow_negative_numbers(true)
+    };
+    Command::new("load")
+        .about("Load-test a server: many subscribers, deliveries, losses, latency")
+        .long_about(
+            "Load-test a server, newswire or any other WAMP v1 push server that hears ZeroMQ. It connects \
+             subscribers, waits until each hears what is pushed, publishes, and tells what became of it: \
+             handshakes a second, deliveries, losses, doubles, disorder, and how long an event takes to \
+             each subscriber and to the last.\n\nThe exit code is 1 when a delivery was lost, came twice or \
+             out of order. Ctrl-C ends early with what there is. One process has as many connections as \
+             `ulimit -n` allows; several can run side by side.",
+        )
+        .after_help(
+            "Examples:\n  newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --connections 10000 --pid $(pidof newswire)\n  \
+             newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --rate 100 --duration 60 --json",
+        )
+        .arg(super::super::positional("url", "URL", "The server, as subscribers connect").required(true))
+        .arg(
+            Arg::new("publish")
+                .long("publish")
+                .value_name("ENDPOINT")
+                .value_parser(NonEmptyStringValueParser::new())
+                .default_value("tcp://127.0.0.1:5555")
+                .help("ZeroMQ endpoint to push events to"),
+        )
+        .arg(number("connections", "N", "1000").help("Subscribers"))
+        .arg(
+            number("connect-rate", "PER_SECOND", "0")
+                .help("Connections to begin a second; 0: as fast as they are accepted"),
+        )
+        .arg(
+            number("topics", "N", "1")
+                .help("Topics, load-0 and so on; subscriber i hears topic i modulo N"),
+        )
+        .arg(
+            Arg::new("topic")
+                .long("topic")
+                .value_name("NAME")
+                .action(ArgAction::Append)
+                .conflicts_with("topics")
+                .help("A topic by name instead, for a token that may not hear load-0 [repeatable]"),
+        )
+        .arg(
+            Arg::new("events")
+                .long("events")
+                .value_name("N")
+                .value_parser(value_parser!(u64).range(1..))
+                .help("Publish so many events, instead of as many as the duration holds"),
+        )
+        .arg(number("duration", "SECONDS", "10").help("How long to publish"))
+        .arg(
+            number("rate", "PER_SECOND", "0")
+                .help("Events to publish a second; 0: as fast as deliveries return"),
+        )
+        .arg(
+            number("in-flight", "N", "1")
+                .help("Without a rate: events under way at a time; the next leaves when the last subscriber has one"),
+        )
+        .arg(number("bytes", "BYTES", "200").help("Size of an event's data"))
+        .arg(
+            number("reconnect", "SECONDS", "5")
+                .help("Pause before a subscriber whose connection ended comes back, as browsers do"),
+        )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Print one JSON object instead of a report; times in nanoseconds"),
+        )
+        .arg(
+            Arg::new("pid")
+                .long("pid")
+                .value_name("PID")
+                .value_parser(value_parser!(u32).range(1..))
+                .help("The server's process on this machine: its CPU time and memory are told as well"),
+        )
+}
+
+impl Options {
+    /// Out of what clap understood.
+    pub(in super::super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
+        let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
+        let number = |name: &str, unit, min, max| {
+            config::number(text(name), unit, min, max)
+                .map_err(|allowed| Failure::Usage(format!("--{name}: {:?}: {allowed}", text(name))))
+        };
+        let rate = text("rate");
+        let rate: f64 = rate
+            .parse()
+            .ok()
+            .filter(|rate| (0.0..=1e7).contains(rate))
+            .ok_or_else(|| {
+                Failure::Usage(format!(
+                    "--rate: {rate:?}: a number from 0 to 10000000 is needed"
+                ))
+            })?;
+        let topics = match matches.get_many::<String>("topic") {
+            Some(names) => names.cloned().collect(),
+            None => (0..number("topics", Unit::Count, 1, 1_000_000)?)
+                .map(|n| format!("load-{n}"))
+                .collect(),
+        };
+        let publish = config::endpoint(text("publish"), End::Connect).map_err(|allowed| {
+            Failure::Usage(format!("--publish: {:?}: {allowed}", text("publish")))
+        })?;
+        Ok(Self {
+            target: Target::parse(text("url"))
+                .map_err(|sentence| Failure::Usage(format!("URL: {sentence}")))?,
+            publish,
+            connections: number("connections", Unit::Count, 1, 10_000_000)? as usize,
+            connect_rate: number("connect-rate", Unit::Count, 0, 1_000_000)? as u32,
+            topics,
+            events: matches.get_one("events").copied(),
+            duration: Duration::from_secs(number("duration", Unit::Seconds, 1, 1_000_000)?),
+            rate,
+            in_flight: number("in-flight", Unit::Count, 1, 1_000_000)? as u32,
+            bytes: number("bytes", Unit::Bytes, 0, 1 << 30)? as usize,
+            reconnect: Duration::from_secs(number("reconnect", Unit::Seconds, 0, 3_600)?),
+            json: matches.get_flag("json"),
+            pid: matches.get_one("pid").copied(),
+        })
+    }
+}

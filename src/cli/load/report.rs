@@ -1,0 +1,315 @@
+//! What a load test tells at its end: to a person, with a small drawing, or to a machine, as JSON.
+//!
+//! Never here: how it was measured.
+
+use std::fmt::Write as _;
+
+use hdrhistogram::Histogram;
+use serde_json::json;
+
+/// In characters of the longest bar.
+const BAR_MAX: usize = 50;
+
+/// The percentiles that are told, and what they are called.
+const PERCENTILES: [(f64, &str); 4] =
+    [(50.0, "p50"), (90.0, "p90"), (99.0, "p99"), (99.9, "p99.9")];
+
+/// The figures of one load test.
+#[derive(Debug)]
+pub struct Report {
+    /// What was asked for.
+    pub connections: usize,
+    /// Upgrades that were accepted.
+    pub handshakes: u64,
+    /// In seconds, from the first connection to the last WELCOME.
+    pub handshake_seconds: f64,
+    /// Upgrades refused, by status; 0: no answer of HTTP.
+    pub refused: Vec<(u16, u64)>,
+    /// Connections that ended before they were to.
+    pub ended: u64,
+    /// Of those, how many came back.
+    pub returned: u64,
+    /// In events.
+    pub published: u64,
+    /// In seconds, from the first event to the last delivery.
+    pub seconds: f64,
+    /// In deliveries.
+    pub deliveries: u64,
+    /// In bytes of payload.
+    pub bytes: u64,
+    /// Deliveries that did not come.
+    pub losses: u64,
+    /// Deliveries missed by subscribers whose connection had ended.
+    pub missed: u64,
+    /// Deliveries that came twice.
+    pub doubles: u64,
+    /// Deliveries that came after a later one.
+    pub disorder: u64,
+    /// In nanoseconds.
+    pub to_each: Histogram<u64>,
+    /// In nanoseconds.
+    pub to_last: Histogram<u64>,
+    /// The server's, when its process is known.
+    pub server: Option<ServerReport>,
+    /// In bytes, what each connection costs this program.
+    pub own_bytes_per_connection: Option<f64>,
+    /// True exactly when it was stopped before it had done all.
+    pub is_interrupted: bool,
+}
+
+/// What the server used.
+#[derive(Debug)]
+pub struct ServerReport {
+    /// In nanoseconds a handshake.
+    pub cpu_per_handshake: f64,
+    /// In nanoseconds a delivery.
+    pub cpu_per_delivery: f64,
+    /// In bytes, at the end.
+    pub resident: u64,
+    /// In bytes added by each connection.
+    pub resident_per_connection: f64,
+}
+
+impl Report {
+    /// Whether every delivery came once, in order.
+    pub fn is_faultless(&self) -> bool {
+        self.losses == 0 && self.doubles == 0 && self.disorder == 0
+    }
+
+    /// For a person.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(text, "{name:<12} {value}");
+        };
+        line(
+            "connections",
+            format!(
+                "{} of {} in {:.2} s: {} handshakes/s",
+                self.handshakes,
+                self.connections,
+                self.handshake_seconds,
+                rate(self.handshakes, self.handshake_seconds)
+            ),
+        );
+        for (status, count) in &self.refused {
+            let status = match status {
+                0 => "without an answer".to_owned(),
+                status => format!("with {status}"),
+            };
+            line("refused", format!("{count} {status}"));
+        }
+        if self.ended > 0 {
+            line(
+                "ended",
+                format!("{}, {} came back", self.ended, self.returned),
+            );
+        }
+        line(
+            "published",
+            format!(
+                "{} events in {:.2} s: {}/s",
+                self.published,
+                self.seconds,
+                rate(self.published, self.seconds)
+            ),
+        );
+        line(
+            "deliveries",
+            format!(
+                "{}: {}/s, {:.1} MB/s",
+                self.deliveries,
+                rate(self.deliveries, self.seconds),
+                self.bytes as f64 / 1e6 / self.seconds.max(1e-9)
+            ),
+        );
+        line(
+            "faults",
+            format!(
+                "{} lost, {} doubled, {} out of order",
+                self.losses, self.doubles, self.disorder
+            ),
+        );
+        if self.missed > 0 {
+            line("missed", format!("{} while not connected", self.missed));
+        }
+        if let Some(server) = &self.server {
+            line(
+                "server",
+                format!(
+                    "{:.2} µs CPU a delivery, {:.1} µs a handshake; {:.1} MB resident, {:.0} B a connection",
+                    server.cpu_per_delivery / 1e3,
+                    server.cpu_per_handshake / 1e3,
+                    server.resident as f64 / 1e6,
+                    server.resident_per_connection
+                ),
+            );
+        }
+        if let Some(own) = self.own_bytes_per_connection {
+            line("this test", format!("{own:.0} B resident a connection"));
+        }
+        if self.is_interrupted {
+            line("", "interrupted: this is what there was".to_owned());
+        }
+        if !self.to_each.is_empty() {
+            let _ = writeln!(text, "\nlatency      {}", header());
+            let _ = writeln!(text, "to each      {}", row(&self.to_each));
+            let _ = writeln!(text, "to the last  {}", row(&self.to_last));
+            text.push('\n');
+            text.push_str(&drawing(&self.to_each));
+        }
+        text
+    }
+
+    /// For a machine: one object, times in nanoseconds.
+    pub fn json(&self) -> serde_json::Value {
+        let latency = |histogram: &Histogram<u64>| {
+            let mut object = serde_json::Map::new();
+            for (percentile, name) in PERCENTILES {
+                object.insert(
+                    name.to_owned(),
+                    json!(histogram.value_at_percentile(percentile)),
+                );
+            }
+            object.insert("max".to_owned(), json!(histogram.max()));
+            object.insert("mean".to_owned(), json!(histogram.mean()));
+            object
+        };
+        json!({
+            "connections": self.connections,
+            "handshakes": self.handshakes,
+            "handshake_seconds": self.handshake_seconds,
+            "refused": self.refused.iter().map(|(status, count)| json!({
+                "status": status, "count": count,
+            })).collect::<Vec<_>>(),
+            "ended": self.ended,
+            "returned": self.returned,
+            "published": self.published,
+            "seconds": self.seconds,
+            "deliveries": self.deliveries,
+            "bytes": self.bytes,
+            "losses": self.losses,
+            "missed_while_not_connected": self.missed,
+            "doubles": self.doubles,
+            "disorder": self.disorder,
+            "latency_ns_to_each": latency(&self.to_each),
+            "latency_ns_to_last": latency(&self.to_last),
+            "server": self.server.as_ref().map(|server| json!({
+                "cpu_ns_per_handshake": server.cpu_per_handshake,
+                "cpu_ns_per_delivery": server.cpu_per_delivery,
+                "resident_bytes": server.resident,
+                "resident_bytes_per_connection": server.resident_per_connection,
+            })),
+            "own_resident_bytes_per_connection": self.own_bytes_per_connection,
+            "interrupted": self.is_interrupted,
+        })
+    }
+}
+
+fn rate(count: u64, seconds: f64) -> u64 {
+    if seconds > 0.0 {
+        (count as f64 / seconds) as u64
+    } else {
+        0
+    }
+}
+
+fn header() -> String {
+    let names = PERCENTILES.iter().map(|(_, name)| format!("{name:>9}"));
+    names.chain([format!("{:>9}", "max")]).collect()
+}
+
+fn row(histogram: &Histogram<u64>) -> String {
+    PERCENTILES
+        .iter()
+        .map(|&(percentile, _)| histogram.value_at_percentile(percentile))
+        .chain([histogram.max()])
+        .map(|nanoseconds| format!("{:>9}", time(nanoseconds)))
+        .collect()
+}
+
+/// With three digits or so.
+fn time(nanoseconds: u64) -> String {
+    let n = nanoseconds as f64;
+    match nanoseconds {
+        0..1_000_000 => format!("{:.0} µs", n / 1e3),
+        1_000_000..100_000_000 => format!("{:.1} ms", n / 1e6),
+        100_000_000..1_000_000_000 => format!("{:.0} ms", n / 1e6),
+        _ => format!("{:.2} s", n / 1e9),
+    }
+}
+
+/// A bar for each doubling of the time.
+fn drawing(histogram: &Histogram<u64>) -> String {
+    let mut bars: Vec<(u64, u64)> = Vec::new();
+    let mut end = 1_000_u64;
+    let mut start = 0;
+    while start <= histogram.max() {
+        let count = histogram.count_between(start, end.saturating_sub(1));
+        if count > 0 || !bars.is_empty() {
+            bars.push((end, count));
+        }
+        start = end;
+        end = end.saturating_mul(2);
+    }
+    let most = bars
+        .iter()
+        .map(|&(_, count)| count)
+        .max()
+        .unwrap_or(1)
+        .max(1);
+    bars.iter()
+        .map(|&(end, count)| {
+            // Something is seen of whatever is there.
+            let length = (count as usize * BAR_MAX).div_ceil(most as usize);
+            format!(
+                "  < {:>8}  {:<BAR_MAX$} {count}\n",
+                time(end),
+                "█".repeat(length)
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_about_three_digits() {
+        let shown: Vec<String> = [
+            0,
+            950_000,
+            1_234_000,
+            99_900_000,
+            123_000_000,
+            12_340_000_000,
+        ]
+        .map(time)
+        .to_vec();
+        assert_eq!(
+            shown,
+            ["0 µs", "950 µs", "1.2 ms", "99.9 ms", "123 ms", "12.34 s"]
+        );
+    }
+
+    #[test]
+    fn a_drawing_has_a_bar_for_everything_that_is_there() {
+        let mut histogram = Histogram::<u64>::new(3).expect("valid");
+        (0..1_000).for_each(|_| histogram.record(300_000).expect("in range"));
+        histogram.record(5_000_000).expect("in range");
+        let drawing = drawing(&histogram);
+        let counts: u64 = drawing
+            .lines()
+            .filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok())
+            .sum();
+        assert_eq!(counts, 1_001, "{drawing}");
+        assert!(
+            drawing
+                .lines()
+                .last()
+                .is_some_and(|line| line.contains('█')),
+            "{drawing}"
+        );
+    }
+}

@@ -1,0 +1,279 @@
+//! What the subscribers heard of what was published: losses, doubles, disorder, and how late.
+//!
+//! An event of the load test carries the run, its number within its topic, and when it was
+//! published: `{"load":RUN,"n":N,"at":NANOSECONDS,…}`. A subscriber needs to remember only which
+//! number comes next.
+//!
+//! Never here: sockets, clocks, what is printed.
+
+use std::collections::VecDeque;
+
+use hdrhistogram::Histogram;
+
+/// In nanoseconds; later is counted as this.
+const LATENCY_MAX: u64 = 600_000_000_000;
+
+/// In events of one topic that are followed until their last subscriber has them.
+const FOLLOWED_MAX: usize = 10_000;
+
+/// One subscriber's memory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seat {
+    /// The number that comes next; 0 until a probe was heard.
+    next: u32,
+    /// Numbers below `next` that have not come.
+    missing: u32,
+}
+
+/// One topic's events on their way.
+#[derive(Debug, Default)]
+struct Topic {
+    /// Numbers given out.
+    published: u32,
+    subscribers: u32,
+    /// How many subscribers have yet to hear each, from number `published - len + 1` on.
+    waiting: VecDeque<u32>,
+}
+
+/// All that was counted.
+#[derive(Debug)]
+pub struct Tally {
+    run: u32,
+    topics: Vec<Topic>,
+    /// What an event's payload of each topic begins with.
+    prefixes: Vec<String>,
+    seats: Vec<Seat>,
+    /// In events, whole: heard by every subscriber.
+    pub complete: u64,
+    /// Events handed to the publisher's socket.
+    pub published: u64,
+    /// Events heard for the first time by a subscriber.
+    pub deliveries: u64,
+    /// Heard again.
+    pub doubles: u64,
+    /// Heard after a later one.
+    pub disorder: u64,
+    /// In bytes of payload heard.
+    pub bytes: u64,
+    /// Texts that are no event of this run.
+    pub strangers: u64,
+    /// In nanoseconds, from publishing to each subscriber.
+    pub to_each: Histogram<u64>,
+    /// In nanoseconds, from publishing to the last subscriber.
+    pub to_last: Histogram<u64>,
+    unprobed: usize,
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("bounds that it takes")
+}
+
+impl Tally {
+    /// For `subscribers`, spread over `topics` one after the other.
+    pub fn new(run: u32, topics: &[String], subscribers: usize) -> Self {
+        let prefixes = topics
+            .iter()
+            .map(|topic| format!("[8,{},{{\"load\":{run},\"n\":", serde_json::json!(topic)))
+            .collect();
+        let topics = (0..topics.len()).map(|_| Topic::default()).collect();
+        Self {
+            run,
+            topics,
+            prefixes,
+            seats: vec![Seat::default(); subscribers],
+            complete: 0,
+            published: 0,
+            deliveries: 0,
+            doubles: 0,
+            disorder: 0,
+            bytes: 0,
+            strangers: 0,
+            to_each: histogram(),
+            to_last: histogram(),
+            unprobed: subscribers,
+        }
+    }
+
+    /// The data of the next event of `topic`, at least `bytes` long where that can be.
+    pub fn publish(&mut self, topic: usize, at: u64, bytes: usize) -> String {
+        let state = &mut self.topics[topic];
+        state.published += 1;
+        self.published += 1;
+        state.waiting.push_back(state.subscribers);
+        if state.waiting.len() > FOLLOWED_MAX {
+            state.waiting.pop_front();
+        }
+        data(self.run, state.published, at, bytes)
+    }
+
+    /// The data of an event that only finds out who is subscribed.
+    pub fn probe(&self, at: u64) -> String {
+        data(self.run, 0, at, 0)
+    }
+
+    /// How many subscribers have not heard a probe yet.
+    pub fn unprobed(&self) -> usize {
+        self.unprobed
+    }
+
+    /// Whom a probe has reached, in subscribers, is now known.
+    pub fn begin(&mut self) {
+        let topics = self.topics.len();
+        for (index, seat) in self.seats.iter().enumerate() {
+            self.topics[index % topics].subscribers += u32::from(seat.next > 0);
+        }
+    }
+
+    /// How many events have not reached everybody.
+    pub fn outstanding(&self) -> u64 {
+        self.published - self.complete
+    }
+
+    /// `seat` heard a text that begins with `head` and is `bytes` long, at `now`.
+    pub fn hear(&mut self, seat: usize, head: &[u8], bytes: usize, now: u64) {
+        let topic = seat % self.topics.len();
+        let Some((n, at)) = parse(head, &self.prefixes[topic]) else {
+            // WELCOME, or somebody else's event.
+            self.strangers += u64::from(!head.starts_with(b"[0,"));
+            return;
+        };
+        let memory = &mut self.seats[seat];
+        if n == 0 {
+            if memory.next == 0 {
+                memory.next = 1;
+                self.unprobed -= 1;
+            }
+            return;
+        }
+        if n < memory.next {
+            if memory.missing == 0 {
+                self.doubles += 1;
+                return;
+            }
+            memory.missing -= 1;
+            self.disorder += 1;
+        } else {
+            memory.missing += n - memory.next;
+            memory.next = n + 1;
+        }
+        self.deliveries += 1;
+        self.bytes += bytes as u64;
+        let late = now.saturating_sub(at);
+        self.to_each.saturating_record(late);
+        let state = &mut self.topics[topic];
+        let first = state.published as usize - state.waiting.len() + 1;
+        let slot = (n as usize).checked_sub(first);
+        if let Some(waiting) = slot.and_then(|slot| state.waiting.get_mut(slot)) {
+            *waiting = waiting.saturating_sub(1);
+            if *waiting == 0 {
+                self.complete += 1;
+                self.to_last.saturating_record(late);
+            }
+        }
+        while state.waiting.front() == Some(&0) {
+            state.waiting.pop_front();
+        }
+    }
+
+    /// A subscriber lost its connection: what it misses until it is back is not a loss of the
+    /// server's, and is counted apart.
+    pub fn leave(&mut self, seat: usize) -> u64 {
+        let topic = &mut self.topics[seat % self.prefixes.len()];
+        let memory = &mut self.seats[seat];
+        if memory.next == 0 {
+            self.unprobed -= 1;
+            memory.next = 1;
+            return 0;
+        }
+        let missed = u64::from(topic.published + 1 - memory.next);
+        topic.subscribers = topic.subscribers.saturating_sub(1);
+        missed
+    }
+
+    /// Deliveries that were owed and have not come.
+    pub fn losses(&self, is_away: impl Fn(usize) -> bool) -> u64 {
+        let topics = self.topics.len();
+        self.seats
+            .iter()
+            .enumerate()
+            .filter(|&(index, seat)| seat.next > 0 && !is_away(index))
+            .map(|(index, seat)| {
+                let published = self.topics[index % topics].published;
+                u64::from(seat.missing) + u64::from(published + 1 - seat.next)
+            })
+            .sum()
+    }
+}
+
+fn data(run: u32, n: u32, at: u64, bytes: usize) -> String {
+    let mut data = format!("{{\"load\":{run},\"n\":{n},\"at\":{at},\"pad\":\"");
+    let pad = bytes.saturating_sub(data.len() + 2);
+    data.extend(std::iter::repeat_n('x', pad));
+    data.push_str("\"}");
+    data
+}
+
+/// Number and time of an event.
+fn parse(head: &[u8], prefix: &str) -> Option<(u32, u64)> {
+    let rest = std::str::from_utf8(head.strip_prefix(prefix.as_bytes())?).ok()?;
+    let (n, rest) = rest.split_once(',')?;
+    let at = rest.strip_prefix("\"at\":")?.split(',').next()?;
+    Some((n.parse().ok()?, at.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally() -> (Tally, impl FnMut(&mut Tally, usize, u32)) {
+        let mut tally = Tally::new(7, &["t".to_owned()], 2);
+        let hear = |tally: &mut Tally, seat: usize, n: u32| {
+            let text = format!("[8,\"t\",{}]", data(7, n, 1_000, 100));
+            tally.hear(seat, text.as_bytes(), text.len(), 3_000);
+        };
+        let first = hear;
+        first(&mut tally, 0, 0);
+        first(&mut tally, 1, 0);
+        assert_eq!(tally.unprobed(), 0);
+        tally.begin();
+        (tally, hear)
+    }
+
+    #[test]
+    fn an_event_is_complete_when_the_last_has_it() {
+        let (mut tally, mut hear) = tally();
+        tally.publish(0, 1_000, 100);
+        hear(&mut tally, 0, 1);
+        assert_eq!((tally.complete, tally.outstanding()), (0, 1));
+        hear(&mut tally, 1, 1);
+        assert_eq!((tally.complete, tally.outstanding()), (1, 0));
+        assert_eq!(tally.to_last.max(), 2_000);
+        assert_eq!(tally.losses(|_| false), 0);
+    }
+
+    #[test]
+    fn losses_doubles_and_disorder_are_told_apart() {
+        let (mut tally, mut hear) = tally();
+        for _ in 0..4 {
+            tally.publish(0, 1_000, 100);
+        }
+        for n in [1, 3, 2, 2, 4] {
+            hear(&mut tally, 0, n);
+        }
+        hear(&mut tally, 1, 2);
+        assert_eq!(tally.disorder, 1);
+        assert_eq!(tally.doubles, 1);
+        assert_eq!(tally.losses(|_| false), 3, "1, 3 and 4 at the second");
+        assert_eq!(tally.losses(|seat| seat == 1), 0);
+        assert_eq!(tally.deliveries, 5);
+    }
+
+    #[test]
+    fn what_somebody_else_published_is_a_stranger() {
+        let (mut tally, _) = tally();
+        tally.hear(0, b"[0,\"id\",1,\"x\"]", 14, 0);
+        assert_eq!(tally.strangers, 0);
+        tally.hear(0, b"[8,\"t\",1]", 9, 0);
+        assert_eq!(tally.strangers, 1);
+    }
+}
