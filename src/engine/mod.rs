@@ -10,11 +10,11 @@
 //!
 //! Never here: descriptors, `mio`, ZeroMQ, clocks, token stores.
 
-mod deadlines;
+pub mod deadlines;
 mod ending;
 mod flush;
 mod hub;
-mod idset;
+pub mod idset;
 mod link;
 mod outbox;
 mod session;

@@ -1,0 +1,136 @@
+//! What makes the fan-out cheap, as counts: no allocation for a delivery, and one write for all the
+//! events that a member hears in a turn.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use allocation_counter::measure;
+use newswire::engine::{Engine, Rules, SessionRules, Stream};
+use newswire::limits;
+use newswire::wire::envelope::Event;
+use newswire::wire::token::Verdict;
+
+/// Says an upgrade and a SUBSCRIBE, takes every write, and counts them.
+#[derive(Debug)]
+struct Counting {
+    steps: u8,
+    writes: Arc<AtomicUsize>,
+}
+
+impl Read for Counting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let says: &[u8] = match self.steps {
+            0 => {
+                b"GET /?token=t HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+                  Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+                  Sec-WebSocket-Version: 13\r\n\r\n"
+            }
+            1 => b"\x81\x87\0\0\0\0[5,\"t\"]",
+            _ => return Err(ErrorKind::WouldBlock.into()),
+        };
+        self.steps += 1;
+        buffer[..says.len()].copy_from_slice(says);
+        Ok(says.len())
+    }
+}
+
+impl Write for Counting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Counting {
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn engine(members: usize, writes: &Arc<AtomicUsize>) -> Engine<Counting> {
+    let mut engine = Engine::new(
+        Rules {
+            session: SessionRules {
+                head_bytes_max: limits::HEAD_BYTES_MAX,
+                message_bytes_max: limits::MESSAGE_BYTES_MAX,
+                origins: Vec::new(),
+            },
+            connections_max: members,
+            connections_per_address_max: 0,
+            subscriptions_max: 1,
+            topic_bytes_max: limits::TOPIC_BYTES_MAX,
+            outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+            outboxes_bytes_max: limits::OUTBOXES_BYTES_MAX,
+            handshake_seconds: 10,
+            ping_seconds: 25,
+            pong_seconds: 25,
+            close_seconds: 5,
+            tells_topic_changes: false,
+        },
+        1,
+    );
+    let peer = SocketAddr::from(([127, 0, 0, 1], 7));
+    for _ in 0..members {
+        let stream = Counting {
+            steps: 0,
+            writes: Arc::clone(writes),
+        };
+        let id = engine.handle_connection(stream, peer).expect("a place");
+        engine.handle_readable(id, false);
+        let check = engine.poll_check().expect("a token to be judged");
+        engine.handle_verdict(check.id, Verdict::Accepted(Arc::default()));
+        engine.handle_readable(id, false);
+    }
+    assert_eq!(engine.subscriptions(), members);
+    writes.store(0, Ordering::Relaxed);
+    engine
+}
+
+/// Allocations and writes of one turn with `events`.
+fn turn(engine: &mut Engine<Counting>, events: usize, writes: &AtomicUsize) -> (u64, usize) {
+    writes.store(0, Ordering::Relaxed);
+    let info = measure(|| {
+        for _ in 0..events {
+            engine.handle_event(&Event {
+                topic: "t".into(),
+                data: r#"{"n":1}"#,
+            });
+        }
+        engine.flush();
+        engine.reap();
+    });
+    assert!(engine.owes_nothing());
+    (info.count_total, writes.load(Ordering::Relaxed))
+}
+
+#[test]
+fn a_delivery_allocates_nothing() {
+    let writes = Arc::default();
+    let (mut few, mut many) = (engine(10, &writes), engine(2_000, &writes));
+    for events in [1, 32, 256] {
+        // The first turn makes the memory that later ones use again.
+        turn(&mut few, events, &writes);
+        turn(&mut many, events, &writes);
+        let (for_few, _) = turn(&mut few, events, &writes);
+        let (for_many, _) = turn(&mut many, events, &writes);
+        assert_eq!(
+            for_few, for_many,
+            "{events} events: it depends on the members"
+        );
+        assert!(for_many <= 8, "{events} events: {for_many}");
+    }
+}
+
+#[test]
+fn the_events_of_a_turn_are_one_write_a_member() {
+    let writes = Arc::default();
+    let mut engine = engine(1_000, &writes);
+    for events in [1, 32, 256] {
+        assert_eq!(turn(&mut engine, events, &writes).1, 1_000);
+    }
+}
