@@ -9,6 +9,8 @@
 //!
 //! Never here: clocks (the tick is an argument), what happens when a deadline passes.
 
+use memchr::memchr;
+
 use crate::limits;
 
 /// No deadline.
@@ -71,7 +73,7 @@ impl Deadlines {
         }
         while self.swept < now {
             let due = value(self.swept + 1);
-            while let Some(at) = self.due[self.cursor..].iter().position(|&d| d == due) {
+            while let Some(at) = memchr(due, &self.due[self.cursor..]) {
                 if expired.len() >= budget {
                     return false;
                 }

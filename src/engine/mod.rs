@@ -376,6 +376,7 @@ impl<S: Stream> Engine<S> {
             hub,
             desk,
             checks,
+            deadlines,
             rules,
             ..
         } = self;
@@ -386,11 +387,15 @@ impl<S: Stream> Engine<S> {
         let mut sent = Sent::Fine;
         let mut end = None;
         match step {
-            Step::Check(token) => checks.push_back(Check {
-                id,
-                token,
-                peer: link.peer(),
-            }),
+            Step::Check(token) => {
+                let tick = desk.now.as_secs();
+                deadlines.set(id.index(), tick, rules.handshake_seconds);
+                checks.push_back(Check {
+                    id,
+                    token,
+                    peer: link.peer(),
+                });
+            }
             Step::Subscribe(topic) => {
                 desk.stats.count(Counter::Messages);
                 if topic.len() > rules.topic_bytes_max {

@@ -167,7 +167,10 @@ impl ZeroMqSource {
                 self.parts.push(part);
             }
             if !more {
-                return Some(Message { parts: &self.parts });
+                return Some(Message {
+                    endpoint: &self.endpoint,
+                    parts: &self.parts,
+                });
             }
         }
     }
@@ -210,6 +213,8 @@ fn prepare(socket: &zmq::Socket) -> Result<(), zmq::Error> {
 /// One message of a publisher.
 #[derive(Debug)]
 pub struct Message<'a> {
+    /// Where it came in.
+    pub endpoint: &'a str,
     parts: &'a [zmq::Message],
 }
 

@@ -75,6 +75,8 @@ pub struct Server {
     poll: Poll,
     listeners: Listeners,
     sources: Vec<ZeroMqSource>,
+    /// Which of them is asked first in this turn.
+    first_source: usize,
     /// Those of `sources` that connect out, and are told which topics are wanted.
     subs: std::ops::Range<usize>,
     pulls: Vec<String>,
@@ -158,6 +160,7 @@ impl Server {
             listeners,
             subs: pulls.len()..sources.len(),
             sources,
+            first_source: 0,
             pulls,
             signals,
             capacity,
@@ -206,15 +209,21 @@ impl Server {
 
     fn timeout(&self) -> Option<Duration> {
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
-        if self.listeners.is_ready() || has_events && !self.engine.is_congested() {
+        if self.listeners.is_ready() || has_events && self.takes_events() {
             return Some(Duration::ZERO);
         }
-        let put_off = self
-            .listeners
-            .is_waiting()
-            .then_some(Duration::from_secs(1));
-        let due = [self.engine.poll_timeout(), self.shutdown.timeout(), put_off];
+        let put_off = self.listeners.is_waiting();
+        let due = [
+            self.engine.poll_timeout(),
+            self.shutdown.timeout(),
+            self.report.timeout(self.now, self.engine.stats()),
+            put_off.then_some(Duration::from_secs(1)),
+        ];
         due.into_iter().flatten().min()
+    }
+
+    fn takes_events(&self) -> bool {
+        self.shutdown.takes_events() && !self.engine.is_congested()
     }
 
     /// One pass of the loop.
@@ -247,9 +256,7 @@ impl Server {
         // After the reap, which ends topics.
         self.tell_sources();
         self.shutdown.step(self.now, &mut self.engine);
-        if self.report.is_due(self.now) {
-            self.report.digest(self.now, self.engine.stats());
-        }
+        self.report.digest(self.now, self.engine.stats());
     }
 
     fn hear(&mut self, readiness: &Events) {
@@ -257,8 +264,9 @@ impl Server {
             let token = event.token().0;
             if let Some(id) = SlotId::from_bits(token as u64) {
                 // A peer's reset shows as both, and the read finds out.
-                if event.is_readable() || event.is_error() {
-                    self.engine.handle_readable(id, event.is_read_closed());
+                let ended = event.is_read_closed() || event.is_error();
+                if event.is_readable() || ended {
+                    self.engine.handle_readable(id, ended);
                 }
                 if event.is_writable() {
                     self.engine.handle_writable(id);
@@ -289,10 +297,7 @@ impl Server {
         for _ in 0..limits::TURN_ACCEPTS_MAX {
             match self.listeners.accept(self.now) {
                 Accepted::Newcomer(stream, peer) => self.welcome(stream, peer),
-                Accepted::NoFiles => {
-                    let stats = self.engine.stats_mut();
-                    stats.refused(crate::stats::Refusal::Full);
-                }
+                Accepted::Refused(refusal) => self.engine.stats_mut().refused(refusal),
                 Accepted::Nobody => return,
             }
         }
@@ -317,24 +322,21 @@ impl Server {
 
     /// Takes events in, as many as the turn's budget allows and as there is room for.
     fn ingest(&mut self) {
-        let mut events_left = self.turn_events_max;
-        let mut bytes_left = limits::TURN_EVENT_BYTES_MAX;
-        for source in &mut self.sources {
-            while source.is_ready()
-                && events_left > 0
-                && bytes_left > 0
-                && !self.engine.is_congested()
-                && self.shutdown.takes_events()
-            {
-                let endpoint = source.endpoint().to_owned();
-                let Some(message) = source.receive() else {
+        let mut budget = IngestBudget {
+            events: self.turn_events_max,
+            bytes: limits::TURN_EVENT_BYTES_MAX,
+        };
+        // Another source begins each turn, so that a busy one does not use up every budget.
+        self.first_source = (self.first_source + 1) % self.sources.len().max(1);
+        let order = (self.first_source..self.sources.len()).chain(0..self.first_source);
+        for index in order {
+            while self.sources[index].is_ready() && budget.is_left() && self.takes_events() {
+                let Some(message) = self.sources[index].receive() else {
                     break;
                 };
                 let mut room = [&[][..]; 3];
                 let parts = message.parts(&mut room);
-                events_left -= 1;
-                let bytes: usize = parts.iter().map(|part| part.len()).sum();
-                bytes_left = bytes_left.saturating_sub(bytes.max(1));
+                budget.take(parts);
                 self.shutdown.note_event(self.now);
                 self.engine.stats_mut().count(Counter::Ingested);
                 match self.form.parse(parts) {
@@ -342,7 +344,8 @@ impl Server {
                     Err(reason) => {
                         self.engine.stats_mut().dropped(reason);
                         let first = parts.first().copied().unwrap_or_default();
-                        self.report.dropped(self.now, reason, first, &endpoint);
+                        self.report
+                            .dropped(self.now, reason, first, message.endpoint);
                     }
                 }
             }
@@ -372,6 +375,24 @@ impl Server {
                 }
             }
         }
+    }
+}
+
+/// What a turn may still take in.
+struct IngestBudget {
+    events: usize,
+    bytes: usize,
+}
+
+impl IngestBudget {
+    fn is_left(&self) -> bool {
+        self.events > 0 && self.bytes > 0
+    }
+
+    fn take(&mut self, parts: &[&[u8]]) {
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        self.events -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
 

@@ -15,8 +15,9 @@ use crate::stats::{Close, Drop, Refusal, Stats};
 #[derive(Debug, Default)]
 pub struct Report {
     dropped_at: [Option<Duration>; Drop::ALL.len()],
-    reported: Stats,
-    reported_at: Duration,
+    /// As the last digest found them.
+    digested: Stats,
+    digest_at: Duration,
 }
 
 /// Closes that an operator can do something about; the others are the peers' own affair.
@@ -45,17 +46,29 @@ impl Report {
         );
     }
 
-    /// Whether a digest is due.
-    pub fn is_due(&self, now: Duration) -> bool {
-        now >= self.reported_at + interval()
+    /// How long until [`Report::digest`] has something to say; `None` when nothing has come to pass.
+    pub fn timeout(&self, now: Duration, stats: &Stats) -> Option<Duration> {
+        self.is_news(stats)
+            .then(|| (self.digest_at + interval()).saturating_sub(now))
     }
 
-    /// Reports what has come to pass since the last time.
+    fn is_news(&self, stats: &Stats) -> bool {
+        Refusal::ALL
+            .iter()
+            .any(|&r| stats.refusals(r) > self.digested.refusals(r))
+            || NOTABLE_CLOSES
+                .iter()
+                .any(|&c| stats.closes(c) > self.digested.closes(c))
+    }
+
+    /// Reports what has come to pass since the last time, if there is anything and it is time.
     pub fn digest(&mut self, now: Duration, stats: &Stats) {
-        self.reported_at = now;
+        if now < self.digest_at + interval() || !self.is_news(stats) {
+            return;
+        }
         let refused: Vec<String> = Refusal::ALL
             .iter()
-            .map(|&r| (r.name(), stats.refusals(r) - self.reported.refusals(r)))
+            .map(|&r| (r.name(), stats.refusals(r) - self.digested.refusals(r)))
             .filter(|&(_, count)| count > 0)
             .map(|(name, count)| format!("{name}={count}"))
             .collect();
@@ -64,14 +77,15 @@ impl Report {
         }
         let closed: Vec<String> = NOTABLE_CLOSES
             .iter()
-            .map(|&c| (c.name(), stats.closes(c) - self.reported.closes(c)))
+            .map(|&c| (c.name(), stats.closes(c) - self.digested.closes(c)))
             .filter(|&(_, count)| count > 0)
             .map(|(name, count)| format!("{name}={count}"))
             .collect();
         if !closed.is_empty() {
             log::warn!("closed: {}", closed.join(" "));
         }
-        self.reported = stats.clone();
+        self.digested = stats.clone();
+        self.digest_at = now;
     }
 }
 

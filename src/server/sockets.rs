@@ -46,8 +46,8 @@ pub struct SocketOptions {
 pub enum Accepted {
     /// One.
     Newcomer(TcpStream, SocketAddr),
-    /// No descriptor was left; one peer was told so.
-    NoFiles,
+    /// No descriptor was left; the newcomer was told so.
+    Refused(Refusal),
     /// There is none now.
     Nobody,
 }
@@ -57,7 +57,7 @@ pub enum Accepted {
 pub struct Listeners {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
-    /// The listeners at this place and before may have newcomers for whom no readiness will come.
+    /// By listener: true exactly when it may have newcomers for whom no readiness will come.
     ready: Vec<bool>,
     /// One descriptor to spare: when the file table is full, it is closed to accept a peer with,
     /// and tell it.
@@ -151,8 +151,7 @@ impl Listeners {
                 Ok((stream, peer)) => return Accepted::Newcomer(stream, peer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready[index] = false,
                 Err(error) if is_out_of_files(&error) => {
-                    self.accept_with_spare(index, now);
-                    return Accepted::NoFiles;
+                    return self.accept_with_spare(index, now);
                 }
                 // The newcomer has left already, or a signal came.
                 Err(_) => {}
@@ -161,21 +160,23 @@ impl Listeners {
         Accepted::Nobody
     }
 
-    fn accept_with_spare(&mut self, index: usize, now: Duration) {
+    fn accept_with_spare(&mut self, index: usize, now: Duration) -> Accepted {
         // The streams that linger hold descriptors too.
         while !self.lingering.is_empty() {
             self.let_go();
         }
         self.spare = None;
-        match self.listeners[index].accept() {
+        let accepted = match self.listeners[index].accept() {
             Ok((stream, _)) => {
                 self.refuse(stream, Refusal::Full, now);
                 self.let_go();
+                Accepted::Refused(Refusal::Full)
             }
-            Err(_) => self.is_exhausted = true,
-        }
+            Err(_) => Accepted::Nobody,
+        };
         self.spare = File::open("/dev/null").ok();
-        self.is_exhausted |= self.spare.is_none();
+        self.is_exhausted = self.spare.is_none() || matches!(accepted, Accepted::Nobody);
+        accepted
     }
 
     /// Tells a peer for whom there is no place.
