@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire::http", &["limits", "stats"]),
     ("wire::token", &["limits"]),
     ("wire::wamp", &["limits"]),
-    ("wire::websocket", &["limits"]),
+    ("wire::websocket", &["limits", "wire::websocket"]),
     // Ring 2, level by level.
     ("engine::deadlines", &["limits"]),
     ("engine::idset", &[]),

@@ -1,0 +1,182 @@
+//! WebSocket frames (RFC 6455 s. 5): a client's bytes become messages, pings and closes; and the
+//! few frames that a server sends.
+//!
+//! What comes in is in `decoder`; what goes out is written here.
+//!
+//! Never here: what a message means, answers to a ping, the state of a close.
+
+mod decoder;
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+pub use decoder::Decoder;
+
+/// A peer broke the protocol. The decoder that found it is of no further use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Violation {
+    /// RFC 6455 was broken: 1002. The text says which rule.
+    Protocol(&'static str),
+    /// Text that is not UTF-8: 1007.
+    Utf8,
+    /// A message over its limit: 1009.
+    TooLarge,
+}
+
+impl Violation {
+    /// What the Close frame that answers it says: code and reason.
+    pub const fn close(self) -> (u16, &'static str) {
+        match self {
+            Self::Protocol(reason) => (close_code::PROTOCOL, reason),
+            Self::Utf8 => (close_code::BAD_DATA, "text is not UTF-8"),
+            Self::TooLarge => (close_code::TOO_BIG, "message too large"),
+        }
+    }
+}
+
+/// What the frames of a client amount to.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Incoming<'a> {
+    /// A whole message.
+    Message {
+        /// True exactly when its opcode was text; then the payload is valid UTF-8.
+        text: bool,
+        /// Unmasked, reassembled.
+        payload: &'a [u8],
+    },
+    /// A ping, to be answered with the same payload.
+    Ping(&'a [u8]),
+    /// A pong.
+    Pong(&'a [u8]),
+    /// A Close frame; its code if it had one (1005 is never here).
+    Close(Option<u16>),
+}
+
+/// In bytes. RFC 6455 s. 5.5
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// In bytes: a control frame's payload without the code.
+const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
+
+/// Close codes that newswire sends, and which ones it takes.
+pub mod close_code {
+    /// The purpose of the connection is fulfilled.
+    pub const NORMAL: u16 = 1000;
+    /// The server goes down.
+    pub const GOING_AWAY: u16 = 1001;
+    /// A frame broke RFC 6455.
+    pub const PROTOCOL: u16 = 1002;
+    /// Text that is not UTF-8, or not a WAMP message.
+    pub const BAD_DATA: u16 = 1007;
+    /// A policy of the server's: too slow, too many subscriptions.
+    pub const POLICY: u16 = 1008;
+    /// A message over its limit.
+    pub const TOO_BIG: u16 = 1009;
+
+    /// Whether a peer may send `code`: RFC 6455 s. 7.4.1, the three codes that IANA registered
+    /// since (1012 service restart, 1013 try again later, 1014 bad gateway), and those left to
+    /// libraries and applications (s. 7.4.2). 1004, 1005, 1006 and 1015 must never be sent.
+    pub const fn is_allowed(code: u16) -> bool {
+        matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+}
+
+fn encode_header(opcode: OpCode, payload_bytes: usize, out: &mut Vec<u8>) {
+    // RFC 6455 s. 5.1: a server masks nothing.
+    let header = FrameHeader {
+        opcode,
+        ..FrameHeader::default()
+    };
+    header
+        .format(payload_bytes as u64, out)
+        .expect("a Vec takes every write");
+}
+
+/// Appends the header of an unfragmented, unmasked text frame.
+pub fn encode_text_header(payload_bytes: usize, out: &mut Vec<u8>) {
+    encode_header(OpCode::Data(Data::Text), payload_bytes, out);
+}
+
+/// In bytes, how long that header will be.
+pub fn text_header_len(payload_bytes: usize) -> usize {
+    FrameHeader::default().len(payload_bytes as u64)
+}
+
+/// Appends a ping. Of the payload at most 125 bytes are sent.
+pub fn encode_ping(payload: &[u8], out: &mut Vec<u8>) {
+    encode_control(Control::Ping, payload, out);
+}
+
+/// Appends a pong. Of the payload at most 125 bytes are sent, and a ping has no more.
+pub fn encode_pong(payload: &[u8], out: &mut Vec<u8>) {
+    encode_control(Control::Pong, payload, out);
+}
+
+fn encode_control(control: Control, payload: &[u8], out: &mut Vec<u8>) {
+    debug_assert!(payload.len() <= CONTROL_BYTES_MAX);
+    let payload = &payload[..payload.len().min(CONTROL_BYTES_MAX)];
+    encode_header(OpCode::Control(control), payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+/// Appends a Close frame; without a code it is empty. The reason is cut at 123 bytes, or a little
+/// before, where a character ends.
+pub fn encode_close(code: Option<u16>, reason: &str, out: &mut Vec<u8>) {
+    let Some(code) = code else {
+        return encode_control(Control::Close, &[], out);
+    };
+    let mut end = reason.len().min(CLOSE_REASON_BYTES_MAX);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    encode_header(OpCode::Control(Control::Close), 2 + end, out);
+    out.extend_from_slice(&code.to_be_bytes());
+    out.extend_from_slice(&reason.as_bytes()[..end]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_sends() {
+        for (len, header) in [
+            (0, &[0x81, 0][..]),
+            (5, &[0x81, 5]),
+            (125, &[0x81, 125]),
+            (126, &[0x81, 126, 0, 126]),
+            (65_535, &[0x81, 126, 0xFF, 0xFF]),
+            (65_536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let mut out = Vec::new();
+            encode_text_header(len, &mut out);
+            assert_eq!(out, header);
+            assert_eq!(text_header_len(len), header.len());
+        }
+        let mut out = Vec::new();
+        encode_ping(b"hi", &mut out);
+        encode_pong(b"", &mut out);
+        encode_close(Some(close_code::NORMAL), "bye", &mut out);
+        encode_close(None, "not sent", &mut out);
+        assert_eq!(out, b"\x89\x02hi\x8a\x00\x88\x05\x03\xE8bye\x88\x00");
+    }
+
+    #[test]
+    fn a_close_reason_is_cut_where_a_character_ends() {
+        let mut out = Vec::new();
+        encode_close(Some(1008), &"é".repeat(100), &mut out);
+        assert_eq!(out.len(), 2 + 2 + 122);
+        assert_eq!(out[1], 124);
+        assert!(str::from_utf8(&out[4..]).is_ok());
+        out.clear();
+        encode_close(Some(1008), &"e".repeat(200), &mut out);
+        assert_eq!((out.len(), out[1]), (2 + 125, 125));
+    }
+
+    #[test]
+    fn violations_have_codes() {
+        assert_eq!(Violation::Protocol("x").close(), (1002, "x"));
+        assert_eq!(Violation::Utf8.close().0, 1007);
+        assert_eq!(Violation::TooLarge.close().0, 1009);
+    }
+}
