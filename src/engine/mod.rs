@@ -10,6 +10,7 @@
 //!
 //! Never here: descriptors, `mio`, ZeroMQ, clocks, token stores.
 
+mod audit;
 pub mod deadlines;
 mod ending;
 mod flush;

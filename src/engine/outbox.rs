@@ -48,6 +48,11 @@ impl Batch {
         &self.bytes
     }
 
+    /// How many shares of it are held.
+    pub fn holders(&self) -> u32 {
+        self.holders.get()
+    }
+
     /// How many frames begin at `from` or behind it.
     pub fn frames_from(&self, from: usize) -> usize {
         self.ends.len() - self.ends.partition_point(|&end| end <= from)
@@ -142,6 +147,13 @@ impl Outbox {
     /// Since when something is owed without a pause.
     pub fn owes_since(&self) -> Option<Duration> {
         self.0.as_ref().map(|queue| queue.since)
+    }
+
+    /// All batches that it holds a share of, one for each share.
+    pub fn batches(&self) -> impl Iterator<Item = &Rc<Batch>> {
+        let pieces = self.0.iter().flat_map(|queue| &queue.pieces);
+        let pongs = self.0.iter().filter_map(|queue| queue.pong.as_ref());
+        pieces.map(|piece| &piece.batch).chain(pongs)
     }
 
     /// Adds `batch` from `start` on.

@@ -80,6 +80,40 @@ impl Topics {
         &self.topics[topic.0 as usize].members
     }
 
+    /// Whether the topic with that number, as it stands in a connection's own set, has `member`.
+    pub fn is_member(&self, topic: u32, member: u32) -> bool {
+        let topic = self.topics.get(topic as usize);
+        topic.is_some_and(|topic| topic.members.contains(member))
+    }
+
+    /// Whether there are `subscriptions` pairs in all, counted in every way.
+    ///
+    /// # Errors
+    /// What does not agree.
+    pub fn audit(&self, subscriptions: usize) -> Result<(), String> {
+        let members: usize = self.topics.iter().map(|(_, t)| t.members.len()).sum();
+        if members != subscriptions || self.subscriptions != subscriptions {
+            let counted = self.subscriptions;
+            return Err(format!(
+                "{subscriptions} subscriptions, {members} members, {counted} counted"
+            ));
+        }
+        for (index, topic) in &self.topics {
+            if topic.members.is_empty() || self.ids.get(&topic.name) != Some(&TopicId(index as u32))
+            {
+                return Err(format!("topic {:?} is not as it should be", topic.name));
+            }
+        }
+        if self.ids.len() != self.topics.len() {
+            return Err(format!(
+                "{} names, {} topics",
+                self.ids.len(),
+                self.topics.len()
+            ));
+        }
+        Ok(())
+    }
+
     /// Makes `member` hear `name`; `own` is its reverse index.
     pub fn subscribe(&mut self, member: u32, own: &mut IdSet, name: &str) -> Subscribed {
         if let Some(id) = self.find(name) {

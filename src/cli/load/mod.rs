@@ -315,6 +315,11 @@ impl<'a> Test<'a> {
                 )));
             }
         }
+        let stalled = self.options.stalled.min(self.options.connections);
+        for seat in 0..stalled {
+            self.fleet.stall(seat);
+            self.tally.exclude(seat);
+        }
         self.tally.begin();
         // The probes that are still on their way are none of the test's.
         let quiet = self.now() + Duration::from_millis(100);

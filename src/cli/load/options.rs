@@ -30,6 +30,8 @@ pub struct Options {
     /// In bytes, the data of an event.
     pub(super) bytes: usize,
     pub(super) reconnect: Duration,
+    /// How many of the subscribers stop reading once they are subscribed.
+    pub(super) stalled: usize,
     pub(super) json: bool,
     pub(super) pid: Option<u32>,
 }
@@ -105,6 +107,10 @@ pub(in super::super) fn command() -> Command {
                 .help("Pause before a subscriber whose connection ended comes back, as browsers do"),
         )
         .arg(
+            number("stalled", "N", "0")
+                .help("Of the subscribers, how many stop reading; they are left out of all figures"),
+        )
+        .arg(
             Arg::new("json")
                 .long("json")
                 .action(ArgAction::SetTrue)
@@ -159,6 +165,7 @@ impl Options {
             in_flight: number("in-flight", Unit::Count, 1, 1_000_000)? as u32,
             bytes: number("bytes", Unit::Bytes, 0, 1 << 30)? as usize,
             reconnect: Duration::from_secs(number("reconnect", Unit::Seconds, 0, 3_600)?),
+            stalled: number("stalled", Unit::Count, 0, 10_000_000)? as usize,
             json: matches.get_flag("json"),
             pid: matches.get_one("pid").copied(),
         })

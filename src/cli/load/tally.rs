@@ -145,6 +145,9 @@ impl Tally {
             }
             return;
         }
+        if memory.next == 0 {
+            return;
+        }
         if n < memory.next {
             if memory.missing == 0 {
                 self.doubles += 1;
@@ -188,6 +191,11 @@ impl Tally {
         let missed = u64::from(topic.published + 1 - memory.next);
         topic.subscribers = topic.subscribers.saturating_sub(1);
         missed
+    }
+
+    /// A subscriber will not read: it is left out, from before the first event.
+    pub fn exclude(&mut self, seat: usize) {
+        self.seats[seat].next = 0;
     }
 
     /// Deliveries that were owed and have not come.

@@ -1,0 +1,61 @@
+//! Whether everything that is kept in two places agrees: for the simulation, which asks after each
+//! step.
+//!
+//! Never here: anything that a server calls. It looks at everything, and takes as long.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::Engine;
+use super::link::Stream;
+use super::session::State;
+
+impl<S: Stream> Engine<S> {
+    /// Compares members with reverse indices, what outboxes hold with what is accounted for, and
+    /// addresses with connections. Between two turns only.
+    ///
+    /// # Errors
+    /// What does not agree.
+    pub fn audit(&self) -> Result<(), String> {
+        let mut subscriptions = 0;
+        let mut batches = HashMap::new();
+        let mut addresses = HashMap::new();
+        for (id, connection) in self.slots.iter() {
+            for topic in connection.topics.iter() {
+                subscriptions += 1;
+                if !self.hub.topics().is_member(topic, id.index()) {
+                    return Err(format!("{id:?} has topic {topic}, which does not have it"));
+                }
+            }
+            if connection.session.state() != State::Open && !connection.topics.is_empty() {
+                return Err(format!("{id:?} is not open and has topics"));
+            }
+            for batch in connection.link.outbox().batches() {
+                let (shares, bytes) = batches.entry(Rc::as_ptr(batch)).or_insert((0, 0));
+                *shares += 1;
+                *bytes = batch.bytes().len();
+                let holders = batch.holders();
+                if *shares > holders {
+                    return Err(format!("a batch is held {shares} times, {holders} counted"));
+                }
+            }
+            *addresses.entry(connection.link.peer().ip()).or_default() += 1;
+        }
+        self.hub.topics().audit(subscriptions)?;
+        let held: usize = batches.values().map(|&(_, bytes)| bytes).sum();
+        if held != self.desk.held.bytes() {
+            let accounted = self.desk.held.bytes();
+            return Err(format!("{held} bytes are held, {accounted} accounted for"));
+        }
+        if self.rules.connections_per_address_max > 0 && addresses != self.addresses {
+            return Err(format!(
+                "{addresses:?} are connected, {:?} counted",
+                self.addresses
+            ));
+        }
+        if self.slots.len() == 0 && self.deadlines.is_armed() {
+            return Err("nobody is there, and a deadline is set".to_owned());
+        }
+        Ok(())
+    }
+}
