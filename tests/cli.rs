@@ -316,6 +316,21 @@ fn events_that_do_not_leave_in_time_are_a_failure() {
     assert!(err.contains("not everything left in time"), "{err}");
 }
 
+#[test]
+fn the_readmes_example_file_is_a_configuration() {
+    let readme = std::fs::read_to_string("README.md").expect("a README");
+    let (_, rest) = readme.split_once("\n```toml\n").expect("an example file");
+    let (example, _) = rest.split_once("\n```\n").expect("its end");
+    let file = TempFile::new("example.toml", example);
+    let (code, out, err) = run(&["check", "--config", file.path()]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    let keys = example.lines().filter(|line| line.contains(" = ")).count();
+    assert_eq!(
+        out.matches("# file, line").count() + out.matches(", file, line").count(),
+        keys
+    );
+}
+
 /// A server of one connection after another, each played by the next of `scenes`; answers with its URL.
 fn play(scenes: Vec<fn(TcpStream)>) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

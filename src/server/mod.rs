@@ -1,6 +1,6 @@
 //! Ring 3's middle: the loop that ties everything together.
 //!
-//! One thread, one poller. [`Server::turn`] is one pass of the loop, in the one order that is right:
+//! One thread, one poller. `Server::turn` is one pass of the loop, in the one order that is right:
 //! each phase says what it has to come before or after. Everything that is not done within its
 //! budget keeps its place (a listener or source stays ready, a connection is on the engine's *again*
 //! list, a walk has its cursor), and the next poll does not wait.

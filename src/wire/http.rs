@@ -1,7 +1,7 @@
 //! The HTTP/1.1 upgrade (RFC 6455 s. 4.2): a head becomes an [`Upgrade`], or the [`Refusal`] that
 //! answers it; and both answers become bytes.
 //!
-//! A refusal says what was wrong and what to do, in JSON and in one place ([`answer`]): whoever
+//! A refusal says what was wrong and what to do, in JSON and in one place (`answer`): whoever
 //! meets it sees it in `curl`, in a proxy's log or in the browser's network tab, and nothing else.
 //!
 //! Never here: whether a token, an origin or an address is welcome (these refusals are only written
