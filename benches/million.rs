@@ -86,6 +86,7 @@ fn engine() -> Engine<NullStream> {
         ping_seconds: limits::PING_SECONDS,
         pong_seconds: limits::PONG_SECONDS,
         close_seconds: limits::CLOSE_SECONDS,
+        turn_writes_max: limits::TURN_WRITES_MAX,
         tells_topic_changes: false,
     };
     Engine::new(rules, 1)

@@ -70,6 +70,7 @@ fn engine(members: usize, writes: &Arc<AtomicUsize>) -> Engine<Counting> {
             ping_seconds: 25,
             pong_seconds: 25,
             close_seconds: 5,
+            turn_writes_max: limits::TURN_WRITES_MAX,
             tells_topic_changes: false,
         },
         1,

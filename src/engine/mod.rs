@@ -76,6 +76,8 @@ pub struct Rules {
     pub pong_seconds: u32,
     /// In seconds for the peer's half of a close.
     pub close_seconds: u32,
+    /// In writes of events a turn.
+    pub turn_writes_max: usize,
     /// True exactly when [`Engine::poll_topic_change`] will be asked.
     pub tells_topic_changes: bool,
 }
@@ -540,13 +542,13 @@ impl<S: Stream> Engine<S> {
         if self.hub.is_done() {
             return;
         }
+        let budget = Budget {
+            writes: self.rules.turn_writes_max,
+            bytes: limits::TURN_WRITE_BYTES_MAX,
+        };
         let Self {
             hub, slots, desk, ..
         } = self;
-        let budget = Budget {
-            writes: limits::TURN_WRITES_MAX,
-            bytes: limits::TURN_WRITE_BYTES_MAX,
-        };
         let mut failed = Vec::new();
         hub.run(budget, |member, batch, from| {
             let Some(connection) = slots.at_mut(member) else {

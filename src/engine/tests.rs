@@ -99,6 +99,7 @@ fn rules() -> Rules {
         ping_seconds: 25,
         pong_seconds: 20,
         close_seconds: 5,
+        turn_writes_max: 2_000,
         tells_topic_changes: true,
     }
 }

@@ -413,6 +413,7 @@ fn rules(config: &Config, connections_max: usize) -> Rules {
         ping_seconds: config.ping_seconds,
         pong_seconds: config.pong_seconds,
         close_seconds: config.close_seconds,
+        turn_writes_max: limits::TURN_WRITES_MAX,
         tells_topic_changes: !config.sub.is_empty(),
     }
 }
