@@ -9,6 +9,8 @@
     reason = "each test binary uses its own part of this"
 )]
 
+pub mod raw;
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -45,7 +47,13 @@ impl Server {
     /// Starts one as `command` says, which may set the environment.
     pub fn start_with(mut command: Command, options: &[&str]) -> Self {
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--pull",
+                "tcp://127.0.0.1:*",
+            ])
             .args(["--token", TOKEN])
             .args(options)
             .stdout(Stdio::piped())
@@ -107,14 +115,19 @@ impl Server {
     pub fn resident_bytes(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("it runs");
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("a line");
+        let line = status
+            .lines()
+            .find(|l| l.starts_with("VmRSS:"))
+            .expect("a line");
         let kib = line.split_whitespace().nth(1).expect("a number");
         kib.parse::<usize>().expect("a number") * 1024
     }
 
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
-        let kill = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        let kill = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
         assert!(kill.expect("kill runs").success());
     }
 
@@ -145,7 +158,9 @@ impl Server {
     pub fn publisher(&self) -> (zmq::Context, zmq::Socket) {
         let context = zmq::Context::new();
         let socket = context.socket(zmq::PUSH).expect("a socket");
-        socket.set_sndtimeo(PATIENCE.as_millis() as i32).expect("set");
+        socket
+            .set_sndtimeo(PATIENCE.as_millis() as i32)
+            .expect("set");
         socket.connect(&self.pull).expect("an endpoint");
         (context, socket)
     }
@@ -161,8 +176,8 @@ impl Server {
     /// A WAMP client that has had its WELCOME.
     pub fn client(&self) -> Client {
         let uri = format!("ws://{}/?token={TOKEN}", self.address);
-        let request = ClientRequestBuilder::new(uri.parse().expect("a URI"))
-            .with_sub_protocol("wamp");
+        let request =
+            ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
         let (socket, _) = tungstenite::client(request, self.connect()).expect("an upgrade");
         let mut client = Client { socket };
         let welcome = client.text();
