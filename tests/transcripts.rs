@@ -71,10 +71,17 @@ fn play(script: &Script, stage: &mut dyn Stage) -> Result<(), String> {
         answer: None,
         ids: BTreeSet::new(),
         open: BTreeSet::new(),
+        ending: BTreeSet::new(),
     };
     for step in &script.steps {
         play.step(step, stage)
             .map_err(|what| format!("{}:{}: {what}", script.file, step.line))?;
+    }
+    for who in &play.ending {
+        let heard = stage.hear(who)?;
+        if heard != Heard::End {
+            return Err(format!("{}: at the end {who} hears: {heard}", script.file));
+        }
     }
     // Nothing is left unheard.
     for who in &play.open {
@@ -92,6 +99,8 @@ struct Play {
     ids: BTreeSet<String>,
     /// Who is between 101 and Close.
     open: BTreeSet<String>,
+    /// Who has heard a refusal or a Close frame, and so has to hear the end.
+    ending: BTreeSet<String>,
 }
 
 impl Play {
@@ -106,9 +115,11 @@ impl Play {
             Action::Shutdown => stage.shutdown(),
             Action::Http(status) => match stage.hear(who)? {
                 Heard::Http(http) if http.status == *status => {
-                    if http.status == 101 {
-                        self.open.insert(who.to_owned());
-                    }
+                    let has_come_to = match http.status {
+                        101 => &mut self.open,
+                        _ => &mut self.ending,
+                    };
+                    has_come_to.insert(who.to_owned());
                     self.answer = Some(http);
                 }
                 heard => return Err(heard.to_string()),
@@ -142,6 +153,7 @@ impl Play {
                 }
                 if *first == 0x88 {
                     self.open.remove(who);
+                    self.ending.insert(who.to_owned());
                 }
             }
             Action::Nothing => stage.hear_nothing(who)?,
@@ -151,6 +163,7 @@ impl Play {
                     return Err(heard.to_string());
                 }
                 self.open.remove(who);
+                self.ending.remove(who);
             }
         }
         Ok(())
