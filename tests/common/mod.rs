@@ -9,6 +9,8 @@
     reason = "each test binary uses its own part of this"
 )]
 
+pub mod raw;
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
