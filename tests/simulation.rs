@@ -178,6 +178,8 @@ struct World {
     clients: Vec<Client>,
     /// Tokens whose verdict is still to come.
     checks: Vec<Check>,
+    /// Some of those whose place was freed.
+    departed: Vec<SlotId>,
     events: u32,
     topics: usize,
     /// True exactly when the bounds on outboxes are beyond all that this world can send.
@@ -216,6 +218,7 @@ impl World {
             now: Duration::from_millis(dice.next() % 5_000),
             clients: Vec::new(),
             checks: Vec::new(),
+            departed: Vec::new(),
             events: 0,
             topics,
             is_generous: outbox_bytes_max + outboxes_bytes_max > 1 << 24,
@@ -235,6 +238,7 @@ impl World {
             54..85 => self.publish(),
             85..88 => self.wait(),
             88 if self.dice.one_in(400) => self.shut_down(),
+            89..92 => self.haunt(),
             _ => self.turn(),
         }
         if self.dice.one_in(3) {
@@ -456,6 +460,29 @@ impl World {
         self.readable(index);
     }
 
+    /// What is late for somebody who has left touches nobody, whoever lives there now.
+    fn haunt(&mut self) {
+        if self.departed.is_empty() {
+            return;
+        }
+        let id = self.departed[self.dice.below(self.departed.len())];
+        let moved = |world: &Self| -> usize {
+            let wires = world.clients.iter().map(|client| client.wire.borrow());
+            wires
+                .map(|wire| wire.read.len() + wire.from_engine.len())
+                .sum()
+        };
+        let before = (moved(self), self.engine.connections());
+        self.engine.handle_readable(id, true);
+        self.engine.handle_writable(id);
+        self.engine
+            .handle_verdict(id, Verdict::Accepted(Arc::default()));
+        assert!(
+            before == (moved(self), self.engine.connections()),
+            "{id:?} haunts"
+        );
+    }
+
     fn give_room(&mut self) {
         let Some(index) = self.pick() else { return };
         let room = self.dice.below(2_000);
@@ -560,10 +587,12 @@ impl World {
             }
         }
         let is_generous = self.is_generous;
+        let departed = &mut self.departed;
         self.clients.retain(|client| {
             let is_gone = client.wire.borrow().is_dropped;
             if is_gone {
                 client.check_end(is_generous);
+                departed.push(client.id);
             }
             !is_gone
         });
