@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use newswire::engine::idset::IdSet;
-use newswire::engine::{Engine, Rules, SessionRules, SlotId, Stream};
-use newswire::limits;
+use newswire::engine::{Engine, Rules, SlotId, Stream};
 use newswire::wire::envelope::Event;
 use newswire::wire::token::Verdict;
 use roaring::RoaringBitmap;
@@ -70,25 +69,7 @@ impl Stream for NullStream {
 }
 
 fn engine() -> Engine<NullStream> {
-    let rules = Rules {
-        session: SessionRules {
-            head_bytes_max: limits::HEAD_BYTES_MAX,
-            message_bytes_max: limits::MESSAGE_BYTES_MAX,
-            origins: Vec::new(),
-        },
-        connections_max: usize::MAX,
-        connections_per_address_max: 0,
-        subscriptions_max: limits::SUBSCRIPTIONS_MAX,
-        topic_bytes_max: limits::TOPIC_BYTES_MAX,
-        outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
-        outboxes_bytes_max: limits::OUTBOXES_BYTES_MAX,
-        handshake_seconds: limits::HANDSHAKE_SECONDS,
-        ping_seconds: limits::PING_SECONDS,
-        pong_seconds: limits::PONG_SECONDS,
-        close_seconds: limits::CLOSE_SECONDS,
-        turn_writes_max: limits::TURN_WRITES_MAX,
-        tells_topic_changes: false,
-    };
+    let rules = Rules::default();
     Engine::new(rules, 1)
 }
 

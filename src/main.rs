@@ -14,6 +14,9 @@ use newswire::limits;
 use newswire::logging;
 use newswire::server::Server;
 
+/// Stands in a URL for a token that is not shown.
+const YOUR_TOKEN: &str = "YOUR_TOKEN";
+
 fn main() -> ExitCode {
     // Arguments need not be text: a file's name may be any bytes.
     let mut arguments = std::env::args_os().peekable();
@@ -89,7 +92,8 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What an operator has to know at the start, and two commands that work as they stand.
+/// What an operator has to know at the start, and two commands to try it with. They work as they stand
+/// when the token was made for this run; one of the operator's own is not shown.
 ///
 /// Programs read it too: a line `listening  ws://…` for each address and `pull       …` for each
 /// endpoint, as they were bound.
@@ -115,12 +119,7 @@ fn banner(config: &Config, server: &Server, program: &str, token: Option<&str>) 
             "made for this run, see below; set one with --token, NEWSWIRE_TOKEN or in the file",
         );
     }
-    text.push_str(&trial(
-        config,
-        server,
-        program,
-        token.unwrap_or("YOUR_TOKEN"),
-    ));
+    text.push_str(&trial(config, server, program, token.unwrap_or(YOUR_TOKEN)));
     text
 }
 
@@ -132,7 +131,8 @@ fn memory(config: &Config, connections: usize) -> String {
     let outboxes = config.outboxes_bytes_max as u64;
     let pending = limits::PENDING_BYTES_MAX as u64;
     format!(
-        "at most {} for others: {} unread events, {} events to hand out, {} unfinished messages",
+        "up to {} on behalf of peers: {} in outboxes (outboxes-bytes-max), {} of events on their way, {} in \
+         unfinished messages (connections-max × message-bytes-max)",
         rough_bytes(outboxes + pending + unfinished),
         rough_bytes(outboxes),
         rough_bytes(pending),
@@ -148,7 +148,12 @@ fn trial(config: &Config, server: &Server, program: &str, token: &str) -> String
         return text;
     };
     let url = shell_word(&format!("ws://{}/?token={token}", reachable(address)));
-    text.push_str("\nTry it, in two other terminals:\n");
+    text.push_str("\nTry it, in two other terminals");
+    text.push_str(if token == YOUR_TOKEN {
+        " (with a token of yours):\n"
+    } else {
+        ":\n"
+    });
     writeln!(text, "  {program} subscribe {url} package_created")
         .expect("a String takes everything");
     if let Some(endpoint) = server.pulls().first() {
@@ -166,8 +171,11 @@ fn trial(config: &Config, server: &Server, program: &str, token: &str) -> String
         )
         .expect("a String takes everything");
     } else if let Some(endpoint) = config.sub.first() {
-        writeln!(text, "  and publish with the PUB socket at {endpoint}")
-            .expect("a String takes everything");
+        writeln!(
+            text,
+            "  and publish with the PUB socket at {endpoint}: two parts, the topic and the data"
+        )
+        .expect("a String takes everything");
     }
     text.push('\n');
     text

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use allocation_counter::measure;
-use newswire::engine::{Engine, Rules, SessionRules, Stream};
-use newswire::limits;
+use newswire::engine::{Engine, Rules, Stream};
 use newswire::wire::envelope::Event;
 use newswire::wire::token::Verdict;
 
@@ -55,23 +54,8 @@ impl Stream for Counting {
 fn engine(members: usize, writes: &Arc<AtomicUsize>) -> Engine<Counting> {
     let mut engine = Engine::new(
         Rules {
-            session: SessionRules {
-                head_bytes_max: limits::HEAD_BYTES_MAX,
-                message_bytes_max: limits::MESSAGE_BYTES_MAX,
-                origins: Vec::new(),
-            },
-            connections_max: members,
-            connections_per_address_max: 0,
             subscriptions_max: 1,
-            topic_bytes_max: limits::TOPIC_BYTES_MAX,
-            outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
-            outboxes_bytes_max: limits::OUTBOXES_BYTES_MAX,
-            handshake_seconds: 10,
-            ping_seconds: 25,
-            pong_seconds: 25,
-            close_seconds: 5,
-            turn_writes_max: limits::TURN_WRITES_MAX,
-            tells_topic_changes: false,
+            ..Rules::default()
         },
         1,
     );

@@ -196,9 +196,8 @@ impl World {
         let outboxes_bytes_max = [5_000, 1 << 24][dice.below(2)];
         let rules = Rules {
             session: SessionRules {
-                head_bytes_max: 8_192,
                 message_bytes_max: 125,
-                origins: Vec::new(),
+                ..SessionRules::default()
             },
             connections_max: [3, 30, 300][dice.below(3)],
             connections_per_address_max: [0, 10][dice.below(2)],
@@ -206,12 +205,9 @@ impl World {
             topic_bytes_max: 50,
             outbox_bytes_max,
             outboxes_bytes_max,
-            handshake_seconds: 10,
-            ping_seconds: 25,
-            pong_seconds: 25,
-            close_seconds: 5,
             turn_writes_max: [1, 40, 2_000][dice.below(3)],
             tells_topic_changes: dice.one_in(2),
+            ..Rules::default()
         };
         Self {
             engine: Engine::new(rules, dice.next()),

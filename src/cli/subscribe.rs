@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::value::RawValue;
+use tungstenite::error::ProtocolError;
 use tungstenite::{Error, Message, WebSocket};
 
 use super::Failure;
@@ -241,6 +242,10 @@ fn explain(error: &Error) -> String {
         }
         Error::Io(error) => format!("connection lost: {error}"),
         Error::ConnectionClosed | Error::AlreadyClosed => "connection closed".to_owned(),
+        // A server that restarts leaves its clients like this, so that they come back.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            "the server ended the connection".to_owned()
+        }
         error => format!("connection lost: {error}"),
     }
 }

@@ -53,7 +53,10 @@ impl<S: Stream> Engine<S> {
     /// Refuses an upgrade.
     pub(super) fn refuse(&mut self, id: SlotId, refusal: Refusal) {
         self.desk.stats.refused(refusal);
-        log::debug!("refused: reason={}", refusal.name());
+        if let Some(connection) = self.slots.get(id) {
+            let peer = connection.link.peer();
+            log::debug!("refused: peer={peer} reason={}", refusal.name());
+        }
         let mut answer = Vec::new();
         http::encode_refusal(refusal, &mut answer);
         self.close(id, Close::Refused, &answer);

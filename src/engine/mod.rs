@@ -82,6 +82,27 @@ pub struct Rules {
     pub tells_topic_changes: bool,
 }
 
+impl Default for Rules {
+    /// Those of [`limits`], for as many connections as there are descriptors.
+    fn default() -> Self {
+        Self {
+            session: SessionRules::default(),
+            connections_max: usize::MAX,
+            connections_per_address_max: 0,
+            subscriptions_max: limits::SUBSCRIPTIONS_MAX,
+            topic_bytes_max: limits::TOPIC_BYTES_MAX,
+            outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+            outboxes_bytes_max: limits::OUTBOXES_BYTES_MAX,
+            handshake_seconds: limits::HANDSHAKE_SECONDS,
+            ping_seconds: limits::PING_SECONDS,
+            pong_seconds: limits::PONG_SECONDS,
+            close_seconds: limits::CLOSE_SECONDS,
+            turn_writes_max: limits::TURN_WRITES_MAX,
+            tells_topic_changes: false,
+        }
+    }
+}
+
 /// A token to be judged. The answer goes to [`Engine::handle_verdict`], at once or later.
 #[derive(Debug)]
 pub struct Check {
@@ -447,12 +468,15 @@ impl<S: Stream> Engine<S> {
         (taken, end)
     }
 
-    /// A publisher's event. It leaves with this turn's [`Engine::flush`].
-    pub fn handle_event(&mut self, event: &Event<'_>) {
+    /// A publisher's event. It leaves with this turn's [`Engine::flush`]; false when nobody is
+    /// subscribed, and it is dropped.
+    pub fn handle_event(&mut self, event: &Event<'_>) -> bool {
         self.desk.stats.count(Counter::Events);
-        if !self.hub.publish(event) {
+        let is_heard = self.hub.publish(event);
+        if !is_heard {
             self.desk.stats.dropped(Drop::NoSubscriber);
         }
+        is_heard
     }
 
     /// A store has judged a token. Whoever has left meanwhile is not missed.

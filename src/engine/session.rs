@@ -55,6 +55,16 @@ pub struct SessionRules {
     pub origins: Vec<String>,
 }
 
+impl Default for SessionRules {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: limits::HEAD_BYTES_MAX,
+            message_bytes_max: limits::MESSAGE_BYTES_MAX,
+            origins: Vec::new(),
+        }
+    }
+}
+
 /// What the engine is to do.
 #[derive(Debug)]
 pub enum Step<'a> {

@@ -85,22 +85,17 @@ struct Client {
 fn rules() -> Rules {
     Rules {
         session: SessionRules {
-            head_bytes_max: limits::HEAD_BYTES_MAX,
             message_bytes_max: 1_000,
-            origins: Vec::new(),
+            ..SessionRules::default()
         },
         connections_max: 5,
-        connections_per_address_max: 0,
         subscriptions_max: 4,
         topic_bytes_max: 50,
         outbox_bytes_max: 10_000,
         outboxes_bytes_max: 25_000,
-        handshake_seconds: 10,
-        ping_seconds: 25,
         pong_seconds: 20,
-        close_seconds: 5,
-        turn_writes_max: 2_000,
         tells_topic_changes: true,
+        ..Rules::default()
     }
 }
 

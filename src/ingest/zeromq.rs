@@ -41,7 +41,11 @@ impl fmt::Display for SourceError {
             action,
             cause,
         } = self;
-        write!(f, "ZeroMQ: cannot {action} {endpoint}: {cause}")
+        write!(f, "ZeroMQ: cannot {action} {endpoint}: {cause}")?;
+        if *cause == zmq::Error::EADDRINUSE {
+            f.write_str(". Is another newswire running? --pull takes another endpoint")?;
+        }
+        Ok(())
     }
 }
 

@@ -61,6 +61,11 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Listen(address, cause) if cause.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "cannot listen on {address}: the address is in use. Is another newswire running? --listen takes \
+                 another address"
+            ),
             Self::Listen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
             Self::Source(error) => error.fmt(f),
             Self::System(action, cause) => write!(f, "cannot {action}: {cause}"),
@@ -195,6 +200,8 @@ impl Server {
     /// # Errors
     /// Those of the poller, without which nothing goes on.
     pub fn run(mut self) -> io::Result<Stats> {
+        let (listen, pull) = (self.listeners(), self.pulls());
+        log::info!("start: listen={listen:?} pull={pull:?}");
         let mut readiness = Events::with_capacity(READINESS_MAX);
         while !self.shutdown.is_complete() {
             let timeout = self.timeout();
@@ -288,6 +295,14 @@ impl Server {
                     self.listeners.close();
                     self.shutdown.begin(self.now, &mut self.engine);
                 }
+                Signal::Summary => log::info!(
+                    "summary: connected={} topics={} subscriptions={} outboxes_bytes={} {}",
+                    self.engine.connections(),
+                    self.engine.topics(),
+                    self.engine.subscriptions(),
+                    self.engine.outboxes_bytes(),
+                    self.engine.stats().summary()
+                ),
             }
         }
     }
@@ -340,12 +355,15 @@ impl Server {
                 self.shutdown.note_event(self.now);
                 self.engine.stats_mut().count(Counter::Ingested);
                 match self.form.parse(parts) {
-                    Ok(event) => self.engine.handle_event(&event),
+                    Ok(event) => {
+                        if !self.engine.handle_event(&event) {
+                            self.report.unheard(self.now, &event.topic);
+                        }
+                    }
                     Err(reason) => {
                         self.engine.stats_mut().dropped(reason);
-                        let first = parts.first().copied().unwrap_or_default();
                         self.report
-                            .dropped(self.now, reason, first, message.endpoint);
+                            .dropped(self.now, reason, parts, message.endpoint);
                     }
                 }
             }
@@ -396,7 +414,8 @@ impl IngestBudget {
     }
 }
 
-fn rules(config: &Config, connections_max: usize) -> Rules {
+/// The engine's rules as they follow from a configuration.
+pub fn rules(config: &Config, connections_max: usize) -> Rules {
     Rules {
         session: SessionRules {
             head_bytes_max: config.head_bytes_max,
@@ -413,7 +432,7 @@ fn rules(config: &Config, connections_max: usize) -> Rules {
         ping_seconds: config.ping_seconds,
         pong_seconds: config.pong_seconds,
         close_seconds: config.close_seconds,
-        turn_writes_max: limits::TURN_WRITES_MAX,
         tells_topic_changes: !config.sub.is_empty(),
+        ..Rules::default()
     }
 }

@@ -29,21 +29,36 @@ const NOTABLE_CLOSES: &[Close] = &[
 ];
 
 impl Report {
-    /// A publisher's message was dropped.
-    pub fn dropped(&mut self, now: Duration, reason: Drop, message: &[u8], endpoint: &str) {
-        let last = &mut self.dropped_at[reason as usize];
-        let is_due = last.is_none_or(|last| now >= last + interval());
-        if !is_due {
+    /// A publisher's message was dropped. Of more than two parts, three are told.
+    pub fn dropped(&mut self, now: Duration, reason: Drop, parts: &[&[u8]], endpoint: &str) {
+        if !self.is_due(now, reason) {
             return;
         }
-        *last = Some(now);
-        let sample = &message[..message.len().min(limits::SAMPLE_BYTES_MAX)];
+        let first = parts.first().copied().unwrap_or_default();
+        let sample = &first[..first.len().min(limits::SAMPLE_BYTES_MAX)];
+        let sizes: Vec<usize> = parts.iter().map(|part| part.len()).collect();
         log::warn!(
-            "dropped: reason={} endpoint={endpoint} bytes={} begins=\"{}\"",
+            "dropped: reason={} endpoint={endpoint} part_bytes={sizes:?} begins=\"{}\"",
             reason.name(),
-            message.len(),
             sample.escape_ascii()
         );
+    }
+
+    /// A good event found nobody subscribed: a matter of course at night, and of a misspelt topic.
+    pub fn unheard(&mut self, now: Duration, topic: &str) {
+        if self.is_due(now, Drop::NoSubscriber) {
+            let reason = Drop::NoSubscriber.name();
+            log::info!("dropped: reason={reason} topic={topic:?}");
+        }
+    }
+
+    fn is_due(&mut self, now: Duration, reason: Drop) -> bool {
+        let last = &mut self.dropped_at[reason as usize];
+        let is_due = last.is_none_or(|last| now >= last + interval());
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
     }
 
     /// How long until [`Report::digest`] has something to say; `None` when nothing has come to pass.

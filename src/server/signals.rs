@@ -1,11 +1,11 @@
-//! Signals as readiness: SIGTERM and SIGINT.
+//! Signals as readiness: SIGTERM, SIGINT, and SIGUSR1.
 //!
 //! Never here: what follows from them.
 
 use std::io;
 
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals as Source;
 
 /// What an operator asks for.
@@ -13,6 +13,8 @@ use signal_hook_mio::v1_0::Signals as Source;
 pub enum Signal {
     /// SIGTERM or SIGINT.
     Shutdown,
+    /// SIGUSR1: what has been counted, as a log line.
+    Summary,
 }
 
 /// The signals that newswire listens to.
@@ -24,13 +26,16 @@ impl Signals {
     /// # Errors
     /// Those of the system.
     pub fn register(registry: &Registry, token: Token) -> io::Result<Self> {
-        let mut source = Source::new([SIGTERM, SIGINT])?;
+        let mut source = Source::new([SIGTERM, SIGINT, SIGUSR1])?;
         registry.register(&mut source, token, Interest::READABLE)?;
         Ok(Self(source))
     }
 
     /// Those that have come.
     pub fn pending(&mut self) -> impl Iterator<Item = Signal> {
-        self.0.pending().map(|_| Signal::Shutdown)
+        self.0.pending().map(|signal| match signal {
+            SIGUSR1 => Signal::Summary,
+            _ => Signal::Shutdown,
+        })
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use newswire::auth::TokenStore;
 use newswire::auth::list::TokenList;
 use newswire::config::{Config, Kind, ShutdownClose, option};
-use newswire::engine::{Engine, Farewell, Rules, SessionRules, SlotId, Stream};
+use newswire::engine::{Engine, Farewell, SlotId, Stream};
+use newswire::server::rules;
 use newswire::wire::envelope::Form;
 use newswire::wire::token::Token;
 
@@ -112,7 +113,7 @@ impl EngineStage {
             set(&mut config, name, value);
         }
         Self {
-            engine: Engine::new(rules(&config), 7),
+            engine: Engine::new(rules(&config, 100), 7),
             store: TokenList::new(&[Token::new(TOKEN)]),
             form: Form {
                 topic_field: config.topic_field.clone(),
@@ -302,27 +303,6 @@ fn set(config: &mut Config, name: &str, value: &str) {
         Kind::Number { set, .. } => set(config, value.parse().expect("a number")),
         Kind::Word { set, .. } => set(config, value).expect("a good value"),
         Kind::List { add, .. } => add(config, value).expect("a good value"),
-    }
-}
-
-fn rules(config: &Config) -> Rules {
-    Rules {
-        session: SessionRules {
-            head_bytes_max: config.head_bytes_max,
-            message_bytes_max: config.message_bytes_max,
-            origins: config.origins.clone(),
-        },
-        connections_max: 100,
-        connections_per_address_max: config.connections_per_address_max,
-        subscriptions_max: config.subscriptions_max,
-        topic_bytes_max: config.topic_bytes_max,
-        outbox_bytes_max: config.outbox_bytes_max,
-        outboxes_bytes_max: config.outboxes_bytes_max,
-        handshake_seconds: config.handshake_seconds,
-        ping_seconds: config.ping_seconds,
-        pong_seconds: config.pong_seconds,
-        close_seconds: config.close_seconds,
-        tells_topic_changes: false,
     }
 }
 
