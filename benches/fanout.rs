@@ -337,6 +337,69 @@ fn pin(core: usize) {
     let _ = sched_setaffinity(None, &set);
 }
 
+/// A newswire on free ports: where subscribers connect, and where to publish.
+fn newswire() -> (Process, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+    command.args(["--token", TOKEN, "--log-level", "error"]);
+    let mut server = Process::start(SERVER_CORE, &mut command);
+    let mut field = |name: &str| loop {
+        let line = server.line();
+        if let Some(value) = line.strip_prefix(name) {
+            return value.trim().to_owned();
+        }
+    };
+    let address = field("listening").replace("ws://", "").replace('/', "");
+    let pull = field("pull");
+    (server, address, pull)
+}
+
+/// What a hundred readers that have stalled do to the others: the 99th percentile of the time to each
+/// of them, with and without, in alternating runs of `newswire load` at a fixed rate.
+fn slow_readers(subscribers: usize, rounds: usize) -> serde_json::Value {
+    let (_server, address, pull) = newswire();
+    pin(CLIENT_CORE);
+    let p99 = |stalled: usize| -> f64 {
+        let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
+            .arg("load")
+            .arg(format!("ws://{address}/?token={TOKEN}"))
+            .args([
+                "--publish",
+                &pull,
+                "--json",
+                "--rate",
+                "5",
+                "--duration",
+                "5",
+            ])
+            .args(["--connections", &(subscribers + stalled).to_string()])
+            .args(["--stalled", &stalled.to_string()])
+            .output()
+            .expect("it runs");
+        let report: serde_json::Value =
+            serde_json::from_slice(&output.stdout).expect("one JSON object");
+        assert_eq!(report["losses"], 0, "{report}");
+        report["latency_ns_to_each"]["p99"]
+            .as_f64()
+            .expect("a number")
+    };
+    let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let (quiet, stalled) = (p99(0), p99(100));
+        without.push(quiet);
+        with.push(stalled);
+        ratios.push(stalled / quiet);
+    }
+    let (without, with, ratio) = (median(without), median(with), median(ratios));
+    println!(
+        "\np99 to each of {subscribers} subscribers: {:.1} ms; beside 100 that have stalled: {:.1} ms; \
+         ratio {ratio:.2}",
+        without / 1e6,
+        with / 1e6
+    );
+    serde_json::json!({ "p99_ns": without, "p99_ns_beside_100_stalled": with, "ratio": ratio })
+}
+
 /// A server with its subscribers.
 struct Side {
     server: Process,
@@ -355,18 +418,7 @@ impl Side {
     }
 
     fn newswire(subscribers: usize, bytes: usize) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
-        command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
-        command.args(["--token", TOKEN, "--log-level", "error"]);
-        let mut server = Process::start(SERVER_CORE, &mut command);
-        let mut field = |name: &str| loop {
-            let line = server.line();
-            if let Some(value) = line.strip_prefix(name) {
-                return value.trim().to_owned();
-            }
-        };
-        let address = field("listening").replace("ws://", "").replace('/', "");
-        let pull = field("pull");
+        let (server, address, pull) = newswire();
         Self::connect(server, "newswire", &address, &pull, subscribers, bytes)
     }
 
@@ -504,12 +556,14 @@ fn measure(quick: bool) {
     );
     println!("  subscribers | floor µs newswire µs  ratio |  floor B newswire B a connection");
     print!("{table}");
+    let slow_readers = slow_readers(if quick { 2_000 } else { 10_000 }, rounds);
     let machine = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let machine = machine
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
         .map_or("unknown", |name| name.trim_start_matches([' ', '\t', ':']));
-    let record = serde_json::json!({ "machine": machine, "records": records });
+    let record =
+        serde_json::json!({ "machine": machine, "records": records, "slow_readers": slow_readers });
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("fanout.json");
     std::fs::write(&path, format!("{record:#}\n")).expect("written");
     println!("\nmachine: {machine}\nas JSON: {}", path.display());
