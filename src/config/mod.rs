@@ -282,9 +282,21 @@ impl Loaded {
                 name: path.display().to_string(),
                 text,
             });
-        let mut loaded = merge::merge(flags, &environment, file.as_ref())?;
+        let mut loaded = Self::merge(flags, &environment, file.as_ref())?;
         loaded.file = path;
         Ok(loaded)
+    }
+
+    /// Merges flags, variables and a file's text, strongest first, over the defaults.
+    ///
+    /// # Errors
+    /// Something in one of the three is wrong.
+    pub fn merge(
+        flags: &Flags,
+        environment: &BTreeMap<String, String>,
+        file: Option<&FileText<'_>>,
+    ) -> Result<Self, ConfigError> {
+        merge::merge(flags, environment, file)
     }
 
     /// All values in force, as a file that would bring them about again; tokens are only counted.
