@@ -9,6 +9,8 @@
     reason = "each test binary uses its own part of this"
 )]
 
+pub mod observe;
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -44,10 +46,22 @@ impl Server {
 
     /// Starts one as `command` says, which may set the environment.
     pub fn start_with(mut command: Command, options: &[&str]) -> Self {
-        let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
+        command
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--pull",
+                "tcp://127.0.0.1:*",
+            ])
             .args(["--token", TOKEN])
-            .args(options)
+            .args(options);
+        Self::launch(command)
+    }
+
+    /// Starts one exactly as `command` says, which must leave it a listener and a PULL endpoint.
+    pub fn launch(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -107,14 +121,19 @@ impl Server {
     pub fn resident_bytes(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("it runs");
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("a line");
+        let line = status
+            .lines()
+            .find(|l| l.starts_with("VmRSS:"))
+            .expect("a line");
         let kib = line.split_whitespace().nth(1).expect("a number");
         kib.parse::<usize>().expect("a number") * 1024
     }
 
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
-        let kill = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        let kill = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
         assert!(kill.expect("kill runs").success());
     }
 
@@ -145,7 +164,9 @@ impl Server {
     pub fn publisher(&self) -> (zmq::Context, zmq::Socket) {
         let context = zmq::Context::new();
         let socket = context.socket(zmq::PUSH).expect("a socket");
-        socket.set_sndtimeo(PATIENCE.as_millis() as i32).expect("set");
+        socket
+            .set_sndtimeo(PATIENCE.as_millis() as i32)
+            .expect("set");
         socket.connect(&self.pull).expect("an endpoint");
         (context, socket)
     }
@@ -161,8 +182,8 @@ impl Server {
     /// A WAMP client that has had its WELCOME.
     pub fn client(&self) -> Client {
         let uri = format!("ws://{}/?token={TOKEN}", self.address);
-        let request = ClientRequestBuilder::new(uri.parse().expect("a URI"))
-            .with_sub_protocol("wamp");
+        let request =
+            ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
         let (socket, _) = tungstenite::client(request, self.connect()).expect("an upgrade");
         let mut client = Client { socket };
         let welcome = client.text();
@@ -200,9 +221,11 @@ impl Client {
         self.socket.send(Message::text(text)).expect("it is open");
     }
 
-    /// The next text; pings and pongs are passed over.
+    /// The next text; pings and pongs are passed over, but do not make the wait any longer.
     pub fn text(&mut self) -> String {
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "nothing but pings");
             match self.socket.read().expect("a message") {
                 Message::Text(text) => return text.to_string(),
                 Message::Ping(_) | Message::Pong(_) => {}
