@@ -147,6 +147,19 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Waits until `frame` has come, and nothing else.
+pub fn hear(stream: &mut TcpStream, frame: &[u8]) {
+    let mut bytes = vec![0; frame.len()];
+    stream.read_exact(&mut bytes).expect("an event");
+    let shown = |bytes: &[u8]| bytes[..bytes.len().min(200)].escape_ascii().to_string();
+    assert!(
+        bytes == frame,
+        "{} instead of {}",
+        shown(&bytes),
+        shown(frame)
+    );
+}
+
 /// Reads until every reader has everything.
 pub fn read_all(readers: &mut [Reader<'_>]) {
     let mut buffer = vec![0; 256 * 1024];
@@ -187,6 +200,12 @@ impl Server {
     /// An upgraded connection as bytes, its WELCOME read.
     pub fn raw_client(&self) -> TcpStream {
         let client = self.client();
+        client.socket.get_ref().try_clone().expect("a clone")
+    }
+
+    /// A subscriber as bytes.
+    pub fn raw_subscriber(&self, topics: &[&str]) -> TcpStream {
+        let client = self.subscriber(topics);
         client.socket.get_ref().try_clone().expect("a clone")
     }
 
