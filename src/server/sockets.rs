@@ -151,8 +151,15 @@ impl Listeners {
                 Ok((stream, peer)) => return Accepted::Newcomer(stream, peer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready[index] = false,
                 Err(error) if is_out_of_files(&error) => {
-                    self.accept_with_spare(index, now);
-                    return Accepted::NoFiles;
+                    return match self.accept_with_spare(index, now) {
+                        true => Accepted::NoFiles,
+                        false => Accepted::Nobody,
+                    };
+                }
+                // Asked again at once, the kernel would say the same.
+                Err(error) if is_out_of_memory(&error) => {
+                    self.is_exhausted = true;
+                    return Accepted::Nobody;
                 }
                 // The newcomer has left already, or a signal came.
                 Err(_) => {}
@@ -161,13 +168,16 @@ impl Listeners {
         Accepted::Nobody
     }
 
-    fn accept_with_spare(&mut self, index: usize, now: Duration) {
+    /// Whether somebody was there to be told.
+    fn accept_with_spare(&mut self, index: usize, now: Duration) -> bool {
         // The streams that linger hold descriptors too.
         while !self.lingering.is_empty() {
             self.let_go();
         }
         self.spare = None;
-        match self.listeners[index].accept() {
+        let newcomer = self.listeners[index].accept();
+        let is_told = newcomer.is_ok();
+        match newcomer {
             Ok((stream, _)) => {
                 self.refuse(stream, Refusal::Full, now);
                 self.let_go();
@@ -176,6 +186,7 @@ impl Listeners {
         }
         self.spare = File::open("/dev/null").ok();
         self.is_exhausted |= self.spare.is_none();
+        is_told
     }
 
     /// Tells a peer for whom there is no place.
@@ -230,4 +241,11 @@ fn is_out_of_files(error: &io::Error) -> bool {
     let error = error.raw_os_error();
     error == Some(rustix::io::Errno::MFILE.raw_os_error())
         || error == Some(rustix::io::Errno::NFILE.raw_os_error())
+}
+
+/// ENOBUFS or ENOMEM: the newcomer still waits.
+fn is_out_of_memory(error: &io::Error) -> bool {
+    let error = error.raw_os_error();
+    error == Some(rustix::io::Errno::NOBUFS.raw_os_error())
+        || error == Some(rustix::io::Errno::NOMEM.raw_os_error())
 }
