@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use tungstenite::protocol::Role;
@@ -215,33 +216,51 @@ fn who_sends_its_request_a_byte_at_a_time_gets_408() {
     assert_eq!(counted(&summary, "refused.timeout"), 2, "{summary}");
 }
 
+/// The capacity that the start prints is one that there is, and publishers have room beside it.
+#[test]
+fn as_many_as_the_start_promises_are_let_in() {
+    let mut server = Server::start_with_files(64, &[]);
+    let promised: usize = loop {
+        if let Some(note) = server.next_line().strip_prefix("capacity") {
+            let number = note.split_whitespace().next().expect("a number");
+            break number.parse().expect("a number");
+        }
+    };
+    let mut clients: Vec<_> = (0..promised).map(|_| server.subscriber(&["t"])).collect();
+    assert_eq!(server.ask(&upgrade(&Server::target(), "")).0, 503);
+    publish_all(&server.pull, [envelope("t", "1")]);
+    for client in &mut clients {
+        assert_eq!(client.text(), "[8,\"t\",1]");
+    }
+    let summary = server.stop();
+    assert_eq!(counted(&summary, "refused.full"), 1, "{summary}");
+}
+
+/// Publishers have used up what is kept for them, and clients the rest.
 #[test]
 fn without_files_newcomers_get_503_and_nothing_spins() {
-    let server = Server::start_with_files(64, &["--handshake-timeout", "250"]);
+    const FILES: usize = 64;
+    let server = Server::start_with_files(FILES as u32, &["--handshake-timeout", "250"]);
     let mut subscriber = server.subscriber(&["t"]);
-    // Silent ones, until one is refused.
-    let mut taken = Vec::new();
-    loop {
-        let mut stream = server.connect();
-        stream
-            .set_read_timeout(Some(Duration::from_millis(100)))
-            .expect("set");
-        let mut beginning = [0; 12];
-        match stream.read_exact(&mut beginning) {
-            Ok(()) => {
-                assert_eq!(&beginning, b"HTTP/1.1 503");
-                break;
-            }
-            Err(_) => taken.push(stream),
-        }
-        assert!(taken.len() < 64);
+    let mut publishers = Vec::new();
+    while server.files_left(FILES) > 4 {
+        let before = server.files_left(FILES);
+        let address = server.pull.trim_start_matches("tcp://");
+        publishers.push(TcpStream::connect(address).expect("it listens"));
+        wait_until("it is in", || server.files_left(FILES) < before);
     }
-    // More than is usual wait at the door; each gets its answer.
+    let mut taken = Vec::new();
+    while server.files_left(FILES) > 0 {
+        let before = server.files_left(FILES);
+        taken.push(server.connect());
+        wait_until("it is in", || server.files_left(FILES) < before);
+    }
+    // One after another, and each gets its answer.
     for _ in 0..20 {
         let (status, text) = server.ask(&upgrade(&Server::target(), ""));
         assert_eq!(status, 503, "{text}");
     }
-    // And for a second, as the kernel counts it, nobody does anything.
+    // And for a second, as the kernel counts it, there is nothing to do.
     let before = server.processor_ticks();
     let idle = &mut taken[0];
     idle.set_read_timeout(Some(Duration::from_secs(1)))
@@ -250,14 +269,18 @@ fn without_files_newcomers_get_503_and_nothing_spins() {
     let used = server.processor_ticks() - before;
     assert!(used < 30, "{used} ticks in a second without anything to do");
 
-    // A publisher finds room, and those who are in are served.
+    drop(publishers);
     publish_all(&server.pull, [envelope("t", "1")]);
     assert_eq!(subscriber.text(), "[8,\"t\",1]");
     drop(taken);
+    let mut refused = 20;
     wait_until("newcomers are let in again", || {
-        server.ask(&upgrade(&Server::target(), "")).0 == 101
+        let (status, _) = server.ask(&upgrade(&Server::target(), ""));
+        refused += u64::from(status == 503);
+        status == 101
     });
-    server.stop();
+    let summary = server.stop();
+    assert_eq!(counted(&summary, "refused.full"), refused, "{summary}");
 }
 
 #[test]

@@ -221,6 +221,15 @@ impl Server {
         kib.parse::<usize>().expect("a number") * 1024
     }
 
+    /// How many files it can still open, of `files` that it may. It may have inherited others, whose
+    /// numbers are above.
+    pub fn files_left(&self, files: usize) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid());
+        let open = std::fs::read_dir(folder).expect("it runs");
+        let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        files - numbers.filter(|number: &usize| *number < files).count()
+    }
+
     /// The processor time that it has used, in ticks of (on every usual system) 10 ms.
     pub fn processor_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
