@@ -153,6 +153,15 @@ fn a_token_made_for_the_run_works_and_is_shown_once() {
     assert!(!all.contains(&token), "{all}");
 }
 
+/// The digest of refusals comes even if nothing else ever happens.
+#[test]
+fn a_refusal_is_reported_though_nothing_follows_it() {
+    let server = Server::start(&[]);
+    assert_eq!(server.ask(&upgrade("/?token=wrong", "")).0, 401);
+    server.wait_for_log("refused: token=1");
+    server.stop();
+}
+
 struct KillOnDrop(std::process::Child);
 
 impl Drop for KillOnDrop {

@@ -213,7 +213,12 @@ impl Server {
             .listeners
             .is_waiting()
             .then_some(Duration::from_secs(1));
-        let due = [self.engine.poll_timeout(), self.shutdown.timeout(), put_off];
+        let due = [
+            self.engine.poll_timeout(),
+            self.shutdown.timeout(),
+            self.report.timeout(self.now, self.engine.stats()),
+            put_off,
+        ];
         due.into_iter().flatten().min()
     }
 

@@ -45,6 +45,17 @@ impl Report {
         );
     }
 
+    /// How long the loop may sleep: for ever when there is nothing to report.
+    pub fn timeout(&self, now: Duration, stats: &Stats) -> Option<Duration> {
+        let has_news = Refusal::ALL
+            .iter()
+            .any(|&r| stats.refusals(r) != self.reported.refusals(r))
+            || NOTABLE_CLOSES
+                .iter()
+                .any(|&c| stats.closes(c) != self.reported.closes(c));
+        has_news.then(|| (self.reported_at + interval()).saturating_sub(now))
+    }
+
     /// Whether a digest is due.
     pub fn is_due(&self, now: Duration) -> bool {
         now >= self.reported_at + interval()
@@ -77,4 +88,23 @@ impl Report {
 
 fn interval() -> Duration {
     Duration::from_secs(limits::REPORT_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loop_wakes_up_for_a_digest_and_for_nothing_else() {
+        let mut report = Report::default();
+        let mut stats = Stats::default();
+        let now = Duration::from_secs(4);
+        stats.closed(Close::PeerClosed);
+        assert_eq!(report.timeout(now, &stats), None);
+        stats.refused(Refusal::Token);
+        assert_eq!(report.timeout(now, &stats), Some(interval() - now));
+        assert_eq!(report.timeout(2 * interval(), &stats), Some(Duration::ZERO));
+        report.digest(2 * interval(), &stats);
+        assert_eq!(report.timeout(2 * interval(), &stats), None);
+    }
 }
