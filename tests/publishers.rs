@@ -149,9 +149,12 @@ fn bad_messages_are_counted_by_reason_and_the_server_goes_on() {
     for round in 0..ROUNDS {
         assert_eq!(client.text(), format!("[8,\"t\",{round}]"));
     }
+    // Lines come through a thread of their own; the last one comes last.
+    server.signal("TERM");
+    server.wait_for_log("shutdown: complete");
     let log = server.log();
     let intervals = 1 + started.elapsed().as_secs() as usize / 10;
-    let summary = server.stop();
+    let (_, summary) = server.wait();
     assert_eq!(
         counted(&summary, "ingested"),
         ROUNDS * (bad.len() as u64 + 1),
