@@ -114,6 +114,10 @@ pub const WRAPPING_BYTES_MAX: usize = 10 + 7 + 5 * TOPIC_BYTES_MAX;
 /// publishers' connections.
 pub const RESERVED_FILES: usize = 512;
 
+/// In descriptors, the least of these where files are few: with one listener and one PULL socket the
+/// program itself has 19 open, and publishers need theirs.
+pub const RESERVED_FILES_MIN: usize = 48;
+
 /// In connections that wait in the kernel to be accepted; `net.core.somaxconn` may make it less.
 pub const BACKLOG: i32 = 65_535;
 
@@ -134,6 +138,7 @@ const _: () = assert!(can_deliver(
     TOPIC_BYTES_MAX
 ));
 const _: () = assert!(OUTBOXES_BYTES_MAX >= 2 * OUTBOX_BYTES_MAX);
+const _: () = assert!(RESERVED_FILES_MIN <= RESERVED_FILES);
 const _: () = assert!(BIG_EVENT_BYTES <= BATCH_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= READ_BUFFER_BYTES);
 const _: () = assert!(PING_SECONDS <= DEADLINE_SECONDS_MAX && PONG_SECONDS <= DEADLINE_SECONDS_MAX);

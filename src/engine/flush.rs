@@ -262,6 +262,9 @@ fn advance(
 ) -> bool {
     let mut members = topics.members(walk.topic).iter_from(walk.cursor);
     walk.is_closed = true;
+    if let Some(batch) = Rc::get_mut(&mut walk.batch) {
+        batch.trim();
+    }
     if older.is_empty() && walk.ahead.is_empty() {
         for member in members.by_ref().take(slice) {
             deliver(member, &walk.batch, 0);
@@ -277,9 +280,12 @@ fn advance(
         }
         for walk in older.iter_mut() {
             if let Some(from) = walk.owes(member, topics) {
+                walk.is_closed = true;
+                if let Some(batch) = Rc::get_mut(&mut walk.batch) {
+                    batch.trim();
+                }
                 deliver(member, &walk.batch, from);
                 walk.ahead.insert(member, walk.batch.bytes().len());
-                walk.is_closed = true;
             }
         }
         deliver(member, &walk.batch, from);

@@ -2,8 +2,8 @@
 //!
 //! Most connections owe nothing at any moment, so an empty outbox is one null pointer. What is owed
 //! is kept as shares in batches: a batch is encoded once, never changed once it is shared, and
-//! freed when the last who owes it has paid. [`Held`] counts the bytes of all batches that anybody
-//! owes, each once.
+//! freed when the last who owes it has paid. [`Held`] counts the memory of all batches that anybody
+//! owes, each once, and of every share in one: of tiny events, that is the larger part.
 //!
 //! Never here: what the frames say, sockets (a stream is anything that can be written to), bounds
 //! (the engine closes who is over them).
@@ -16,6 +16,9 @@ use std::time::Duration;
 
 /// How many pieces one system call takes along.
 const SLICES_MAX: usize = 16;
+
+/// In bytes of a batch's memory that are not worth giving back.
+const TRIM_BYTES_MIN: usize = 256;
 
 /// Whole frames in one block, on their way to any number of sockets.
 #[derive(Debug, Default)]
@@ -68,6 +71,19 @@ impl Batch {
             .unwrap_or(sent)
     }
 
+    /// Gives back memory that a larger batch has left it, before anybody keeps it.
+    pub fn trim(&mut self) {
+        if self.bytes.capacity() > 2 * self.bytes.len() + TRIM_BYTES_MIN {
+            self.bytes.shrink_to_fit();
+            self.ends.shrink_to_fit();
+        }
+    }
+
+    /// In bytes, what it costs to keep it. It does not change while anybody holds it.
+    fn footprint(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity() + size_of_val(&self.ends[..])
+    }
+
     /// Makes it empty, its memory kept for the next one.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -80,7 +96,7 @@ impl Batch {
     }
 }
 
-/// In bytes, all batches that any outbox holds, each counted once.
+/// In bytes of memory, all batches that any outbox holds, each counted once, and all shares in them.
 #[derive(Debug, Default)]
 pub struct Held(usize);
 
@@ -91,16 +107,18 @@ impl Held {
     }
 
     fn take(&mut self, batch: &Batch) {
+        self.0 += size_of::<Piece>();
         if batch.holders.get() == 0 {
-            self.0 += batch.bytes.len();
+            self.0 += batch.footprint();
         }
         batch.holders.set(batch.holders.get() + 1);
     }
 
     fn release(&mut self, batch: &Batch) {
         batch.holders.set(batch.holders.get() - 1);
+        self.0 -= size_of::<Piece>();
         if batch.holders.get() == 0 {
-            self.0 -= batch.bytes.len();
+            self.0 -= batch.footprint();
         }
     }
 }
@@ -349,11 +367,13 @@ mod tests {
         let mut held = Held::default();
         let shared = batch(&["abcd"]);
         let mut boxes: Vec<Outbox> = (0..5).map(|_| filled(&mut held, &[&shared])).collect();
-        assert_eq!(held.bytes(), 4);
+        let (batch, share) = (shared.footprint(), size_of::<Piece>());
+        assert!(batch >= 4 + size_of::<Batch>());
+        assert_eq!(held.bytes(), batch + 5 * share);
         for outbox in &mut boxes[1..] {
             outbox.clear(&mut held);
         }
-        assert_eq!(held.bytes(), 4);
+        assert_eq!(held.bytes(), batch + share);
         assert_eq!(rest(&mut boxes[0], &mut held), "abcd");
         assert_eq!(held.bytes(), 0);
     }
@@ -394,6 +414,18 @@ mod tests {
             assert_eq!(rest(&mut outbox, &mut held), kept, "after {sent} bytes");
             assert_eq!(held.bytes(), 0);
         }
+    }
+
+    #[test]
+    fn a_small_batch_does_not_keep_a_large_ones_memory() {
+        let mut batch = Batch::default();
+        batch.push_frame(|out| out.resize(100_000, b'x'));
+        batch.clear();
+        assert!(batch.capacity() >= 100_000, "for the next one");
+        batch.push_frame(|out| out.extend(b"abc"));
+        batch.trim();
+        assert!(batch.capacity() < 1_000);
+        assert_eq!(batch.bytes(), b"abc");
     }
 
     #[test]

@@ -393,7 +393,7 @@ fn a_slow_consumer_is_closed_between_frames_and_the_others_notice_nothing() {
 #[test]
 fn all_outboxes_together_are_bounded_and_who_owes_longest_ends_first() {
     let mut world = World::new(Rules {
-        outboxes_bytes_max: 5_000,
+        outboxes_bytes_max: 10_000,
         ..rules()
     });
     let clients: Vec<Client> = (0..4)
@@ -407,7 +407,7 @@ fn all_outboxes_together_are_bounded_and_who_owes_longest_ends_first() {
         }
         world.wait(1);
     }
-    assert!(world.engine.outboxes_bytes() <= 5_000);
+    assert!(world.engine.outboxes_bytes() <= 10_000);
     assert_eq!(world.counted(Close::OutboxesFull), 2);
     assert_eq!(world.engine.connections(), 2);
     assert!(clients[3].pipe.borrow().from_server.len() == 10);

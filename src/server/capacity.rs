@@ -33,9 +33,11 @@ pub fn raise(asked: usize) -> Capacity {
     derive(files, asked)
 }
 
-/// A small host may not even have the files that are usually kept in reserve.
+/// A small host may not even have the files that are usually kept in reserve: then a quarter of what it
+/// has is kept, but not less than what the program itself opens and some publishers need.
 fn derive(files: usize, asked: usize) -> Capacity {
-    let reserved = limits::RESERVED_FILES.min(files / 4);
+    let reserved = (files / 4).clamp(limits::RESERVED_FILES_MIN, limits::RESERVED_FILES);
+    let reserved = reserved.min(files / 2);
     let possible = (files - reserved).min(u32::MAX as usize);
     if (1..=possible).contains(&asked) {
         return Capacity {
@@ -67,5 +69,7 @@ mod tests {
         let capped = derive(1_024, 100_000);
         assert_eq!(capped.connections_max, 768);
         assert!(capped.note.contains("100000"), "{}", capped.note);
+        assert_eq!(derive(64, 0).connections_max, 32);
+        assert_eq!(derive(usize::MAX, 0).connections_max, u32::MAX as usize);
     }
 }

@@ -107,3 +107,22 @@ impl Report {
 fn interval() -> Duration {
     Duration::from_secs(limits::REPORT_SECONDS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loop_wakes_up_for_a_digest_and_for_nothing_else() {
+        let mut report = Report::default();
+        let mut stats = Stats::default();
+        let now = Duration::from_secs(4);
+        stats.closed(Close::PeerClosed);
+        assert_eq!(report.timeout(now, &stats), None);
+        stats.refused(Refusal::Token);
+        assert_eq!(report.timeout(now, &stats), Some(interval() - now));
+        assert_eq!(report.timeout(2 * interval(), &stats), Some(Duration::ZERO));
+        report.digest(2 * interval(), &stats);
+        assert_eq!(report.timeout(2 * interval(), &stats), None);
+    }
+}

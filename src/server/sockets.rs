@@ -57,12 +57,13 @@ pub enum Accepted {
 pub struct Listeners {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
-    /// By listener: true exactly when it may have newcomers for whom no readiness will come.
-    ready: Vec<bool>,
+    /// Listeners that may have newcomers for whom no readiness will come; who was asked goes to the
+    /// end.
+    ready: VecDeque<usize>,
     /// One descriptor to spare: when the file table is full, it is closed to accept a peer with,
     /// and tell it.
     spare: Option<File>,
-    /// True exactly when the file table is so full that not even that helped; until the next tick.
+    /// True exactly when the kernel could not give a newcomer; until the next turn.
     is_exhausted: bool,
     /// Refused streams: to close one at once, before its request was read, would answer that with a
     /// reset, which destroys the refusal.
@@ -81,12 +82,17 @@ impl Listeners {
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
         for &address in addresses {
-            let listener = listen(address, options).map_err(|error| (address, error))?;
+            // `[::]` alone hears IPv4 as well; beside an IPv4 listener of the same port it must not.
+            let shares_port = addresses
+                .iter()
+                .any(|other| other.is_ipv4() && other.port() == address.port());
+            let listener = listen(address, address.is_ipv6() && shares_port, options)
+                .map_err(|error| (address, error))?;
             bound.push(listener.local_addr().map_err(|error| (address, error))?);
             listeners.push(listener);
         }
         Ok(Self {
-            ready: vec![true; listeners.len()],
+            ready: (0..listeners.len()).collect(),
             listeners,
             addresses: bound,
             spare: File::open("/dev/null").ok(),
@@ -113,14 +119,14 @@ impl Listeners {
 
     /// A listener has newcomers.
     pub fn handle_readiness(&mut self, index: usize) {
-        if let Some(ready) = self.ready.get_mut(index) {
-            *ready = true;
+        if index < self.listeners.len() && !self.ready.contains(&index) {
+            self.ready.push_back(index);
         }
     }
 
     /// Whether somebody may be waiting for whom no readiness will come.
     pub fn is_ready(&self) -> bool {
-        !self.is_exhausted && self.ready.contains(&true)
+        !self.is_exhausted && !self.ready.is_empty()
     }
 
     /// Whether [`Listeners::tick`] has to be called within a second.
@@ -128,7 +134,8 @@ impl Listeners {
         self.is_exhausted || !self.lingering.is_empty()
     }
 
-    /// A moment has passed: what was put off is tried again, and refused streams are let go.
+    /// A turn begins: what was put off is tried again, and streams refused long enough ago are let
+    /// go.
     pub fn tick(&mut self, now: Duration) {
         self.is_exhausted = false;
         if self.spare.is_none() {
@@ -141,20 +148,31 @@ impl Listeners {
         }
     }
 
-    /// Asks for a newcomer.
+    /// Asks for a newcomer; the listeners take turns.
     pub fn accept(&mut self, now: Duration) -> Accepted {
-        if self.is_exhausted {
-            return Accepted::Nobody;
-        }
-        while let Some(index) = self.ready.iter().position(|&ready| ready) {
-            match self.listeners[index].accept() {
-                Ok((stream, peer)) => return Accepted::Newcomer(stream, peer),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready[index] = false,
-                Err(error) if is_out_of_files(&error) => {
-                    return self.accept_with_spare(index, now);
+        while !self.is_exhausted
+            && let Some(index) = self.ready.pop_front()
+        {
+            let accepted = self.listeners[index].accept();
+            let error = match accepted {
+                Ok((stream, peer)) => {
+                    self.ready.push_back(index);
+                    return Accepted::Newcomer(stream, peer);
                 }
-                // The newcomer has left already, or a signal came.
-                Err(_) => {}
+                // The next one will be a new edge.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => error,
+            };
+            self.ready.push_back(index);
+            match error.kind() {
+                // The newcomer has left already, or a signal came: there may be others.
+                ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
+                _ if is_out_of_files(&error) => return self.accept_with_spare(index, now),
+                // Asked again at once, the kernel would say the same.
+                _ => {
+                    log::error!("accept: error={error}");
+                    self.is_exhausted = true;
+                }
             }
         }
         Accepted::Nobody
@@ -207,7 +225,7 @@ impl Listeners {
     }
 }
 
-fn listen(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, only_v6: bool, options: SocketOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -215,6 +233,9 @@ fn listen(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListener
     )?;
     // A restart must not wait for the old server's connections to be forgotten by the kernel.
     socket.set_reuse_address(true)?;
+    if only_v6 {
+        socket.set_only_v6(true)?;
+    }
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     let unsent = u32::try_from(options.unsent_bytes_max).unwrap_or(u32::MAX);

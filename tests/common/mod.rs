@@ -9,6 +9,7 @@
     reason = "each test binary uses its own part of this"
 )]
 
+pub mod observe;
 pub mod raw;
 
 use std::io::{BufRead, BufReader, Read};
@@ -46,7 +47,7 @@ impl Server {
 
     /// Starts one as `command` says, which may set the environment.
     pub fn start_with(mut command: Command, options: &[&str]) -> Self {
-        let mut child = command
+        command
             .args([
                 "serve",
                 "--listen",
@@ -55,7 +56,13 @@ impl Server {
                 "tcp://127.0.0.1:*",
             ])
             .args(["--token", TOKEN])
-            .args(options)
+            .args(options);
+        Self::launch(command)
+    }
+
+    /// Starts one exactly as `command` says, which must leave it a listener and a PULL endpoint.
+    pub fn launch(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -215,9 +222,11 @@ impl Client {
         self.socket.send(Message::text(text)).expect("it is open");
     }
 
-    /// The next text; pings and pongs are passed over.
+    /// The next text; pings and pongs are passed over, but do not make the wait any longer.
     pub fn text(&mut self) -> String {
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "nothing but pings");
             match self.socket.read().expect("a message") {
                 Message::Text(text) => return text.to_string(),
                 Message::Ping(_) | Message::Pong(_) => {}
