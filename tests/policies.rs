@@ -111,10 +111,12 @@ fn a_token_made_for_the_run_works_and_is_shown_once() {
     // As an operator would: copied to a shell.
     let shell = |line: &str| {
         let mut command = Command::new("sh");
-        command.args(["-c", line]).stdin(Stdio::null());
+        // In the shell's place, so that whoever ends the one ends the other.
+        let line = format!("exec {}", line.trim());
+        command.args(["-c", &line]).stdin(Stdio::null());
         command
     };
-    let subscriber = shell(line.trim_end())
+    let subscriber = shell(&line)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -129,7 +131,7 @@ fn a_token_made_for_the_run_works_and_is_shown_once() {
         line
     });
     wait_until("it hears what the printed command publishes", || {
-        let output = shell(publish.trim_end()).output().expect("a shell");
+        let output = shell(&publish).output().expect("a shell");
         assert!(
             output.status.success(),
             "{}",
