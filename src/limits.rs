@@ -77,11 +77,9 @@ pub const TURN_ACCEPTS_MAX: usize = 256;
 /// In reads of one socket a turn, each of up to [`READ_BUFFER_BYTES`].
 pub const TURN_READS_MAX: usize = 4;
 
-/// In writes a turn, over all the walks: about 9 ms of `send()`. What is left goes on next turn.
+/// In writes of events a turn, over all the walks: about 9 ms of `send()`. What is left goes on next
+/// turn.
 pub const TURN_WRITES_MAX: usize = 2_048;
-
-/// In members a turn that each walk may serve at the least, so that many walks all go forward.
-pub const WALK_SLICE_MIN: usize = 16;
 
 /// In bytes a turn, over all the walks, for large batches: their writes take longer.
 pub const TURN_WRITE_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -103,8 +101,9 @@ pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// feel it through ZeroMQ's high-water mark.
 pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// In walks under way or waiting, for the same reason.
-pub const PENDING_WALKS_MAX: usize = 4_096;
+/// In walks under way or waiting, for the same reason, and because walks are compared with each
+/// other.
+pub const PENDING_WALKS_MAX: usize = 256;
 
 /// In bytes, the most that an event's frame adds to its topic and data: ten of frame header, and
 /// `[8,"",]`. A topic's name may grow sixfold when JSON has to escape it.
@@ -139,6 +138,8 @@ const _: () = assert!(can_deliver(
 ));
 const _: () = assert!(OUTBOXES_BYTES_MAX >= 2 * OUTBOX_BYTES_MAX);
 const _: () = assert!(RESERVED_FILES_MIN <= RESERVED_FILES);
+// Every walk goes forward in every turn.
+const _: () = assert!(PENDING_WALKS_MAX + TURN_EVENTS_MAX <= TURN_WRITES_MAX);
 const _: () = assert!(BIG_EVENT_BYTES <= BATCH_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= READ_BUFFER_BYTES);
 const _: () = assert!(PING_SECONDS <= DEADLINE_SECONDS_MAX && PONG_SECONDS <= DEADLINE_SECONDS_MAX);

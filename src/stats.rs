@@ -41,7 +41,7 @@ reasons! {
         Events => "events",
         /// Events handed to a member's socket or outbox.
         Deliveries => "deliveries",
-        /// Writes to sockets that carried events.
+        /// First writes of events to sockets; what they leave over goes through outboxes.
         Writes => "writes",
         /// Writes that a socket took only in part, or not at all.
         ShortWrites => "short_writes",
@@ -265,9 +265,17 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut names: Vec<&str> = Counter::ALL.iter().map(|c| c.name()).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), Counter::ALL.len());
+        let lists: [Vec<&str>; 4] = [
+            Counter::ALL.iter().map(|c| c.name()).collect(),
+            Refusal::ALL.iter().map(|r| r.name()).collect(),
+            Drop::ALL.iter().map(|d| d.name()).collect(),
+            Close::ALL.iter().map(|c| c.name()).collect(),
+        ];
+        for mut names in lists {
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count);
+        }
     }
 }

@@ -12,9 +12,6 @@ use crate::wire::token::{Token, Verdict};
 
 /// Something that knows tokens.
 pub trait TokenStore {
-    /// For logs.
-    fn name(&self) -> &str;
-
     /// Judges `token`: now, or later under the same `ticket` through
     /// [`TokenStore::poll_verdict`]. Never waits.
     fn check(&mut self, ticket: u64, token: &Token) -> Option<Verdict>;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::Engine;
 use super::link::Stream;
+use super::outbox::SHARE_BYTES;
 use super::session::State;
 
 impl<S: Stream> Engine<S> {
@@ -31,9 +32,8 @@ impl<S: Stream> Engine<S> {
                 return Err(format!("{id:?} is not open and has topics"));
             }
             for batch in connection.link.outbox().batches() {
-                let (shares, bytes) = batches.entry(Rc::as_ptr(batch)).or_insert((0, 0));
+                let (shares, batch) = batches.entry(Rc::as_ptr(batch)).or_insert((0, batch));
                 *shares += 1;
-                *bytes = batch.bytes().len();
                 let holders = batch.holders();
                 if *shares > holders {
                     return Err(format!("a batch is held {shares} times, {holders} counted"));
@@ -42,7 +42,10 @@ impl<S: Stream> Engine<S> {
             *addresses.entry(connection.link.peer().ip()).or_default() += 1;
         }
         self.hub.topics().audit(subscriptions)?;
-        let held: usize = batches.values().map(|&(_, bytes)| bytes).sum();
+        let held: usize = batches
+            .values()
+            .map(|&(shares, batch)| batch.footprint() + shares as usize * SHARE_BYTES)
+            .sum();
         if held != self.desk.held.bytes() {
             let accounted = self.desk.held.bytes();
             return Err(format!("{held} bytes are held, {accounted} accounted for"));

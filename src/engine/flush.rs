@@ -44,6 +44,14 @@ struct Walk {
 }
 
 impl Walk {
+    /// Its batch gathers no more, and is about to be shared.
+    fn close(&mut self) {
+        self.is_closed = true;
+        if let Some(batch) = Rc::get_mut(&mut self.batch) {
+            batch.trim();
+        }
+    }
+
     /// From which byte on `member` is still owed this batch; `None` when it is not.
     fn owes(&self, member: u32, topics: &Topics) -> Option<usize> {
         if member < self.cursor || !topics.members(self.topic).contains(member) {
@@ -103,10 +111,9 @@ impl Flush {
             debug_assert_eq!(batch.bytes().len() - before, frame_bytes);
             return;
         }
-        let mut batch = match self.spare.pop() {
-            Some(batch) if frame_bytes < limits::BIG_EVENT_BYTES => batch,
-            _ => Batch::default(),
-        };
+        let is_big = frame_bytes >= limits::BIG_EVENT_BYTES;
+        let spare = if is_big { None } else { self.spare.pop() };
+        let mut batch = spare.unwrap_or_default();
         batch.push_frame(|out| {
             out.reserve_exact(frame_bytes);
             encode(out);
@@ -116,7 +123,7 @@ impl Flush {
             topic,
             batch: Rc::new(batch),
             cursor: 0,
-            is_closed: frame_bytes >= limits::BIG_EVENT_BYTES,
+            is_closed: is_big,
             ahead: HashMap::new(),
         });
     }
@@ -186,27 +193,39 @@ impl Flush {
         if self.walks.is_empty() {
             return false;
         }
-        // Every walk gets an equal share, so that no large one keeps the small ones waiting.
-        let writes = (budget.writes / self.walks.len()).max(limits::WALK_SLICE_MIN);
-        let bytes = budget.bytes / self.walks.len();
+        let (mut writes_left, mut bytes_left) = (budget.writes, budget.bytes);
+        let mut done = vec![false; self.walks.len()];
+        // Of the walks before the one at hand, those that have not reached everybody, by topic.
+        let mut unfinished: HashMap<TopicId, Vec<usize>> = HashMap::new();
         let walks = self.walks.make_contiguous();
-        let mut done = vec![false; walks.len()];
         for at in 0..walks.len() {
             let (older, rest) = walks.split_at_mut(at);
             let walk = &mut rest[0];
             // The batch of the same topic before this one has the right of way, and this one
             // gathers on: then the next walk is one larger batch instead of many small ones.
-            let waits = older
-                .iter()
-                .zip(&done)
-                .any(|(older, done)| !done && older.topic == walk.topic);
-            if waits {
-                continue;
+            if !unfinished.contains_key(&walk.topic) {
+                // Every walk gets an equal share of what is left, so that no large one keeps the
+                // small ones waiting, and what a small one leaves is for those behind it.
+                let walks_left = done.len() - at;
+                let writes = writes_left / walks_left;
+                let bytes = bytes_left / walks_left / walk.batch.bytes().len();
+                let slice = writes.min(bytes).max(1);
+                let members = topics.members(walk.topic);
+                let mut first: Vec<usize> = unfinished
+                    .iter()
+                    .filter(|&(&topic, _)| !members.is_disjoint(topics.members(topic)))
+                    .flat_map(|(_, walks)| walks)
+                    .copied()
+                    .collect();
+                first.sort_unstable();
+                let served;
+                (served, done[at]) = advance(walk, older, &first, topics, slice, &mut deliver);
+                writes_left = writes_left.saturating_sub(served);
+                bytes_left = bytes_left.saturating_sub(served * walk.batch.bytes().len());
             }
-            let unfinished = done[..at].iter().any(|done| !done);
-            let older = if unfinished { older } else { &mut [] };
-            let slice = writes.min(bytes / walk.batch.bytes().len()).max(1);
-            done[at] = advance(walk, older, topics, slice, &mut deliver);
+            if !done[at] {
+                unfinished.entry(walk.topic).or_default().push(at);
+            }
         }
         self.remove(&done);
         !self.walks.is_empty()
@@ -252,45 +271,41 @@ impl Flush {
     }
 }
 
-/// Serves up to `slice` members of one walk. Answers whether that was the end of it.
+/// Serves up to `slice` members of one walk; those of `older` that are in `first` may owe them
+/// something. Answers how many were served, and whether that was the end of it.
 fn advance(
     walk: &mut Walk,
     older: &mut [Walk],
+    first: &[usize],
     topics: &Topics,
     slice: usize,
     deliver: &mut impl FnMut(u32, &Rc<Batch>, usize),
-) -> bool {
+) -> (usize, bool) {
+    walk.close();
     let mut members = topics.members(walk.topic).iter_from(walk.cursor);
-    walk.is_closed = true;
-    if let Some(batch) = Rc::get_mut(&mut walk.batch) {
-        batch.trim();
-    }
-    if older.is_empty() && walk.ahead.is_empty() {
-        for member in members.by_ref().take(slice) {
-            deliver(member, &walk.batch, 0);
-            walk.cursor = member + 1;
-        }
-        return members.next().is_none();
-    }
+    let mut served = 0;
     for member in members.by_ref().take(slice) {
+        served += 1;
         walk.cursor = member + 1;
+        if first.is_empty() && walk.ahead.is_empty() {
+            deliver(member, &walk.batch, 0);
+            continue;
+        }
         let from = walk.ahead.get(&member).copied().unwrap_or(0);
         if from == walk.batch.bytes().len() {
             continue;
         }
-        for walk in older.iter_mut() {
+        for &at in first {
+            let walk = &mut older[at];
             if let Some(from) = walk.owes(member, topics) {
-                walk.is_closed = true;
-                if let Some(batch) = Rc::get_mut(&mut walk.batch) {
-                    batch.trim();
-                }
+                walk.close();
                 deliver(member, &walk.batch, from);
                 walk.ahead.insert(member, walk.batch.bytes().len());
             }
         }
         deliver(member, &walk.batch, from);
     }
-    members.next().is_none()
+    (served, members.next().is_none())
 }
 
 #[cfg(test)]
@@ -388,7 +403,7 @@ mod tests {
         hall.add("large", "L");
         hall.add("small", "s");
         let slice = Budget {
-            writes: 2 * limits::WALK_SLICE_MIN,
+            writes: 32,
             bytes: usize::MAX,
         };
         assert!(hall.run(slice));

@@ -35,6 +35,8 @@ pub struct Link<S> {
     port: u16,
     /// IPv4 addresses are mapped: 16 bytes are less than an enum of both.
     address: [u8; 16],
+    /// True exactly when it is on the engine's list of those with unread bytes.
+    pub is_listed: bool,
     outbox: Outbox,
 }
 
@@ -72,6 +74,7 @@ impl<S: Stream> Link<S> {
             stream,
             port: peer.port(),
             address,
+            is_listed: false,
             outbox: Outbox::default(),
         }
     }
@@ -86,32 +89,42 @@ impl<S: Stream> Link<S> {
         &self.outbox
     }
 
-    /// Hands it the events of `batch` from byte `from` on.
+    /// Hands it the events of `batch` from byte `from` on: one `write`, or none when something is
+    /// owed already, since the order is the outbox's.
     #[inline]
     pub fn deliver(&mut self, batch: &Rc<Batch>, from: usize, desk: &mut Desk) -> Sent {
         desk.stats
             .add(Counter::Deliveries, batch.frames_from(from) as u64);
-        self.push(batch, from, desk)
-    }
-
-    /// Sends it one frame that is for nobody else.
-    pub fn send(&mut self, frame: Vec<u8>, desk: &mut Desk) -> Sent {
-        self.push(&Batch::of_frame(frame), 0, desk)
-    }
-
-    /// One `write`, or none when something is owed already: the order is the outbox's.
-    fn push(&mut self, batch: &Rc<Batch>, from: usize, desk: &mut Desk) -> Sent {
-        let mut sent = from;
-        if self.outbox.is_empty() {
-            let bytes = &batch.bytes()[from..];
-            desk.stats.count(Counter::Writes);
-            match write_once(&mut self.stream, bytes) {
-                Ok(written) if written == bytes.len() => return Sent::Fine,
-                Ok(written) => sent += written,
-                Err(_) => return Sent::Failed(Close::SocketError),
-            }
-            desk.stats.count(Counter::ShortWrites);
+        if !self.outbox.is_empty() {
+            return self.owe(batch, from, desk);
         }
+        desk.stats.count(Counter::Writes);
+        let bytes = &batch.bytes()[from..];
+        match write_once(&mut self.stream, bytes) {
+            Ok(written) if written == bytes.len() => Sent::Fine,
+            Ok(written) => self.owe_rest(batch, from + written, desk),
+            Err(_) => Sent::Failed(Close::SocketError),
+        }
+    }
+
+    /// Sends it one frame, or answer, that is for nobody else.
+    pub fn send(&mut self, frame: &[u8], desk: &mut Desk) -> Sent {
+        if !self.outbox.is_empty() {
+            return self.owe(&Batch::of_frame(frame.to_vec()), 0, desk);
+        }
+        match write_once(&mut self.stream, frame) {
+            Ok(written) if written == frame.len() => Sent::Fine,
+            Ok(written) => self.owe_rest(&Batch::of_frame(frame.to_vec()), written, desk),
+            Err(_) => Sent::Failed(Close::SocketError),
+        }
+    }
+
+    fn owe_rest(&mut self, batch: &Rc<Batch>, sent: usize, desk: &mut Desk) -> Sent {
+        desk.stats.count(Counter::ShortWrites);
+        self.owe(batch, sent, desk)
+    }
+
+    fn owe(&mut self, batch: &Rc<Batch>, sent: usize, desk: &mut Desk) -> Sent {
         self.outbox.push(batch, sent, desk.now, &mut desk.held);
         if self.outbox.owed_bytes() > desk.outbox_bytes_max {
             return Sent::Failed(Close::SlowConsumer);
@@ -124,11 +137,12 @@ impl<S: Stream> Link<S> {
     pub fn pong(&mut self, payload: &[u8], desk: &mut Desk) -> Sent {
         let mut frame = Vec::with_capacity(payload.len() + 2);
         websocket::encode_pong(payload, &mut frame);
-        let pong = Batch::of_frame(frame);
-        if self.outbox.set_pong(&pong, &mut desk.held) {
-            return Sent::Fine;
+        if self.outbox.is_empty() {
+            return self.send(&frame, desk);
         }
-        self.push(&pong, 0, desk)
+        self.outbox
+            .set_pong(&Batch::of_frame(frame), &mut desk.held);
+        Sent::Fine
     }
 
     /// Goes on with what is owed; `then_finish` says that the half-close follows the last byte.
@@ -148,7 +162,7 @@ impl<S: Stream> Link<S> {
     pub fn close(&mut self, last: &[u8], desk: &mut Desk) -> Sent {
         self.outbox.keep_begun_frame(&mut desk.held);
         if !last.is_empty()
-            && let Sent::Failed(reason) = self.send(last.to_vec(), desk)
+            && let Sent::Failed(reason) = self.send(last, desk)
         {
             return Sent::Failed(reason);
         }

@@ -14,6 +14,7 @@ mod audit;
 pub mod deadlines;
 mod ending;
 mod flush;
+mod hearing;
 mod hub;
 pub mod idset;
 mod link;
@@ -24,10 +25,8 @@ mod slots;
 mod tests;
 mod topics;
 
-use std::collections::{HashMap, VecDeque};
-use std::io::ErrorKind;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use deadlines::Deadlines;
@@ -36,7 +35,7 @@ use hub::Hub;
 use idset::IdSet;
 use link::{Desk, Link, Sent};
 use outbox::Held;
-use session::{Failure, Noted, Session, State, Step};
+use session::{Failure, Session, State};
 use slots::Slots;
 
 pub use ending::Farewell;
@@ -48,7 +47,7 @@ pub use slots::SlotId;
 use crate::limits;
 use crate::stats::{Close, Counter, Drop, Refusal, Stats};
 use crate::wire::envelope::Event;
-use crate::wire::token::{Grant, Token, Verdict};
+use crate::wire::token::Token;
 use crate::wire::websocket;
 
 /// The limits in force.
@@ -306,51 +305,6 @@ impl<S: Stream> Engine<S> {
             .set(id.index(), self.desk.now.as_secs(), seconds);
     }
 
-    /// A stream can be read. `ended` is true when its end may already be there, behind the bytes:
-    /// then it is read until it says so, since no other readiness will come for that.
-    pub fn handle_readable(&mut self, id: SlotId, ended: bool) {
-        let mut buffer = std::mem::take(&mut self.read_buffer);
-        self.read(id, ended, &mut buffer);
-        self.read_buffer = buffer;
-    }
-
-    fn read(&mut self, id: SlotId, ended: bool, buffer: &mut [u8]) {
-        for _ in 0..limits::TURN_READS_MAX {
-            let Some(connection) = self.slots.get_mut(id) else {
-                self.desk.stats.count(Counter::Stale);
-                return;
-            };
-            if connection.session.state() == State::Checking {
-                connection.session.note_unread();
-                return;
-            }
-            match connection.link.stream.read(buffer) {
-                Ok(0) => return self.lose(id, Close::PeerGone),
-                Ok(n) => {
-                    self.handle_bytes(id, &mut buffer[..n]);
-                    // Less than there was room for: the socket is empty, and the next byte is a
-                    // new edge.
-                    if n < buffer.len() && !ended {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.lose(id, Close::SocketError),
-            }
-        }
-        self.again.push_back(id);
-    }
-
-    /// Goes on with the streams that were not read to their end.
-    pub fn handle_again(&mut self) {
-        for _ in 0..self.again.len() {
-            if let Some(id) = self.again.pop_front() {
-                self.handle_readable(id, true);
-            }
-        }
-    }
-
     /// A stream takes bytes again.
     pub fn handle_writable(&mut self, id: SlotId) {
         let Some(connection) = self.slots.get_mut(id) else {
@@ -359,113 +313,8 @@ impl<S: Stream> Engine<S> {
         };
         let closing = connection.session.state() == State::Closing;
         if let Sent::Failed(reason) = connection.link.handle_writable(closing, &mut self.desk) {
-            self.lose(id, reason);
+            self.end(id, End::Lost(reason));
         }
-    }
-
-    /// The bytes of one read.
-    fn handle_bytes(&mut self, id: SlotId, bytes: &mut [u8]) {
-        let Some(connection) = self.slots.get_mut(id) else {
-            return;
-        };
-        if connection.session.state() == State::Open {
-            connection.session.note_heard();
-            self.arm(id, self.rules.ping_seconds);
-        }
-        let mut at = 0;
-        while at < bytes.len() {
-            let (taken, end) = self.step(id, &mut bytes[at..]);
-            if let Some(end) = end {
-                return self.end(id, end);
-            }
-            at += taken;
-        }
-    }
-
-    /// One message of a connection, from its bytes to what it does.
-    fn step(&mut self, id: SlotId, bytes: &mut [u8]) -> (usize, Option<End>) {
-        let Some(connection) = self.slots.get_mut(id) else {
-            return (bytes.len(), None);
-        };
-        let Connection {
-            link,
-            session,
-            topics: own,
-        } = connection;
-        if session.state() == State::Checking {
-            session.keep(bytes);
-            return (bytes.len(), None);
-        }
-        let Self {
-            hub,
-            desk,
-            checks,
-            deadlines,
-            rules,
-            ..
-        } = self;
-        let (taken, step) = session.step(bytes, &rules.session);
-        let Some(step) = step else {
-            return (taken, None);
-        };
-        let mut sent = Sent::Fine;
-        let mut end = None;
-        match step {
-            Step::Check(token) => {
-                let tick = desk.now.as_secs();
-                deadlines.set(id.index(), tick, rules.handshake_seconds);
-                checks.push_back(Check {
-                    id,
-                    token,
-                    peer: link.peer(),
-                });
-            }
-            Step::Subscribe(topic) => {
-                desk.stats.count(Counter::Messages);
-                if topic.len() > rules.topic_bytes_max {
-                    end = Some(End::Failed(Failure::Limit("topic too long")));
-                } else if hub.subscribe(id.index(), own, &topic) {
-                    desk.stats.count(Counter::Subscribes);
-                    if own.len() > rules.subscriptions_max {
-                        end = Some(End::Failed(Failure::Limit("too many subscriptions")));
-                    }
-                }
-            }
-            Step::Denied(topic) => {
-                desk.stats.count(Counter::Messages);
-                desk.stats.count(Counter::SubscribesDenied);
-                log::debug!("denied: peer={} topic={topic:?}", link.peer());
-            }
-            Step::Unsubscribe(topic) => {
-                desk.stats.count(Counter::Messages);
-                if hub.unsubscribe(id.index(), own, &topic) {
-                    desk.stats.count(Counter::Unsubscribes);
-                }
-            }
-            Step::Noted(Noted::Prefix) => desk.stats.count(Counter::Messages),
-            Step::Noted(Noted::Publish) => {
-                desk.stats.count(Counter::Messages);
-                desk.stats.count(Counter::ClientPublishes);
-            }
-            Step::Noted(Noted::Pong) => {}
-            Step::Reply(frame) => {
-                desk.stats.count(Counter::Messages);
-                desk.stats.count(Counter::Calls);
-                sent = link.send(frame, desk);
-            }
-            Step::Pong(payload) => {
-                desk.stats.count(Counter::PingsReceived);
-                sent = link.pong(payload, desk);
-            }
-            Step::Refuse(refusal) => end = Some(End::Refused(refusal)),
-            Step::PeerClosed(code) => end = Some(End::PeerClosed(code)),
-            Step::Fail(failure) => end = Some(End::Failed(failure)),
-        }
-        session.settle();
-        if let Sent::Failed(reason) = sent {
-            end = Some(End::Lost(reason));
-        }
-        (taken, end)
     }
 
     /// A publisher's event. It leaves with this turn's [`Engine::flush`]; false when nobody is
@@ -477,49 +326,6 @@ impl<S: Stream> Engine<S> {
             self.desk.stats.dropped(Drop::NoSubscriber);
         }
         is_heard
-    }
-
-    /// A store has judged a token. Whoever has left meanwhile is not missed.
-    pub fn handle_verdict(&mut self, id: SlotId, verdict: Verdict) {
-        let state = self.slots.get(id).map(|c| c.session.state());
-        if state != Some(State::Checking) {
-            self.desk.stats.count(Counter::Stale);
-            return;
-        }
-        match verdict {
-            Verdict::Accepted(grant) => self.open(id, grant),
-            Verdict::Refused => self.refuse(id, Refusal::Token),
-            Verdict::Unavailable => self.refuse(id, Refusal::AuthUnavailable),
-        }
-    }
-
-    fn open(&mut self, id: SlotId, grant: Arc<Grant>) {
-        let session_id = session_id(self.seed, id);
-        let Some(connection) = self.slots.get_mut(id) else {
-            return;
-        };
-        log::debug!(
-            "open: peer={} name={:?}",
-            connection.link.peer(),
-            grant.name
-        );
-        let mut answer = Vec::with_capacity(256);
-        let opened = connection.session.open(grant, &session_id, &mut answer);
-        let Some((mut early, has_unread)) = opened else {
-            return;
-        };
-        self.desk.stats.count(Counter::Handshakes);
-        // 101 and WELCOME in one write.
-        if let Sent::Failed(reason) = connection.link.send(answer, &mut self.desk) {
-            return self.lose(id, reason);
-        }
-        self.arm(id, self.rules.ping_seconds);
-        if !early.is_empty() {
-            self.handle_bytes(id, &mut early);
-        }
-        if has_unread {
-            self.again.push_back(id);
-        }
     }
 
     /// Deals with the deadlines that have passed, as many as a turn's budget allows.
@@ -555,17 +361,23 @@ impl<S: Stream> Engine<S> {
         let mut frame = Vec::new();
         websocket::encode_ping(&[], &mut frame);
         self.desk.stats.count(Counter::PingsSent);
-        match connection.link.send(frame, &mut self.desk) {
+        match connection.link.send(&frame, &mut self.desk) {
             Sent::Fine => self.arm(id, self.rules.pong_seconds),
-            Sent::Failed(reason) => self.lose(id, reason),
+            Sent::Failed(reason) => self.end(id, End::Lost(reason)),
         }
     }
 
     /// Hands the turn's events to their members, as far as a turn's budget goes.
     pub fn flush(&mut self) {
-        if self.hub.is_done() {
-            return;
+        if !self.hub.is_done() {
+            self.deliver();
         }
+        if self.desk.held.bytes() > self.rules.outboxes_bytes_max {
+            self.relieve();
+        }
+    }
+
+    fn deliver(&mut self) {
         let budget = Budget {
             writes: self.rules.turn_writes_max,
             bytes: limits::TURN_WRITE_BYTES_MAX,
@@ -573,24 +385,24 @@ impl<S: Stream> Engine<S> {
         let Self {
             hub, slots, desk, ..
         } = self;
-        let mut failed = Vec::new();
+        let mut failed = BTreeMap::new();
         hub.run(budget, |member, batch, from| {
             let Some(connection) = slots.at_mut(member) else {
                 return;
             };
-            // Whoever is closing leaves its topics only at the turn's end.
-            if connection.session.state() == State::Open
+            // Whoever is closing leaves its topics only at the turn's end, and whoever has failed in
+            // this walk is not written to by the next one.
+            let is_open = connection.session.state() == State::Open;
+            if is_open
+                && (failed.is_empty() || !failed.contains_key(&member))
                 && let Sent::Failed(reason) = connection.link.deliver(batch, from, desk)
             {
-                failed.push((member, reason));
+                failed.insert(member, reason);
             }
         });
         for (member, reason) in failed {
             let id = self.slots.id_at(member);
             self.end(id, End::Lost(reason));
-        }
-        if self.desk.held.bytes() > self.rules.outboxes_bytes_max {
-            self.relieve();
         }
     }
 }
@@ -606,17 +418,4 @@ enum End {
     PeerClosed(Option<u16>),
     /// With a close code.
     Failed(Failure),
-}
-
-/// 96 bits in hexadecimal: a number of this process's and the slot's, both scrambled, so that they
-/// are unique here and across processes and do not tell how many connections there are.
-fn session_id(seed: u64, id: SlotId) -> String {
-    // The finaliser of SplitMix64: a bijection, so different slots stay different.
-    let scramble = |mut x: u64| {
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    };
-    let process = scramble(!seed) >> 32;
-    format!("{process:08x}{:016x}", scramble(seed ^ id.to_bits()))
 }

@@ -80,7 +80,7 @@ impl Batch {
     }
 
     /// In bytes, what it costs to keep it. It does not change while anybody holds it.
-    fn footprint(&self) -> usize {
+    pub fn footprint(&self) -> usize {
         size_of::<Self>() + self.bytes.capacity() + size_of_val(&self.ends[..])
     }
 
@@ -96,6 +96,9 @@ impl Batch {
     }
 }
 
+/// In bytes, what each share in a batch costs beside it.
+pub const SHARE_BYTES: usize = size_of::<Piece>();
+
 /// In bytes of memory, all batches that any outbox holds, each counted once, and all shares in them.
 #[derive(Debug, Default)]
 pub struct Held(usize);
@@ -107,7 +110,7 @@ impl Held {
     }
 
     fn take(&mut self, batch: &Batch) {
-        self.0 += size_of::<Piece>();
+        self.0 += SHARE_BYTES;
         if batch.holders.get() == 0 {
             self.0 += batch.footprint();
         }
@@ -116,7 +119,7 @@ impl Held {
 
     fn release(&mut self, batch: &Batch) {
         batch.holders.set(batch.holders.get() - 1);
-        self.0 -= size_of::<Piece>();
+        self.0 -= SHARE_BYTES;
         if batch.holders.get() == 0 {
             self.0 -= batch.footprint();
         }
@@ -197,16 +200,14 @@ impl Outbox {
         });
     }
 
-    /// Makes `pong` the one that will be sent, if anything is owed at all; answers whether it is.
-    pub fn set_pong(&mut self, pong: &Rc<Batch>, held: &mut Held) -> bool {
-        let Some(queue) = &mut self.0 else {
-            return false;
-        };
+    /// Makes `pong` the one that will be sent, while anything is owed.
+    pub fn set_pong(&mut self, pong: &Rc<Batch>, held: &mut Held) {
+        debug_assert!(!self.is_empty(), "nothing keeps it from being sent");
+        let Some(queue) = &mut self.0 else { return };
         held.take(pong);
         if let Some(older) = queue.pong.replace(Rc::clone(pong)) {
             held.release(&older);
         }
-        true
     }
 
     /// Writes until all is paid or the stream takes no more. Answers whether all is paid.
@@ -367,7 +368,7 @@ mod tests {
         let mut held = Held::default();
         let shared = batch(&["abcd"]);
         let mut boxes: Vec<Outbox> = (0..5).map(|_| filled(&mut held, &[&shared])).collect();
-        let (batch, share) = (shared.footprint(), size_of::<Piece>());
+        let (batch, share) = (shared.footprint(), SHARE_BYTES);
         assert!(batch >= 4 + size_of::<Batch>());
         assert_eq!(held.bytes(), batch + 5 * share);
         for outbox in &mut boxes[1..] {
@@ -387,14 +388,10 @@ mod tests {
             got: Vec::new(),
         };
         outbox.write_to(&mut stream, &mut held).expect("no error");
-        assert!(outbox.set_pong(&batch(&["1"]), &mut held));
-        assert!(outbox.set_pong(&batch(&["2"]), &mut held));
+        outbox.set_pong(&batch(&["1"]), &mut held);
+        outbox.set_pong(&batch(&["2"]), &mut held);
         assert_eq!(rest(&mut outbox, &mut held), "bc2def");
         assert_eq!(held.bytes(), 0);
-        assert!(
-            !outbox.set_pong(&batch(&["3"]), &mut held),
-            "nothing is owed"
-        );
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::*;
+use crate::wire::token::Verdict;
 
 /// Both ends of a virtual connection.
 #[derive(Debug)]

@@ -78,7 +78,7 @@ impl ZeroMqSource {
     pub fn bind_pull(context: &zmq::Context, endpoint: &str) -> Result<Self, SourceError> {
         let set_up = || {
             let socket = context.socket(zmq::PULL)?;
-            prepare(&socket)?;
+            prepare(&socket, endpoint)?;
             socket.bind(endpoint)?;
             // With a wildcard port, the one that it became.
             let bound = socket.get_last_endpoint()?;
@@ -95,7 +95,7 @@ impl ZeroMqSource {
     pub fn connect_sub(context: &zmq::Context, endpoint: &str) -> Result<Self, SourceError> {
         let set_up = || {
             let socket = context.socket(zmq::SUB)?;
-            prepare(&socket)?;
+            prepare(&socket, endpoint)?;
             socket.connect(endpoint)?;
             Ok((socket, endpoint.to_owned()))
         };
@@ -205,7 +205,9 @@ impl ZeroMqSource {
     }
 }
 
-fn prepare(socket: &zmq::Socket) -> Result<(), zmq::Error> {
+fn prepare(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::Error> {
+    // libzmq takes IPv6 addresses only where it is told to.
+    socket.set_ipv6(endpoint.contains('['))?;
     socket.set_rcvhwm(HIGH_WATER_MARK)?;
     socket.set_maxmsgsize(MESSAGE_BYTES_CUT)?;
     socket.set_linger(0)?;
@@ -244,6 +246,16 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains(first.endpoint()), "{text}");
         assert!(text.contains("in use"), "{text}");
+    }
+
+    #[test]
+    fn an_ipv6_endpoint_is_bound() {
+        let context = zmq::Context::new();
+        match ZeroMqSource::bind_pull(&context, "tcp://[::1]:*") {
+            Ok(source) => assert!(source.endpoint().starts_with("tcp://[::1]:")),
+            // A host without IPv6 says so, and not that the endpoint is wrong.
+            Err(error) => assert!(!error.to_string().contains("Invalid"), "{error}"),
+        }
     }
 
     #[test]

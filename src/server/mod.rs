@@ -34,7 +34,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Rules, SessionRules, SlotId, TopicChange};
 use crate::ingest::zeromq::{SourceError, ZeroMqSource};
 use crate::limits;
-use crate::stats::{Counter, Stats};
+use crate::stats::{Counter, Refusal, Stats};
 use crate::wire::envelope::Form;
 
 // The poller's tokens. A connection's is its `SlotId` and needs both halves of a 64-bit number, so
@@ -240,10 +240,12 @@ impl Server {
         self.engine.start_turn(self.now);
 
         // Readiness only marks and reads: no event leaves before the flush, so that all who
-        // subscribe in this turn are there for this turn's events.
+        // subscribe in this turn are there for this turn's events. Before the readiness, those that
+        // the last turn could not read to their end: whoever is still listed after that is not read
+        // a second time.
+        self.engine.handle_again();
         self.hear(readiness);
         self.accept();
-        self.engine.handle_again();
 
         // After the reads: a subscription that came before an event on another socket counts.
         self.ingest();
@@ -262,7 +264,8 @@ impl Server {
 
         // After the reap, which ends topics.
         self.tell_sources();
-        self.shutdown.step(self.now, &mut self.engine);
+        let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
+        self.shutdown.step(self.now, has_events, &mut self.engine);
         self.report.digest(self.now, self.engine.stats());
     }
 
@@ -295,14 +298,7 @@ impl Server {
                     self.listeners.close();
                     self.shutdown.begin(self.now, &mut self.engine);
                 }
-                Signal::Summary => log::info!(
-                    "summary: connected={} topics={} subscriptions={} outboxes_bytes={} {}",
-                    self.engine.connections(),
-                    self.engine.topics(),
-                    self.engine.subscriptions(),
-                    self.engine.outboxes_bytes(),
-                    self.engine.stats().summary()
-                ),
+                Signal::Summary => report::summary(&self.engine),
             }
         }
     }
@@ -312,7 +308,7 @@ impl Server {
         for _ in 0..limits::TURN_ACCEPTS_MAX {
             match self.listeners.accept(self.now) {
                 Accepted::Newcomer(stream, peer) => self.welcome(stream, peer),
-                Accepted::Refused(refusal) => self.engine.stats_mut().refused(refusal),
+                Accepted::TurnedAway => self.engine.stats_mut().refused(Refusal::Full),
                 Accepted::Nobody => return,
             }
         }

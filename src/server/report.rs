@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::engine::{Engine, Stream};
 use crate::limits;
 use crate::stats::{Close, Drop, Refusal, Stats};
 
@@ -102,6 +103,18 @@ impl Report {
         self.digested = stats.clone();
         self.digest_at = now;
     }
+}
+
+/// What is there now, and what has been counted since the start.
+pub fn summary<S: Stream>(engine: &Engine<S>) {
+    log::info!(
+        "summary: connected={} topics={} subscriptions={} outboxes_bytes={} {}",
+        engine.connections(),
+        engine.topics(),
+        engine.subscriptions(),
+        engine.outboxes_bytes(),
+        engine.stats().summary()
+    );
 }
 
 fn interval() -> Duration {

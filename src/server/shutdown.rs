@@ -95,7 +95,13 @@ impl Shutdown {
     }
 
     /// Goes on to the next phase when this one has done its work, or used up its time.
-    pub fn step<S: Stream>(&mut self, now: Duration, engine: &mut Engine<S>) {
+    ///
+    /// `has_events` says that there are events which have not been taken in: a congested engine is no
+    /// silence of the publishers.
+    pub fn step<S: Stream>(&mut self, now: Duration, has_events: bool, engine: &mut Engine<S>) {
+        if has_events {
+            self.note_event(now);
+        }
         let end = self.began + Duration::from_secs(self.seconds.into());
         let half = self.began + Duration::from_secs(self.seconds.into()) / 2;
         let quiet = Duration::from_millis(limits::QUIET_MILLISECONDS);

@@ -47,7 +47,7 @@ pub enum Accepted {
     /// One.
     Newcomer(TcpStream, SocketAddr),
     /// No descriptor was left; the newcomer was told so.
-    Refused(Refusal),
+    TurnedAway,
     /// There is none now.
     Nobody,
 }
@@ -188,7 +188,7 @@ impl Listeners {
             Ok((stream, _)) => {
                 self.refuse(stream, Refusal::Full, now);
                 self.let_go();
-                Accepted::Refused(Refusal::Full)
+                Accepted::TurnedAway
             }
             Err(_) => Accepted::Nobody,
         };

@@ -1,0 +1,244 @@
+//! What comes in on a connection: read, understood one message at a time, and done.
+//!
+//! Reading has a share a turn. Whoever has used it up with bytes left over goes on the *again* list,
+//! since an edge-triggered poller says nothing of what was there already.
+//!
+//! Never here: how a connection ends (`ending`), what the bytes mean (the session's).
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use super::link::{Sent, Stream};
+use super::session::{Failure, Noted, State, Step};
+use super::slots::SlotId;
+use super::{Check, Connection, End, Engine};
+use crate::limits;
+use crate::stats::{Close, Counter, Refusal};
+use crate::wire::token::{Grant, Verdict};
+
+impl<S: Stream> Engine<S> {
+    /// A stream can be read. `ended` is true when its end may already be there, behind the bytes:
+    /// then it is read until it says so, since no other readiness will come for that.
+    pub fn handle_readable(&mut self, id: SlotId, ended: bool) {
+        let Some(connection) = self.slots.get_mut(id) else {
+            self.desk.stats.count(Counter::Stale);
+            return;
+        };
+        // It has had its share of this turn, and will be read to its end in the next.
+        if connection.link.is_listed {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        self.read(id, ended, &mut buffer);
+        self.read_buffer = buffer;
+    }
+
+    fn read(&mut self, id: SlotId, ended: bool, buffer: &mut [u8]) {
+        for _ in 0..limits::TURN_READS_MAX {
+            let Some(connection) = self.slots.get_mut(id) else {
+                return;
+            };
+            if connection.session.state() == State::Checking {
+                connection.session.note_unread();
+                return;
+            }
+            match connection.link.stream.read(buffer) {
+                Ok(0) => return self.lose(id, Close::PeerGone),
+                Ok(n) => {
+                    self.handle_bytes(id, &mut buffer[..n]);
+                    // Less than there was room for: the socket is empty, and the next byte is a
+                    // new edge.
+                    if n < buffer.len() && !ended {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.lose(id, Close::SocketError),
+            }
+        }
+        self.list(id);
+    }
+
+    /// Has it read again in the next turn.
+    fn list(&mut self, id: SlotId) {
+        if let Some(connection) = self.slots.get_mut(id)
+            && !std::mem::replace(&mut connection.link.is_listed, true)
+        {
+            self.again.push_back(id);
+        }
+    }
+
+    /// Goes on with the streams that were not read to their end.
+    pub fn handle_again(&mut self) {
+        for _ in 0..self.again.len() {
+            let Some(id) = self.again.pop_front() else {
+                return;
+            };
+            if let Some(connection) = self.slots.get_mut(id) {
+                connection.link.is_listed = false;
+                self.handle_readable(id, true);
+            }
+        }
+    }
+
+    /// The bytes of one read.
+    fn handle_bytes(&mut self, id: SlotId, bytes: &mut [u8]) {
+        let Some(connection) = self.slots.get_mut(id) else {
+            return;
+        };
+        if connection.session.state() == State::Open {
+            connection.session.note_heard();
+            self.arm(id, self.rules.ping_seconds);
+        }
+        let mut at = 0;
+        while at < bytes.len() {
+            let (taken, end) = self.step(id, &mut bytes[at..]);
+            if let Some(end) = end {
+                return self.end(id, end);
+            }
+            at += taken;
+        }
+    }
+
+    /// One message of a connection, from its bytes to what it does.
+    fn step(&mut self, id: SlotId, bytes: &mut [u8]) -> (usize, Option<End>) {
+        let Some(connection) = self.slots.get_mut(id) else {
+            return (bytes.len(), None);
+        };
+        let Connection {
+            link,
+            session,
+            topics: own,
+        } = connection;
+        if session.state() == State::Checking {
+            session.keep(bytes);
+            return (bytes.len(), None);
+        }
+        let Self {
+            hub,
+            desk,
+            checks,
+            rules,
+            ..
+        } = self;
+        let (taken, step) = session.step(bytes, &rules.session);
+        let Some(step) = step else {
+            return (taken, None);
+        };
+        let mut sent = Sent::Fine;
+        let mut end = None;
+        let mut is_checked = false;
+        match step {
+            Step::Check(token) => {
+                let peer = link.peer();
+                checks.push_back(Check { id, token, peer });
+                is_checked = true;
+            }
+            Step::Subscribe(topic) => {
+                desk.stats.count(Counter::Messages);
+                if topic.len() > rules.topic_bytes_max {
+                    end = Some(End::Failed(Failure::Limit("topic too long")));
+                } else if hub.subscribe(id.index(), own, &topic) {
+                    desk.stats.count(Counter::Subscribes);
+                    if own.len() > rules.subscriptions_max {
+                        end = Some(End::Failed(Failure::Limit("too many subscriptions")));
+                    }
+                }
+            }
+            Step::Denied(topic) => {
+                desk.stats.count(Counter::Messages);
+                desk.stats.count(Counter::SubscribesDenied);
+                log::debug!("denied: peer={} topic={topic:?}", link.peer());
+            }
+            Step::Unsubscribe(topic) => {
+                desk.stats.count(Counter::Messages);
+                if hub.unsubscribe(id.index(), own, &topic) {
+                    desk.stats.count(Counter::Unsubscribes);
+                }
+            }
+            Step::Noted(Noted::Prefix) => desk.stats.count(Counter::Messages),
+            Step::Noted(Noted::Publish) => {
+                desk.stats.count(Counter::Messages);
+                desk.stats.count(Counter::ClientPublishes);
+            }
+            Step::Noted(Noted::Pong) => {}
+            Step::Reply(frame) => {
+                desk.stats.count(Counter::Messages);
+                desk.stats.count(Counter::Calls);
+                sent = link.send(&frame, desk);
+            }
+            Step::Pong(payload) => {
+                desk.stats.count(Counter::PingsReceived);
+                sent = link.pong(payload, desk);
+            }
+            Step::Refuse(refusal) => end = Some(End::Refused(refusal)),
+            Step::PeerClosed(code) => end = Some(End::PeerClosed(code)),
+            Step::Fail(failure) => end = Some(End::Failed(failure)),
+        }
+        session.settle();
+        if is_checked {
+            self.arm(id, self.rules.handshake_seconds);
+        }
+        if let Sent::Failed(reason) = sent {
+            end = Some(End::Lost(reason));
+        }
+        (taken, end)
+    }
+
+    /// A store has judged a token. Whoever has left meanwhile is not missed.
+    pub fn handle_verdict(&mut self, id: SlotId, verdict: Verdict) {
+        let state = self.slots.get(id).map(|c| c.session.state());
+        if state != Some(State::Checking) {
+            self.desk.stats.count(Counter::Stale);
+            return;
+        }
+        match verdict {
+            Verdict::Accepted(grant) => self.open(id, grant),
+            Verdict::Refused => self.refuse(id, Refusal::Token),
+            Verdict::Unavailable => self.refuse(id, Refusal::AuthUnavailable),
+        }
+    }
+
+    fn open(&mut self, id: SlotId, grant: Arc<Grant>) {
+        let session_id = session_id(self.seed, id);
+        let Some(connection) = self.slots.get_mut(id) else {
+            return;
+        };
+        log::debug!(
+            "open: peer={} name={:?}",
+            connection.link.peer(),
+            grant.name
+        );
+        let mut answer = Vec::with_capacity(256);
+        let opened = connection.session.open(grant, &session_id, &mut answer);
+        let Some((mut early, has_unread)) = opened else {
+            return;
+        };
+        self.desk.stats.count(Counter::Handshakes);
+        // 101 and WELCOME in one write.
+        if let Sent::Failed(reason) = connection.link.send(&answer, &mut self.desk) {
+            return self.end(id, End::Lost(reason));
+        }
+        self.arm(id, self.rules.ping_seconds);
+        if !early.is_empty() {
+            self.handle_bytes(id, &mut early);
+        }
+        if has_unread {
+            self.list(id);
+        }
+    }
+}
+
+/// 96 bits in hexadecimal: a number of this process's and the slot's, both scrambled, so that they
+/// are unique here and across processes and do not tell how many connections there are.
+fn session_id(seed: u64, id: SlotId) -> String {
+    // The finaliser of SplitMix64: a bijection, so different slots stay different.
+    let scramble = |mut x: u64| {
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    };
+    let process = scramble(!seed) >> 32;
+    format!("{process:08x}{:016x}", scramble(seed ^ id.to_bits()))
+}
