@@ -38,22 +38,22 @@ const INLINE_MAX: usize = 3;
 const ARRAY_MAX: usize = 16;
 
 /// A sorted set of `u32`, in 16 bytes while it has up to three.
+#[derive(Clone, Debug, Default)]
+pub struct IdSet(Form);
+
 #[derive(Clone, Debug)]
-pub enum IdSet {
+enum Form {
     /// The first `len` of `ids`, ascending.
-    #[doc(hidden)]
     Inline { len: u8, ids: [u32; INLINE_MAX] },
     /// The first `len` of `ids`, ascending; more than fit inline when it was made.
-    #[doc(hidden)]
     Array { len: u8, ids: Box<[u32; ARRAY_MAX]> },
     /// Any number.
-    #[doc(hidden)]
     Bitmap(Box<RoaringBitmap>),
 }
 
 const _: () = assert!(size_of::<IdSet>() == 16);
 
-impl Default for IdSet {
+impl Default for Form {
     fn default() -> Self {
         Self::Inline {
             len: 0,
@@ -65,34 +65,34 @@ impl Default for IdSet {
 impl IdSet {
     /// The numbers, when they stand in an array.
     fn sorted(&self) -> Option<&[u32]> {
-        match self {
-            Self::Inline { len, ids } => Some(&ids[..usize::from(*len)]),
-            Self::Array { len, ids } => Some(&ids[..usize::from(*len)]),
-            Self::Bitmap(_) => None,
+        match &self.0 {
+            Form::Inline { len, ids } => Some(&ids[..usize::from(*len)]),
+            Form::Array { len, ids } => Some(&ids[..usize::from(*len)]),
+            Form::Bitmap(_) => None,
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        match self {
-            Self::Bitmap(bitmap) => bitmap.len() as usize,
-            Self::Inline { len, .. } | Self::Array { len, .. } => usize::from(*len),
+        match &self.0 {
+            Form::Bitmap(bitmap) => bitmap.len() as usize,
+            Form::Inline { len, .. } | Form::Array { len, .. } => usize::from(*len),
         }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        match self {
-            Self::Bitmap(bitmap) => bitmap.is_empty(),
-            Self::Inline { len, .. } | Self::Array { len, .. } => *len == 0,
+        match &self.0 {
+            Form::Bitmap(bitmap) => bitmap.is_empty(),
+            Form::Inline { len, .. } | Form::Array { len, .. } => *len == 0,
         }
     }
 
     /// Whether `id` is one of them.
     pub fn contains(&self, id: u32) -> bool {
-        match self {
-            Self::Bitmap(bitmap) => bitmap.contains(id),
-            Self::Inline { .. } | Self::Array { .. } => {
+        match &self.0 {
+            Form::Bitmap(bitmap) => bitmap.contains(id),
+            Form::Inline { .. } | Form::Array { .. } => {
                 self.sorted().is_some_and(|ids| ids.contains(&id))
             }
         }
@@ -100,15 +100,15 @@ impl IdSet {
 
     /// Adds `id`; false when it was there.
     pub fn insert(&mut self, id: u32) -> bool {
-        match self {
-            Self::Inline { len, ids } if usize::from(*len) < INLINE_MAX => {
+        match &mut self.0 {
+            Form::Inline { len, ids } if usize::from(*len) < INLINE_MAX => {
                 insert_sorted(ids, len, id)
             }
-            Self::Array { len, ids } if usize::from(*len) < ARRAY_MAX => {
+            Form::Array { len, ids } if usize::from(*len) < ARRAY_MAX => {
                 insert_sorted(&mut ids[..], len, id)
             }
-            Self::Bitmap(bitmap) => bitmap.insert(id),
-            Self::Inline { .. } | Self::Array { .. } => {
+            Form::Bitmap(bitmap) => bitmap.insert(id),
+            Form::Inline { .. } | Form::Array { .. } => {
                 if self.contains(id) {
                     return false;
                 }
@@ -120,29 +120,29 @@ impl IdSet {
 
     /// Takes the next form, with the same numbers.
     fn grow(&mut self) {
-        *self = match self {
-            Self::Inline { len, ids } => {
+        self.0 = match &mut self.0 {
+            Form::Inline { len, ids } => {
                 let mut wider = Box::new([0; ARRAY_MAX]);
                 wider[..INLINE_MAX].copy_from_slice(ids);
-                Self::Array {
+                Form::Array {
                     len: *len,
                     ids: wider,
                 }
             }
-            Self::Array { len, ids } => {
-                Self::Bitmap(Box::new(ids[..usize::from(*len)].iter().copied().collect()))
+            Form::Array { len, ids } => {
+                Form::Bitmap(Box::new(ids[..usize::from(*len)].iter().copied().collect()))
             }
-            Self::Bitmap(_) => return,
+            Form::Bitmap(_) => return,
         };
     }
 
     /// Takes `id` out; false when it was not there. An emptied set gives its memory back. It does
     /// not shrink otherwise: a set that goes up and down around a border would work at every step.
     pub fn remove(&mut self, id: u32) -> bool {
-        let removed = match self {
-            Self::Inline { len, ids } => remove_sorted(ids, len, id),
-            Self::Array { len, ids } => remove_sorted(&mut ids[..], len, id),
-            Self::Bitmap(bitmap) => bitmap.remove(id),
+        let removed = match &mut self.0 {
+            Form::Inline { len, ids } => remove_sorted(ids, len, id),
+            Form::Array { len, ids } => remove_sorted(&mut ids[..], len, id),
+            Form::Bitmap(bitmap) => bitmap.remove(id),
         };
         if removed && self.is_empty() {
             *self = Self::default();
@@ -152,9 +152,9 @@ impl IdSet {
 
     /// Those from `start` on, ascending.
     pub fn iter_from(&self, start: u32) -> IdIter<'_> {
-        match self {
-            Self::Bitmap(bitmap) => IdIter::Bitmap(bitmap.range(start..)),
-            Self::Inline { .. } | Self::Array { .. } => {
+        match &self.0 {
+            Form::Bitmap(bitmap) => IdIter::Bitmap(bitmap.range(start..)),
+            Form::Inline { .. } | Form::Array { .. } => {
                 let ids = self.sorted().unwrap_or(&[]);
                 IdIter::Array(ids[ids.partition_point(|&id| id < start)..].iter())
             }
@@ -168,10 +168,10 @@ impl IdSet {
 
     /// Whether no number is in both.
     pub fn is_disjoint(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Bitmap(a), Self::Bitmap(b)) => a.is_disjoint(b),
-            (small, Self::Bitmap(_)) => small.iter().all(|id| !other.contains(id)),
-            (_, small) => small.iter().all(|id| !self.contains(id)),
+        match (&self.0, &other.0) {
+            (Form::Bitmap(a), Form::Bitmap(b)) => a.is_disjoint(b),
+            (_, Form::Bitmap(_)) => self.iter().all(|id| !other.contains(id)),
+            _ => other.iter().all(|id| !self.contains(id)),
         }
     }
 }
@@ -290,6 +290,6 @@ mod tests {
         (0..100).for_each(|id| {
             set.remove(id);
         });
-        assert!(matches!(set, IdSet::Inline { .. }));
+        assert!(matches!(set.0, Form::Inline { .. }));
     }
 }
