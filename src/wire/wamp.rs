@@ -436,11 +436,14 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_wrapping_is_within_its_limit() {
+    fn the_largest_event_needs_exactly_the_outbox_that_is_asked_for() {
         let mut quoted = String::new();
         quote(&"\x01".repeat(limits::TOPIC_BYTES_MAX), &mut quoted);
+        let data = "1".repeat(limits::EVENT_BYTES_MAX);
         let header = 10;
-        let wrapping = header + event_len(&quoted, "") - limits::TOPIC_BYTES_MAX;
-        assert_eq!(wrapping, limits::WRAPPING_BYTES_MAX);
+        assert_eq!(
+            header + event_len(&quoted, &data),
+            limits::outbox_needed(data.len(), limits::TOPIC_BYTES_MAX)
+        );
     }
 }
