@@ -13,10 +13,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident.
     ("config", &["limits", "wire::token"]),
     ("wire", &[]),
-    ("wire::envelope", &["limits", "stats"]),
+    // What a JSON string says is one thing for publishers and for clients.
+    ("wire::envelope", &["limits", "stats", "wire::json"]),
     ("wire::http", &["limits", "stats"]),
     ("wire::token", &["limits"]),
-    ("wire::wamp", &["limits"]),
+    ("wire::wamp", &["limits", "wire::json"]),
     ("wire::websocket", &["limits", "wire::websocket"]),
     // Ring 2, level by level.
     ("engine::deadlines", &["limits"]),
