@@ -54,12 +54,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // The program. Its commands are clients of a server and know nothing of one.
     ("cli", &["cli", "config", "limits", "wire"]),
     ("logging", &["limits"]),
-    (
-        "main",
-        &[
-            "cli", "config", "limits", "logging", "server", "stats", "wire",
-        ],
-    ),
+    ("main", &["banner", "cli", "config", "logging", "server"]),
+    ("banner", &["config", "limits", "server"]),
     ("lib", &[]),
 ];
 
