@@ -178,7 +178,7 @@ impl Publisher {
 }
 
 /// Connects subscribers, says `ready`, and then runs one round for each line `WINDOW EVENTS` that it
-/// reads; answers each with the microseconds it took, and those to the last subscriber (median).
+/// reads; answers each with the nanoseconds it took, and those to the last subscriber (median).
 fn client(kind: &str, address: SocketAddr, publish: &str, subscribers: usize, bytes: usize) {
     let request = format!(
         "GET /?token={TOKEN} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: \

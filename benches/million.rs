@@ -206,8 +206,8 @@ impl Set for Vec<u32> {
 /// Which members each topic has.
 struct Shape {
     name: &'static str,
-    topics: u32,
     /// How many of the shape's topics are really made; the figures are for one membership anyway.
+    topics: u32,
     members: fn(u32) -> Box<dyn Iterator<Item = u32>>,
 }
 

@@ -1,6 +1,6 @@
 //! newswire: a push server. Backends hand it events over ZeroMQ, browsers hear them over WebSocket.
 //!
-//! One process, one thread, one `mio` poll loop (libzmq has a thread of its own).
+//! One process, one thread, one `mio` poll loop (libzmq has two threads of its own, the log one).
 //!
 //! # Three rings, imports pointing inwards
 //! | ring | folder | what it is |
@@ -11,6 +11,7 @@
 //! | 3 | [`ingest`], [`auth`] | where events come from; who may listen. They know ring 0 and 1 only |
 //! | 3 | [`server`] | the loop, which alone knows all of them |
 //! | – | [`cli`] | the other commands: clients of a server, built on ring 1 |
+//! | – | [`logging`] | the binary's: lines leave through a thread |
 //!
 //! A new protocol towards clients is a file in `wire/` and an arm in `engine/session.rs`; a new
 //! source of events a file in `ingest/`; a new token store a file in `auth/`.
@@ -37,7 +38,7 @@
 //! - No memory grows without a bound in [`limits`], and no message is dropped, no connection closed
 //!   without a reason in [`stats`].
 //! - No token in a log line, an error, or a counter's name.
-//! - No clock but the server's, read once a turn; no `unsafe`.
+//! - No clock but the server's, read once a turn (commands read their own); no `unsafe`.
 
 pub mod auth;
 pub mod cli;

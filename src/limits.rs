@@ -1,13 +1,18 @@
-//! Every limit, interval and budget: its unit, its default, and why it is that.
+//! The limits, intervals and budgets that peers and operators can meet: unit, default, and why.
 //!
-//! The ones that an operator may set are the defaults of [`crate::config`]; the others are the
-//! design's own. Their relations are asserted where they are compiled, so that no edit can make a
-//! server that accepts an event which it can never deliver.
+//! The ones that an operator may set are the defaults of [`crate::config`], and a `CEILING` is as far
+//! as one may be set; the others are the design's own. Their relations are asserted where they are
+//! compiled, so that no edit can make a server that accepts an event which it can never deliver.
 //!
-//! Never here: code, and the values in force (those are in `Config` and in the engine's `Rules`).
+//! Never here: the values in force (those are in `Config` and in the engine's `Rules`), what only one
+//! file can notice (the size of its buffer, how far it looks back), and code, but for the arithmetic
+//! between limits.
 
 /// In bytes. A head carries cookies, which are long; the replaced server refused at 4,096.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// In lines of a head. Behind three proxies a browser's upgrade has some thirty.
+pub const HEADERS_MAX: usize = 64;
 
 /// In bytes, one message of a client. Clients only subscribe, so a message is a topic's name.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -18,10 +23,22 @@ pub const TOPIC_BYTES_MAX: usize = 512;
 /// In bytes, one message of a publisher, all its parts together. Real articles reach 500 kB.
 pub const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// In bytes. Below [`PUBLISHER_MESSAGE_BYTES_MAX`], so that an event which is merely too large is
+/// dropped with a reason, and does not cost its publisher the connection.
+pub const EVENT_BYTES_CEILING: usize = 32 * 1024 * 1024;
+
+/// In bytes, one *part* of a publisher's message (`ZMQ_MAXMSGSIZE`); over it, libzmq itself ends the
+/// publisher's connection, before newswire hears of it.
+pub const PUBLISHER_MESSAGE_BYTES_MAX: i64 = 64 * 1024 * 1024;
+
+/// In messages that ZeroMQ queues for each publisher before it makes that publisher wait.
+pub const PUBLISHER_MESSAGES_MAX: i32 = 1_000;
+
 /// In subscriptions a connection. A page shows a few lists; a dashboard some hundred.
 pub const SUBSCRIPTIONS_MAX: usize = 1_000;
 
-/// In prefixes a connection. Each is two strings that live as long as the connection does.
+/// In prefixes a connection. Each is two strings, of [`TOPIC_BYTES_MAX`] together, that live as long
+/// as the connection does.
 pub const PREFIXES_MAX: usize = 32;
 
 /// In bytes, what one connection may owe its socket before it is closed as a slow consumer. It has
@@ -39,6 +56,9 @@ pub const UNSENT_BYTES_MAX: usize = 128 * 1024;
 /// (`TCP_USER_TIMEOUT`). As long as the two keep-alive intervals together.
 pub const UNACKNOWLEDGED_SECONDS: u32 = 50;
 
+/// In seconds. The kernel counts this one, in milliseconds.
+pub const UNACKNOWLEDGED_SECONDS_CEILING: u32 = 3_600;
+
 /// In seconds, from accept to a complete upgrade head, and again for the token's verdict.
 pub const HANDSHAKE_SECONDS: u32 = 10;
 
@@ -54,16 +74,22 @@ pub const CLOSE_SECONDS: u32 = 5;
 /// In seconds for a shutdown: draining the ingest, then the outboxes.
 pub const SHUTDOWN_SECONDS: u32 = 10;
 
+/// In seconds. It is one moment for all and no deadline of the table, so it has no other bound.
+pub const SHUTDOWN_SECONDS_CEILING: u32 = 3_600;
+
 /// In milliseconds without a publisher's message after which the ingest counts as drained. What a
 /// publisher sent before the signal may still be in the kernel or with libzmq's own thread.
 pub const QUIET_MILLISECONDS: u64 = 200;
 
-/// In seconds, the largest of all the intervals above: a deadline is one byte, 0 means none, and
-/// one value is kept free so that "now" and "in a full round" differ.
-pub const DEADLINE_SECONDS_MAX: u32 = 250;
+/// In seconds, the largest of a connection's intervals: handshake, ping, pong and close. A deadline is
+/// one byte, its tick modulo 255, so what this leaves of the round is how late a sweep
+/// may come (the process was stopped, a herd fell silent) before a deadline set now looks like one
+/// that is due: 255 - 1 - 120 = 134 s.
+pub const DEADLINE_SECONDS_MAX: u32 = 120;
 
-/// In events, how many one turn takes from the publishers. What a turn takes leaves in one write a
-/// member, so this is also how far a burst can be gathered.
+/// In events, how many one turn takes from the publishers. Those of one topic gather within a turn and
+/// leave in one write a member, so this is also how far a burst can be gathered; but an event of another
+/// topic with a member in common ends the gathering, or that member would hear it too early.
 pub const TURN_EVENTS_MAX: usize = 1_024;
 
 /// In bytes, how much one turn takes from the publishers, so that large events do not make the
@@ -105,10 +131,6 @@ pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// other.
 pub const PENDING_WALKS_MAX: usize = 256;
 
-/// In bytes, the most that an event's frame adds to its topic and data: ten of frame header, and
-/// `[8,"",]`. A topic's name may grow sixfold when JSON has to escape it.
-pub const WRAPPING_BYTES_MAX: usize = 10 + 7 + 5 * TOPIC_BYTES_MAX;
-
 /// In descriptors kept for all that is not a client: standard streams, listeners, ZeroMQ's own, the
 /// publishers' connections.
 pub const RESERVED_FILES: usize = 512;
@@ -126,9 +148,24 @@ pub const REPORT_SECONDS: u64 = 10;
 /// In bytes of a dropped message that the log shows, escaped.
 pub const SAMPLE_BYTES_MAX: usize = 80;
 
+/// In connections. Far beyond what one process has been seen to hold.
+pub const CONNECTIONS_CEILING: usize = 1 << 24;
+
+/// In bytes, for what the kernel takes in one piece as an `i32`.
+pub const BYTES_CEILING: usize = 1 << 30;
+
+/// In bytes; half of what the machine could address.
+pub const OUTBOXES_BYTES_CEILING: usize = isize::MAX as usize;
+
+/// In bytes, the smallest outbox that takes an event of `event` bytes with a topic of `topic`: ten of
+/// frame header, `[8,"",]`, and the name, which may grow sixfold when JSON has to escape it.
+pub const fn outbox_needed(event: usize, topic: usize) -> usize {
+    event + 10 + 7 + 6 * topic
+}
+
 /// Whether a server with these three values can deliver the largest event that it accepts.
 pub const fn can_deliver(outbox: usize, event: usize, topic: usize) -> bool {
-    outbox >= event + 10 + 7 + 6 * topic
+    outbox >= outbox_needed(event, topic)
 }
 
 const _: () = assert!(can_deliver(
@@ -137,6 +174,8 @@ const _: () = assert!(can_deliver(
     TOPIC_BYTES_MAX
 ));
 const _: () = assert!(OUTBOXES_BYTES_MAX >= 2 * OUTBOX_BYTES_MAX);
+const _: () = assert!(EVENT_BYTES_MAX <= EVENT_BYTES_CEILING);
+const _: () = assert!((EVENT_BYTES_CEILING as i64) < PUBLISHER_MESSAGE_BYTES_MAX);
 const _: () = assert!(RESERVED_FILES_MIN <= RESERVED_FILES);
 // Every walk goes forward in every turn.
 const _: () = assert!(PENDING_WALKS_MAX + TURN_EVENTS_MAX <= TURN_WRITES_MAX);
@@ -145,4 +184,7 @@ const _: () = assert!(HEAD_BYTES_MAX <= READ_BUFFER_BYTES);
 const _: () = assert!(PING_SECONDS <= DEADLINE_SECONDS_MAX && PONG_SECONDS <= DEADLINE_SECONDS_MAX);
 const _: () = assert!(HANDSHAKE_SECONDS <= DEADLINE_SECONDS_MAX);
 const _: () = assert!(CLOSE_SECONDS <= DEADLINE_SECONDS_MAX);
-const _: () = assert!(DEADLINE_SECONDS_MAX < 255);
+const _: () = assert!(SHUTDOWN_SECONDS <= SHUTDOWN_SECONDS_CEILING);
+const _: () = assert!(UNACKNOWLEDGED_SECONDS <= UNACKNOWLEDGED_SECONDS_CEILING);
+// A sweep may be at least as late as the longest deadline is long.
+const _: () = assert!(255 - 1 - DEADLINE_SECONDS_MAX >= DEADLINE_SECONDS_MAX);

@@ -240,7 +240,7 @@ fn as_many_as_the_start_promises_are_let_in() {
 #[test]
 fn without_files_newcomers_get_503_and_nothing_spins() {
     const FILES: usize = 64;
-    let server = Server::start_with_files(FILES as u32, &["--handshake-timeout", "250"]);
+    let server = Server::start_with_files(FILES as u32, &["--handshake-timeout", "120"]);
     let mut subscriber = server.subscriber(&["t"]);
     let mut publishers = Vec::new();
     while server.files_left(FILES) > 4 {

@@ -1,8 +1,10 @@
-//! The rules of the house that no other tool knows: who may import whom, that every option is in
-//! the README, that every file says what it is, and that none is left over.
+//! The rules of the house that no other tool knows: who may import whom, that every option, command
+//! and reason is in the README, that every file says what it is, and that none is left over.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use newswire::stats::Drop as Dropped;
 
 /// Who may import whom, from the inside outwards. A file (or folder) may name itself and what
 /// stands behind it; whoever wants more has to say so here.
@@ -13,10 +15,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident.
     ("config", &["limits", "wire::token"]),
     ("wire", &[]),
-    ("wire::envelope", &["limits", "stats"]),
+    // What a JSON string says is one thing for publishers and for clients.
+    ("wire::envelope", &["limits", "stats", "wire::json"]),
     ("wire::http", &["limits", "stats"]),
     ("wire::token", &["limits"]),
-    ("wire::wamp", &["limits"]),
+    ("wire::wamp", &["limits", "wire::json"]),
     ("wire::websocket", &["limits", "wire::websocket"]),
     // Ring 2, level by level.
     ("engine::deadlines", &["limits"]),
@@ -53,12 +56,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // The program. Its commands are clients of a server and know nothing of one.
     ("cli", &["cli", "config", "limits", "wire"]),
     ("logging", &["limits"]),
-    (
-        "main",
-        &[
-            "cli", "config", "limits", "logging", "server", "stats", "wire",
-        ],
-    ),
+    ("main", &["banner", "cli", "config", "logging", "server"]),
+    ("banner", &["config", "limits", "server"]),
     ("lib", &[]),
 ];
 
@@ -302,12 +301,56 @@ fn every_option_is_in_the_readme_with_its_default() {
     for option in newswire::config::options() {
         let row = readme
             .lines()
-            .find(|line| line.starts_with(&format!("| `--{}", option.name)))
+            .find(|line| line.starts_with(&format!("| `--{}`", option.name)))
             .unwrap_or_else(|| panic!("--{} has no row in the README's table", option.name));
         let default = option.default_text();
         assert!(
             row.contains(&format!("`{default}`")) || default.is_empty(),
             "{row}: {default}"
         );
+    }
+}
+
+/// What the first cells of the README's table below `head` say, in backticks.
+fn first_cells(head: &str) -> Vec<String> {
+    let readme = fs::read_to_string("README.md").expect("a README");
+    let (_, table) = readme.split_once(head).expect("the table's head");
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split('`').nth(1).expect("a name").to_owned())
+        .collect()
+}
+
+#[test]
+fn the_readme_has_every_command_and_no_other() {
+    let mut listed = first_cells("| command | does |");
+    let command = newswire::cli::command();
+    let mut commands: Vec<&str> = command.get_subcommands().map(|c| c.get_name()).collect();
+    listed.sort();
+    commands.sort();
+    assert_eq!(listed, commands);
+}
+
+#[test]
+fn the_readme_has_every_reason_for_a_drop_and_no_other() {
+    let reasons: Vec<&str> = Dropped::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(first_cells("| reason | the message | log |"), reasons);
+}
+
+#[test]
+fn the_readme_names_every_option_of_load() {
+    let readme = fs::read_to_string("README.md").expect("a README");
+    let (_, section) = readme.split_once("\n## Load test\n").expect("the section");
+    let section = section.split("\n## ").next().unwrap_or(section);
+    let command = newswire::cli::command();
+    let load = command.find_subcommand("load").expect("the command");
+    for name in load.get_arguments().filter_map(|option| option.get_long()) {
+        let flag = format!("--{name}");
+        let named = section
+            .match_indices(&flag)
+            .any(|(at, _)| section[at + flag.len()..].starts_with(['`', ' ']));
+        assert!(named, "{flag}");
     }
 }

@@ -20,7 +20,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::config::{self, FILE_VARIABLE, Flags, options};
+use crate::config::{self, End, FILE_VARIABLE, Flags, Unit, options};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -81,10 +81,12 @@ Examples:
 /// # Errors
 /// They make no sense.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Failure> {
-    let matches = match command().try_get_matches_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let matches = match command().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => return Ok(Action::Print(error.render().to_string())),
-        Err(error) => return Err(Failure::Usage(explain(&error))),
+        // A command goes first, or it is none.
+        Err(error) => return Err(Failure::Usage(explain(&error, arguments.get(1)))),
     };
     match matches.subcommand() {
         None => Ok(Action::Serve(config_flags(&matches))),
@@ -188,14 +190,53 @@ fn positional(name: &'static str, value_name: &'static str, help: &'static str) 
         .help(help)
 }
 
-/// Standard output may be closed; `println!` would panic.
-fn print_line(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+/// The text of an argument, empty where it was not given.
+fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
+    matches.get_one::<String>(name).map_or("", String::as_str)
 }
 
-/// clap's error in one line. A word that went astray may be a token.
-fn explain(error: &clap::Error) -> String {
+/// The same, and where it was not given what a server has for `option` when nobody says otherwise.
+fn text_or_default(matches: &ArgMatches, name: &str, option: &str) -> String {
+    match text(matches, name) {
+        "" => default_of(option),
+        given => given.to_owned(),
+    }
+}
+
+fn default_of(option: &str) -> String {
+    config::option(option)
+        .expect("the table has this option")
+        .default_text()
+}
+
+/// The number given as `--name`, judged as those of the configuration are.
+fn number(name: &str, text: &str, unit: Unit, min: u64, max: u64) -> Result<u64, Failure> {
+    config::number(text, unit, min, max).map_err(|allowed| wrong(name, text, &allowed))
+}
+
+/// The server's ZeroMQ endpoint given as `--name`.
+fn endpoint(name: &str, text: &str) -> Result<String, Failure> {
+    config::endpoint(text, End::Connect).map_err(|allowed| wrong(name, text, &allowed))
+}
+
+fn wrong(name: &str, text: &str, allowed: &str) -> Failure {
+    Failure::Usage(format!("--{name}: {text:?}: {allowed}"))
+}
+
+/// Writes `text` to standard output. That may be closed, which is no reason to fail, and `print!`
+/// would panic.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes a line to standard error, which may be closed too.
+pub fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "newswire: {text}");
+}
+
+/// clap's error in one line; `first` is the first argument. A word that went astray may be a token.
+fn explain(error: &clap::Error, first: Option<&OsString>) -> String {
     let word = |kind| match error.get(kind) {
         Some(ContextValue::String(word)) => word.as_str(),
         _ => "",
@@ -208,15 +249,7 @@ fn explain(error: &clap::Error) -> String {
         }
         ErrorKind::UnknownArgument if !flag.starts_with('-') => return astray(flag),
         ErrorKind::UnknownArgument => {
-            let name = flag.trim_start_matches('-');
-            let nearest = config::nearest(name, options().iter().map(|option| option.name));
-            return match nearest {
-                Some(same) if same == name => {
-                    format!("{flag} is an option of another command (see --help)")
-                }
-                Some(nearest) => format!("there is no option {flag}; did you mean --{nearest}?"),
-                None => format!("there is no option {flag} here (see --help)"),
-            };
+            return unknown(flag, first);
         }
         _ => {}
     }
@@ -225,6 +258,21 @@ fn explain(error: &clap::Error) -> String {
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
     format!("{line} (see --help)")
+}
+
+/// A flag that the command does not have. What is suggested, it has.
+fn unknown(flag: &str, first: Option<&OsString>) -> String {
+    let name = flag.trim_start_matches('-');
+    let all = command();
+    let failed = first.and_then(|word| all.find_subcommand(word));
+    let names = |command| Command::get_arguments(command).filter_map(Arg::get_long);
+    if all.get_subcommands().flat_map(names).any(|n| n == name) {
+        return format!("{flag} is an option of another command (see --help)");
+    }
+    match config::nearest(name, names(failed.unwrap_or(&all))) {
+        Some(nearest) => format!("there is no option {flag}; did you mean --{nearest}?"),
+        None => format!("there is no option {flag} here (see --help)"),
+    }
 }
 
 /// A word where none belongs. It is only repeated when it looks like a command's name.
@@ -307,6 +355,18 @@ mod tests {
             (
                 "newswire publish --token a",
                 "--token is an option of another command",
+            ),
+            (
+                "newswire publish --timout 1 t 1",
+                "there is no option --timout; did you mean --timeout?",
+            ),
+            (
+                "newswire load ws://a/ --conections 1",
+                "there is no option --conections; did you mean --connections?",
+            ),
+            (
+                "newswire load ws://a/ --log-levl info",
+                "there is no option --log-levl here (see --help)",
             ),
             ("newswire sbscribe", "`sbscribe` is neither a command nor"),
             (

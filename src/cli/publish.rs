@@ -18,8 +18,9 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::value::RawValue;
 
-use super::Failure;
-use crate::config::{self, End, Unit};
+use super::{Failure, default_of, number, text, text_or_default};
+use crate::config::Unit;
+use crate::limits;
 
 /// In seconds. A server on the same network greets in milliseconds; libzmq tries again each 0.1 s.
 const TIMEOUT_SECONDS: &str = "5";
@@ -118,38 +119,25 @@ pub(super) fn command() -> Command {
         )
 }
 
-/// What a server has where nobody says otherwise.
-fn default_of(option: &str) -> String {
-    config::option(option)
-        .expect("the table has this option")
-        .default_text()
-}
-
 impl Options {
     /// Out of what clap understood.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
-        let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
-        let number = |name: &str, text: &str, unit, min, max| {
-            config::number(text, unit, min, max)
-                .map_err(|allowed| Failure::Usage(format!("--{name}: {text:?}: {allowed}")))
-        };
-        let or_default = |name: &str, option: &str| match text(name) {
-            "" => default_of(option),
-            given => given.to_owned(),
-        };
-        let to = or_default("to", "pull");
-        let to = config::endpoint(&to, End::Connect)
-            .map_err(|allowed| Failure::Usage(format!("--to: {to:?}: {allowed}")))?;
+        let to = super::endpoint("to", &text_or_default(matches, "to", "pull"))?;
         let timeout = number(
             "timeout",
-            text("timeout"),
+            text(matches, "timeout"),
             Unit::Seconds,
             1,
             TIMEOUT_SECONDS_MAX,
         )?;
-        let event_bytes_max = or_default("event-bytes-max", "event-bytes-max");
-        let event_bytes_max = number("event-bytes-max", &event_bytes_max, Unit::Bytes, 1, 1 << 30)?;
-        let data = match text("json") {
+        let event_bytes_max = number(
+            "event-bytes-max",
+            &text_or_default(matches, "event-bytes-max", "event-bytes-max"),
+            Unit::Bytes,
+            1,
+            limits::EVENT_BYTES_CEILING as u64,
+        )?;
+        let data = match text(matches, "json") {
             "" if io::stdin().is_terminal() => {
                 return Err(Failure::Usage(
                     "there is no event: give one as JSON after the topic, or one a line on standard input"
@@ -170,7 +158,7 @@ impl Options {
             timeout: Duration::from_secs(timeout),
             event_bytes_max: event_bytes_max as usize,
             quiet: matches.get_flag("quiet"),
-            topic: text("topic").to_owned(),
+            topic: text(matches, "topic").to_owned(),
             data,
         })
     }
@@ -235,9 +223,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
 /// The PUSH socket. Its end is bounded wherever it is dropped.
 struct Sender {
-    // Before the context: a context's end waits for its sockets.
+    /// Holds its context, whose end waits for what has not left.
     socket: zmq::Socket,
-    context: zmq::Context,
 }
 
 impl Sender {
@@ -256,7 +243,7 @@ impl Sender {
         let socket = prepare().map_err(|error: zmq::Error| {
             Failure::Runtime(format!("cannot connect to {}: {error}", options.to))
         })?;
-        Ok(Self { socket, context })
+        Ok(Self { socket })
     }
 
     fn send(&self, options: &Options, json: &[u8], deadline: Instant) -> Result<(), Failure> {
@@ -292,7 +279,6 @@ impl Sender {
         let linger = deadline.saturating_duration_since(began).max(FLUSH_MIN);
         let set = self.socket.set_linger(milliseconds(linger));
         drop(self.socket);
-        drop(self.context);
         if set.is_err() || began.elapsed() >= linger {
             return Err(Failure::Runtime(
                 "not everything left in time: the server is connected but takes nothing; it may be \
@@ -313,7 +299,8 @@ fn milliseconds(duration: Duration) -> i32 {
         .unwrap_or(i32::MAX)
 }
 
-fn envelope(topic: &str, json: &[u8]) -> Vec<u8> {
+/// The event as a backend sends it; `json` is known to be JSON.
+pub(super) fn envelope(topic: &str, json: &[u8]) -> Vec<u8> {
     let topic = serde_json::Value::from(topic).to_string();
     let parts: [&[u8]; 5] = [b"{\"topic\":", topic.as_bytes(), b",\"data\":", json, b"}"];
     parts.concat()

@@ -22,11 +22,13 @@ use serde_json::value::RawValue;
 use tungstenite::error::ProtocolError;
 use tungstenite::{Error, Message, WebSocket};
 
-use super::Failure;
 use super::client::{ConnectError, Target, connect};
+use super::{Failure, tell};
+use crate::limits;
 
-/// How long a server may be silent. Its pings come every 25 s unless it is told otherwise.
-const SILENCE_MAX: Duration = Duration::from_secs(90);
+/// How long a server may be silent: it pings a client that is silent itself, at the latest after the
+/// longest interval that it can be told; and the ping may be late.
+const SILENCE_MAX: Duration = Duration::from_secs(limits::DEADLINE_SECONDS_MAX as u64 + 30);
 
 /// The first pause before a new attempt; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -83,7 +85,7 @@ pub(super) fn command() -> Command {
 impl Options {
     /// Out of what clap understood.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
-        let url = matches.get_one::<String>("url").map_or("", String::as_str);
+        let url = super::text(matches, "url");
         let topics = matches.get_many::<String>("topic").into_iter().flatten();
         Ok(Self {
             target: Target::parse(url).map_err(|text| Failure::Usage(format!("URL: {text}")))?,
@@ -248,11 +250,6 @@ fn explain(error: &Error) -> String {
         }
         error => format!("connection lost: {error}"),
     }
-}
-
-fn tell(text: &str) {
-    // Nobody may be reading; the events are what counts.
-    let _ = writeln!(io::stderr(), "newswire: {text}");
 }
 
 /// Pauses between attempts, each twice the last.

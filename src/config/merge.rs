@@ -292,7 +292,7 @@ mod tests {
             ("NEWSWIRE_PING_INTERVAL", "20"),
             ("NEWSWIRE_PING_TIMEOUT", "30"),
         ];
-        let loaded = merged(&[("ping-timeout", "200")], &environment, text).expect("good");
+        let loaded = merged(&[("ping-timeout", "100")], &environment, text).expect("good");
         let config = &loaded.config;
         assert_eq!(config.shutdown_seconds, crate::limits::SHUTDOWN_SECONDS);
         assert_eq!(
@@ -301,7 +301,7 @@ mod tests {
                 config.ping_seconds,
                 config.pong_seconds
             ),
-            (1, 20, 200)
+            (1, 20, 100)
         );
         assert_eq!(source(&loaded, "shutdown-timeout"), Source::Default);
         assert_eq!(source(&loaded, "close-timeout"), Source::File(1));
@@ -345,7 +345,7 @@ mod tests {
                 &[("ping-interval", "0")][..],
                 &[][..],
                 "",
-                "--ping-interval: \"0\": it must be from 1 s to 250 s",
+                "--ping-interval: \"0\": it must be from 1 s to 120 s",
             ),
             (
                 &[],
@@ -370,7 +370,7 @@ mod tests {
                 &[],
                 "\nping-interval = -1",
                 "n.toml:2: ping-interval: \"-1\": a whole number of seconds without a unit is needed, \
-                 from 1 s to 250 s",
+                 from 1 s to 120 s",
             ),
             (
                 &[],
@@ -419,7 +419,7 @@ mod tests {
                 &[("ping-interval", "5")],
                 &[],
                 "ping-interval = 999",
-                "n.toml:1: ping-interval: \"999\": it must be from 1 s to 250 s",
+                "n.toml:1: ping-interval: \"999\": it must be from 1 s to 120 s",
             ),
         ] {
             assert_eq!(merged(given, environment, text).expect_err(line), line);

@@ -182,7 +182,7 @@ impl Config {
                  topic of topic-bytes-max ({topic}) and the frame around it: raise outbox-bytes-max to {} \
                  or lower event-bytes-max",
                 self.outbox_bytes_max,
-                outbox_needed(event, topic),
+                limits::outbox_needed(event, topic),
             ));
         }
         if self.outboxes_bytes_max / 2 < self.outbox_bytes_max {
@@ -215,21 +215,6 @@ impl Config {
 
 /// In bytes, `[5, ""]`.
 const SUBSCRIBE_WRAPPING_BYTES: usize = 7;
-
-/// In bytes, the smallest outbox that can deliver. Only [`limits::can_deliver`] knows what a frame
-/// adds, so the answer is searched for: it lies where `false` turns into `true`.
-fn outbox_needed(event: usize, topic: usize) -> usize {
-    let (mut low, mut high) = (event, event + (1 << 20));
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if limits::can_deliver(middle, event, topic) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    high
-}
 
 /// A configuration that cannot be used, in one line.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -405,7 +390,7 @@ mod tests {
             ..Config::default()
         };
         let line = config.check().expect_err("too small");
-        let needed = outbox_needed(config.event_bytes_max, config.topic_bytes_max);
+        let needed = limits::outbox_needed(config.event_bytes_max, config.topic_bytes_max);
         assert!(
             line.contains(&format!("raise outbox-bytes-max to {needed} ")),
             "{line}"

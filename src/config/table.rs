@@ -1,8 +1,10 @@
 //! The options, each declared once.
 //!
 //! From this table follow the flags and their help, the variables, the keys of the file, the
-//! defaults, the output of `check`, and the test that compares the README. A new option is a field
-//! of [`super::Config`] and an entry here.
+//! defaults, the output of `check`, and the test that compares the README. A new option takes its
+//! default in [`crate::limits`] where it is a number; a field of [`super::Config`], and in its
+//! `default` a value that the table overwrites; an entry here; a row of the README; and the place
+//! that obeys it. The compiler or a test asks for each of these but the last.
 //!
 //! Never here: where a value came from (that is `merge`), and what the values mean together (that is
 //! [`super::Config::check`]).
@@ -42,15 +44,6 @@ const WHO: &str = "Who may listen";
 const TIME: &str = "Time";
 const SIZE: &str = "Size";
 const LOG: &str = "Log";
-
-/// In seconds. The kernel counts this one, in milliseconds.
-const UNACKNOWLEDGED_SECONDS_CEILING: u32 = 3_600;
-/// In connections. Far beyond what one process has been seen to hold.
-const CONNECTIONS_CEILING: usize = 1 << 24;
-/// In bytes, everything that the kernel takes in one piece as an `i32`.
-const BYTES_CEILING: usize = 1 << 30;
-/// In bytes; half of what the machine could address.
-const OUTBOXES_BYTES_CEILING: usize = isize::MAX as usize;
 
 /// All options, in the order in which the help lists them.
 pub fn options() -> &'static [OptionSpec] {
@@ -181,7 +174,7 @@ static OPTIONS: &[OptionSpec] = &[
                files leaves, and the start prints how many that are",
         heading: WHO,
         secret: false,
-        kind: number!(Count, connections_max, 0, 0, CONNECTIONS_CEILING),
+        kind: number!(Count, connections_max, 0, 0, limits::CONNECTIONS_CEILING),
     },
     OptionSpec {
         name: "connections-per-address-max",
@@ -195,7 +188,7 @@ static OPTIONS: &[OptionSpec] = &[
             connections_per_address_max,
             0,
             0,
-            CONNECTIONS_CEILING
+            limits::CONNECTIONS_CEILING
         ),
     },
     OptionSpec {
@@ -232,7 +225,7 @@ static OPTIONS: &[OptionSpec] = &[
         name: "ping-timeout",
         value_name: "SECONDS",
         help: "Time that a client has to answer a ping, after which it is taken for dead. With the default \
-               a dead client is gone within 50 s",
+               and the one before it a dead client is gone within 52 s",
         heading: TIME,
         secret: false,
         kind: number!(
@@ -270,7 +263,7 @@ static OPTIONS: &[OptionSpec] = &[
             shutdown_seconds,
             limits::SHUTDOWN_SECONDS,
             1,
-            limits::DEADLINE_SECONDS_MAX
+            limits::SHUTDOWN_SECONDS_CEILING
         ),
     },
     OptionSpec {
@@ -304,7 +297,7 @@ static OPTIONS: &[OptionSpec] = &[
             unacknowledged_seconds,
             limits::UNACKNOWLEDGED_SECONDS,
             1,
-            UNACKNOWLEDGED_SECONDS_CEILING
+            limits::UNACKNOWLEDGED_SECONDS_CEILING
         ),
     },
     OptionSpec {
@@ -363,7 +356,8 @@ static OPTIONS: &[OptionSpec] = &[
         name: "event-bytes-max",
         value_name: "BYTES",
         help: "Size of one event as it comes in; a larger one is dropped and counted. Real articles reach \
-               500 kB",
+               500 kB. Not over 32 MiB: past 64 MiB ZeroMQ itself cuts the publisher, and nothing would be \
+               counted",
         heading: SIZE,
         secret: false,
         kind: number!(
@@ -371,7 +365,7 @@ static OPTIONS: &[OptionSpec] = &[
             event_bytes_max,
             limits::EVENT_BYTES_MAX,
             64,
-            BYTES_CEILING
+            limits::EVENT_BYTES_CEILING
         ),
     },
     OptionSpec {
@@ -386,7 +380,7 @@ static OPTIONS: &[OptionSpec] = &[
             outbox_bytes_max,
             limits::OUTBOX_BYTES_MAX,
             4096,
-            BYTES_CEILING
+            limits::BYTES_CEILING
         ),
     },
     OptionSpec {
@@ -401,7 +395,7 @@ static OPTIONS: &[OptionSpec] = &[
             outboxes_bytes_max,
             limits::OUTBOXES_BYTES_MAX,
             8192,
-            OUTBOXES_BYTES_CEILING
+            limits::OUTBOXES_BYTES_CEILING
         ),
     },
     OptionSpec {
@@ -416,7 +410,7 @@ static OPTIONS: &[OptionSpec] = &[
             unsent_bytes_max,
             limits::UNSENT_BYTES_MAX,
             4096,
-            BYTES_CEILING
+            limits::BYTES_CEILING
         ),
     },
     OptionSpec {

@@ -20,6 +20,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json;
 use crate::stats::Drop;
 
 /// A topic's name and its data, borrowed from the publisher's message.
@@ -62,7 +63,7 @@ impl Form {
             [object] => self.parse_object(text(object)?)?,
             [topic, data] => Event {
                 topic: Cow::Borrowed(text(topic)?),
-                data: json(text(data)?)?.get(),
+                data: value(text(data)?)?.get(),
             },
             _ => return Err(Drop::Parts),
         };
@@ -79,7 +80,7 @@ impl Form {
         let text = text.trim_matches([' ', '\t', '\n', '\r']);
         if !text.starts_with('{') {
             // JSON of another kind, or none: an operator looks for different causes.
-            return Err(json(text).map_or(Drop::BadJson, |_| Drop::NoTopic));
+            return Err(value(text).map_or(Drop::BadJson, |_| Drop::NoTopic));
         }
         let mut object = serde_json::Deserializer::from_str(text);
         let fields = object
@@ -93,11 +94,11 @@ impl Form {
         };
         match (string(fields.topic), fields.data, string(fields.flat)) {
             (Some(topic), Some(data), _) => Ok(Event {
-                topic: unquote(topic)?,
+                topic: json::unquote(topic).ok_or(Drop::BadJson)?,
                 data: data.get(),
             }),
             (_, _, Some(topic)) => Ok(Event {
-                topic: unquote(topic)?,
+                topic: json::unquote(topic).ok_or(Drop::BadJson)?,
                 data: text,
             }),
             _ => Err(Drop::NoTopic),
@@ -111,18 +112,8 @@ fn text(bytes: &[u8]) -> Result<&str, Drop> {
 }
 
 /// One JSON value. Depth is no matter: the parser counts it in memory, not on the stack.
-fn json(text: &str) -> Result<&RawValue, Drop> {
+fn value(text: &str) -> Result<&RawValue, Drop> {
     serde_json::from_str(text).map_err(|_| Drop::BadJson)
-}
-
-/// What a JSON string says. Half of a surrogate pair is JSON's grammar, but no name.
-fn unquote(json: &str) -> Result<Cow<'_, str>, Drop> {
-    match json.strip_prefix('"').and_then(|s| s.strip_suffix('"')) {
-        Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
-        _ => serde_json::from_str(json)
-            .map(Cow::Owned)
-            .map_err(|_| Drop::BadJson),
-    }
 }
 
 /// The values of an object's keys that matter, the last one of each.

@@ -7,15 +7,19 @@
 //! Never here: whether a token, an origin or an address is welcome (these refusals are only written
 //! here), and no byte of a request in an answer: a token may be among them.
 
+use std::fmt;
+
 use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
 
+use crate::limits::HEADERS_MAX;
 use crate::stats::Refusal;
 
 /// The sub-protocols that newswire speaks, as clients name them.
 pub const SUBPROTOCOLS: &[&str] = &["wamp"];
 
-/// What a good upgrade asks for. Borrowed from the head.
-#[derive(Debug, Eq, PartialEq)]
+/// What a good upgrade asks for. Borrowed from the head. Its `Debug` leaves the query out, where the
+/// token is.
+#[derive(Eq, PartialEq)]
 pub struct Upgrade<'a> {
     /// The request target as it came, query included.
     pub target: &'a str,
@@ -27,8 +31,16 @@ pub struct Upgrade<'a> {
     pub origin: Option<&'a str>,
 }
 
-/// Lines in a head. Behind three proxies a browser's upgrade has some thirty.
-const HEADERS_MAX: usize = 64;
+impl fmt::Debug for Upgrade<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.target.split(['?', '#']).next();
+        f.debug_struct("Upgrade")
+            .field("path", &path.unwrap_or_default())
+            .field("subprotocol", &self.subprotocol)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
 
 /// Parses a head. `Ok(None)`: there is more to come. The number is the head's length in bytes; what
 /// follows it is the first of the WebSocket. Empty lines before the request line belong to the head
@@ -193,7 +205,8 @@ pub fn encode_accept(accept_key: &str, subprotocol: Option<&str>, out: &mut Vec<
 }
 
 /// Appends the answer to an upgrade that is refused: status, headers, a small JSON body with `error`
-/// and `hint`. The connection ends with it.
+/// and `hint`. The connection ends with it. A HEAD is answered like that too, though its answer has no
+/// body (RFC 9110 s. 9.3.2): a refusal does not know the method, and what follows it is the end.
 pub fn encode_refusal(refusal: Refusal, out: &mut Vec<u8>) {
     let Answer {
         status,
@@ -425,6 +438,15 @@ mod tests {
         ] {
             let bytes = head(&format!("GET {target} HTTP/1.1"), &[]);
             assert_eq!(parse(&bytes, MAX).unwrap().unwrap().0.target, target);
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_token() {
+        for target in ["/p?token=sesame", "/p#sesame", "http://h/p?x&token=sesame"] {
+            let bytes = head(&format!("GET {target} HTTP/1.1"), &[]);
+            let shown = format!("{:?}", parse(&bytes, MAX));
+            assert!(shown.contains("/p") && !shown.contains("sesame"), "{shown}");
         }
     }
 

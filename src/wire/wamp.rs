@@ -12,6 +12,8 @@ use std::borrow::Cow;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json;
+
 /// What a client says.
 #[derive(Debug, Eq, PartialEq)]
 pub enum ClientMessage<'a> {
@@ -119,14 +121,8 @@ fn name<'a>(
     missing: &'static str,
 ) -> Result<Cow<'a, str>, Malformed> {
     let json = element.ok_or(Malformed(missing))?.get();
-    if let Some(inner) = json.strip_prefix('"').and_then(|s| s.strip_suffix('"')) {
-        if !inner.contains('\\') {
-            return Ok(Cow::Borrowed(inner));
-        }
-        // Half of a surrogate pair is JSON's grammar, but no text.
-        return serde_json::from_str(json)
-            .map(Cow::Owned)
-            .map_err(|_| Malformed("bad escape in a string"));
+    if json.starts_with('"') {
+        return json::unquote(json).ok_or(Malformed("bad escape in a string"));
     }
     match json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
         true => Ok(Cow::Borrowed(json)),
@@ -436,11 +432,14 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_wrapping_is_within_its_limit() {
+    fn the_largest_event_needs_exactly_the_outbox_that_is_asked_for() {
         let mut quoted = String::new();
         quote(&"\x01".repeat(limits::TOPIC_BYTES_MAX), &mut quoted);
+        let data = "1".repeat(limits::EVENT_BYTES_MAX);
         let header = 10;
-        let wrapping = header + event_len(&quoted, "") - limits::TOPIC_BYTES_MAX;
-        assert_eq!(wrapping, limits::WRAPPING_BYTES_MAX);
+        assert_eq!(
+            header + event_len(&quoted, &data),
+            limits::outbox_needed(data.len(), limits::TOPIC_BYTES_MAX)
+        );
     }
 }

@@ -84,7 +84,6 @@ pub struct Fleet {
     readiness: Events,
     seats: Vec<Seat>,
     buffer: Vec<u8>,
-    open: usize,
 }
 
 impl Fleet {
@@ -99,7 +98,6 @@ impl Fleet {
             readiness: Events::with_capacity(1_024),
             seats: Vec::new(),
             buffer: vec![0; READ_BUFFER_BYTES],
-            open: 0,
         })
     }
 
@@ -111,11 +109,6 @@ impl Fleet {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.seats.is_empty()
-    }
-
-    /// How many are upgraded and connected.
-    pub fn open(&self) -> usize {
-        self.open
     }
 
     /// Begins the connection of one more subscriber.
@@ -200,7 +193,6 @@ impl Fleet {
             readiness,
             seats,
             buffer,
-            open,
             ..
         } = self;
         for event in readiness.iter() {
@@ -211,14 +203,7 @@ impl Fleet {
             }
             if event.is_readable() && !seat.is_stalled {
                 let topic = &course.topics[index % course.topics.len()];
-                seat.read(topic, buffer, |what| {
-                    match what {
-                        Heard::Opened => *open += 1,
-                        Heard::Ended(None) => *open -= 1,
-                        Heard::Ended(Some(_)) | Heard::Text(..) => {}
-                    }
-                    heard(index, what);
-                });
+                seat.read(topic, buffer, |what| heard(index, what));
             }
         }
         Ok(())

@@ -30,6 +30,7 @@ pub use options::Options;
 pub(super) use options::command;
 
 use super::Failure;
+use super::publish::envelope;
 use fleet::{Course, Fleet, Heard};
 use process::Usage;
 use report::{Report, ServerReport};
@@ -62,11 +63,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     test.publish()?;
     test.drain()?;
     let report = test.report();
-    if options.json {
-        super::print_line(&report.json().to_string());
+    super::print(&if options.json {
+        format!("{}\n", report.json())
     } else {
-        super::print_line(&report.text());
-    }
+        report.text()
+    });
     if report.is_faultless() {
         Ok(())
     } else {
@@ -80,8 +81,6 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 /// A load test under way.
 struct Test<'a> {
     options: &'a Options,
-    /// Outlives the publisher.
-    _context: zmq::Context,
     publisher: zmq::Socket,
     fleet: Fleet,
     tally: Tally,
@@ -99,16 +98,46 @@ struct Test<'a> {
 /// Who is there.
 #[derive(Debug, Default)]
 struct Crowd {
+    /// By subscriber.
+    pasts: Vec<Past>,
+    /// Subscribers that have had a WELCOME.
     welcome: usize,
+    /// Subscribers that have had a WELCOME, or an end without one: nobody waits for their first answer.
+    settled: usize,
     handshakes: u64,
     refused: BTreeMap<u16, u64>,
     ended: u64,
     returned: u64,
     missed: u64,
-    /// By subscriber: true when its connection has ended at some time.
-    was_away: Vec<bool>,
     /// When to connect again, in the order in which they ended.
     to_redial: std::collections::VecDeque<(Duration, usize)>,
+}
+
+/// What has happened to a subscriber at some time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    /// True exactly when it has had a WELCOME.
+    was_welcome: bool,
+    /// True exactly when its connection has ended.
+    was_away: bool,
+}
+
+impl Crowd {
+    fn note_welcome(&mut self, seat: usize) {
+        let past = &mut self.pasts[seat];
+        if !std::mem::replace(&mut past.was_welcome, true) {
+            self.welcome += 1;
+            self.settled += usize::from(!past.was_away);
+        }
+    }
+
+    /// True the first time.
+    fn note_end(&mut self, seat: usize) -> bool {
+        let past = &mut self.pasts[seat];
+        let is_first = !std::mem::replace(&mut past.was_away, true);
+        self.settled += usize::from(is_first && !past.was_welcome);
+        is_first
+    }
 }
 
 fn runtime(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
@@ -128,6 +157,10 @@ impl<'a> Test<'a> {
         let context = zmq::Context::new();
         let publisher = context.socket(zmq::PUSH).map_err(failed)?;
         publisher.set_linger(0).map_err(failed)?;
+        // As `publish` does it, and for the same reason.
+        publisher
+            .set_ipv6(options.publish.contains('['))
+            .map_err(failed)?;
         publisher.connect(&options.publish).map_err(failed)?;
 
         let is_interrupted = Arc::new(AtomicBool::new(false));
@@ -148,7 +181,7 @@ impl<'a> Test<'a> {
             fleet: Fleet::new(course).map_err(runtime("create a poller"))?,
             tally: Tally::new(run, &options.topics, options.connections),
             crowd: Crowd {
-                was_away: vec![false; options.connections],
+                pasts: vec![Past::default(); options.connections],
                 ..Crowd::default()
             },
             progress: ProgressBar::with_draw_target(None, target),
@@ -160,7 +193,6 @@ impl<'a> Test<'a> {
             publish_from: Duration::ZERO,
             last_delivery: Duration::ZERO,
             options,
-            _context: context,
             publisher,
         })
     }
@@ -200,10 +232,12 @@ impl<'a> Test<'a> {
             .poll(Some(wait.min(LOOK)), |seat, heard| match heard {
                 Heard::Opened => {
                     crowd.handshakes += 1;
-                    crowd.returned += u64::from(crowd.was_away[seat]);
+                    crowd.returned += u64::from(crowd.pasts[seat].was_away);
                 }
                 Heard::Text(head, bytes) => {
-                    crowd.welcome += usize::from(head.starts_with(b"[0,"));
+                    if head.starts_with(b"[0,") {
+                        crowd.note_welcome(seat);
+                    }
                     tally.hear(seat, head, bytes, started.elapsed().as_nanos() as u64);
                 }
                 Heard::Ended(status) => {
@@ -211,7 +245,7 @@ impl<'a> Test<'a> {
                         Some(status) => *crowd.refused.entry(status).or_default() += 1,
                         None => crowd.ended += 1,
                     }
-                    if !std::mem::replace(&mut crowd.was_away[seat], true) {
+                    if crowd.note_end(seat) {
                         crowd.missed += tally.leave(seat);
                     }
                     crowd
@@ -257,7 +291,7 @@ impl<'a> Test<'a> {
             }
             self.poll(Duration::from_millis(5))?;
             let before = settled;
-            settled = self.crowd.welcome + self.crowd.to_redial.len();
+            settled = self.crowd.settled;
             if settled > before {
                 last_progress = self.now();
                 self.progress.set_position(settled as u64);
@@ -299,7 +333,7 @@ impl<'a> Test<'a> {
                     // A full queue means that nobody takes the probes; that shows below.
                     let _ = self
                         .publisher
-                        .send(&envelope(topic, &data)[..], zmq::DONTWAIT);
+                        .send(&envelope(topic, data.as_bytes())[..], zmq::DONTWAIT);
                 }
             }
             self.poll(next.saturating_sub(now))?;
@@ -385,7 +419,7 @@ impl<'a> Test<'a> {
         }
         let at = self.now().as_nanos() as u64;
         let data = self.tally.publish(topic, at, self.options.bytes);
-        let event = envelope(&self.options.topics[topic], &data);
+        let event = envelope(&self.options.topics[topic], data.as_bytes());
         self.publisher.send(&event[..], 0).is_ok()
     }
 
@@ -403,7 +437,7 @@ impl<'a> Test<'a> {
     }
 
     fn report(self) -> Report {
-        let losses = self.tally.losses(|seat| self.crowd.was_away[seat]);
+        let losses = self.tally.losses(|seat| self.crowd.pasts[seat].was_away);
         let server = match self.usage {
             [Some(start), Some(connected), Some(end)] => Some(ServerReport {
                 cpu_per_handshake: per(connected.cpu - start.cpu, self.crowd.handshakes),
@@ -435,6 +469,7 @@ impl<'a> Test<'a> {
             missed: self.crowd.missed,
             doubles: self.tally.doubles,
             disorder: self.tally.disorder,
+            strangers: self.tally.strangers,
             to_each: self.tally.to_each,
             to_last: self.tally.to_last,
             server,
@@ -452,6 +487,26 @@ fn own_resident() -> Option<u64> {
     process::usage(std::process::id()).map(|usage| usage.resident)
 }
 
-fn envelope(topic: &str, data: &str) -> Vec<u8> {
-    format!("{{\"topic\":{},\"data\":{data}}}", serde_json::json!(topic)).into_bytes()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscriber_settles_once_whatever_happens_to_it() {
+        let mut crowd = Crowd {
+            pasts: vec![Past::default(); 2],
+            ..Crowd::default()
+        };
+        // Welcome, gone, back.
+        crowd.note_welcome(0);
+        assert!(crowd.note_end(0));
+        crowd.note_welcome(0);
+        assert_eq!((crowd.welcome, crowd.settled), (1, 1));
+        // Refused twice, and then welcome.
+        assert!(crowd.note_end(1));
+        assert!(!crowd.note_end(1));
+        assert_eq!((crowd.welcome, crowd.settled), (1, 2));
+        crowd.note_welcome(1);
+        assert_eq!((crowd.welcome, crowd.settled), (2, 2));
+    }
 }

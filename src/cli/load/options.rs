@@ -8,8 +8,9 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::super::client::Target;
+use super::super::{default_of, text, text_or_default};
 use super::Failure;
-use crate::config::{self, End, Unit};
+use crate::config::Unit;
 
 /// The options of `load`.
 #[derive(Debug)]
@@ -65,8 +66,10 @@ pub(in super::super) fn command() -> Command {
                 .long("publish")
                 .value_name("ENDPOINT")
                 .value_parser(NonEmptyStringValueParser::new())
-                .default_value("tcp://127.0.0.1:5555")
-                .help("ZeroMQ endpoint to push events to"),
+                .help(format!(
+                    "ZeroMQ endpoint to push events to [default: {}]",
+                    default_of("pull")
+                )),
         )
         .arg(number("connections", "N", "1000").help("Subscribers"))
         .arg(
@@ -128,12 +131,10 @@ pub(in super::super) fn command() -> Command {
 impl Options {
     /// Out of what clap understood.
     pub(in super::super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
-        let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
         let number = |name: &str, unit, min, max| {
-            config::number(text(name), unit, min, max)
-                .map_err(|allowed| Failure::Usage(format!("--{name}: {:?}: {allowed}", text(name))))
+            super::super::number(name, text(matches, name), unit, min, max)
         };
-        let rate = text("rate");
+        let rate = text(matches, "rate");
         let rate: f64 = rate
             .parse()
             .ok()
@@ -149,13 +150,11 @@ impl Options {
                 .map(|n| format!("load-{n}"))
                 .collect(),
         };
-        let publish = config::endpoint(text("publish"), End::Connect).map_err(|allowed| {
-            Failure::Usage(format!("--publish: {:?}: {allowed}", text("publish")))
-        })?;
+        let publish = text_or_default(matches, "publish", "pull");
         Ok(Self {
-            target: Target::parse(text("url"))
+            target: Target::parse(text(matches, "url"))
                 .map_err(|sentence| Failure::Usage(format!("URL: {sentence}")))?,
-            publish,
+            publish: super::super::endpoint("publish", &publish)?,
             connections: number("connections", Unit::Count, 1, 10_000_000)? as usize,
             connect_rate: number("connect-rate", Unit::Count, 0, 1_000_000)? as u32,
             topics,

@@ -45,6 +45,8 @@ pub struct Report {
     pub doubles: u64,
     /// Deliveries that came after a later one.
     pub disorder: u64,
+    /// Texts that were no event of this test.
+    pub strangers: u64,
     /// In nanoseconds.
     pub to_each: Histogram<u64>,
     /// In nanoseconds.
@@ -133,6 +135,12 @@ impl Report {
         if self.missed > 0 {
             line("missed", format!("{} while not connected", self.missed));
         }
+        if self.strangers > 0 {
+            line(
+                "strangers",
+                format!("{} texts were no event of this test", self.strangers),
+            );
+        }
         if let Some(server) = &self.server {
             line(
                 "server",
@@ -192,6 +200,7 @@ impl Report {
             "missed_while_not_connected": self.missed,
             "doubles": self.doubles,
             "disorder": self.disorder,
+            "strangers": self.strangers,
             "latency_ns_to_each": latency(&self.to_each),
             "latency_ns_to_last": latency(&self.to_last),
             "server": self.server.as_ref().map(|server| json!({

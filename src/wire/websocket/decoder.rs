@@ -159,7 +159,8 @@ impl Decoder {
 
     /// Whether nothing is kept: no part of a frame, no fragment of a message, and nothing that was
     /// handed over and not released.
-    pub fn is_idle(&self) -> bool {
+    #[cfg(test)]
+    fn is_idle(&self) -> bool {
         self.0.is_none()
     }
 

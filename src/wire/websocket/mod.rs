@@ -39,7 +39,8 @@ impl Violation {
 pub enum Incoming<'a> {
     /// A whole message.
     Message {
-        /// True exactly when its opcode was text; then the payload is valid UTF-8.
+        /// True exactly when its opcode was text; then the payload is valid UTF-8. WAMP is understood in
+        /// both; `tests/autobahn/echo.rs` has to answer in kind.
         text: bool,
         /// Unmasked, reassembled.
         payload: &'a [u8],
