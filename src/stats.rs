@@ -106,7 +106,7 @@ reasons! {
 
 reasons! {
     /// Why a publisher's message, or an event, went no further.
-    Drop {
+    Dropped {
         /// A message without a byte.
         Empty => "empty",
         /// The message is over `event-bytes-max`.
@@ -159,7 +159,7 @@ reasons! {
 pub struct Stats {
     counters: [u64; Counter::COUNT],
     refusals: [u64; Refusal::COUNT],
-    drops: [u64; Drop::COUNT],
+    drops: [u64; Dropped::COUNT],
     closes: [u64; Close::COUNT],
 }
 
@@ -168,7 +168,7 @@ impl Default for Stats {
         Self {
             counters: [0; Counter::COUNT],
             refusals: [0; Refusal::COUNT],
-            drops: [0; Drop::COUNT],
+            drops: [0; Dropped::COUNT],
             closes: [0; Close::COUNT],
         }
     }
@@ -191,7 +191,7 @@ impl Stats {
     }
 
     /// Counts a dropped message or event.
-    pub fn dropped(&mut self, reason: Drop) {
+    pub fn dropped(&mut self, reason: Dropped) {
         self.drops[reason as usize] += 1;
     }
 
@@ -211,7 +211,7 @@ impl Stats {
     }
 
     /// How many messages and events were dropped for `reason`.
-    pub fn drops(&self, reason: Drop) -> u64 {
+    pub fn drops(&self, reason: Dropped) -> u64 {
         self.drops[reason as usize]
     }
 
@@ -228,7 +228,7 @@ impl Stats {
         let refusals = Refusal::ALL
             .iter()
             .map(|&r| (format!("refused.{}", r.name()), self.refusals(r)));
-        let drops = Drop::ALL
+        let drops = Dropped::ALL
             .iter()
             .map(|&d| (format!("dropped.{}", d.name()), self.drops(d)));
         let closes = Close::ALL
@@ -254,7 +254,7 @@ mod tests {
         let mut stats = Stats::default();
         assert_eq!(stats.summary(), "");
         stats.add(Counter::Events, 3);
-        stats.dropped(Drop::NoSubscriber);
+        stats.dropped(Dropped::NoSubscriber);
         stats.closed(Close::SlowConsumer);
         stats.refused(Refusal::Token);
         assert_eq!(
@@ -268,7 +268,7 @@ mod tests {
         let lists: [Vec<&str>; 4] = [
             Counter::ALL.iter().map(|c| c.name()).collect(),
             Refusal::ALL.iter().map(|r| r.name()).collect(),
-            Drop::ALL.iter().map(|d| d.name()).collect(),
+            Dropped::ALL.iter().map(|d| d.name()).collect(),
             Close::ALL.iter().map(|c| c.name()).collect(),
         ];
         for mut names in lists {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use newswire::stats::Drop as Dropped;
+use newswire::stats::Dropped;
 
 /// Who may import whom, from the inside outwards. A file (or folder) may name itself and what
 /// stands behind it; whoever wants more has to say so here.

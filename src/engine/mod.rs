@@ -45,7 +45,7 @@ pub use session::SessionRules;
 pub use slots::SlotId;
 
 use crate::limits;
-use crate::stats::{Close, Counter, Drop, Refusal, Stats};
+use crate::stats::{Close, Counter, Dropped, Refusal, Stats};
 use crate::wire::envelope::Event;
 use crate::wire::token::Token;
 use crate::wire::websocket;
@@ -323,7 +323,7 @@ impl<S: Stream> Engine<S> {
         self.desk.stats.count(Counter::Events);
         let is_heard = self.hub.publish(event);
         if !is_heard {
-            self.desk.stats.dropped(Drop::NoSubscriber);
+            self.desk.stats.dropped(Dropped::NoSubscriber);
         }
         is_heard
     }

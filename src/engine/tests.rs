@@ -235,7 +235,7 @@ fn an_event_reaches_those_who_subscribed_and_nobody_else() {
     world.turn();
     assert_eq!(a.texts(), [r#"[8,"news",{"n":1}]"#]);
     assert_eq!(b.texts(), [""; 0]);
-    assert_eq!(world.engine.stats().drops(Drop::NoSubscriber), 1);
+    assert_eq!(world.engine.stats().drops(Dropped::NoSubscriber), 1);
 }
 
 #[test]

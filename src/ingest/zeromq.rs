@@ -15,16 +15,10 @@
 use std::fmt;
 use std::os::fd::RawFd;
 
-/// In messages that ZeroMQ holds for each publisher before it makes that publisher wait.
-const HIGH_WATER_MARK: i32 = 1_000;
-
-/// In bytes, how long a message may be before libzmq itself ends its publisher's connection. It is
-/// far above the limit for events, so that a message that is merely too large is still counted and
-/// reported; it only keeps one peer from taking all memory.
-const MESSAGE_BYTES_CUT: i64 = 64 * 1024 * 1024;
+use crate::limits;
 
 /// In parts, how many are kept of one message: one more than any form of envelope has.
-const PARTS_KEPT: usize = 3;
+pub const PARTS_KEPT: usize = 3;
 
 /// A source that could not be set up.
 #[derive(Debug)]
@@ -208,8 +202,8 @@ impl ZeroMqSource {
 fn prepare(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::Error> {
     // libzmq takes IPv6 addresses only where it is told to.
     socket.set_ipv6(endpoint.contains('['))?;
-    socket.set_rcvhwm(HIGH_WATER_MARK)?;
-    socket.set_maxmsgsize(MESSAGE_BYTES_CUT)?;
+    socket.set_rcvhwm(limits::PUBLISHER_MESSAGES_MAX)?;
+    socket.set_maxmsgsize(limits::PUBLISHER_MESSAGE_BYTES_MAX)?;
     socket.set_linger(0)?;
     // A publisher whose host vanished is noticed by the kernel.
     socket.set_tcp_keepalive(1)?;

@@ -32,7 +32,7 @@ use crate::auth::TokenStore;
 use crate::auth::list::TokenList;
 use crate::config::Config;
 use crate::engine::{Engine, Rules, SessionRules, SlotId, TopicChange};
-use crate::ingest::zeromq::{SourceError, ZeroMqSource};
+use crate::ingest::zeromq::{PARTS_KEPT, SourceError, ZeroMqSource};
 use crate::limits;
 use crate::stats::{Counter, Refusal, Stats};
 use crate::wire::envelope::Form;
@@ -345,7 +345,7 @@ impl Server {
                 let Some(message) = self.sources[index].receive() else {
                     break;
                 };
-                let mut room = [&[][..]; 3];
+                let mut room = [&[][..]; PARTS_KEPT];
                 let parts = message.parts(&mut room);
                 budget.take(parts);
                 self.shutdown.note_event(self.now);

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use crate::engine::{Engine, Stream};
 use crate::limits;
-use crate::stats::{Close, Drop, Refusal, Stats};
+use crate::stats::{Close, Dropped, Refusal, Stats};
 
 /// When each kind of trouble was last reported.
 #[derive(Debug, Default)]
 pub struct Report {
-    dropped_at: [Option<Duration>; Drop::ALL.len()],
+    dropped_at: [Option<Duration>; Dropped::ALL.len()],
     /// As the last digest found them.
     digested: Stats,
     digest_at: Duration,
@@ -31,7 +31,7 @@ const NOTABLE_CLOSES: &[Close] = &[
 
 impl Report {
     /// A publisher's message was dropped. Of more than two parts, three are told.
-    pub fn dropped(&mut self, now: Duration, reason: Drop, parts: &[&[u8]], endpoint: &str) {
+    pub fn dropped(&mut self, now: Duration, reason: Dropped, parts: &[&[u8]], endpoint: &str) {
         if !self.is_due(now, reason) {
             return;
         }
@@ -47,13 +47,13 @@ impl Report {
 
     /// A good event found nobody subscribed: a matter of course at night, and of a misspelt topic.
     pub fn unheard(&mut self, now: Duration, topic: &str) {
-        if self.is_due(now, Drop::NoSubscriber) {
-            let reason = Drop::NoSubscriber.name();
+        if self.is_due(now, Dropped::NoSubscriber) {
+            let reason = Dropped::NoSubscriber.name();
             log::info!("dropped: reason={reason} topic={topic:?}");
         }
     }
 
-    fn is_due(&mut self, now: Duration, reason: Drop) -> bool {
+    fn is_due(&mut self, now: Duration, reason: Dropped) -> bool {
         let last = &mut self.dropped_at[reason as usize];
         let is_due = last.is_none_or(|last| now >= last + interval());
         if is_due {

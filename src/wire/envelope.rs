@@ -21,7 +21,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json;
-use crate::stats::Drop;
+use crate::stats::Dropped;
 
 /// A topic's name and its data, borrowed from the publisher's message.
 #[derive(Debug, Eq, PartialEq)]
@@ -49,15 +49,15 @@ impl Form {
     ///
     /// # Errors
     /// Why it is no event. What is cheap is asked first: a message that is too large is not read.
-    pub fn parse<'a>(&self, parts: &[&'a [u8]]) -> Result<Event<'a>, Drop> {
+    pub fn parse<'a>(&self, parts: &[&'a [u8]]) -> Result<Event<'a>, Dropped> {
         let bytes = parts
             .iter()
             .fold(0_usize, |sum, part| sum.saturating_add(part.len()));
         if bytes == 0 {
-            return Err(Drop::Empty);
+            return Err(Dropped::Empty);
         }
         if bytes > self.event_bytes_max {
-            return Err(Drop::TooLarge);
+            return Err(Dropped::TooLarge);
         }
         let event = match *parts {
             [object] => self.parse_object(text(object)?)?,
@@ -65,28 +65,28 @@ impl Form {
                 topic: Cow::Borrowed(text(topic)?),
                 data: value(text(data)?)?.get(),
             },
-            _ => return Err(Drop::Parts),
+            _ => return Err(Dropped::Parts),
         };
         if event.topic.is_empty() {
-            return Err(Drop::NoTopic);
+            return Err(Dropped::NoTopic);
         }
         if event.topic.len() > self.topic_bytes_max {
-            return Err(Drop::TopicTooLong);
+            return Err(Dropped::TopicTooLong);
         }
         Ok(event)
     }
 
-    fn parse_object<'a>(&self, text: &'a str) -> Result<Event<'a>, Drop> {
+    fn parse_object<'a>(&self, text: &'a str) -> Result<Event<'a>, Dropped> {
         let text = text.trim_matches([' ', '\t', '\n', '\r']);
         if !text.starts_with('{') {
             // JSON of another kind, or none: an operator looks for different causes.
-            return Err(value(text).map_or(Drop::BadJson, |_| Drop::NoTopic));
+            return Err(value(text).map_or(Dropped::BadJson, |_| Dropped::NoTopic));
         }
         let mut object = serde_json::Deserializer::from_str(text);
         let fields = object
             .deserialize_map(FieldsVisitor(&self.topic_field))
-            .map_err(|_| Drop::BadJson)?;
-        object.end().map_err(|_| Drop::BadJson)?;
+            .map_err(|_| Dropped::BadJson)?;
+        object.end().map_err(|_| Dropped::BadJson)?;
         let string = |value: Option<&'a RawValue>| {
             value
                 .map(RawValue::get)
@@ -94,26 +94,26 @@ impl Form {
         };
         match (string(fields.topic), fields.data, string(fields.flat)) {
             (Some(topic), Some(data), _) => Ok(Event {
-                topic: json::unquote(topic).ok_or(Drop::BadJson)?,
+                topic: json::unquote(topic).ok_or(Dropped::BadJson)?,
                 data: data.get(),
             }),
             (_, _, Some(topic)) => Ok(Event {
-                topic: json::unquote(topic).ok_or(Drop::BadJson)?,
+                topic: json::unquote(topic).ok_or(Dropped::BadJson)?,
                 data: text,
             }),
-            _ => Err(Drop::NoTopic),
+            _ => Err(Dropped::NoTopic),
         }
     }
 }
 
 /// JSON between systems is UTF-8 (RFC 8259 s. 8.1), and so are text frames.
-fn text(bytes: &[u8]) -> Result<&str, Drop> {
-    str::from_utf8(bytes).map_err(|_| Drop::BadJson)
+fn text(bytes: &[u8]) -> Result<&str, Dropped> {
+    str::from_utf8(bytes).map_err(|_| Dropped::BadJson)
 }
 
 /// One JSON value. Depth is no matter: the parser counts it in memory, not on the stack.
-fn value(text: &str) -> Result<&RawValue, Drop> {
-    serde_json::from_str(text).map_err(|_| Drop::BadJson)
+fn value(text: &str) -> Result<&RawValue, Dropped> {
+    serde_json::from_str(text).map_err(|_| Dropped::BadJson)
 }
 
 /// The values of an object's keys that matter, the last one of each.
@@ -203,11 +203,11 @@ mod tests {
         }
     }
 
-    fn parse<'a>(parts: &[&'a [u8]]) -> Result<Event<'a>, Drop> {
+    fn parse<'a>(parts: &[&'a [u8]]) -> Result<Event<'a>, Dropped> {
         form("category").parse(parts)
     }
 
-    fn event<'a>(topic: &'a str, data: &'a str) -> Result<Event<'a>, Drop> {
+    fn event<'a>(topic: &'a str, data: &'a str) -> Result<Event<'a>, Dropped> {
         Ok(Event {
             topic: topic.into(),
             data,
@@ -279,7 +279,7 @@ mod tests {
         // The field may have the name of one of the others.
         let text = r#"{"topic":"t","title":"x"}"#;
         assert_eq!(form("topic").parse(&[text.as_bytes()]), event("t", text));
-        assert_eq!(parse(&[text.as_bytes()]), Err(Drop::NoTopic));
+        assert_eq!(parse(&[text.as_bytes()]), Err(Dropped::NoTopic));
         let both = br#"{"topic":"t","data":"x"}"#;
         assert_eq!(form("topic").parse(&[both]), event("t", "\"x\""));
         assert_eq!(form("data").parse(&[both]), event("t", "\"x\""));
@@ -297,74 +297,74 @@ mod tests {
         assert_eq!(parse(&[b"t", b"5"]), event("t", "5"));
         let envelope = r#"{"topic":"u","data":1}"#;
         assert_eq!(parse(&[b"t", envelope.as_bytes()]), event("t", envelope));
-        assert_eq!(parse(&[b"", b"{}"]), Err(Drop::NoTopic));
-        assert_eq!(parse(&[b"t", b""]), Err(Drop::BadJson));
-        assert_eq!(parse(&[b"t", b"nonsense"]), Err(Drop::BadJson));
-        assert_eq!(parse(&[b"t", b"1 2"]), Err(Drop::BadJson));
-        assert_eq!(parse(&[b"\xFF", b"{}"]), Err(Drop::BadJson));
-        assert_eq!(parse(&[b"t", b"\"\xFF\""]), Err(Drop::BadJson));
+        assert_eq!(parse(&[b"", b"{}"]), Err(Dropped::NoTopic));
+        assert_eq!(parse(&[b"t", b""]), Err(Dropped::BadJson));
+        assert_eq!(parse(&[b"t", b"nonsense"]), Err(Dropped::BadJson));
+        assert_eq!(parse(&[b"t", b"1 2"]), Err(Dropped::BadJson));
+        assert_eq!(parse(&[b"\xFF", b"{}"]), Err(Dropped::BadJson));
+        assert_eq!(parse(&[b"t", b"\"\xFF\""]), Err(Dropped::BadJson));
     }
 
     #[test]
     fn each_drop_has_its_reason() {
-        let cases: &[(Drop, &[&[u8]])] = &[
-            (Drop::Empty, &[]),
-            (Drop::Empty, &[b""]),
-            (Drop::Empty, &[b"", b""]),
-            (Drop::Empty, &[b"", b"", b""]),
-            (Drop::Parts, &[b"a", b"b", b"c"]),
-            (Drop::Parts, &[b"", b"", b"c"]),
-            (Drop::BadJson, &[b" "]),
-            (Drop::BadJson, &[b"nonsense"]),
-            (Drop::BadJson, &[b"{"]),
-            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":1"]),
-            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":1}}"]),
-            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":}"]),
-            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":01}"]),
-            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":'x'}"]),
-            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":\"\n\"}"]),
-            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":NaN}"]),
-            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":1,}"]),
-            (Drop::BadJson, &[b"{\"topic\":\"\\ud800\",\"data\":1}"]),
-            (Drop::BadJson, &[b"{\"topic\":\"t\",\"data\":\"\xFF\"}"]),
+        let cases: &[(Dropped, &[&[u8]])] = &[
+            (Dropped::Empty, &[]),
+            (Dropped::Empty, &[b""]),
+            (Dropped::Empty, &[b"", b""]),
+            (Dropped::Empty, &[b"", b"", b""]),
+            (Dropped::Parts, &[b"a", b"b", b"c"]),
+            (Dropped::Parts, &[b"", b"", b"c"]),
+            (Dropped::BadJson, &[b" "]),
+            (Dropped::BadJson, &[b"nonsense"]),
+            (Dropped::BadJson, &[b"{"]),
+            (Dropped::BadJson, &[b"{\"topic\":\"t\",\"data\":1"]),
+            (Dropped::BadJson, &[b"{\"topic\":\"t\",\"data\":1}}"]),
+            (Dropped::BadJson, &[b"{\"topic\":\"t\",\"data\":}"]),
+            (Dropped::BadJson, &[b"{\"topic\":\"t\",\"data\":01}"]),
+            (Dropped::BadJson, &[b"{\"topic\":\"t\",\"data\":'x'}"]),
+            (Dropped::BadJson, &[b"{\"topic\":\"t\",\"data\":\"\n\"}"]),
+            (Dropped::BadJson, &[b"{\"topic\":\"t\",\"data\":NaN}"]),
+            (Dropped::BadJson, &[b"{\"topic\":\"t\",\"data\":1,}"]),
+            (Dropped::BadJson, &[b"{\"topic\":\"\\ud800\",\"data\":1}"]),
+            (Dropped::BadJson, &[b"{\"topic\":\"t\",\"data\":\"\xFF\"}"]),
             (
-                Drop::BadJson,
+                Dropped::BadJson,
                 &[b"{\"topic\":\"t\",\"data\":1,\"x\":\"\xFF\"}"],
             ),
-            (Drop::BadJson, &[b"{topic:\"t\",\"data\":1}"]),
-            (Drop::BadJson, &[b"{1:2}"]),
-            (Drop::BadJson, &[b"[1,2"]),
+            (Dropped::BadJson, &[b"{topic:\"t\",\"data\":1}"]),
+            (Dropped::BadJson, &[b"{1:2}"]),
+            (Dropped::BadJson, &[b"[1,2"]),
             (
-                Drop::BadJson,
+                Dropped::BadJson,
                 &[b"\xEF\xBB\xBF{\"topic\":\"t\",\"data\":1}"],
             ),
-            (Drop::BadJson, &[b"\x0B{\"topic\":\"t\",\"data\":1}"]),
-            (Drop::NoTopic, &[b"{}"]),
-            (Drop::NoTopic, &[b"[1,2]"]),
-            (Drop::NoTopic, &[b"null"]),
-            (Drop::NoTopic, &[b"\"package_created\""]),
-            (Drop::NoTopic, &[b" 5 "]),
-            (Drop::NoTopic, &[b"{\"topic\":\"t\"}"]),
-            (Drop::NoTopic, &[b"{\"data\":1}"]),
-            (Drop::NoTopic, &[b"{\"topic\":5,\"data\":1}"]),
-            (Drop::NoTopic, &[b"{\"topic\":null,\"data\":1}"]),
+            (Dropped::BadJson, &[b"\x0B{\"topic\":\"t\",\"data\":1}"]),
+            (Dropped::NoTopic, &[b"{}"]),
+            (Dropped::NoTopic, &[b"[1,2]"]),
+            (Dropped::NoTopic, &[b"null"]),
+            (Dropped::NoTopic, &[b"\"package_created\""]),
+            (Dropped::NoTopic, &[b" 5 "]),
+            (Dropped::NoTopic, &[b"{\"topic\":\"t\"}"]),
+            (Dropped::NoTopic, &[b"{\"data\":1}"]),
+            (Dropped::NoTopic, &[b"{\"topic\":5,\"data\":1}"]),
+            (Dropped::NoTopic, &[b"{\"topic\":null,\"data\":1}"]),
             (
-                Drop::NoTopic,
+                Dropped::NoTopic,
                 &[b"{\"topic\":\"t\",\"data\":1,\"topic\":5}"],
             ),
-            (Drop::NoTopic, &[b"{\"topic\":\"\",\"data\":1}"]),
-            (Drop::NoTopic, &[b"{\"category\":\"\"}"]),
-            (Drop::NoTopic, &[b"{\"category\":[\"c\"]}"]),
-            (Drop::NoTopic, &[b"{\"Topic\":\"t\",\"data\":1}"]),
+            (Dropped::NoTopic, &[b"{\"topic\":\"\",\"data\":1}"]),
+            (Dropped::NoTopic, &[b"{\"category\":\"\"}"]),
+            (Dropped::NoTopic, &[b"{\"category\":[\"c\"]}"]),
+            (Dropped::NoTopic, &[b"{\"Topic\":\"t\",\"data\":1}"]),
             (
-                Drop::TopicTooLong,
+                Dropped::TopicTooLong,
                 &[b"{\"topic\":\"123456789012345678901\",\"data\":1}"],
             ),
             (
-                Drop::TopicTooLong,
+                Dropped::TopicTooLong,
                 &[b"{\"category\":\"123456789012345678901\"}"],
             ),
-            (Drop::TopicTooLong, &[b"123456789012345678901", b"1"]),
+            (Dropped::TopicTooLong, &[b"123456789012345678901", b"1"]),
         ];
         for (reason, parts) in cases {
             assert_eq!(
@@ -385,9 +385,9 @@ mod tests {
         assert_eq!(parse(&[escaped.as_bytes()]), event(&"a".repeat(20), "1"));
         let data = "1".repeat(199);
         assert_eq!(parse(&[b"t", data.as_bytes()]), event("t", &data));
-        assert_eq!(parse(&[b"tt", data.as_bytes()]), Err(Drop::TooLarge));
-        assert_eq!(parse(&[&[b'x'; 201]]), Err(Drop::TooLarge));
-        assert_eq!(parse(&[&[b'x'; 201], b"", b""]), Err(Drop::TooLarge));
+        assert_eq!(parse(&[b"tt", data.as_bytes()]), Err(Dropped::TooLarge));
+        assert_eq!(parse(&[&[b'x'; 201]]), Err(Dropped::TooLarge));
+        assert_eq!(parse(&[&[b'x'; 201], b"", b""]), Err(Dropped::TooLarge));
     }
 
     #[test]
@@ -409,7 +409,7 @@ mod tests {
         for cut in 1..text.len() {
             assert_eq!(
                 parse(&[&text.as_bytes()[..cut]]),
-                Err(Drop::BadJson),
+                Err(Dropped::BadJson),
                 "cut at {cut}"
             );
         }
@@ -425,12 +425,12 @@ mod tests {
         for (open, close) in [("[", "]"), ("{\"\":", "}")] {
             let deep = open.repeat(depth) + "1" + &close.repeat(depth);
             assert!(form.parse(&[b"t", deep.as_bytes()]).is_ok());
-            assert_eq!(form.parse(&[deep.as_bytes()]), Err(Drop::NoTopic));
+            assert_eq!(form.parse(&[deep.as_bytes()]), Err(Dropped::NoTopic));
             let text = format!("{{\"topic\":\"t\",\"data\":{deep},\"x\":{deep}}}");
             assert_eq!(form.parse(&[text.as_bytes()]).unwrap().data, deep);
             assert_eq!(
                 form.parse(&[open.repeat(depth).as_bytes()]),
-                Err(Drop::BadJson)
+                Err(Dropped::BadJson)
             );
         }
     }
