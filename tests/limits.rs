@@ -244,14 +244,14 @@ fn without_files_newcomers_get_503_and_nothing_spins() {
     let mut subscriber = server.subscriber(&["t"]);
     let mut publishers = Vec::new();
     while server.files_left(FILES) > 4 {
-        let before = server.files_left(FILES);
+        let before = server.files_left_at_rest(FILES);
         let address = server.pull.trim_start_matches("tcp://");
         publishers.push(TcpStream::connect(address).expect("it listens"));
         wait_until("it is in", || server.files_left(FILES) < before);
     }
     let mut taken = Vec::new();
     while server.files_left(FILES) > 0 {
-        let before = server.files_left(FILES);
+        let before = server.files_left_at_rest(FILES);
         taken.push(server.connect());
         wait_until("it is in", || server.files_left(FILES) < before);
     }

@@ -221,6 +221,19 @@ impl Server {
         kib.parse::<usize>().expect("a number") * 1024
     }
 
+    /// As [`Server::files_left`], once it stands still: libzmq opens and closes files on its own.
+    pub fn files_left_at_rest(&self, limit: usize) -> usize {
+        let mut seen = Vec::new();
+        wait_until("the file table is at rest", || {
+            seen.push(self.files_left(limit));
+            seen.len() >= 5
+                && seen[seen.len() - 5..]
+                    .iter()
+                    .all(|n| Some(n) == seen.last())
+        });
+        self.files_left(limit)
+    }
+
     /// How many files it can still open, of `files` that it may. It may have inherited others, whose
     /// numbers are above.
     pub fn files_left(&self, files: usize) -> usize {
