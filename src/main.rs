@@ -12,6 +12,7 @@ use newswire::cli::{self, Action, ConfigFlags, Failure, print, tell};
 use newswire::config::Loaded;
 use newswire::logging;
 use newswire::server::Server;
+use newswire::wire::token::Token;
 
 fn main() -> ExitCode {
     // Arguments need not be text: a file's name may be any bytes.
@@ -62,7 +63,18 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     // Until the end of this function: what is logged while the server goes down is still written.
     let _logging = logging::start(config.log_level)
         .map_err(|error| Failure::Runtime(format!("cannot start the log: {error}")))?;
-    let server = Server::start(&config).map_err(|error| Failure::Runtime(error.to_string()))?;
+    // A token that was made for this run is good for all of it.
+    let (made, flags) = (token.clone().map(Token::new), given.clone());
+    let reread = Box::new(move || {
+        let loaded = Loaded::read(flags.file.as_deref(), &flags.flags);
+        let mut config = loaded.map_err(|error| error.to_string())?.config;
+        if config.tokens.is_empty() {
+            config.tokens.extend(made.clone());
+        }
+        Ok(config)
+    });
+    let server =
+        Server::start(&config, reread).map_err(|error| Failure::Runtime(error.to_string()))?;
     print(&banner::text(&config, &server, program, token.as_deref()));
     let stats = server
         .run()

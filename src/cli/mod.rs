@@ -42,7 +42,7 @@ pub enum Action {
 }
 
 /// What the command line says of the configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConfigFlags {
     /// `--config`.
     pub file: Option<PathBuf>,

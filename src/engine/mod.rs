@@ -181,6 +181,26 @@ impl<S: Stream> Engine<S> {
         }
     }
 
+    /// Puts other limits in the place of the present ones, for whatever comes next. Whether topic
+    /// changes are told stays as it was.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.desk.outbox_bytes_max = rules.outbox_bytes_max;
+        let tells_topic_changes = self.rules.tells_topic_changes;
+        let was_counting = self.rules.connections_per_address_max > 0;
+        self.rules = Rules {
+            tells_topic_changes,
+            ..rules
+        };
+        let counts = self.rules.connections_per_address_max > 0;
+        if counts != was_counting {
+            self.addresses.clear();
+            for (_, connection) in self.slots.iter().filter(|_| counts) {
+                let address = connection.link.peer().ip();
+                *self.addresses.entry(address).or_default() += 1;
+            }
+        }
+    }
+
     /// What has been counted.
     pub fn stats(&self) -> &Stats {
         &self.desk.stats

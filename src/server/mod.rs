@@ -8,6 +8,7 @@
 //! Never here: what is said on a connection (the engine's), what a message says (the wire's).
 
 mod capacity;
+mod reload;
 mod report;
 mod shutdown;
 mod signals;
@@ -75,6 +76,9 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// Reads the configuration again: as it is now, or what is wrong with it.
+pub type Reread = Box<dyn FnMut() -> Result<Config, String>>;
+
 /// A server that has bound everything.
 pub struct Server {
     poll: Poll,
@@ -89,7 +93,10 @@ pub struct Server {
     engine: Engine<TcpStream>,
     store: TokenList,
     form: Form,
-    turn_events_max: usize,
+    /// As it is in force.
+    config: Config,
+    /// Reads it again.
+    reread: Reread,
     capacity: Capacity,
     shutdown: Shutdown,
     report: Report,
@@ -99,11 +106,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds everything, raises the limit of open files, takes over the signals.
+    /// Binds everything, raises the limit of open files, takes over the signals. `reread` is asked for
+    /// the configuration at each SIGHUP.
     ///
     /// # Errors
     /// With the address and the cause, when anything that was asked for cannot be had.
-    pub fn start(config: &Config) -> Result<Self, StartError> {
+    pub fn start(config: &Config, reread: Reread) -> Result<Self, StartError> {
         let system = |action| move |error| StartError::System(action, error);
         let capacity = capacity::raise(config.connections_max);
         let poll = Poll::new().map_err(system("create a poller"))?;
@@ -154,12 +162,9 @@ impl Server {
                 u64::from_ne_bytes(seed),
             ),
             store: TokenList::new(&config.tokens),
-            form: Form {
-                topic_field: config.topic_field.clone(),
-                event_bytes_max: config.event_bytes_max,
-                topic_bytes_max: config.topic_bytes_max,
-            },
-            turn_events_max: config.turn_events_max,
+            form: form(config),
+            config: config.clone(),
+            reread,
             shutdown: Shutdown::new(config.shutdown_seconds, config.shutdown_close),
             poll,
             listeners,
@@ -292,14 +297,22 @@ impl Server {
     }
 
     fn handle_signals(&mut self) {
+        let mut reloaded = None;
         for signal in self.signals.pending() {
             match signal {
                 Signal::Shutdown => {
                     self.listeners.close();
                     self.shutdown.begin(self.now, &mut self.engine);
                 }
+                Signal::Reload => match (self.reread)() {
+                    Ok(config) => reloaded = Some(config),
+                    Err(sentence) => log::error!("reload: nothing is changed: {sentence}"),
+                },
                 Signal::Summary => report::summary(&self.engine),
             }
+        }
+        if let Some(config) = reloaded {
+            self.reload(config);
         }
     }
 
@@ -334,7 +347,7 @@ impl Server {
     /// Takes events in, as many as the turn's budget allows and as there is room for.
     fn ingest(&mut self) {
         let mut budget = IngestBudget {
-            events: self.turn_events_max,
+            events: self.config.turn_events_max,
             bytes: limits::TURN_EVENT_BYTES_MAX,
         };
         // Another source begins each turn, so that a busy one does not use up every budget.
@@ -389,6 +402,14 @@ impl Server {
                 }
             }
         }
+    }
+}
+
+fn form(config: &Config) -> Form {
+    Form {
+        topic_field: config.topic_field.clone(),
+        event_bytes_max: config.event_bytes_max,
+        topic_bytes_max: config.topic_bytes_max,
     }
 }
 

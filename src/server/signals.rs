@@ -1,11 +1,11 @@
-//! Signals as readiness: SIGTERM, SIGINT, and SIGUSR1.
+//! Signals as readiness: SIGTERM, SIGINT, SIGHUP and SIGUSR1.
 //!
 //! Never here: what follows from them.
 
 use std::io;
 
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals as Source;
 
 /// What an operator asks for.
@@ -13,6 +13,8 @@ use signal_hook_mio::v1_0::Signals as Source;
 pub enum Signal {
     /// SIGTERM or SIGINT.
     Shutdown,
+    /// SIGHUP: the configuration is to be read again.
+    Reload,
     /// SIGUSR1: what has been counted, as a log line.
     Summary,
 }
@@ -26,7 +28,7 @@ impl Signals {
     /// # Errors
     /// Those of the system.
     pub fn register(registry: &Registry, token: Token) -> io::Result<Self> {
-        let mut source = Source::new([SIGTERM, SIGINT, SIGUSR1])?;
+        let mut source = Source::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
         registry.register(&mut source, token, Interest::READABLE)?;
         Ok(Self(source))
     }
@@ -34,6 +36,7 @@ impl Signals {
     /// Those that have come.
     pub fn pending(&mut self) -> impl Iterator<Item = Signal> {
         self.0.pending().map(|signal| match signal {
+            SIGHUP => Signal::Reload,
             SIGUSR1 => Signal::Summary,
             _ => Signal::Shutdown,
         })

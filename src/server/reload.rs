@@ -1,0 +1,58 @@
+//! SIGHUP: the configuration is read again, and what can change while clients are connected does.
+//!
+//! Tokens, origins, limits, intervals and the level of the log take effect for whatever comes next;
+//! nobody is dropped, and a session that is open stays so. A configuration with anything wrong in it
+//! changes nothing. What was done to sockets when they were made needs a restart, and is named.
+//!
+//! Never here: reading the configuration (`main` hands it in).
+
+use super::{Server, capacity, form, rules};
+use crate::auth::list::TokenList;
+use crate::config::Config;
+
+impl Server {
+    /// Puts `config` in the place of the present one.
+    pub(super) fn reload(&mut self, config: Config) {
+        let fixed = unchangeable(&self.config, &config);
+        if !fixed.is_empty() {
+            log::warn!("reload: {} need a restart", fixed.join(", "));
+        }
+        self.capacity = capacity::raise(config.connections_max);
+        self.engine
+            .set_rules(rules(&config, self.capacity.connections_max));
+        self.store = TokenList::new(&config.tokens);
+        self.form = form(&config);
+        log::set_max_level(config.log_level);
+        log::info!(
+            "reload: done tokens={} connections_max={}",
+            config.tokens.len(),
+            self.capacity.connections_max
+        );
+        self.config = config;
+    }
+}
+
+/// The options that differ and cannot be changed.
+fn unchangeable(now: &Config, next: &Config) -> Vec<&'static str> {
+    [
+        ("listen", now.listen != next.listen),
+        ("pull", now.pull != next.pull),
+        ("sub", now.sub != next.sub),
+        (
+            "unsent-bytes-max",
+            now.unsent_bytes_max != next.unsent_bytes_max,
+        ),
+        (
+            "unacknowledged-timeout",
+            now.unacknowledged_seconds != next.unacknowledged_seconds,
+        ),
+        (
+            "shutdown-timeout",
+            now.shutdown_seconds != next.shutdown_seconds,
+        ),
+        ("shutdown-close", now.shutdown_close != next.shutdown_close),
+    ]
+    .into_iter()
+    .filter_map(|(name, differs)| differs.then_some(name))
+    .collect()
+}

@@ -1,0 +1,134 @@
+//! SIGHUP: what a new configuration changes, what it leaves, and what a bad one does: nothing.
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::{Server, wait_until};
+
+/// A configuration file that goes away with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("reload-{name}.toml"));
+        fs::write(&path, text).expect("written");
+        Self(path)
+    }
+
+    fn set(&self, text: &str) {
+        fs::write(&self.0, text).expect("written");
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+const BASE: &str = "listen = \"127.0.0.1:0\"\npull = \"tcp://127.0.0.1:*\"\n";
+
+fn start(file: &File) -> Server {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command.arg("--config").arg(&file.0);
+    Server::launch(command)
+}
+
+fn status(server: &Server, token: &str) -> u16 {
+    let head = format!(
+        "GET /?token={token} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    );
+    server.ask(&head).0
+}
+
+#[test]
+fn tokens_limits_and_the_level_change_and_nobody_is_dropped() {
+    let token = common::TOKEN;
+    let file = File::new(
+        "changes",
+        &format!("{BASE}token = [\"{token}\", \"old\"]\n"),
+    );
+    let server = start(&file);
+    let mut open = server.subscriber(&["t"]);
+    assert_eq!(status(&server, "old"), 101);
+    assert_eq!(status(&server, "new"), 401);
+
+    file.set(&format!(
+        "{BASE}token = [\"new\"]\nsubscriptions-max = 1\nlog-level = \"debug\"\nping-interval = 60\n"
+    ));
+    server.signal("HUP");
+    server.wait_for_log("reload: done tokens=1");
+    assert_eq!(status(&server, "old"), 401);
+    assert_eq!(status(&server, "new"), 101);
+    server.wait_for_log("DEBUG");
+
+    // The session that was open hears on, and the new limit is in force for what it says next.
+    let (_context, publisher) = server.publisher();
+    publisher
+        .send(r#"{"topic":"t","data":1}"#, 0)
+        .expect("sent");
+    assert_eq!(open.text(), r#"[8,"t",1]"#);
+    open.send(r#"[5,"another"]"#);
+    assert_eq!(open.close_code(), 1008);
+    server.stop();
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_is_reported() {
+    let token = common::TOKEN;
+    let good = format!("{BASE}token = \"{token}\"\n");
+    let file = File::new("bad", &good);
+    let server = start(&file);
+    let mut open = server.subscriber(&["t"]);
+    for (bad, complaint) in [
+        ("ping-interval = 0\n", "ping-interval"),
+        ("nonsense = 1\n", "nonsense"),
+        ("token = [\n", "reload-bad.toml"),
+    ] {
+        file.set(&format!("{BASE}token = \"other\"\n{bad}"));
+        server.signal("HUP");
+        server.wait_for_log("reload: nothing is changed");
+        wait_until("the log says what is wrong", || {
+            server.log().contains(complaint)
+        });
+        assert_eq!(status(&server, token), 101);
+        assert_eq!(status(&server, "other"), 401);
+    }
+    fs::remove_file(&file.0).expect("it is there");
+    server.signal("HUP");
+    server.wait_for_log("No such file");
+    assert_eq!(status(&server, token), 101);
+
+    file.set(&format!("{good}listen = \"127.0.0.1:1\"\n").replacen("listen", "#", 1));
+    server.signal("HUP");
+    server.wait_for_log("reload: listen need a restart");
+    let (_context, publisher) = server.publisher();
+    publisher
+        .send(r#"{"topic":"t","data":1}"#, 0)
+        .expect("sent");
+    assert_eq!(open.text(), r#"[8,"t",1]"#);
+    server.stop();
+}
+
+#[test]
+fn a_token_made_for_the_run_survives() {
+    let file = File::new("made", BASE);
+    let server = start(&file);
+    server.signal("HUP");
+    server.wait_for_log("reload: done tokens=1");
+    server.stop();
+}
+
+#[test]
+fn sigusr1_tells_what_was_counted() {
+    let server = Server::start(&[]);
+    let _open = server.subscriber(&["t", "u"]);
+    server.signal("USR1");
+    server.wait_for_log("summary: connected=1 topics=2 subscriptions=2");
+    server.wait_for_log("handshakes=1");
+    server.stop();
+}
