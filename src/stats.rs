@@ -99,6 +99,8 @@ reasons! {
         Full => "full",
         /// All places of the client's address are taken.
         AddressFull => "address_full",
+        /// Too many tokens of the client's address were refused in this minute.
+        TooManyTokens => "too_many_tokens",
         /// The server is going down.
         ShuttingDown => "shutting_down",
     }

@@ -312,3 +312,60 @@ fn a_client_that_says_too_much_before_its_verdict_is_heard_in_order() {
     assert_eq!(next(), "[8,\"t\",1]");
     server.stop();
 }
+
+/// An upgrade through a proxy, which says for whom it comes.
+fn forwarded(client: &str, token: &str) -> String {
+    upgrade(
+        &format!("/?token={token}"),
+        &format!("X-Forwarded-For: 203.0.113.9, {client}\r\n"),
+    )
+}
+
+#[test]
+fn limits_for_an_address_look_behind_a_trusted_proxy() {
+    let server = Server::start(&[
+        "--trusted-proxy",
+        "127.0.0.0/8",
+        "--connections-per-address-max",
+        "1",
+        "--refused-tokens-max",
+        "2",
+    ]);
+    let keep = |client: &str| {
+        let mut stream = server.connect();
+        let head = forwarded(client, common::TOKEN);
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).expect("an answer");
+        (stream, String::from_utf8_lossy(&first[9..]).into_owned())
+    };
+    let (one, status) = keep("192.0.2.1");
+    assert_eq!(status, "101");
+    assert_eq!(keep("192.0.2.1").1, "503", "a second of the same client");
+    let (_two, status) = keep("192.0.2.2");
+    assert_eq!(status, "101", "another client of the same proxy");
+    drop(one);
+    wait_until("the place is free", || keep("192.0.2.1").1 == "101");
+
+    // The minute may end in between; then the count begins anew.
+    wait_until("somebody is barred", || {
+        let statuses = [(); 3].map(|()| server.ask(&forwarded("192.0.2.3", "wrong")).0);
+        statuses[2] == 429
+    });
+    let (status, text) = server.ask(&forwarded("192.0.2.4", "wrong"));
+    assert_eq!(status, 401, "{text}");
+    let summary = server.stop();
+    assert!(
+        counted(&summary, "refused.too_many_tokens") >= 1,
+        "{summary}"
+    );
+}
+
+#[test]
+fn without_a_trusted_proxy_nobody_can_say_to_be_somebody_else() {
+    let server = Server::start(&["--connections-per-address-max", "1"]);
+    let _one = server.client();
+    let (status, _) = server.ask(&forwarded("192.0.2.1", common::TOKEN));
+    assert_eq!(status, 503);
+    server.stop();
+}

@@ -16,12 +16,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("config", &["limits", "wire::token"]),
     ("wire", &[]),
     // What a JSON string says is one thing for publishers and for clients.
+    ("wire::forwarded", &[]),
     ("wire::envelope", &["limits", "stats", "wire::json"]),
     ("wire::http", &["limits", "stats"]),
     ("wire::token", &["limits"]),
     ("wire::wamp", &["limits", "wire::json"]),
     ("wire::websocket", &["limits", "wire::websocket"]),
     // Ring 2, level by level.
+    ("engine::addresses", &[]),
     ("engine::deadlines", &["limits"]),
     ("engine::idset", &[]),
     ("engine::outbox", &[]),
@@ -56,7 +58,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // The program. Its commands are clients of a server and know nothing of one.
     ("cli", &["cli", "config", "limits", "wire"]),
     ("logging", &["limits"]),
-    ("main", &["banner", "cli", "config", "logging", "server"]),
+    (
+        "main",
+        &[
+            "wire::token",
+            "banner",
+            "cli",
+            "config",
+            "logging",
+            "server",
+        ],
+    ),
     ("banner", &["config", "limits", "server"]),
     ("lib", &[]),
 ];

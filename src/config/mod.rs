@@ -21,6 +21,8 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
+
 use crate::limits;
 use crate::wire::token::Token;
 
@@ -56,6 +58,10 @@ pub struct Config {
     pub tokens: Vec<Token>,
     /// Origins that browsers may come from, in lower case, without a default port. Empty: all.
     pub origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// In refused tokens a minute and address; 0: no bound.
+    pub refused_tokens_max: u32,
     /// In connections; 0: as many as the limit on open files leaves.
     pub connections_max: usize,
     /// In connections; 0: no bound.
@@ -128,6 +134,8 @@ impl Default for Config {
             topic_field: String::new(),
             tokens: Vec::new(),
             origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            refused_tokens_max: 0,
             connections_max: 0,
             connections_per_address_max: 0,
             handshake_seconds: 0,

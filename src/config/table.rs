@@ -168,6 +168,27 @@ static OPTIONS: &[OptionSpec] = &[
         },
     },
     OptionSpec {
+        name: "trusted-proxy",
+        value_name: "ADDRESS[/BITS]",
+        help: "Proxy whose X-Forwarded-For is believed, or a network of them, such as 127.0.0.1 or \
+               10.0.0.0/8. Without any the header is ignored, since every client could write it",
+        heading: WHO,
+        secret: false,
+        kind: Kind::List {
+            default: &[],
+            none: WhenNone::Empty,
+            get: |config| {
+                config
+                    .trusted_proxies
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect()
+            },
+            clear: |config| config.trusted_proxies.clear(),
+            add: |config, text| push_new(&mut config.trusted_proxies, values::network(text)?),
+        },
+    },
+    OptionSpec {
         name: "connections-max",
         value_name: "CONNECTIONS",
         help: "Connections at a time; one more is answered with 503. 0 takes as many as the limit on open \
@@ -190,6 +211,16 @@ static OPTIONS: &[OptionSpec] = &[
             0,
             limits::CONNECTIONS_CEILING
         ),
+    },
+    OptionSpec {
+        name: "refused-tokens-max",
+        value_name: "TOKENS",
+        help: "Refused tokens a minute of one IP address; after these it gets 429 for the rest of the minute. \
+               0 sets no bound, and is the default because pages whose token has expired try again \
+               every few seconds, and behind one address there may be many",
+        heading: WHO,
+        secret: false,
+        kind: number!(Count, refused_tokens_max, 0, 0, 1_000_000),
     },
     OptionSpec {
         name: "handshake-timeout",

@@ -5,7 +5,9 @@
 //! Never here: which option the text belongs to, and any look at the machine (no name is looked up,
 //! no file is opened).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
 
 use crate::wire::token::Token;
 
@@ -163,6 +165,17 @@ pub fn endpoint(text: &str, end: End) -> Result<String, String> {
         ));
     }
     Ok(text.to_owned())
+}
+
+/// A network, or one address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>()
+        .or_else(|_| address())
+        .map(|network| network.trunc())
+        .map_err(|_| {
+            "an IP address or a network such as 127.0.0.1 or 10.0.0.0/8 is needed".to_owned()
+        })
 }
 
 /// An `Origin` as browsers send it: scheme and host in lower case, no default port, no path.

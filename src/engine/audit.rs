@@ -39,7 +39,10 @@ impl<S: Stream> Engine<S> {
                     return Err(format!("a batch is held {shares} times, {holders} counted"));
                 }
             }
-            *addresses.entry(connection.link.peer().ip()).or_default() += 1;
+            let address = connection.link.peer().ip();
+            if !self.rules.session.trusts(address) {
+                *addresses.entry(address).or_default() += 1;
+            }
         }
         self.hub.topics().audit(subscriptions)?;
         let held: usize = batches
@@ -50,11 +53,9 @@ impl<S: Stream> Engine<S> {
             let accounted = self.desk.held.bytes();
             return Err(format!("{held} bytes are held, {accounted} accounted for"));
         }
-        if self.rules.connections_per_address_max > 0 && addresses != self.addresses {
-            return Err(format!(
-                "{addresses:?} are connected, {:?} counted",
-                self.addresses
-            ));
+        let counted = self.addresses.connections();
+        if self.rules.connections_per_address_max > 0 && addresses != *counted {
+            return Err(format!("{addresses:?} are connected, {counted:?} counted"));
         }
         if self.slots.len() == 0 && self.deadlines.is_armed() {
             return Err("nobody is there, and a deadline is set".to_owned());

@@ -174,7 +174,7 @@ impl<S: Stream> Engine<S> {
             };
             connection.link.clear(&mut self.desk);
             self.deadlines.clear(id.index());
-            self.uncount_address(connection.link.peer().ip());
+            self.addresses.leave(connection.link.peer().ip());
         }
     }
 
@@ -182,15 +182,6 @@ impl<S: Stream> Engine<S> {
         if let Some(connection) = self.slots.get_mut(id) {
             let own = std::mem::take(&mut connection.topics);
             self.hub.leave_all(id.index(), own);
-        }
-    }
-
-    fn uncount_address(&mut self, address: std::net::IpAddr) {
-        if let Some(count) = self.addresses.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.addresses.remove(&address);
-            }
         }
     }
 }

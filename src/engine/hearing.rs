@@ -6,6 +6,7 @@
 //! Never here: how a connection ends (`ending`), what the bytes mean (the session's).
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::link::{Sent, Stream};
@@ -14,7 +15,7 @@ use super::slots::SlotId;
 use super::{Check, Connection, End, Engine};
 use crate::limits;
 use crate::stats::{Close, Counter, Refusal};
-use crate::wire::token::{Grant, Verdict};
+use crate::wire::token::{Grant, Token, Verdict};
 
 impl<S: Stream> Engine<S> {
     /// A stream can be read. `ended` is true when its end may already be there, behind the bytes:
@@ -116,25 +117,17 @@ impl<S: Stream> Engine<S> {
             return (bytes.len(), None);
         }
         let Self {
-            hub,
-            desk,
-            checks,
-            rules,
-            ..
+            hub, desk, rules, ..
         } = self;
-        let (taken, step) = session.step(bytes, &rules.session);
+        let (taken, step) = session.step(bytes, link.peer().ip(), &rules.session);
         let Some(step) = step else {
             return (taken, None);
         };
         let mut sent = Sent::Fine;
         let mut end = None;
-        let mut is_checked = false;
+        let mut check = None;
         match step {
-            Step::Check(token) => {
-                let peer = link.peer();
-                checks.push_back(Check { id, token, peer });
-                is_checked = true;
-            }
+            Step::Check(token, client) => check = Some((token, client)),
             Step::Subscribe(topic) => {
                 desk.stats.count(Counter::Messages);
                 if topic.len() > rules.topic_bytes_max {
@@ -177,13 +170,34 @@ impl<S: Stream> Engine<S> {
             Step::Fail(failure) => end = Some(End::Failed(failure)),
         }
         session.settle();
-        if is_checked {
-            self.arm(id, self.rules.handshake_seconds);
+        if let Some((token, client)) = check {
+            end = self.check(id, token, client).err().map(End::Refused);
         }
         if let Sent::Failed(reason) = sent {
             end = Some(End::Lost(reason));
         }
         (taken, end)
+    }
+
+    /// Has a token judged, if nothing speaks against its client.
+    fn check(&mut self, id: SlotId, token: Token, client: IpAddr) -> Result<(), Refusal> {
+        let Some(connection) = self.slots.get_mut(id) else {
+            return Ok(());
+        };
+        // Behind a trusted proxy: only now is it known who is there.
+        if client != connection.link.peer().ip() {
+            if !self.addresses.enter(client) {
+                return Err(Refusal::AddressFull);
+            }
+            connection.link.set_client(client);
+        }
+        if self.addresses.is_barred(client, self.desk.now) {
+            return Err(Refusal::TooManyTokens);
+        }
+        let peer = connection.link.peer();
+        self.arm(id, self.rules.handshake_seconds);
+        self.checks.push_back(Check { id, token, peer });
+        Ok(())
     }
 
     /// A store has judged a token. Whoever has left meanwhile is not missed.
@@ -195,7 +209,13 @@ impl<S: Stream> Engine<S> {
         }
         match verdict {
             Verdict::Accepted(grant) => self.open(id, grant),
-            Verdict::Refused => self.refuse(id, Refusal::Token),
+            Verdict::Refused => {
+                if let Some(connection) = self.slots.get(id) {
+                    let address = connection.link.peer().ip();
+                    self.addresses.refuse(address, self.desk.now);
+                }
+                self.refuse(id, Refusal::Token);
+            }
             Verdict::Unavailable => self.refuse(id, Refusal::AuthUnavailable),
         }
     }

@@ -66,14 +66,10 @@ pub enum Sent {
 impl<S: Stream> Link<S> {
     /// A stream that is owed nothing.
     pub fn new(stream: S, peer: SocketAddr) -> Self {
-        let address = match peer.ip() {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-            IpAddr::V6(v6) => v6.octets(),
-        };
         Self {
             stream,
             port: peer.port(),
-            address,
+            address: octets(peer.ip()),
             is_listed: false,
             outbox: Outbox::default(),
         }
@@ -82,6 +78,12 @@ impl<S: Stream> Link<S> {
     /// Where it comes from.
     pub fn peer(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::from(self.address).to_canonical(), self.port)
+    }
+
+    /// It has come through a proxy; the client's own port is not known.
+    pub fn set_client(&mut self, client: IpAddr) {
+        let peer = SocketAddr::new(client, 0);
+        (self.address, self.port) = (octets(peer.ip()), peer.port());
     }
 
     /// What it is owed.
@@ -182,6 +184,14 @@ impl<S: Stream> Link<S> {
     /// Owes nothing any more. Answers whether that was between two frames.
     pub fn clear(&mut self, desk: &mut Desk) -> bool {
         self.outbox.clear(&mut desk.held)
+    }
+}
+
+/// IPv4 addresses mapped into IPv6.
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
     }
 }
 

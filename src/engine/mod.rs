@@ -10,6 +10,7 @@
 //!
 //! Never here: descriptors, `mio`, ZeroMQ, clocks, token stores.
 
+mod addresses;
 mod audit;
 pub mod deadlines;
 mod ending;
@@ -25,10 +26,11 @@ mod slots;
 mod tests;
 mod topics;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use addresses::Addresses;
 use deadlines::Deadlines;
 use flush::Budget;
 use hub::Hub;
@@ -59,6 +61,8 @@ pub struct Rules {
     pub connections_max: usize,
     /// In connections of one address; 0 is no bound.
     pub connections_per_address_max: usize,
+    /// In refused tokens a minute of one address; 0 is no bound.
+    pub refused_tokens_max: u32,
     /// In subscriptions of one connection.
     pub subscriptions_max: usize,
     /// In bytes.
@@ -88,6 +92,7 @@ impl Default for Rules {
             session: SessionRules::default(),
             connections_max: usize::MAX,
             connections_per_address_max: 0,
+            refused_tokens_max: 0,
             subscriptions_max: limits::SUBSCRIPTIONS_MAX,
             topic_bytes_max: limits::TOPIC_BYTES_MAX,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
@@ -138,8 +143,7 @@ pub struct Engine<S> {
     hub: Hub,
     deadlines: Deadlines,
     desk: Desk,
-    /// In connections of each address; empty while there is no bound on them.
-    addresses: HashMap<IpAddr, usize>,
+    addresses: Addresses,
     /// Connections with unread bytes for which no readiness will come.
     again: VecDeque<SlotId>,
     /// Connections that leave their topics before the turn ends.
@@ -158,7 +162,7 @@ pub struct Engine<S> {
 impl<S: Stream> Engine<S> {
     /// An engine without connections. `seed` should be random: session ids are made of it.
     pub fn new(rules: Rules, seed: u64) -> Self {
-        Self {
+        let mut engine = Self {
             seed,
             slots: Slots::default(),
             hub: Hub::new(rules.tells_topic_changes),
@@ -169,8 +173,8 @@ impl<S: Stream> Engine<S> {
                 held: Held::default(),
                 outbox_bytes_max: rules.outbox_bytes_max,
             },
-            rules,
-            addresses: HashMap::new(),
+            rules: rules.clone(),
+            addresses: Addresses::default(),
             again: VecDeque::new(),
             leaving: Vec::new(),
             gone: Vec::new(),
@@ -178,7 +182,9 @@ impl<S: Stream> Engine<S> {
             checks: VecDeque::new(),
             read_buffer: vec![0; limits::READ_BUFFER_BYTES],
             is_shutting_down: false,
-        }
+        };
+        engine.set_rules(rules);
+        engine
     }
 
     /// Puts other limits in the place of the present ones, for whatever comes next. Whether topic
@@ -186,19 +192,24 @@ impl<S: Stream> Engine<S> {
     pub fn set_rules(&mut self, rules: Rules) {
         self.desk.outbox_bytes_max = rules.outbox_bytes_max;
         let tells_topic_changes = self.rules.tells_topic_changes;
-        let was_counting = self.rules.connections_per_address_max > 0;
         self.rules = Rules {
             tells_topic_changes,
             ..rules
         };
-        let counts = self.rules.connections_per_address_max > 0;
-        if counts != was_counting {
-            self.addresses.clear();
-            for (_, connection) in self.slots.iter().filter(|_| counts) {
-                let address = connection.link.peer().ip();
-                *self.addresses.entry(address).or_default() += 1;
-            }
-        }
+        let Self {
+            slots,
+            addresses,
+            rules,
+            ..
+        } = self;
+        addresses.set_bounds(
+            rules.connections_per_address_max,
+            rules.refused_tokens_max,
+            slots
+                .iter()
+                .map(|(_, connection)| connection.link.peer().ip())
+                .filter(|&address| !rules.session.trusts(address)),
+        );
     }
 
     /// What has been counted.
@@ -287,7 +298,7 @@ impl<S: Stream> Engine<S> {
             Some(Refusal::ShuttingDown)
         } else if self.slots.len() >= self.rules.connections_max {
             Some(Refusal::Full)
-        } else if !self.count_address(peer.ip()) {
+        } else if !self.enter(peer.ip()) {
             Some(Refusal::AddressFull)
         } else {
             None
@@ -306,18 +317,11 @@ impl<S: Stream> Engine<S> {
         Ok(id)
     }
 
-    /// Whether one more connection of `address` is within its bound; if so it is counted.
-    fn count_address(&mut self, address: IpAddr) -> bool {
-        let max = self.rules.connections_per_address_max;
-        if max == 0 {
-            return true;
-        }
-        let count = self.addresses.entry(address.to_canonical()).or_default();
-        if *count >= max {
-            return false;
-        }
-        *count += 1;
-        true
+    /// Whether one more connection of `address` is within its bound; if so it is counted. Whoever is
+    /// behind a trusted proxy is counted when the upgrade says who it is.
+    fn enter(&mut self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.rules.session.trusts(address) || self.addresses.enter(address)
     }
 
     fn arm(&mut self, id: SlotId, seconds: u32) {

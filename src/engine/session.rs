@@ -8,10 +8,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use crate::limits;
 use crate::stats::{Close, Refusal};
+use crate::wire::forwarded;
 use crate::wire::http::{self, Upgrade};
 use crate::wire::token::{Grant, Token};
 use crate::wire::wamp::{self, ClientMessage, Malformed};
@@ -53,6 +57,17 @@ pub struct SessionRules {
     /// `Origin`s that are let in, in lower case. Empty: all. A client that sends none is no browser
     /// and could send any; the list is there for pages, so it does not concern that client.
     pub origins: Vec<String>,
+    /// Proxies whose word on the client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl SessionRules {
+    /// Whether `address` is a proxy whose word is taken.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(&address))
+    }
 }
 
 impl Default for SessionRules {
@@ -61,6 +76,7 @@ impl Default for SessionRules {
             head_bytes_max: limits::HEAD_BYTES_MAX,
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
             origins: Vec::new(),
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -68,8 +84,8 @@ impl Default for SessionRules {
 /// What the engine is to do.
 #[derive(Debug)]
 pub enum Step<'a> {
-    /// The token has to be judged.
-    Check(Token),
+    /// The token has to be judged; the client is at this address, behind whatever proxies.
+    Check(Token, IpAddr),
     /// The upgrade is refused.
     Refuse(Refusal),
     /// The client wants to hear a topic.
@@ -203,17 +219,23 @@ impl Session {
     pub fn step<'a>(
         &'a mut self,
         input: &'a mut [u8],
+        peer: IpAddr,
         rules: &SessionRules,
     ) -> (usize, Option<Step<'a>>) {
         match self.0 {
-            Phase::Upgrading(_) => self.upgrade(input, rules),
+            Phase::Upgrading(_) => self.upgrade(input, peer, rules),
             Phase::Open(ref mut opened) => opened.step(input, rules),
             Phase::Checking(_) => (0, None),
             Phase::Closing => (input.len(), None),
         }
     }
 
-    fn upgrade(&mut self, input: &[u8], rules: &SessionRules) -> (usize, Option<Step<'static>>) {
+    fn upgrade(
+        &mut self,
+        input: &[u8],
+        peer: IpAddr,
+        rules: &SessionRules,
+    ) -> (usize, Option<Step<'static>>) {
         let Phase::Upgrading(kept) = &mut self.0 else {
             return (0, None);
         };
@@ -231,10 +253,11 @@ impl Session {
         };
         match http::parse(head, rules.head_bytes_max) {
             Ok(Some((upgrade, head_bytes))) => {
+                let client = forwarded::client(peer, &upgrade.forwarded_for, |a| rules.trusts(a));
                 let step = match judge(&upgrade, rules) {
                     Ok((token, pending)) => {
                         self.set_phase(Phase::Checking(Box::new(pending)));
-                        Step::Check(token)
+                        Step::Check(token, client)
                     }
                     Err(refusal) => Step::Refuse(refusal),
                 };

@@ -29,6 +29,8 @@ pub struct Upgrade<'a> {
     pub subprotocol: Option<&'static str>,
     /// `Origin`, as it came.
     pub origin: Option<&'a str>,
+    /// The elements of all `X-Forwarded-For` lines, as they came; anybody may have written them.
+    pub forwarded_for: Vec<&'a [u8]>,
 }
 
 impl fmt::Debug for Upgrade<'_> {
@@ -119,6 +121,7 @@ fn check<'a>(request: &Request<'_, 'a>) -> Result<Upgrade<'a>, Refusal> {
         key,
         subprotocol,
         origin,
+        forwarded_for: headers.elements("x-forwarded-for").collect(),
     })
 }
 
@@ -340,6 +343,12 @@ fn answer(refusal: Refusal) -> Answer {
             "close some of its connections, or have the server's limit for one address raised; \
              behind a proxy all clients may share one",
         ),
+        Refusal::TooManyTokens => (
+            "429 Too Many Requests",
+            "Connection: close\r\nRetry-After: 60\r\n",
+            "too many tokens of this address were refused",
+            "wait a minute, then come with a token that is known",
+        ),
         Refusal::ShuttingDown => (
             "503 Service Unavailable",
             RETRY,
@@ -418,6 +427,7 @@ mod tests {
             key: KEY,
             subprotocol: Some("wamp"),
             origin: Some("https://example.com"),
+            forwarded_for: Vec::new(),
         };
         assert_eq!(parse(&bytes, MAX), Ok(Some((expected, bytes.len()))));
         // The first frame may be behind it.
@@ -713,6 +723,7 @@ mod tests {
             (Refusal::Timeout, 408, None),
             (Refusal::Full, 503, Some(("retry-after", "5"))),
             (Refusal::AddressFull, 503, Some(("retry-after", "5"))),
+            (Refusal::TooManyTokens, 429, Some(("retry-after", "60"))),
             (Refusal::ShuttingDown, 503, Some(("retry-after", "5"))),
         ];
         for (refusal, code, header) in cases {

@@ -1,0 +1,142 @@
+//! What is counted for each address: its connections, and its tokens that no store knew.
+//!
+//! Both counts are kept only while there is a bound on them. Refused tokens are forgotten each
+//! minute, all at once.
+//!
+//! Never here: which address a client has (it may come through a proxy), what follows from a bound.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// In addresses whose refused tokens are counted; of a flood from more than these, the rest is not.
+const REFUSED_MAX: usize = 100_000;
+
+/// In seconds.
+const WINDOW: u64 = 60;
+
+/// Counts by address; 0 is no bound.
+#[derive(Debug, Default)]
+pub struct Addresses {
+    connections_max: usize,
+    connections: HashMap<IpAddr, usize>,
+    refused_tokens_max: u32,
+    refused_tokens: HashMap<IpAddr, u32>,
+    /// In minutes: when `refused_tokens` was begun.
+    window: u64,
+}
+
+impl Addresses {
+    /// Sets the bounds. `present` are the addresses of all connections that count.
+    pub fn set_bounds(
+        &mut self,
+        connections_max: usize,
+        refused_tokens_max: u32,
+        present: impl Iterator<Item = IpAddr>,
+    ) {
+        self.connections_max = connections_max;
+        self.refused_tokens_max = refused_tokens_max;
+        self.connections.clear();
+        if connections_max > 0 {
+            for address in present {
+                *self.connections.entry(address).or_default() += 1;
+            }
+        }
+    }
+
+    /// Counts one more connection of `address`, if that is within its bound.
+    pub fn enter(&mut self, address: IpAddr) -> bool {
+        if self.connections_max == 0 {
+            return true;
+        }
+        let count = self.connections.entry(address).or_default();
+        let is_within = *count < self.connections_max;
+        *count += usize::from(is_within);
+        is_within
+    }
+
+    /// Counts a connection no more that was counted.
+    pub fn leave(&mut self, address: IpAddr) {
+        if let Some(count) = self.connections.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.connections.remove(&address);
+            }
+        }
+    }
+
+    /// A token of `address` was refused.
+    pub fn refuse(&mut self, address: IpAddr, now: Duration) {
+        if self.refused_tokens_max == 0 {
+            return;
+        }
+        let window = now.as_secs() / WINDOW;
+        if window != self.window {
+            self.window = window;
+            self.refused_tokens = HashMap::new();
+        }
+        let is_known = self.refused_tokens.contains_key(&address);
+        if is_known || self.refused_tokens.len() < REFUSED_MAX {
+            *self.refused_tokens.entry(address).or_default() += 1;
+        }
+    }
+
+    /// Whether so many tokens of `address` were refused in this minute that no other is looked at.
+    pub fn is_barred(&self, address: IpAddr, now: Duration) -> bool {
+        self.refused_tokens_max > 0
+            && now.as_secs() / WINDOW == self.window
+            && self
+                .refused_tokens
+                .get(&address)
+                .is_some_and(|&count| count >= self.refused_tokens_max)
+    }
+
+    /// In connections of each address.
+    pub fn connections(&self) -> &HashMap<IpAddr, usize> {
+        &self.connections
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn connections_are_bounded_and_come_back() {
+        let mut addresses = Addresses::default();
+        addresses.set_bounds(2, 0, std::iter::once(HERE));
+        assert!(addresses.enter(HERE));
+        assert!(!addresses.enter(HERE));
+        addresses.leave(HERE);
+        assert!(addresses.enter(HERE));
+        addresses.leave(HERE);
+        addresses.leave(HERE);
+        assert!(addresses.connections().is_empty());
+    }
+
+    #[test]
+    fn refused_tokens_bar_an_address_for_the_rest_of_the_minute() {
+        let mut addresses = Addresses::default();
+        addresses.set_bounds(0, 2, std::iter::empty());
+        let at = Duration::from_secs;
+        addresses.refuse(HERE, at(130));
+        assert!(!addresses.is_barred(HERE, at(131)));
+        addresses.refuse(HERE, at(131));
+        assert!(addresses.is_barred(HERE, at(179)));
+        assert!(!addresses.is_barred(HERE, at(180)));
+        addresses.refuse(HERE, at(181));
+        assert!(!addresses.is_barred(HERE, at(181)));
+    }
+
+    #[test]
+    fn without_bounds_nothing_is_kept() {
+        let mut addresses = Addresses::default();
+        assert!(addresses.enter(HERE));
+        addresses.refuse(HERE, Duration::ZERO);
+        assert!(!addresses.is_barred(HERE, Duration::ZERO));
+        assert!(addresses.connections().is_empty());
+        addresses.leave(HERE);
+    }
+}
