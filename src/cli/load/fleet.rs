@@ -169,6 +169,14 @@ impl Fleet {
         Ok(stream)
     }
 
+    /// Ends the connection of a subscriber, without a word.
+    pub fn hang_up(&mut self, seat: usize) {
+        let seat = &mut self.seats[seat];
+        seat.stream = None;
+        seat.partial = None;
+        seat.state = State::Ended;
+    }
+
     /// Makes a subscriber stop reading, as a stalled browser does.
     pub fn stall(&mut self, seat: usize) {
         self.seats[seat].is_stalled = true;

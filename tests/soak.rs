@@ -1,0 +1,171 @@
+//! For as long as it is told: many clients, of whom some come and go, some stall, and events in bursts.
+//! What the server keeps at the end is what it kept at the beginning.
+//!
+//! `NEWSWIRE_SOAK_SECONDS=1800 cargo test --release --test soak -- --ignored` is half an hour.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it lasts as long as the environment says"
+)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, Server, TOKEN};
+use newswire::cli::load::fleet::{Course, Fleet, Heard};
+
+const CLIENTS: usize = 19_000;
+const TOPICS: usize = 50;
+/// Clients that leave and come back in each round, and that stall in each round.
+const CHURN: usize = 300;
+const STALLED: usize = 20;
+
+fn seconds() -> u64 {
+    let text = std::env::var("NEWSWIRE_SOAK_SECONDS").unwrap_or_else(|_| "30".to_owned());
+    text.parse().expect("NEWSWIRE_SOAK_SECONDS is a number")
+}
+
+struct Soak {
+    server: Server,
+    fleet: Fleet,
+    publisher: zmq::Socket,
+    /// How many have had their WELCOME and are still there.
+    present: usize,
+    events: u64,
+    deliveries: u64,
+    state: u64,
+}
+
+impl Soak {
+    fn below(&mut self, n: usize) -> usize {
+        self.state = self
+            .state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.state >> 33) as usize % n
+    }
+
+    fn poll(&mut self, wait: Duration) {
+        let Self {
+            fleet,
+            present,
+            deliveries,
+            ..
+        } = self;
+        fleet
+            .poll(Some(wait), |_, heard| match heard {
+                Heard::Text(head, _) if head.starts_with(b"[0,") => *present += 1,
+                Heard::Text(..) => *deliveries += 1,
+                Heard::Opened => {}
+                Heard::Ended(status) => panic!("a client was turned away: {status:?}"),
+            })
+            .expect("polled");
+    }
+
+    fn wait_for_all(&mut self) {
+        while self.present < CLIENTS {
+            let before = self.present;
+            self.poll(PATIENCE);
+            assert!(self.present > before || self.deliveries > 0, "nobody comes");
+        }
+    }
+
+    /// Some leave, without a word and with; some stall, and leave when they have been written to.
+    fn round(&mut self) {
+        let leaving: Vec<usize> = (0..CHURN).map(|_| self.below(CLIENTS)).collect();
+        let stalled: Vec<usize> = leaving[..STALLED].to_vec();
+        for &seat in &stalled {
+            self.fleet.stall(seat);
+        }
+        let size = if self.below(10) == 0 { 20_000 } else { 300 };
+        for _ in 0..1 + self.below(20) {
+            let topic = self.below(TOPICS);
+            let pad = "x".repeat(size);
+            let event = format!("{{\"topic\":\"soak-{topic}\",\"data\":\"{pad}\"}}");
+            self.publisher.send(&event, 0).expect("sent");
+            self.events += 1;
+        }
+        self.poll(Duration::from_millis(50));
+        let mut gone = leaving;
+        gone.sort_unstable();
+        gone.dedup();
+        for &seat in &gone {
+            self.fleet.hang_up(seat);
+            self.present -= 1;
+        }
+        for &seat in &gone {
+            self.fleet.redial(seat).expect("a socket");
+        }
+        self.wait_for_all();
+    }
+
+    /// Waits until the server holds nobody that has left, and owes nothing; then what it keeps.
+    fn at_rest(&mut self) -> (usize, usize) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.poll(Duration::from_millis(20));
+            let files = std::fs::read_dir(format!("/proc/{}/fd", self.server.pid()));
+            let files = files.expect("it runs").count();
+            if files <= CLIENTS + 40 {
+                return (self.server.resident_bytes(), files);
+            }
+            assert!(Instant::now() < deadline, "{files} files are open");
+        }
+    }
+}
+
+#[test]
+#[ignore = "takes as long as NEWSWIRE_SOAK_SECONDS says, and 19,000 descriptors on each side"]
+fn what_is_kept_at_the_end_is_what_was_kept_at_the_beginning() {
+    let server = Server::start(&["--close-timeout", "1"]);
+    let (_context, publisher) = server.publisher();
+    let request = format!(
+        "GET /?token={TOKEN} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    );
+    let fleet = Fleet::new(Course {
+        address: server.address,
+        request: request.into_bytes(),
+        topics: (0..TOPICS).map(|n| format!("soak-{n}")).collect(),
+    })
+    .expect("a poller");
+    let mut soak = Soak {
+        server,
+        fleet,
+        publisher,
+        present: 0,
+        events: 0,
+        deliveries: 0,
+        state: 1,
+    };
+    while soak.present < CLIENTS {
+        while soak.fleet.len() < CLIENTS && soak.fleet.len() < soak.present + 500 {
+            soak.fleet.add().expect("a socket");
+        }
+        soak.poll(PATIENCE);
+    }
+    // The largest batch and the longest queue have been seen once: that memory stays.
+    for _ in 0..300 {
+        soak.round();
+    }
+    let (bytes_before, files_before) = soak.at_rest();
+    let end = Instant::now() + Duration::from_secs(seconds());
+    let mut rounds = 0;
+    while Instant::now() < end {
+        soak.round();
+        rounds += 1;
+    }
+    let (bytes_after, files_after) = soak.at_rest();
+    println!(
+        "{rounds} rounds, {} events, {} deliveries; resident {bytes_before} then {bytes_after} bytes, \
+         {files_before} then {files_after} files",
+        soak.events, soak.deliveries
+    );
+    assert!(
+        bytes_after <= bytes_before + bytes_before / 50,
+        "{bytes_before} bytes resident became {bytes_after}"
+    );
+    assert!(files_after <= files_before + files_before / 50);
+    soak.server.stop();
+}
