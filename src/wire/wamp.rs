@@ -58,7 +58,9 @@ pub struct Malformed(pub &'static str);
 /// # Errors
 /// Whatever a client of WAMP v1 does not send; the server's own types are among that.
 pub fn parse(text: &[u8]) -> Result<ClientMessage<'_>, Malformed> {
-    let mut json = serde_json::Deserializer::from_slice(text);
+    // A text message is UTF-8 by now; a binary one may be anything, also in what is passed over below.
+    let text = str::from_utf8(text).map_err(|_| Malformed("not UTF-8"))?;
+    let mut json = serde_json::Deserializer::from_str(text);
     let list = json.deserialize_seq(ListVisitor).map_err(|error| {
         // A value of another kind, as opposed to no value at all.
         match error.is_data() {
@@ -273,7 +275,8 @@ mod tests {
             (b"[5 \"a\"]", "not JSON"),
             (b"[5,'a']", "not JSON"),
             (b"[5,\"a\nb\"]", "not JSON"),
-            (b"[5,\"\xFF\"]", "not JSON"),
+            (b"[5,\"\xFF\"]", "not UTF-8"),
+            (b"[7,\"t\",\"\xFF\"]", "not UTF-8"),
             (b"[05,\"a\"]", "not JSON"),
             (b"\xEF\xBB\xBF[5,\"a\"]", "not JSON"),
             (b"[5,\"\\x\"]", "not JSON"),
@@ -348,9 +351,13 @@ mod tests {
         let text = r#"[2, "id", "pr\u00e9", {"a": [1.5, "é"]}]"#;
         assert!(parse(text.as_bytes()).is_ok());
         for cut in 0..text.len() {
+            let reason = match text.is_char_boundary(cut) {
+                true => "not JSON",
+                false => "not UTF-8",
+            };
             assert_eq!(
                 parse(&text.as_bytes()[..cut]),
-                Err(Malformed("not JSON")),
+                Err(Malformed(reason)),
                 "{cut}"
             );
         }
