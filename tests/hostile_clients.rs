@@ -302,7 +302,8 @@ fn name_topics(clients: usize, rounds: usize) {
     const EACH: usize = 1_000;
     let server = Server::start(&[]);
     let mut witness = Witness::new(&server);
-    let mut after = Vec::new();
+    let mut peaks = Vec::new();
+    let start = server.resident_bytes();
     for round in 0..rounds {
         let mut streams: Vec<TcpStream> = (0..clients).map(|_| server.raw_client()).collect();
         for (n, stream) in streams.iter_mut().enumerate() {
@@ -316,7 +317,6 @@ fn name_topics(clients: usize, rounds: usize) {
         }
         let books = server.now();
         assert_eq!(entry(&books, "topics"), (clients * EACH + 1) as u64);
-        let used = server.resident_bytes();
         for (n, stream) in streams.iter_mut().enumerate() {
             // One half takes leave of each topic, the other just leaves.
             if n % 2 == 0 {
@@ -337,9 +337,15 @@ fn name_topics(clients: usize, rounds: usize) {
             (entry(&books, "topics"), entry(&books, "subscriptions")),
             (1, 1)
         );
-        after.push((used, server.resident_bytes()));
+        peaks.push(server.peak_bytes());
+        // Beside the names themselves there is what finds them, and allocators give back late.
+        let grown = peaks[round] - start;
+        assert!(grown < SLACK_BYTES + clients * EACH * 250, "{grown}");
+        let left = server.resident_bytes().saturating_sub(start);
+        assert!(left < SLACK_BYTES + clients * EACH * 140, "{left}");
     }
-    eprintln!("{after:?}");
+    let grown = peaks[rounds - 1] - peaks[0];
+    assert!(grown < SLACK_BYTES + peaks[0] / 4, "{peaks:?}");
     server.stop_and_balance();
 }
 
