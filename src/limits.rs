@@ -103,6 +103,13 @@ pub const TURN_ACCEPTS_MAX: usize = 256;
 /// In reads of one socket a turn, each of up to [`READ_BUFFER_BYTES`].
 pub const TURN_READS_MAX: usize = 4;
 
+/// In bytes of answers that are gathered before they leave.
+pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// In bytes a turn, what is read from all that are on the *again* list. Of the smallest messages,
+/// that are some 20 ms.
+pub const TURN_AGAIN_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// In writes of events a turn, over all the walks: about 9 ms of `send()`. What is left goes on next
 /// turn.
 pub const TURN_WRITES_MAX: usize = 2_048;

@@ -1,7 +1,11 @@
 //! What comes in on a connection: read, understood one message at a time, and done.
 //!
 //! Reading has a share a turn. Whoever has used it up with bytes left over goes on the *again* list,
-//! since an edge-triggered poller says nothing of what was there already.
+//! since an edge-triggered poller says nothing of what was there already. That list has a share of a
+//! turn too, so that a thousand who never pause make nobody wait longer than a few do.
+//!
+//! What is answered to the bytes of one read leaves in one write: a read can hold ten thousand pings,
+//! and a system call for each of them would take longer than everybody else's events may wait.
 //!
 //! Never here: how a connection ends (`ending`), what the bytes mean (the session's).
 
@@ -10,12 +14,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::link::{Sent, Stream};
+use super::outbox::Batch;
 use super::session::{Failure, Noted, State, Step};
 use super::slots::SlotId;
 use super::{Check, Connection, End, Engine};
 use crate::limits;
 use crate::stats::{Close, Counter, Refusal};
 use crate::wire::token::{Grant, Token, Verdict};
+use crate::wire::websocket;
 
 impl<S: Stream> Engine<S> {
     /// A stream can be read. `ended` is true when its end may already be there, behind the bytes:
@@ -25,40 +31,55 @@ impl<S: Stream> Engine<S> {
             self.desk.stats.count(Counter::Stale);
             return;
         };
-        // It has had its share of this turn, and will be read to its end in the next.
+        // It has had its share of this turn, or waits for it, and will be read to its end.
         if connection.link.is_listed {
             return;
         }
-        let mut buffer = std::mem::take(&mut self.read_buffer);
-        self.read(id, ended, &mut buffer);
-        self.read_buffer = buffer;
+        self.read_share(id, ended);
     }
 
-    fn read(&mut self, id: SlotId, ended: bool, buffer: &mut [u8]) {
+    /// Reads a connection's share of a turn; answers how many bytes that were.
+    fn read_share(&mut self, id: SlotId, ended: bool) -> usize {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let bytes = self.read(id, ended, &mut buffer);
+        self.read_buffer = buffer;
+        bytes
+    }
+
+    fn read(&mut self, id: SlotId, ended: bool, buffer: &mut [u8]) -> usize {
+        let mut bytes = 0;
         for _ in 0..limits::TURN_READS_MAX {
             let Some(connection) = self.slots.get_mut(id) else {
-                return;
+                return bytes;
             };
             if connection.session.state() == State::Checking {
                 connection.session.note_unread();
-                return;
+                return bytes;
             }
             match connection.link.stream.read(buffer) {
-                Ok(0) => return self.lose(id, Close::PeerGone),
+                Ok(0) => {
+                    self.lose(id, Close::PeerGone);
+                    return bytes;
+                }
                 Ok(n) => {
+                    bytes += n;
                     self.handle_bytes(id, &mut buffer[..n]);
                     // Less than there was room for: the socket is empty, and the next byte is a
                     // new edge.
                     if n < buffer.len() && !ended {
-                        return;
+                        return bytes;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return bytes,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.lose(id, Close::SocketError),
+                Err(_) => {
+                    self.lose(id, Close::SocketError);
+                    return bytes;
+                }
             }
         }
         self.list(id);
+        bytes
     }
 
     /// Has it read again in the next turn.
@@ -70,15 +91,20 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Goes on with the streams that were not read to their end.
+    /// Goes on with the streams that were not read to their end, those first that have waited
+    /// longest.
     pub fn handle_again(&mut self) {
+        let mut bytes = 0;
         for _ in 0..self.again.len() {
+            if bytes >= limits::TURN_AGAIN_BYTES_MAX {
+                return;
+            }
             let Some(id) = self.again.pop_front() else {
                 return;
             };
             if let Some(connection) = self.slots.get_mut(id) {
                 connection.link.is_listed = false;
-                self.handle_readable(id, true);
+                bytes += self.read_share(id, true);
             }
         }
     }
@@ -92,18 +118,35 @@ impl<S: Stream> Engine<S> {
             connection.session.note_heard();
             self.arm(id, self.rules.ping_seconds);
         }
+        let mut answers = Batch::default();
         let mut at = 0;
         while at < bytes.len() {
-            let (taken, end) = self.step(id, &mut bytes[at..]);
-            if let Some(end) = end {
-                return self.end(id, end);
-            }
+            let (taken, end) = self.step(id, &mut bytes[at..], &mut answers);
             at += taken;
+            let is_last = end.is_some() || at >= bytes.len();
+            if is_last || answers.bytes().len() >= limits::ANSWER_BYTES_MAX {
+                // They come before whatever ends it, and whoever cannot have them has ended.
+                let end = self.answer(id, std::mem::take(&mut answers)).or(end);
+                if let Some(end) = end {
+                    return self.end(id, end);
+                }
+            }
         }
     }
 
-    /// One message of a connection, from its bytes to what it does.
-    fn step(&mut self, id: SlotId, bytes: &mut [u8]) -> (usize, Option<End>) {
+    fn answer(&mut self, id: SlotId, answers: Batch) -> Option<End> {
+        if answers.bytes().is_empty() {
+            return None;
+        }
+        let link = &mut self.slots.get_mut(id)?.link;
+        match link.answer(answers, &mut self.desk) {
+            Sent::Fine => None,
+            Sent::Failed(reason) => Some(End::Lost(reason)),
+        }
+    }
+
+    /// One message of a connection, from its bytes to what it does. What it is answered is gathered.
+    fn step(&mut self, id: SlotId, bytes: &mut [u8], answers: &mut Batch) -> (usize, Option<End>) {
         let Some(connection) = self.slots.get_mut(id) else {
             return (bytes.len(), None);
         };
@@ -123,7 +166,6 @@ impl<S: Stream> Engine<S> {
         let Some(step) = step else {
             return (taken, None);
         };
-        let mut sent = Sent::Fine;
         let mut end = None;
         let mut check = None;
         match step {
@@ -159,11 +201,13 @@ impl<S: Stream> Engine<S> {
             Step::Reply(frame) => {
                 desk.stats.count(Counter::Messages);
                 desk.stats.count(Counter::Calls);
-                sent = link.send(&frame, desk);
+                answers.push_frame(|out| out.extend_from_slice(&frame));
             }
             Step::Pong(payload) => {
                 desk.stats.count(Counter::PingsReceived);
-                sent = link.pong(payload, desk);
+                if !link.replace_pong(payload, desk) {
+                    answers.push_frame(|out| websocket::encode_pong(payload, out));
+                }
             }
             Step::Refuse(refusal) => end = Some(End::Refused(refusal)),
             Step::PeerClosed(code) => end = Some(End::PeerClosed(code)),
@@ -172,9 +216,6 @@ impl<S: Stream> Engine<S> {
         session.settle();
         if let Some((token, client)) = check {
             end = self.check(id, token, client).err().map(End::Refused);
-        }
-        if let Sent::Failed(reason) = sent {
-            end = Some(End::Lost(reason));
         }
         (taken, end)
     }

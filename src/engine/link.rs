@@ -121,6 +121,25 @@ impl<S: Stream> Link<S> {
         }
     }
 
+    /// Sends it what it is answered, in one `write`; or in none when something is owed already.
+    pub fn answer(&mut self, mut answers: Batch, desk: &mut Desk) -> Sent {
+        let mut written = 0;
+        let is_first = self.outbox.is_empty();
+        if is_first {
+            match write_once(&mut self.stream, answers.bytes()) {
+                Ok(all) if all == answers.bytes().len() => return Sent::Fine,
+                Ok(some) => written = some,
+                Err(_) => return Sent::Failed(Close::SocketError),
+            }
+        }
+        answers.trim();
+        let answers = Rc::new(answers);
+        if is_first {
+            return self.owe_rest(&answers, written, desk);
+        }
+        self.owe(&answers, 0, desk)
+    }
+
     fn owe_rest(&mut self, batch: &Rc<Batch>, sent: usize, desk: &mut Desk) -> Sent {
         desk.stats.count(Counter::ShortWrites);
         self.owe(batch, sent, desk)
@@ -134,17 +153,17 @@ impl<S: Stream> Link<S> {
         Sent::Fine
     }
 
-    /// Answers a ping: at once, or, while the peer does not read, in the place of the answer to an
-    /// earlier one.
-    pub fn pong(&mut self, payload: &[u8], desk: &mut Desk) -> Sent {
+    /// Answers a ping in the place of the answer to an earlier one, while the peer does not read. False
+    /// when nothing is owed, and nothing keeps the answer from being sent.
+    pub fn replace_pong(&mut self, payload: &[u8], desk: &mut Desk) -> bool {
+        if self.outbox.is_empty() {
+            return false;
+        }
         let mut frame = Vec::with_capacity(payload.len() + 2);
         websocket::encode_pong(payload, &mut frame);
-        if self.outbox.is_empty() {
-            return self.send(&frame, desk);
-        }
         self.outbox
             .set_pong(&Batch::of_frame(frame), &mut desk.held);
-        Sent::Fine
+        true
     }
 
     /// Goes on with what is owed; `then_finish` says that the half-close follows the last byte.

@@ -438,6 +438,65 @@ fn of_the_pings_of_a_peer_that_does_not_read_only_the_latest_is_answered() {
 }
 
 #[test]
+fn what_one_read_is_answered_leaves_in_one_write() {
+    let mut world = World::new(rules());
+    let client = world.open();
+    client.heard();
+    let before = client.pipe.borrow().writes;
+    let mut bytes = masked(9, b"a").repeat(1_000);
+    bytes.extend(masked(1, br#"[2,"id","p"]"#));
+    bytes.extend(masked(9, b"b"));
+    // What ends it comes behind all of that.
+    bytes.extend(masked(1, b"nonsense"));
+    world.say(&client, &bytes);
+    let mut expected = [0x8A, 1, b'a'].repeat(1_000);
+    let answer = br#"[4,"id","p","You are not allowed to make calls"]"#;
+    expected.extend([0x81, answer.len() as u8]);
+    expected.extend(answer);
+    expected.extend([0x8A, 1, b'b']);
+    expected.extend(close_frame(1007, "not JSON"));
+    assert!(client.heard() == expected);
+    assert_eq!(client.pipe.borrow().writes - before, 2);
+    assert_eq!(world.engine.stats().counter(Counter::PingsReceived), 1_001);
+}
+
+/// However many never pause, a turn is not longer, and each has its share in the end.
+#[test]
+fn those_who_never_pause_share_a_part_of_a_turn() {
+    const CLIENTS: usize = 30;
+    let mut world = World::new(Rules {
+        connections_max: CLIENTS,
+        ..rules()
+    });
+    let clients: Vec<Client> = (0..CLIENTS).map(|_| world.open()).collect();
+    let frames = masked(1, b"[7,\"t\",1]").repeat(40_000);
+    let left = |client: &Client| client.pipe.borrow().to_server.len();
+    for client in &clients {
+        world.say(client, &frames);
+        assert!(left(client) > 0);
+    }
+    let mut turns = 0;
+    let mut before: usize = clients.iter().map(left).sum();
+    while before > 0 {
+        world.turn();
+        let after = clients.iter().map(left).sum();
+        let share = limits::TURN_READS_MAX * limits::READ_BUFFER_BYTES;
+        assert!(before - after <= 2 * 1024 * 1024 + share);
+        let least = clients.iter().map(left).min();
+        let most = clients.iter().map(left).max();
+        assert!(
+            most <= least.map(|least| least + share),
+            "{least:?} {most:?}"
+        );
+        before = after;
+        turns += 1;
+        assert!(turns < 1_000);
+    }
+    let published = world.engine.stats().counter(Counter::ClientPublishes);
+    assert_eq!(published, CLIENTS as u64 * 40_000);
+}
+
+#[test]
 fn rules_broken_end_with_their_code() {
     let long_topic = format!("[5,\"{}\"]", "x".repeat(51));
     let many: Vec<Vec<u8>> = (0..5)

@@ -14,6 +14,9 @@ use slab::Slab;
 
 use super::idset::IdSet;
 
+/// In topics, for how many the memory is kept that they have once taken.
+const CAPACITY_KEPT: usize = 64;
+
 /// A topic, for as long as somebody subscribes to it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TopicId(u32);
@@ -57,6 +60,8 @@ pub struct Topics {
     ids: HashMap<Rc<str>, TopicId>,
     topics: Slab<Topic>,
     subscriptions: usize,
+    /// In topics, how many there have been at a time since memory was last given back.
+    most: usize,
 }
 
 impl Topics {
@@ -132,6 +137,7 @@ impl Topics {
             members,
         }) as u32);
         self.ids.insert(Rc::clone(&name), id);
+        self.most = self.most.max(self.topics.len());
         own.insert(id.0);
         self.subscriptions += 1;
         Subscribed::Created(name)
@@ -165,7 +171,20 @@ impl Topics {
         }
         let topic = self.topics.remove(id.0 as usize);
         self.ids.remove(&topic.name);
+        self.shrink();
         Unsubscribed::Gone(id, topic.name)
+    }
+
+    /// Gives back the memory of a million names when most of them are gone. It takes a look at every
+    /// place, and comes after seven of eight topics have ended, or the last.
+    fn shrink(&mut self) {
+        let len = self.topics.len();
+        let is_large = self.topics.capacity().max(self.ids.capacity()) > CAPACITY_KEPT;
+        if is_large && (len == 0 || len < self.most / 8) {
+            self.most = len;
+            self.ids.shrink_to(2 * len);
+            self.topics.shrink_to_fit();
+        }
     }
 }
 
@@ -215,5 +234,39 @@ mod tests {
         assert_eq!(gone, ["a", "c"]);
         assert_eq!((topics.len(), topics.subscriptions()), (1, 1));
         assert!(topics.find("b").is_some());
+    }
+
+    #[test]
+    fn topics_that_have_ended_leave_no_memory_behind() {
+        let mut topics = Topics::default();
+        let mut own = IdSet::default();
+        let name = |n: u32| format!("topic {n}");
+        for n in 0..100_000 {
+            topics.subscribe(1, &mut own, &name(n));
+        }
+        let kept = |topics: &Topics| topics.ids.capacity().max(topics.topics.capacity());
+        assert!(kept(&topics) >= 100_000);
+        for n in (0..100_000).filter(|n| n % 10_000 != 5) {
+            topics.unsubscribe(1, &mut own, &name(n));
+        }
+        // A place that is taken stays where it is, and so do all before it.
+        assert!(
+            topics.ids.capacity() <= 10 * 8 * 4,
+            "{}",
+            topics.ids.capacity()
+        );
+        for n in 0..10 {
+            let name = name(n * 10_000 + 5);
+            let id = topics.find(&name).expect("it is alive");
+            assert!(topics.members(id).contains(1));
+            topics.unsubscribe(1, &mut own, &name);
+        }
+        assert!(own.is_empty() && topics.len() == 0);
+        assert_eq!(topics.audit(0), Ok(()));
+        for n in 0..100_000 {
+            topics.subscribe(1, &mut own, &name(n));
+        }
+        topics.leave_all(1, own, |_, _| {});
+        assert!(kept(&topics) <= CAPACITY_KEPT, "{}", kept(&topics));
     }
 }
