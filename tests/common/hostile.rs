@@ -71,7 +71,12 @@ impl Witness {
         }
     }
 
-    /// How many events were heard.
+    /// An event of somebody else's is the next one that is heard.
+    pub fn check_other(&mut self, data: &str) {
+        self.hear(format!("[8,{:?},{data}]", self.topic).as_bytes());
+    }
+
+    /// How many events of its own were heard.
     pub fn heard(&self) -> u64 {
         self.heard
     }
