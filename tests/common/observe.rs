@@ -101,7 +101,12 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Of a client that is subscribed and has read everything so far.
     pub fn new(client: Client, expected: &'a [u8]) -> Self {
-        let stream = client.socket.get_ref().try_clone().expect("a clone");
+        Self::of(client.socket.get_ref(), expected)
+    }
+
+    /// Of a subscriber as bytes. From now on its reads do not wait.
+    pub fn of(stream: &TcpStream, expected: &'a [u8]) -> Self {
+        let stream = stream.try_clone().expect("a clone");
         stream.set_nonblocking(true).expect("set");
         Self {
             stream,
