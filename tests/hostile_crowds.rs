@@ -24,7 +24,7 @@ fn rotate(topics: usize, members: usize, events: usize) {
     let expected: Vec<Vec<u8>> = [1, 2]
         .iter()
         .map(|step| {
-            let events = (0..events).filter(|n| n % topics % step == 0);
+            let events = (0..events).filter(|n| (n % topics).is_multiple_of(*step));
             events
                 .flat_map(|n| event_frame(names[n % topics], &n.to_string()))
                 .collect()
@@ -49,7 +49,9 @@ fn rotate(topics: usize, members: usize, events: usize) {
     let books = server.stop_and_balance();
     assert_eq!(entry(&books, "events"), events as u64);
     assert_eq!(entry(&books, "closed.shutdown"), members as u64);
-    let every_second = (0..events).filter(|n| n % topics % 2 == 0).count();
+    let every_second = (0..events)
+        .filter(|n| (n % topics).is_multiple_of(2))
+        .count();
     let heard = members.div_ceil(2) * events + members / 2 * every_second;
     assert_eq!(entry(&books, "deliveries"), heard as u64);
 }
