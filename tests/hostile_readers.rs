@@ -5,6 +5,7 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::thread;
 
 use common::hostile::{Witness, close_code, entry, narrow, reset, text};
 use common::observe::{envelope, event_frame, hear, publish_all};
@@ -128,6 +129,47 @@ fn who_wakes_up_in_time_is_told_why() {
     drop(sleepers);
     server.wait_for_connections(0);
     server.stop_and_balance();
+}
+
+/// Readers that were stalled together and wake up together. What they are owed leaves in many turns, and
+/// others' events leave in each of these.
+#[test]
+fn those_who_wake_up_together_starve_nobody() {
+    const READERS: usize = 60;
+    let server = Server::start(&["--outbox-bytes-max", "32MiB"]);
+    let mut witness = Witness::new(&server);
+    let sleepers: Vec<TcpStream> = (0..READERS)
+        .map(|_| server.raw_subscriber(&["t"]))
+        .collect();
+    publish_paced(&server, 20_000_000, |_| {});
+    let whole = READERS * 200 * event_frame("t", &format!("\"{}\"", "x".repeat(TEXT_BYTES))).len();
+    for sleeper in &sleepers {
+        sleeper.set_nonblocking(true).expect("set");
+    }
+    thread::scope(|scope| {
+        let awake = scope.spawn(|| {
+            let mut buffer = vec![0; 4 << 20];
+            let mut left = whole;
+            wait_until("all have all", || {
+                for mut sleeper in &sleepers {
+                    match sleeper.read(&mut buffer) {
+                        Ok(n) => {
+                            assert!(n > 0, "its end");
+                            left -= n;
+                        }
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                    }
+                }
+                left == 0
+            });
+        });
+        while !awake.is_finished() {
+            witness.check();
+        }
+    });
+    assert!(witness.heard() >= 20, "{}", witness.heard());
+    let books = server.stop_and_balance();
+    assert_eq!(entry(&books, "closed.slow_consumer"), 0, "{books:?}");
 }
 
 /// The walk through the members is cut by its budget, and members vanish between its slices.

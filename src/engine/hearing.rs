@@ -91,9 +91,10 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Goes on with the streams that were not read to their end, those first that have waited
-    /// longest.
+    /// Goes on with what the last turn's budgets have cut: outboxes, then the streams that were not
+    /// read to their end, those first that have waited longest.
     pub fn handle_again(&mut self) {
+        self.handle_payable();
         let mut bytes = 0;
         for _ in 0..self.again.len() {
             if bytes >= limits::TURN_AGAIN_BYTES_MAX {

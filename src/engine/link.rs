@@ -37,6 +37,8 @@ pub struct Link<S> {
     address: [u8; 16],
     /// True exactly when it is on the engine's list of those with unread bytes.
     pub is_listed: bool,
+    /// True exactly when it is on the engine's list of those that take bytes and are owed some.
+    pub is_payable: bool,
     outbox: Outbox,
 }
 
@@ -51,6 +53,8 @@ pub struct Desk {
     pub held: Held,
     /// In bytes, the bound of one outbox.
     pub outbox_bytes_max: usize,
+    /// In bytes, what may still leave from outboxes in this turn.
+    pub payment_left: usize,
 }
 
 /// What became of a write.
@@ -71,6 +75,7 @@ impl<S: Stream> Link<S> {
             port: peer.port(),
             address: octets(peer.ip()),
             is_listed: false,
+            is_payable: false,
             outbox: Outbox::default(),
         }
     }
@@ -166,12 +171,14 @@ impl<S: Stream> Link<S> {
         true
     }
 
-    /// Goes on with what is owed; `then_finish` says that the half-close follows the last byte.
+    /// Goes on with what is owed, as far as the turn's budget goes; `then_finish` says that the
+    /// half-close follows the last byte.
     pub fn handle_writable(&mut self, then_finish: bool, desk: &mut Desk) -> Sent {
         if self.outbox.is_empty() {
             return Sent::Fine;
         }
-        match self.outbox.write_to(&mut self.stream, &mut desk.held) {
+        let (budget, held) = (&mut desk.payment_left, &mut desk.held);
+        match self.outbox.write_to(&mut self.stream, budget, held) {
             Ok(true) if then_finish => self.finish(),
             Ok(_) => Sent::Fine,
             Err(_) => Sent::Failed(Close::SocketError),

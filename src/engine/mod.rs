@@ -118,6 +118,10 @@ pub struct Check {
     pub peer: SocketAddr,
 }
 
+/// In bytes a turn, what leaves from outboxes when their sockets take bytes again: many that were
+/// stalled together wake up together. The rest goes on next turn.
+const TURN_PAYMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// One connection, in its place.
 #[derive(Debug)]
 struct Connection<S> {
@@ -146,6 +150,8 @@ pub struct Engine<S> {
     addresses: Addresses,
     /// Connections with unread bytes for which no readiness will come.
     again: VecDeque<SlotId>,
+    /// Connections that are owed something and may take it, and that no writable edge will come for.
+    payable: VecDeque<SlotId>,
     /// Connections that leave their topics before the turn ends.
     leaving: Vec<SlotId>,
     /// Connections that are freed before the turn ends.
@@ -172,10 +178,12 @@ impl<S: Stream> Engine<S> {
                 stats: Stats::default(),
                 held: Held::default(),
                 outbox_bytes_max: rules.outbox_bytes_max,
+                payment_left: TURN_PAYMENT_BYTES_MAX,
             },
             rules: rules.clone(),
             addresses: Addresses::default(),
             again: VecDeque::new(),
+            payable: VecDeque::new(),
             leaving: Vec::new(),
             gone: Vec::new(),
             is_sweeping: false,
@@ -256,12 +264,14 @@ impl<S: Stream> Engine<S> {
     pub fn start_turn(&mut self, now: Duration) {
         debug_assert!(now >= self.desk.now, "time goes forward");
         self.desk.now = now;
+        self.desk.payment_left = TURN_PAYMENT_BYTES_MAX;
     }
 
     /// How long nothing will be due: no time at all while work is left over, and for ever while
     /// nobody waits for anything.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() || !self.hub.is_done() || self.is_sweeping {
+        let is_left_over = !self.again.is_empty() || !self.payable.is_empty() || self.is_sweeping;
+        if is_left_over || !self.hub.is_done() {
             return Some(Duration::ZERO);
         }
         let now = self.desk.now;
@@ -335,9 +345,34 @@ impl<S: Stream> Engine<S> {
             self.desk.stats.count(Counter::Stale);
             return;
         };
+        // It waits for its turn.
+        if connection.link.is_payable {
+            return;
+        }
         let closing = connection.session.state() == State::Closing;
         if let Sent::Failed(reason) = connection.link.handle_writable(closing, &mut self.desk) {
-            self.end(id, End::Lost(reason));
+            return self.end(id, End::Lost(reason));
+        }
+        // It may take more than the budget allowed, and then no other edge comes.
+        if self.desk.payment_left == 0 && !connection.link.outbox().is_empty() {
+            connection.link.is_payable = true;
+            self.payable.push_back(id);
+        }
+    }
+
+    /// Goes on with the outboxes that a turn's budget has cut, those first that have waited longest.
+    fn handle_payable(&mut self) {
+        for _ in 0..self.payable.len() {
+            if self.desk.payment_left == 0 {
+                return;
+            }
+            let Some(id) = self.payable.pop_front() else {
+                return;
+            };
+            if let Some(connection) = self.slots.get_mut(id) {
+                connection.link.is_payable = false;
+                self.handle_writable(id);
+            }
         }
     }
 

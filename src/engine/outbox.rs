@@ -210,12 +210,21 @@ impl Outbox {
         }
     }
 
-    /// Writes until all is paid or the stream takes no more. Answers whether all is paid.
+    /// Writes until all is paid, the stream takes no more, or `budget` (in bytes) is used up; the last
+    /// write may pass it. Answers whether all is paid.
     ///
     /// # Errors
     /// Those of the stream, but neither `WouldBlock` nor `Interrupted`.
-    pub fn write_to(&mut self, stream: &mut impl Write, held: &mut Held) -> io::Result<bool> {
+    pub fn write_to(
+        &mut self,
+        stream: &mut impl Write,
+        budget: &mut usize,
+        held: &mut Held,
+    ) -> io::Result<bool> {
         while let Some(queue) = &mut self.0 {
+            if *budget == 0 {
+                return Ok(false);
+            }
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut used = 0;
             for (slice, piece) in slices.iter_mut().zip(&queue.pieces) {
@@ -224,7 +233,10 @@ impl Outbox {
             }
             match stream.write_vectored(&slices[..used]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => self.pay(written, held),
+                Ok(written) => {
+                    *budget = budget.saturating_sub(written);
+                    self.pay(written, held);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -343,7 +355,11 @@ mod tests {
             takes: vec![1; 100],
             got: Vec::new(),
         };
-        assert!(outbox.write_to(&mut stream, held).expect("no error"));
+        assert!(
+            outbox
+                .write_to(&mut stream, &mut { usize::MAX }, held)
+                .expect("no error")
+        );
         String::from_utf8(stream.got).expect("text")
     }
 
@@ -356,7 +372,11 @@ mod tests {
             takes: vec![2, 1],
             got: Vec::new(),
         };
-        assert!(!outbox.write_to(&mut stream, &mut held).expect("no error"));
+        assert!(
+            !outbox
+                .write_to(&mut stream, &mut { usize::MAX }, &mut held)
+                .expect("no error")
+        );
         assert_eq!(outbox.owed_bytes(), 5);
         assert_eq!(rest(&mut outbox, &mut held), "defgh");
         assert!(outbox.is_empty());
@@ -387,7 +407,9 @@ mod tests {
             takes: vec![1],
             got: Vec::new(),
         };
-        outbox.write_to(&mut stream, &mut held).expect("no error");
+        outbox
+            .write_to(&mut stream, &mut { usize::MAX }, &mut held)
+            .expect("no error");
         outbox.set_pong(&batch(&["1"]), &mut held);
         outbox.set_pong(&batch(&["2"]), &mut held);
         assert_eq!(rest(&mut outbox, &mut held), "bc2def");
@@ -404,7 +426,9 @@ mod tests {
                 got: Vec::new(),
             };
             if sent > 0 {
-                outbox.write_to(&mut stream, &mut held).expect("no error");
+                outbox
+                    .write_to(&mut stream, &mut { usize::MAX }, &mut held)
+                    .expect("no error");
             }
             outbox.keep_begun_frame(&mut held);
             assert_eq!(outbox.owed_bytes(), kept.len(), "after {sent} bytes");

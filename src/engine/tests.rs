@@ -496,6 +496,55 @@ fn those_who_never_pause_share_a_part_of_a_turn() {
     assert_eq!(published, CLIENTS as u64 * 40_000);
 }
 
+/// However many wake up together, a turn is not longer, and who owes nothing hears its events in it.
+#[test]
+fn those_who_wake_up_together_are_paid_turn_by_turn() {
+    const CLIENTS: usize = 30;
+    const EVENT_BYTES: usize = 1_000_000;
+    let mut world = World::new(Rules {
+        connections_max: CLIENTS + 1,
+        outbox_bytes_max: 10 * EVENT_BYTES,
+        outboxes_bytes_max: 100 * EVENT_BYTES,
+        ..rules()
+    });
+    let other = world.subscriber(&["other"]);
+    let sleepers: Vec<Client> = (0..CLIENTS).map(|_| world.subscriber(&["t"])).collect();
+    for sleeper in &sleepers {
+        sleeper.pipe.borrow_mut().room = 0;
+    }
+    world.publish("t", &"1".repeat(EVENT_BYTES));
+    world.turn();
+    world.publish("t", "2");
+    world.turn();
+    let heard = |sleeper: &Client| sleeper.pipe.borrow().from_server.len();
+    world.engine.start_turn(world.now);
+    for sleeper in &sleepers {
+        sleeper.pipe.borrow_mut().room = usize::MAX;
+        world.engine.handle_writable(sleeper.id);
+        // An edge that comes while it waits changes nothing.
+        world.engine.handle_writable(sleeper.id);
+    }
+    let (mut before, mut turns) = (0, 0);
+    loop {
+        let after: usize = sleepers.iter().map(heard).sum();
+        assert!(after - before <= TURN_PAYMENT_BYTES_MAX + 2 * EVENT_BYTES);
+        before = after;
+        if world.engine.owes_nothing() {
+            break;
+        }
+        assert_eq!(world.engine.poll_timeout(), Some(Duration::ZERO));
+        world.publish("other", "1");
+        world.turn();
+        assert_eq!(other.texts(), [r#"[8,"other",1]"#]);
+        turns += 1;
+        assert!(turns < 100);
+    }
+    assert!(turns >= 3, "{turns}");
+    let first = heard(&sleepers[0]);
+    assert!(first > EVENT_BYTES && sleepers.iter().all(|sleeper| heard(sleeper) == first));
+    assert_ne!(world.engine.poll_timeout(), Some(Duration::ZERO));
+}
+
 #[test]
 fn rules_broken_end_with_their_code() {
     let long_topic = format!("[5,\"{}\"]", "x".repeat(51));
