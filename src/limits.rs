@@ -110,6 +110,18 @@ pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// that are some 20 ms.
 pub const TURN_AGAIN_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// In bytes a turn, what leaves from outboxes when their sockets take bytes again: many that were
+/// stalled together wake up together. The rest goes on next turn.
+pub const TURN_PAYMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// In subscriptions and ends of them that ZeroMQ queues for a publisher. It drops those that find the
+/// queue full, without a word, and all of them stand in it at once when a connection is made: so this
+/// is how many topics can be asked for. It bounds what is queued while a publisher is away.
+pub const SUBSCRIPTIONS_QUEUED_MAX: i32 = 1_000_000;
+
+/// In connections for which room is taken at the start, untouched: 85 MB of addresses, not of memory.
+pub const CONNECTIONS_EXPECTED_MAX: usize = 1_000_000;
+
 /// In writes of events a turn, over all the walks: about 9 ms of `send()`. What is left goes on next
 /// turn.
 pub const TURN_WRITES_MAX: usize = 2_048;

@@ -35,6 +35,14 @@ fn value(tick: u64) -> u8 {
 }
 
 impl Deadlines {
+    /// With room for `expected` places.
+    pub fn with_room(expected: usize) -> Self {
+        Self {
+            due: Vec::with_capacity(expected),
+            ..Self::default()
+        }
+    }
+
     /// Makes `index` due when `seconds` have passed, counted from tick `now`: never earlier, and
     /// less than a tick later.
     #[inline]
@@ -42,8 +50,10 @@ impl Deadlines {
         debug_assert!(seconds <= limits::DEADLINE_SECONDS_MAX);
         let index = index as usize;
         if index >= self.due.len() {
-            self.due
-                .reserve_exact(index + 1 - self.due.len() + index / 8);
+            if index >= self.due.capacity() {
+                let growth = index + 1 - self.due.len() + index / 8;
+                self.due.reserve_exact(growth);
+            }
             self.due.resize(index + 1, NONE);
         }
         self.armed += usize::from(self.due[index] == NONE);

@@ -118,10 +118,6 @@ pub struct Check {
     pub peer: SocketAddr,
 }
 
-/// In bytes a turn, what leaves from outboxes when their sockets take bytes again: many that were
-/// stalled together wake up together. The rest goes on next turn.
-const TURN_PAYMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
-
 /// One connection, in its place.
 #[derive(Debug)]
 struct Connection<S> {
@@ -168,17 +164,21 @@ pub struct Engine<S> {
 impl<S: Stream> Engine<S> {
     /// An engine without connections. `seed` should be random: session ids are made of it.
     pub fn new(rules: Rules, seed: u64) -> Self {
+        let expected = match rules.connections_max {
+            max if max <= limits::CONNECTIONS_EXPECTED_MAX => max,
+            _ => 0,
+        };
         let mut engine = Self {
             seed,
-            slots: Slots::default(),
+            slots: Slots::with_room(expected),
             hub: Hub::new(rules.tells_topic_changes),
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines::with_room(expected),
             desk: Desk {
                 now: Duration::ZERO,
                 stats: Stats::default(),
                 held: Held::default(),
                 outbox_bytes_max: rules.outbox_bytes_max,
-                payment_left: TURN_PAYMENT_BYTES_MAX,
+                payment_left: limits::TURN_PAYMENT_BYTES_MAX,
             },
             rules: rules.clone(),
             addresses: Addresses::default(),
@@ -264,7 +264,7 @@ impl<S: Stream> Engine<S> {
     pub fn start_turn(&mut self, now: Duration) {
         debug_assert!(now >= self.desk.now, "time goes forward");
         self.desk.now = now;
-        self.desk.payment_left = TURN_PAYMENT_BYTES_MAX;
+        self.desk.payment_left = limits::TURN_PAYMENT_BYTES_MAX;
     }
 
     /// How long nothing will be due: no time at all while work is left over, and for ever while

@@ -5,9 +5,10 @@
 //! command) may therefore come back when somebody else lives there. So each place counts its
 //! tenants, a [`SlotId`] names place and tenant, and what comes late finds nobody.
 //!
-//! The slab grows by an eighth at a time. Doubling would leave up to half of it unused, which at a
-//! million connections is more than all the rest of them costs; the kernel moves pages instead of
-//! bytes when so large a block grows.
+//! Where the limit of connections is known and not absurd, the room for all of them is taken at the
+//! start: pages that nobody has touched cost nothing, and nothing ever moves. Beyond that the slab
+//! grows by an eighth at a time. Doubling would leave up to half of it unused, which at a million
+//! connections is more than all the rest of them costs.
 //!
 //! Never here: what a connection is, sockets, time. Cost: 4 bytes a place beside the entry.
 
@@ -66,6 +67,14 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T> Slots<T> {
+    /// With room for `expected`.
+    pub fn with_room(expected: usize) -> Self {
+        Self {
+            entries: Slab::with_capacity(expected),
+            generations: Vec::with_capacity(expected),
+        }
+    }
+
     /// How many places are taken.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -527,7 +527,7 @@ fn those_who_wake_up_together_are_paid_turn_by_turn() {
     let (mut before, mut turns) = (0, 0);
     loop {
         let after: usize = sleepers.iter().map(heard).sum();
-        assert!(after - before <= TURN_PAYMENT_BYTES_MAX + 2 * EVENT_BYTES);
+        assert!(after - before <= limits::TURN_PAYMENT_BYTES_MAX + 2 * EVENT_BYTES);
         before = after;
         if world.engine.owes_nothing() {
             break;

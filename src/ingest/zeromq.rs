@@ -20,11 +20,6 @@ use crate::limits;
 /// In parts, how many are kept of one message: one more than any form of envelope has.
 pub const PARTS_KEPT: usize = 3;
 
-/// In subscriptions and ends of them that ZeroMQ queues for a publisher. It drops those that find the
-/// queue full, without a word, and all of them stand in it at once when a connection is made: so this
-/// is how many topics can be asked for. It bounds what is queued while a publisher is away.
-const SUBSCRIPTIONS_QUEUED_MAX: i32 = 1_000_000;
-
 /// A source that could not be set up.
 #[derive(Debug)]
 pub struct SourceError {
@@ -95,7 +90,7 @@ impl ZeroMqSource {
         let set_up = || {
             let socket = context.socket(zmq::SUB)?;
             prepare(&socket, endpoint)?;
-            socket.set_sndhwm(SUBSCRIPTIONS_QUEUED_MAX)?;
+            socket.set_sndhwm(limits::SUBSCRIPTIONS_QUEUED_MAX)?;
             socket.connect(endpoint)?;
             Ok((socket, endpoint.to_owned()))
         };
