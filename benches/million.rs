@@ -11,14 +11,14 @@ use std::collections::HashSet;
 use std::hint::black_box;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use newswire::engine::idset::IdSet;
 use newswire::engine::{Engine, Rules, SlotId, Stream};
+use newswire::standing::Verdict;
 use newswire::wire::envelope::Event;
-use newswire::wire::token::Verdict;
 use roaring::RoaringBitmap;
 
 const MILLION: u32 = 1_000_000;
@@ -80,7 +80,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
 }
 
 fn connect(engine: &mut Engine<NullStream>, count: u32) -> Vec<SlotId> {
-    let grant = Arc::default();
+    let standing = Rc::default();
     (0..count)
         .map(|n| {
             let peer = SocketAddr::new(Ipv4Addr::from_bits(0x0a00_0000 + n).into(), 7);
@@ -88,7 +88,7 @@ fn connect(engine: &mut Engine<NullStream>, count: u32) -> Vec<SlotId> {
             let id = engine.handle_connection(stream, peer).expect("a place");
             engine.handle_readable(id, false);
             while let Some(check) = engine.poll_check() {
-                engine.handle_verdict(check.id, Verdict::Accepted(Arc::clone(&grant)));
+                engine.handle_verdict(check.id, Verdict::Accepted(Rc::clone(&standing)));
             }
             engine.handle_readable(id, false);
             id

@@ -48,5 +48,6 @@ pub mod ingest;
 pub mod limits;
 pub mod logging;
 pub mod server;
+pub mod standing;
 pub mod stats;
 pub mod wire;

@@ -59,6 +59,28 @@ pub const UNACKNOWLEDGED_SECONDS: u32 = 50;
 /// In seconds. The kernel counts this one, in milliseconds.
 pub const UNACKNOWLEDGED_SECONDS_CEILING: u32 = 3_600;
 
+/// In seconds that one question about a token may take.
+pub const AUTH_TIMEOUT_SECONDS: u32 = 5;
+
+/// In seconds that an accepted token is good without asking again. Clients of the replaced server
+/// come back every 5 s for as long as they are turned away, and all at once after a restart.
+pub const AUTH_CACHE_SECONDS: u32 = 60;
+
+/// In seconds that a refused token is refused without asking again: as often as such a client tries.
+pub const AUTH_REFUSED_SECONDS: u64 = 5;
+
+/// In seconds after which a store is asked again about the token of an open session.
+pub const AUTH_RECHECK_SECONDS: u32 = 300;
+
+/// In seconds that an open session stays while no store can tell.
+pub const AUTH_GRACE_SECONDS: u32 = 600;
+
+/// In questions to one store at a time, each of which takes a thread.
+pub const AUTH_REQUESTS_MAX: usize = 8;
+
+/// In questions that wait for one store.
+pub const AUTH_WAITING_MAX: usize = 10_000;
+
 /// In seconds, from accept to a complete upgrade head, and again for the token's verdict.
 pub const HANDSHAKE_SECONDS: u32 = 10;
 
@@ -131,6 +153,10 @@ pub const TURN_WRITE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// In expired deadlines a turn: a herd that came in one second also falls silent in one second.
 pub const TURN_EXPIRIES_MAX: usize = 1_024;
+
+/// In places whose standing is looked at a turn, after some tokens have lost their worth: a few
+/// milliseconds, where each session has a token of its own.
+pub const TURN_REVIEWS_MAX: u32 = 16_384;
 
 /// In bytes of the one buffer into which all sockets are read.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;

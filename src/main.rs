@@ -52,7 +52,7 @@ fn load(given: &ConfigFlags) -> Result<Loaded, Failure> {
 
 fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     let mut config = load(given)?.config;
-    let token = if config.tokens.is_empty() {
+    let token = if config.tokens.is_empty() && !config.has_stores() {
         let token = cli::token::new()?;
         let shown = token.reveal();
         config.tokens.push(token);
@@ -68,7 +68,7 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     let reread = Box::new(move || {
         let loaded = Loaded::read(flags.file.as_deref(), &flags.flags);
         let mut config = loaded.map_err(|error| error.to_string())?.config;
-        if config.tokens.is_empty() {
+        if config.tokens.is_empty() && !config.has_stores() {
             config.tokens.extend(made.clone());
         }
         Ok(config)

@@ -51,6 +51,8 @@ reasons! {
         Subscribes => "subscribes",
         /// SUBSCRIBEs ignored because the grant does not cover the topic.
         SubscribesDenied => "subscribes_denied",
+        /// Subscriptions ended because the grant was changed and no longer covers them.
+        SubscriptionsWithdrawn => "subscriptions_withdrawn",
         /// UNSUBSCRIBEs that ended a subscription.
         Unsubscribes => "unsubscribes",
         /// PUBLISHes of clients, all ignored.
@@ -151,8 +153,46 @@ reasons! {
         OutboxesFull => "outboxes_full",
         /// A ping stayed unanswered.
         PingTimeout => "ping_timeout",
+        /// The token that let it in is good no more: 3000.
+        TokenEnded => "token_ended",
+        /// For as long as `auth-grace` nobody could say whether its token is still good.
+        AuthLost => "auth_lost",
+        /// An administrator ended it.
+        Disconnected => "disconnected",
         /// The server went down.
         Shutdown => "shutdown",
+    }
+}
+
+reasons! {
+    /// Who was asked about a token.
+    Store {
+        /// What a store has said lately, or is being asked already.
+        Cache => "cache",
+        /// The tokens of the configuration.
+        List => "list",
+        /// A file of tokens.
+        File => "file",
+        /// A JWT's own signature.
+        Jwt => "jwt",
+        /// An API, over HTTP.
+        Http => "http",
+        /// A table in PostgreSQL.
+        Postgres => "postgres",
+    }
+}
+
+reasons! {
+    /// What was answered.
+    Judged {
+        /// The token is good.
+        Accepted => "accepted",
+        /// The token is known, and not good.
+        Refused => "refused",
+        /// The token is not known there.
+        Unknown => "unknown",
+        /// There was no answer.
+        Unavailable => "unavailable",
     }
 }
 
@@ -163,6 +203,7 @@ pub struct Stats {
     refusals: [u64; Refusal::COUNT],
     drops: [u64; Dropped::COUNT],
     closes: [u64; Close::COUNT],
+    checks: [[u64; Judged::COUNT]; Store::COUNT],
 }
 
 impl Default for Stats {
@@ -172,6 +213,7 @@ impl Default for Stats {
             refusals: [0; Refusal::COUNT],
             drops: [0; Dropped::COUNT],
             closes: [0; Close::COUNT],
+            checks: [[0; Judged::COUNT]; Store::COUNT],
         }
     }
 }
@@ -202,6 +244,11 @@ impl Stats {
         self.closes[reason as usize] += 1;
     }
 
+    /// Counts a question about a token, by who answered it and what.
+    pub fn checked(&mut self, store: Store, judged: Judged) {
+        self.checks[store as usize][judged as usize] += 1;
+    }
+
     /// How often `counter` happened.
     pub fn counter(&self, counter: Counter) -> u64 {
         self.counters[counter as usize]
@@ -222,6 +269,11 @@ impl Stats {
         self.closes[reason as usize]
     }
 
+    /// How often `store` answered `judged`.
+    pub fn checks(&self, store: Store, judged: Judged) -> u64 {
+        self.checks[store as usize][judged as usize]
+    }
+
     /// Everything that is not zero, as `name=value` pairs: the summary at the end of a run.
     pub fn summary(&self) -> String {
         let counters = Counter::ALL
@@ -236,7 +288,14 @@ impl Stats {
         let closes = Close::ALL
             .iter()
             .map(|&c| (format!("closed.{}", c.name()), self.closes(c)));
+        let checks = Store::ALL.iter().flat_map(|&store| {
+            Judged::ALL.iter().map(move |&judged| {
+                let name = format!("checked.{}.{}", store.name(), judged.name());
+                (name, self.checks(store, judged))
+            })
+        });
         counters
+            .chain(checks)
             .chain(refusals)
             .chain(drops)
             .chain(closes)
@@ -267,11 +326,13 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let lists: [Vec<&str>; 4] = [
+        let lists: [Vec<&str>; 6] = [
             Counter::ALL.iter().map(|c| c.name()).collect(),
             Refusal::ALL.iter().map(|r| r.name()).collect(),
             Dropped::ALL.iter().map(|d| d.name()).collect(),
             Close::ALL.iter().map(|c| c.name()).collect(),
+            Store::ALL.iter().map(|s| s.name()).collect(),
+            Judged::ALL.iter().map(|j| j.name()).collect(),
         ];
         for mut names in lists {
             let count = names.len();

@@ -3,13 +3,14 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use allocation_counter::measure;
 use newswire::engine::{Engine, Rules, Stream};
+use newswire::standing::Verdict;
 use newswire::wire::envelope::Event;
-use newswire::wire::token::Verdict;
 
 /// Says an upgrade and a SUBSCRIBE, takes every write, and counts them.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ fn engine(members: usize, writes: &Arc<AtomicUsize>) -> Engine<Counting> {
         let id = engine.handle_connection(stream, peer).expect("a place");
         engine.handle_readable(id, false);
         let check = engine.poll_check().expect("a token to be judged");
-        engine.handle_verdict(check.id, Verdict::Accepted(Arc::default()));
+        engine.handle_verdict(check.id, Verdict::Accepted(Rc::default()));
         engine.handle_readable(id, false);
     }
     assert_eq!(engine.subscriptions(), members);

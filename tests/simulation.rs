@@ -15,12 +15,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use newswire::engine::{Check, Engine, Farewell, Rules, SessionRules, SlotId, Stream};
+use newswire::standing::{Standing, Verdict};
 use newswire::wire::envelope::Event;
-use newswire::wire::token::{Grant, Verdict};
+use newswire::wire::grant::Grant;
 
 const STEPS: u64 = 300_000;
 const STEPS_PER_WORLD: u64 = 3_000;
@@ -387,7 +387,7 @@ impl World {
         let verdict = match self.dice.below(10) {
             0 => Verdict::Refused,
             1 => Verdict::Unavailable,
-            _ => Verdict::Accepted(Arc::new(Grant {
+            _ => Verdict::Accepted(Standing::new(Grant {
                 topics: client.as_ref().map_or(Vec::new(), |c| c.grant.clone()),
                 ..Grant::default()
             })),
@@ -475,7 +475,7 @@ impl World {
         self.engine.handle_readable(id, true);
         self.engine.handle_writable(id);
         self.engine
-            .handle_verdict(id, Verdict::Accepted(Arc::default()));
+            .handle_verdict(id, Verdict::Accepted(Rc::default()));
         assert!(
             before == (moved(self), self.engine.connections()),
             "{id:?} haunts"

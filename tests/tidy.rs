@@ -15,6 +15,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident.
     ("config", &["limits", "wire::token"]),
     ("wire", &[]),
+    ("wire::grant", &[]),
+    // What two rings that do not know each other share: one writes it, the other reads.
+    ("standing", &["stats", "wire::grant"]),
     // What a JSON string says is one thing for publishers and for clients.
     ("wire::forwarded", &[]),
     ("wire::envelope", &["limits", "stats", "wire::json"]),
@@ -44,15 +47,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("engine::link", &["engine::outbox", "stats", "wire"]),
-    ("engine::session", &["limits", "stats", "wire"]),
-    ("engine", &["engine", "limits", "stats", "wire"]),
+    ("engine::session", &["limits", "standing", "stats", "wire"]),
+    ("engine", &["engine", "limits", "standing", "stats", "wire"]),
     // Ring 3. These do not know each other; only the server knows them.
     ("ingest", &["limits", "wire"]),
-    ("auth", &["limits", "wire"]),
+    ("auth", &["auth", "limits", "standing", "stats", "wire"]),
     (
         "server",
         &[
-            "auth", "config", "engine", "ingest", "limits", "server", "stats", "wire",
+            "auth", "config", "engine", "ingest", "limits", "server", "standing", "stats", "wire",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.

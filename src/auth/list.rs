@@ -1,19 +1,17 @@
-//! The tokens of the command line: a list in memory, which answers at once.
+//! The tokens of the configuration: a list in memory, which answers at once.
 //!
 //! Never here: the tokens themselves. What is kept and compared is their SHA-256, so that the time
 //! of a comparison tells nothing of a token, not even its length.
 
-use std::sync::Arc;
-
-use super::TokenStore;
-use crate::wire::token::{Digest, Grant, Token, Verdict};
+use super::{Answer, Moment, Question, TokenStore};
+use crate::stats::Store;
+use crate::wire::grant::Grant;
+use crate::wire::token::{Digest, Token};
 
 /// Tokens that may hear everything.
 #[derive(Debug)]
 pub struct TokenList {
     digests: Vec<Digest>,
-    /// One for all sessions: an open session holds a share of it, not a copy.
-    grant: Arc<Grant>,
 }
 
 impl TokenList {
@@ -21,37 +19,52 @@ impl TokenList {
     pub fn new(tokens: &[Token]) -> Self {
         Self {
             digests: tokens.iter().map(Token::digest).collect(),
-            grant: Arc::new(Grant {
-                name: "list".to_owned(),
-                topics: Vec::new(),
-            }),
         }
     }
 }
 
 impl TokenStore for TokenList {
-    fn check(&mut self, _ticket: u64, token: &Token) -> Option<Verdict> {
-        let presented = token.digest();
-        // Without a short cut: every token is compared, whichever it is.
-        let known = self
-            .digests
-            .iter()
-            .fold(false, |known, digest| known | digest.matches(&presented));
-        Some(if known {
-            Verdict::Accepted(Arc::clone(&self.grant))
-        } else {
-            Verdict::Refused
-        })
+    fn kind(&self) -> Store {
+        Store::List
     }
 
-    fn poll_verdict(&mut self) -> Option<(u64, Verdict)> {
-        None
+    fn needs_token(&self) -> bool {
+        false
+    }
+
+    fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
+        // Without a short cut: every token is compared, whichever it is.
+        let known = self.digests.iter().fold(false, |known, digest| {
+            known | digest.matches(&question.digest)
+        });
+        Some(if known {
+            Answer::Accepted(Grant {
+                name: "list".to_owned(),
+                ..Grant::default()
+            })
+        } else {
+            Answer::Unknown
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    fn ask(list: &mut TokenList, token: &str) -> Answer {
+        let question = Question {
+            ticket: 0,
+            digest: Token::new(token).digest(),
+            token: None,
+            client: Ipv4Addr::LOCALHOST.into(),
+            origin: None,
+        };
+        list.ask(&question, Moment::default())
+            .expect("answers at once")
+    }
 
     #[test]
     fn a_list_knows_its_tokens_and_no_others() {
@@ -62,16 +75,13 @@ mod tests {
             ("on", false),
             ("onetwo", false),
         ] {
-            let verdict = list.check(0, &Token::new(token)).expect("answers at once");
-            assert_eq!(matches!(verdict, Verdict::Accepted(_)), known, "{token}");
+            let answer = ask(&mut list, token);
+            assert_eq!(matches!(answer, Answer::Accepted(_)), known, "{token}");
         }
-        assert!(list.poll_verdict().is_none());
     }
 
     #[test]
     fn an_empty_list_knows_nobody() {
-        let mut list = TokenList::new(&[]);
-        let verdict = list.check(0, &Token::new("any"));
-        assert!(matches!(verdict, Some(Verdict::Refused)));
+        assert_eq!(ask(&mut TokenList::new(&[]), "any"), Answer::Unknown);
     }
 }

@@ -52,10 +52,54 @@ pub struct Config {
     pub pull: Vec<String>,
     /// ZeroMQ endpoints to connect a SUB socket to.
     pub sub: Vec<String>,
+    /// Addresses of the admin listener.
+    pub admin: Vec<SocketAddr>,
+    /// The token that it asks for.
+    pub admin_token: Option<Token>,
+    /// Addresses where events come in by HTTP, and nothing else is done.
+    pub publish: Vec<SocketAddr>,
+    /// The token that a publisher shows there.
+    pub publish_token: Option<Token>,
     /// The field that names the topic in a flat object.
     pub topic_field: String,
     /// Tokens that clients may present. Empty: `main` makes one.
     pub tokens: Vec<Token>,
+    /// Files of tokens.
+    pub token_files: Vec<PathBuf>,
+    /// Files with keys of JWTs.
+    pub jwt_keys: Vec<PathBuf>,
+    /// Addresses of JWK sets.
+    pub jwks_urls: Vec<String>,
+    /// `None` exactly when no JWT is taken.
+    pub jwt_algorithm: Option<JwtAlgorithm>,
+    /// Empty: it is not asked.
+    pub jwt_audience: String,
+    /// Empty: it is not asked.
+    pub jwt_issuer: String,
+    /// Addresses of APIs that know tokens.
+    pub auth_urls: Vec<String>,
+    /// What stands before the token there; may be empty.
+    pub auth_scheme: String,
+    /// Databases that know tokens; a password may be among them.
+    pub postgres_urls: Vec<String>,
+    /// With one parameter, the token.
+    pub postgres_query: String,
+    /// Of the session in which `postgres_query` runs.
+    pub postgres_time_zone: String,
+    /// A file of authorities; empty: the usual ones.
+    pub auth_ca: String,
+    /// In seconds, one question about a token.
+    pub auth_timeout_seconds: u32,
+    /// In seconds that an accepted token is not asked about again.
+    pub auth_cache_seconds: u32,
+    /// In seconds between two questions about an open session's token.
+    pub auth_recheck_seconds: u32,
+    /// In seconds that a session stays while nobody can tell.
+    pub auth_grace_seconds: u32,
+    /// In questions to one store at a time.
+    pub auth_requests_max: usize,
+    /// In questions that wait for one store.
+    pub auth_waiting_max: usize,
     /// Origins that browsers may come from, in lower case, without a default port. Empty: all.
     pub origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -124,6 +168,34 @@ impl ShutdownClose {
     }
 }
 
+/// How a JWT is signed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum JwtAlgorithm {
+    /// HMAC with SHA-256, and a secret that both sides know.
+    Hs256,
+    /// RSA PKCS#1 v1.5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+impl JwtAlgorithm {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Hs256, Self::Rs256, Self::Es256, Self::EdDsa];
+
+    /// As RFC 7518 s. 3.1 and RFC 8037 name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         // Each of these is overwritten from the table, which alone knows the defaults.
@@ -131,8 +203,30 @@ impl Default for Config {
             listen: Vec::new(),
             pull: Vec::new(),
             sub: Vec::new(),
+            admin: Vec::new(),
+            admin_token: None,
+            publish: Vec::new(),
+            publish_token: None,
             topic_field: String::new(),
             tokens: Vec::new(),
+            token_files: Vec::new(),
+            jwt_keys: Vec::new(),
+            jwks_urls: Vec::new(),
+            jwt_algorithm: None,
+            jwt_audience: String::new(),
+            jwt_issuer: String::new(),
+            auth_urls: Vec::new(),
+            auth_scheme: String::new(),
+            postgres_urls: Vec::new(),
+            postgres_query: String::new(),
+            postgres_time_zone: String::new(),
+            auth_ca: String::new(),
+            auth_timeout_seconds: 0,
+            auth_cache_seconds: 0,
+            auth_recheck_seconds: 0,
+            auth_grace_seconds: 0,
+            auth_requests_max: 0,
+            auth_waiting_max: 0,
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             refused_tokens_max: 0,
@@ -216,6 +310,68 @@ impl Config {
                 "neither pull nor sub names an endpoint, so no event could ever come in: set one of them"
                     .to_owned(),
             );
+        }
+        self.check_auth()?;
+        self.check_admin()
+    }
+
+    /// Whether nobody but `token`s can let a client in.
+    pub fn has_stores(&self) -> bool {
+        let lists = [self.token_files.len(), self.jwt_keys.len()];
+        let asked = [&self.jwks_urls, &self.auth_urls, &self.postgres_urls];
+        lists.iter().any(|&n| n > 0) || asked.iter().any(|urls| !urls.is_empty())
+    }
+
+    fn check_auth(&self) -> Result<(), String> {
+        let has_keys = !self.jwt_keys.is_empty() || !self.jwks_urls.is_empty();
+        if has_keys && self.jwt_algorithm.is_none() {
+            return Err(
+                "auth-jwt-key or auth-jwks is given without auth-jwt-algorithm: say which of HS256, RS256, \
+                 ES256 and EdDSA signs your tokens (it is never taken from a token)"
+                    .to_owned(),
+            );
+        }
+        if let Some(algorithm) = self.jwt_algorithm.filter(|_| !has_keys) {
+            return Err(format!(
+                "auth-jwt-algorithm ({}) is given without a key: name one with auth-jwt-key or auth-jwks",
+                algorithm.name()
+            ));
+        }
+        if self.jwt_algorithm == Some(JwtAlgorithm::Hs256) && !self.jwks_urls.is_empty() {
+            return Err(
+                "auth-jwks cannot be used with auth-jwt-algorithm HS256: a set that is fetched holds public \
+                 keys, and the secret of HS256 must not be one; name a file with auth-jwt-key"
+                    .to_owned(),
+            );
+        }
+        let asks = !self.auth_urls.is_empty() || !self.postgres_urls.is_empty();
+        if asks && self.auth_timeout_seconds > self.handshake_seconds {
+            return Err(format!(
+                "auth-timeout ({}) is longer than handshake-timeout ({}), so a client would be gone before \
+                 its token is judged: lower auth-timeout or raise handshake-timeout",
+                self.auth_timeout_seconds, self.handshake_seconds
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_admin(&self) -> Result<(), String> {
+        let open = |list: &[SocketAddr]| list.iter().find(|a| !a.ip().is_loopback()).copied();
+        if let Some(address) = open(&self.admin)
+            && self.admin_token.is_none()
+        {
+            return Err(format!(
+                "admin ({address}) can be reached from other machines, and there is no admin-token: set one \
+                 (`newswire token new`), or listen on 127.0.0.1"
+            ));
+        }
+        if let Some(address) = self.publish.first()
+            && self.publish_token.is_none()
+        {
+            return Err(format!(
+                "publish ({address}) is given without publish-token, so whoever reaches it could publish to \
+                 everybody: set one (`newswire token new`)"
+            ));
         }
         Ok(())
     }

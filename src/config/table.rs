@@ -9,10 +9,13 @@
 //! Never here: where a value came from (that is `merge`), and what the values mean together (that is
 //! [`super::Config::check`]).
 
-use super::ShutdownClose;
+use std::path::PathBuf;
+
 use super::spec::{Kind, OptionSpec, WhenNone};
 use super::values::{self, End, Unit};
+use super::{JwtAlgorithm, ShutdownClose};
 use crate::limits;
+use crate::wire::token::Token;
 
 /// Pushes what is not there yet: a second listener on the same address could only fail, and a second
 /// connection to the same publisher would double every event.
@@ -22,6 +25,10 @@ fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) -> Result<(), String> {
     }
     list.push(item);
     Ok(())
+}
+
+fn paths(list: &[PathBuf]) -> Vec<String> {
+    list.iter().map(|path| path.display().to_string()).collect()
 }
 
 macro_rules! number {
@@ -109,6 +116,74 @@ static OPTIONS: &[OptionSpec] = &[
         },
     },
     OptionSpec {
+        name: "admin",
+        value_name: "ADDR:PORT",
+        help: "Address of the admin listener: metrics, health, connections, publishing by HTTP and the dashboard. On this machine alone it asks for no token, elsewhere it needs admin-token; `off` opens none",
+        heading: WHERE,
+        secret: false,
+        kind: Kind::List {
+            default: &["127.0.0.1:8081"],
+            none: WhenNone::Off,
+            get: |config| config.admin.iter().map(ToString::to_string).collect(),
+            clear: |config| config.admin.clear(),
+            add: |config, text| push_new(&mut config.admin, values::address(text)?),
+        },
+    },
+    OptionSpec {
+        name: "admin-token",
+        value_name: "TOKEN",
+        help: "Token that the admin listener asks for, as Authorization: Bearer TOKEN. Empty: none on this machine, and an admin listener elsewhere is an error. Prefer the variable or the file",
+        heading: WHO,
+        secret: true,
+        kind: Kind::Word {
+            default: "",
+            get: |config| {
+                config
+                    .admin_token
+                    .as_ref()
+                    .map_or(String::new(), Token::reveal)
+            },
+            set: |config, text| {
+                config.admin_token = values::optional_token(text)?;
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "publish",
+        value_name: "ADDR:PORT",
+        help: "Address of a listener that takes nothing but events by HTTP (POST /publish), for publishers on other machines, which then need not reach the admin listener; it needs publish-token",
+        heading: WHERE,
+        secret: false,
+        kind: Kind::List {
+            default: &[],
+            none: WhenNone::Off,
+            get: |config| config.publish.iter().map(ToString::to_string).collect(),
+            clear: |config| config.publish.clear(),
+            add: |config, text| push_new(&mut config.publish, values::address(text)?),
+        },
+    },
+    OptionSpec {
+        name: "publish-token",
+        value_name: "TOKEN",
+        help: "Token that POST /publish asks for, as Authorization: Bearer TOKEN. Empty: whoever may use the admin listener may publish there, and nobody elsewhere. Prefer the variable or the file",
+        heading: WHO,
+        secret: true,
+        kind: Kind::Word {
+            default: "",
+            get: |config| {
+                config
+                    .publish_token
+                    .as_ref()
+                    .map_or(String::new(), Token::reveal)
+            },
+            set: |config, text| {
+                config.publish_token = values::optional_token(text)?;
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
         name: "topic-field",
         value_name: "NAME",
         help: "Field that names the topic in an event which is a flat JSON object. The default is the \
@@ -150,6 +225,264 @@ static OPTIONS: &[OptionSpec] = &[
                 push_new(&mut config.tokens, token)
             },
         },
+    },
+    OptionSpec {
+        name: "tokens",
+        value_name: "FILE",
+        help: "File of tokens, one a line: a token or sha256:HEX of it (`newswire token hash`), then topics=a,b_*, expires=RFC 3339, name=… as wanted. It is read again when it changes, since an editor is the quickest way to add somebody",
+        heading: WHO,
+        secret: false,
+        kind: Kind::List {
+            default: &[],
+            none: WhenNone::Off,
+            get: |config| paths(&config.token_files),
+            clear: |config| config.token_files.clear(),
+            add: |config, text| push_new(&mut config.token_files, values::path(text)?),
+        },
+    },
+    OptionSpec {
+        name: "auth-jwt-key",
+        value_name: "FILE",
+        help: "Key of the JWTs that clients may present: a PEM file with a public key, or the secret of HS256. Several while one replaces another; `off` takes no JWT",
+        heading: WHO,
+        secret: false,
+        kind: Kind::List {
+            default: &[],
+            none: WhenNone::Off,
+            get: |config| paths(&config.jwt_keys),
+            clear: |config| config.jwt_keys.clear(),
+            add: |config, text| push_new(&mut config.jwt_keys, values::path(text)?),
+        },
+    },
+    OptionSpec {
+        name: "auth-jwks",
+        value_name: "URL",
+        help: "Address of a JWK set with the keys of the JWTs that clients may present. It is fetched at the start and again when a token names a key that is not in it; `off` fetches none",
+        heading: WHO,
+        secret: false,
+        kind: Kind::List {
+            default: &[],
+            none: WhenNone::Off,
+            get: |config| config.jwks_urls.clone(),
+            clear: |config| config.jwks_urls.clear(),
+            add: |config, text| push_new(&mut config.jwks_urls, values::web_url(text)?),
+        },
+    },
+    OptionSpec {
+        name: "auth-jwt-algorithm",
+        value_name: "ALGORITHM",
+        help: "Algorithm of the JWTs: HS256, RS256, ES256 or EdDSA. It has no default and is never taken from a token, because a token that chooses it chooses its own key",
+        heading: WHO,
+        secret: false,
+        kind: Kind::Word {
+            default: "",
+            get: |config| {
+                config
+                    .jwt_algorithm
+                    .map_or("", JwtAlgorithm::name)
+                    .to_owned()
+            },
+            set: |config, text| {
+                config.jwt_algorithm = values::jwt_algorithm(text)?;
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "auth-jwt-audience",
+        value_name: "TEXT",
+        help: "Audience that a JWT has to name (aud). Empty: it is not asked, and a JWT that was made for another service with the same key is good here too",
+        heading: WHO,
+        secret: false,
+        kind: Kind::Word {
+            default: "",
+            get: |config| config.jwt_audience.clone(),
+            set: |config, text| {
+                config.jwt_audience = text.to_owned();
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "auth-jwt-issuer",
+        value_name: "TEXT",
+        help: "Issuer that a JWT has to name (iss). Empty: it is not asked, since the key says who made the token",
+        heading: WHO,
+        secret: false,
+        kind: Kind::Word {
+            default: "",
+            get: |config| config.jwt_issuer.clone(),
+            set: |config, text| {
+                config.jwt_issuer = text.to_owned();
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "auth-url",
+        value_name: "URL",
+        help: "Address of the API that is asked about a token: GET with the token as Authorization. 2xx accepts, 401, 403 and 404 do not know it, anything else is no answer; `off` asks none",
+        heading: WHO,
+        secret: false,
+        kind: Kind::List {
+            default: &[],
+            none: WhenNone::Off,
+            get: |config| config.auth_urls.clone(),
+            clear: |config| config.auth_urls.clear(),
+            add: |config, text| push_new(&mut config.auth_urls, values::web_url(text)?),
+        },
+    },
+    OptionSpec {
+        name: "auth-scheme",
+        value_name: "WORD",
+        help: "Word before the token in the Authorization that the API gets, such as Bearer. Empty: the token alone, as Web Publisher's API takes it",
+        heading: WHO,
+        secret: false,
+        kind: Kind::Word {
+            default: "",
+            get: |config| config.auth_scheme.clone(),
+            set: |config, text| {
+                config.auth_scheme = values::scheme(text)?;
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "auth-postgres",
+        value_name: "URL",
+        help: "Database that is asked about a token, such as postgres://user:password@host/database. Prefer the variable or the file, because a command line is visible to every user of the machine; `off` asks none",
+        heading: WHO,
+        secret: true,
+        kind: Kind::List {
+            default: &[],
+            none: WhenNone::Off,
+            get: |config| config.postgres_urls.clone(),
+            clear: |config| config.postgres_urls.clear(),
+            add: |config, text| push_new(&mut config.postgres_urls, values::postgres_url(text)?),
+        },
+    },
+    OptionSpec {
+        name: "auth-postgres-query",
+        value_name: "SQL",
+        help: "Statement with one parameter, the token as text. A row accepts; its columns name (text), topics (text[]) and expires (in seconds since 1970) are used where it has them. The default reads Web Publisher's table",
+        heading: WHO,
+        secret: false,
+        kind: Kind::Word {
+            default: "SELECT concat('user ', user_id) AS name, extract(epoch FROM valid_to::timestamptz)::float8 AS expires FROM swp_api_key WHERE api_key = $1 AND valid_to >= LOCALTIMESTAMP(0)",
+            get: |config| config.postgres_query.clone(),
+            set: |config, text| {
+                config.postgres_query = values::query(text)?;
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "auth-postgres-time-zone",
+        value_name: "ZONE",
+        help: "Time zone of the database session. Web Publisher stores valid_to without one, in that of its PHP (date.timezone), whose own default is UTC",
+        heading: WHO,
+        secret: false,
+        kind: Kind::Word {
+            default: "UTC",
+            get: |config| config.postgres_time_zone.clone(),
+            set: |config, text| {
+                config.postgres_time_zone = values::time_zone(text)?;
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "auth-ca",
+        value_name: "FILE",
+        help: "PEM file with the authorities whose certificates the API, the JWK set and the database may show. Empty: those that browsers trust, which a server inside a company's network often does not have",
+        heading: WHO,
+        secret: false,
+        kind: Kind::Word {
+            default: "",
+            get: |config| config.auth_ca.clone(),
+            set: |config, text| {
+                config.auth_ca = text.to_owned();
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "auth-timeout",
+        value_name: "SECONDS",
+        help: "Time in which the API or the database has to answer about one token. Less than handshake-timeout, so that a client hears why",
+        heading: TIME,
+        secret: false,
+        kind: number!(
+            Seconds,
+            auth_timeout_seconds,
+            limits::AUTH_TIMEOUT_SECONDS,
+            1,
+            limits::DEADLINE_SECONDS_MAX
+        ),
+    },
+    OptionSpec {
+        name: "auth-cache",
+        value_name: "SECONDS",
+        help: "Time for which an accepted token is good without asking again, so that the herd after a restart asks once a token and not once a client. Never beyond the token's own end; 0 asks for each client",
+        heading: TIME,
+        secret: false,
+        kind: number!(
+            Seconds,
+            auth_cache_seconds,
+            limits::AUTH_CACHE_SECONDS,
+            0,
+            86_400
+        ),
+    },
+    OptionSpec {
+        name: "auth-recheck",
+        value_name: "SECONDS",
+        help: "Time after which the store is asked again about the token of an open session, a tenth more or less so that they do not all come at once. It is how long a token that was deleted may still hear",
+        heading: TIME,
+        secret: false,
+        kind: number!(
+            Seconds,
+            auth_recheck_seconds,
+            limits::AUTH_RECHECK_SECONDS,
+            1,
+            86_400
+        ),
+    },
+    OptionSpec {
+        name: "auth-grace",
+        value_name: "SECONDS",
+        help: "Time for which an open session stays while no store can say whether its token is still good. Long enough for a restart of the database, and nobody new is let in meanwhile",
+        heading: TIME,
+        secret: false,
+        kind: number!(
+            Seconds,
+            auth_grace_seconds,
+            limits::AUTH_GRACE_SECONDS,
+            0,
+            86_400
+        ),
+    },
+    OptionSpec {
+        name: "auth-requests-max",
+        value_name: "REQUESTS",
+        help: "Questions to one API or database at a time; each takes a thread while it waits. More load than that is rarely welcome there",
+        heading: SIZE,
+        secret: false,
+        kind: number!(Count, auth_requests_max, limits::AUTH_REQUESTS_MAX, 1, 256),
+    },
+    OptionSpec {
+        name: "auth-waiting-max",
+        value_name: "REQUESTS",
+        help: "Questions that wait for their turn at one API or database; clients beyond get 503. Ten thousand different tokens after a restart are a large site",
+        heading: SIZE,
+        secret: false,
+        kind: number!(
+            Count,
+            auth_waiting_max,
+            limits::AUTH_WAITING_MAX,
+            1,
+            1_000_000
+        ),
     },
     OptionSpec {
         name: "origin",

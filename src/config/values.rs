@@ -6,9 +6,11 @@
 //! no file is opened).
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::JwtAlgorithm;
 use crate::wire::token::Token;
 
 /// In bytes, the longest path that fits `sockaddr_un`, its closing zero aside.
@@ -232,6 +234,91 @@ pub(super) fn token(text: &str) -> Result<Token, String> {
         );
     }
     Ok(Token::new(text))
+}
+
+/// As [`token`]; empty is none.
+pub(super) fn optional_token(text: &str) -> Result<Option<Token>, String> {
+    match text {
+        "" => Ok(None),
+        text => token(text).map(Some),
+    }
+}
+
+/// A file's name.
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("the name of a file is needed".to_owned()),
+        text => Ok(PathBuf::from(text)),
+    }
+}
+
+/// An address of the web, by its form alone.
+pub(super) fn web_url(text: &str) -> Result<String, String> {
+    const NEEDED: &str =
+        "an address is needed, such as https://example.com/api/v1/token, without a fragment";
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+        .ok_or(NEEDED)?;
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    let is_plain = text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('#');
+    if host.is_empty() || !is_plain {
+        return Err(NEEDED.to_owned());
+    }
+    if host.contains('@') {
+        return Err("no user and password may stand in it".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// An address of a database, by its form alone; the driver looks at the rest.
+pub(super) fn postgres_url(text: &str) -> Result<String, String> {
+    let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    if is_url || text.contains('=') && !text.contains("://") {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "an address such as postgres://user:password@host/database is needed, or key=value pairs \
+         such as `host=/run/postgresql user=newswire dbname=publisher`"
+            .to_owned(),
+    )
+}
+
+/// A statement with the one parameter that there is.
+pub(super) fn query(text: &str) -> Result<String, String> {
+    if text.contains("$1") && !text.contains("$2") {
+        return Ok(text.to_owned());
+    }
+    Err("an SQL statement with one parameter, $1 (the token), is needed".to_owned())
+}
+
+/// A time zone, as PostgreSQL names it.
+pub(super) fn time_zone(text: &str) -> Result<String, String> {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || "/_+-:".contains(c);
+    if !text.is_empty() && text.chars().all(is_good) {
+        return Ok(text.to_owned());
+    }
+    Err("a time zone is needed, such as UTC or Europe/Berlin".to_owned())
+}
+
+/// How JWTs are signed; empty is not at all.
+pub(super) fn jwt_algorithm(text: &str) -> Result<Option<JwtAlgorithm>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let named = JwtAlgorithm::ALL.into_iter().find(|a| a.name() == text);
+    named
+        .map(Some)
+        .ok_or_else(|| "HS256, RS256, ES256 or EdDSA is needed".to_owned())
+}
+
+/// A scheme of `Authorization` (RFC 9110 s. 11.1); empty is none.
+pub(super) fn scheme(text: &str) -> Result<String, String> {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if text.chars().all(is_good) {
+        return Ok(text.to_owned());
+    }
+    Err("one word is needed, such as Bearer".to_owned())
 }
 
 /// The field that names the topic in a flat event.

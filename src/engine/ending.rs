@@ -43,6 +43,13 @@ impl<S: Stream> Engine<S> {
             End::Lost(reason) => self.lose(id, reason),
             End::Refused(refusal) => self.refuse(id, refusal),
             End::PeerClosed(code) => self.close(id, Close::PeerClosed, &close_frame(code, "")),
+            End::Withdrawn(Close::TokenEnded) => {
+                let code = websocket::close_code::TOKEN_ENDED;
+                let frame = close_frame(Some(code), "token no longer valid");
+                self.close(id, Close::TokenEnded, &frame);
+            }
+            // Its token may be as good as ever: without a Close frame a client comes back.
+            End::Withdrawn(reason) => self.lose(id, reason),
             End::Failed(failure) => {
                 let (reason, code, text) = failure.close();
                 self.close(id, reason, &close_frame(Some(code), text));

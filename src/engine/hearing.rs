@@ -10,17 +10,16 @@
 //! Never here: how a connection ends (`ending`), what the bytes mean (the session's).
 
 use std::io::ErrorKind;
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::link::{Sent, Stream};
 use super::outbox::Batch;
-use super::session::{Failure, Noted, State, Step};
+use super::session::{Applicant, Failure, Noted, State, Step};
 use super::slots::SlotId;
 use super::{Check, Connection, End, Engine};
 use crate::limits;
+use crate::standing::{Standing, Verdict};
 use crate::stats::{Close, Counter, Refusal};
-use crate::wire::token::{Grant, Token, Verdict};
 use crate::wire::websocket;
 
 impl<S: Stream> Engine<S> {
@@ -170,7 +169,7 @@ impl<S: Stream> Engine<S> {
         let mut end = None;
         let mut check = None;
         match step {
-            Step::Check(token, client) => check = Some((token, client)),
+            Step::Check(applicant) => check = Some(*applicant),
             Step::Subscribe(topic) => {
                 desk.stats.count(Counter::Messages);
                 if topic.len() > rules.topic_bytes_max {
@@ -215,17 +214,18 @@ impl<S: Stream> Engine<S> {
             Step::Fail(failure) => end = Some(End::Failed(failure)),
         }
         session.settle();
-        if let Some((token, client)) = check {
-            end = self.check(id, token, client).err().map(End::Refused);
+        if let Some(applicant) = check {
+            end = self.check(id, applicant).err().map(End::Refused);
         }
         (taken, end)
     }
 
-    /// Has a token judged, if nothing speaks against its client.
-    fn check(&mut self, id: SlotId, token: Token, client: IpAddr) -> Result<(), Refusal> {
+    /// Has what a client came with judged, if nothing speaks against the client.
+    fn check(&mut self, id: SlotId, applicant: Applicant) -> Result<(), Refusal> {
         let Some(connection) = self.slots.get_mut(id) else {
             return Ok(());
         };
+        let client = applicant.client;
         // Behind a trusted proxy: only now is it known who is there.
         if client != connection.link.peer().ip() {
             if !self.addresses.enter(client) {
@@ -236,9 +236,8 @@ impl<S: Stream> Engine<S> {
         if self.addresses.is_barred(client, self.desk.now) {
             return Err(Refusal::TooManyTokens);
         }
-        let peer = connection.link.peer();
         self.arm(id, self.rules.handshake_seconds);
-        self.checks.push_back(Check { id, token, peer });
+        self.checks.push_back(Check { id, applicant });
         Ok(())
     }
 
@@ -250,7 +249,7 @@ impl<S: Stream> Engine<S> {
             return;
         }
         match verdict {
-            Verdict::Accepted(grant) => self.open(id, grant),
+            Verdict::Accepted(standing) => self.open(id, standing),
             Verdict::Refused => {
                 if let Some(connection) = self.slots.get(id) {
                     let address = connection.link.peer().ip();
@@ -262,7 +261,7 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    fn open(&mut self, id: SlotId, grant: Arc<Grant>) {
+    fn open(&mut self, id: SlotId, standing: Rc<Standing>) {
         let session_id = session_id(self.seed, id);
         let Some(connection) = self.slots.get_mut(id) else {
             return;
@@ -270,10 +269,10 @@ impl<S: Stream> Engine<S> {
         log::debug!(
             "open: peer={} name={:?}",
             connection.link.peer(),
-            grant.name
+            standing.name()
         );
         let mut answer = Vec::with_capacity(256);
-        let opened = connection.session.open(grant, &session_id, &mut answer);
+        let opened = connection.session.open(standing, &session_id, &mut answer);
         let Some((mut early, has_unread)) = opened else {
             return;
         };

@@ -20,6 +20,7 @@ mod hub;
 pub mod idset;
 mod link;
 mod outbox;
+mod review;
 mod session;
 mod slots;
 #[cfg(test)]
@@ -37,19 +38,19 @@ use hub::Hub;
 use idset::IdSet;
 use link::{Desk, Link, Sent};
 use outbox::Held;
+use review::Review;
 use session::{Failure, Session, State};
 use slots::Slots;
 
 pub use ending::Farewell;
 pub use hub::TopicChange;
 pub use link::Stream;
-pub use session::SessionRules;
+pub use session::{Applicant, SessionRules};
 pub use slots::SlotId;
 
 use crate::limits;
 use crate::stats::{Close, Counter, Dropped, Refusal, Stats};
 use crate::wire::envelope::Event;
-use crate::wire::token::Token;
 use crate::wire::websocket;
 
 /// The limits in force.
@@ -107,15 +108,13 @@ impl Default for Rules {
     }
 }
 
-/// A token to be judged. The answer goes to [`Engine::handle_verdict`], at once or later.
+/// Somebody to be judged. The answer goes to [`Engine::handle_verdict`], at once or later.
 #[derive(Debug)]
 pub struct Check {
-    /// Whose.
+    /// Where the answer goes.
     pub id: SlotId,
-    /// What.
-    pub token: Token,
-    /// From where.
-    pub peer: SocketAddr,
+    /// With what it came.
+    pub applicant: Applicant,
 }
 
 /// One connection, in its place.
@@ -155,6 +154,7 @@ pub struct Engine<S> {
     /// True exactly when a sweep of the deadlines was cut by its budget.
     is_sweeping: bool,
     checks: VecDeque<Check>,
+    review: Review,
     /// Into which every stream is read.
     read_buffer: Vec<u8>,
     /// True exactly when no upgrade is let through any more.
@@ -188,6 +188,7 @@ impl<S: Stream> Engine<S> {
             gone: Vec::new(),
             is_sweeping: false,
             checks: VecDeque::new(),
+            review: Review::default(),
             read_buffer: vec![0; limits::READ_BUFFER_BYTES],
             is_shutting_down: false,
         };
@@ -270,7 +271,10 @@ impl<S: Stream> Engine<S> {
     /// How long nothing will be due: no time at all while work is left over, and for ever while
     /// nobody waits for anything.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let is_left_over = !self.again.is_empty() || !self.payable.is_empty() || self.is_sweeping;
+        let is_left_over = !self.again.is_empty()
+            || !self.payable.is_empty()
+            || self.is_sweeping
+            || self.review.is_under_way();
         if is_left_over || !self.hub.is_done() {
             return Some(Duration::ZERO);
         }
@@ -477,4 +481,6 @@ enum End {
     PeerClosed(Option<u16>),
     /// With a close code.
     Failed(Failure),
+    /// Because its token has lost its worth.
+    Withdrawn(Close),
 }

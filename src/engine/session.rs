@@ -9,15 +9,16 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use ipnet::IpNet;
 
 use crate::limits;
+use crate::standing::Standing;
 use crate::stats::{Close, Refusal};
 use crate::wire::forwarded;
 use crate::wire::http::{self, Upgrade};
-use crate::wire::token::{Grant, Token};
+use crate::wire::token::Token;
 use crate::wire::wamp::{self, ClientMessage, Malformed};
 use crate::wire::websocket::{self, Decoder, Incoming, Violation, close_code};
 
@@ -84,8 +85,8 @@ impl Default for SessionRules {
 /// What the engine is to do.
 #[derive(Debug)]
 pub enum Step<'a> {
-    /// The token has to be judged; the client is at this address, behind whatever proxies.
-    Check(Token, IpAddr),
+    /// What the client came with has to be judged.
+    Check(Box<Applicant>),
     /// The upgrade is refused.
     Refuse(Refusal),
     /// The client wants to hear a topic.
@@ -104,6 +105,17 @@ pub enum Step<'a> {
     PeerClosed(Option<u16>),
     /// The client broke a rule.
     Fail(Failure),
+}
+
+/// Who asks to be let in.
+#[derive(Debug)]
+pub struct Applicant {
+    /// What it presented; `None` where there is no token in its request.
+    pub token: Option<Token>,
+    /// Its address, behind whatever proxies.
+    pub client: IpAddr,
+    /// Its page's origin, as it came.
+    pub origin: Option<String>,
 }
 
 /// Messages without a consequence.
@@ -165,7 +177,7 @@ struct Prefixes(HashMap<String, String>);
 #[derive(Debug)]
 struct Opened {
     decoder: Decoder,
-    grant: Arc<Grant>,
+    standing: Rc<Standing>,
     /// What the client named with PREFIX; most clients never do.
     prefixes: Option<Box<Prefixes>>,
     /// True exactly when a ping was sent and nothing has been heard since.
@@ -255,9 +267,14 @@ impl Session {
             Ok(Some((upgrade, head_bytes))) => {
                 let client = forwarded::client(peer, &upgrade.forwarded_for, |a| rules.trusts(a));
                 let step = match judge(&upgrade, rules) {
-                    Ok((token, pending)) => {
+                    Ok(pending) => {
+                        let applicant = Box::new(Applicant {
+                            token: Token::from_target(upgrade.target),
+                            client,
+                            origin: upgrade.origin.map(str::to_owned),
+                        });
                         self.set_phase(Phase::Checking(Box::new(pending)));
-                        Step::Check(token, client)
+                        Step::Check(applicant)
                     }
                     Err(refusal) => Step::Refuse(refusal),
                 };
@@ -291,7 +308,7 @@ impl Session {
     /// and whether more are unread. `None` when no verdict was awaited.
     pub fn open(
         &mut self,
-        grant: Arc<Grant>,
+        standing: Rc<Standing>,
         session_id: &str,
         out: &mut Vec<u8>,
     ) -> Option<(Vec<u8>, bool)> {
@@ -307,7 +324,7 @@ impl Session {
         out.extend_from_slice(&welcome);
         self.set_phase(Phase::Open(Opened {
             decoder: Decoder::default(),
-            grant,
+            standing,
             prefixes: None,
             awaits_pong: false,
         }));
@@ -335,6 +352,14 @@ impl Session {
         }
     }
 
+    /// What its token is worth now; `None` unless it is open.
+    pub fn standing(&self) -> Option<&Standing> {
+        match &self.0 {
+            Phase::Open(opened) => Some(&opened.standing),
+            _ => None,
+        }
+    }
+
     /// The message that the last step came from has been dealt with: its memory is given back.
     pub fn settle(&mut self) {
         if let Phase::Open(opened) = &mut self.0 {
@@ -344,7 +369,7 @@ impl Session {
 }
 
 /// What newswire itself has to say to an upgrade that HTTP has nothing against.
-fn judge(upgrade: &Upgrade<'_>, rules: &SessionRules) -> Result<(Token, Pending), Refusal> {
+fn judge(upgrade: &Upgrade<'_>, rules: &SessionRules) -> Result<Pending, Refusal> {
     let allowed = rules.origins.is_empty()
         || upgrade
             .origin
@@ -352,14 +377,12 @@ fn judge(upgrade: &Upgrade<'_>, rules: &SessionRules) -> Result<(Token, Pending)
     if !allowed {
         return Err(Refusal::Origin);
     }
-    let token = Token::from_target(upgrade.target).ok_or(Refusal::Token)?;
-    let pending = Pending {
+    Ok(Pending {
         accept_key: http::accept_key(upgrade.key),
         subprotocol: upgrade.subprotocol,
         early: Vec::new(),
         has_unread: false,
-    };
-    Ok((token, pending))
+    })
 }
 
 impl Opened {
@@ -375,7 +398,7 @@ impl Opened {
                 let step = match incoming {
                     // Text and binary alike: a client that sends WAMP as binary is understood.
                     Incoming::Message { payload, .. } => match wamp::parse(payload) {
-                        Ok(message) => act(&self.grant, &mut self.prefixes, message),
+                        Ok(message) => act(&self.standing, &mut self.prefixes, message),
                         Err(malformed) => Step::Fail(Failure::Message(malformed)),
                     },
                     Incoming::Ping(payload) => Step::Pong(payload),
@@ -390,7 +413,7 @@ impl Opened {
 }
 
 fn act<'a>(
-    grant: &Grant,
+    standing: &Standing,
     prefixes: &mut Option<Box<Prefixes>>,
     message: ClientMessage<'a>,
 ) -> Step<'a> {
@@ -416,7 +439,7 @@ fn act<'a>(
         }
         ClientMessage::Subscribe { topic } => {
             let topic = expand(prefixes, topic);
-            if grant.allows(&topic) {
+            if standing.allows(&topic) {
                 Step::Subscribe(topic)
             } else {
                 Step::Denied(topic)
@@ -477,7 +500,7 @@ mod tests {
     fn a_prefix_is_replaced_by_concatenation() {
         let mut prefixes = None;
         act(
-            &Grant::default(),
+            &Standing::default(),
             &mut prefixes,
             ClientMessage::Prefix {
                 prefix: "ev".into(),

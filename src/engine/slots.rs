@@ -80,6 +80,11 @@ impl<T> Slots<T> {
         self.entries.len()
     }
 
+    /// How many places there are, taken or free.
+    pub fn places(&self) -> u32 {
+        self.generations.len() as u32
+    }
+
     /// Gives `value` a place.
     pub fn insert(&mut self, value: T) -> SlotId {
         if self.entries.len() == self.entries.capacity() {

@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::*;
-use crate::wire::token::Verdict;
+use crate::standing::Verdict;
 
 /// Both ends of a virtual connection.
 #[derive(Debug)]
@@ -161,7 +160,7 @@ impl World {
 
     fn accept_all(&mut self) {
         while let Some(check) = self.engine.poll_check() {
-            let verdict = Verdict::Accepted(Arc::default());
+            let verdict = Verdict::Accepted(Rc::default());
             self.engine.handle_verdict(check.id, verdict);
         }
     }
@@ -280,7 +279,7 @@ fn a_verdict_that_comes_late_finds_nobody() {
     assert_eq!(world.engine.connections(), 0);
     let next = world.connect();
     assert_eq!(next.id.index(), client.id.index());
-    let verdict = Verdict::Accepted(Arc::default());
+    let verdict = Verdict::Accepted(Rc::default());
     world.engine.handle_verdict(check.id, verdict);
     assert!(
         next.heard().is_empty(),

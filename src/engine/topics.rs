@@ -85,6 +85,11 @@ impl Topics {
         &self.topics[topic.0 as usize].members
     }
 
+    /// The name of the topic with that number, as it stands in a connection's own set.
+    pub fn name(&self, topic: u32) -> Rc<str> {
+        Rc::clone(&self.topics[topic as usize].name)
+    }
+
     /// Whether the topic with that number, as it stands in a connection's own set, has `member`.
     pub fn is_member(&self, topic: u32, member: u32) -> bool {
         let topic = self.topics.get(topic as usize);

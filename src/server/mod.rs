@@ -29,12 +29,13 @@ use shutdown::Shutdown;
 use signals::{Signal, Signals};
 use sockets::{Accepted, Listeners, SocketOptions};
 
-use crate::auth::TokenStore;
 use crate::auth::list::TokenList;
+use crate::auth::{Answer, Moment, Question, TokenStore};
 use crate::config::Config;
 use crate::engine::{Engine, Rules, SessionRules, SlotId, TopicChange};
 use crate::ingest::zeromq::{PARTS_KEPT, SourceError, ZeroMqSource};
 use crate::limits;
+use crate::standing::{Standing, Verdict};
 use crate::stats::{Counter, Refusal, Stats};
 use crate::wire::envelope::Form;
 
@@ -261,6 +262,7 @@ impl Server {
 
         // Before the flush: a silent peer that is given up is not written to once more.
         self.engine.expire();
+        self.engine.review();
         self.engine.flush();
 
         // Last: until here no place has changed its tenant, so whatever the turn has noted about a
@@ -381,14 +383,23 @@ impl Server {
 
     fn judge(&mut self) {
         while let Some(check) = self.engine.poll_check() {
-            if let Some(verdict) = self.store.check(check.id.to_bits(), &check.token) {
-                self.engine.handle_verdict(check.id, verdict);
-            }
-        }
-        while let Some((ticket, verdict)) = self.store.poll_verdict() {
-            if let Some(id) = SlotId::from_bits(ticket) {
-                self.engine.handle_verdict(id, verdict);
-            }
+            let verdict = check.applicant.token.map(|token| {
+                let question = Question {
+                    ticket: check.id.to_bits(),
+                    digest: token.digest(),
+                    token: None,
+                    client: check.applicant.client,
+                    origin: check.applicant.origin,
+                };
+                self.store.ask(&question, Moment::default())
+            });
+            self.engine.handle_verdict(
+                check.id,
+                match verdict {
+                    Some(Some(Answer::Accepted(grant))) => Verdict::Accepted(Standing::new(grant)),
+                    _ => Verdict::Refused,
+                },
+            );
         }
     }
 

@@ -8,6 +8,7 @@
 
 pub mod envelope;
 pub mod forwarded;
+pub mod grant;
 pub mod http;
 mod json;
 pub mod token;

@@ -1,4 +1,4 @@
-//! The client's credential: out of the request, compared, judged.
+//! The client's credential: out of the request, kept as its digest, compared.
 //!
 //! A [`Token`] is a secret. It is shown to its owner by [`Token::reveal`] and to nobody else: not by
 //! `Debug`, not in an error. What is kept is its [`Digest`], and digests are compared in constant
@@ -7,10 +7,9 @@
 //! A token's bytes are overwritten when it is dropped. That is as far as it goes: the request it
 //! came in lies in the read buffer until that is used again, and with the kernel.
 //!
-//! Never here: where good tokens are stored, when a verdict ends, logging.
+//! Never here: where good tokens are stored, what a token allows (that is `grant`), logging.
 
 use std::fmt;
-use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest as _, Sha256};
@@ -26,40 +25,6 @@ pub struct Token(Box<[u8]>);
 /// It has no `==`, which would stop at the first byte that differs: see [`Digest::matches`].
 #[derive(Clone, Copy)]
 pub struct Digest([u8; 32]);
-
-/// What a store says of a token.
-#[derive(Clone, Debug)]
-pub enum Verdict {
-    /// The store knows it.
-    Accepted(Arc<Grant>),
-    /// The store does not know it.
-    Refused,
-    /// The store cannot tell now.
-    Unavailable,
-}
-
-/// What an accepted token allows.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Grant {
-    /// For logs; never the token.
-    pub name: String,
-    /// Topics that may be subscribed to: exact names, or with one trailing `*`. Empty means all.
-    pub topics: Vec<String>,
-}
-
-impl Grant {
-    /// Whether `topic` may be subscribed to.
-    pub fn allows(&self, topic: &str) -> bool {
-        self.topics.is_empty()
-            || self
-                .topics
-                .iter()
-                .any(|pattern| match pattern.strip_suffix('*') {
-                    Some(start) => topic.starts_with(start),
-                    None => topic == pattern,
-                })
-    }
-}
 
 impl Token {
     /// A token from text that is known to be one (a flag, a file).
@@ -262,34 +227,5 @@ mod tests {
         let digest = Token::new("abc").digest();
         assert!(digest.matches(&Digest(*known)));
         assert!(!Token::new("abd").digest().matches(&digest));
-    }
-
-    #[test]
-    fn grants() {
-        let grant = |topics: &[&str]| Grant {
-            name: "test".to_owned(),
-            topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
-        };
-        let cases: &[(&[&str], &str, bool)] = &[
-            (&[], "anything", true),
-            (&["a"], "a", true),
-            (&["a"], "ab", false),
-            (&["a"], "", false),
-            (&["a", "b"], "b", true),
-            (&["news/*"], "news/sport", true),
-            (&["news/*"], "news/", true),
-            (&["news/*"], "news", false),
-            (&["news/*"], "old news/x", false),
-            (&["*"], "anything", true),
-            (&["*"], "", true),
-            (&["a*b"], "a*b", true),
-            (&["a*b"], "axb", false),
-            (&["a**"], "a*b", true),
-            (&["a**"], "ab", false),
-            (&[""], "a", false),
-        ];
-        for &(topics, topic, allowed) in cases {
-            assert_eq!(grant(topics).allows(topic), allowed, "{topics:?} {topic}");
-        }
     }
 }

@@ -7,11 +7,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use newswire::auth::TokenStore;
 use newswire::auth::list::TokenList;
+use newswire::auth::{Answer, Moment, Question, TokenStore};
 use newswire::config::{Config, Kind, ShutdownClose, option};
 use newswire::engine::{Engine, Farewell, SlotId, Stream};
 use newswire::server::rules;
+use newswire::standing::{Standing, Verdict};
 use newswire::wire::envelope::Form;
 use newswire::wire::token::Token;
 
@@ -140,9 +141,23 @@ impl EngineStage {
         self.engine.start_turn(self.now);
         self.engine.handle_again();
         while let Some(check) = self.engine.poll_check() {
-            let verdict = self.store.check(check.id.to_bits(), &check.token);
-            let verdict = verdict.expect("a list answers at once");
-            self.engine.handle_verdict(check.id, verdict);
+            let answer = check.applicant.token.map(|token| {
+                let question = Question {
+                    ticket: 0,
+                    digest: token.digest(),
+                    token: None,
+                    client: check.applicant.client,
+                    origin: None,
+                };
+                self.store.ask(&question, Moment::default())
+            });
+            self.engine.handle_verdict(
+                check.id,
+                match answer {
+                    Some(Some(Answer::Accepted(grant))) => Verdict::Accepted(Standing::new(grant)),
+                    _ => Verdict::Refused,
+                },
+            );
         }
         self.engine.expire();
         self.engine.flush();

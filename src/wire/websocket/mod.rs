@@ -73,6 +73,8 @@ pub mod close_code {
     pub const POLICY: u16 = 1008;
     /// A message over its limit.
     pub const TOO_BIG: u16 = 1009;
+    /// Of the range for libraries and frameworks: the token is good no more.
+    pub const TOKEN_ENDED: u16 = 3000;
 
     /// Whether a peer may send `code`: RFC 6455 s. 7.4.1, the three codes that IANA registered
     /// since (1012 service restart, 1013 try again later, 1014 bad gateway), and those left to
