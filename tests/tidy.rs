@@ -20,7 +20,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("standing", &["stats", "wire::grant"]),
     // What a JSON string says is one thing for publishers and for clients.
     ("wire::forwarded", &[]),
-    ("wire::envelope", &["limits", "stats", "wire::json"]),
+    (
+        "wire::envelope",
+        &["limits", "stats", "wire::grant", "wire::json"],
+    ),
     ("wire::http", &["limits", "stats"]),
     ("wire::token", &["limits"]),
     ("wire::wamp", &["limits", "wire::json"]),

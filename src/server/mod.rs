@@ -367,7 +367,7 @@ impl Server {
                 self.engine.stats_mut().count(Counter::Ingested);
                 match self.form.parse(parts) {
                     Ok(event) => {
-                        if !self.engine.handle_event(&event) {
+                        if self.engine.handle_event(&event) == 0 {
                             self.report.unheard(self.now, &event.topic);
                         }
                     }

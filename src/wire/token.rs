@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
@@ -89,6 +89,12 @@ impl Drop for Token {
 }
 
 impl Digest {
+    /// Out of its 64 hexadecimal digits, in any case; `None` for anything else.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
     /// Whether both are of the same token. Takes as long for a near miss as for a far one.
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
