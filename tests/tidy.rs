@@ -55,6 +55,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 3. These do not know each other; only the server knows them.
     ("ingest", &["limits", "wire"]),
     ("auth", &["auth", "limits", "standing", "stats", "wire"]),
+    ("admin", &["admin", "limits", "stats", "wire"]),
+    ("web", &[]),
     (
         "server",
         &[
@@ -95,6 +97,10 @@ const NEVER: &[(&str, &[&str])] = &[
     ),
     ("ingest", &["mio::"]),
     ("auth", &["mio::", "zmq::"]),
+    (
+        "admin",
+        &["mio::", "zmq::", "Instant", "SystemTime", "std::thread"],
+    ),
 ];
 
 fn sources() -> Vec<PathBuf> {
