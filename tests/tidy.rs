@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use newswire::admin::metrics::METRICS;
+use newswire::admin::routes::{ROUTES, Route};
 use newswire::stats::Dropped;
 
 /// Who may import whom, from the inside outwards. A file (or folder) may name itself and what
@@ -60,7 +62,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "auth", "config", "engine", "ingest", "limits", "server", "standing", "stats", "wire",
+            "admin", "auth", "config", "engine", "ingest", "limits", "server", "standing", "stats",
+            "web", "wire",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.
@@ -361,6 +364,25 @@ fn the_readme_has_every_command_and_no_other() {
 fn the_readme_has_every_reason_for_a_drop_and_no_other() {
     let reasons: Vec<&str> = Dropped::ALL.iter().map(|reason| reason.name()).collect();
     assert_eq!(first_cells("| reason | the message | log |"), reasons);
+}
+
+#[test]
+fn the_readme_has_every_metric_and_no_other() {
+    let metrics: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+    assert_eq!(first_cells("| metric | is |"), metrics);
+}
+
+#[test]
+fn the_readme_has_every_path_of_the_admin_listener_and_no_other() {
+    let mut listed = first_cells("| path | does |");
+    let method = |route: &Route| if route.is_post { "POST" } else { "GET" };
+    let mut routes: Vec<String> = ROUTES
+        .iter()
+        .map(|route| format!("{} {}", method(route), route.path))
+        .collect();
+    listed.sort();
+    routes.sort();
+    assert_eq!(listed, routes);
 }
 
 #[test]

@@ -8,6 +8,10 @@
 //! Never here: what is said on a connection (the engine's), what a message says (the wire's).
 
 mod capacity;
+mod commands;
+mod lobby;
+mod process;
+mod pulse;
 mod reload;
 mod report;
 mod shutdown;
@@ -17,18 +21,24 @@ mod sockets;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use capacity::Capacity;
+use commands::Orders;
+use lobby::Lobby;
+use pulse::Pulse;
 use report::Report;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
 use sockets::{Accepted, Listeners, SocketOptions};
 
+use crate::admin::Door;
+use crate::admin::latency::Latency;
 use crate::auth::list::TokenList;
 use crate::auth::{Answer, Moment, Question, TokenStore};
 use crate::config::Config;
@@ -36,8 +46,9 @@ use crate::engine::{Engine, Rules, SessionRules, SlotId, TopicChange};
 use crate::ingest::zeromq::{PARTS_KEPT, SourceError, ZeroMqSource};
 use crate::limits;
 use crate::standing::{Standing, Verdict};
-use crate::stats::{Counter, Refusal, Stats};
+use crate::stats::{Counter, Ingest, Refusal, Stats};
 use crate::wire::envelope::Form;
+use crate::wire::grant::Grant;
 
 // The poller's tokens. A connection's is its `SlotId` and needs both halves of a 64-bit number, so
 // small numbers are free for everything else.
@@ -45,6 +56,9 @@ const _: () = assert!(usize::BITS >= 64, "newswire needs a 64-bit host");
 const SIGNALS: usize = 0;
 const SOURCES: usize = 1_000;
 const LISTENERS: usize = 2_000;
+const ADMIN_LISTENERS: usize = 3_000;
+const PUBLISH_LISTENERS: usize = 4_000;
+const LOBBY: usize = 5_000;
 
 /// In readiness events a poll.
 const READINESS_MAX: usize = 1_024;
@@ -54,6 +68,8 @@ const READINESS_MAX: usize = 1_024;
 pub enum StartError {
     /// An address cannot be listened on.
     Listen(SocketAddr, io::Error),
+    /// The same, of a listener that is not for clients: the option, which may be `off`.
+    Aside(&'static str, SocketAddr, io::Error),
     /// A ZeroMQ endpoint cannot be used.
     Source(SourceError),
     /// The system refuses something else; the text says what.
@@ -69,6 +85,16 @@ impl fmt::Display for StartError {
                  another address"
             ),
             Self::Listen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
+            Self::Aside(option, address, cause) if cause.kind() == io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "cannot listen on {address} for --{option}: the address is in use. Is another newswire running? \
+                     --{option} takes another address, or `off`"
+                )
+            }
+            Self::Aside(option, address, cause) => {
+                write!(f, "cannot listen on {address} for --{option}: {cause}")
+            }
             Self::Source(error) => error.fmt(f),
             Self::System(action, cause) => write!(f, "cannot {action}: {cause}"),
         }
@@ -101,6 +127,16 @@ pub struct Server {
     capacity: Capacity,
     shutdown: Shutdown,
     report: Report,
+    lobby: Lobby,
+    orders: Orders,
+    pulse: Pulse,
+    latency: Latency,
+    /// Connections that the lobby has handed over in this turn: no token is asked of them.
+    admitted: Vec<SlotId>,
+    /// What those are let in by.
+    admin_standing: Rc<Standing>,
+    /// In seconds of Unix time.
+    started_unix: f64,
     started: Instant,
     /// This turn's time, counted from `started`.
     now: Duration,
@@ -127,6 +163,20 @@ impl Server {
         listeners
             .register(registry, LISTENERS)
             .map_err(system("watch a listener"))?;
+        let aside = |option, addresses: &[SocketAddr], first| {
+            let mut listeners = Listeners::bind(addresses, options)
+                .map_err(|(address, error)| StartError::Aside(option, address, error))?;
+            listeners
+                .register(registry, first)
+                .map_err(system("watch a listener"))?;
+            Ok(listeners)
+        };
+        let lobby = Lobby::new(
+            aside("admin", &config.admin, ADMIN_LISTENERS)?,
+            aside("publish", &config.publish, PUBLISH_LISTENERS)?,
+            commands::admin_rules(config),
+            LOBBY,
+        );
 
         let context = zmq::Context::new();
         let mut sources = Vec::new();
@@ -157,6 +207,11 @@ impl Server {
             reason = "the program's one clock starts here; a turn reads it once"
         )]
         let started = Instant::now();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "monitors ask when the process started; nothing is counted from this"
+        )]
+        let started_unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Ok(Self {
             engine: Engine::new(
                 rules(config, capacity.connections_max),
@@ -176,6 +231,13 @@ impl Server {
             signals,
             capacity,
             report: Report::default(),
+            lobby,
+            orders: Orders::default(),
+            pulse: Pulse::default(),
+            latency: Latency::default(),
+            admitted: Vec::new(),
+            admin_standing: admin_standing(),
+            started_unix: started_unix.unwrap_or_default().as_secs_f64(),
             started,
             now: Duration::ZERO,
         })
@@ -222,13 +284,16 @@ impl Server {
 
     fn timeout(&self) -> Option<Duration> {
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
-        if self.listeners.is_ready() || has_events && self.takes_events() {
+        let is_ready = self.listeners.is_ready() || self.orders.are_under_way();
+        if is_ready || has_events && self.takes_events() {
             return Some(Duration::ZERO);
         }
         let put_off = self.listeners.is_waiting();
         let due = [
             self.engine.poll_timeout(),
             self.shutdown.timeout(),
+            self.lobby.timeout(self.now),
+            self.pulse.timeout(self.now),
             self.report.timeout(self.now, self.engine.stats()),
             put_off.then_some(Duration::from_secs(1)),
         ];
@@ -256,6 +321,10 @@ impl Server {
         // After the reads: a subscription that came before an event on another socket counts.
         self.ingest();
 
+        // The same for events that come by HTTP; before the judging, since a dashboard comes in here.
+        self.administer();
+        self.pulse();
+
         // After the reads, which ask; before the flush, so that a session opens in the turn in
         // which its upgrade came.
         self.judge();
@@ -264,6 +333,7 @@ impl Server {
         self.engine.expire();
         self.engine.review();
         self.engine.flush();
+        self.measure();
 
         // Last: until here no place has changed its tenant, so whatever the turn has noted about a
         // connection meant that connection.
@@ -288,6 +358,14 @@ impl Server {
                 if event.is_writable() {
                     self.engine.handle_writable(id);
                 }
+            } else if token >= LOBBY {
+                self.lobby.handle_readiness(token - LOBBY);
+            } else if token >= PUBLISH_LISTENERS {
+                let index = token - PUBLISH_LISTENERS;
+                self.lobby.handle_newcomers(Door::Publish, index);
+            } else if token >= ADMIN_LISTENERS {
+                let index = token - ADMIN_LISTENERS;
+                self.lobby.handle_newcomers(Door::Admin, index);
             } else if token >= LISTENERS {
                 self.listeners.handle_readiness(token - LISTENERS);
             } else if token >= SOURCES {
@@ -367,6 +445,9 @@ impl Server {
                 self.engine.stats_mut().count(Counter::Ingested);
                 match self.form.parse(parts) {
                     Ok(event) => {
+                        let is_sub = self.subs.contains(&index);
+                        let ingest = if is_sub { Ingest::Sub } else { Ingest::Pull };
+                        self.engine.stats_mut().ingested(ingest);
                         if self.engine.handle_event(&event) == 0 {
                             self.report.unheard(self.now, &event.topic);
                         }
@@ -383,6 +464,12 @@ impl Server {
 
     fn judge(&mut self) {
         while let Some(check) = self.engine.poll_check() {
+            if self.is_admitted(check.id) {
+                let standing = Rc::clone(&self.admin_standing);
+                self.engine
+                    .handle_verdict(check.id, Verdict::Accepted(standing));
+                continue;
+            }
             let verdict = check.applicant.token.map(|token| {
                 let question = Question {
                     ticket: check.id.to_bits(),
@@ -401,6 +488,8 @@ impl Server {
                 },
             );
         }
+        // Whoever was refused for something else was not asked for.
+        self.admitted.clear();
     }
 
     /// Tells the sources that filter which topics are wanted.
@@ -414,6 +503,15 @@ impl Server {
             }
         }
     }
+}
+
+/// What an administrator is worth on a WebSocket: everything, the server's own topics included.
+fn admin_standing() -> Rc<Standing> {
+    Standing::new(Grant {
+        name: "admin".to_owned(),
+        topics: vec!["*".to_owned(), "$sys/*".to_owned()],
+        expires_at: None,
+    })
 }
 
 fn form(config: &Config) -> Form {
