@@ -7,7 +7,12 @@
 //! Never here: connections (a store sees a ticket, a number that means nothing to it), sockets of
 //! clients.
 
+pub mod gate;
+mod ledger;
 pub mod list;
+mod sealed;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::time::Duration;
