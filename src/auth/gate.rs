@@ -78,7 +78,9 @@ impl Gate {
     }
 
     /// Puts other stores and intervals in the place of the present ones. Everything that was said is
-    /// asked again, and so is what the old ones still owe.
+    /// asked again, and so is what the old ones still owe; but a token of the configuration that is
+    /// no longer in it is refused from now on, and its sessions end when it is due to be asked about:
+    /// to read the configuration again is not to drop anybody.
     pub fn replace(
         &mut self,
         stores: Vec<Box<dyn TokenStore>>,
@@ -91,7 +93,7 @@ impl Gate {
         let owed: Vec<EntryId> = (self.ledger.ids().into_iter())
             .filter(|&id| self.ledger.get_mut(id).is_some_and(|e| e.asking.is_some()))
             .collect();
-        self.doubt_everything(moment);
+        self.doubt_everything(moment, Some(Store::List));
         for id in owed {
             if let Some(asking) = self.ledger.get_mut(id).and_then(|e| e.asking.as_mut()) {
                 asking.had_no_answer = false;
@@ -149,7 +151,7 @@ impl Gate {
         // All of them: each tells it once.
         let changed = (self.stores.iter_mut()).fold(false, |any, store| store.poll_change() | any);
         if changed {
-            self.doubt_everything(moment);
+            self.doubt_everything(moment, None);
         }
         for _ in 0..limits::TURN_RECHECKS_MAX {
             if self.rechecks >= limits::AUTH_RECHECKS_MAX {
@@ -226,15 +228,17 @@ impl Gate {
         until.is_some_and(|until| until.is_none_or(|until| moment.unix.as_secs() <= until))
     }
 
-    /// Nothing that was said counts any more, for newcomers from now on and for sessions as soon as
-    /// it can be asked again.
-    fn doubt_everything(&mut self, moment: Moment) {
+    /// Nothing that was said counts any more, for newcomers from now on and for sessions, but those that
+    /// `spared` has let in, as soon as it can be asked again.
+    fn doubt_everything(&mut self, moment: Moment, spared: Option<Store>) {
         for id in self.ledger.ids() {
             let Some(entry) = self.ledger.get_mut(id) else {
                 continue;
             };
             entry.fresh_until = moment.now;
-            entry.recheck_at = moment.now;
+            if spared.is_none() || entry.accepted_by != spared {
+                entry.recheck_at = moment.now;
+            }
             self.ledger.wake_at(id, moment.now);
         }
     }
@@ -368,6 +372,10 @@ impl Gate {
         };
         let (judged, verdict, wake_at) = match outcome {
             Outcome::Accepted(store, grant) => self.accept(id, store, grant, moment),
+            Outcome::Refused if self.is_spared(id, &asking, moment) => {
+                let recheck_at = self.ledger.get_mut(id).map(|entry| entry.recheck_at);
+                (Judged::Refused, Verdict::Refused, recheck_at)
+            }
             Outcome::Refused => self.refuse(id, moment),
             Outcome::Unavailable => self.bear(id, sessions, moment),
         };
@@ -393,6 +401,7 @@ impl Gate {
     ) -> (Judged, Verdict, Option<Duration>) {
         let rules = self.rules;
         let entry = self.ledger.get_mut(id).expect("the caller has it");
+        entry.accepted_by = Some(store);
         // Known by its digest: the token itself is not needed again.
         if matches!(store, Store::List | Store::File) {
             entry.token = None;
@@ -424,6 +433,13 @@ impl Gate {
         };
         let wake_at = entry.fresh_until.min(entry.recheck_at);
         (Judged::Accepted, Verdict::Accepted(standing), Some(wake_at))
+    }
+
+    /// Whether the sessions of a token that was refused to a newcomer stay: see [`Gate::replace`].
+    fn is_spared(&mut self, id: EntryId, asking: &Asking, moment: Moment) -> bool {
+        let entry = self.ledger.get_mut(id).expect("the caller has it");
+        let is_listed = entry.accepted_by == Some(Store::List) && entry.sessions() > 0;
+        is_listed && !asking.is_recheck && moment.now < entry.recheck_at
     }
 
     fn refuse(&mut self, id: EntryId, moment: Moment) -> (Judged, Verdict, Option<Duration>) {

@@ -17,6 +17,7 @@ use slab::Slab;
 
 use super::sealed::Sealed;
 use crate::standing::Standing;
+use crate::stats::Store;
 use crate::wire::token::Digest;
 
 /// One entry, for as long as it is in the ledger.
@@ -67,6 +68,8 @@ pub struct Entry {
     pub origin: Option<String>,
     /// What it is worth; `None` when it was refused, or was not judged yet.
     pub standing: Option<Rc<Standing>>,
+    /// Who has accepted it, while there is a standing.
+    pub accepted_by: Option<Store>,
     /// `Some` exactly while a store is being asked.
     pub asking: Option<Asking>,
     /// Until then the last answer is as good as a new one.
@@ -88,6 +91,7 @@ impl Entry {
             client,
             origin,
             standing: None,
+            accepted_by: None,
             asking: None,
             fresh_until: Duration::ZERO,
             recheck_at: Duration::ZERO,

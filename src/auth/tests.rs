@@ -468,3 +468,23 @@ fn other_stores_are_asked_what_the_old_ones_still_owe() {
     world.script(0).answer(0, Answer::Unknown);
     assert!(world.turn().is_empty());
 }
+
+#[test]
+fn a_new_configuration_drops_nobody_at_once() {
+    let mut world = World::new(&[Store::List, Store::File]);
+    world.script(0).now = Some(yes());
+    let listed = world.enter("listed");
+    world.script(0).now = Some(Answer::Unknown);
+    world.script(1).now = Some(yes());
+    let filed = world.enter("filed");
+    world.script(1).now = Some(Answer::Unknown);
+    world.replace(&[Store::List, Store::File]);
+    world.pass(1);
+    assert_eq!(filed.ending(), Some(Close::TokenEnded), "the file was read");
+    assert_eq!(listed.ending(), None);
+    world.come("listed");
+    assert!(matches!(world.turn()[..], [(_, Verdict::Refused)]));
+    assert_eq!(listed.ending(), None);
+    world.pass(330);
+    assert_eq!(listed.ending(), Some(Close::TokenEnded), "it was due");
+}
