@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use crate::limits;
 use crate::stats::{Close, Refusal};
+use crate::wire::files::{self, File};
 use crate::wire::forwarded;
 use crate::wire::http::{self, Upgrade};
 use crate::wire::token::{Grant, Token};
@@ -59,6 +60,8 @@ pub struct SessionRules {
     pub origins: Vec<String>,
     /// Proxies whose word on the client's address is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// What a plain GET may have.
+    pub files: Vec<File>,
 }
 
 impl SessionRules {
@@ -77,6 +80,7 @@ impl Default for SessionRules {
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            files: Vec::new(),
         }
     }
 }
@@ -88,6 +92,8 @@ pub enum Step<'a> {
     Check(Token, IpAddr),
     /// The upgrade is refused.
     Refuse(Refusal),
+    /// No upgrade is wanted, but a file: the whole answer.
+    Serve(Vec<u8>),
     /// The client wants to hear a topic.
     Subscribe(Cow<'a, str>),
     /// The client wants to hear a topic that it was not granted. WAMP v1 has no answer for that.
@@ -269,7 +275,16 @@ impl Session {
                 }
                 (input.len(), None)
             }
-            Err(refusal) => (input.len(), Some(Step::Refuse(refusal))),
+            Err(refusal) => {
+                // Whoever wants a file is refused as an upgrade first, so upgrades are not asked.
+                let is_plain = matches!(refusal, Refusal::NotUpgrade | Refusal::Method);
+                let answer = is_plain.then(|| files::answer(head, &rules.files));
+                let step = match answer.flatten() {
+                    Some(answer) => Step::Serve(answer),
+                    None => Step::Refuse(refusal),
+                };
+                (input.len(), Some(step))
+            }
         }
     }
 
