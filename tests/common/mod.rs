@@ -12,6 +12,7 @@
 pub mod hostile;
 pub mod observe;
 pub mod raw;
+pub mod scripts;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
