@@ -1,10 +1,12 @@
 //! `newswire.js` in Node: each of its promises alone, in a world of the test's own; and against the
 //! real binary, which is killed and started again.
 //!
-//! Pages are in `tests/browser.rs`. `node` is that of the `PATH`, or what the variable `NODE` names.
+//! Pages are in `tests/browser.rs`. `node` and `tsc` are those of the `PATH`, or what the variables
+//! `NODE` and `TSC` name.
 
 mod common;
 
+use std::fs;
 use std::process::{Command, Output};
 use std::sync::mpsc::Receiver;
 
@@ -151,4 +153,29 @@ fn the_browsers_client_of_the_readme_listens_and_comes_back() {
 #[ignore = "needs Node 20.10 or newer, for its WebSocket"]
 fn the_browsers_client_can_be_done_without() {
     the_readme_listens("new WebSocket(", false);
+}
+
+#[test]
+#[ignore = "needs TypeScript (TSC)"]
+fn typescript_takes_the_types() {
+    let folder = std::env::temp_dir().join(format!("newswire-{}-types", std::process::id()));
+    fs::create_dir(&folder).expect("a writable directory");
+    // As a page's author would have it: beside the module, and named like it.
+    for (from, to) in [
+        ("src/web/newswire.d.ts", "newswire.d.mts"),
+        ("tests/client/types.mts", "types.mts"),
+        ("tests/client/globals.ts", "globals.ts"),
+    ] {
+        fs::copy(from, folder.join(to)).expect("a copy");
+    }
+    let output = interpreter("TSC", "tsc")
+        .args(["--noEmit", "--strict", "--lib", "es2022,dom"])
+        .args(["--module", "es2022", "--moduleResolution", "bundler"])
+        .args(["--target", "es2022", "types.mts", "globals.ts"])
+        .current_dir(&folder)
+        .output();
+    let _ = fs::remove_dir_all(&folder);
+    let output = output.expect("tsc starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
 }

@@ -44,7 +44,7 @@ export interface Ended {
  * and with "waiting", where the pause in milliseconds is in it too. What was published while it was
  * not open is lost: on "open", load what the page shows again.
  */
-export interface Connection extends EventTarget {
+export interface Connection extends Omit<EventTarget, "addEventListener"> {
 	readonly state: State;
 	/** Fulfilled when it is open for the first time; rejected, with {@link Ended}, when it is closed before. */
 	readonly ready: Promise<unknown>;
@@ -114,5 +114,5 @@ export const ab: {
 	version(): string;
 };
 
-// As a classic script, newswire.js makes `newswire` and, unless the page has one, `ab`.
+// As a classic script, newswire.js makes the global `newswire`; and `ab`, unless the page has one.
 export as namespace newswire;

@@ -1,7 +1,7 @@
 //! The README's snippets, and the interpreters that run them.
 //!
-//! These are `php`, `python3` and `node` of the `PATH`, or what the variables `PHP`, `PYTHON` and
-//! `NODE` name.
+//! These are `php`, `python3`, `node` and the like of the `PATH`, or what the variables `PHP`, `PYTHON`,
+//! `NODE` and the like name.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
