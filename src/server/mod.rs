@@ -41,6 +41,7 @@ use crate::engine::{Check, Engine, Rules, SessionRules, SlotId, TopicChange};
 use crate::ingest::zeromq::{PARTS_KEPT, SourceError, ZeroMqSource};
 use crate::limits;
 use crate::stats::{Counter, Refusal, Stats};
+use crate::web;
 use crate::wire::envelope::Form;
 
 // The poller's tokens. A connection's is its `SlotId` and needs both halves of a 64-bit number, so
@@ -482,6 +483,7 @@ pub fn rules(config: &Config, connections_max: usize) -> Rules {
             message_bytes_max: config.message_bytes_max,
             origins: config.origins.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
+            files: web::files(),
         },
         connections_max,
         connections_per_address_max: config.connections_per_address_max,

@@ -9,9 +9,11 @@
     reason = "each test binary uses its own part of this"
 )]
 
+pub mod browser;
 pub mod hostile;
 pub mod observe;
 pub mod raw;
+pub mod scripts;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
