@@ -2,9 +2,10 @@
 //!
 //! The only place that ends the program or prints an error. Exit codes: 0, it did what it was asked
 //! for; 1, it could not; 2, what it was asked for makes no sense. Never here: what a command does, and
-//! what the banner says.
+//! what the banner and the summary say.
 
 mod banner;
+mod summary;
 
 use std::process::ExitCode;
 
@@ -76,15 +77,9 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     let server =
         Server::start(&config, reread).map_err(|error| Failure::Runtime(error.to_string()))?;
     print(&banner::text(&config, &server, program, token.as_deref()));
-    let stats = server
+    let (stats, uptime) = server
         .run()
         .map_err(|error| Failure::Runtime(format!("the server failed: {error}")))?;
-    let summary = stats.summary();
-    let summary = if summary.is_empty() {
-        "nothing happened"
-    } else {
-        &summary
-    };
-    print(&format!("stopped     {summary}\n"));
+    print(&summary::text(&stats, uptime));
     Ok(())
 }

@@ -8,6 +8,7 @@
 //! Never here: what is said on a connection (the engine's), what a message says (the wire's).
 
 mod capacity;
+mod occupant;
 mod reload;
 mod report;
 mod shutdown;
@@ -25,6 +26,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use capacity::Capacity;
 use report::Report;
+use occupant::Occupant;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
 use sockets::{Accepted, Listeners, SocketOptions};
@@ -55,6 +57,15 @@ pub enum StartError {
     Listen(SocketAddr, io::Error),
     /// A ZeroMQ endpoint cannot be used.
     Source(SourceError),
+    /// Somebody has it already.
+    Taken {
+        /// What cannot be done with it.
+        action: String,
+        /// Who has it, as far as the system tells.
+        occupant: Option<Occupant>,
+        /// The option that takes another.
+        option: &'static str,
+    },
     /// The system refuses something else; the text says what.
     System(&'static str, io::Error),
 }
@@ -62,12 +73,32 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(address, cause) if cause.kind() == io::ErrorKind::AddrInUse => write!(
-                f,
-                "cannot listen on {address}: the address is in use. Is another newswire running? --listen takes \
-                 another address"
-            ),
-            Self::Listen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
+            Self::Taken {
+                action,
+                occupant,
+                option,
+            } => {
+                write!(f, "cannot {action}: the address is in use")?;
+                if let Some(occupant) = occupant {
+                    write!(f, " by {occupant}")?;
+                }
+                write!(
+                    f,
+                    ": is another newswire running? --{option} takes another address"
+                )
+            }
+            Self::Listen(address, cause) => {
+                write!(f, "cannot listen on {address}: {cause}")?;
+                f.write_str(match cause.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        ": ports below 1024 are for root, for a socket unit of systemd, or for the proxy in front"
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        ": this machine has no such address (`ip address` lists them); 0.0.0.0 is all of them"
+                    }
+                    _ => "",
+                })
+            }
             Self::Source(error) => error.fmt(f),
             Self::System(action, cause) => write!(f, "cannot {action}: {cause}"),
         }
@@ -78,6 +109,32 @@ impl std::error::Error for StartError {}
 
 /// Reads the configuration again: as it is now, or what is wrong with it.
 pub type Reread = Box<dyn FnMut() -> Result<Config, String>>;
+impl StartError {
+    /// A listener's; who has the address is looked up at once, while it is true.
+    fn listen(address: SocketAddr, cause: io::Error) -> Self {
+        if cause.kind() != io::ErrorKind::AddrInUse {
+            return Self::Listen(address, cause);
+        }
+        Self::Taken {
+            action: format!("listen on {address}"),
+            occupant: occupant::of(address),
+            option: "listen",
+        }
+    }
+
+    /// A PULL socket's.
+    fn pull(cause: SourceError) -> Self {
+        if !cause.is_taken() {
+            return Self::Source(cause);
+        }
+        Self::Taken {
+            action: format!("bind {} for ZeroMQ", cause.endpoint()),
+            occupant: occupant::of_endpoint(cause.endpoint()),
+            option: "pull",
+        }
+    }
+}
+
 
 /// A server that has bound everything.
 pub struct Server {
@@ -122,7 +179,7 @@ impl Server {
             unacknowledged_seconds: config.unacknowledged_seconds,
         };
         let mut listeners = Listeners::bind(&config.listen, options)
-            .map_err(|(address, error)| StartError::Listen(address, error))?;
+            .map_err(|(address, error)| StartError::listen(address, error))?;
         listeners
             .register(registry, LISTENERS)
             .map_err(system("watch a listener"))?;
@@ -136,7 +193,7 @@ impl Server {
         let pulls: Vec<String> = sources.iter().map(|s| s.endpoint().to_owned()).collect();
         for endpoint in &config.sub {
             let source = ZeroMqSource::connect_sub(&context, endpoint);
-            sources.push(source.map_err(StartError::Source)?);
+            sources.push(source.map_err(StartError::pull)?);
         }
         for (index, source) in sources.iter().enumerate() {
             let descriptor = source.descriptor().map_err(StartError::Source)?;
@@ -200,11 +257,11 @@ impl Server {
         self.capacity.note.clone()
     }
 
-    /// Serves until SIGTERM or SIGINT, and answers what was counted.
+    /// Serves until SIGTERM or SIGINT, and answers what was counted and how long that took.
     ///
     /// # Errors
     /// Those of the poller, without which nothing goes on.
-    pub fn run(mut self) -> io::Result<Stats> {
+    pub fn run(mut self) -> io::Result<(Stats, Duration)> {
         let (listen, pull) = (self.listeners(), self.pulls());
         log::info!("start: listen={listen:?} pull={pull:?}");
         let mut readiness = Events::with_capacity(READINESS_MAX);
@@ -216,7 +273,7 @@ impl Server {
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.engine.stats().clone())
+        Ok((self.engine.stats().clone(), self.started.elapsed()))
     }
 
     fn timeout(&self) -> Option<Duration> {
