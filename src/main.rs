@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use newswire::cli::{self, Action, ConfigFlags, Failure, print, tell};
 use newswire::config::Loaded;
 use newswire::logging;
-use newswire::server::Server;
+use newswire::server::{Server, StartError, Systemd};
 use newswire::wire::token::Token;
 
 fn main() -> ExitCode {
@@ -52,6 +52,9 @@ fn load(given: &ConfigFlags) -> Result<Loaded, Failure> {
 }
 
 fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
+    let failed = |error: StartError| Failure::Runtime(error.to_string());
+    // First of all, and before the log's thread.
+    let systemd = Systemd::from_environment().map_err(failed)?;
     let mut config = load(given)?.config;
     let token = if config.tokens.is_empty() {
         let token = cli::token::new()?;
@@ -74,8 +77,7 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
         }
         Ok(config)
     });
-    let server =
-        Server::start(&config, reread).map_err(|error| Failure::Runtime(error.to_string()))?;
+    let server = Server::start(&config, reread, systemd).map_err(failed)?;
     print(&banner::text(&config, &server, program, token.as_deref()));
     let (stats, uptime) = server
         .run()

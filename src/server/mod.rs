@@ -14,6 +14,7 @@ mod report;
 mod shutdown;
 mod signals;
 mod sockets;
+mod systemd;
 
 use std::fmt;
 use std::io;
@@ -25,11 +26,12 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use capacity::Capacity;
-use report::Report;
 use occupant::Occupant;
+use report::Report;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
 use sockets::{Accepted, Listeners, SocketOptions};
+pub use systemd::Systemd;
 
 use crate::auth::TokenStore;
 use crate::auth::list::TokenList;
@@ -55,8 +57,6 @@ const READINESS_MAX: usize = 1_024;
 pub enum StartError {
     /// An address cannot be listened on.
     Listen(SocketAddr, io::Error),
-    /// A ZeroMQ endpoint cannot be used.
-    Source(SourceError),
     /// Somebody has it already.
     Taken {
         /// What cannot be done with it.
@@ -66,6 +66,8 @@ pub enum StartError {
         /// The option that takes another.
         option: &'static str,
     },
+    /// A ZeroMQ endpoint cannot be used.
+    Source(SourceError),
     /// The system refuses something else; the text says what.
     System(&'static str, io::Error),
 }
@@ -107,8 +109,6 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Reads the configuration again: as it is now, or what is wrong with it.
-pub type Reread = Box<dyn FnMut() -> Result<Config, String>>;
 impl StartError {
     /// A listener's; who has the address is looked up at once, while it is true.
     fn listen(address: SocketAddr, cause: io::Error) -> Self {
@@ -135,6 +135,8 @@ impl StartError {
     }
 }
 
+/// Reads the configuration again: as it is now, or what is wrong with it.
+pub type Reread = Box<dyn FnMut() -> Result<Config, String>>;
 
 /// A server that has bound everything.
 pub struct Server {
@@ -156,6 +158,7 @@ pub struct Server {
     reread: Reread,
     capacity: Capacity,
     shutdown: Shutdown,
+    systemd: Systemd,
     report: Report,
     started: Instant,
     /// This turn's time, counted from `started`.
@@ -163,12 +166,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds everything, raises the limit of open files, takes over the signals. `reread` is asked for
-    /// the configuration at each SIGHUP.
+    /// Binds everything that `systemd` has not passed, raises the limit of open files, takes over the
+    /// signals. `reread` is asked for the configuration at each SIGHUP.
     ///
     /// # Errors
     /// With the address and the cause, when anything that was asked for cannot be had.
-    pub fn start(config: &Config, reread: Reread) -> Result<Self, StartError> {
+    pub fn start(
+        config: &Config,
+        reread: Reread,
+        mut systemd: Systemd,
+    ) -> Result<Self, StartError> {
         let system = |action| move |error| StartError::System(action, error);
         let capacity = capacity::raise(config.connections_max);
         let poll = Poll::new().map_err(system("create a poller"))?;
@@ -178,7 +185,7 @@ impl Server {
             unsent_bytes_max: config.unsent_bytes_max,
             unacknowledged_seconds: config.unacknowledged_seconds,
         };
-        let mut listeners = Listeners::bind(&config.listen, options)
+        let mut listeners = Listeners::bind(&config.listen, systemd.take_listeners(), options)
             .map_err(|(address, error)| StartError::listen(address, error))?;
         listeners
             .register(registry, LISTENERS)
@@ -188,12 +195,12 @@ impl Server {
         let mut sources = Vec::new();
         for endpoint in &config.pull {
             let source = ZeroMqSource::bind_pull(&context, endpoint);
-            sources.push(source.map_err(StartError::Source)?);
+            sources.push(source.map_err(StartError::pull)?);
         }
         let pulls: Vec<String> = sources.iter().map(|s| s.endpoint().to_owned()).collect();
         for endpoint in &config.sub {
             let source = ZeroMqSource::connect_sub(&context, endpoint);
-            sources.push(source.map_err(StartError::pull)?);
+            sources.push(source.map_err(StartError::Source)?);
         }
         for (index, source) in sources.iter().enumerate() {
             let descriptor = source.descriptor().map_err(StartError::Source)?;
@@ -231,6 +238,7 @@ impl Server {
             pulls,
             signals,
             capacity,
+            systemd,
             report: Report::default(),
             started,
             now: Duration::ZERO,
@@ -240,6 +248,11 @@ impl Server {
     /// The addresses listened on, as bound.
     pub fn listeners(&self) -> &[SocketAddr] {
         self.listeners.addresses()
+    }
+
+    /// How many of these, the first ones, were passed by systemd.
+    pub fn listeners_passed(&self) -> usize {
+        self.listeners.passed()
     }
 
     /// The endpoints that publishers push to, as bound.
@@ -264,6 +277,7 @@ impl Server {
     pub fn run(mut self) -> io::Result<(Stats, Duration)> {
         let (listen, pull) = (self.listeners(), self.pulls());
         log::info!("start: listen={listen:?} pull={pull:?}");
+        self.systemd.ready(&self.status());
         let mut readiness = Events::with_capacity(READINESS_MAX);
         while !self.shutdown.is_complete() {
             let timeout = self.timeout();
@@ -276,6 +290,12 @@ impl Server {
         Ok((self.engine.stats().clone(), self.started.elapsed()))
     }
 
+    /// What a service manager shows.
+    fn status(&self) -> String {
+        let (connections, topics) = (self.engine.connections(), self.engine.topics());
+        format!("serving, connections: {connections}, topics: {topics}")
+    }
+
     fn timeout(&self) -> Option<Duration> {
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
         if self.listeners.is_ready() || has_events && self.takes_events() {
@@ -286,6 +306,7 @@ impl Server {
             self.engine.poll_timeout(),
             self.shutdown.timeout(),
             self.report.timeout(self.now, self.engine.stats()),
+            self.systemd.timeout(self.now),
             put_off.then_some(Duration::from_secs(1)),
         ];
         due.into_iter().flatten().min()
@@ -329,6 +350,15 @@ impl Server {
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
         self.shutdown.step(self.now, has_events, &mut self.engine);
         self.report.digest(self.now, self.engine.stats());
+
+        // At the very end: a beat says that a whole turn was done.
+        self.beat();
+    }
+
+    fn beat(&mut self) {
+        let mut systemd = std::mem::take(&mut self.systemd);
+        systemd.beat(self.now, || self.status());
+        self.systemd = systemd;
     }
 
     fn hear(&mut self, readiness: &Events) {
@@ -354,22 +384,31 @@ impl Server {
     }
 
     fn handle_signals(&mut self) {
-        let mut reloaded = None;
+        let (mut is_reloading, mut reloaded) = (false, None);
         for signal in self.signals.pending() {
             match signal {
                 Signal::Shutdown => {
-                    self.listeners.close();
+                    self.listeners.close(self.poll.registry());
                     self.shutdown.begin(self.now, &mut self.engine);
+                    self.systemd
+                        .stopping(Duration::from_secs(self.config.shutdown_seconds.into()));
                 }
-                Signal::Reload => match (self.reread)() {
-                    Ok(config) => reloaded = Some(config),
-                    Err(sentence) => log::error!("reload: nothing is changed: {sentence}"),
-                },
+                Signal::Reload => {
+                    self.systemd.reloading();
+                    is_reloading = true;
+                    match (self.reread)() {
+                        Ok(config) => reloaded = Some(config),
+                        Err(sentence) => log::error!("reload: nothing is changed: {sentence}"),
+                    }
+                }
                 Signal::Summary => report::summary(&self.engine),
             }
         }
         if let Some(config) = reloaded {
             self.reload(config);
+        }
+        if is_reloading {
+            self.systemd.ready(&self.status());
         }
     }
 
