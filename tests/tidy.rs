@@ -73,9 +73,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "config",
             "logging",
             "server",
+            "summary",
         ],
     ),
     ("banner", &["config", "limits", "server"]),
+    ("summary", &["stats"]),
     ("lib", &[]),
 ];
 
