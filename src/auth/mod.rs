@@ -7,7 +7,9 @@
 //! Never here: connections (a store sees a ticket, a number that means nothing to it), sockets of
 //! clients.
 
+pub mod breaker;
 pub mod list;
+pub mod workers;
 
 use std::net::IpAddr;
 use std::time::Duration;
