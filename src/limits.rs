@@ -88,6 +88,12 @@ pub const AUTH_FAILURES_MAX: u32 = 3;
 /// and no load.
 pub const AUTH_PROBE_SECONDS: u64 = 1;
 
+/// In bytes of what an API or a JWK set may answer: a verdict has some hundred, a set some thousand.
+pub const AUTH_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// In characters of the name that an API gives a token, which stands in log lines.
+pub const AUTH_NAME_CHARS_MAX: usize = 100;
+
 /// In seconds, from accept to a complete upgrade head, and again for the token's verdict.
 pub const HANDSHAKE_SECONDS: u32 = 10;
 

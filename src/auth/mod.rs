@@ -7,7 +7,9 @@
 //! Never here: connections (a store sees a ticket, a number that means nothing to it), sockets of
 //! clients.
 
+pub mod agent;
 pub mod breaker;
+pub mod http;
 pub mod list;
 pub mod workers;
 
