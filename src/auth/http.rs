@@ -233,3 +233,146 @@ fn fields_grant(fields: &Map<String, Value>, mut grant: Grant) -> Result<Option<
     }
     Ok(Some(grant))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, is_json: bool, body: &str) -> Reply {
+        Reply {
+            status,
+            is_json,
+            body: Some(body.into()),
+        }
+    }
+
+    fn judge_json(body: &str) -> Answer {
+        judge(&reply(200, true, body)).expect("an answer")
+    }
+
+    fn all() -> Grant {
+        Grant {
+            name: "http".to_owned(),
+            ..Grant::default()
+        }
+    }
+
+    #[test]
+    fn a_body_that_says_nothing_grants_everything() {
+        for body in [
+            "",
+            " \r\n",
+            "{}",
+            r#"{"topics":null,"expires":null,"name":null}"#,
+            r#"{"id":7,"Topics":["a"],"roles":[{}]}"#,
+        ] {
+            assert_eq!(judge_json(body), Answer::Accepted(all()), "{body}");
+        }
+        for body in ["ok", "true", "[1]", "<ok/>", "null", "é"] {
+            let answer = judge(&reply(200, false, body));
+            assert_eq!(answer, Ok(Answer::Accepted(all())), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_body_says_counts_even_where_it_is_not_said_to_be_json() {
+        let body = r#" {"topics":["a","b_*","$sys/stats"],"expires":1795521600,"name":"Ada"}"#;
+        let grant = Grant {
+            name: "Ada".to_owned(),
+            topics: ["a", "b_*", "$sys/stats"].map(str::to_owned).to_vec(),
+            expires_at: Some(1_795_521_600),
+        };
+        for is_json in [true, false] {
+            let answer = judge(&reply(201, is_json, body));
+            assert_eq!(answer, Ok(Answer::Accepted(grant.clone())));
+        }
+    }
+
+    #[test]
+    fn an_end_is_a_time_or_a_number_of_seconds() {
+        for (expires, at) in [
+            (r#""2026-11-24T12:00:00Z""#, 1_795_521_600),
+            (r#""2026-11-24T13:00:00+01:00""#, 1_795_521_600),
+            ("1795521600", 1_795_521_600),
+            ("1795521600.9", 1_795_521_600),
+            ("1.7955216e9", 1_795_521_600),
+            ("0", 0),
+            ("-1", 0),
+        ] {
+            let answer = judge_json(&format!(r#"{{"expires":{expires}}}"#));
+            let grant = Grant {
+                expires_at: Some(at),
+                ..all()
+            };
+            assert_eq!(answer, Answer::Accepted(grant), "{expires}");
+        }
+    }
+
+    #[test]
+    fn what_could_grant_too_much_is_no_answer() {
+        for body in [
+            "{",
+            r#"{"topics":["a"]} x"#,
+            "[]",
+            r#"["a"]"#,
+            "true",
+            "null",
+            r#""ok""#,
+            "secret",
+            r#"{"topics":"secret"}"#,
+            r#"{"topics":["a",7]}"#,
+            r#"{"topics":[null]}"#,
+            r#"{"topics":[""]}"#,
+            r#"{"topics":["*secret"]}"#,
+            r#"{"topics":{"secret":true}}"#,
+            r#"{"expires":"secret"}"#,
+            r#"{"expires":"1795521600"}"#,
+            r#"{"expires":""}"#,
+            r#"{"expires":true}"#,
+            // Milliseconds.
+            r#"{"expires":1795521600000}"#,
+            r#"{"expires":1e300}"#,
+            r#"{"name":7}"#,
+        ] {
+            let Answer::Unavailable(reason) = judge_json(body) else {
+                panic!("{body}");
+            };
+            assert!(!reason.contains("secret"), "{reason}");
+        }
+        for page in ["<!DOCTYPE html><p>Log in", "\n<html>", "<!doctype HTML>"] {
+            let answer = judge(&reply(200, false, page));
+            assert!(matches!(answer, Ok(Answer::Unavailable(_))), "{page}");
+        }
+    }
+
+    #[test]
+    fn who_may_hear_nothing_is_refused() {
+        let answer = judge_json(r#"{"topics":[]}"#);
+        assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
+    }
+
+    #[test]
+    fn a_name_is_fit_for_a_log_line() {
+        let long = "x".repeat(1_000);
+        for (name, kept) in [
+            ("Ada\\nLovelace\\u001b[31m", "AdaLovelace[31m"),
+            (long.as_str(), &long[..limits::AUTH_NAME_CHARS_MAX]),
+        ] {
+            let Answer::Accepted(grant) = judge_json(&format!(r#"{{"name":"{name}"}}"#)) else {
+                panic!("{name}");
+            };
+            assert_eq!(grant.name, kept);
+        }
+    }
+
+    #[test]
+    fn only_an_api_that_is_not_there_counts_as_down() {
+        for status in [502, 503, 504] {
+            assert!(judge(&reply(status, false, "")).is_err(), "{status}");
+        }
+        for status in [302, 400, 429, 431, 500] {
+            let answer = judge(&reply(status, false, ""));
+            assert!(matches!(answer, Ok(Answer::Unavailable(_))), "{status}");
+        }
+    }
+}
