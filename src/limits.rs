@@ -69,6 +69,23 @@ pub const AUTH_CACHE_SECONDS: u32 = 60;
 /// In seconds that a refused token is refused without asking again: as often as such a client tries.
 pub const AUTH_REFUSED_SECONDS: u64 = 5;
 
+/// In tokens that are remembered although nobody lives by them: refused ones, and accepted ones whose
+/// clients have left. A flood of guesses fills this and no more.
+pub const AUTH_REMEMBERED_MAX: usize = 100_000;
+
+/// In tokens that an administrator has withdrawn and that are refused until the next start.
+pub const AUTH_REVOKED_MAX: usize = 100_000;
+
+/// In seconds after which a store that could not tell is asked again about an open session's token.
+pub const AUTH_RETRY_SECONDS: u64 = 5;
+
+/// In open sessions' tokens that are asked about at a time where the answer comes later: a newcomer's
+/// question has to find a free place at the store.
+pub const AUTH_RECHECKS_MAX: usize = 64;
+
+/// In open sessions' tokens that are asked about a turn. A JWT's signature takes some 50 µs.
+pub const TURN_RECHECKS_MAX: usize = 64;
+
 /// In seconds after which a store is asked again about the token of an open session.
 pub const AUTH_RECHECK_SECONDS: u32 = 300;
 

@@ -9,8 +9,13 @@
 
 pub mod agent;
 pub mod breaker;
+pub mod gate;
 pub mod http;
+mod ledger;
 pub mod list;
+mod sealed;
+#[cfg(test)]
+mod tests;
 pub mod workers;
 
 use std::net::IpAddr;

@@ -61,6 +61,11 @@ impl Token {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 
+    /// As it was presented, to whoever has to present it again.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// What is kept of it.
     pub fn digest(&self) -> Digest {
         Digest(Sha256::digest(&self.0).into())
@@ -92,6 +97,11 @@ impl Digest {
     /// Whether both are of the same token. Takes as long for a near miss as for a far one.
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
+    }
+
+    /// Its bytes, to find it in a table.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 

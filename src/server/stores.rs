@@ -1,0 +1,34 @@
+//! The token stores that a configuration names, in the order in which they are asked: those that
+//! answer at once first.
+//!
+//! A store that answers later does so on a thread of its own and wakes the poller. Never here: what
+//! is asked and what follows from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::TokenStore;
+use crate::auth::gate::GateRules;
+use crate::auth::list::TokenList;
+use crate::config::Config;
+
+/// Wakes the loop, from any thread.
+pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// The stores of `config`.
+///
+/// # Errors
+/// One line that names the option, the place and what is wrong.
+pub(super) fn stores(config: &Config, _wake: &Wake) -> Result<Vec<Box<dyn TokenStore>>, String> {
+    Ok(vec![Box::new(TokenList::new(&config.tokens))])
+}
+
+/// The gate's intervals.
+pub fn gate_rules(config: &Config) -> GateRules {
+    let seconds = |n: u32| Duration::from_secs(n.into());
+    GateRules {
+        cache: seconds(config.auth_cache_seconds),
+        recheck: seconds(config.auth_recheck_seconds),
+        grace: seconds(config.auth_grace_seconds),
+    }
+}
