@@ -102,6 +102,19 @@ pub const AUTH_REQUESTS_MAX: usize = 8;
 /// In questions that wait for one store.
 pub const AUTH_WAITING_MAX: usize = 10_000;
 
+/// In questions in a row without an answer, after which a store counts as down.
+pub const AUTH_FAILURES_MAX: u32 = 3;
+
+/// In seconds between two questions to a store that is down: soon enough for whoever restarts it,
+/// and no load.
+pub const AUTH_PROBE_SECONDS: u64 = 1;
+
+/// In bytes of what an API or a JWK set may answer: a verdict has some hundred, a set some thousand.
+pub const AUTH_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// In characters of the name that an API gives a token, which stands in log lines.
+pub const AUTH_NAME_CHARS_MAX: usize = 100;
+
 /// In seconds, from accept to a complete upgrade head, and again for the token's verdict.
 pub const HANDSHAKE_SECONDS: u32 = 10;
 

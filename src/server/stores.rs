@@ -8,8 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::TokenStore;
+use crate::auth::agent::Trust;
 use crate::auth::gate::GateRules;
+use crate::auth::http::{self, HttpStore};
 use crate::auth::list::TokenList;
+use crate::auth::workers::Bounds;
 use crate::config::Config;
 
 /// Wakes the loop, from any thread.
@@ -19,8 +22,29 @@ pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 ///
 /// # Errors
 /// One line that names the option, the place and what is wrong.
-pub(super) fn stores(config: &Config, _wake: &Wake) -> Result<Vec<Box<dyn TokenStore>>, String> {
-    Ok(vec![Box::new(TokenList::new(&config.tokens))])
+pub(super) fn stores(config: &Config, wake: &Wake) -> Result<Vec<Box<dyn TokenStore>>, String> {
+    let mut stores: Vec<Box<dyn TokenStore>> = vec![Box::new(TokenList::new(&config.tokens))];
+    if !config.auth_urls.is_empty() {
+        let settings = http::Settings {
+            scheme: config.auth_scheme.clone(),
+            trust: Trust::load(&config.auth_ca)?,
+            bounds: bounds(config),
+        };
+        for url in &config.auth_urls {
+            let store = HttpStore::new(url, &settings, Arc::clone(wake))?;
+            stores.push(Box::new(store));
+        }
+    }
+    Ok(stores)
+}
+
+/// What those may take that ask somebody.
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        threads: config.auth_requests_max,
+        waiting_max: config.auth_waiting_max,
+        timeout: Duration::from_secs(config.auth_timeout_seconds.into()),
+    }
 }
 
 /// The gate's intervals.
