@@ -81,6 +81,20 @@ pub const AUTH_REQUESTS_MAX: usize = 8;
 /// In questions that wait for one store.
 pub const AUTH_WAITING_MAX: usize = 10_000;
 
+/// In bytes of a file of tokens: a million lines with all that can stand in them.
+pub const TOKEN_FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// In bytes of one line in it. No client can present a longer token.
+pub const TOKEN_LINE_BYTES_MAX: usize = READ_BUFFER_BYTES;
+
+/// In bytes of a token's name, which is for log lines.
+pub const TOKEN_NAME_BYTES_MAX: usize = 128;
+
+/// In milliseconds between two looks at a file of tokens. It is read when two looks in a row see the
+/// same, so that one which is just being written is left alone, and a change counts after at most
+/// three of these: a token that is deleted is to be out within two seconds.
+pub const TOKEN_FILE_LOOK_MILLISECONDS: u64 = 500;
+
 /// In seconds, from accept to a complete upgrade head, and again for the token's verdict.
 pub const HANDSHAKE_SECONDS: u32 = 10;
 

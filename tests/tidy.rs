@@ -23,6 +23,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire::envelope", &["limits", "stats", "wire::json"]),
     ("wire::http", &["limits", "stats"]),
     ("wire::token", &["limits"]),
+    // A list of tokens is made of tokens and of what they allow.
+    (
+        "wire::token_file",
+        &["limits", "wire::grant", "wire::token"],
+    ),
     ("wire::wamp", &["limits", "wire::json"]),
     ("wire::websocket", &["limits", "wire::websocket"]),
     // Ring 2, level by level.
