@@ -7,6 +7,7 @@
 //! Never here: connections (a store sees a ticket, a number that means nothing to it), sockets of
 //! clients.
 
+pub mod file;
 pub mod list;
 
 use std::net::IpAddr;

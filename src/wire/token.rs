@@ -64,8 +64,8 @@ impl Token {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 
-    /// As it was presented, for whoever has to look into it or to hand it on.
-    pub fn as_bytes(&self) -> &[u8] {
+    /// As it was presented, to whoever has to present it again.
+    pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
@@ -118,7 +118,7 @@ impl Digest {
         format!("{WRITTEN_PREFIX}{}", HEXLOWER.encode(&self.0))
     }
 
-    /// Where it stands in an index. It is equal when [`Digest::matches`] says so.
+    /// Its bytes, to find it in a table.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
