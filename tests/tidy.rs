@@ -57,6 +57,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 3. These do not know each other; only the server knows them.
     ("ingest", &["limits", "wire"]),
     ("auth", &["auth", "limits", "standing", "stats", "wire"]),
+    // Which algorithm signs JWTs is the configuration's word alone.
+    ("auth::jwks", &["auth", "config", "limits"]),
+    ("auth::jwt", &["auth", "config", "limits", "stats", "wire"]),
+    ("auth::keys", &["config", "limits"]),
     (
         "server",
         &[

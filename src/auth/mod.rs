@@ -8,6 +8,9 @@
 //! clients.
 
 pub mod file;
+pub mod jwks;
+pub mod jwt;
+pub mod keys;
 pub mod list;
 
 use std::net::IpAddr;

@@ -11,6 +11,7 @@ pub mod forwarded;
 pub mod grant;
 pub mod http;
 mod json;
+pub mod jwt;
 pub mod token;
 pub mod token_file;
 pub mod wamp;
