@@ -24,6 +24,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire::files", &["limits"]),
     ("wire::http", &["limits", "stats"]),
     ("wire::token", &["limits"]),
+    // A list of tokens is made of tokens and of what they allow.
+    (
+        "wire::token_file",
+        &["limits", "wire::grant", "wire::token"],
+    ),
     ("wire::wamp", &["limits", "wire::json"]),
     ("wire::websocket", &["limits", "wire::websocket"]),
     // Ring 2, level by level.
@@ -54,6 +59,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ingest", &["limits", "wire"]),
     ("auth", &["auth", "limits", "standing", "stats", "wire"]),
     ("web", &["wire::files"]),
+    // Which algorithm signs JWTs is the configuration's word alone.
+    ("auth::jwks", &["auth", "config", "limits"]),
+    ("auth::jwt", &["auth", "config", "limits", "stats", "wire"]),
+    ("auth::keys", &["config", "limits"]),
     (
         "server",
         &[

@@ -9,8 +9,12 @@
 
 pub mod agent;
 pub mod breaker;
+pub mod file;
 pub mod gate;
 pub mod http;
+pub mod jwks;
+pub mod jwt;
+pub mod keys;
 mod ledger;
 pub mod list;
 mod sealed;
