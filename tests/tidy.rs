@@ -19,15 +19,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("wire::grant", &[]),
     // What two rings that do not know each other share: one writes it, the other reads.
-    ("standing", &["stats", "wire::grant"]),
+    ("standing", &["stats", "wire::grant", "wire::token"]),
     // What a JSON string says is one thing for publishers and for clients.
     ("wire::forwarded", &[]),
     (
         "wire::envelope",
         &["limits", "stats", "wire::grant", "wire::json"],
     ),
+    ("wire::files", &["limits"]),
     ("wire::http", &["limits", "stats"]),
     ("wire::token", &["limits"]),
+    // A list of tokens is made of tokens and of what they allow.
+    (
+        "wire::token_file",
+        &["limits", "wire::grant", "wire::token"],
+    ),
     ("wire::wamp", &["limits", "wire::json"]),
     ("wire::websocket", &["limits", "wire::websocket"]),
     // Ring 2, level by level.
@@ -58,7 +64,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ingest", &["limits", "wire"]),
     ("auth", &["auth", "limits", "standing", "stats", "wire"]),
     ("admin", &["admin", "limits", "stats", "wire"]),
-    ("web", &[]),
+    ("web", &["wire::files"]),
+    // Which algorithm signs JWTs is the configuration's word alone.
+    ("auth::jwks", &["auth", "config", "limits"]),
+    ("auth::jwt", &["auth", "config", "limits", "stats", "wire"]),
+    ("auth::keys", &["config", "limits"]),
     (
         "server",
         &[
@@ -78,9 +88,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "config",
             "logging",
             "server",
+            "summary",
         ],
     ),
     ("banner", &["config", "limits", "server"]),
+    ("summary", &["stats"]),
     ("lib", &[]),
 ];
 

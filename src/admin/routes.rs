@@ -349,6 +349,12 @@ fn address(text: &str) -> Option<Whom> {
     Some(Whom::Address(ip, Some(address.port())))
 }
 
+/// With or without the word that `newswire token hash` puts in front.
+fn written(text: &str) -> Option<Digest> {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    Digest::from_written(&format!("sha256:{digits}"))?.ok()
+}
+
 const REVOKED: &str = "send {\"token\":\"…\"}, or {\"sha256\":\"…\"} with the 64 hexadecimal digits that \
                        `newswire token hash` prints";
 
@@ -356,7 +362,7 @@ fn revoked(body: &[u8]) -> Result<Digest, Response> {
     let (key, mut text) = only_string(body, REVOKED)?;
     let digest = match key.as_str() {
         "token" => Some(Token::new(&text).digest()),
-        "sha256" => Digest::from_hex(&text),
+        "sha256" => written(&text),
         _ => None,
     };
     text.zeroize();

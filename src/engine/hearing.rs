@@ -14,11 +14,11 @@ use std::rc::Rc;
 
 use super::link::{Sent, Stream};
 use super::outbox::Batch;
-use super::session::{Applicant, Failure, Noted, State, Step};
+use super::session::{Failure, Noted, State, Step};
 use super::slots::SlotId;
 use super::{Check, Connection, End, Engine, second};
 use crate::limits;
-use crate::standing::{Standing, Verdict};
+use crate::standing::{Applicant, Standing, Verdict};
 use crate::stats::{Close, Counter, Refusal};
 use crate::wire::websocket;
 
@@ -215,6 +215,10 @@ impl<S: Stream> Engine<S> {
                 }
             }
             Step::Refuse(refusal) => end = Some(End::Refused(refusal)),
+            Step::Serve(answer) => {
+                desk.stats.count(Counter::FilesServed);
+                end = Some(End::Served(answer));
+            }
             Step::PeerClosed(code) => end = Some(End::PeerClosed(code)),
             Step::Fail(failure) => end = Some(End::Failed(failure)),
         }

@@ -48,11 +48,12 @@ pub use flush::Finished;
 pub use hub::TopicChange;
 pub use link::Stream;
 pub use overview::{Busiest, ConnectionView};
-pub use session::{Applicant, SessionRules};
+pub use session::SessionRules;
 pub use slots::SlotId;
 pub use topics::TopicView;
 
 use crate::limits;
+use crate::standing::Applicant;
 use crate::stats::{Close, Counter, Dropped, Refusal, Stats};
 use crate::wire::envelope::Event;
 use crate::wire::websocket;
@@ -498,6 +499,8 @@ enum End {
     Lost(Close),
     /// With an HTTP status.
     Refused(Refusal),
+    /// With a file.
+    Served(Vec<u8>),
     /// With the answer to the peer's Close frame.
     PeerClosed(Option<u16>),
     /// With a close code.

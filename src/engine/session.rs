@@ -14,8 +14,9 @@ use std::rc::Rc;
 use ipnet::IpNet;
 
 use crate::limits;
-use crate::standing::Standing;
+use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Refusal};
+use crate::wire::files::{self, File};
 use crate::wire::forwarded;
 use crate::wire::http::{self, Upgrade};
 use crate::wire::token::Token;
@@ -70,6 +71,8 @@ pub struct SessionRules {
     pub origins: Vec<String>,
     /// Proxies whose word on the client's address is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// What a plain GET may have.
+    pub files: Vec<File>,
 }
 
 impl SessionRules {
@@ -88,6 +91,7 @@ impl Default for SessionRules {
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            files: Vec::new(),
         }
     }
 }
@@ -99,6 +103,8 @@ pub enum Step<'a> {
     Check(Box<Applicant>),
     /// The upgrade is refused.
     Refuse(Refusal),
+    /// No upgrade is wanted, but a file: the whole answer.
+    Serve(Vec<u8>),
     /// The client wants to hear a topic.
     Subscribe(Cow<'a, str>),
     /// The client wants to hear a topic that it was not granted. WAMP v1 has no answer for that.
@@ -115,17 +121,6 @@ pub enum Step<'a> {
     PeerClosed(Option<u16>),
     /// The client broke a rule.
     Fail(Failure),
-}
-
-/// Who asks to be let in.
-#[derive(Debug)]
-pub struct Applicant {
-    /// What it presented; `None` where there is no token in its request.
-    pub token: Option<Token>,
-    /// Its address, behind whatever proxies.
-    pub client: IpAddr,
-    /// Its page's origin, as it came.
-    pub origin: Option<String>,
 }
 
 /// Messages without a consequence.
@@ -298,7 +293,16 @@ impl Session {
                 }
                 (input.len(), None)
             }
-            Err(refusal) => (input.len(), Some(Step::Refuse(refusal))),
+            Err(refusal) => {
+                // Whoever wants a file is refused as an upgrade first, so upgrades are not asked.
+                let is_plain = matches!(refusal, Refusal::NotUpgrade | Refusal::Method);
+                let answer = is_plain.then(|| files::answer(head, &rules.files));
+                let step = match answer.flatten() {
+                    Some(answer) => Step::Serve(answer),
+                    None => Step::Refuse(refusal),
+                };
+                (input.len(), Some(step))
+            }
         }
     }
 

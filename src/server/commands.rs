@@ -70,14 +70,19 @@ impl Server {
     /// The turn of administrators and publishers.
     pub(super) fn administer(&mut self) {
         self.orders.published_bytes = 0;
-        self.lobby
-            .start_turn(self.now, self.poll.registry(), self.engine.stats_mut());
+        self.lobby.start_turn(
+            self.moment.now,
+            self.poll.registry(),
+            self.engine.stats_mut(),
+        );
         self.publish_waiting();
         self.search();
-        while let Some((peer, command)) = self.lobby.poll_command(self.now, self.engine.stats_mut())
+        while let Some((peer, command)) = self
+            .lobby
+            .poll_command(self.moment.now, self.engine.stats_mut())
         {
             if let Some(response) = self.carry_out(peer, command) {
-                self.lobby.answer(peer, self.now, &response);
+                self.lobby.answer(peer, self.moment.now, &response);
             }
         }
     }
@@ -112,7 +117,9 @@ impl Server {
                 );
                 Response::json(format!("{{\"revoked\":{revoked}}}"))
             }
-            Command::Publish(publication) => return self.publish(peer, self.now, publication),
+            Command::Publish(publication) => {
+                return self.publish(peer, self.moment.now, publication);
+            }
             Command::Dashboard => Response::page(web::DASHBOARD),
             Command::Script => Response::refusal(
                 HttpStatus::NotFound,
@@ -137,7 +144,7 @@ impl Server {
             topics: self.engine.topics(),
             subscriptions: self.engine.subscriptions(),
             outbox_bytes: self.engine.outboxes_bytes(),
-            process: process::read(self.started_unix, connections),
+            process: process::read(self.started_unix.as_secs_f64(), connections),
         }
     }
 
@@ -228,14 +235,13 @@ impl Server {
                 return self.orders.searches.push_front(search);
             }
             let response = self.disconnected(search.peer, search.disconnected);
-            self.lobby.answer(search.peer, self.now, &response);
+            self.lobby.answer(search.peer, self.moment.now, &response);
         }
     }
 
-    /// Ends the sessions that a token has let in; answers how many there are.
+    /// Withdraws a token; answers how many sessions that ends, in this turn's review.
     fn revoke(&mut self, digest: &Digest) -> usize {
-        let _ = digest;
-        0
+        self.gate.revoke(digest, self.moment)
     }
 
     /// Events of a publisher, who has waited since `since`.
@@ -258,7 +264,7 @@ impl Server {
         let has_room = !self.engine.is_congested()
             && self.orders.published_bytes < limits::TURN_EVENT_BYTES_MAX;
         if !has_room {
-            if self.now >= since + PATIENCE {
+            if self.moment.now >= since + PATIENCE {
                 return Some(Response::refusal(
                     HttpStatus::ServiceUnavailable,
                     "too many events are on their way to clients",
@@ -277,7 +283,7 @@ impl Server {
                 stats.dropped(fault.reason);
                 let parts = [publication.bytes()];
                 self.report
-                    .dropped(self.now, fault.reason, &parts, ENDPOINT);
+                    .dropped(self.moment.now, fault.reason, &parts, ENDPOINT);
                 return Some(fault.response);
             }
         };
@@ -291,7 +297,7 @@ impl Server {
             self.engine.stats_mut().ingested(Ingest::Http);
             let heard = self.engine.handle_event(event);
             if heard == 0 {
-                self.report.unheard(self.now, &event.topic);
+                self.report.unheard(self.moment.now, &event.topic);
             }
             members.push(heard);
         }
@@ -308,7 +314,7 @@ impl Server {
                 continue;
             }
             if let Some(response) = self.publish(peer, since, publication) {
-                self.lobby.answer(peer, self.now, &response);
+                self.lobby.answer(peer, self.moment.now, &response);
             }
         }
     }
@@ -320,7 +326,7 @@ impl Server {
         };
         let id = match self.engine.handle_connection(stream, address) {
             Ok(id) => id,
-            Err((stream, refusal)) => return self.lobby.refuse(stream, refusal, self.now),
+            Err((stream, refusal)) => return self.lobby.refuse(stream, refusal, self.moment.now),
         };
         self.engine
             .stats_mut()

@@ -10,6 +10,7 @@
 mod capacity;
 mod commands;
 mod lobby;
+mod occupant;
 mod process;
 mod pulse;
 mod reload;
@@ -17,36 +18,45 @@ mod report;
 mod shutdown;
 mod signals;
 mod sockets;
+mod stores;
+mod systemd;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 
 use capacity::Capacity;
 use commands::Orders;
 use lobby::Lobby;
+use occupant::Occupant;
 use pulse::Pulse;
 use report::Report;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
 use sockets::{Accepted, Listeners, SocketOptions};
+use stores::Wake;
+pub use systemd::Systemd;
+
+pub use stores::gate_rules;
 
 use crate::admin::Door;
 use crate::admin::latency::Latency;
-use crate::auth::list::TokenList;
-use crate::auth::{Answer, Moment, Question, TokenStore};
+use crate::auth::Moment;
+use crate::auth::gate::Gate;
 use crate::config::Config;
-use crate::engine::{Engine, Rules, SessionRules, SlotId, TopicChange};
+use crate::engine::{Check, Engine, Rules, SessionRules, SlotId, TopicChange};
 use crate::ingest::zeromq::{PARTS_KEPT, SourceError, ZeroMqSource};
 use crate::limits;
 use crate::standing::{Standing, Verdict};
 use crate::stats::{Counter, Ingest, Refusal, Stats};
+use crate::web;
 use crate::wire::envelope::Form;
 use crate::wire::grant::Grant;
 
@@ -54,6 +64,8 @@ use crate::wire::grant::Grant;
 // small numbers are free for everything else.
 const _: () = assert!(usize::BITS >= 64, "newswire needs a 64-bit host");
 const SIGNALS: usize = 0;
+/// Another thread has something for the loop; what it is is asked in every turn.
+const WAKE: usize = 1;
 const SOURCES: usize = 1_000;
 const LISTENERS: usize = 2_000;
 const ADMIN_LISTENERS: usize = 3_000;
@@ -68,10 +80,19 @@ const READINESS_MAX: usize = 1_024;
 pub enum StartError {
     /// An address cannot be listened on.
     Listen(SocketAddr, io::Error),
-    /// The same, of a listener that is not for clients: the option, which may be `off`.
-    Aside(&'static str, SocketAddr, io::Error),
+    /// Somebody has it already.
+    Taken {
+        /// What cannot be done with it.
+        action: String,
+        /// Who has it, as far as the system tells.
+        occupant: Option<Occupant>,
+        /// The option that takes another.
+        option: &'static str,
+    },
     /// A ZeroMQ endpoint cannot be used.
     Source(SourceError),
+    /// A token store cannot be used as it is configured.
+    Store(String),
     /// The system refuses something else; the text says what.
     System(&'static str, io::Error),
 }
@@ -79,29 +100,71 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(address, cause) if cause.kind() == io::ErrorKind::AddrInUse => write!(
-                f,
-                "cannot listen on {address}: the address is in use. Is another newswire running? --listen takes \
-                 another address"
-            ),
-            Self::Listen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
-            Self::Aside(option, address, cause) if cause.kind() == io::ErrorKind::AddrInUse => {
+            Self::Taken {
+                action,
+                occupant,
+                option,
+            } => {
+                write!(f, "cannot {action}: the address is in use")?;
+                if let Some(occupant) = occupant {
+                    write!(f, " by {occupant}")?;
+                }
                 write!(
                     f,
-                    "cannot listen on {address} for --{option}: the address is in use. Is another newswire running? \
-                     --{option} takes another address, or `off`"
-                )
+                    ": is another newswire running? --{option} takes another address"
+                )?;
+                // Whoever runs a second one for a try does not need these.
+                f.write_str(match *option {
+                    "admin" | "publish" => ", or `off`",
+                    _ => "",
+                })
             }
-            Self::Aside(option, address, cause) => {
-                write!(f, "cannot listen on {address} for --{option}: {cause}")
+            Self::Listen(address, cause) => {
+                write!(f, "cannot listen on {address}: {cause}")?;
+                f.write_str(match cause.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        ": ports below 1024 are for root, for a socket unit of systemd, or for the proxy in front"
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        ": this machine has no such address (`ip address` lists them); 0.0.0.0 is all of them"
+                    }
+                    _ => "",
+                })
             }
             Self::Source(error) => error.fmt(f),
+            Self::Store(sentence) => f.write_str(sentence),
             Self::System(action, cause) => write!(f, "cannot {action}: {cause}"),
         }
     }
 }
 
 impl std::error::Error for StartError {}
+
+impl StartError {
+    /// A listener's; who has the address is looked up at once, while it is true.
+    fn listen(option: &'static str, address: SocketAddr, cause: io::Error) -> Self {
+        if cause.kind() != io::ErrorKind::AddrInUse {
+            return Self::Listen(address, cause);
+        }
+        Self::Taken {
+            action: format!("listen on {address}"),
+            occupant: occupant::of(address),
+            option,
+        }
+    }
+
+    /// A PULL socket's.
+    fn pull(cause: SourceError) -> Self {
+        if !cause.is_taken() {
+            return Self::Source(cause);
+        }
+        Self::Taken {
+            action: format!("bind {} for ZeroMQ", cause.endpoint()),
+            occupant: occupant::of_endpoint(cause.endpoint()),
+            option: "pull",
+        }
+    }
+}
 
 /// Reads the configuration again: as it is now, or what is wrong with it.
 pub type Reread = Box<dyn FnMut() -> Result<Config, String>>;
@@ -118,7 +181,9 @@ pub struct Server {
     pulls: Vec<String>,
     signals: Signals,
     engine: Engine<TcpStream>,
-    store: TokenList,
+    gate: Gate,
+    /// For the threads of stores.
+    wake: Wake,
     form: Form,
     /// As it is in force.
     config: Config,
@@ -126,6 +191,7 @@ pub struct Server {
     reread: Reread,
     capacity: Capacity,
     shutdown: Shutdown,
+    systemd: Systemd,
     report: Report,
     lobby: Lobby,
     orders: Orders,
@@ -135,20 +201,24 @@ pub struct Server {
     admitted: Vec<SlotId>,
     /// What those are let in by.
     admin_standing: Rc<Standing>,
-    /// In seconds of Unix time.
-    started_unix: f64,
     started: Instant,
-    /// This turn's time, counted from `started`.
-    now: Duration,
+    /// The same moment in Unix time.
+    started_unix: Duration,
+    /// This turn's time: `now` is counted from `started`.
+    moment: Moment,
 }
 
 impl Server {
-    /// Binds everything, raises the limit of open files, takes over the signals. `reread` is asked for
-    /// the configuration at each SIGHUP.
+    /// Binds everything that `systemd` has not passed, raises the limit of open files, takes over the
+    /// signals. `reread` is asked for the configuration at each SIGHUP.
     ///
     /// # Errors
     /// With the address and the cause, when anything that was asked for cannot be had.
-    pub fn start(config: &Config, reread: Reread) -> Result<Self, StartError> {
+    pub fn start(
+        config: &Config,
+        reread: Reread,
+        mut systemd: Systemd,
+    ) -> Result<Self, StartError> {
         let system = |action| move |error| StartError::System(action, error);
         let capacity = capacity::raise(config.connections_max);
         let poll = Poll::new().map_err(system("create a poller"))?;
@@ -158,14 +228,14 @@ impl Server {
             unsent_bytes_max: config.unsent_bytes_max,
             unacknowledged_seconds: config.unacknowledged_seconds,
         };
-        let mut listeners = Listeners::bind(&config.listen, options)
-            .map_err(|(address, error)| StartError::Listen(address, error))?;
+        let mut listeners = Listeners::bind(&config.listen, systemd.take_listeners(), options)
+            .map_err(|(address, error)| StartError::listen("listen", address, error))?;
         listeners
             .register(registry, LISTENERS)
             .map_err(system("watch a listener"))?;
         let aside = |option, addresses: &[SocketAddr], first| {
-            let mut listeners = Listeners::bind(addresses, options)
-                .map_err(|(address, error)| StartError::Aside(option, address, error))?;
+            let mut listeners = Listeners::bind(addresses, Vec::new(), options)
+                .map_err(|(address, error)| StartError::listen(option, address, error))?;
             listeners
                 .register(registry, first)
                 .map_err(system("watch a listener"))?;
@@ -182,7 +252,7 @@ impl Server {
         let mut sources = Vec::new();
         for endpoint in &config.pull {
             let source = ZeroMqSource::bind_pull(&context, endpoint);
-            sources.push(source.map_err(StartError::Source)?);
+            sources.push(source.map_err(StartError::pull)?);
         }
         let pulls: Vec<String> = sources.iter().map(|s| s.endpoint().to_owned()).collect();
         for endpoint in &config.sub {
@@ -199,25 +269,29 @@ impl Server {
 
         let signals =
             Signals::register(registry, Token(SIGNALS)).map_err(system("take over signals"))?;
-        let mut seed = [0; 8];
+        let waker = Waker::new(registry, Token(WAKE)).map_err(system("make a waker"))?;
+        let wake: Wake = Arc::new(move || {
+            if let Err(error) = waker.wake() {
+                log::error!("wake: error={error}");
+            }
+        });
+        let stores = stores::stores(config, &wake).map_err(StartError::Store)?;
+        let (mut seed, mut key) = ([0; 8], [0; 32]);
         getrandom::fill(&mut seed)
+            .and_then(|()| getrandom::fill(&mut key))
             .map_err(|error| StartError::System("get random numbers", error.into()))?;
         #[expect(
             clippy::disallowed_methods,
             reason = "the program's one clock starts here; a turn reads it once"
         )]
         let started = Instant::now();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "monitors ask when the process started; nothing is counted from this"
-        )]
-        let started_unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Ok(Self {
             engine: Engine::new(
                 rules(config, capacity.connections_max),
                 u64::from_ne_bytes(seed),
             ),
-            store: TokenList::new(&config.tokens),
+            gate: Gate::new(stores, stores::gate_rules(config), key),
+            wake,
             form: form(config),
             config: config.clone(),
             reread,
@@ -230,6 +304,7 @@ impl Server {
             pulls,
             signals,
             capacity,
+            systemd,
             report: Report::default(),
             lobby,
             orders: Orders::default(),
@@ -237,15 +312,20 @@ impl Server {
             latency: Latency::default(),
             admitted: Vec::new(),
             admin_standing: admin_standing(),
-            started_unix: started_unix.unwrap_or_default().as_secs_f64(),
             started,
-            now: Duration::ZERO,
+            started_unix: unix_time(),
+            moment: Moment::default(),
         })
     }
 
     /// The addresses listened on, as bound.
     pub fn listeners(&self) -> &[SocketAddr] {
         self.listeners.addresses()
+    }
+
+    /// How many of these, the first ones, were passed by systemd.
+    pub fn listeners_passed(&self) -> usize {
+        self.listeners.passed()
     }
 
     /// The endpoints that publishers push to, as bound.
@@ -263,13 +343,14 @@ impl Server {
         self.capacity.note.clone()
     }
 
-    /// Serves until SIGTERM or SIGINT, and answers what was counted.
+    /// Serves until SIGTERM or SIGINT, and answers what was counted and how long that took.
     ///
     /// # Errors
     /// Those of the poller, without which nothing goes on.
-    pub fn run(mut self) -> io::Result<Stats> {
+    pub fn run(mut self) -> io::Result<(Stats, Duration)> {
         let (listen, pull) = (self.listeners(), self.pulls());
         log::info!("start: listen={listen:?} pull={pull:?}");
+        self.systemd.ready(&self.status());
         let mut readiness = Events::with_capacity(READINESS_MAX);
         while !self.shutdown.is_complete() {
             let timeout = self.timeout();
@@ -279,10 +360,23 @@ impl Server {
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.engine.stats().clone())
+        Ok((self.engine.stats().clone(), self.started.elapsed()))
     }
 
-    fn timeout(&self) -> Option<Duration> {
+    /// What a service manager shows.
+    fn status(&self) -> String {
+        let (connections, topics) = (self.engine.connections(), self.engine.topics());
+        format!("serving, connections: {connections}, topics: {topics}")
+    }
+
+    fn read_clocks(&self) -> Moment {
+        Moment {
+            now: self.started.elapsed(),
+            unix: unix_time(),
+        }
+    }
+
+    fn timeout(&mut self) -> Option<Duration> {
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
         let is_ready = self.listeners.is_ready() || self.orders.are_under_way();
         if is_ready || has_events && self.takes_events() {
@@ -291,10 +385,12 @@ impl Server {
         let put_off = self.listeners.is_waiting();
         let due = [
             self.engine.poll_timeout(),
+            self.gate.timeout(self.moment.now),
             self.shutdown.timeout(),
-            self.lobby.timeout(self.now),
-            self.pulse.timeout(self.now),
-            self.report.timeout(self.now, self.engine.stats()),
+            self.lobby.timeout(self.moment.now),
+            self.pulse.timeout(self.moment.now),
+            self.report.timeout(self.moment.now, self.engine.stats()),
+            self.systemd.timeout(self.moment.now),
             put_off.then_some(Duration::from_secs(1)),
         ];
         due.into_iter().flatten().min()
@@ -307,8 +403,8 @@ impl Server {
     /// One pass of the loop.
     fn turn(&mut self, readiness: &Events) {
         // One time for everything in the turn.
-        self.now = self.started.elapsed();
-        self.engine.start_turn(self.now);
+        self.moment = self.read_clocks();
+        self.engine.start_turn(self.moment.now);
 
         // Readiness only marks and reads: no event leaves before the flush, so that all who
         // subscribe in this turn are there for this turn's events. Before the readiness, those that
@@ -342,8 +438,18 @@ impl Server {
         // After the reap, which ends topics.
         self.tell_sources();
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
-        self.shutdown.step(self.now, has_events, &mut self.engine);
-        self.report.digest(self.now, self.engine.stats());
+        self.shutdown
+            .step(self.moment.now, has_events, &mut self.engine);
+        self.report.digest(self.moment.now, self.engine.stats());
+
+        // At the very end: a beat says that a whole turn was done.
+        self.beat();
+    }
+
+    fn beat(&mut self) {
+        let mut systemd = std::mem::take(&mut self.systemd);
+        systemd.beat(self.moment.now, || self.status());
+        self.systemd = systemd;
     }
 
     fn hear(&mut self, readiness: &Events) {
@@ -370,36 +476,45 @@ impl Server {
                 self.listeners.handle_readiness(token - LISTENERS);
             } else if token >= SOURCES {
                 self.sources[token - SOURCES].handle_readiness();
-            } else {
+            } else if token == SIGNALS {
                 self.handle_signals();
             }
         }
     }
 
     fn handle_signals(&mut self) {
-        let mut reloaded = None;
+        let (mut is_reloading, mut reloaded) = (false, None);
         for signal in self.signals.pending() {
             match signal {
                 Signal::Shutdown => {
-                    self.listeners.close();
-                    self.shutdown.begin(self.now, &mut self.engine);
+                    self.listeners.close(self.poll.registry());
+                    self.shutdown.begin(self.moment.now, &mut self.engine);
+                    self.systemd
+                        .stopping(Duration::from_secs(self.config.shutdown_seconds.into()));
                 }
-                Signal::Reload => match (self.reread)() {
-                    Ok(config) => reloaded = Some(config),
-                    Err(sentence) => log::error!("reload: nothing is changed: {sentence}"),
-                },
+                Signal::Reload => {
+                    self.systemd.reloading();
+                    is_reloading = true;
+                    match (self.reread)() {
+                        Ok(config) => reloaded = Some(config),
+                        Err(sentence) => log::error!("reload: nothing is changed: {sentence}"),
+                    }
+                }
                 Signal::Summary => report::summary(&self.engine),
             }
         }
         if let Some(config) = reloaded {
             self.reload(config);
         }
+        if is_reloading {
+            self.systemd.ready(&self.status());
+        }
     }
 
     fn accept(&mut self) {
-        self.listeners.tick(self.now);
+        self.listeners.tick(self.moment.now);
         for _ in 0..limits::TURN_ACCEPTS_MAX {
-            match self.listeners.accept(self.now) {
+            match self.listeners.accept(self.moment.now) {
                 Accepted::Newcomer(stream, peer) => self.welcome(stream, peer),
                 Accepted::TurnedAway => self.engine.stats_mut().refused(Refusal::Full),
                 Accepted::Nobody => return,
@@ -410,7 +525,9 @@ impl Server {
     fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
         let id = match self.engine.handle_connection(stream, peer) {
             Ok(id) => id,
-            Err((stream, refusal)) => return self.listeners.refuse(stream, refusal, self.now),
+            Err((stream, refusal)) => {
+                return self.listeners.refuse(stream, refusal, self.moment.now);
+            }
         };
         let Some(stream) = self.engine.stream_mut(id) else {
             return;
@@ -441,7 +558,7 @@ impl Server {
                 let mut room = [&[][..]; PARTS_KEPT];
                 let parts = message.parts(&mut room);
                 budget.take(parts);
-                self.shutdown.note_event(self.now);
+                self.shutdown.note_event(self.moment.now);
                 self.engine.stats_mut().count(Counter::Ingested);
                 match self.form.parse(parts) {
                     Ok(event) => {
@@ -449,13 +566,13 @@ impl Server {
                         let ingest = if is_sub { Ingest::Sub } else { Ingest::Pull };
                         self.engine.stats_mut().ingested(ingest);
                         if self.engine.handle_event(&event) == 0 {
-                            self.report.unheard(self.now, &event.topic);
+                            self.report.unheard(self.moment.now, &event.topic);
                         }
                     }
                     Err(reason) => {
                         self.engine.stats_mut().dropped(reason);
                         self.report
-                            .dropped(self.now, reason, parts, message.endpoint);
+                            .dropped(self.moment.now, reason, parts, message.endpoint);
                     }
                 }
             }
@@ -463,33 +580,27 @@ impl Server {
     }
 
     fn judge(&mut self) {
-        while let Some(check) = self.engine.poll_check() {
-            if self.is_admitted(check.id) {
+        let moment = self.moment;
+        while let Some(Check { id, applicant }) = self.engine.poll_check() {
+            if self.is_admitted(id) {
                 let standing = Rc::clone(&self.admin_standing);
-                self.engine
-                    .handle_verdict(check.id, Verdict::Accepted(standing));
+                self.engine.handle_verdict(id, Verdict::Accepted(standing));
                 continue;
             }
-            let verdict = check.applicant.token.map(|token| {
-                let question = Question {
-                    ticket: check.id.to_bits(),
-                    digest: token.digest(),
-                    token: None,
-                    client: check.applicant.client,
-                    origin: check.applicant.origin,
-                };
-                self.store.ask(&question, Moment::default())
-            });
-            self.engine.handle_verdict(
-                check.id,
-                match verdict {
-                    Some(Some(Answer::Accepted(grant))) => Verdict::Accepted(Standing::new(grant)),
-                    _ => Verdict::Refused,
-                },
-            );
+            let stats = self.engine.stats_mut();
+            self.gate.check(id.to_bits(), applicant, moment, stats);
         }
         // Whoever was refused for something else was not asked for.
         self.admitted.clear();
+        self.gate.turn(moment, self.engine.stats_mut());
+        while let Some((ticket, verdict)) = self.gate.poll_verdict() {
+            if let Some(id) = SlotId::from_bits(ticket) {
+                self.engine.handle_verdict(id, verdict);
+            }
+        }
+        if self.gate.poll_change() {
+            self.engine.handle_changed_standings();
+        }
     }
 
     /// Tells the sources that filter which topics are wanted.
@@ -512,6 +623,16 @@ fn admin_standing() -> Rc<Standing> {
         topics: vec!["*".to_owned(), "$sys/*".to_owned()],
         expires_at: None,
     })
+}
+
+/// What time it is for everybody. Before 1970 nothing has expired.
+fn unix_time() -> Duration {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that asks what time it is for everybody; a turn does so once"
+    )]
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    unix.unwrap_or_default()
 }
 
 fn form(config: &Config) -> Form {
@@ -548,6 +669,7 @@ pub fn rules(config: &Config, connections_max: usize) -> Rules {
             message_bytes_max: config.message_bytes_max,
             origins: config.origins.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
+            files: web::files(),
         },
         connections_max,
         connections_per_address_max: config.connections_per_address_max,

@@ -36,15 +36,15 @@ impl Server {
             return;
         }
         let is_first = self.pulse.next.is_none();
-        if self.pulse.next.is_some_and(|next| self.now < next) {
+        if self.pulse.next.is_some_and(|next| self.moment.now < next) {
             return;
         }
-        self.pulse.next = Some(self.now + INTERVAL);
+        self.pulse.next = Some(self.moment.now + INTERVAL);
         let percentiles = self.latency.take_percentiles();
         let busiest = self.engine.busiest(BUSIEST_MAX, &mut self.pulse.busiest);
         let rows: Vec<_> = busiest.iter().map(topic_row).collect();
         let mut vitals = std::mem::take(&mut self.pulse.vitals);
-        let data = vitals.tell(self.now, &self.readings(), percentiles, &rows);
+        let data = vitals.tell(self.moment.now, &self.readings(), percentiles, &rows);
         self.pulse.vitals = vitals;
         // What is told first would be rates over a time in which nobody listened.
         if !is_first {

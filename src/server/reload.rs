@@ -1,20 +1,26 @@
 //! SIGHUP: the configuration is read again, and what can change while clients are connected does.
 //!
-//! Tokens (those of administrators and publishers too), origins, limits, intervals and the level of the log take effect for whatever comes next;
-//! nobody is dropped, and a session that is open stays so. A configuration with anything wrong in it
+//! Tokens (those of administrators and publishers too), origins, limits, intervals and the level of
+//! the log take effect for whatever comes next; nobody is dropped but whoever's token is good no more. A configuration with anything wrong in it
 //! changes nothing. What was done to sockets when they were made needs a restart, and is named.
 //!
 //! Never here: reading the configuration (`main` hands it in).
 
 use super::commands::admin_rules;
+use super::stores::{gate_rules, stores};
 use super::{Server, admin_standing, capacity, form, rules};
-use crate::auth::list::TokenList;
 use crate::config::Config;
 use crate::stats::Close;
 
 impl Server {
     /// Puts `config` in the place of the present one.
     pub(super) fn reload(&mut self, config: Config) {
+        let stores = match stores(&config, &self.wake) {
+            Ok(stores) => stores,
+            Err(sentence) => {
+                return log::error!("reload: nothing is changed: {sentence}");
+            }
+        };
         let fixed = unchangeable(&self.config, &config);
         if !fixed.is_empty() {
             log::warn!("reload: {} need a restart", fixed.join(", "));
@@ -22,7 +28,8 @@ impl Server {
         self.capacity = capacity::raise(config.connections_max);
         self.engine
             .set_rules(rules(&config, self.capacity.connections_max));
-        self.store = TokenList::new(&config.tokens);
+        let stats = self.engine.stats_mut();
+        (self.gate).replace(stores, gate_rules(&config), self.moment, stats);
         self.form = form(&config);
         let rules = admin_rules(&config);
         if rules.access.has_other_admin(&self.lobby.rules().access) {

@@ -9,9 +9,12 @@
     reason = "each test binary uses its own part of this"
 )]
 
+pub mod api;
+pub mod browser;
 pub mod hostile;
 pub mod observe;
 pub mod raw;
+pub mod scripts;
 pub mod web;
 
 use std::io::{BufRead, BufReader, Read};
@@ -30,6 +33,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The token that every server here accepts, as a real one looks: base64 of bytes.
 pub const TOKEN: &str = "b64+with/every=sign==";
 
+/// Options of a server that pings nobody while a test compares every byte, however slow the machine.
+pub const QUIET: &[&str] = &["--ping-interval", "120"];
+
 /// A running server. Dropped, it is killed.
 pub struct Server {
     child: Child,
@@ -42,6 +48,8 @@ pub struct Server {
     pub admin: Option<SocketAddr>,
     /// Where publishers post to.
     pub publish: Option<SocketAddr>,
+    /// The banner up to the last of these.
+    pub banner: String,
     log: Arc<Mutex<String>>,
 }
 
@@ -88,11 +96,12 @@ impl Server {
         });
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (mut address, mut pull, mut admin, mut publish) = (None, None, None, None);
-        let mut line = String::new();
+        let (mut line, mut banner) = (String::new(), String::new());
         loop {
             line.clear();
             let n = stdout.read_line(&mut line).expect("a banner");
             assert!(n > 0, "no banner: {}", log.lock().expect("no panic"));
+            banner.push_str(&line);
             let mut words = line.split_whitespace();
             let (name, value) = (words.next(), words.next().unwrap_or_default());
             let bound = || {
@@ -116,6 +125,7 @@ impl Server {
             pull: pull.unwrap_or_default(),
             admin,
             publish,
+            banner,
             log,
         }
     }
