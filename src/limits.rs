@@ -11,6 +11,10 @@
 /// In bytes. A head carries cookies, which are long; the replaced server refused at 4,096.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 
+/// In seconds that a browser keeps `newswire.js` without asking again. Its address has no version in it,
+/// so this is how long pages may use the last one after an upgrade; both speak the same protocol.
+pub const FILE_CACHE_SECONDS: u32 = 3_600;
+
 /// In lines of a head. Behind three proxies a browser's upgrade has some thirty.
 pub const HEADERS_MAX: usize = 64;
 

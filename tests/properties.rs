@@ -17,6 +17,10 @@ fn pieces(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
 const HEAD: &[&str] = &[
     "GET ",
     "POST ",
+    "HEAD ",
+    "/newswire.js ",
+    "GET /newswire.mjs HTTP/1.1\r\nHost: h\r\nIf-None-Match: ",
+    "GET /newswire.d.ts?token=x HTTP/1.1\r\nHost: h\r\n\r\n",
     "/",
     "/?token=x ",
     " HTTP/1.1\r\n",

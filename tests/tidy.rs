@@ -21,6 +21,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // What a JSON string says is one thing for publishers and for clients.
     ("wire::forwarded", &[]),
     ("wire::envelope", &["limits", "stats", "wire::json"]),
+    ("wire::files", &["limits"]),
     ("wire::http", &["limits", "stats"]),
     ("wire::token", &["limits"]),
     ("wire::wamp", &["limits", "wire::json"]),
@@ -52,10 +53,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 3. These do not know each other; only the server knows them.
     ("ingest", &["limits", "wire"]),
     ("auth", &["auth", "limits", "standing", "stats", "wire"]),
+    ("web", &["wire::files"]),
     (
         "server",
         &[
-            "auth", "config", "engine", "ingest", "limits", "server", "standing", "stats", "wire",
+            "auth", "config", "engine", "ingest", "limits", "server", "standing", "stats", "web",
+            "wire",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.
@@ -70,9 +73,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "config",
             "logging",
             "server",
+            "summary",
         ],
     ),
     ("banner", &["config", "limits", "server"]),
+    ("summary", &["stats"]),
     ("lib", &[]),
 ];
 

@@ -7,6 +7,7 @@
 //! Never here: I/O, clocks, state beyond one message.
 
 pub mod envelope;
+pub mod files;
 pub mod forwarded;
 pub mod grant;
 pub mod http;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use newswire::config::{FileText, Flags, Loaded};
 use newswire::limits;
 use newswire::wire::envelope::Form;
+use newswire::wire::files;
 use newswire::wire::http;
 use newswire::wire::token::Token;
 use newswire::wire::wamp::{self, ClientMessage};
@@ -27,6 +28,7 @@ pub fn upgrade(bytes: &[u8]) {
         }
         Ok(None) => assert!(bytes.len() <= limits::HEAD_BYTES_MAX),
         Err(refusal) => {
+            file(bytes);
             let mut answer = Vec::new();
             http::encode_refusal(refusal, &mut answer);
             let mut headers = [httparse::EMPTY_HEADER; 16];
@@ -41,6 +43,19 @@ pub fn upgrade(bytes: &[u8]) {
             assert_eq!(length.value, body.to_string().as_bytes());
         }
     }
+}
+
+/// Whoever asks for a file gets the whole of it, or the head.
+fn file(bytes: &[u8]) {
+    let files = newswire::web::files();
+    let Some(answer) = files::answer(bytes, &files) else {
+        return;
+    };
+    let mut headers = [httparse::EMPTY_HEADER; 16];
+    let mut response = httparse::Response::new(&mut headers);
+    let head_bytes = response.parse(&answer).expect("HTTP").unwrap();
+    let body = &answer[head_bytes..];
+    assert!(body.is_empty() || files.iter().any(|file| file.body.as_bytes() == body));
 }
 
 /// What a decoder says, in order.
