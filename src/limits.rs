@@ -69,6 +69,23 @@ pub const AUTH_CACHE_SECONDS: u32 = 60;
 /// In seconds that a refused token is refused without asking again: as often as such a client tries.
 pub const AUTH_REFUSED_SECONDS: u64 = 5;
 
+/// In tokens that are remembered although nobody lives by them: refused ones, and accepted ones whose
+/// clients have left. A flood of guesses fills this and no more.
+pub const AUTH_REMEMBERED_MAX: usize = 100_000;
+
+/// In tokens that an administrator has withdrawn and that are refused until the next start.
+pub const AUTH_REVOKED_MAX: usize = 100_000;
+
+/// In seconds after which a store that could not tell is asked again about an open session's token.
+pub const AUTH_RETRY_SECONDS: u64 = 5;
+
+/// In open sessions' tokens that are asked about at a time where the answer comes later: a newcomer's
+/// question has to find a free place at the store.
+pub const AUTH_RECHECKS_MAX: usize = 64;
+
+/// In open sessions' tokens that are asked about a turn. A JWT's signature takes some 50 µs.
+pub const TURN_RECHECKS_MAX: usize = 64;
+
 /// In seconds after which a store is asked again about the token of an open session.
 pub const AUTH_RECHECK_SECONDS: u32 = 300;
 
@@ -80,6 +97,19 @@ pub const AUTH_REQUESTS_MAX: usize = 8;
 
 /// In questions that wait for one store.
 pub const AUTH_WAITING_MAX: usize = 10_000;
+
+/// In questions in a row without an answer, after which a store counts as down.
+pub const AUTH_FAILURES_MAX: u32 = 3;
+
+/// In seconds between two questions to a store that is down: soon enough for whoever restarts it,
+/// and no load.
+pub const AUTH_PROBE_SECONDS: u64 = 1;
+
+/// In bytes of what an API or a JWK set may answer: a verdict has some hundred, a set some thousand.
+pub const AUTH_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// In characters of the name that an API gives a token, which stands in log lines.
+pub const AUTH_NAME_CHARS_MAX: usize = 100;
 
 /// In bytes of a file of tokens: a million lines with all that can stand in them.
 pub const TOKEN_FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -109,9 +139,6 @@ pub const JWT_NOT_BEFORE_LEEWAY_SECONDS: u64 = 5;
 /// In JWTs that have waited for a JWK set and are checked in one turn: at up to 100 µs each, 13 ms. Those
 /// of newcomers are bounded by how many are accepted a turn.
 pub const TURN_JWTS_MAX: usize = 128;
-
-/// In bytes of a JWK set.
-pub const JWKS_BYTES_MAX: usize = 256 * 1024;
 
 /// In keys of one set that are used. A token that names none of them is tried with each, at up to
 /// 100 µs of the loop.

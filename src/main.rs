@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use newswire::cli::{self, Action, ConfigFlags, Failure, print, tell};
 use newswire::config::Loaded;
 use newswire::logging;
-use newswire::server::Server;
+use newswire::server::{Server, StartError};
 use newswire::wire::token::Token;
 
 fn main() -> ExitCode {
@@ -76,8 +76,11 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
         }
         Ok(config)
     });
-    let server =
-        Server::start(&config, reread).map_err(|error| Failure::Runtime(error.to_string()))?;
+    let server = Server::start(&config, reread).map_err(|error| match error {
+        // A file or an address of the configuration, and what is wrong with it.
+        StartError::Store(sentence) => Failure::Usage(sentence),
+        error => Failure::Runtime(error.to_string()),
+    })?;
     print(&banner::text(&config, &server, program, token.as_deref()));
     let stats = server
         .run()

@@ -1,4 +1,4 @@
-//! What a token is worth now: one place for all sessions that it let in.
+//! Who asks to be let in, and what a token is worth: now, and for all sessions that it let in.
 //!
 //! Whoever knows the stores writes it, sessions read it, and the two never meet. A token that is
 //! withdrawn is marked here once, and the engine looks at its sessions' marks when it is told that
@@ -8,10 +8,23 @@
 //! Never here: tokens, stores, when a verdict is asked for again, clocks.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::stats::Close;
 use crate::wire::grant::Grant;
+use crate::wire::token::Token;
+
+/// Who asks to be let in.
+#[derive(Debug)]
+pub struct Applicant {
+    /// What it presented; `None` where there is no token in its request.
+    pub token: Option<Token>,
+    /// Its address, behind whatever proxies.
+    pub client: IpAddr,
+    /// Its page's origin, as it came.
+    pub origin: Option<String>,
+}
 
 /// What is said of a token in the end.
 #[derive(Clone, Debug)]

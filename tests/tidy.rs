@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("wire::grant", &[]),
     // What two rings that do not know each other share: one writes it, the other reads.
-    ("standing", &["stats", "wire::grant"]),
+    ("standing", &["stats", "wire::grant", "wire::token"]),
     // What a JSON string says is one thing for publishers and for clients.
     ("wire::forwarded", &[]),
     ("wire::envelope", &["limits", "stats", "wire::json"]),

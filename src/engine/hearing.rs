@@ -14,11 +14,11 @@ use std::rc::Rc;
 
 use super::link::{Sent, Stream};
 use super::outbox::Batch;
-use super::session::{Applicant, Failure, Noted, State, Step};
+use super::session::{Failure, Noted, State, Step};
 use super::slots::SlotId;
 use super::{Check, Connection, End, Engine};
 use crate::limits;
-use crate::standing::{Standing, Verdict};
+use crate::standing::{Applicant, Standing, Verdict};
 use crate::stats::{Close, Counter, Refusal};
 use crate::wire::websocket;
 

@@ -45,10 +45,11 @@ use slots::Slots;
 pub use ending::Farewell;
 pub use hub::TopicChange;
 pub use link::Stream;
-pub use session::{Applicant, SessionRules};
+pub use session::SessionRules;
 pub use slots::SlotId;
 
 use crate::limits;
+use crate::standing::Applicant;
 use crate::stats::{Close, Counter, Dropped, Refusal, Stats};
 use crate::wire::envelope::Event;
 use crate::wire::websocket;

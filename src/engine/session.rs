@@ -14,7 +14,7 @@ use std::rc::Rc;
 use ipnet::IpNet;
 
 use crate::limits;
-use crate::standing::Standing;
+use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Refusal};
 use crate::wire::forwarded;
 use crate::wire::http::{self, Upgrade};
@@ -105,17 +105,6 @@ pub enum Step<'a> {
     PeerClosed(Option<u16>),
     /// The client broke a rule.
     Fail(Failure),
-}
-
-/// Who asks to be let in.
-#[derive(Debug)]
-pub struct Applicant {
-    /// What it presented; `None` where there is no token in its request.
-    pub token: Option<Token>,
-    /// Its address, behind whatever proxies.
-    pub client: IpAddr,
-    /// Its page's origin, as it came.
-    pub origin: Option<String>,
 }
 
 /// Messages without a consequence.

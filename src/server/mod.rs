@@ -13,29 +13,33 @@ mod report;
 mod shutdown;
 mod signals;
 mod sockets;
+mod stores;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 
 use capacity::Capacity;
 use report::Report;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
 use sockets::{Accepted, Listeners, SocketOptions};
+use stores::{Stores, Wake, Watched};
 
-use crate::auth::list::TokenList;
-use crate::auth::{Answer, Moment, Question, TokenStore};
+pub use stores::gate_rules;
+
+use crate::auth::Moment;
+use crate::auth::gate::Gate;
 use crate::config::Config;
-use crate::engine::{Engine, Rules, SessionRules, SlotId, TopicChange};
+use crate::engine::{Check, Engine, Rules, SessionRules, SlotId, TopicChange};
 use crate::ingest::zeromq::{PARTS_KEPT, SourceError, ZeroMqSource};
 use crate::limits;
-use crate::standing::{Standing, Verdict};
 use crate::stats::{Counter, Refusal, Stats};
 use crate::wire::envelope::Form;
 
@@ -43,6 +47,8 @@ use crate::wire::envelope::Form;
 // small numbers are free for everything else.
 const _: () = assert!(usize::BITS >= 64, "newswire needs a 64-bit host");
 const SIGNALS: usize = 0;
+/// Another thread has something for the loop; what it is is asked in every turn.
+const WAKE: usize = 1;
 const SOURCES: usize = 1_000;
 const LISTENERS: usize = 2_000;
 
@@ -56,6 +62,8 @@ pub enum StartError {
     Listen(SocketAddr, io::Error),
     /// A ZeroMQ endpoint cannot be used.
     Source(SourceError),
+    /// A token store cannot be used as it is configured.
+    Store(String),
     /// The system refuses something else; the text says what.
     System(&'static str, io::Error),
 }
@@ -70,6 +78,7 @@ impl fmt::Display for StartError {
             ),
             Self::Listen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
             Self::Source(error) => error.fmt(f),
+            Self::Store(sentence) => f.write_str(sentence),
             Self::System(action, cause) => write!(f, "cannot {action}: {cause}"),
         }
     }
@@ -92,7 +101,11 @@ pub struct Server {
     pulls: Vec<String>,
     signals: Signals,
     engine: Engine<TcpStream>,
-    store: TokenList,
+    gate: Gate,
+    /// What its stores watch.
+    watched: Watched,
+    /// For the threads of stores.
+    wake: Wake,
     form: Form,
     /// As it is in force.
     config: Config,
@@ -102,8 +115,8 @@ pub struct Server {
     shutdown: Shutdown,
     report: Report,
     started: Instant,
-    /// This turn's time, counted from `started`.
-    now: Duration,
+    /// This turn's time: `now` is counted from `started`.
+    moment: Moment,
 }
 
 impl Server {
@@ -149,8 +162,17 @@ impl Server {
 
         let signals =
             Signals::register(registry, Token(SIGNALS)).map_err(system("take over signals"))?;
-        let mut seed = [0; 8];
+        let waker = Waker::new(registry, Token(WAKE)).map_err(system("make a waker"))?;
+        let wake: Wake = Arc::new(move || {
+            if let Err(error) = waker.wake() {
+                log::error!("wake: error={error}");
+            }
+        });
+        let Stores { stores, watched } =
+            stores::stores(config, &Watched::default(), &wake).map_err(StartError::Store)?;
+        let (mut seed, mut key) = ([0; 8], [0; 32]);
         getrandom::fill(&mut seed)
+            .and_then(|()| getrandom::fill(&mut key))
             .map_err(|error| StartError::System("get random numbers", error.into()))?;
         #[expect(
             clippy::disallowed_methods,
@@ -162,7 +184,9 @@ impl Server {
                 rules(config, capacity.connections_max),
                 u64::from_ne_bytes(seed),
             ),
-            store: TokenList::new(&config.tokens),
+            gate: Gate::new(stores, stores::gate_rules(config), key),
+            watched,
+            wake,
             form: form(config),
             config: config.clone(),
             reread,
@@ -177,7 +201,7 @@ impl Server {
             capacity,
             report: Report::default(),
             started,
-            now: Duration::ZERO,
+            moment: Moment::default(),
         })
     }
 
@@ -220,7 +244,20 @@ impl Server {
         Ok(self.engine.stats().clone())
     }
 
-    fn timeout(&self) -> Option<Duration> {
+    fn read_clocks(&self) -> Moment {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that asks what time it is for everybody; a turn does so once"
+        )]
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Moment {
+            now: self.started.elapsed(),
+            // Before 1970 nothing has expired.
+            unix: unix.unwrap_or_default(),
+        }
+    }
+
+    fn timeout(&mut self) -> Option<Duration> {
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
         if self.listeners.is_ready() || has_events && self.takes_events() {
             return Some(Duration::ZERO);
@@ -228,8 +265,9 @@ impl Server {
         let put_off = self.listeners.is_waiting();
         let due = [
             self.engine.poll_timeout(),
+            self.gate.timeout(self.moment.now),
             self.shutdown.timeout(),
-            self.report.timeout(self.now, self.engine.stats()),
+            self.report.timeout(self.moment.now, self.engine.stats()),
             put_off.then_some(Duration::from_secs(1)),
         ];
         due.into_iter().flatten().min()
@@ -242,8 +280,8 @@ impl Server {
     /// One pass of the loop.
     fn turn(&mut self, readiness: &Events) {
         // One time for everything in the turn.
-        self.now = self.started.elapsed();
-        self.engine.start_turn(self.now);
+        self.moment = self.read_clocks();
+        self.engine.start_turn(self.moment.now);
 
         // Readiness only marks and reads: no event leaves before the flush, so that all who
         // subscribe in this turn are there for this turn's events. Before the readiness, those that
@@ -272,8 +310,9 @@ impl Server {
         // After the reap, which ends topics.
         self.tell_sources();
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
-        self.shutdown.step(self.now, has_events, &mut self.engine);
-        self.report.digest(self.now, self.engine.stats());
+        self.shutdown
+            .step(self.moment.now, has_events, &mut self.engine);
+        self.report.digest(self.moment.now, self.engine.stats());
     }
 
     fn hear(&mut self, readiness: &Events) {
@@ -292,7 +331,7 @@ impl Server {
                 self.listeners.handle_readiness(token - LISTENERS);
             } else if token >= SOURCES {
                 self.sources[token - SOURCES].handle_readiness();
-            } else {
+            } else if token == SIGNALS {
                 self.handle_signals();
             }
         }
@@ -304,7 +343,7 @@ impl Server {
             match signal {
                 Signal::Shutdown => {
                     self.listeners.close();
-                    self.shutdown.begin(self.now, &mut self.engine);
+                    self.shutdown.begin(self.moment.now, &mut self.engine);
                 }
                 Signal::Reload => match (self.reread)() {
                     Ok(config) => reloaded = Some(config),
@@ -319,9 +358,9 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        self.listeners.tick(self.now);
+        self.listeners.tick(self.moment.now);
         for _ in 0..limits::TURN_ACCEPTS_MAX {
-            match self.listeners.accept(self.now) {
+            match self.listeners.accept(self.moment.now) {
                 Accepted::Newcomer(stream, peer) => self.welcome(stream, peer),
                 Accepted::TurnedAway => self.engine.stats_mut().refused(Refusal::Full),
                 Accepted::Nobody => return,
@@ -332,7 +371,9 @@ impl Server {
     fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
         let id = match self.engine.handle_connection(stream, peer) {
             Ok(id) => id,
-            Err((stream, refusal)) => return self.listeners.refuse(stream, refusal, self.now),
+            Err((stream, refusal)) => {
+                return self.listeners.refuse(stream, refusal, self.moment.now);
+            }
         };
         let Some(stream) = self.engine.stream_mut(id) else {
             return;
@@ -363,18 +404,18 @@ impl Server {
                 let mut room = [&[][..]; PARTS_KEPT];
                 let parts = message.parts(&mut room);
                 budget.take(parts);
-                self.shutdown.note_event(self.now);
+                self.shutdown.note_event(self.moment.now);
                 self.engine.stats_mut().count(Counter::Ingested);
                 match self.form.parse(parts) {
                     Ok(event) => {
                         if !self.engine.handle_event(&event) {
-                            self.report.unheard(self.now, &event.topic);
+                            self.report.unheard(self.moment.now, &event.topic);
                         }
                     }
                     Err(reason) => {
                         self.engine.stats_mut().dropped(reason);
                         self.report
-                            .dropped(self.now, reason, parts, message.endpoint);
+                            .dropped(self.moment.now, reason, parts, message.endpoint);
                     }
                 }
             }
@@ -382,24 +423,19 @@ impl Server {
     }
 
     fn judge(&mut self) {
-        while let Some(check) = self.engine.poll_check() {
-            let verdict = check.applicant.token.map(|token| {
-                let question = Question {
-                    ticket: check.id.to_bits(),
-                    digest: token.digest(),
-                    token: None,
-                    client: check.applicant.client,
-                    origin: check.applicant.origin,
-                };
-                self.store.ask(&question, Moment::default())
-            });
-            self.engine.handle_verdict(
-                check.id,
-                match verdict {
-                    Some(Some(Answer::Accepted(grant))) => Verdict::Accepted(Standing::new(grant)),
-                    _ => Verdict::Refused,
-                },
-            );
+        let moment = self.moment;
+        while let Some(Check { id, applicant }) = self.engine.poll_check() {
+            let stats = self.engine.stats_mut();
+            self.gate.check(id.to_bits(), applicant, moment, stats);
+        }
+        self.gate.turn(moment, self.engine.stats_mut());
+        while let Some((ticket, verdict)) = self.gate.poll_verdict() {
+            if let Some(id) = SlotId::from_bits(ticket) {
+                self.engine.handle_verdict(id, verdict);
+            }
+        }
+        if self.gate.poll_change() {
+            self.engine.handle_changed_standings();
         }
     }
 

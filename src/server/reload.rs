@@ -1,18 +1,24 @@
 //! SIGHUP: the configuration is read again, and what can change while clients are connected does.
 //!
 //! Tokens, origins, limits, intervals and the level of the log take effect for whatever comes next;
-//! nobody is dropped, and a session that is open stays so. A configuration with anything wrong in it
+//! nobody is dropped but whoever's token is good no more. A configuration with anything wrong in it
 //! changes nothing. What was done to sockets when they were made needs a restart, and is named.
 //!
 //! Never here: reading the configuration (`main` hands it in).
 
+use super::stores::{Stores, gate_rules, stores};
 use super::{Server, capacity, form, rules};
-use crate::auth::list::TokenList;
 use crate::config::Config;
 
 impl Server {
     /// Puts `config` in the place of the present one.
     pub(super) fn reload(&mut self, config: Config) {
+        let Stores { stores, watched } = match stores(&config, &self.watched, &self.wake) {
+            Ok(all) => all,
+            Err(sentence) => {
+                return log::error!("reload: nothing is changed: {sentence}");
+            }
+        };
         let fixed = unchangeable(&self.config, &config);
         if !fixed.is_empty() {
             log::warn!("reload: {} need a restart", fixed.join(", "));
@@ -20,7 +26,9 @@ impl Server {
         self.capacity = capacity::raise(config.connections_max);
         self.engine
             .set_rules(rules(&config, self.capacity.connections_max));
-        self.store = TokenList::new(&config.tokens);
+        let stats = self.engine.stats_mut();
+        self.watched = watched;
+        (self.gate).replace(stores, gate_rules(&config), self.moment, stats);
         self.form = form(&config);
         log::set_max_level(config.log_level);
         log::info!(

@@ -9,6 +9,7 @@
     reason = "each test binary uses its own part of this"
 )]
 
+pub mod api;
 pub mod hostile;
 pub mod observe;
 pub mod raw;

@@ -7,12 +7,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
+use newswire::auth::Moment;
+use newswire::auth::gate::Gate;
 use newswire::auth::list::TokenList;
-use newswire::auth::{Answer, Moment, Question, TokenStore};
 use newswire::config::{Config, Kind, ShutdownClose, option};
-use newswire::engine::{Engine, Farewell, SlotId, Stream};
-use newswire::server::rules;
-use newswire::standing::{Standing, Verdict};
+use newswire::engine::{Check, Engine, Farewell, SlotId, Stream};
+use newswire::server::{gate_rules, rules};
 use newswire::wire::envelope::Form;
 use newswire::wire::token::Token;
 
@@ -95,7 +95,7 @@ struct Peer {
 /// See above.
 pub struct EngineStage {
     engine: Engine<FakeStream>,
-    store: TokenList,
+    gate: Gate,
     form: Form,
     farewell: Farewell,
     now: Duration,
@@ -115,7 +115,11 @@ impl EngineStage {
         }
         Self {
             engine: Engine::new(rules(&config, 100), 7),
-            store: TokenList::new(&[Token::new(TOKEN)]),
+            gate: Gate::new(
+                vec![Box::new(TokenList::new(&[Token::new(TOKEN)]))],
+                gate_rules(&config),
+                [7; 32],
+            ),
             form: Form {
                 topic_field: config.topic_field.clone(),
                 event_bytes_max: config.event_bytes_max,
@@ -140,24 +144,17 @@ impl EngineStage {
     fn turn(&mut self) {
         self.engine.start_turn(self.now);
         self.engine.handle_again();
-        while let Some(check) = self.engine.poll_check() {
-            let answer = check.applicant.token.map(|token| {
-                let question = Question {
-                    ticket: 0,
-                    digest: token.digest(),
-                    token: None,
-                    client: check.applicant.client,
-                    origin: None,
-                };
-                self.store.ask(&question, Moment::default())
-            });
-            self.engine.handle_verdict(
-                check.id,
-                match answer {
-                    Some(Some(Answer::Accepted(grant))) => Verdict::Accepted(Standing::new(grant)),
-                    _ => Verdict::Refused,
-                },
-            );
+        let moment = Moment {
+            now: self.now,
+            unix: self.now,
+        };
+        while let Some(Check { id, applicant }) = self.engine.poll_check() {
+            let stats = self.engine.stats_mut();
+            self.gate.check(id.to_bits(), applicant, moment, stats);
+        }
+        while let Some((ticket, verdict)) = self.gate.poll_verdict() {
+            let id = SlotId::from_bits(ticket).expect("a connection's");
+            self.engine.handle_verdict(id, verdict);
         }
         self.engine.expire();
         self.engine.flush();
