@@ -98,6 +98,13 @@ pub const AUTH_REQUESTS_MAX: usize = 8;
 /// In questions that wait for one store.
 pub const AUTH_WAITING_MAX: usize = 10_000;
 
+/// In questions in a row without an answer, after which a store counts as down.
+pub const AUTH_FAILURES_MAX: u32 = 3;
+
+/// In seconds between two questions to a store that is down: soon enough for whoever restarts it,
+/// and no load.
+pub const AUTH_PROBE_SECONDS: u64 = 1;
+
 /// In seconds, from accept to a complete upgrade head, and again for the token's verdict.
 pub const HANDSHAKE_SECONDS: u32 = 10;
 

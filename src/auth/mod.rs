@@ -7,12 +7,14 @@
 //! Never here: connections (a store sees a ticket, a number that means nothing to it), sockets of
 //! clients.
 
+pub mod breaker;
 pub mod gate;
 mod ledger;
 pub mod list;
 mod sealed;
 #[cfg(test)]
 mod tests;
+pub mod workers;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,0 +1,191 @@
+//! Whether a store is asked at all: not while it is down, but for a probe.
+//!
+//! A store that hangs would make every newcomer wait for a whole time-out before it hears 503, and
+//! would get each of their questions on top of what it cannot bear. So after some failures in a row
+//! the breaker is open: one question at a time is let through, at most one a second, and the first
+//! that is answered closes it again.
+//!
+//! Never here: threads, clocks (the time is an argument), the log, questions themselves.
+
+use std::time::{Duration, Instant};
+
+use crate::limits;
+
+/// How long after a probe the next one may be sent.
+const PROBE_INTERVAL: Duration = Duration::from_secs(limits::AUTH_PROBE_SECONDS);
+
+/// What may be done with a question.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Admission {
+    /// It is asked.
+    Ask,
+    /// It is asked, and whoever asks it owes the breaker a word about how that ended.
+    Probe,
+    /// It is not asked; the text says what was wrong with the last one.
+    Refuse(String),
+}
+
+/// What a word to the breaker has changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// The store counts as down from now on.
+    Opened,
+    /// It counts as up again.
+    Closed,
+}
+
+/// The state of one store, as its answers show it.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    /// Since the last question that was answered.
+    failures: u32,
+    /// `Some` exactly while `failures >= limits::AUTH_FAILURES_MAX`.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// What was wrong with the last question.
+    reason: String,
+    /// True exactly while a probe is on its way.
+    is_probing: bool,
+    /// Before that, no other is sent.
+    probe_due: Instant,
+}
+
+impl Breaker {
+    /// Whether the next question may be asked. A [`Admission::Probe`] is the only one until it is
+    /// ended by [`Breaker::answered`], [`Breaker::failed`] or [`Breaker::probe_lost`].
+    pub fn admit(&mut self, now: Instant) -> Admission {
+        let Some(open) = &mut self.open else {
+            return Admission::Ask;
+        };
+        if open.is_probing || now < open.probe_due {
+            return Admission::Refuse(open.reason.clone());
+        }
+        open.is_probing = true;
+        open.probe_due = now + PROBE_INTERVAL;
+        Admission::Probe
+    }
+
+    /// The store said something.
+    pub fn answered(&mut self) -> Change {
+        self.failures = 0;
+        match self.open.take() {
+            Some(_) => Change::Closed,
+            None => Change::None,
+        }
+    }
+
+    /// The store said nothing, for `reason`. `was_probe`: the question was let through as a probe.
+    pub fn failed(&mut self, now: Instant, reason: &str, was_probe: bool) -> Change {
+        self.failures = self.failures.saturating_add(1);
+        if let Some(open) = &mut self.open {
+            open.reason.clear();
+            open.reason.push_str(reason);
+            open.is_probing &= !was_probe;
+            return Change::None;
+        }
+        if self.failures < limits::AUTH_FAILURES_MAX {
+            return Change::None;
+        }
+        self.open = Some(Open {
+            reason: reason.to_owned(),
+            is_probing: false,
+            probe_due: now + PROBE_INTERVAL,
+        });
+        Change::Opened
+    }
+
+    /// A probe was given up before it was sent.
+    pub fn probe_lost(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.is_probing = false;
+        }
+    }
+
+    /// Whether the store counts as down.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "times begin somewhere")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    /// A breaker that has just opened at that time.
+    fn open(now: Instant) -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 1..limits::AUTH_FAILURES_MAX {
+            assert_eq!(breaker.failed(now, "early", false), Change::None);
+            assert_eq!(breaker.admit(now), Admission::Ask);
+        }
+        assert_eq!(breaker.failed(now, "late", false), Change::Opened);
+        assert!(breaker.is_open());
+        breaker
+    }
+
+    #[test]
+    fn it_opens_after_failures_in_a_row() {
+        let now = now();
+        let mut breaker = open(now);
+        assert_eq!(breaker.admit(now), Admission::Refuse("late".to_owned()));
+        // Said once.
+        assert_eq!(breaker.failed(now, "later", false), Change::None);
+        assert_eq!(breaker.admit(now), Admission::Refuse("later".to_owned()));
+    }
+
+    #[test]
+    fn an_answer_between_failures_keeps_it_closed() {
+        let mut breaker = Breaker::default();
+        for _ in 0..10 {
+            for _ in 1..limits::AUTH_FAILURES_MAX {
+                assert_eq!(breaker.failed(now(), "no", false), Change::None);
+            }
+            assert_eq!(breaker.answered(), Change::None);
+        }
+        assert_eq!(breaker.admit(now()), Admission::Ask);
+    }
+
+    #[test]
+    fn one_probe_at_a_time_and_one_a_second() {
+        let start = now();
+        let mut breaker = open(start);
+        let refused = Admission::Refuse("late".to_owned());
+        let almost = start + PROBE_INTERVAL - Duration::from_millis(1);
+        assert_eq!(breaker.admit(almost), refused);
+        let then = start + PROBE_INTERVAL;
+        assert_eq!(breaker.admit(then), Admission::Probe);
+        // However long it takes.
+        assert_eq!(breaker.admit(then + 9 * PROBE_INTERVAL), refused);
+        // Another question's failure is not its end.
+        breaker.failed(then, "late", false);
+        assert_eq!(breaker.admit(then + 9 * PROBE_INTERVAL), refused);
+        breaker.failed(then, "late", true);
+        assert_eq!(breaker.admit(then), refused);
+        assert_eq!(breaker.admit(then + PROBE_INTERVAL), Admission::Probe);
+        breaker.probe_lost();
+        assert_eq!(breaker.admit(then + 2 * PROBE_INTERVAL), Admission::Probe);
+    }
+
+    #[test]
+    fn the_first_answer_closes_it() {
+        let start = now();
+        let mut breaker = open(start);
+        assert_eq!(breaker.admit(start + PROBE_INTERVAL), Admission::Probe);
+        assert_eq!(breaker.answered(), Change::Closed);
+        assert_eq!(breaker.admit(start), Admission::Ask);
+        assert!(!breaker.is_open());
+        // It takes as many failures as before to open it again.
+        assert_eq!(breaker.failed(start, "no", true), Change::None);
+        assert_eq!(breaker.admit(start), Admission::Ask);
+    }
+}

@@ -1,0 +1,514 @@
+//! Threads for stores that have to ask somebody: the loop hands a question over and goes on.
+//!
+//! There are as many threads as questions may be under way at a time, and each has a worker of its
+//! own, which keeps a connection. Questions beyond wait in one queue, bounded in number, and not for
+//! longer than an answer is worth. A store that does not answer is not asked by everybody
+//! ([`Breaker`]), and its going down and coming back are logged once each.
+//!
+//! Never here: what is asked and how (that is the worker's), tokens in a log line, the poller (who
+//! is to be woken up is a closure).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::breaker::{Admission, Breaker, Change};
+use super::{Answer, Question};
+use crate::limits;
+
+/// Called after there is an answer, from any thread. It must not wait.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// What one thread does. It never leaves that thread.
+pub trait Worker {
+    /// Asks, and waits for the answer; no longer than the time-out.
+    ///
+    /// # Errors
+    /// The store could not be reached or did not answer in time: the text says why, without the
+    /// token. Some of these in a row, and the store counts as down. A store that answers, but not
+    /// what was asked, is an [`Answer::Unavailable`]: that may be this one token's doing.
+    fn answer(&mut self, question: &Question) -> Result<Answer, String>;
+}
+
+/// How much, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Questions under way at a time.
+    pub threads: usize,
+    /// Questions that wait for one of these threads.
+    pub waiting_max: usize,
+    /// How long one may wait; after that its client is gone.
+    pub timeout: Duration,
+}
+
+/// The threads of one store. Dropped, they end as soon as their questions under way are answered;
+/// nobody waits for that, and what was not answered by then never is.
+pub struct Workers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// As the log has it.
+    name: String,
+    bounds: Bounds,
+    wake: Wake,
+    state: Mutex<State>,
+    /// Notified when there is something in `State::waiting`, or nothing will be any more.
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// At most `Bounds::waiting_max`. While the breaker is open: the probe, at most.
+    waiting: VecDeque<Waiting>,
+    /// Not fetched yet. One for each question at most, so bounded by whoever asks.
+    answers: VecDeque<(u64, Answer)>,
+    breaker: Breaker,
+    /// When the log last had a line about a question without an answer.
+    reported: Option<Instant>,
+    /// True exactly when the pool was dropped.
+    is_over: bool,
+}
+
+struct Waiting {
+    question: Question,
+    since: Instant,
+    is_probe: bool,
+}
+
+impl Workers {
+    /// Starts the threads of the store that the log calls `name`: its kind, and what tells it from
+    /// others of its kind, if anything does. Each thread makes its worker when the first question is
+    /// there, and another one if that panics.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start<W: Worker>(
+        name: &str,
+        bounds: Bounds,
+        wake: Wake,
+        make: impl Fn() -> W + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            bounds,
+            wake,
+            state: Mutex::default(),
+            work: Condvar::new(),
+        });
+        // Its drop ends those that were started, if one cannot be.
+        let workers = Self { shared };
+        let make = Arc::new(make);
+        let kind = name.split_whitespace().next().unwrap_or(name);
+        for _ in 0..bounds.threads {
+            let (shared, make) = (Arc::clone(&workers.shared), Arc::clone(&make));
+            thread::Builder::new()
+                .name(format!("auth-{kind}"))
+                .spawn(move || shared.work(&*make))
+                .map_err(|error| format!("cannot start a thread for {name}: {error}"))?;
+        }
+        Ok(workers)
+    }
+
+    /// Takes a question in, to be answered through [`Workers::poll_answer`]; or answers at once,
+    /// because too many wait or the store is down. Never waits.
+    pub fn ask(&mut self, question: &Question) -> Option<Answer> {
+        let now = now();
+        let waiting_max = self.shared.bounds.waiting_max;
+        let mut state = self.shared.state();
+        if state.waiting.len() >= waiting_max {
+            let reason = format!("{waiting_max} questions wait already (auth-waiting-max)");
+            self.shared.report(&mut state, now, &reason);
+            return Some(Answer::Unavailable(reason));
+        }
+        let is_probe = match state.breaker.admit(now) {
+            Admission::Refuse(reason) => return Some(Answer::Unavailable(reason)),
+            Admission::Probe => true,
+            Admission::Ask => false,
+        };
+        state.waiting.push_back(Waiting {
+            question: question.clone(),
+            since: now,
+            is_probe,
+        });
+        drop(state);
+        self.shared.work.notify_one();
+        None
+    }
+
+    /// The next answer that is there.
+    pub fn poll_answer(&mut self) -> Option<(u64, Answer)> {
+        self.shared.state().answers.pop_front()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.is_over = true;
+        state.waiting.clear();
+        drop(state);
+        self.shared.work.notify_all();
+    }
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { name, bounds, .. } = &*self.shared;
+        write!(f, "Workers({name}, {bounds:?})")
+    }
+}
+
+impl Shared {
+    /// Nothing panics while it holds the lock, and if it did, every field would still be true.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A thread's life.
+    fn work<W: Worker>(&self, make: &impl Fn() -> W) {
+        let mut worker = None;
+        while let Some(Waiting {
+            question,
+            since,
+            is_probe,
+        }) = self.next()
+        {
+            let waited = now().saturating_duration_since(since);
+            if waited > self.bounds.timeout {
+                self.give_up(question.ticket, is_probe);
+                continue;
+            }
+            let asked = catch_unwind(AssertUnwindSafe(|| {
+                worker.get_or_insert_with(make).answer(&question)
+            }));
+            let answer = asked.unwrap_or_else(|_| {
+                // Whatever it was in the middle of.
+                worker = None;
+                Err("a thread panicked over it; standard error says where".to_owned())
+            });
+            self.finish(question.ticket, answer, is_probe);
+        }
+    }
+
+    /// The next question, once there is one; `None` when the pool is over.
+    fn next(&self) -> Option<Waiting> {
+        let mut state = self.state();
+        loop {
+            if state.is_over {
+                return None;
+            }
+            if let Some(waiting) = state.waiting.pop_front() {
+                return Some(waiting);
+            }
+            state = self
+                .work
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Nobody waits for the answer any more, so nobody is asked.
+    fn give_up(&self, ticket: u64, was_probe: bool) {
+        let reason = "it waited longer than auth-timeout for its turn";
+        let mut state = self.state();
+        if was_probe {
+            state.breaker.probe_lost();
+        }
+        self.report(&mut state, now(), reason);
+        let answer = Answer::Unavailable(reason.to_owned());
+        state.answers.push_back((ticket, answer));
+        drop(state);
+        (self.wake)();
+    }
+
+    fn finish(&self, ticket: u64, answer: Result<Answer, String>, was_probe: bool) {
+        let now = now();
+        let mut state = self.state();
+        let change = match &answer {
+            Ok(_) => state.breaker.answered(),
+            Err(reason) => state.breaker.failed(now, reason, was_probe),
+        };
+        let name = &self.name;
+        match (&answer, change) {
+            (Err(reason), Change::Opened) => log::error!(
+                "auth: store={name} is down: {reason}. Until it answers, one question a second is asked"
+            ),
+            (Ok(_), Change::Closed) => log::warn!("auth: store={name} answers again"),
+            (Err(reason) | Ok(Answer::Unavailable(reason)), _) => {
+                self.report(&mut state, now, reason);
+            }
+            _ => {}
+        }
+        if change == Change::Opened {
+            // They would all meet the same.
+            let State {
+                waiting, answers, ..
+            } = &mut *state;
+            let reason = answer.as_ref().err().cloned().unwrap_or_default();
+            answers.extend(waiting.drain(..).map(|Waiting { question, .. }| {
+                (question.ticket, Answer::Unavailable(reason.clone()))
+            }));
+        }
+        let answer = answer.unwrap_or_else(Answer::Unavailable);
+        state.answers.push_back((ticket, answer));
+        drop(state);
+        (self.wake)();
+    }
+
+    /// Logs that a question has no answer, once in a while.
+    fn report(&self, state: &mut State, now: Instant, reason: &str) {
+        let interval = Duration::from_secs(limits::REPORT_SECONDS);
+        let is_soon = |last: Instant| now.saturating_duration_since(last) < interval;
+        if !state.reported.is_some_and(is_soon) {
+            state.reported = Some(now);
+            log::warn!("auth: store={} no answer: {reason}", self.name);
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread that waits for others has no turn to take its time from"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::wire::grant::Grant;
+    use crate::wire::token::Token;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// What all workers of a test share.
+    #[derive(Default)]
+    struct Api {
+        /// Questions that were taken up.
+        asked: AtomicUsize,
+        /// True exactly while it answers nobody.
+        hangs: Mutex<bool>,
+        resumes: Condvar,
+        /// True exactly while it cannot be reached.
+        is_down: Mutex<bool>,
+    }
+
+    impl Api {
+        fn hang(&self, hangs: bool) {
+            *self.hangs.lock().unwrap() = hangs;
+            self.resumes.notify_all();
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::SeqCst)
+        }
+    }
+
+    struct Fake(Arc<Api>);
+
+    impl Worker for Fake {
+        fn answer(&mut self, question: &Question) -> Result<Answer, String> {
+            self.0.asked.fetch_add(1, Ordering::SeqCst);
+            let hangs = self.0.hangs.lock().unwrap();
+            drop(self.0.resumes.wait_while(hangs, |hangs| *hangs).unwrap());
+            if *self.0.is_down.lock().unwrap() {
+                return Err("refused".to_owned());
+            }
+            match question.token.as_ref().unwrap().reveal().as_str() {
+                "panic" => panic!("on purpose"),
+                "odd" => Ok(Answer::Unavailable("500".to_owned())),
+                _ => Ok(Answer::Accepted(Grant::default())),
+            }
+        }
+    }
+
+    fn question(ticket: u64, token: &str) -> Question {
+        Question {
+            ticket,
+            digest: Token::new(token).digest(),
+            token: Some(Token::new(token)),
+            client: Ipv4Addr::LOCALHOST.into(),
+            origin: None,
+        }
+    }
+
+    fn start(api: &Arc<Api>, bounds: Bounds) -> (Workers, Receiver<()>) {
+        let (woken, wakes) = channel();
+        let api = Arc::clone(api);
+        let wake: Wake = Arc::new(move || {
+            let _ = woken.send(());
+        });
+        let workers = Workers::start("fake", bounds, wake, move || Fake(Arc::clone(&api)));
+        (workers.unwrap(), wakes)
+    }
+
+    const BOUNDS: Bounds = Bounds {
+        threads: 1,
+        waiting_max: 100,
+        timeout: PATIENCE,
+    };
+
+    /// The next `n` answers, each of which has woken somebody up.
+    fn collect(workers: &mut Workers, wakes: &Receiver<()>, n: usize) -> Vec<(u64, Answer)> {
+        let mut answers = Vec::new();
+        while answers.len() < n {
+            wakes.recv_timeout(PATIENCE).expect("is woken up");
+            answers.extend(std::iter::from_fn(|| workers.poll_answer()));
+        }
+        answers.sort_by_key(|&(ticket, _)| ticket);
+        answers
+    }
+
+    fn wait_until(wakes: &Receiver<()>, mut condition: impl FnMut() -> bool) {
+        let deadline = now() + PATIENCE;
+        while !condition() {
+            assert!(now() < deadline, "in vain");
+            let _ = wakes.recv_timeout(Duration::from_millis(5));
+        }
+    }
+
+    fn unavailable(reason: &str) -> Answer {
+        Answer::Unavailable(reason.to_owned())
+    }
+
+    #[test]
+    fn so_many_are_asked_so_many_wait_and_the_rest_is_told() {
+        let api = Arc::new(Api::default());
+        api.hang(true);
+        let bounds = Bounds {
+            threads: 2,
+            waiting_max: 3,
+            ..BOUNDS
+        };
+        let (mut workers, wakes) = start(&api, bounds);
+        for ticket in 0..2 {
+            assert_eq!(workers.ask(&question(ticket, "a")), None);
+        }
+        wait_until(&wakes, || api.asked() == 2);
+        for ticket in 2..5 {
+            assert_eq!(workers.ask(&question(ticket, "a")), None);
+        }
+        let told = workers.ask(&question(5, "a"));
+        assert!(matches!(told, Some(Answer::Unavailable(_))), "{told:?}");
+        assert_eq!(workers.poll_answer(), None);
+        assert_eq!(api.asked(), 2);
+        api.hang(false);
+        let answers = collect(&mut workers, &wakes, 5);
+        let accepted = Answer::Accepted(Grant::default());
+        let expected: Vec<_> = (0..5).map(|ticket| (ticket, accepted.clone())).collect();
+        assert_eq!(answers, expected);
+    }
+
+    #[test]
+    fn a_panic_loses_no_question_and_no_thread() {
+        let api = Arc::new(Api::default());
+        let (mut workers, wakes) = start(&api, BOUNDS);
+        for ticket in 0..9 {
+            let token = if ticket % 3 == 0 { "panic" } else { "a" };
+            assert_eq!(workers.ask(&question(ticket, token)), None);
+        }
+        for (ticket, answer) in collect(&mut workers, &wakes, 9) {
+            let is_accepted = matches!(answer, Answer::Accepted(_));
+            assert_eq!(is_accepted, ticket % 3 != 0, "{ticket}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn who_has_waited_too_long_is_not_asked_about() {
+        let api = Arc::new(Api::default());
+        let bounds = Bounds {
+            timeout: Duration::ZERO,
+            ..BOUNDS
+        };
+        let (mut workers, wakes) = start(&api, bounds);
+        for ticket in 0..9 {
+            assert_eq!(workers.ask(&question(ticket, "a")), None);
+        }
+        for (_, answer) in collect(&mut workers, &wakes, 9) {
+            let late = "it waited longer than auth-timeout for its turn";
+            assert_eq!(answer, unavailable(late));
+        }
+        assert_eq!(api.asked(), 0);
+    }
+
+    #[test]
+    fn a_store_that_is_down_is_left_alone_until_it_answers() {
+        let api = Arc::new(Api::default());
+        *api.is_down.lock().unwrap() = true;
+        api.hang(true);
+        let (mut workers, wakes) = start(&api, BOUNDS);
+        for ticket in 0..10 {
+            assert_eq!(workers.ask(&question(ticket, "a")), None);
+        }
+        api.hang(false);
+        // Three have found out; those that waited behind them are told.
+        for (_, answer) in collect(&mut workers, &wakes, 10) {
+            assert_eq!(answer, unavailable("refused"));
+        }
+        assert_eq!(api.asked(), limits::AUTH_FAILURES_MAX as usize);
+
+        // While the probe hangs, nobody waits for it.
+        api.hang(true);
+        let mut told = 0;
+        wait_until(&wakes, || match workers.ask(&question(10, "a")) {
+            None => true,
+            answer => {
+                assert_eq!(answer, Some(unavailable("refused")));
+                told += 1;
+                false
+            }
+        });
+        assert!(told > 0, "none before it is due");
+        for ticket in 11..20 {
+            let answer = workers.ask(&question(ticket, "a"));
+            assert_eq!(answer, Some(unavailable("refused")));
+        }
+        api.hang(false);
+        assert_eq!(
+            collect(&mut workers, &wakes, 1),
+            [(10, unavailable("refused"))]
+        );
+
+        *api.is_down.lock().unwrap() = false;
+        wait_until(&wakes, || workers.ask(&question(20, "a")).is_none());
+        let accepted = Answer::Accepted(Grant::default());
+        assert_eq!(collect(&mut workers, &wakes, 1), [(20, accepted)]);
+        assert_eq!(workers.ask(&question(21, "a")), None);
+        collect(&mut workers, &wakes, 1);
+    }
+
+    #[test]
+    fn a_token_that_gets_no_answer_does_not_take_the_store_from_others() {
+        let api = Arc::new(Api::default());
+        let (mut workers, wakes) = start(&api, BOUNDS);
+        for ticket in 0..20 {
+            assert_eq!(workers.ask(&question(ticket, "odd")), None);
+            let answers = collect(&mut workers, &wakes, 1);
+            assert_eq!(answers, [(ticket, unavailable("500"))]);
+        }
+    }
+
+    #[test]
+    fn the_end_waits_for_nobody_and_leaves_no_thread() {
+        let api = Arc::new(Api::default());
+        api.hang(true);
+        let (mut workers, wakes) = start(&api, BOUNDS);
+        for ticket in 0..5 {
+            assert_eq!(workers.ask(&question(ticket, "a")), None);
+        }
+        wait_until(&wakes, || api.asked() == 1);
+        drop(workers);
+        api.hang(false);
+        wait_until(&wakes, || Arc::strong_count(&api) == 1);
+        assert_eq!(api.asked(), 1);
+    }
+}
