@@ -11,6 +11,7 @@ pub mod breaker;
 pub mod gate;
 mod ledger;
 pub mod list;
+pub mod postgres;
 mod sealed;
 #[cfg(test)]
 mod tests;

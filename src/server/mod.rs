@@ -166,6 +166,7 @@ impl Server {
                 log::error!("wake: error={error}");
             }
         });
+        stores::check(config).map_err(StartError::Store)?;
         let stores = stores::stores(config, &wake).map_err(StartError::Store)?;
         let (mut seed, mut key) = ([0; 8], [0; 32]);
         getrandom::fill(&mut seed)

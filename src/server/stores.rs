@@ -10,6 +10,8 @@ use std::time::Duration;
 use crate::auth::TokenStore;
 use crate::auth::gate::GateRules;
 use crate::auth::list::TokenList;
+use crate::auth::postgres::{self, PostgresOptions, PostgresStore};
+use crate::auth::workers::Bounds;
 use crate::config::Config;
 
 /// Wakes the loop, from any thread.
@@ -19,8 +21,39 @@ pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 ///
 /// # Errors
 /// One line that names the option, the place and what is wrong.
-pub(super) fn stores(config: &Config, _wake: &Wake) -> Result<Vec<Box<dyn TokenStore>>, String> {
-    Ok(vec![Box::new(TokenList::new(&config.tokens))])
+pub(super) fn stores(config: &Config, wake: &Wake) -> Result<Vec<Box<dyn TokenStore>>, String> {
+    let mut stores: Vec<Box<dyn TokenStore>> = vec![Box::new(TokenList::new(&config.tokens))];
+    for options in databases(config) {
+        stores.push(Box::new(PostgresStore::start(&options, Arc::clone(wake))?));
+    }
+    Ok(stores)
+}
+
+/// Asks those that must be asked to know whether they can be used, and waits for them.
+///
+/// # Errors
+/// As [`stores`].
+pub(super) fn check(config: &Config) -> Result<(), String> {
+    databases(config).try_for_each(|options| postgres::check(&options))
+}
+
+fn databases(config: &Config) -> impl Iterator<Item = PostgresOptions<'_>> {
+    config.postgres_urls.iter().map(|url| PostgresOptions {
+        url,
+        query: &config.postgres_query,
+        time_zone: &config.postgres_time_zone,
+        ca: &config.auth_ca,
+        bounds: bounds(config),
+    })
+}
+
+/// How much, and for how long, each store on threads is asked.
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        threads: config.auth_requests_max,
+        waiting_max: config.auth_waiting_max,
+        timeout: Duration::from_secs(config.auth_timeout_seconds.into()),
+    }
 }
 
 /// The gate's intervals.
