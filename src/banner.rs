@@ -22,8 +22,10 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
     let mut line = |name: &str, value: &str| {
         writeln!(text, "{name:<11}{value}").expect("a String takes everything");
     };
-    for address in server.listeners() {
-        line("listening", &format!("ws://{address}/"));
+    for (index, address) in server.listeners().iter().enumerate() {
+        let is_passed = index < server.listeners_passed();
+        let source = if is_passed { " (from systemd)" } else { "" };
+        line("listening", &format!("ws://{address}/{source}"));
     }
     for endpoint in server.pulls() {
         line("pull", endpoint);

@@ -9,6 +9,7 @@
 //! | 1 | [`config`], [`wire`] | text and bytes ↔ values: no I/O, no clock |
 //! | 2 | [`engine`] | state and policy: time, bytes, verdicts and streams are arguments |
 //! | 3 | [`ingest`], [`auth`] | where events come from; who may listen. They know ring 0 and 1 only |
+//! | 3 | [`web`] | the files that browsers may load |
 //! | 3 | [`server`] | the loop, which alone knows all of them |
 //! | – | [`cli`] | the other commands: clients of a server, built on ring 1 |
 //! | – | [`logging`] | the binary's: lines leave through a thread |
@@ -50,4 +51,5 @@ pub mod logging;
 pub mod server;
 pub mod standing;
 pub mod stats;
+pub mod web;
 pub mod wire;

@@ -11,6 +11,10 @@
 /// In bytes. A head carries cookies, which are long; the replaced server refused at 4,096.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 
+/// In seconds that a browser keeps `newswire.js` without asking again. Its address has no version in it,
+/// so this is how long pages may use the last one after an upgrade; both speak the same protocol.
+pub const FILE_CACHE_SECONDS: u32 = 3_600;
+
 /// In lines of a head. Behind three proxies a browser's upgrade has some thirty.
 pub const HEADERS_MAX: usize = 64;
 
@@ -104,6 +108,58 @@ pub const AUTH_FAILURES_MAX: u32 = 3;
 /// In seconds between two questions to a store that is down: soon enough for whoever restarts it,
 /// and no load.
 pub const AUTH_PROBE_SECONDS: u64 = 1;
+
+/// In bytes of what an API or a JWK set may answer: a verdict has some hundred, a set some thousand.
+pub const AUTH_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// In characters of the name that an API gives a token, which stands in log lines.
+pub const AUTH_NAME_CHARS_MAX: usize = 100;
+/// In bytes of a file of tokens: a million lines with all that can stand in them.
+pub const TOKEN_FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// In bytes of one line in it. No client can present a longer token.
+pub const TOKEN_LINE_BYTES_MAX: usize = READ_BUFFER_BYTES;
+
+/// In bytes of a token's name, which is for log lines.
+pub const TOKEN_NAME_BYTES_MAX: usize = 128;
+
+/// In milliseconds between two looks at a file of tokens. It is read when two looks in a row see the
+/// same, so that one which is just being written is left alone, and a change counts after at most
+/// three of these: a token that is deleted is to be out within two seconds.
+pub const TOKEN_FILE_LOOK_MILLISECONDS: u64 = 500;
+
+/// In bytes of a file with keys of JWTs. A key has some hundred.
+pub const JWT_KEY_FILE_BYTES_MAX: usize = 64 * 1024;
+
+/// In bytes of the secret of HS256: as many as its hash has (RFC 7518 s. 3.2). A shorter one can be
+/// found by trying, off line, with one token.
+pub const JWT_SECRET_BYTES_MIN: usize = 32;
+
+/// In seconds that a JWT's `nbf` may lie ahead: whoever makes tokens may have a clock that is a little
+/// fast, and its clients come at once. There is no such leeway at the end.
+pub const JWT_NOT_BEFORE_LEEWAY_SECONDS: u64 = 5;
+
+/// In JWTs that have waited for a JWK set and are checked in one turn: at up to 100 µs each, 13 ms. Those
+/// of newcomers are bounded by how many are accepted a turn.
+pub const TURN_JWTS_MAX: usize = 128;
+
+/// In bytes of a JWK set.
+pub const JWKS_BYTES_MAX: usize = 256 * 1024;
+
+/// In keys of one set that are used. A token that names none of them is tried with each, at up to
+/// 100 µs of the loop.
+pub const JWKS_KEYS_MAX: usize = 32;
+
+/// In seconds after which a JWK set is fetched again: as long as a key that was taken out of it may
+/// still let somebody in.
+pub const JWKS_FETCH_SECONDS: u64 = 600;
+
+/// In seconds between two fetches because of tokens that name a key which is not there. Anybody can
+/// make up such tokens.
+pub const JWKS_REFETCH_SECONDS: u64 = 30;
+
+/// In seconds, the longest pause after a fetch that failed; it begins with one and doubles.
+pub const JWKS_RETRY_SECONDS_MAX: u64 = 60;
 
 /// In seconds, from accept to a complete upgrade head, and again for the token's verdict.
 pub const HANDSHAKE_SECONDS: u32 = 10;

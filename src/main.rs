@@ -2,16 +2,17 @@
 //!
 //! The only place that ends the program or prints an error. Exit codes: 0, it did what it was asked
 //! for; 1, it could not; 2, what it was asked for makes no sense. Never here: what a command does, and
-//! what the banner says.
+//! what the banner and the summary say.
 
 mod banner;
+mod summary;
 
 use std::process::ExitCode;
 
 use newswire::cli::{self, Action, ConfigFlags, Failure, print, tell};
 use newswire::config::Loaded;
 use newswire::logging;
-use newswire::server::Server;
+use newswire::server::{Server, StartError, Systemd};
 use newswire::wire::token::Token;
 
 fn main() -> ExitCode {
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
         Action::Subscribe(options) => cli::subscribe::run(&options),
         Action::Load(options) => cli::load::run(&options),
         Action::NewToken => cli::token::new().map(|token| print(&format!("{}\n", token.reveal()))),
+        Action::HashToken(token) => {
+            cli::token::hash(token.as_ref()).map(|hash| print(&format!("{hash}\n")))
+        }
         Action::Print(text) => {
             print(&text);
             Ok(())
@@ -51,6 +55,9 @@ fn load(given: &ConfigFlags) -> Result<Loaded, Failure> {
 }
 
 fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
+    let failed = |error: StartError| Failure::Runtime(error.to_string());
+    // First of all, and before the log's thread.
+    let systemd = Systemd::from_environment().map_err(failed)?;
     let mut config = load(given)?.config;
     let token = if config.tokens.is_empty() && !config.has_stores() {
         let token = cli::token::new()?;
@@ -73,18 +80,11 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
         }
         Ok(config)
     });
-    let server =
-        Server::start(&config, reread).map_err(|error| Failure::Runtime(error.to_string()))?;
+    let server = Server::start(&config, reread, systemd).map_err(failed)?;
     print(&banner::text(&config, &server, program, token.as_deref()));
-    let stats = server
+    let (stats, uptime) = server
         .run()
         .map_err(|error| Failure::Runtime(format!("the server failed: {error}")))?;
-    let summary = stats.summary();
-    let summary = if summary.is_empty() {
-        "nothing happened"
-    } else {
-        &summary
-    };
-    print(&format!("stopped     {summary}\n"));
+    print(&summary::text(&stats, uptime));
     Ok(())
 }

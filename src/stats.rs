@@ -35,6 +35,8 @@ reasons! {
         Connections => "connections",
         /// Upgrades answered with 101.
         Handshakes => "handshakes",
+        /// Plain requests answered with a file.
+        FilesServed => "files_served",
         /// Messages of publishers, good or bad.
         Ingested => "ingested",
         /// Messages of publishers that were events.
@@ -139,6 +141,8 @@ reasons! {
         SocketError => "socket_error",
         /// The upgrade was refused; the reason is counted there.
         Refused => "refused",
+        /// It was there for a file, and was sent it.
+        Served => "served",
         /// A frame broke RFC 6455: 1002.
         Protocol => "protocol",
         /// Text that is not UTF-8, or not a WAMP message: 1007.

@@ -6,13 +6,14 @@ mod common;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
 use common::cluster::{Cluster, PASSWORD};
 use common::observe::upgrade;
 use common::{Client, Server, wait_until};
+use newswire::auth::agent::Trust;
 use newswire::auth::postgres::{self, PostgresOptions, PostgresStore};
 use newswire::auth::workers::Bounds;
 use newswire::auth::{Answer, Moment, Question, TokenStore};
@@ -27,6 +28,8 @@ const BOUNDS: Bounds = Bounds {
     timeout: Duration::from_secs(10),
 };
 
+static TRUST: LazyLock<Trust> = LazyLock::new(|| Trust::load("").expect("it is in the program"));
+
 /// A token as Web Publisher makes them.
 const KEY: &str = "MjU2Nzg5+AbC/dEfGhIjKlMnOpQrStUvWxYz0123456789==";
 
@@ -35,7 +38,7 @@ fn options<'a>(url: &'a str, query: &'a str) -> PostgresOptions<'a> {
         url,
         query,
         time_zone: "UTC",
-        ca: "",
+        trust: &TRUST,
         bounds: BOUNDS,
     }
 }
@@ -153,7 +156,7 @@ fn a_server_that_is_not_there_is_no_error_at_the_start() {
     drop(taken);
     let server = serve(&format!("postgres://swp:sesame@127.0.0.1:{port}/x"), &[]);
     server.wait_for_log(&format!(
-        "store=postgres 127.0.0.1:{port}/x does not answer"
+        "store=postgres database=127.0.0.1:{port}/x does not answer"
     ));
     let (status, head) = request(&server, KEY);
     assert_eq!(status, 503);
@@ -655,8 +658,9 @@ mod postgresql {
         let ask_as = |host: &str, mode: &str, ca: &str| {
             let url = cluster.url().replace("@127.0.0.1", &format!("@{host}"));
             let url = format!("{url}?hostaddr=127.0.0.1&sslmode={mode}");
+            let trust = Trust::load(ca).expect("authorities");
             let mut options = options(&url, query);
-            options.ca = ca;
+            options.trust = &trust;
             ask(&mut start(&options), "k")
         };
         let (ca, other) = (ca.to_str().expect("text"), other.to_str().expect("text"));

@@ -79,6 +79,7 @@ fn help_and_version_go_to_standard_output() {
         &["publish", "--help"],
         &["subscribe", "--help"],
         &["token", "--help"],
+        &["token", "hash", "--help"],
         &["check", "--help"],
         &["--version"],
     ] {
@@ -154,6 +155,33 @@ fn a_token_is_new_each_time() {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
     );
+}
+
+#[test]
+fn a_token_is_hashed_from_standard_input_or_an_argument() {
+    let expected = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n";
+    let hash = |input: &str| {
+        let mut command = newswire(&["token", "hash"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("it starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(input.as_bytes()).expect("it reads");
+        drop(stdin);
+        finished(&child.wait_with_output().expect("it ends"))
+    };
+    for input in ["abc", "abc\n", "abc\r\n"] {
+        let (code, out, error) = hash(input);
+        assert_eq!((code, &*out, &*error), (Some(0), expected, ""), "{input:?}");
+    }
+    let (code, out, _) = run(&["token", "hash", "abc"]);
+    assert_eq!((code, &*out), (Some(0), expected));
+    for input in ["", "sesame one\nsesame two\n"] {
+        let (code, out, error) = hash(input);
+        assert_eq!((code, &*out), (Some(2), ""));
+        assert!(
+            error.contains("the token: ") && !error.contains("sesame"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

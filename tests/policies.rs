@@ -209,14 +209,20 @@ fn an_address_that_is_taken_ends_the_start() {
     let address = taken.local_addr().expect("bound").to_string();
     let err = cannot_start(&["--listen", &address, "--pull", "tcp://127.0.0.1:*"]);
     assert!(err.contains(&address) && err.contains("in use"), "{err}");
+    let this_process = format!("in use by pid {} (", std::process::id());
+    assert!(err.contains(&this_process), "{err}");
+    assert!(err.contains("--listen takes another address"), "{err}");
 
     let endpoint = format!("tcp://{address}");
     let err = cannot_start(&["--listen", "127.0.0.1:0", "--pull", &endpoint]);
     assert!(err.contains(&endpoint) && err.contains("in use"), "{err}");
+    assert!(err.contains(&this_process), "{err}");
+    assert!(err.contains("--pull takes another address"), "{err}");
 
     // An address that no interface has (RFC 5737).
     let err = cannot_start(&["--listen", "192.0.2.1:8080", "--pull", "tcp://127.0.0.1:*"]);
     assert!(err.contains("192.0.2.1:8080"), "{err}");
+    assert!(err.contains("no such address"), "{err}");
 }
 
 #[test]

@@ -17,6 +17,10 @@ fn pieces(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
 const HEAD: &[&str] = &[
     "GET ",
     "POST ",
+    "HEAD ",
+    "/newswire.js ",
+    "GET /newswire.mjs HTTP/1.1\r\nHost: h\r\nIf-None-Match: ",
+    "GET /newswire.d.ts?token=x HTTP/1.1\r\nHost: h\r\n\r\n",
     "/",
     "/?token=x ",
     " HTTP/1.1\r\n",
@@ -102,6 +106,29 @@ const FILE: &[&str] = &[
     "\"debug\"\n",
 ];
 
+const TOKENS: &[&str] = &[
+    "sesame",
+    "sesame1",
+    "b64+/==",
+    "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    "sha256:ba78",
+    "\u{FEFF}",
+    " ",
+    "\t",
+    "\n",
+    "\n",
+    "\r\n",
+    " topics=a,b_*",
+    " topics=a*b",
+    " expires=2026-11-24T12:00:00Z",
+    " expires=sesame",
+    " name=x",
+    " name=",
+    " # sesame",
+    "#",
+    "=",
+];
+
 /// A frame with any flags and, mostly, its own length; masked.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
@@ -161,6 +188,12 @@ proptest! {
     #[test]
     fn tokens(query in "[a-z=&%+?/ #.]{0,30}", token in vec(any::<u8>(), 0..20)) {
         laws::token(&query, &token);
+    }
+
+    #[test]
+    fn token_files(text in pieces(TOKENS), garbage in vec(any::<u8>(), 0..20)) {
+        laws::token_file(text.as_bytes());
+        laws::token_file(&[text.as_bytes(), &garbage].concat());
     }
 
     #[test]

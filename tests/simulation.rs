@@ -1,10 +1,10 @@
 //! The engine among virtual publishers and clients, in virtual time, from one seed.
 //!
 //! Clients connect, speak, stall, reset, half-close, and send garbage; their sockets take bytes in
-//! part or not at all; verdicts come at once, late or never; events burst; the shutdown comes at any
-//! moment. Beside the engine runs a model that is too simple to be wrong: what each client
-//! subscribed to, and which events it is therefore owed, in which order. After every step the
-//! engine's own books are audited.
+//! part or not at all; verdicts come at once, late or never, and are taken back or narrowed; events
+//! burst; the shutdown comes at any moment. Beside the engine runs a model that is too simple to be wrong: what each client
+//! subscribed to, which events it is therefore owed, in which order, and what it has to do by when.
+//! After every step the engine's own books are audited.
 //!
 //! A failure prints the seed and the step; `NEWSWIRE_SEED=…` replays it. `NEWSWIRE_STEPS=…` sets how
 //! many steps are made in all.
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use newswire::engine::{Check, Engine, Farewell, Rules, SessionRules, SlotId, Stream};
 use newswire::standing::{Standing, Verdict};
+use newswire::stats::Close;
 use newswire::wire::envelope::Event;
 use newswire::wire::grant::Grant;
 
@@ -136,6 +137,15 @@ struct Client {
     is_doomed: bool,
     /// True exactly when it reads as fast as it can.
     is_reading: bool,
+    /// What its token is worth, while it is open.
+    standing: Option<Rc<Standing>>,
+    /// What has to happen next, and in which tick.
+    waits: (Wait, u64),
+    /// True once a write was short: what ends it may then not show at once, and its deadlines are no
+    /// longer followed.
+    is_blurred: bool,
+    /// How much of `wire.read` was there when it was last observed.
+    heard_bytes: usize,
     /// How much of `wire.read` the model has understood.
     understood: usize,
     topics: BTreeSet<usize>,
@@ -144,6 +154,16 @@ struct Client {
     /// How much of `wire.from_engine` has been looked at.
     looked_at: usize,
     upgraded: bool,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wait {
+    Head,
+    Verdict,
+    Silence,
+    Pong,
+    Close,
 }
 
 /// One event that a client is to hear.
@@ -173,6 +193,7 @@ fn masked(opcode: u8, payload: &[u8], dice: &mut Dice) -> Vec<u8> {
 
 struct World {
     dice: Dice,
+    rules: Rules,
     engine: Engine<SimStream>,
     now: Duration,
     clients: Vec<Client>,
@@ -210,8 +231,9 @@ impl World {
             tells_topic_changes: dice.one_in(2),
             ..Rules::default()
         };
-        Self {
-            engine: Engine::new(rules, dice.next()),
+        let mut world = Self {
+            engine: Engine::new(rules.clone(), dice.next()),
+            rules,
             now: Duration::from_millis(dice.next() % 5_000),
             clients: Vec::new(),
             checks: Vec::new(),
@@ -223,7 +245,10 @@ impl World {
             is_shutting_down: false,
             is_over: false,
             dice,
-        }
+        };
+        // From here on the engine's time is the world's.
+        world.turn();
+        world
     }
 
     fn step(&mut self) {
@@ -236,6 +261,8 @@ impl World {
             54..85 => self.publish(),
             85..88 => self.wait(),
             88 if self.dice.one_in(400) => self.shut_down(),
+            88 if self.dice.one_in(4) => self.withdraw(),
+            88 => self.narrow(),
             89..92 => self.haunt(),
             _ => self.turn(),
         }
@@ -276,6 +303,10 @@ impl World {
             is_open: false,
             is_doomed: false,
             is_reading,
+            standing: None,
+            waits: (Wait::Head, self.due(self.rules.handshake_seconds)),
+            is_blurred: false,
+            heard_bytes: 0,
             understood: 0,
             topics: BTreeSet::new(),
             owed: VecDeque::new(),
@@ -306,8 +337,115 @@ impl World {
         self.judge_now();
     }
 
+    /// The tick in which something passes that begins now.
+    fn due(&self, seconds: u32) -> u64 {
+        self.now.as_secs() + u64::from(seconds) + 1
+    }
+
+    /// The model follows what connections wait for, from what can be seen of them.
+    fn observe(&mut self) {
+        let verdict_due = self.due(self.rules.handshake_seconds);
+        let silence_due = self.due(self.rules.ping_seconds);
+        let close_due = self.due(self.rules.close_seconds);
+        for client in &mut self.clients {
+            let wire = client.wire.borrow();
+            client.is_blurred |= wire.wants_room;
+            let has_spoken = wire.read.len() > client.heard_bytes;
+            client.heard_bytes = wire.read.len();
+            match client.waits.0 {
+                Wait::Close => {}
+                _ if wire.engine_ended => client.waits = (Wait::Close, close_due),
+                Wait::Head if wire.read.len() >= UPGRADE.len() => {
+                    client.waits = (Wait::Verdict, verdict_due);
+                }
+                Wait::Silence | Wait::Pong if has_spoken => {
+                    client.waits = (Wait::Silence, silence_due);
+                }
+                _ => {}
+            }
+            if client.waits.0 == Wait::Verdict && client.is_open {
+                client.waits = (Wait::Silence, silence_due);
+            }
+        }
+    }
+
+    /// What was due in this turn has happened in it, and what is not due has not.
+    fn check_deadlines(&mut self) {
+        let tick = self.now.as_secs();
+        let pong_due = self.due(self.rules.pong_seconds);
+        for client in self.clients.iter_mut().filter(|c| !c.is_blurred) {
+            let wire = client.wire.borrow();
+            if wire.wants_room {
+                continue;
+            }
+            let (wait, due) = client.waits;
+            let is_gone = wire.is_dropped;
+            let was_pinged = wire.from_engine[client.looked_at..].contains(&0x89);
+            let id = client.id;
+            assert!(!was_pinged || wait == Wait::Silence, "{id:?} was pinged");
+            if tick < due {
+                assert!(!was_pinged, "{id:?} was pinged before it was silent");
+                continue;
+            }
+            match wait {
+                Wait::Head | Wait::Verdict => {
+                    assert!(is_gone || wire.engine_ended, "{id:?} is late: {wait:?}");
+                }
+                Wait::Silence => {
+                    assert!(
+                        is_gone || wire.engine_ended || was_pinged,
+                        "{id:?} is silent"
+                    );
+                    client.waits = (Wait::Pong, pong_due);
+                }
+                Wait::Pong | Wait::Close => assert!(is_gone, "{id:?} is late: {wait:?}"),
+            }
+        }
+    }
+
+    /// A token loses its worth.
+    fn withdraw(&mut self) {
+        let Some(index) = self.pick() else { return };
+        let reason = [Close::TokenEnded, Close::AuthLost][self.dice.below(2)];
+        let client = &mut self.clients[index];
+        if let Some(standing) = &client.standing {
+            standing.end(reason);
+            client.is_doomed = true;
+            self.engine.handle_changed_standings();
+            self.turn();
+            let mut left = self.clients.iter().filter(|c| c.is_open);
+            let is_left = left.any(|c| {
+                let ending = c.standing.as_ref().and_then(|s| s.ending());
+                ending.is_some() && !c.is_blurred && !c.was_closed()
+            });
+            assert!(!is_left, "a session outlives its token");
+        }
+    }
+
+    /// A token is good for other topics from now on.
+    fn narrow(&mut self) {
+        let Some(index) = self.pick() else { return };
+        let grant = vec![topic(self.dice.below(self.topics)), "topic-2*".to_owned()];
+        let client = &mut self.clients[index];
+        if let Some(standing) = &client.standing {
+            standing.renew(Grant {
+                topics: grant.clone(),
+                ..Grant::default()
+            });
+            client.grant = grant;
+            let lost = |n: &usize| !standing.allows(&topic(*n));
+            for owed in client.owed.iter_mut().filter(|owed| lost(&owed.topic)) {
+                owed.is_optional = true;
+            }
+            client.topics.retain(|n| !lost(n));
+            self.engine.handle_changed_standings();
+            self.turn();
+        }
+    }
+
     /// The model follows what the engine has read, frame by frame.
     fn understand_all(&mut self) {
+        self.observe();
         for client in &mut self.clients {
             if !client.is_open || client.is_doomed {
                 continue;
@@ -394,8 +532,9 @@ impl World {
         };
         if let Some(client) = client {
             match &verdict {
-                Verdict::Accepted(_) => {
+                Verdict::Accepted(standing) => {
                     client.is_open = true;
+                    client.standing = Some(Rc::clone(standing));
                     client.understood = UPGRADE.len();
                 }
                 _ => client.is_doomed = true,
@@ -530,7 +669,9 @@ impl World {
     }
 
     fn wait(&mut self) {
-        self.now += Duration::from_millis(self.dice.next() % 4_000);
+        // Now and then the machine sleeps.
+        let longest = if self.dice.one_in(50) { 130_000 } else { 4_000 };
+        self.now += Duration::from_millis(self.dice.next() % longest);
         self.turn();
     }
 
@@ -547,8 +688,11 @@ impl World {
         self.understand_all();
         self.judge_now();
         self.engine.expire();
+        self.engine.review();
         self.engine.flush();
         self.engine.reap();
+        self.check_deadlines();
+        self.observe();
         while self.engine.poll_topic_change().is_some() {}
         for index in 0..self.clients.len() {
             self.writable_if_reading(index);

@@ -21,8 +21,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // What a JSON string says is one thing for publishers and for clients.
     ("wire::forwarded", &[]),
     ("wire::envelope", &["limits", "stats", "wire::json"]),
+    ("wire::files", &["limits"]),
     ("wire::http", &["limits", "stats"]),
     ("wire::token", &["limits"]),
+    // A list of tokens is made of tokens and of what they allow.
+    (
+        "wire::token_file",
+        &["limits", "wire::grant", "wire::token"],
+    ),
     ("wire::wamp", &["limits", "wire::json"]),
     ("wire::websocket", &["limits", "wire::websocket"]),
     // Ring 2, level by level.
@@ -52,10 +58,16 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 3. These do not know each other; only the server knows them.
     ("ingest", &["limits", "wire"]),
     ("auth", &["auth", "limits", "standing", "stats", "wire"]),
+    ("web", &["wire::files"]),
+    // Which algorithm signs JWTs is the configuration's word alone.
+    ("auth::jwks", &["auth", "config", "limits"]),
+    ("auth::jwt", &["auth", "config", "limits", "stats", "wire"]),
+    ("auth::keys", &["config", "limits"]),
     (
         "server",
         &[
-            "auth", "config", "engine", "ingest", "limits", "server", "standing", "stats", "wire",
+            "auth", "config", "engine", "ingest", "limits", "server", "standing", "stats", "web",
+            "wire",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.
@@ -70,9 +82,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "config",
             "logging",
             "server",
+            "summary",
         ],
     ),
     ("banner", &["config", "limits", "server"]),
+    ("summary", &["stats"]),
     ("lib", &[]),
 ];
 

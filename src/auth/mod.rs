@@ -7,8 +7,14 @@
 //! Never here: connections (a store sees a ticket, a number that means nothing to it), sockets of
 //! clients.
 
+pub mod agent;
 pub mod breaker;
+pub mod file;
 pub mod gate;
+pub mod http;
+pub mod jwks;
+pub mod jwt;
+pub mod keys;
 mod ledger;
 pub mod list;
 pub mod postgres;

@@ -21,6 +21,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::config::{self, End, FILE_VARIABLE, Flags, Unit, options};
+use crate::wire::token::Token;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub enum Action {
     Load(Box<load::Options>),
     /// Print a fresh token.
     NewToken,
+    /// Print what stands for this token in a file; `None`: for the one on standard input.
+    HashToken(Option<Token>),
     /// Print this, because it was asked for: the help or the version.
     Print(String),
 }
@@ -99,7 +102,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Fa
         Some(("load", matches)) => {
             load::Options::from_matches(matches).map(|options| Action::Load(Box::new(options)))
         }
-        Some(("token", _)) => Ok(Action::NewToken),
+        Some(("token", matches)) => Ok(token::action(matches)),
         Some((other, _)) => unreachable!("{other} is not declared below"),
     }
 }

@@ -215,7 +215,10 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
 }
 
 /// A token that clients may present.
-pub(super) fn token(text: &str) -> Result<Token, String> {
+///
+/// # Errors
+/// What is wrong with it, without a piece of it.
+pub fn token(text: &str) -> Result<Token, String> {
     if text.is_empty() {
         return Err(
             "it is empty; `newswire token new` makes one, and without any `token` the server \

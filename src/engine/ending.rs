@@ -42,6 +42,7 @@ impl<S: Stream> Engine<S> {
             }
             End::Lost(reason) => self.lose(id, reason),
             End::Refused(refusal) => self.refuse(id, refusal),
+            End::Served(answer) => self.close(id, Close::Served, &answer),
             End::PeerClosed(code) => self.close(id, Close::PeerClosed, &close_frame(code, "")),
             End::Withdrawn(Close::TokenEnded) => {
                 let code = websocket::close_code::TOKEN_ENDED;

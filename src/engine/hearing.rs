@@ -210,6 +210,10 @@ impl<S: Stream> Engine<S> {
                 }
             }
             Step::Refuse(refusal) => end = Some(End::Refused(refusal)),
+            Step::Serve(answer) => {
+                desk.stats.count(Counter::FilesServed);
+                end = Some(End::Served(answer));
+            }
             Step::PeerClosed(code) => end = Some(End::PeerClosed(code)),
             Step::Fail(failure) => end = Some(End::Failed(failure)),
         }

@@ -478,6 +478,8 @@ enum End {
     Lost(Close),
     /// With an HTTP status.
     Refused(Refusal),
+    /// With a file.
+    Served(Vec<u8>),
     /// With the answer to the peer's Close frame.
     PeerClosed(Option<u16>),
     /// With a close code.

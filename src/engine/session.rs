@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use crate::limits;
 use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Refusal};
+use crate::wire::files::{self, File};
 use crate::wire::forwarded;
 use crate::wire::http::{self, Upgrade};
 use crate::wire::token::Token;
@@ -60,6 +61,8 @@ pub struct SessionRules {
     pub origins: Vec<String>,
     /// Proxies whose word on the client's address is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// What a plain GET may have.
+    pub files: Vec<File>,
 }
 
 impl SessionRules {
@@ -78,6 +81,7 @@ impl Default for SessionRules {
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            files: Vec::new(),
         }
     }
 }
@@ -89,6 +93,8 @@ pub enum Step<'a> {
     Check(Box<Applicant>),
     /// The upgrade is refused.
     Refuse(Refusal),
+    /// No upgrade is wanted, but a file: the whole answer.
+    Serve(Vec<u8>),
     /// The client wants to hear a topic.
     Subscribe(Cow<'a, str>),
     /// The client wants to hear a topic that it was not granted. WAMP v1 has no answer for that.
@@ -275,7 +281,16 @@ impl Session {
                 }
                 (input.len(), None)
             }
-            Err(refusal) => (input.len(), Some(Step::Refuse(refusal))),
+            Err(refusal) => {
+                // Whoever wants a file is refused as an upgrade first, so upgrades are not asked.
+                let is_plain = matches!(refusal, Refusal::NotUpgrade | Refusal::Method);
+                let answer = is_plain.then(|| files::answer(head, &rules.files));
+                let step = match answer.flatten() {
+                    Some(answer) => Step::Serve(answer),
+                    None => Step::Refuse(refusal),
+                };
+                (input.len(), Some(step))
+            }
         }
     }
 

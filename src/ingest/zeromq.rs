@@ -35,11 +35,19 @@ impl fmt::Display for SourceError {
             action,
             cause,
         } = self;
-        write!(f, "ZeroMQ: cannot {action} {endpoint}: {cause}")?;
-        if *cause == zmq::Error::EADDRINUSE {
-            f.write_str(". Is another newswire running? --pull takes another endpoint")?;
-        }
-        Ok(())
+        write!(f, "ZeroMQ: cannot {action} {endpoint}: {cause}")
+    }
+}
+
+impl SourceError {
+    /// The endpoint that was asked for.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Whether somebody has it already.
+    pub fn is_taken(&self) -> bool {
+        self.cause == zmq::Error::EADDRINUSE
     }
 }
 
@@ -238,6 +246,8 @@ mod tests {
         let context = zmq::Context::new();
         let first = ZeroMqSource::bind_pull(&context, "tcp://127.0.0.1:*").expect("a free port");
         let error = ZeroMqSource::bind_pull(&context, first.endpoint()).expect_err("taken");
+        assert!(error.is_taken(), "{error}");
+        assert_eq!(error.endpoint(), first.endpoint());
         let text = error.to_string();
         assert!(text.contains(first.endpoint()), "{text}");
         assert!(text.contains("in use"), "{text}");

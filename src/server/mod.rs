@@ -8,12 +8,14 @@
 //! Never here: what is said on a connection (the engine's), what a message says (the wire's).
 
 mod capacity;
+mod occupant;
 mod reload;
 mod report;
 mod shutdown;
 mod signals;
 mod sockets;
 mod stores;
+mod systemd;
 
 use std::fmt;
 use std::io;
@@ -26,11 +28,13 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use capacity::Capacity;
+use occupant::Occupant;
 use report::Report;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
 use sockets::{Accepted, Listeners, SocketOptions};
 use stores::Wake;
+pub use systemd::Systemd;
 
 pub use stores::gate_rules;
 
@@ -41,6 +45,7 @@ use crate::engine::{Check, Engine, Rules, SessionRules, SlotId, TopicChange};
 use crate::ingest::zeromq::{PARTS_KEPT, SourceError, ZeroMqSource};
 use crate::limits;
 use crate::stats::{Counter, Refusal, Stats};
+use crate::web;
 use crate::wire::envelope::Form;
 
 // The poller's tokens. A connection's is its `SlotId` and needs both halves of a 64-bit number, so
@@ -60,6 +65,15 @@ const READINESS_MAX: usize = 1_024;
 pub enum StartError {
     /// An address cannot be listened on.
     Listen(SocketAddr, io::Error),
+    /// Somebody has it already.
+    Taken {
+        /// What cannot be done with it.
+        action: String,
+        /// Who has it, as far as the system tells.
+        occupant: Option<Occupant>,
+        /// The option that takes another.
+        option: &'static str,
+    },
     /// A ZeroMQ endpoint cannot be used.
     Source(SourceError),
     /// A token store cannot be used as it is configured.
@@ -71,12 +85,32 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(address, cause) if cause.kind() == io::ErrorKind::AddrInUse => write!(
-                f,
-                "cannot listen on {address}: the address is in use. Is another newswire running? --listen takes \
-                 another address"
-            ),
-            Self::Listen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
+            Self::Taken {
+                action,
+                occupant,
+                option,
+            } => {
+                write!(f, "cannot {action}: the address is in use")?;
+                if let Some(occupant) = occupant {
+                    write!(f, " by {occupant}")?;
+                }
+                write!(
+                    f,
+                    ": is another newswire running? --{option} takes another address"
+                )
+            }
+            Self::Listen(address, cause) => {
+                write!(f, "cannot listen on {address}: {cause}")?;
+                f.write_str(match cause.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        ": ports below 1024 are for root, for a socket unit of systemd, or for the proxy in front"
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        ": this machine has no such address (`ip address` lists them); 0.0.0.0 is all of them"
+                    }
+                    _ => "",
+                })
+            }
             Self::Source(error) => error.fmt(f),
             Self::Store(sentence) => f.write_str(sentence),
             Self::System(action, cause) => write!(f, "cannot {action}: {cause}"),
@@ -85,6 +119,32 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+impl StartError {
+    /// A listener's; who has the address is looked up at once, while it is true.
+    fn listen(address: SocketAddr, cause: io::Error) -> Self {
+        if cause.kind() != io::ErrorKind::AddrInUse {
+            return Self::Listen(address, cause);
+        }
+        Self::Taken {
+            action: format!("listen on {address}"),
+            occupant: occupant::of(address),
+            option: "listen",
+        }
+    }
+
+    /// A PULL socket's.
+    fn pull(cause: SourceError) -> Self {
+        if !cause.is_taken() {
+            return Self::Source(cause);
+        }
+        Self::Taken {
+            action: format!("bind {} for ZeroMQ", cause.endpoint()),
+            occupant: occupant::of_endpoint(cause.endpoint()),
+            option: "pull",
+        }
+    }
+}
 
 /// Reads the configuration again: as it is now, or what is wrong with it.
 pub type Reread = Box<dyn FnMut() -> Result<Config, String>>;
@@ -111,6 +171,7 @@ pub struct Server {
     reread: Reread,
     capacity: Capacity,
     shutdown: Shutdown,
+    systemd: Systemd,
     report: Report,
     started: Instant,
     /// This turn's time: `now` is counted from `started`.
@@ -118,12 +179,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds everything, raises the limit of open files, takes over the signals. `reread` is asked for
-    /// the configuration at each SIGHUP.
+    /// Binds everything that `systemd` has not passed, raises the limit of open files, takes over the
+    /// signals. `reread` is asked for the configuration at each SIGHUP.
     ///
     /// # Errors
     /// With the address and the cause, when anything that was asked for cannot be had.
-    pub fn start(config: &Config, reread: Reread) -> Result<Self, StartError> {
+    pub fn start(
+        config: &Config,
+        reread: Reread,
+        mut systemd: Systemd,
+    ) -> Result<Self, StartError> {
         let system = |action| move |error| StartError::System(action, error);
         let capacity = capacity::raise(config.connections_max);
         let poll = Poll::new().map_err(system("create a poller"))?;
@@ -133,8 +198,8 @@ impl Server {
             unsent_bytes_max: config.unsent_bytes_max,
             unacknowledged_seconds: config.unacknowledged_seconds,
         };
-        let mut listeners = Listeners::bind(&config.listen, options)
-            .map_err(|(address, error)| StartError::Listen(address, error))?;
+        let mut listeners = Listeners::bind(&config.listen, systemd.take_listeners(), options)
+            .map_err(|(address, error)| StartError::listen(address, error))?;
         listeners
             .register(registry, LISTENERS)
             .map_err(system("watch a listener"))?;
@@ -143,7 +208,7 @@ impl Server {
         let mut sources = Vec::new();
         for endpoint in &config.pull {
             let source = ZeroMqSource::bind_pull(&context, endpoint);
-            sources.push(source.map_err(StartError::Source)?);
+            sources.push(source.map_err(StartError::pull)?);
         }
         let pulls: Vec<String> = sources.iter().map(|s| s.endpoint().to_owned()).collect();
         for endpoint in &config.sub {
@@ -196,6 +261,7 @@ impl Server {
             pulls,
             signals,
             capacity,
+            systemd,
             report: Report::default(),
             started,
             moment: Moment::default(),
@@ -205,6 +271,11 @@ impl Server {
     /// The addresses listened on, as bound.
     pub fn listeners(&self) -> &[SocketAddr] {
         self.listeners.addresses()
+    }
+
+    /// How many of these, the first ones, were passed by systemd.
+    pub fn listeners_passed(&self) -> usize {
+        self.listeners.passed()
     }
 
     /// The endpoints that publishers push to, as bound.
@@ -222,13 +293,14 @@ impl Server {
         self.capacity.note.clone()
     }
 
-    /// Serves until SIGTERM or SIGINT, and answers what was counted.
+    /// Serves until SIGTERM or SIGINT, and answers what was counted and how long that took.
     ///
     /// # Errors
     /// Those of the poller, without which nothing goes on.
-    pub fn run(mut self) -> io::Result<Stats> {
+    pub fn run(mut self) -> io::Result<(Stats, Duration)> {
         let (listen, pull) = (self.listeners(), self.pulls());
         log::info!("start: listen={listen:?} pull={pull:?}");
+        self.systemd.ready(&self.status());
         let mut readiness = Events::with_capacity(READINESS_MAX);
         while !self.shutdown.is_complete() {
             let timeout = self.timeout();
@@ -238,7 +310,13 @@ impl Server {
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.engine.stats().clone())
+        Ok((self.engine.stats().clone(), self.started.elapsed()))
+    }
+
+    /// What a service manager shows.
+    fn status(&self) -> String {
+        let (connections, topics) = (self.engine.connections(), self.engine.topics());
+        format!("serving, connections: {connections}, topics: {topics}")
     }
 
     fn read_clocks(&self) -> Moment {
@@ -265,6 +343,7 @@ impl Server {
             self.gate.timeout(self.moment.now),
             self.shutdown.timeout(),
             self.report.timeout(self.moment.now, self.engine.stats()),
+            self.systemd.timeout(self.moment.now),
             put_off.then_some(Duration::from_secs(1)),
         ];
         due.into_iter().flatten().min()
@@ -310,6 +389,15 @@ impl Server {
         self.shutdown
             .step(self.moment.now, has_events, &mut self.engine);
         self.report.digest(self.moment.now, self.engine.stats());
+
+        // At the very end: a beat says that a whole turn was done.
+        self.beat();
+    }
+
+    fn beat(&mut self) {
+        let mut systemd = std::mem::take(&mut self.systemd);
+        systemd.beat(self.moment.now, || self.status());
+        self.systemd = systemd;
     }
 
     fn hear(&mut self, readiness: &Events) {
@@ -335,22 +423,31 @@ impl Server {
     }
 
     fn handle_signals(&mut self) {
-        let mut reloaded = None;
+        let (mut is_reloading, mut reloaded) = (false, None);
         for signal in self.signals.pending() {
             match signal {
                 Signal::Shutdown => {
-                    self.listeners.close();
+                    self.listeners.close(self.poll.registry());
                     self.shutdown.begin(self.moment.now, &mut self.engine);
+                    self.systemd
+                        .stopping(Duration::from_secs(self.config.shutdown_seconds.into()));
                 }
-                Signal::Reload => match (self.reread)() {
-                    Ok(config) => reloaded = Some(config),
-                    Err(sentence) => log::error!("reload: nothing is changed: {sentence}"),
-                },
+                Signal::Reload => {
+                    self.systemd.reloading();
+                    is_reloading = true;
+                    match (self.reread)() {
+                        Ok(config) => reloaded = Some(config),
+                        Err(sentence) => log::error!("reload: nothing is changed: {sentence}"),
+                    }
+                }
                 Signal::Summary => report::summary(&self.engine),
             }
         }
         if let Some(config) = reloaded {
             self.reload(config);
+        }
+        if is_reloading {
+            self.systemd.ready(&self.status());
         }
     }
 
@@ -483,6 +580,7 @@ pub fn rules(config: &Config, connections_max: usize) -> Rules {
             message_bytes_max: config.message_bytes_max,
             origins: config.origins.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
+            files: web::files(),
         },
         connections_max,
         connections_per_address_max: config.connections_per_address_max,

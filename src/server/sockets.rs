@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::engine::Stream;
 use crate::limits;
@@ -57,6 +57,8 @@ pub enum Accepted {
 pub struct Listeners {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
+    /// How many of them, the first ones, were passed by systemd.
+    passed: usize,
     /// Listeners that may have newcomers for whom no readiness will come; who was asked goes to the
     /// end.
     ready: VecDeque<usize>,
@@ -71,20 +73,38 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Listens on `addresses`.
+    /// Listens with the `passed` sockets, and on those of `addresses` which these do not hear already.
     ///
     /// # Errors
     /// With the address that could not be bound.
     pub fn bind(
         addresses: &[SocketAddr],
+        passed: Vec<std::net::TcpListener>,
         options: SocketOptions,
     ) -> Result<Self, (SocketAddr, io::Error)> {
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
+        let mut heard = Vec::new();
+        for listener in passed {
+            let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+            let address = listener.local_addr().map_err(|error| (unknown, error))?;
+            let both = take_over(&listener, address, options).map_err(|error| (address, error))?;
+            heard.push((address, both));
+            bound.push(address);
+            listeners.push(TcpListener::from_std(listener));
+        }
+        let passed = bound.len();
         for &address in addresses {
+            if heard
+                .iter()
+                .any(|&(other, both)| hears(other, both, address))
+            {
+                continue;
+            }
             // `[::]` alone hears IPv4 as well; beside an IPv4 listener of the same port it must not.
             let shares_port = addresses
                 .iter()
+                .chain(&bound[..passed])
                 .any(|other| other.is_ipv4() && other.port() == address.port());
             let listener = listen(address, address.is_ipv6() && shares_port, options)
                 .map_err(|error| (address, error))?;
@@ -95,6 +115,7 @@ impl Listeners {
             ready: (0..listeners.len()).collect(),
             listeners,
             addresses: bound,
+            passed,
             spare: File::open("/dev/null").ok(),
             is_exhausted: false,
             lingering: VecDeque::new(),
@@ -104,6 +125,11 @@ impl Listeners {
     /// The addresses as bound.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How many of them, the first ones, were passed.
+    pub fn passed(&self) -> usize {
+        self.passed
     }
 
     /// Registers them as `first` and the tokens behind it.
@@ -218,9 +244,14 @@ impl Listeners {
         }
     }
 
-    /// Nobody is accepted any more.
-    pub fn close(&mut self) {
-        self.listeners.clear();
+    /// Nobody is accepted any more. Those who come to a passed listener wait in the kernel for the next
+    /// newswire; the poller would go on telling of them if it were not told, as the socket stays open.
+    pub fn close(&mut self, registry: &Registry) {
+        for mut listener in self.listeners.drain(..) {
+            if let Err(error) = registry.deregister(&mut listener) {
+                log::error!("close: listener error={error}");
+            }
+        }
         self.ready.clear();
     }
 }
@@ -236,15 +267,40 @@ fn listen(address: SocketAddr, only_v6: bool, options: SocketOptions) -> io::Res
     if only_v6 {
         socket.set_only_v6(true)?;
     }
+    prepare(&SockRef::from(&socket), options)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// What accepted sockets inherit.
+fn prepare(socket: &SockRef<'_>, options: SocketOptions) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     let unsent = u32::try_from(options.unsent_bytes_max).unwrap_or(u32::MAX);
     socket.set_tcp_notsent_lowat(unsent)?;
     let unacknowledged = Duration::from_secs(options.unacknowledged_seconds.into());
-    socket.set_tcp_user_timeout(Some(unacknowledged))?;
-    socket.bind(&address.into())?;
-    socket.listen(limits::BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+    socket.set_tcp_user_timeout(Some(unacknowledged))
+}
+
+/// Makes a passed listener one of ours, and answers whether it hears both families of addresses. Who
+/// connected before the first newswire came has inherited the kernel's own options.
+fn take_over(
+    listener: &std::net::TcpListener,
+    address: SocketAddr,
+    options: SocketOptions,
+) -> io::Result<bool> {
+    let socket = SockRef::from(listener);
+    prepare(&socket, options)?;
+    Ok(address.is_ipv6() && !socket.only_v6()?)
+}
+
+/// Whether who connects to `wanted` reaches a listener of `address`, which hears `both` families or its
+/// own.
+fn hears(address: SocketAddr, both: bool, wanted: SocketAddr) -> bool {
+    let same_family = address.is_ipv4() == wanted.is_ipv4();
+    let all = address.ip().is_unspecified() && (same_family || both);
+    address.port() == wanted.port() && (address.ip() == wanted.ip() || all)
 }
 
 /// EMFILE or ENFILE, for which `ErrorKind` has no name.
@@ -252,4 +308,28 @@ fn is_out_of_files(error: &io::Error) -> bool {
     let error = error.raw_os_error();
     error == Some(rustix::io::Errno::MFILE.raw_os_error())
         || error == Some(rustix::io::Errno::NFILE.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_for_all_addresses_hears_each_of_them() {
+        for (listener, both, wanted, expected) in [
+            ("127.0.0.1:80", false, "127.0.0.1:80", true),
+            ("127.0.0.1:80", false, "127.0.0.1:81", false),
+            ("127.0.0.1:80", false, "127.0.0.2:80", false),
+            ("127.0.0.1:80", false, "0.0.0.0:80", false),
+            ("0.0.0.0:80", false, "127.0.0.1:80", true),
+            ("0.0.0.0:80", false, "[::1]:80", false),
+            ("[::]:80", true, "127.0.0.1:80", true),
+            ("[::]:80", false, "127.0.0.1:80", false),
+            ("[::]:80", false, "[::1]:80", true),
+        ] {
+            let of = |text: &str| text.parse::<SocketAddr>().expect("an address");
+            let heard = hears(of(listener), both, of(wanted));
+            assert_eq!(heard, expected, "{listener} {both} {wanted}");
+        }
+    }
 }

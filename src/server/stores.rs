@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::TokenStore;
+use crate::auth::agent::Trust;
 use crate::auth::gate::GateRules;
+use crate::auth::http::{self, HttpStore};
 use crate::auth::list::TokenList;
 use crate::auth::postgres::{self, PostgresOptions, PostgresStore};
 use crate::auth::workers::Bounds;
@@ -23,8 +25,19 @@ pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 /// One line that names the option, the place and what is wrong.
 pub(super) fn stores(config: &Config, wake: &Wake) -> Result<Vec<Box<dyn TokenStore>>, String> {
     let mut stores: Vec<Box<dyn TokenStore>> = vec![Box::new(TokenList::new(&config.tokens))];
-    for options in databases(config) {
-        stores.push(Box::new(PostgresStore::start(&options, Arc::clone(wake))?));
+    let trust = Trust::load(&config.auth_ca)?;
+    let settings = http::Settings {
+        scheme: config.auth_scheme.clone(),
+        trust: trust.clone(),
+        bounds: bounds(config),
+    };
+    for url in &config.auth_urls {
+        let store = HttpStore::new(url, &settings, Arc::clone(wake))?;
+        stores.push(Box::new(store));
+    }
+    for options in databases(config, &trust) {
+        let store = PostgresStore::start(&options, Arc::clone(wake))?;
+        stores.push(Box::new(store));
     }
     Ok(stores)
 }
@@ -34,20 +47,24 @@ pub(super) fn stores(config: &Config, wake: &Wake) -> Result<Vec<Box<dyn TokenSt
 /// # Errors
 /// As [`stores`].
 pub(super) fn check(config: &Config) -> Result<(), String> {
-    databases(config).try_for_each(|options| postgres::check(&options))
+    let trust = Trust::load(&config.auth_ca)?;
+    databases(config, &trust).try_for_each(|options| postgres::check(&options))
 }
 
-fn databases(config: &Config) -> impl Iterator<Item = PostgresOptions<'_>> {
+fn databases<'a>(
+    config: &'a Config,
+    trust: &'a Trust,
+) -> impl Iterator<Item = PostgresOptions<'a>> {
     config.postgres_urls.iter().map(|url| PostgresOptions {
         url,
         query: &config.postgres_query,
         time_zone: &config.postgres_time_zone,
-        ca: &config.auth_ca,
+        trust,
         bounds: bounds(config),
     })
 }
 
-/// How much, and for how long, each store on threads is asked.
+/// What those may take that ask somebody.
 fn bounds(config: &Config) -> Bounds {
     Bounds {
         threads: config.auth_requests_max,

@@ -11,10 +11,13 @@
 
 use std::fmt;
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
+
+/// What stands before the digits where a digest is written instead of its token.
+const WRITTEN_PREFIX: &str = "sha256:";
 
 /// A token as it was presented. Its `Debug` shows nothing of it.
 #[derive(Clone)]
@@ -94,14 +97,35 @@ impl Drop for Token {
 }
 
 impl Digest {
-    /// Whether both are of the same token. Takes as long for a near miss as for a far one.
-    pub fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+    /// As an operator writes it in the token's place: `sha256:` and 64 hexadecimal digits in any case.
+    /// `None` where the text is not of this form, and so is a token.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_written(text: &str) -> Option<Result<Self, &'static str>> {
+        let digits = text.strip_prefix(WRITTEN_PREFIX)?;
+        let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok();
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        Some(
+            bytes
+                .map(Self)
+                .ok_or("`sha256:` is followed by 64 hexadecimal digits"),
+        )
+    }
+
+    /// What [`Digest::from_written`] reads.
+    pub fn to_written(&self) -> String {
+        format!("{WRITTEN_PREFIX}{}", HEXLOWER.encode(&self.0))
     }
 
     /// Its bytes, to find it in a table.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// Whether both are of the same token. Takes as long for a near miss as for a far one.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 }
 
@@ -237,5 +261,35 @@ mod tests {
         let digest = Token::new("abc").digest();
         assert!(digest.matches(&Digest(*known)));
         assert!(!Token::new("abd").digest().matches(&digest));
+    }
+
+    #[test]
+    fn a_digest_is_written_and_read() {
+        let digest = Token::new("abc").digest();
+        let written = digest.to_written();
+        assert_eq!(
+            written,
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        let in_capitals = format!("sha256:{}", written[7..].to_ascii_uppercase());
+        for text in [&written, &in_capitals] {
+            assert!(
+                Digest::from_written(text)
+                    .unwrap()
+                    .unwrap()
+                    .matches(&digest)
+            );
+        }
+        for token in ["abc", "", "SHA256:ab", &written[7..]] {
+            assert!(Digest::from_written(token).is_none(), "{token}");
+        }
+        for wrong in [
+            "sha256:",
+            "sha256:ba78",
+            &format!("{written}0"),
+            &written.replace('b', "g"),
+        ] {
+            assert!(Digest::from_written(wrong).unwrap().is_err(), "{wrong}");
+        }
     }
 }

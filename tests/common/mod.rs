@@ -9,10 +9,13 @@
     reason = "each test binary uses its own part of this"
 )]
 
+pub mod api;
+pub mod browser;
 pub mod cluster;
 pub mod hostile;
 pub mod observe;
 pub mod raw;
+pub mod scripts;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -38,6 +41,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Where publishers push to.
     pub pull: String,
+    /// The banner up to the last of these two.
+    pub banner: String,
     log: Arc<Mutex<String>>,
 }
 
@@ -81,11 +86,12 @@ impl Server {
         });
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (mut address, mut pull) = (None, None);
-        let mut line = String::new();
+        let (mut line, mut banner) = (String::new(), String::new());
         while address.is_none() || pull.is_none() {
             line.clear();
             let n = stdout.read_line(&mut line).expect("a banner");
             assert!(n > 0, "no banner: {}", log.lock().expect("no panic"));
+            banner.push_str(&line);
             let mut words = line.split_whitespace();
             match (words.next(), words.next()) {
                 (Some("listening"), Some(url)) => {
@@ -101,6 +107,7 @@ impl Server {
             stdout,
             address: address.expect("a listener"),
             pull: pull.expect("an endpoint"),
+            banner,
             log,
         }
     }

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use newswire::config::{FileText, Flags, Loaded};
 use newswire::limits;
 use newswire::wire::envelope::Form;
+use newswire::wire::files;
 use newswire::wire::http;
-use newswire::wire::token::Token;
+use newswire::wire::token::{Digest, Token};
+use newswire::wire::token_file::Listing;
 use newswire::wire::wamp::{self, ClientMessage};
 use newswire::wire::websocket::{Decoder, Incoming, Violation};
 
@@ -27,6 +29,7 @@ pub fn upgrade(bytes: &[u8]) {
         }
         Ok(None) => assert!(bytes.len() <= limits::HEAD_BYTES_MAX),
         Err(refusal) => {
+            file(bytes);
             let mut answer = Vec::new();
             http::encode_refusal(refusal, &mut answer);
             let mut headers = [httparse::EMPTY_HEADER; 16];
@@ -41,6 +44,19 @@ pub fn upgrade(bytes: &[u8]) {
             assert_eq!(length.value, body.to_string().as_bytes());
         }
     }
+}
+
+/// Whoever asks for a file gets the whole of it, or the head.
+fn file(bytes: &[u8]) {
+    let files = newswire::web::files();
+    let Some(answer) = files::answer(bytes, &files) else {
+        return;
+    };
+    let mut headers = [httparse::EMPTY_HEADER; 16];
+    let mut response = httparse::Response::new(&mut headers);
+    let head_bytes = response.parse(&answer).expect("HTTP").unwrap();
+    let body = &answer[head_bytes..];
+    assert!(body.is_empty() || files.iter().any(|file| file.body.as_bytes() == body));
 }
 
 /// What a decoder says, in order.
@@ -190,6 +206,50 @@ pub fn token(query: &str, token: &[u8]) {
     let bare = token.strip_prefix(b"Basic ").unwrap_or(token);
     let expected = (!bare.is_empty()).then(|| Token::new(bare));
     assert!(found == expected, "{target}");
+}
+
+/// A list knows the first word of each line that is no comment, and no more; an error is one line.
+pub fn token_file(text: &[u8]) {
+    match Listing::parse(text) {
+        Ok(listing) => {
+            let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+            let mut known = 0;
+            for line in text.split(|&byte| byte == b'\n') {
+                let line = str::from_utf8(line).expect("a line is text");
+                let mut words = line.split_whitespace();
+                let Some(token) = words.next().filter(|word| !word.starts_with('#')) else {
+                    continue;
+                };
+                let digest = match Digest::from_written(token) {
+                    Some(digest) => digest.expect("64 digits"),
+                    None => Token::new(token).digest(),
+                };
+                let grant = listing.find(&digest).expect("it is in the list");
+                let words = words.take_while(|word| !word.starts_with('#'));
+                let has_topics = words.clone().any(|word| word.starts_with("topics="));
+                assert_eq!(has_topics, !grant.topics.is_empty());
+                let expires = words.clone().any(|word| word.starts_with("expires="));
+                assert_eq!(expires, grant.expires_at.is_some());
+                known += 1;
+            }
+            assert_eq!(known, listing.len());
+            assert!(listing.plain() <= known);
+            assert!(
+                listing
+                    .find(&Token::new("no word: a space").digest())
+                    .is_none()
+            );
+        }
+        Err(error) => {
+            let lines = text.split(|&byte| byte == b'\n').count();
+            assert!((1..=lines).contains(&error.line));
+            let sentence = error.to_string();
+            assert!(
+                !sentence.contains('\n') && !sentence.contains("sesame"),
+                "{sentence}"
+            );
+        }
+    }
 }
 
 /// A file is a configuration or an error of one line; what is shown of a configuration brings it about

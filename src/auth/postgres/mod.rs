@@ -26,9 +26,11 @@ use tokio::time::timeout;
 use self::address::Address;
 use self::session::{Fault, Session};
 use self::tls::Encryption;
+use super::agent::Trust;
 use super::workers::{Bounds, Wake, Worker, Workers};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::stats::Store;
+use crate::wire::token::Token;
 
 /// What the operator says about one database.
 #[derive(Clone)]
@@ -39,8 +41,8 @@ pub struct PostgresOptions<'a> {
     pub query: &'a str,
     /// Of the session in which that runs.
     pub time_zone: &'a str,
-    /// A PEM file of authorities; empty: those that browsers trust.
-    pub ca: &'a str,
+    /// Whose certificates are believed.
+    pub trust: &'a Trust,
     /// How much and for how long.
     pub bounds: Bounds,
 }
@@ -61,7 +63,7 @@ impl Settings {
         Ok(Self {
             address: Address::parse(options.url, timeout)
                 .map_err(|wrong| format!("auth-postgres: {wrong}"))?,
-            encryption: Encryption::new(options.ca)?,
+            encryption: Encryption::new(options.trust)?,
             query: options.query.to_owned(),
             time_zone: options.time_zone.to_owned(),
             timeout,
@@ -85,7 +87,7 @@ impl PostgresStore {
         let settings = Arc::new(Settings::new(options)?);
         // The threads own it, and the last of them waits for what it still does.
         let runtime = Arc::new(runtime(options.bounds.threads)?);
-        let name = format!("postgres {}", settings.address.place);
+        let name = format!("postgres database={}", settings.address.place);
         let theirs = Arc::clone(&settings);
         let make = move || Asker::new(&theirs, &runtime);
         let workers = Workers::start(&name, options.bounds, wake, make)?;
@@ -112,7 +114,7 @@ pub fn check(options: &PostgresOptions<'_>) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(Fault::Silent(reason)) => {
             log::warn!(
-                "auth: store=postgres {place} does not answer: {reason}. Until it does, who comes with a \
+                "auth: store=postgres database={place} does not answer: {reason}. Until it does, who comes with a \
                  token that no other store knows gets 503"
             );
             Ok(())
@@ -131,7 +133,13 @@ impl TokenStore for PostgresStore {
     }
 
     fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
-        self.workers.ask(question)
+        match &question.token {
+            Some(token) if text(token).is_none() => Some(Answer::Unknown),
+            Some(_) => self.workers.ask(question),
+            None => Some(Answer::Unavailable(
+                "the token itself is not kept any more".to_owned(),
+            )),
+        }
     }
 
     fn poll_answer(&mut self) -> Option<(u64, Answer)> {
@@ -154,6 +162,12 @@ fn runtime(threads: usize) -> Result<Runtime, String> {
         .max_blocking_threads(threads)
         .build()
         .map_err(|error| format!("auth-postgres: no runtime: {error}"))
+}
+
+/// What a database could have; no text there has a zero byte.
+fn text(token: &Token) -> Option<&str> {
+    let text = std::str::from_utf8(token.bytes()).ok()?;
+    (!text.contains('\0')).then_some(text)
 }
 
 /// One thread's side of it.
@@ -189,13 +203,8 @@ impl Asker {
 
 impl Worker for Asker {
     fn answer(&mut self, question: &Question) -> Result<Answer, String> {
-        let Some(token) = &question.token else {
-            return Ok(Answer::Unavailable("the token was not kept".to_owned()));
-        };
-        // No text in PostgreSQL has a zero byte.
-        let token = match std::str::from_utf8(token.bytes()) {
-            Ok(text) if !text.contains('\0') => text,
-            _ => return Ok(Answer::Unknown),
+        let Some(token) = question.token.as_ref().and_then(text) else {
+            return Ok(Answer::Unknown);
         };
         match self.ask(token) {
             Ok(answer) => Ok(answer),

@@ -12,7 +12,8 @@ use tokio_postgres::types::{FromSql, Kind, Type};
 use tokio_postgres::{Column, Row};
 
 use crate::auth::Answer;
-use crate::wire::grant::{Grant, check_pattern};
+use crate::limits;
+use crate::wire::grant::{Grant, check_pattern, moment_of_seconds};
 
 /// How a token is called whose row has no name.
 const NAMELESS: &str = "postgres";
@@ -75,6 +76,8 @@ impl Columns {
     pub fn answer(&self, row: &Row) -> Result<Answer, String> {
         let name: Option<String> = get(row, self.name)?;
         let name = name.unwrap_or_else(|| NAMELESS.to_owned());
+        let plain = name.chars().filter(|c| !c.is_control());
+        let name: String = plain.take(limits::AUTH_NAME_CHARS_MAX).collect();
         let topics: Option<Vec<String>> =
             get(row, self.topics).map_err(|error| format!("{error} of {name:?}"))?;
         let topics = match topics {
@@ -119,37 +122,33 @@ fn get<'a, T: FromSql<'a>>(row: &'a Row, index: Option<usize>) -> Result<Option<
 struct Expires(Option<u64>);
 
 impl Expires {
-    fn from_float(seconds: f64) -> Result<Self, &'static str> {
-        if seconds.is_nan() {
-            return Err("it is NaN");
+    fn from_seconds(seconds: f64) -> Result<Self, &'static str> {
+        if seconds == f64::INFINITY {
+            return Ok(Self(None));
         }
-        // A cast stops at both ends of what there is.
-        Ok(Self(
-            (seconds != f64::INFINITY).then_some(seconds.floor() as u64),
-        ))
-    }
-
-    fn from_seconds(seconds: i64) -> Self {
-        Self(Some(seconds.try_into().unwrap_or(0)))
+        let moment = moment_of_seconds(seconds);
+        let moment = moment.ok_or("it is no number of seconds since 1970")?;
+        Ok(Self(Some(moment)))
     }
 }
 
 impl<'a> FromSql<'a> for Expires {
     fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        Ok(match *kind {
-            Type::INT4 => Self::from_seconds(i32::from_sql(kind, raw)?.into()),
-            Type::INT8 => Self::from_seconds(i64::from_sql(kind, raw)?),
-            Type::FLOAT4 => Self::from_float(f32::from_sql(kind, raw)?.into())?,
-            Type::FLOAT8 => Self::from_float(f64::from_sql(kind, raw)?)?,
+        let seconds = match *kind {
+            Type::INT4 => i32::from_sql(kind, raw)?.into(),
+            Type::INT8 => i64::from_sql(kind, raw)? as f64,
+            Type::FLOAT4 => f32::from_sql(kind, raw)?.into(),
+            Type::FLOAT8 => f64::from_sql(kind, raw)?,
             // What `extract(epoch FROM …)` gives, from PostgreSQL 14 on.
-            Type::NUMERIC => Self::from_float(numeric(raw).ok_or("it is cut")?)?,
+            Type::NUMERIC => numeric(raw).ok_or("it is cut")?,
             // In microseconds; the ends stand for `infinity` and `-infinity`.
             _ => match i64::from_sql(kind, raw)? {
-                i64::MAX => Self(None),
-                i64::MIN => Self(Some(0)),
-                n => Self::from_seconds(n.div_euclid(1_000_000) + Y2000_UNIX_SECONDS),
+                i64::MAX => f64::INFINITY,
+                i64::MIN => f64::NEG_INFINITY,
+                n => (n.div_euclid(1_000_000) + Y2000_UNIX_SECONDS) as f64,
             },
-        })
+        };
+        Ok(Self::from_seconds(seconds)?)
     }
 
     fn accepts(kind: &Type) -> bool {
@@ -230,6 +229,7 @@ mod tests {
         let read = |kind: &Type, raw: &[u8]| Expires::from_sql(kind, raw).map(|e| e.0).ok();
         for (kind, raw, expected) in [
             (Type::INT4, &7i32.to_be_bytes()[..], Some(Some(7))),
+            (Type::INT8, &1_795_521_600_000i64.to_be_bytes()[..], None),
             (Type::INT8, &(-7i64).to_be_bytes()[..], Some(Some(0))),
             (Type::FLOAT8, &1.9f64.to_be_bytes()[..], Some(Some(1))),
             (Type::FLOAT8, &(-1.9f64).to_be_bytes()[..], Some(Some(0))),

@@ -17,9 +17,10 @@ use tokio_postgres::Socket;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::auth::agent::Trust;
 
 /// Who is believed.
 #[derive(Clone)]
@@ -28,23 +29,19 @@ pub struct Encryption {
 }
 
 impl Encryption {
-    /// Believes the authorities in the PEM file `ca`; where that is empty, those that browsers trust.
+    /// Believes whom `trust` does.
     ///
     /// # Errors
-    /// What is wrong with the file.
-    pub fn new(ca: &str) -> Result<Self, String> {
+    /// There is a certificate in it that cannot be an authority's.
+    pub fn new(trust: &Trust) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
-        if ca.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        } else {
-            let wrong = |cause: &dyn std::fmt::Display| format!("auth-ca {ca}: {cause}");
-            let found = CertificateDer::pem_file_iter(ca).map_err(|error| wrong(&error))?;
-            for certificate in found {
-                let certificate = certificate.map_err(|error| wrong(&error))?;
-                roots.add(certificate).map_err(|error| wrong(&error))?;
-            }
-            if roots.is_empty() {
-                return Err(wrong(&"there is no certificate in it"));
+        match trust.certificates() {
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Some(certificates) => {
+                for certificate in certificates {
+                    let added = roots.add(CertificateDer::from_slice(certificate));
+                    added.map_err(|error| format!("auth-ca cannot be used: {error}"))?;
+                }
             }
         }
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -129,22 +126,5 @@ impl AsyncWrite for Encrypted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_of_authorities_has_to_have_some() {
-        assert!(Encryption::new("").is_ok());
-        for path in ["Cargo.toml", "src", "no/such/file"] {
-            let sentence = Encryption::new(path).err().expect("refused");
-            assert!(
-                sentence.starts_with(&format!("auth-ca {path}: ")),
-                "{sentence}"
-            );
-        }
     }
 }

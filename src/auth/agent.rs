@@ -1,0 +1,220 @@
+//! The HTTP client of stores that ask the web: whom it trusts, how long it waits, how much it reads.
+//!
+//! One GET at a time, on a connection that is kept for the next. A redirect is not followed, because
+//! it would carry the token to somebody else; it is an answer like any other. No proxy is taken from
+//! the environment: a token goes to the address that is configured, and nowhere else.
+//!
+//! Never here: what is asked, what an answer means, threads.
+
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+use ureq::http::{HeaderMap, HeaderValue, Uri, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Body, Error};
+
+use crate::limits;
+
+/// How long a connection is kept that nobody uses. Many servers end theirs earlier, some after 5 s.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The authorities whose certificates are believed.
+#[derive(Clone, Debug)]
+pub struct Trust(RootCerts);
+
+impl Trust {
+    /// Those of the PEM file `path`; where that is empty, Mozilla's, which are part of the program.
+    ///
+    /// # Errors
+    /// The file cannot be read or has no certificate.
+    pub fn load(path: &str) -> Result<Self, String> {
+        if path.is_empty() {
+            return Ok(Self(RootCerts::WebPki));
+        }
+        let text = fs::read(path).map_err(|error| format!("auth-ca ({path}): {error}"))?;
+        let mut certificates = Vec::new();
+        for item in parse_pem(&text) {
+            match item {
+                Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+                Ok(_) => {}
+                Err(error) => return Err(format!("auth-ca ({path}) is not PEM: {error}")),
+            }
+        }
+        if certificates.is_empty() {
+            return Err(format!("auth-ca ({path}) has no certificate"));
+        }
+        Ok(Self(certificates.into()))
+    }
+
+    /// As they stand in the file, for who speaks another protocol; `None`: Mozilla's.
+    pub fn certificates(&self) -> Option<impl Iterator<Item = &[u8]>> {
+        match &self.0 {
+            RootCerts::Specific(certificates) => Some(certificates.iter().map(|c| c.der())),
+            _ => None,
+        }
+    }
+}
+
+/// What was answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// True exactly when the body is said to be JSON.
+    pub is_json: bool,
+    /// `None` where it is longer than `limits::AUTH_BODY_BYTES_MAX`, and where the status says no
+    /// anyway and it did not come whole.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Reply {
+    /// Whether the status is one of those that say yes.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// An address that can be asked.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_url(text: &str) -> Result<Uri, String> {
+    let url: Uri = text.parse().map_err(|error| format!("{text}: {error}"))?;
+    match url.host() {
+        Some(host) if !host.is_empty() => Ok(url),
+        _ => Err(format!("{text}: it names no host")),
+    }
+}
+
+/// A client for one thread, which keeps one connection.
+#[derive(Debug)]
+pub struct Agent {
+    agent: ureq::Agent,
+    /// In all, from the look-up of the name to the last byte.
+    timeout: Duration,
+    /// True exactly when the last question was answered, so that its connection may be kept.
+    has_kept: bool,
+}
+
+impl Agent {
+    /// A client that believes `trust` and waits for `timeout`.
+    pub fn new(trust: &Trust, timeout: Duration) -> Self {
+        let tls = TlsConfig::builder().root_certs(trust.0.clone()).build();
+        let config = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .proxy(None)
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .user_agent(concat!("newswire/", env!("CARGO_PKG_VERSION")))
+            .max_idle_connections(1)
+            .max_idle_connections_per_host(1)
+            .max_idle_age(IDLE)
+            .build();
+        Self {
+            agent: config.into(),
+            timeout,
+            has_kept: false,
+        }
+    }
+
+    /// The body of `url`, for whom nothing but 200 is an answer.
+    ///
+    /// # Errors
+    /// Why there is none; `url` is not part of that.
+    pub fn fetch(&mut self, url: &Uri) -> Result<Vec<u8>, String> {
+        let max = limits::AUTH_BODY_BYTES_MAX;
+        match self.get(url, &HeaderMap::new())? {
+            Reply {
+                status: 200, body, ..
+            } => body.ok_or_else(|| format!("its answer is longer than {max} bytes")),
+            Reply { status, .. } => Err(format!("it answered with status {status}")),
+        }
+    }
+
+    /// Asks `url`, and reads the answer.
+    ///
+    /// # Errors
+    /// Why there is no answer; nothing of the question is part of that.
+    pub fn get(&mut self, url: &Uri, headers: &HeaderMap) -> Result<Reply, String> {
+        let start = now();
+        let mut reply = self.try_once(url, headers, self.timeout);
+        // The other end may close a kept connection in the moment in which it is used again. That
+        // says nothing about the store, and the next connection is a new one.
+        if self.has_kept && reply.as_ref().is_err_and(is_hang_up) {
+            let left = self.timeout.saturating_sub(start.elapsed());
+            reply = self.try_once(url, headers, left);
+        }
+        self.has_kept = reply.is_ok();
+        reply.map_err(|error| self.explain(error))
+    }
+
+    fn try_once(&self, url: &Uri, headers: &HeaderMap, left: Duration) -> Result<Reply, Error> {
+        let mut request = self.agent.get(url);
+        if let Some(all) = request.headers_mut() {
+            all.extend(headers.clone());
+        }
+        let request = request.config().timeout_global(Some(left)).build();
+        let response = request.call()?;
+        let (head, body) = response.into_parts();
+        let is_json = head.headers.get(header::CONTENT_TYPE).is_some_and(is_json);
+        let body = match read(body) {
+            Ok(body) => Some(body),
+            Err(Error::BodyExceedsLimit(_)) => None,
+            Err(_) if !head.status.is_success() => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Reply {
+            status: head.status.as_u16(),
+            is_json,
+            body,
+        })
+    }
+
+    fn explain(&self, error: Error) -> String {
+        match error {
+            Error::Timeout(_) => format!("no answer within {:?}", self.timeout),
+            Error::HostNotFound => "there is no host of that name".to_owned(),
+            Error::Io(error) => error.to_string(),
+            // These may show what was sent.
+            Error::Protocol(_) | Error::Http(_) | Error::BadUri(_) | Error::Other(_) => {
+                "what it answers is not HTTP".to_owned()
+            }
+            error => error.to_string(),
+        }
+    }
+}
+
+/// All of it, so that the connection can be used again.
+fn read(body: Body) -> Result<Vec<u8>, Error> {
+    let max = limits::AUTH_BODY_BYTES_MAX as u64;
+    body.into_with_config().limit(max).read_to_vec()
+}
+
+/// Whether the other end was gone.
+fn is_hang_up(error: &Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let gone = [
+        BrokenPipe,
+        ConnectionAborted,
+        ConnectionReset,
+        UnexpectedEof,
+    ];
+    matches!(error, Error::Io(error) if gone.contains(&error.kind()))
+}
+
+/// Whether a `Content-Type` is `application/json`, or of those that are built upon it.
+fn is_json(content_type: &HeaderValue) -> bool {
+    let text = content_type.to_str().unwrap_or_default();
+    let kind = text.split(';').next().unwrap_or_default().trim();
+    let kind = kind.to_ascii_lowercase();
+    kind == "application/json" || kind.ends_with("+json")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread that waits for others has no turn to take its time from"
+)]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,584 @@
+//! A file of tokens: read at the start, and again whenever it has changed.
+//!
+//! The list is in memory and answers at once. After the start the disk is touched by a thread alone: it
+//! looks at the file twice a second, reads it when two looks in a row have seen the same change, so
+//! that a file which is just being written is left alone, and puts the new list where the loop finds
+//! it. A file with anything wrong in it changes nothing, and neither does one that is gone: the log
+//! says so, once, and the list that was in force stays.
+//!
+//! Never here: what a line says (`wire/token_file.rs`), and the text of the file for longer than it
+//! takes to read it.
+
+use std::fmt::Display;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use zeroize::Zeroize;
+
+use super::{Answer, Moment, Question, TokenStore};
+use crate::limits;
+use crate::stats::Store;
+use crate::wire::token_file::Listing;
+
+/// Wakes the loop, from any thread.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// The right of everybody to read a file.
+const OTHERS_READ: u32 = 0o004;
+
+/// A file that is watched for as long as this, or a store of it, is there.
+#[derive(Clone, Debug)]
+pub struct WatchedFile {
+    path: Arc<Path>,
+    current: Arc<Current>,
+    /// Has the file read now, whatever it looks like. Dropped, it ends the thread.
+    reread: Sender<()>,
+}
+
+/// The list in force. It is locked for as long as a pointer is copied.
+#[derive(Debug)]
+struct Current(Mutex<Arc<Listing>>);
+
+impl Current {
+    fn get(&self) -> Arc<Listing> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The one before.
+    fn set(&self, listing: Arc<Listing>) -> Arc<Listing> {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut current, listing)
+    }
+}
+
+impl WatchedFile {
+    /// Reads the file, and has it watched from then on; `wake` is called when there is a new list.
+    ///
+    /// # Errors
+    /// One line that names the file, the line in it, and what is wrong.
+    pub fn open(path: &Path, wake: Wake) -> Result<Self, String> {
+        let wrong = |why: ReadError| why.sentence(path);
+        let look = Look::at(path).map_err(|error| wrong(error.into()))?;
+        let listing = read_file(path).map_err(wrong)?;
+        warn_of_readers(path, &look, &listing);
+        let current = Arc::new(Current(Mutex::new(Arc::new(listing))));
+        let (reread, orders) = mpsc::channel();
+        let watch = Watch {
+            path: path.to_owned(),
+            read: Some(look),
+            seen: None,
+            complaint: None,
+            retired: Vec::new(),
+            current: Arc::clone(&current),
+            wake,
+        };
+        thread::Builder::new()
+            .name("token file".to_owned())
+            .spawn(move || watch.run(&orders))
+            .map_err(|error| {
+                format!("tokens: cannot start the thread that watches them: {error}")
+            })?;
+        Ok(Self {
+            path: path.into(),
+            current,
+            reread,
+        })
+    }
+
+    /// As it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Has the file read again, even if it looks as it did. What comes of it is told as any change is.
+    pub fn reread(&self) {
+        // It fails when there is no thread any more, and then nothing can be done about it.
+        let _ = self.reread.send(());
+    }
+}
+
+/// The tokens of one file.
+#[derive(Debug)]
+pub struct TokenFile {
+    file: WatchedFile,
+    /// As it was when a change was last told.
+    listing: Arc<Listing>,
+}
+
+impl TokenFile {
+    /// A store of what is in `file` now, and whatever comes.
+    pub fn new(file: &WatchedFile) -> Self {
+        Self {
+            file: file.clone(),
+            listing: file.current.get(),
+        }
+    }
+}
+
+impl TokenStore for TokenFile {
+    fn kind(&self) -> Store {
+        Store::File
+    }
+
+    fn needs_token(&self) -> bool {
+        false
+    }
+
+    fn ask(&mut self, question: &Question, moment: Moment) -> Option<Answer> {
+        Some(match self.listing.find(&question.digest) {
+            None => Answer::Unknown,
+            Some(grant) => match grant.expires_at {
+                Some(end) if moment.unix > Duration::from_secs(end) => {
+                    Answer::Refused(format!("it has expired: name={:?}", grant.name))
+                }
+                _ => Answer::Accepted(grant),
+            },
+        })
+    }
+
+    fn poll_change(&mut self) -> bool {
+        let current = self.file.current.get();
+        if Arc::ptr_eq(&current, &self.listing) {
+            return false;
+        }
+        // The thread has this list too, and frees it.
+        self.listing = current;
+        true
+    }
+}
+
+/// What tells a file from the one before. The time at which its inode was changed cannot be set, so a
+/// copy that takes the old file's time along is seen too.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Look {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    mode: u32,
+}
+
+impl Look {
+    fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(&path.metadata()?))
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            mode: metadata.mode(),
+        }
+    }
+}
+
+/// The thread's state.
+struct Watch {
+    path: PathBuf,
+    /// As the file looked when it was last read, whatever came of that. `None`: it is gone.
+    read: Option<Look>,
+    /// As it looked last, if that was something else.
+    seen: Option<Look>,
+    /// What was logged last, so that it is not said again twice a second.
+    complaint: Option<String>,
+    /// Lists that stores may still have. They are freed here, since that takes a while when they are
+    /// long.
+    retired: Vec<Arc<Listing>>,
+    current: Arc<Current>,
+    wake: Wake,
+}
+
+impl Watch {
+    /// Until nobody wants to know any more.
+    fn run(mut self, orders: &Receiver<()>) {
+        let pause = Duration::from_millis(limits::TOKEN_FILE_LOOK_MILLISECONDS);
+        loop {
+            match orders.recv_timeout(pause) {
+                Ok(()) => self.read(),
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.retired
+                .retain(|listing| Arc::strong_count(listing) > 1);
+        }
+    }
+
+    fn look(&mut self) {
+        match Look::at(&self.path) {
+            Ok(look) if Some(look) == self.read => self.seen = None,
+            Ok(look) if Some(look) == self.seen => self.read(),
+            Ok(look) => self.seen = Some(look),
+            Err(error) => {
+                // Back with the same look, it is read again: nobody knows what it was meanwhile.
+                (self.read, self.seen) = (None, None);
+                self.complain(&ReadError::from(error));
+            }
+        }
+    }
+
+    fn read(&mut self) {
+        let before = Look::at(&self.path).ok();
+        let outcome = read_file(&self.path);
+        let after = Look::at(&self.path).ok();
+        if before != after {
+            // It was written while it was read. The next two looks decide.
+            (self.read, self.seen) = (None, after);
+            return;
+        }
+        (self.read, self.seen) = (after, None);
+        match outcome {
+            Ok(listing) => {
+                self.complaint = None;
+                let (path, tokens) = (self.path.display(), listing.len());
+                log::info!("token file: read path={path} tokens={tokens}");
+                if let Some(look) = after {
+                    warn_of_readers(&self.path, &look, &listing);
+                }
+                let before = self.current.set(Arc::new(listing));
+                self.retired.push(before);
+                (self.wake)();
+            }
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    fn complain(&mut self, error: &ReadError) {
+        let sentence = error.sentence(&self.path);
+        if self.complaint.as_ref() != Some(&sentence) {
+            log::error!("token file: the tokens that were read before stay in force: {sentence}");
+            self.complaint = Some(sentence);
+        }
+    }
+}
+
+/// Why a file of tokens could not be read.
+enum ReadError {
+    /// Something in this line, counted from 1.
+    Line(usize, String),
+    /// The file as a whole.
+    File(String),
+}
+
+impl ReadError {
+    /// One line.
+    fn sentence(&self, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            Self::Line(line, reason) => format!("tokens: {path}:{line}: {reason}"),
+            Self::File(reason) => format!("tokens: {path}: {reason}"),
+        }
+    }
+}
+
+impl<E: Display> From<E> for ReadError {
+    fn from(error: E) -> Self {
+        Self::File(error.to_string())
+    }
+}
+
+/// The tokens in a file. Its text is overwritten before this ends.
+fn read_file(path: &Path) -> Result<Listing, ReadError> {
+    // Asked before it is opened: opening a pipe waits for whoever writes to it.
+    let metadata = path.metadata()?;
+    if !metadata.is_file() {
+        return Err("it is no regular file".into());
+    }
+    if metadata.len() > limits::TOKEN_FILE_BYTES_MAX as u64 {
+        let max = limits::TOKEN_FILE_BYTES_MAX;
+        return Err(format!("it is larger than {max} bytes").into());
+    }
+    // All at once, and one byte more to see that it is all: a buffer that grows leaves copies behind.
+    let mut text = vec![0; metadata.len() as usize + 1];
+    let read = File::open(path).and_then(|file| fill(file, &mut text));
+    let listing = read.map_err(ReadError::from).and_then(|read| {
+        if read == text.len() {
+            return Err("it grows while it is read".into());
+        }
+        Listing::parse(&text[..read]).map_err(|error| ReadError::Line(error.line, error.reason))
+    });
+    text.zeroize();
+    listing
+}
+
+/// Reads until the end, or until `buffer` is full: how many bytes that were.
+fn fill(mut file: File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn warn_of_readers(path: &Path, look: &Look, listing: &Listing) {
+    if look.mode & OTHERS_READ != 0 && listing.plain() > 0 {
+        log::warn!(
+            "token file: path={} can be read by every user of this machine, and {} of its tokens stand in \
+             it as they are: chmod o-r, or write their sha256 (`newswire token hash`)",
+            path.display(),
+            listing.plain()
+        );
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests wait for conditions, with deadlines"
+)]
+mod tests {
+    use std::fs;
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::wire::token::Token;
+
+    struct Fixture {
+        folder: PathBuf,
+        woken: Arc<AtomicUsize>,
+    }
+
+    impl Fixture {
+        fn new(name: &str, text: &str) -> Self {
+            let name = format!("newswire-{}-{name}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            fs::create_dir_all(&folder).expect("a folder");
+            let fixture = Self {
+                folder,
+                woken: Arc::default(),
+            };
+            fixture.write(text);
+            fixture
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.join("tokens")
+        }
+
+        fn write(&self, text: &str) {
+            fs::write(self.path(), text).expect("written");
+        }
+
+        fn wake(&self) -> Wake {
+            let woken = Arc::clone(&self.woken);
+            Arc::new(move || {
+                woken.fetch_add(1, Ordering::SeqCst);
+            })
+        }
+
+        fn open(&self) -> Result<WatchedFile, String> {
+            WatchedFile::open(&self.path(), self.wake())
+        }
+
+        /// What the thread would have, without one.
+        fn watch(&self) -> Watch {
+            let listing = read_file(&self.path()).unwrap_or_default();
+            Watch {
+                path: self.path(),
+                read: Look::at(&self.path()).ok(),
+                seen: None,
+                complaint: None,
+                retired: Vec::new(),
+                current: Arc::new(Current(Mutex::new(Arc::new(listing)))),
+                wake: self.wake(),
+            }
+        }
+    }
+
+    impl Drop for Fixture {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+
+    fn ask(file: &mut TokenFile, token: &str, unix: u64) -> Answer {
+        let question = Question {
+            ticket: 0,
+            digest: Token::new(token).digest(),
+            token: None,
+            client: Ipv4Addr::LOCALHOST.into(),
+            origin: None,
+        };
+        let moment = Moment {
+            now: Duration::ZERO,
+            unix: Duration::from_secs(unix),
+        };
+        file.ask(&question, moment).expect("answers at once")
+    }
+
+    fn knows(file: &mut TokenFile, token: &str) -> bool {
+        matches!(ask(file, token, 0), Answer::Accepted(_))
+    }
+
+    fn wait_until(mut condition: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !condition() {
+            assert!(Instant::now() < deadline, "in vain");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_token_is_accepted_until_it_expires() {
+        let fixture = Fixture::new("expires", "a expires=1970-01-01T00:01:40Z name=ann\nb");
+        let watched = fixture.open().expect("good");
+        let mut file = TokenFile::new(&watched);
+        for unix in [0, 99, 100] {
+            assert!(matches!(ask(&mut file, "a", unix), Answer::Accepted(grant)
+                if grant.name == "ann" && grant.expires_at == Some(100)));
+        }
+        let refused = Answer::Refused("it has expired: name=\"ann\"".to_owned());
+        assert_eq!(ask(&mut file, "a", 101), refused);
+        assert!(matches!(ask(&mut file, "b", 1 << 40), Answer::Accepted(_)));
+        assert_eq!(ask(&mut file, "c", 0), Answer::Unknown);
+    }
+
+    #[test]
+    fn what_cannot_be_read_at_the_start_is_told_in_one_line() {
+        let fixture = Fixture::new("start", "a\nsesame nonsense");
+        let path = fixture.path().display().to_string();
+        let error = fixture.open().expect_err("bad");
+        assert!(
+            error.starts_with(&format!("tokens: {path}:2: word 2 is none")),
+            "{error}"
+        );
+        assert!(
+            !error.contains("sesame") && !error.contains('\n'),
+            "{error}"
+        );
+
+        fs::remove_file(fixture.path()).expect("it is there");
+        let error = fixture.open().expect_err("gone");
+        assert!(
+            error.starts_with(&format!("tokens: {path}: No such file")),
+            "{error}"
+        );
+
+        fs::create_dir(fixture.path()).expect("made");
+        let error = fixture.open().expect_err("a folder");
+        assert!(error.contains("it is no regular file"), "{error}");
+    }
+
+    #[test]
+    fn a_change_is_found_and_told_once() {
+        let fixture = Fixture::new("change", "a\n");
+        let watched = fixture.open().expect("good");
+        let mut file = TokenFile::new(&watched);
+        assert!(!file.poll_change() && knows(&mut file, "a"));
+
+        fixture.write("b\n");
+        wait_until(|| file.poll_change());
+        assert!(fixture.woken.load(Ordering::SeqCst) == 1 && !file.poll_change());
+        assert!(knows(&mut file, "b") && !knows(&mut file, "a"));
+
+        // As editors do it, with a file of the same size.
+        let beside = fixture.folder.join("beside");
+        fs::write(&beside, "c\n").expect("written");
+        fs::rename(&beside, fixture.path()).expect("moved");
+        wait_until(|| file.poll_change());
+        assert!(knows(&mut file, "c") && !knows(&mut file, "b"));
+    }
+
+    #[test]
+    fn a_bad_file_and_none_change_nothing() {
+        let fixture = Fixture::new("bad", "a\n");
+        let mut watch = fixture.watch();
+        let before = watch.current.get();
+        fixture.write("b\nb\n");
+        for (complaint, then) in [
+            (":2: it has the same token as line 1", "a\0\n"),
+            (":1: it has a control character", "a"),
+        ] {
+            watch.read();
+            let said = watch.complaint.clone().expect("it was told");
+            assert!(said.contains(complaint), "{said}");
+            fixture.write(then);
+        }
+        fs::remove_file(fixture.path()).expect("it is there");
+        watch.read();
+        assert!(Arc::ptr_eq(&before, &watch.current.get()));
+        assert_eq!(fixture.woken.load(Ordering::SeqCst), 0);
+
+        fixture.write("c\nd\n");
+        watch.read();
+        assert_eq!(watch.current.get().len(), 2);
+        assert_eq!(watch.complaint, None);
+        assert_eq!(fixture.woken.load(Ordering::SeqCst), 1);
+        assert_eq!(watch.retired.len(), 1);
+    }
+
+    #[test]
+    fn a_reload_reads_at_once_what_looks_the_same() {
+        let fixture = Fixture::new("reload", "a\n");
+        let watched = fixture.open().expect("good");
+        let mut file = TokenFile::new(&watched);
+        watched.reread();
+        wait_until(|| file.poll_change());
+        assert!(knows(&mut file, "a"));
+    }
+
+    #[test]
+    fn a_file_is_left_alone_while_it_is_written() {
+        let fixture = Fixture::new("look", "a\n");
+        let mut watch = fixture.watch();
+        let current = Arc::clone(&watch.current);
+        watch.look();
+        for text in ["b", "b\nc", "b\nc\nd"] {
+            fixture.write(text);
+            watch.look();
+            assert_eq!(current.get().len(), 1, "it has just been seen");
+        }
+        watch.look();
+        assert_eq!(current.get().len(), 3);
+        let before = current.get();
+        watch.look();
+        watch.look();
+        assert!(Arc::ptr_eq(&before, &current.get()), "nothing new");
+
+        // Gone and back: read, since it may have been anything.
+        let away = fixture.folder.join("away");
+        fs::rename(fixture.path(), &away).expect("moved");
+        watch.look();
+        assert!(
+            watch
+                .complaint
+                .as_ref()
+                .is_some_and(|c| c.contains("No such file"))
+        );
+        assert!(Arc::ptr_eq(&before, &current.get()), "it stays");
+        fs::rename(&away, fixture.path()).expect("moved");
+        watch.look();
+        watch.look();
+        assert!(!Arc::ptr_eq(&before, &current.get()), "read");
+        assert_eq!(watch.complaint, None);
+    }
+
+    #[test]
+    fn the_thread_ends_with_its_store() {
+        let fixture = Fixture::new("end", "a\n");
+        let watched = fixture.open().expect("good");
+        let store = TokenFile::new(&watched);
+        drop(watched);
+        fixture.write("b\n");
+        wait_until(|| fixture.woken.load(Ordering::SeqCst) == 1);
+        drop(store);
+        wait_until(|| Arc::strong_count(&fixture.woken) == 1);
+    }
+}

@@ -1,0 +1,372 @@
+//! Tokens that an API knows: it is asked with the token itself, as its own clients ask it.
+//!
+//! `GET` with `Authorization: TOKEN`, or `SCHEME TOKEN`. `X-Forwarded-For` is the client's address, and
+//! `Origin` its page's, if it has one. What the answer means:
+//!
+//! | status | |
+//! |---|---|
+//! | 2xx | the token is good |
+//! | 401, 403, 404 | it is not known there |
+//! | any other; none | it cannot be told |
+//!
+//! A 2xx may say more in a body that is a JSON object: `topics`, a list of patterns; `expires`, in
+//! RFC 3339 or in seconds of Unix time; `name`, for logs. Each may be missing or `null`, and then says
+//! nothing: all topics, no end. Other fields are ignored. What is said must be right, because a guess
+//! could grant too much: a field of another type, or JSON that is no object, is no answer. A list
+//! without a topic is a refusal. Any other body says nothing, except for a web page: that is what a
+//! wrong address answers to everybody.
+//!
+//! Never here: threads and the time-out for all of it (`workers`), connections (`agent`), caching.
+
+use serde_json::{Map, Value};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use zeroize::Zeroizing;
+
+use super::agent::{Agent, Reply, Trust, parse_url};
+use super::workers::{Bounds, Wake, Worker, Workers};
+use super::{Answer, Moment, Question, TokenStore};
+use crate::limits;
+use crate::stats::Store;
+use crate::wire::grant::{Grant, check_pattern, moment_of_seconds, parse_moment};
+use crate::wire::token::Token;
+
+/// The address of a client.
+const CLIENT: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// How an API is asked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What stands before the token; may be empty.
+    pub scheme: String,
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// How many are asked, how many wait, and how long.
+    pub bounds: Bounds,
+}
+
+/// An API that knows tokens.
+#[derive(Debug)]
+pub struct HttpStore {
+    workers: Workers,
+}
+
+impl HttpStore {
+    /// A store that asks `url`. `wake` is called after there is an answer.
+    ///
+    /// # Errors
+    /// `url` is none, or there is no thread left.
+    pub fn new(url: &str, settings: &Settings, wake: Wake) -> Result<Self, String> {
+        let url = parse_url(url).map_err(|error| format!("auth-url: {error}"))?;
+        let host = url.authority().map_or("", |authority| authority.as_str());
+        let name = format!("{} host={host}", Store::Http.name());
+        let settings = settings.clone();
+        let bounds = settings.bounds;
+        let workers = Workers::start(&name, bounds, wake, move || Asker {
+            agent: Agent::new(&settings.trust, bounds.timeout),
+            url: url.clone(),
+            scheme: settings.scheme.clone(),
+        })?;
+        Ok(Self { workers })
+    }
+}
+
+impl TokenStore for HttpStore {
+    fn kind(&self) -> Store {
+        Store::Http
+    }
+
+    fn needs_token(&self) -> bool {
+        true
+    }
+
+    fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
+        match &question.token {
+            // No API can have given it out to be sent in a header.
+            Some(token) if !is_sendable(token) => Some(Answer::Unknown),
+            Some(_) => self.workers.ask(question),
+            None => Some(Answer::Unavailable(
+                "the token itself is not kept any more".to_owned(),
+            )),
+        }
+    }
+
+    fn poll_answer(&mut self) -> Option<(u64, Answer)> {
+        self.workers.poll_answer()
+    }
+}
+
+/// Whether a token arrives as it is when it is sent in a header: visible ASCII, and spaces inside
+/// (RFC 9110 s. 5.5). More can be written there, but is read in one way here and in another there.
+fn is_sendable(token: &Token) -> bool {
+    let text = Zeroizing::new(token.reveal());
+    let is_visible = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    is_visible && text.trim_matches(' ') == text.as_str()
+}
+
+/// What one thread asks with.
+struct Asker {
+    agent: Agent,
+    url: Uri,
+    scheme: String,
+}
+
+impl Worker for Asker {
+    fn answer(&mut self, question: &Question) -> Result<Answer, String> {
+        let Some(token) = &question.token else {
+            return Ok(Answer::Unknown);
+        };
+        let headers = headers(&self.scheme, token, question)?;
+        judge(&self.agent.get(&self.url, &headers)?)
+    }
+}
+
+fn headers(scheme: &str, token: &Token, question: &Question) -> Result<HeaderMap, String> {
+    let token = Zeroizing::new(token.reveal());
+    let space = if scheme.is_empty() { "" } else { " " };
+    let text = Zeroizing::new(format!("{scheme}{space}{}", *token));
+    let mut authorization = HeaderValue::from_str(&text)
+        .map_err(|_| "the token cannot be sent in a header".to_owned())?;
+    authorization.set_sensitive(true);
+    let mut headers = HeaderMap::new();
+    headers.insert(header::AUTHORIZATION, authorization);
+    let client = question.client.to_canonical().to_string();
+    if let Ok(client) = HeaderValue::from_str(&client) {
+        headers.insert(CLIENT, client);
+    }
+    // One that cannot be passed on as it came is not passed on.
+    if let Some(Ok(origin)) = question.origin.as_deref().map(HeaderValue::from_str) {
+        headers.insert(header::ORIGIN, origin);
+    }
+    Ok(headers)
+}
+
+/// What an answer means.
+///
+/// # Errors
+/// It is another's: the API itself is not there.
+fn judge(reply: &Reply) -> Result<Answer, String> {
+    match reply.status {
+        _ if reply.is_success() => Ok(match grant(reply) {
+            Ok(Some(grant)) => Answer::Accepted(grant),
+            Ok(None) => Answer::Refused("it may hear no topic".to_owned()),
+            Err(reason) => Answer::Unavailable(reason),
+        }),
+        401 | 403 | 404 => Ok(Answer::Unknown),
+        // RFC 9110 s. 15.6: a gateway's word for an API that is down, overloaded or slow.
+        status @ 502..=504 => Err(format!("it answered with status {status}")),
+        status @ 300..=399 => Ok(Answer::Unavailable(format!(
+            "it answered with status {status}, and a token is not taken along: auth-url has to be the \
+             address where it leads to"
+        ))),
+        status => Ok(Answer::Unavailable(format!(
+            "it answered with status {status}"
+        ))),
+    }
+}
+
+/// What the body of a 2xx grants; `None`: nothing.
+///
+/// # Errors
+/// Why that cannot be told. Nothing of the body is part of it.
+fn grant(reply: &Reply) -> Result<Option<Grant>, String> {
+    let max = limits::AUTH_BODY_BYTES_MAX;
+    let all = Grant {
+        name: Store::Http.name().to_owned(),
+        ..Grant::default()
+    };
+    let Some(body) = &reply.body else {
+        return Err(format!("its answer is longer than {max} bytes"));
+    };
+    let body = body.trim_ascii();
+    // Not all who send JSON say so.
+    let is_json = reply.is_json || body.starts_with(b"{");
+    if !body.is_empty() && is_json {
+        let fields: Map<String, Value> = serde_json::from_slice(body)
+            .map_err(|_| "its answer is not a JSON object".to_owned())?;
+        return fields_grant(&fields, all);
+    }
+    let begins_with = |tag: &[u8]| {
+        body.get(..tag.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(tag))
+    };
+    if begins_with(b"<!doctype") || begins_with(b"<html") {
+        return Err("it answered with a web page: is auth-url the address of an API?".to_owned());
+    }
+    Ok(Some(all))
+}
+
+fn fields_grant(fields: &Map<String, Value>, mut grant: Grant) -> Result<Option<Grant>, String> {
+    let field = |name| fields.get(name).filter(|value| !value.is_null());
+    if let Some(name) = field("name") {
+        let name = name.as_str().ok_or("`name` in its answer is no text")?;
+        let plain = name.chars().filter(|c| !c.is_control());
+        grant.name = plain.take(limits::AUTH_NAME_CHARS_MAX).collect();
+    }
+    if let Some(expires) = field("expires") {
+        let moment = match expires {
+            Value::String(text) => parse_moment(text),
+            Value::Number(number) => number.as_f64().and_then(moment_of_seconds),
+            _ => None,
+        };
+        let needed = "`expires` in its answer is neither a time as in 2026-11-24T12:00:00Z nor one \
+                      in seconds since 1970";
+        grant.expires_at = Some(moment.ok_or(needed)?);
+    }
+    if let Some(topics) = field("topics") {
+        let wrong = "`topics` in its answer is no list of texts";
+        for topic in topics.as_array().ok_or(wrong)? {
+            let topic = topic.as_str().ok_or(wrong)?;
+            check_pattern(topic)
+                .map_err(|error| format!("`topics` in its answer has a bad one: {error}"))?;
+            grant.topics.push(topic.to_owned());
+        }
+        // In a grant that would be all of them.
+        if grant.topics.is_empty() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(grant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, is_json: bool, body: &str) -> Reply {
+        Reply {
+            status,
+            is_json,
+            body: Some(body.into()),
+        }
+    }
+
+    fn judge_json(body: &str) -> Answer {
+        judge(&reply(200, true, body)).expect("an answer")
+    }
+
+    fn all() -> Grant {
+        Grant {
+            name: "http".to_owned(),
+            ..Grant::default()
+        }
+    }
+
+    #[test]
+    fn a_body_that_says_nothing_grants_everything() {
+        for body in [
+            "",
+            " \r\n",
+            "{}",
+            r#"{"topics":null,"expires":null,"name":null}"#,
+            r#"{"id":7,"Topics":["a"],"roles":[{}]}"#,
+        ] {
+            assert_eq!(judge_json(body), Answer::Accepted(all()), "{body}");
+        }
+        for body in ["ok", "true", "[1]", "<ok/>", "null", "é"] {
+            let answer = judge(&reply(200, false, body));
+            assert_eq!(answer, Ok(Answer::Accepted(all())), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_body_says_counts_even_where_it_is_not_said_to_be_json() {
+        let body = r#" {"topics":["a","b_*","$sys/stats"],"expires":1795521600,"name":"Ada"}"#;
+        let grant = Grant {
+            name: "Ada".to_owned(),
+            topics: ["a", "b_*", "$sys/stats"].map(str::to_owned).to_vec(),
+            expires_at: Some(1_795_521_600),
+        };
+        for is_json in [true, false] {
+            let answer = judge(&reply(201, is_json, body));
+            assert_eq!(answer, Ok(Answer::Accepted(grant.clone())));
+        }
+    }
+
+    #[test]
+    fn an_end_is_a_time_or_a_number_of_seconds() {
+        for (expires, at) in [
+            (r#""2026-11-24T12:00:00Z""#, 1_795_521_600),
+            (r#""2026-11-24T13:00:00+01:00""#, 1_795_521_600),
+            ("1795521600", 1_795_521_600),
+            ("1795521600.9", 1_795_521_600),
+            ("1.7955216e9", 1_795_521_600),
+            ("0", 0),
+            ("-1", 0),
+        ] {
+            let answer = judge_json(&format!(r#"{{"expires":{expires}}}"#));
+            let grant = Grant {
+                expires_at: Some(at),
+                ..all()
+            };
+            assert_eq!(answer, Answer::Accepted(grant), "{expires}");
+        }
+    }
+
+    #[test]
+    fn what_could_grant_too_much_is_no_answer() {
+        for body in [
+            "{",
+            r#"{"topics":["a"]} x"#,
+            "[]",
+            r#"["a"]"#,
+            "true",
+            "null",
+            r#""ok""#,
+            "secret",
+            r#"{"topics":"secret"}"#,
+            r#"{"topics":["a",7]}"#,
+            r#"{"topics":[null]}"#,
+            r#"{"topics":[""]}"#,
+            r#"{"topics":["*secret"]}"#,
+            r#"{"topics":{"secret":true}}"#,
+            r#"{"expires":"secret"}"#,
+            r#"{"expires":"1795521600"}"#,
+            r#"{"expires":""}"#,
+            r#"{"expires":true}"#,
+            // Milliseconds.
+            r#"{"expires":1795521600000}"#,
+            r#"{"expires":1e300}"#,
+            r#"{"name":7}"#,
+        ] {
+            let Answer::Unavailable(reason) = judge_json(body) else {
+                panic!("{body}");
+            };
+            assert!(!reason.contains("secret"), "{reason}");
+        }
+        for page in ["<!DOCTYPE html><p>Log in", "\n<html>", "<!doctype HTML>"] {
+            let answer = judge(&reply(200, false, page));
+            assert!(matches!(answer, Ok(Answer::Unavailable(_))), "{page}");
+        }
+    }
+
+    #[test]
+    fn who_may_hear_nothing_is_refused() {
+        let answer = judge_json(r#"{"topics":[]}"#);
+        assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
+    }
+
+    #[test]
+    fn a_name_is_fit_for_a_log_line() {
+        let long = "x".repeat(1_000);
+        for (name, kept) in [
+            ("Ada\\nLovelace\\u001b[31m", "AdaLovelace[31m"),
+            (long.as_str(), &long[..limits::AUTH_NAME_CHARS_MAX]),
+        ] {
+            let Answer::Accepted(grant) = judge_json(&format!(r#"{{"name":"{name}"}}"#)) else {
+                panic!("{name}");
+            };
+            assert_eq!(grant.name, kept);
+        }
+    }
+
+    #[test]
+    fn only_an_api_that_is_not_there_counts_as_down() {
+        for status in [502, 503, 504] {
+            assert!(judge(&reply(status, false, "")).is_err(), "{status}");
+        }
+        for status in [302, 400, 429, 431, 500] {
+            let answer = judge(&reply(status, false, ""));
+            assert!(matches!(answer, Ok(Answer::Unavailable(_))), "{status}");
+        }
+    }
+}

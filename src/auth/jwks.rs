@@ -1,0 +1,374 @@
+//! A JWK set, fetched by a thread of its own and kept: the keys of somebody who replaces them.
+//!
+//! It is fetched at the start, every now and then, and when a token names a key that is not in it. While
+//! it cannot be had, the keys that were there stay; before it was had for the first time, nobody can
+//! tell. A start does not wait for it, and does not fail without it.
+//!
+//! Never here: how it is fetched (that is a closure), which token it is for, the poller.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::file::Wake;
+use super::keys::{self, SetKey};
+use crate::config::JwtAlgorithm;
+use crate::limits;
+
+/// Gets the set's bytes, however long that takes.
+///
+/// # Errors
+/// Why it could not, in one line.
+pub type Fetch = Box<dyn FnMut() -> Result<Vec<u8>, String> + Send>;
+
+/// A set that is fetched for as long as this is there.
+#[derive(Clone, Debug)]
+pub struct WatchedSet {
+    url: Arc<str>,
+    state: Arc<Shared>,
+    /// Has the set fetched now. Dropped, it ends the thread.
+    orders: Sender<()>,
+}
+
+/// Locked for as long as a few words are copied.
+#[derive(Debug)]
+struct Shared(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// `None` until it was had once. Replaced when the keys are others than before, and only then.
+    keys: Option<Arc<Vec<SetKey>>>,
+    /// Why the last fetch brought nothing, if it did not.
+    failure: Option<String>,
+    /// In fetches that were asked for, the first of them by the start.
+    ordered: u64,
+    /// How many of these are done. Never more than `ordered`.
+    served: u64,
+    /// When one was asked for last because of a token.
+    wanted: Option<Duration>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is known of a set.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// `None`: it was never had.
+    pub keys: Option<Arc<Vec<SetKey>>>,
+    /// Why the last fetch brought nothing, if it did not.
+    pub failure: Option<String>,
+    /// True exactly while a fetch is under way that was asked for.
+    pub is_awaited: bool,
+    /// How many that were asked for are done.
+    pub served: u64,
+}
+
+impl WatchedSet {
+    /// Starts to fetch the set of keys for `algorithm`, which the log and errors call `url`; `wake` is
+    /// called after each fetch.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn open(
+        url: &str,
+        algorithm: JwtAlgorithm,
+        fetch: Fetch,
+        wake: Wake,
+    ) -> Result<Self, String> {
+        let state = Arc::new(Shared(Mutex::new(State {
+            keys: None,
+            failure: None,
+            ordered: 1,
+            served: 0,
+            wanted: None,
+        })));
+        let (orders, inbox) = mpsc::channel();
+        let fetcher = Fetcher {
+            url: url.to_owned(),
+            algorithm,
+            fetch,
+            failures: 0,
+            state: Arc::clone(&state),
+            wake,
+        };
+        thread::Builder::new()
+            .name("JWK set".to_owned())
+            .spawn(move || fetcher.run(&inbox))
+            .map_err(|error| {
+                format!("auth-jwks: cannot start the thread that fetches it: {error}")
+            })?;
+        Ok(Self {
+            url: url.into(),
+            state,
+            orders,
+        })
+    }
+
+    /// Where it comes from.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What is known now.
+    pub fn known(&self) -> Known {
+        let state = self.state.lock();
+        Known {
+            keys: state.keys.clone(),
+            failure: state.failure.clone(),
+            is_awaited: state.served < state.ordered,
+            served: state.served,
+        }
+    }
+
+    /// Has the set fetched, whatever is known of it.
+    pub fn refetch(&self) {
+        self.state.lock().ordered += 1;
+        // It fails when there is no thread any more, and then nothing can be done about it.
+        let _ = self.orders.send(());
+    }
+
+    /// Has the set fetched because a token names a key that is not there. False when that was tried a
+    /// moment ago: anybody can make up such tokens.
+    pub fn want(&self, now: Duration) -> bool {
+        let pause = Duration::from_secs(limits::JWKS_REFETCH_SECONDS);
+        let mut state = self.state.lock();
+        if state.wanted.is_some_and(|at| now < at + pause) {
+            return false;
+        }
+        state.wanted = Some(now);
+        drop(state);
+        self.refetch();
+        true
+    }
+}
+
+/// The thread's part.
+struct Fetcher {
+    url: String,
+    algorithm: JwtAlgorithm,
+    fetch: Fetch,
+    /// In a row.
+    failures: u32,
+    state: Arc<Shared>,
+    wake: Wake,
+}
+
+impl Fetcher {
+    /// Until nobody wants to know any more.
+    fn run(mut self, orders: &Receiver<()>) {
+        loop {
+            let pause = self.fetch();
+            match orders.recv_timeout(pause) {
+                // All that have come are served by the next fetch.
+                Ok(()) => while orders.try_recv().is_ok() {},
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Fetches once, and says how long to wait until the next time.
+    fn fetch(&mut self) -> Duration {
+        let serves = self.state.lock().ordered;
+        let outcome = (self.fetch)().and_then(|json| keys::from_set(&json, self.algorithm));
+        let url = &self.url;
+        let pause = match &outcome {
+            Ok((keys, others)) => {
+                let is_new = self.state.lock().keys.as_deref() != Some(keys);
+                if keys.is_empty() {
+                    let algorithm = self.algorithm.name();
+                    log::error!(
+                        "JWK set: no key in it is for {algorithm} url={url} others={others}"
+                    );
+                } else if is_new || self.failures > 0 {
+                    log::info!(
+                        "JWK set: fetched url={url} keys={} others={others}",
+                        keys.len()
+                    );
+                }
+                self.failures = 0;
+                limits::JWKS_FETCH_SECONDS
+            }
+            Err(reason) => {
+                log::error!("JWK set: the keys that were fetched before stay: {reason} url={url}");
+                let pause = 1_u64 << self.failures.min(16);
+                self.failures += 1;
+                pause.min(limits::JWKS_RETRY_SECONDS_MAX)
+            }
+        };
+        let mut state = self.state.lock();
+        state.served = serves;
+        match outcome {
+            Ok((keys, _)) => {
+                state.failure = None;
+                if state.keys.as_deref() != Some(&keys) {
+                    state.keys = Some(Arc::new(keys));
+                }
+            }
+            Err(reason) => state.failure = Some(reason),
+        }
+        drop(state);
+        (self.wake)();
+        Duration::from_secs(pause)
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests wait for conditions, with deadlines"
+)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::time::Instant;
+
+    use super::*;
+
+    const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    /// A set of the key of RFC 8037 s. A.2, called `id`.
+    fn set(id: &str) -> Result<Vec<u8>, String> {
+        let key = format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{X}","kid":"{id}"}}"#);
+        Ok(format!(r#"{{"keys":[{key}]}}"#).into_bytes())
+    }
+
+    fn ids(known: &Known) -> Option<Vec<String>> {
+        let keys = known.keys.as_ref()?.iter();
+        Some(keys.filter_map(|key| key.id.clone()).collect())
+    }
+
+    fn fetcher(answers: Vec<Result<Vec<u8>, String>>) -> (Fetcher, WatchedSet, Receiver<()>) {
+        let mut answers = VecDeque::from(answers);
+        let state = Arc::new(Shared(Mutex::new(State {
+            keys: None,
+            failure: None,
+            ordered: 1,
+            served: 0,
+            wanted: None,
+        })));
+        let (orders, inbox) = mpsc::channel();
+        let fetcher = Fetcher {
+            url: "test".to_owned(),
+            algorithm: JwtAlgorithm::EdDsa,
+            fetch: Box::new(move || answers.pop_front().expect("no more was to be fetched")),
+            failures: 0,
+            state: Arc::clone(&state),
+            wake: Arc::new(|| {}),
+        };
+        let set = WatchedSet {
+            url: "test".into(),
+            state,
+            orders,
+        };
+        (fetcher, set, inbox)
+    }
+
+    #[test]
+    fn keys_stay_while_the_set_cannot_be_had() {
+        let down = || Err("down".to_owned());
+        let (mut fetcher, watched, _inbox) = fetcher(vec![
+            down(),
+            down(),
+            set("a"),
+            set("a"),
+            down(),
+            Ok(b"<html>".to_vec()),
+            set("b"),
+        ]);
+        assert!(watched.known().is_awaited && ids(&watched.known()).is_none());
+        assert_eq!(fetcher.fetch(), Duration::from_secs(1));
+        let known = watched.known();
+        assert!(!known.is_awaited && ids(&known).is_none());
+        assert_eq!(known.failure.as_deref(), Some("down"));
+        assert_eq!(fetcher.fetch(), Duration::from_secs(2));
+
+        assert_eq!(fetcher.fetch(), Duration::from_secs(600));
+        let first = watched.known();
+        assert_eq!(ids(&first), Some(vec!["a".to_owned()]));
+        assert_eq!(first.failure, None);
+        fetcher.fetch();
+        let again = watched.known();
+        assert!(Arc::ptr_eq(
+            &first.keys.expect("had"),
+            &again.keys.expect("had")
+        ));
+
+        assert_eq!(fetcher.fetch(), Duration::from_secs(1));
+        assert_eq!(fetcher.fetch(), Duration::from_secs(2));
+        let known = watched.known();
+        assert_eq!(ids(&known), Some(vec!["a".to_owned()]));
+        assert_eq!(known.failure.as_deref(), Some("it is no JSON"));
+        fetcher.fetch();
+        assert_eq!(ids(&watched.known()), Some(vec!["b".to_owned()]));
+    }
+
+    #[test]
+    fn pauses_after_failures_grow_up_to_a_bound() {
+        let (mut fetcher, _watched, _inbox) = fetcher(vec![Err("down".to_owned()); 70]);
+        let pauses: Vec<u64> = (0..70).map(|_| fetcher.fetch().as_secs()).collect();
+        assert_eq!(pauses[..8], [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pauses[69], 60);
+    }
+
+    #[test]
+    fn a_token_that_is_made_up_has_the_set_fetched_once_in_a_while() {
+        let (mut fetcher, watched, inbox) = fetcher(vec![set("a"), set("a"), set("a")]);
+        let seconds = Duration::from_secs;
+        fetcher.fetch();
+        assert!(watched.want(seconds(7)) && watched.known().is_awaited);
+        assert!(!watched.want(seconds(8)));
+        fetcher.fetch();
+        assert!(!watched.known().is_awaited && watched.known().served == 2);
+        assert!(!watched.want(seconds(36)));
+        assert!(watched.want(seconds(37)));
+        assert_eq!(inbox.try_iter().count(), 2);
+    }
+
+    #[test]
+    fn an_order_that_comes_during_a_fetch_is_served_by_the_next() {
+        let (mut fetcher, watched, _inbox) = fetcher(vec![set("b")]);
+        let other = watched.clone();
+        let mut is_first = true;
+        fetcher.fetch = Box::new(move || {
+            if std::mem::take(&mut is_first) {
+                other.refetch();
+            }
+            set("a")
+        });
+        fetcher.fetch();
+        assert!(watched.known().is_awaited);
+        fetcher.fetch();
+        assert!(!watched.known().is_awaited);
+    }
+
+    #[test]
+    fn the_thread_fetches_when_it_is_told_to_and_ends_with_the_set() {
+        let (fetched, fetches) = mpsc::channel();
+        let wake: Wake = Arc::new(|| {});
+        let kept = Arc::clone(&wake);
+        let fetch = Box::new(move || {
+            fetched.send(()).expect("somebody counts");
+            set("a")
+        });
+        let watched = WatchedSet::open("test", JwtAlgorithm::EdDsa, fetch, wake).expect("a thread");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let patience = Duration::from_secs(30);
+        fetches.recv_timeout(patience).expect("at the start");
+        watched.refetch();
+        fetches.recv_timeout(patience).expect("when it was told to");
+        while watched.known().is_awaited {
+            assert!(Instant::now() < deadline, "in vain");
+            thread::sleep(Duration::from_millis(2));
+        }
+        drop(watched);
+        while Arc::strong_count(&kept) > 1 {
+            assert!(Instant::now() < deadline, "in vain");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}

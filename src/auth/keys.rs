@@ -1,0 +1,320 @@
+//! Keys that check signatures of JWTs: out of a file or a JWK set, for the one algorithm that the
+//! configuration names.
+//!
+//! A key is made for one algorithm and works with no other, so there is nothing that a token could choose.
+//! What is weak or meant for something else is refused where it is read: a public key as the secret of
+//! HS256 (anybody could sign with it), a private key, RSA of less than 2,048 bits.
+//!
+//! Never here: files, the network, which key is tried for which token.
+
+use std::fmt;
+
+use data_encoding::BASE64URL_NOPAD;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
+use ring::{error, hmac};
+use serde_json::Value;
+use spki::der::asn1::UintRef;
+use spki::der::{Decode, Reader, SliceReader, pem};
+use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+
+use crate::config::JwtAlgorithm;
+use crate::limits;
+
+/// RFC 8017 s. A.1
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// RFC 5480 s. 2.1.1
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+/// RFC 5480 s. 2.1.1.1, also called prime256v1 and secp256r1.
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+/// RFC 8410 s. 3
+const EDWARDS25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// In bits of an RSA key; what is longer is not taken by *ring*.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
+
+/// A key of one algorithm.
+#[derive(Clone)]
+pub enum Key {
+    /// The secret of HS256.
+    Secret(hmac::Key),
+    /// Whatever everybody may know.
+    Public(PublicKey),
+}
+
+/// The half of a key that can only check.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PublicKey {
+    /// Modulus and exponent, without zeros in front.
+    Rsa(Vec<u8>, Vec<u8>),
+    /// A point, uncompressed.
+    P256([u8; 65]),
+    /// A point.
+    Ed25519([u8; 32]),
+}
+
+/// A key of a JWK set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SetKey {
+    /// `kid`
+    pub id: Option<String>,
+    /// The key itself.
+    pub key: PublicKey,
+}
+
+impl Key {
+    /// Whether `signature` was made over `message` by the owner of this key.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            // In constant time.
+            Self::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+            Self::Public(key) => key.verifies(message, signature),
+        }
+    }
+}
+
+impl PublicKey {
+    /// As [`Key::verifies`].
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let verified: Result<(), error::Unspecified> = match self {
+            Self::Rsa(n, e) => RsaPublicKeyComponents { n, e }.verify(
+                &RSA_PKCS1_2048_8192_SHA256,
+                message,
+                signature,
+            ),
+            // RFC 7518 s. 3.4: two numbers of 32 bytes, not the DER that other protocols have.
+            Self::P256(point) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
+            }
+            Self::Ed25519(point) => {
+                UnparsedPublicKey::new(&ED25519, point).verify(message, signature)
+            }
+        };
+        verified.is_ok()
+    }
+
+    fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, String> {
+        let strip = |number: &[u8]| {
+            let zeros = number.iter().take_while(|&&byte| byte == 0).count();
+            number[zeros..].to_vec()
+        };
+        let (modulus, exponent) = (strip(modulus), strip(exponent));
+        let bits = modulus.len() * 8
+            - modulus
+                .first()
+                .map_or(0, |top| top.leading_zeros() as usize);
+        if !RSA_BITS.contains(&bits) {
+            let (min, max) = (RSA_BITS.start(), RSA_BITS.end());
+            return Err(format!(
+                "an RSA key of {bits} bits; from {min} to {max} are taken"
+            ));
+        }
+        Ok(Self::Rsa(modulus, exponent))
+    }
+
+    /// RFC 8017 s. A.1.1
+    fn from_pkcs1(der: &[u8]) -> Result<Self, String> {
+        let numbers = || {
+            let mut reader = SliceReader::new(der)?;
+            let numbers = reader.sequence(|reader| {
+                Ok::<_, spki::der::Error>((UintRef::decode(reader)?, UintRef::decode(reader)?))
+            })?;
+            reader.finish()?;
+            Ok::<_, spki::der::Error>(numbers)
+        };
+        let (modulus, exponent) = numbers().map_err(|_| "it is no RSA key inside")?;
+        Self::rsa(modulus.as_bytes(), exponent.as_bytes())
+    }
+
+    /// RFC 5280 s. 4.1.2.7, in which each algorithm has its own form of a key.
+    fn from_spki(der: &[u8], algorithm: JwtAlgorithm) -> Result<Self, String> {
+        let info =
+            SubjectPublicKeyInfoRef::from_der(der).map_err(|_| "it is no public key inside")?;
+        let bits = info.subject_public_key.as_bytes().unwrap_or_default();
+        let kind = (info.algorithm.oid, info.algorithm.parameters_oid().ok());
+        match (algorithm, kind) {
+            (JwtAlgorithm::Rs256, (RSA, _)) => Self::from_pkcs1(bits),
+            (JwtAlgorithm::Es256, (EC, Some(P256))) => match bits.try_into() {
+                Ok(point) => Ok(Self::P256(point)),
+                Err(_) => Err(
+                    "its point is compressed: openssl ec -pubin -conv_form uncompressed".to_owned(),
+                ),
+            },
+            (JwtAlgorithm::EdDsa, (EDWARDS25519, _)) => bits
+                .try_into()
+                .map(Self::Ed25519)
+                .map_err(|_| "an Ed25519 key has 32 bytes".to_owned()),
+            (algorithm, _) => Err(not_for(algorithm)),
+        }
+    }
+}
+
+/// Never a secret's bytes.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(_) => f.write_str("Secret(…)"),
+            Self::Public(key) => key.fmt(f),
+        }
+    }
+}
+
+/// What another kind of key was given in place of.
+fn not_for(algorithm: JwtAlgorithm) -> String {
+    let needed = match algorithm {
+        JwtAlgorithm::Hs256 => "a secret",
+        JwtAlgorithm::Rs256 => "an RSA key",
+        JwtAlgorithm::Es256 => "a key on the curve P-256 (prime256v1)",
+        JwtAlgorithm::EdDsa => "an Ed25519 key",
+    };
+    format!(
+        "it is another kind of key: {} needs {needed}",
+        algorithm.name()
+    )
+}
+
+/// The keys in the text of a file: for HS256 the file is the secret, but for one line break at its end;
+/// for the others it is PEM with one public key or several.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn from_file(text: &[u8], algorithm: JwtAlgorithm) -> Result<Vec<Key>, String> {
+    if algorithm == JwtAlgorithm::Hs256 {
+        return secret(text).map(|key| vec![Key::Secret(key)]);
+    }
+    let mut keys = Vec::new();
+    for block in blocks(text) {
+        keys.push(Key::Public(from_pem(block, algorithm)?));
+    }
+    if keys.is_empty() {
+        return Err(format!(
+            "there is no key in it: {} needs PEM (-----BEGIN PUBLIC KEY-----)",
+            algorithm.name()
+        ));
+    }
+    Ok(keys)
+}
+
+fn secret(text: &[u8]) -> Result<hmac::Key, String> {
+    // The classic swap: a server that checks HS256 with the public key of RS256 lets everybody sign who
+    // has that key, which is everybody.
+    if memchr::memmem::find(text, b"-----BEGIN ").is_some()
+        || SubjectPublicKeyInfoRef::from_der(text).is_ok()
+    {
+        return Err(
+            "a key is no secret of HS256, and a public one is known to everybody: say RS256, ES256 or \
+             EdDSA, or make a secret (openssl rand -hex 32)"
+                .to_owned(),
+        );
+    }
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    let min = limits::JWT_SECRET_BYTES_MIN;
+    if text.len() < min {
+        return Err(format!(
+            "the secret has {} bytes, and with less than {min} it can be found by trying: make one with \
+             openssl rand -hex 32",
+            text.len()
+        ));
+    }
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, text))
+}
+
+/// The PEM blocks in a text, each from its first line to its last, or to the end where that is missing.
+/// What stands between them is commentary (RFC 7468 s. 5.2).
+fn blocks(text: &[u8]) -> Vec<&[u8]> {
+    let starts: Vec<usize> = memchr::memmem::find_iter(text, b"-----BEGIN ").collect();
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    let blocks = starts
+        .iter()
+        .zip(ends)
+        .map(|(&start, end)| &text[start..end]);
+    blocks
+        .map(|block| {
+            let last = memchr::memmem::find(block, b"-----END ").unwrap_or(block.len());
+            let rest = memchr::memchr(b'\n', &block[last..]).unwrap_or(block.len() - last);
+            &block[..last + rest]
+        })
+        .collect()
+}
+
+fn from_pem(block: &[u8], algorithm: JwtAlgorithm) -> Result<PublicKey, String> {
+    let label = pem::decode_label(block).map_err(|error| format!("its PEM is broken: {error}"))?;
+    if label.ends_with("PRIVATE KEY") {
+        return Err(
+            "there is a private key in it, which newswire must not have: openssl pkey -pubout makes the \
+             public one"
+                .to_owned(),
+        );
+    }
+    let der = || {
+        let mut der = Vec::new();
+        pem::Decoder::new_detect_wrap(block)
+            .and_then(|mut decoder| decoder.decode_to_end(&mut der).map(|_| ()))
+            .map_err(|error| format!("its PEM is broken: {error}"))?;
+        Ok::<_, String>(der)
+    };
+    match label {
+        "PUBLIC KEY" => PublicKey::from_spki(&der()?, algorithm),
+        "RSA PUBLIC KEY" if algorithm == JwtAlgorithm::Rs256 => PublicKey::from_pkcs1(&der()?),
+        "RSA PUBLIC KEY" => Err(not_for(algorithm)),
+        "CERTIFICATE" => Err(
+            "there is a certificate in it: openssl x509 -pubkey -noout takes the public key out of it"
+                .to_owned(),
+        ),
+        _ => Err("there is PEM in it that is no public key".to_owned()),
+    }
+}
+
+/// The keys of a JWK set (RFC 7517 s. 5) that check signatures of `algorithm`, and how many were left
+/// out. Whatever is of no use here is passed over: a set serves others too.
+///
+/// # Errors
+/// It is no set.
+pub fn from_set(json: &[u8], algorithm: JwtAlgorithm) -> Result<(Vec<SetKey>, usize), String> {
+    let set: Value = serde_json::from_slice(json).map_err(|_| "it is no JSON")?;
+    let members = set.get("keys").and_then(Value::as_array);
+    let members = members.ok_or("it is no JWK set: it has no list named keys")?;
+    let keys: Vec<SetKey> = members
+        .iter()
+        .filter_map(|member| from_member(member, algorithm))
+        .take(limits::JWKS_KEYS_MAX)
+        .collect();
+    let others = members.len() - keys.len();
+    Ok((keys, others))
+}
+
+fn from_member(member: &Value, algorithm: JwtAlgorithm) -> Option<SetKey> {
+    let is = |name, wanted: &str| member.get(name).is_none_or(|value| value == wanted);
+    let may_verify = member.get("key_ops").is_none_or(|ops| {
+        ops.as_array()
+            .is_some_and(|ops| ops.iter().any(|op| op == "verify"))
+    });
+    if !is("use", "sig") || !is("alg", algorithm.name()) || !may_verify {
+        return None;
+    }
+    let id = match member.get("kid") {
+        None => None,
+        Some(id) => Some(id.as_str()?.to_owned()),
+    };
+    let text = |name| member.get(name).and_then(Value::as_str);
+    let bytes = |name| BASE64URL_NOPAD.decode(text(name)?.as_bytes()).ok();
+    // RFC 7518 s. 6, RFC 8037 s. 2
+    let key = match (algorithm, text("kty")?, text("crv")) {
+        (JwtAlgorithm::Rs256, "RSA", _) => PublicKey::rsa(&bytes("n")?, &bytes("e")?).ok()?,
+        (JwtAlgorithm::Es256, "EC", Some("P-256")) => {
+            let (x, y) = (bytes("x")?, bytes("y")?);
+            let mut point = [4; 65];
+            point[1..33].copy_from_slice(x.get(..).filter(|x| x.len() == 32)?);
+            point[33..].copy_from_slice(y.get(..).filter(|y| y.len() == 32)?);
+            PublicKey::P256(point)
+        }
+        (JwtAlgorithm::EdDsa, "OKP", Some("Ed25519")) => {
+            PublicKey::Ed25519(bytes("x")?.try_into().ok()?)
+        }
+        _ => return None,
+    };
+    Some(SetKey { id, key })
+}

@@ -1,0 +1,147 @@
+//! What an operator reads at the end of a run: what it came to, and all that was counted.
+//!
+//! Programs read it too: the line `counted` has every counter that is not zero, as `name=value`. No
+//! other line has such pairs.
+//!
+//! Never here: printing it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use newswire::stats::{Close, Counter, Dropped, Refusal, Stats};
+
+/// The summary of a server that has run for `uptime`.
+pub fn text(stats: &Stats, uptime: Duration) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        writeln!(text, "{name:<11}{value}").expect("a String takes everything");
+    };
+    let count = |counter| thousands(stats.counter(counter));
+    line("stopped", &format!("after {}", duration(uptime)));
+    line(
+        "served",
+        &format!(
+            "{} connections, {} of them upgraded to WebSocket",
+            count(Counter::Connections),
+            count(Counter::Handshakes)
+        ),
+    );
+    line(
+        "events",
+        &format!(
+            "{} messages of publishers, {} of them events; {} deliveries",
+            count(Counter::Ingested),
+            count(Counter::Events),
+            count(Counter::Deliveries)
+        ),
+    );
+    let drops = Dropped::ALL.iter().map(|&d| (d.name(), stats.drops(d)));
+    let refusals = Refusal::ALL.iter().map(|&r| (r.name(), stats.refusals(r)));
+    let closes = Close::ALL.iter().map(|&c| (c.name(), stats.closes(c)));
+    line("dropped", &by_reason(drops));
+    line("refused", &by_reason(refusals));
+    line("closed", &by_reason(closes));
+    let counted = stats.summary();
+    if !counted.is_empty() {
+        line("counted", &counted);
+    }
+    text
+}
+
+/// `1,204: slow_consumer 1,200, limit 4`, the most frequent first.
+fn by_reason(reasons: impl Iterator<Item = (&'static str, u64)>) -> String {
+    let mut reasons: Vec<_> = reasons.filter(|&(_, count)| count > 0).collect();
+    reasons.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    let all = reasons.iter().map(|&(_, count)| count).sum();
+    if all == 0 {
+        return "none".to_owned();
+    }
+    let each: Vec<String> = reasons
+        .into_iter()
+        .map(|(name, count)| format!("{name} {}", thousands(count)))
+        .collect();
+    format!("{}: {}", thousands(all), each.join(", "))
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The two largest units that it has.
+fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [
+        ("d", seconds / 86_400),
+        ("h", seconds / 3_600 % 24),
+        ("min", seconds / 60 % 60),
+        ("s", seconds % 60),
+    ];
+    let first = units
+        .iter()
+        .position(|&(_, n)| n > 0)
+        .unwrap_or(units.len() - 1);
+    let shown: Vec<String> = units[first..]
+        .iter()
+        .take(2)
+        .map(|(unit, n)| format!("{n} {unit}"))
+        .collect();
+    shown.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_for_people_and_has_one_line_for_programs() {
+        let mut stats = Stats::default();
+        stats.add(Counter::Connections, 1_234_567);
+        stats.add(Counter::Events, 3);
+        stats.refused(Refusal::Token);
+        stats.closed(Close::Shutdown);
+        stats.closed(Close::SlowConsumer);
+        stats.closed(Close::SlowConsumer);
+        assert_eq!(
+            text(&stats, Duration::from_secs(3 * 3_600 + 62)),
+            "\
+stopped    after 3 h 1 min
+served     1,234,567 connections, 0 of them upgraded to WebSocket
+events     0 messages of publishers, 3 of them events; 0 deliveries
+dropped    none
+refused    1: token 1
+closed     3: slow_consumer 2, shutdown 1
+counted    connections=1234567 events=3 refused.token=1 closed.slow_consumer=2 closed.shutdown=1
+"
+        );
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_happened_says_so() {
+        let text = text(&Stats::default(), Duration::from_millis(400));
+        assert!(text.starts_with("stopped    after 0 s\n"), "{text}");
+        assert!(!text.contains('='), "{text}");
+    }
+
+    #[test]
+    fn times_have_their_two_largest_units() {
+        for (seconds, expected) in [
+            (59, "59 s"),
+            (60, "1 min 0 s"),
+            (86_399, "23 h 59 min"),
+            (86_400 * 12 + 3_601, "12 d 1 h"),
+        ] {
+            assert_eq!(duration(Duration::from_secs(seconds)), expected);
+        }
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1_000), "1,000");
+    }
+}

@@ -1,0 +1,168 @@
+// Hears newswire, or another server of WAMP v1. MIT OR Apache-2.0. What it offers: newswire.d.ts
+var newswire = (() => {
+	const CLOSED = 0, LOST = 1, UNREACHABLE = 3;
+
+	// One WebSocket, until its end.
+	function Session(url, onopen, onclose) {
+		const prefixes = new Map(), topics = new Map();
+		let id = null, isOpen = false;
+
+		const socket = new WebSocket(url, ["wamp"]);
+		socket.onopen = () => { isOpen = true; };
+		socket.onclose = (event) => {
+			const code = !isOpen ? UNREACHABLE : event.wasClean ? CLOSED : LOST;
+			isOpen = false;
+			onclose?.(code, `WS-${event.code}: ${event.reason}`, event);
+		};
+		socket.onmessage = ({ data }) => {
+			const [type, first, event] = JSON.parse(data);
+			if (type === 0) { // WELCOME
+				id = first;
+				onopen?.();
+			} else if (type === 8) { // EVENT
+				// Apart, so that what one handler throws reaches the page, and no other handler.
+				topics.get(first)?.forEach((handler) => queueMicrotask(() => handler(first, event)));
+			}
+		};
+
+		function send(...message) {
+			if (!isOpen) throw new Error("not connected");
+			socket.send(JSON.stringify(message));
+		}
+		function resolve(curie) {
+			const [, prefix, rest] = /^([^:]*):(.*)$/s.exec(curie) ?? [];
+			return prefixes.has(prefix) ? prefixes.get(prefix) + rest : curie;
+		}
+
+		return {
+			resolve,
+			shrink(uri) {
+				const fit = [...prefixes].find(([, start]) => uri.startsWith(start));
+				return fit ? `${fit[0]}:${uri.slice(fit[1].length)}` : uri;
+			},
+			prefix(prefix, uri) {
+				send(1, prefix, uri);
+				prefixes.set(prefix, uri);
+			},
+			subscribe(topic, handler) {
+				const uri = resolve(topic), handlers = topics.get(uri) ?? new Set();
+				if (handlers.has(handler)) throw new Error(`already subscribed to ${uri}`);
+				if (!handlers.size) send(5, topic);
+				topics.set(uri, handlers.add(handler));
+			},
+			unsubscribe(topic, handler) {
+				const uri = resolve(topic), handlers = topics.get(uri);
+				const isKnown = handler ? handlers?.delete(handler) : handlers;
+				if (!isKnown) throw new Error(`not subscribed to ${uri}`);
+				if (handler && handlers.size) return;
+				topics.delete(uri);
+				send(6, topic);
+			},
+			publish: (...message) => send(7, ...message),
+			// As newswire would answer.
+			call: (uri) => Promise.reject({ uri, desc: "You are not allowed to make calls" }),
+			close: () => socket.close(),
+			sessionid: () => id,
+			log: console.log,
+		};
+	}
+
+	// What autobahn.js 0.8 calls `ab`.
+	const ab = {
+		CONNECTION_CLOSED: CLOSED,
+		CONNECTION_LOST: LOST,
+		CONNECTION_RETRIES_EXCEEDED: 2,
+		CONNECTION_UNREACHABLE: UNREACHABLE,
+		CONNECTION_UNSUPPORTED: 4,
+		CONNECTION_UNREACHABLE_SCHEDULED_RECONNECT: 5,
+		CONNECTION_LOST_SCHEDULED_RECONNECT: 6,
+		Session,
+		log: console.log,
+		debug() {}, // the browser shows every frame in its network tab
+		version: () => "0.8.2",
+		connect(url, onconnect, onhangup = () => {}, { maxRetries = 10, retryDelay = 5000 } = {}) {
+			let retries = -1; // never was open
+			(function attempt() {
+				const session = new Session(url, () => {
+					retries = 0;
+					onconnect(session);
+				}, (code, reason) => {
+					// A clean end is meant; what never was open has a wrong address.
+					if (code === CLOSED || retries < 0) return onhangup(code, reason);
+					const next = code === LOST ? 6 : 5;
+					const detail = { delay: retryDelay, retries: ++retries, maxretries: maxRetries };
+					if (retries > maxRetries || onhangup(next, reason, detail)) onhangup(2, reason);
+					else setTimeout(attempt, retryDelay);
+				});
+			})();
+		},
+	};
+
+	// As many sessions as it takes, one after another.
+	function connect({ url, token, retryDelay = 1000, retryDelayMax = 30000 }) {
+		const base = new URL(url, globalThis.location?.href);
+		base.protocol = base.protocol.replace("http", "ws");
+		base.hash = "";
+		const wanted = new Set(); // by every session
+		let session, timer, tries = 0;
+
+		const self = Object.assign(new EventTarget(), {
+			state: "connecting",
+			subscribe(topic, handler) {
+				const one = [topic, (uri, event) => handler(event, uri)];
+				wanted.add(one);
+				if (self.state === "open") session.subscribe(...one);
+				return () => {
+					if (wanted.delete(one) && self.state === "open") session.unsubscribe(...one);
+				};
+			},
+			close() {
+				clearTimeout(timer);
+				if (self.state !== "closed") become("closed", { code: 1000, reason: "" });
+				session?.close();
+			},
+		});
+		self.ready = new Promise((resolve, reject) => {
+			self.addEventListener("open", resolve);
+			self.addEventListener("closed", (event) => reject(event.detail));
+		});
+		self.ready.catch(() => {}); // nobody has to ask
+
+		function become(state, detail) {
+			self.state = state;
+			self.dispatchEvent(new CustomEvent(state, { detail }));
+		}
+		async function attempt() {
+			become("connecting");
+			try {
+				await null; // first, the page's listeners
+				const value = typeof token === "function" ? await token() : token;
+				if (self.state === "closed") return;
+				const mark = base.href.includes("?") ? "&" : "?";
+				const target = value ? `${base}${mark}token=${encodeURIComponent(value)}` : base;
+				session = new Session(target, () => {
+					for (const one of wanted) session.subscribe(...one);
+					become("open");
+				}, (why, text, event) => pause(event));
+			} catch (error) {
+				pause({ reason: `${error}` });
+			}
+		}
+		function pause({ code, reason }) {
+			if (self.state === "closed") return;
+			// 1008: a limit, which would be met again at once.
+			if (self.state === "open" && code !== 1008) tries = 0;
+			// 3000: the token is valid no longer, and here is no other.
+			if (code === 3000 && typeof token !== "function") return become("closed", { code, reason });
+			const delay = Math.random() * Math.min(retryDelayMax, retryDelay * 2 ** tries++);
+			timer = setTimeout(attempt, delay);
+			become("waiting", { code, reason, delay });
+		}
+		attempt();
+		return self;
+	}
+
+	return { ab, connect };
+})();
+
+var ab = ab || newswire.ab;

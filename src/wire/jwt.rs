@@ -1,0 +1,290 @@
+//! A JSON Web Token's form: three parts, a header, claims (RFC 7515, RFC 7519).
+//!
+//! Its bytes are split and decoded, and nothing is believed: whoever asks for the claims has checked the
+//! signature over [`Jwt::signed`] before. A member that occurs twice is an error, since two readers of it
+//! could mean two things. What a header has to say about where its key is (`jwk`, `jku`, `x5c`, `x5u`) is
+//! not even read.
+//!
+//! Never here: keys, signatures, clocks, which algorithm is right.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
+
+/// A token that looks like a JWT. Its `Debug` shows nothing of it.
+pub struct Jwt {
+    /// `alg`, as the token has it: to be compared, never to choose by.
+    pub algorithm: String,
+    /// `kid`: to find a key among those that are trusted, and for nothing else.
+    pub key_id: Option<String>,
+    /// True exactly when the header has `crit`: whoever made the token wants something of its reader,
+    /// and newswire knows nothing of the kind.
+    pub is_critical: bool,
+    /// Header and payload as they were sent.
+    signed: Box<[u8]>,
+    signature: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+/// What a token says, as far as it matters here. Times are in seconds of Unix time; a fraction is cut
+/// off, what is before 1970 is 0.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Claims {
+    /// `exp`: the first moment at which it is good no more.
+    pub expires_at: Option<u64>,
+    /// `nbf`: the first moment at which it is good.
+    pub not_before: Option<u64>,
+    /// `aud`, one or several.
+    pub audience: Vec<String>,
+    /// `iss`.
+    pub issuer: Option<String>,
+    /// `sub`.
+    pub subject: Option<String>,
+    /// `topics`; `None`: it is not there.
+    pub topics: Option<Vec<String>>,
+}
+
+impl Jwt {
+    /// `None` where the token is no JWT: not three parts of base64url, or the first is no header.
+    pub fn parse(token: &[u8]) -> Option<Self> {
+        let (signed, signature) = split_last(token)?;
+        let (header, payload) = split_last(signed)?;
+        // A dot is no letter of base64url, so a fourth part is refused here too.
+        let decode = |part| BASE64URL_NOPAD.decode(part).ok();
+        let Object(header) = serde_json::from_slice(&decode(header)?).ok()?;
+        let text = |name| match header.get(name) {
+            None => Some(None),
+            Some(Value::String(text)) => Some(Some(text.clone())),
+            Some(_) => None,
+        };
+        Some(Self {
+            algorithm: text("alg")??,
+            key_id: text("kid")?,
+            is_critical: header.contains_key("crit"),
+            signature: decode(signature)?,
+            payload: decode(payload)?,
+            signed: signed.into(),
+        })
+    }
+
+    /// What the signature is made over.
+    pub fn signed(&self) -> &[u8] {
+        &self.signed
+    }
+
+    /// The signature.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// What it says, to whoever has checked the signature.
+    ///
+    /// # Errors
+    /// The claim that has not the form which it has to have.
+    pub fn claims(&self) -> Result<Claims, &'static str> {
+        let Object(claims) = serde_json::from_slice(&self.payload)
+            .map_err(|_| "its claims are no JSON object in which each occurs once")?;
+        let text = |name, wrong| match claims.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(wrong),
+        };
+        let time = |name, wrong| claims.get(name).map(|value| seconds(value).ok_or(wrong));
+        Ok(Claims {
+            expires_at: time("exp", "exp is no number").transpose()?,
+            not_before: time("nbf", "nbf is no number").transpose()?,
+            audience: match claims.get("aud") {
+                None => Vec::new(),
+                Some(Value::String(one)) => vec![one.clone()],
+                Some(several) => {
+                    texts(several).ok_or("aud is neither a string nor a list of them")?
+                }
+            },
+            issuer: text("iss", "iss is no string")?,
+            subject: text("sub", "sub is no string")?,
+            topics: match claims.get("topics") {
+                None => None,
+                Some(topics) => Some(texts(topics).ok_or("topics is no list of strings")?),
+            },
+        })
+    }
+}
+
+impl fmt::Debug for Jwt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Jwt(…)")
+    }
+}
+
+fn split_last(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let dot = memchr::memrchr(b'.', text)?;
+    Some((&text[..dot], &text[dot + 1..]))
+}
+
+/// A NumericDate (RFC 7519 s. 2).
+fn seconds(value: &Value) -> Option<u64> {
+    // Casts from floating point end at the ends of the type; whole numbers keep all their digits.
+    value
+        .as_u64()
+        .or_else(|| value.as_f64().map(|seconds| seconds as u64))
+}
+
+fn texts(list: &Value) -> Option<Vec<String>> {
+    let list = list.as_array()?.iter();
+    list.map(|item| item.as_str().map(str::to_owned)).collect()
+}
+
+/// A JSON object in which no name occurs twice (RFC 7515 s. 4, RFC 7519 s. 4).
+struct Object(BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    if members.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a name occurs twice"));
+                    }
+                }
+                Ok(Object(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(header: &str, payload: &str) -> Vec<u8> {
+        let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+        format!("{}.{}.{}", part(header), part(payload), part("sign")).into_bytes()
+    }
+
+    fn claims(payload: &str) -> Result<Claims, &'static str> {
+        let token = token(r#"{"alg":"x"}"#, payload);
+        Jwt::parse(&token).expect("its form is right").claims()
+    }
+
+    #[test]
+    fn three_parts_with_a_header_are_a_jwt() {
+        let token = token(r#"{"typ":"JWT","kid":"k","alg":"HS256"}"#, "{}");
+        let jwt = Jwt::parse(&token).expect("a JWT");
+        assert_eq!(
+            (&*jwt.algorithm, jwt.key_id.as_deref()),
+            ("HS256", Some("k"))
+        );
+        assert!(!jwt.is_critical);
+        assert_eq!(jwt.signature(), b"sign");
+        assert_eq!([jwt.signed(), b".c2lnbg"].concat(), token);
+        assert_eq!(format!("{jwt:?}"), "Jwt(…)");
+    }
+
+    #[test]
+    fn all_else_is_another_kind_of_token() {
+        let good = token(r#"{"alg":"HS256"}"#, "{}");
+        let good = str::from_utf8(&good).expect("text");
+        for other in [
+            "",
+            ".",
+            "..",
+            "a.b.c",
+            "b64+with/every=sign==",
+            &good[..good.len() - 7],
+            &format!("{good}="),
+            &format!("{good}.c2ln"),
+            &format!("{good} "),
+            // The same bytes, written in another way: the last letter has bits that count for nothing.
+            &good.replace("c2lnbg", "c2lnbh"),
+        ] {
+            assert!(Jwt::parse(other.as_bytes()).is_none(), "{other}");
+        }
+        for header in [
+            "",
+            "[]",
+            "{}",
+            r#""alg""#,
+            r#"{"alg":1}"#,
+            r#"{"alg":null}"#,
+            r#"{"alg":"HS256","alg":"none"}"#,
+            r#"{"alg":"HS256","kid":1}"#,
+            r#"{"alg":"HS256"} {}"#,
+            r#"{"alg":"HS256","typ":"JWT","typ":"JWT"}"#,
+        ] {
+            assert!(Jwt::parse(&token(header, "{}")).is_none(), "{header}");
+        }
+        let deep = format!(r#"{{"alg":"HS256","x":{}}}"#, "[".repeat(20_000));
+        assert!(Jwt::parse(&token(&deep, "{}")).is_none());
+    }
+
+    #[test]
+    fn claims_are_read() {
+        assert_eq!(claims("{}"), Ok(Claims::default()));
+        let all = r#"{"exp":1795521600,"nbf":1.9,"aud":["a","b"],"iss":"i","sub":"s","topics":["t","u_*"],
+            "iat":"whatever"}"#;
+        assert_eq!(
+            claims(all),
+            Ok(Claims {
+                expires_at: Some(1_795_521_600),
+                not_before: Some(1),
+                audience: vec!["a".to_owned(), "b".to_owned()],
+                issuer: Some("i".to_owned()),
+                subject: Some("s".to_owned()),
+                topics: Some(vec!["t".to_owned(), "u_*".to_owned()]),
+            })
+        );
+        assert_eq!(claims(r#"{"aud":"a"}"#).unwrap().audience, ["a"]);
+        for (exp, seconds) in [
+            ("-5", 0),
+            ("-0.1", 0),
+            ("1e3", 1000),
+            ("1e300", u64::MAX),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            let claims = claims(&format!(r#"{{"exp":{exp}}}"#));
+            assert_eq!(claims.unwrap().expires_at, Some(seconds), "{exp}");
+        }
+    }
+
+    #[test]
+    fn a_claim_of_another_form_is_an_error() {
+        for payload in [
+            "",
+            "[]",
+            "nothing",
+            r#"{"exp":1,"exp":2}"#,
+            r#"{"x":1,"x":1}"#,
+            r#"{"exp":"1795521600"}"#,
+            r#"{"exp":null}"#,
+            r#"{"exp":[1]}"#,
+            r#"{"exp":1e400}"#,
+            r#"{"nbf":true}"#,
+            r#"{"aud":1}"#,
+            r#"{"aud":["a",1]}"#,
+            r#"{"aud":null}"#,
+            r#"{"iss":["i"]}"#,
+            r#"{"sub":7}"#,
+            r#"{"topics":"t"}"#,
+            r#"{"topics":null}"#,
+            r#"{"topics":{"t":1}}"#,
+            r#"{"topics":["t",1]}"#,
+        ] {
+            assert!(claims(payload).is_err(), "{payload}");
+        }
+    }
+}

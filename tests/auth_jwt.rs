@@ -1,0 +1,304 @@
+//! JWTs that another implementation made: good ones, worn-out ones, and those that an attacker would
+//! try.
+//!
+//! `tests/jwt/make.py` makes them, and what it once made stands in `tests/jwt/vectors.json`, so that all
+//! of this runs without Python; where there is PyJWT, it is run again, with new keys.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use newswire::auth::jwks::WatchedSet;
+use newswire::auth::jwt::{JwtRules, JwtStore};
+use newswire::auth::{Answer, Moment, Question, TokenStore, keys};
+use newswire::config::JwtAlgorithm;
+use newswire::wire::token::Token;
+use serde_json::Value;
+
+fn recorded() -> Value {
+    serde_json::from_str(include_str!("jwt/vectors.json")).expect("JSON")
+}
+
+fn algorithm(of: &Value) -> JwtAlgorithm {
+    let name = of["algorithm"].as_str().expect("a name");
+    let mut all = JwtAlgorithm::ALL.into_iter();
+    all.find(|algorithm| algorithm.name() == name).expect(name)
+}
+
+fn rules(of: &Value) -> JwtRules {
+    let text = |name| of[name].as_str().map(str::to_owned);
+    JwtRules {
+        algorithm: algorithm(of),
+        audience: text("audience"),
+        issuer: text("issuer"),
+    }
+}
+
+fn with_file(rules: JwtRules, text: &str) -> JwtStore {
+    let keys = keys::from_file(text.as_bytes(), rules.algorithm).expect("good keys");
+    JwtStore::new(rules, keys, Vec::new(), Arc::new(|| {}))
+}
+
+fn ask(store: &mut JwtStore, token: &str, unix: u64) -> Option<Answer> {
+    let token = Token::new(token);
+    let question = Question {
+        ticket: 7,
+        digest: token.digest(),
+        token: Some(token),
+        client: Ipv4Addr::LOCALHOST.into(),
+        origin: None,
+    };
+    let moment = Moment {
+        now: Duration::from_secs(100),
+        unix: Duration::from_secs(unix),
+    };
+    store.ask(&question, moment)
+}
+
+fn word(answer: &Option<Answer>) -> &'static str {
+    match answer {
+        Some(Answer::Accepted(_)) => "accepted",
+        Some(Answer::Refused(_)) => "refused",
+        Some(Answer::Unknown) => "unknown",
+        Some(Answer::Unavailable(_)) => "unavailable",
+        None => "awaited",
+    }
+}
+
+/// Each token, with the keys in force, is what it is said to be.
+fn judge_all(vectors: &Value) {
+    let now = vectors["now"].as_u64().expect("a moment");
+    let cases = vectors["cases"].as_array().expect("a list");
+    assert!(cases.len() > 300);
+    for case in cases {
+        let shown = format!("{} {}", case["algorithm"], case["name"]);
+        let file = &vectors["files"][algorithm(case).name()];
+        let mut store = with_file(rules(case), file.as_str().expect("text"));
+        let answer = ask(&mut store, case["token"].as_str().expect("text"), now);
+        assert_eq!(word(&answer), case["answer"], "{shown}: {answer:?}");
+        match answer {
+            Some(Answer::Accepted(grant)) => {
+                if let Some(who) = case.get("who") {
+                    assert_eq!(grant.name, *who, "{shown}");
+                }
+                if let Some(topics) = case.get("topics") {
+                    assert_eq!(*topics, Value::from(grant.topics), "{shown}");
+                }
+                if let Some(expires) = case.get("expires") {
+                    assert_eq!(grant.expires_at, expires.as_u64(), "{shown}");
+                }
+            }
+            Some(Answer::Refused(reason)) => {
+                let expected = case.get("reason").and_then(Value::as_str);
+                assert!(
+                    reason.contains(expected.unwrap_or_default()),
+                    "{shown}: {reason}"
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Each key file is taken, and knows the token that its owner made, or refused with a reason.
+fn read_all_keys(vectors: &Value) {
+    let now = vectors["now"].as_u64().expect("a moment");
+    let mut taken = 0;
+    for (index, file) in vectors["keys"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .enumerate()
+    {
+        let algorithm = algorithm(file);
+        let text = file["text"].as_str().expect("text");
+        match (
+            keys::from_file(text.as_bytes(), algorithm),
+            file["error"].as_str(),
+        ) {
+            (Ok(keys), None) => {
+                taken += 1;
+                let cases = vectors["cases"].as_array().expect("a list");
+                let good = cases
+                    .iter()
+                    .find(|case| case["name"] == "good" && case["algorithm"] == algorithm.name());
+                let good = good.expect("there is one");
+                let mut store = JwtStore::new(rules(good), keys, Vec::new(), Arc::new(|| {}));
+                let answer = ask(&mut store, good["token"].as_str().expect("text"), now);
+                assert_eq!(word(&answer), "accepted", "{index}");
+            }
+            (Err(error), Some(expected)) => {
+                assert!(
+                    error.contains(expected) && !error.contains('\n'),
+                    "{index}: {error}"
+                );
+            }
+            (read, expected) => panic!("{index}: {read:?} and not {expected:?}"),
+        }
+    }
+    assert!(taken >= 8);
+}
+
+/// A store with one set, which is there when this returns.
+fn with_set(of: &Value, fetches: Vec<Result<Vec<u8>, String>>) -> (JwtStore, mpsc::Receiver<()>) {
+    let (woken, wakes) = mpsc::channel();
+    let wake = Arc::new(move || {
+        let _ = woken.send(());
+    });
+    let mut fetches = fetches.into_iter();
+    let fetch = Box::new(move || fetches.next().expect("no more was to be fetched"));
+    let rules = rules(of);
+    let set = WatchedSet::open("http://set", rules.algorithm, fetch, wake.clone());
+    let store = JwtStore::new(rules, Vec::new(), vec![set.expect("a thread")], wake);
+    wakes.recv_timeout(PATIENCE).expect("it is fetched");
+    (store, wakes)
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Each set has the keys that are for us, and no others.
+fn use_all_sets(vectors: &Value) {
+    let now = vectors["now"].as_u64().expect("a moment");
+    for set in vectors["sets"].as_array().expect("a list") {
+        let json = serde_json::to_vec(&set["set"]).expect("JSON");
+        let (keys, others) = keys::from_set(&json, algorithm(set)).expect("a set");
+        assert_eq!(keys.len(), set["used"].as_u64().expect("a number") as usize);
+        assert_eq!(
+            keys.len() + others,
+            set["set"]["keys"].as_array().expect("a list").len()
+        );
+        for token in set["tokens"].as_array().expect("a list") {
+            let (mut store, wakes) = with_set(set, vec![Ok(json.clone()), Ok(json.clone())]);
+            let answer = ask(&mut store, token[1].as_str().expect("text"), now);
+            // A name that only keys for something else have is not there either.
+            let awaits = token[2] == "awaited" || token[0] == "for encryption";
+            let expected = if awaits {
+                "awaited"
+            } else {
+                token[2].as_str().expect("text")
+            };
+            assert_eq!(word(&answer), expected, "{} {}", set["algorithm"], token[0]);
+            if awaits {
+                wakes.recv_timeout(PATIENCE).expect("it is fetched again");
+                assert_eq!(store.poll_answer(), Some((7, Answer::Unknown)));
+                assert_eq!(store.poll_answer(), None);
+                // Once in a while, and not for each.
+                let again = ask(&mut store, token[1].as_str().expect("text"), now);
+                assert_eq!(again, Some(Answer::Unknown));
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_are_what_their_keys_say() {
+    judge_all(&recorded());
+}
+
+#[test]
+fn keys_that_are_weak_or_for_something_else_are_refused() {
+    read_all_keys(&recorded());
+}
+
+#[test]
+fn of_a_set_the_keys_that_check_our_algorithm_are_used() {
+    use_all_sets(&recorded());
+}
+
+#[test]
+#[ignore = "needs Python with PyJWT"]
+fn pyjwt_with_new_keys() {
+    #[expect(clippy::disallowed_methods, reason = "which Python has the package")]
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let output = Command::new(python).arg("tests/jwt/make.py").output();
+    let output = output.expect("Python runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let vectors = serde_json::from_slice(&output.stdout).expect("JSON");
+    judge_all(&vectors);
+    read_all_keys(&vectors);
+    use_all_sets(&vectors);
+}
+
+#[test]
+fn a_key_that_is_new_is_found_and_one_that_is_gone_is_told() {
+    let vectors = recorded();
+    let now = vectors["now"].as_u64().expect("a moment");
+    let of = &vectors["sets"][0];
+    let json = |id: &str| {
+        let text = of["set"].to_string();
+        Ok(text.replace("\"ours\"", &format!("{id:?}")).into_bytes())
+    };
+    let token = |index: usize| of["tokens"][index][1].as_str().expect("text");
+    let (mut store, wakes) = with_set(of, vec![json("before"), json("ours"), json("other")]);
+    // The first keys may have been there before the store was.
+    let _ = store.poll_change();
+    assert!(!store.poll_change());
+    assert_eq!(ask(&mut store, token(0), now), None);
+    wakes.recv_timeout(PATIENCE).expect("it is fetched again");
+    assert!(store.poll_change() && !store.poll_change());
+    let (ticket, answer) = store.poll_answer().expect("it was promised");
+    assert_eq!((ticket, word(&Some(answer))), (7, "accepted"));
+    assert_eq!(word(&ask(&mut store, token(0), now)), "accepted");
+    // The same key under another name cannot be asked for again so soon.
+    assert_eq!(word(&ask(&mut store, token(4), now)), "unknown");
+}
+
+#[test]
+fn without_a_set_nobody_can_tell_and_nobody_is_let_in() {
+    let vectors = recorded();
+    let now = vectors["now"].as_u64().expect("a moment");
+    let of = &vectors["sets"][1];
+    let token = of["tokens"][0][1].as_str().expect("text");
+    let down = || Err("connection refused".to_owned());
+    let (mut store, _wakes) = with_set(of, vec![down(), down(), down(), down()]);
+    let answer = ask(&mut store, token, now);
+    let Some(Answer::Unavailable(reason)) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(reason, "JWK set http://set: connection refused");
+    // What is no JWT of ours is none of its business.
+    for other in ["abc", vectors["cases"][0]["token"].as_str().expect("text")] {
+        assert_eq!(word(&ask(&mut store, other, now)), "unknown");
+    }
+}
+
+#[test]
+fn tokens_wait_for_the_first_fetch_and_are_answered_in_turns() {
+    const TOKENS: usize = 300;
+    let vectors = recorded();
+    let now = vectors["now"].as_u64().expect("a moment");
+    let of = &vectors["sets"][2];
+    let json = serde_json::to_vec(&of["set"]).expect("JSON");
+    let (go, gate) = mpsc::channel::<()>();
+    let (woken, wakes) = mpsc::channel();
+    let wake = Arc::new(move || {
+        let _ = woken.send(());
+    });
+    let fetch = Box::new(move || {
+        gate.recv().expect("it may go on");
+        Ok(json.clone())
+    });
+    let rules = rules(of);
+    let set = WatchedSet::open("http://set", rules.algorithm, fetch, wake.clone());
+    let mut store = JwtStore::new(rules, Vec::new(), vec![set.expect("a thread")], wake);
+    for _ in 0..TOKENS {
+        let answer = ask(&mut store, of["tokens"][0][1].as_str().expect("text"), now);
+        assert_eq!(answer, None);
+    }
+    assert_eq!(store.poll_answer(), None);
+    go.send(()).expect("it waits");
+    let deadline = Instant::now() + PATIENCE;
+    let (mut answers, mut turns) = (0, 0);
+    while answers < TOKENS {
+        assert!(Instant::now() < deadline, "in vain");
+        wakes.recv_timeout(PATIENCE).expect("there is something");
+        turns += 1;
+        while let Some((_, answer)) = store.poll_answer() {
+            assert_eq!(word(&Some(answer)), "accepted");
+            answers += 1;
+        }
+    }
+    assert_eq!((answers, turns), (TOKENS, 3));
+}

@@ -1,0 +1,67 @@
+//! The files that pages load from newswire, asked of the real binary over plain HTTP.
+
+mod common;
+
+use std::io::{Read, Write};
+
+use common::{Server, wait_until};
+
+/// Everything that a server says to `request`, until it ends the connection.
+fn ask(server: &Server, request: &str) -> String {
+    let mut stream = server.connect();
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an end");
+    answer
+}
+
+#[test]
+fn each_file_comes_whole_and_not_twice() {
+    let server = Server::start(&[]);
+    let files = newswire::web::files();
+    for file in &files {
+        let get = format!("GET /{} HTTP/1.1\r\nHost: h\r\n", file.name);
+        let answer = ask(&server, &format!("{get}\r\n"));
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert_eq!(body, file.body);
+
+        let answer = ask(
+            &server,
+            &format!("{get}If-None-Match: {}\r\n\r\n", file.etag),
+        );
+        assert!(answer.starts_with("HTTP/1.1 304 "), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+
+        let answer = ask(&server, &format!("{get}\r\n").replace("GET", "HEAD"));
+        assert_eq!(answer, format!("{head}\r\n\r\n"));
+    }
+    // Whatever comes behind the first request is not answered.
+    let twice = "GET /newswire.js HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2);
+    assert_eq!(ask(&server, &twice).matches("HTTP/1.1 ").count(), 1);
+
+    let served = 3 * files.len() + 1;
+    let summary = server.stop();
+    let counted: Vec<&str> = summary.split_whitespace().collect();
+    for name in ["connections", "files_served", "closed.served"] {
+        let expected = format!("{name}={served}");
+        assert!(counted.contains(&&*expected), "{summary}");
+    }
+    assert!(!summary.contains("refused"), "{summary}");
+}
+
+#[test]
+fn a_client_that_never_leaves_is_left() {
+    let server = Server::start(&["--close-timeout", "1"]);
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET /newswire.js HTTP/1.1\r\nHost: h\r\n\r\n")
+        .expect("sent");
+    // It does not read, and it does not end its half.
+    wait_until("the server has let go of it", || {
+        server.signal("USR1");
+        let log = server.log();
+        log.lines()
+            .any(|line| line.contains("connected=0 ") && line.contains("files_served=1"))
+    });
+}

@@ -1,0 +1,6 @@
+#![no_main]
+#[path = "../../properties/laws.rs"]
+#[allow(dead_code, reason = "each target tries one law")]
+mod laws;
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| laws::token_file(text));
