@@ -233,6 +233,7 @@ impl Server {
                 log::error!("wake: error={error}");
             }
         });
+        stores::check(config).map_err(StartError::Store)?;
         let Stores { stores, watched } =
             stores::stores(config, &Watched::default(), &wake).map_err(StartError::Store)?;
         let (mut seed, mut key) = ([0; 8], [0; 32]);

@@ -11,12 +11,13 @@
 
 pub mod api;
 pub mod browser;
+pub mod cluster;
 pub mod hostile;
 pub mod observe;
 pub mod raw;
 pub mod scripts;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -238,7 +239,7 @@ impl Client {
         let deadline = Instant::now() + PATIENCE;
         loop {
             assert!(Instant::now() < deadline, "nothing but pings");
-            match self.socket.read().expect("a message") {
+            match self.read("a message") {
                 Message::Text(text) => return text.to_string(),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("no text: {other:?}"),
@@ -254,10 +255,20 @@ impl Client {
         assert!(answer.starts_with(r#"[4,"settle""#), "{answer}");
     }
 
+    /// The next message. A machine that is suspended for a moment interrupts the wait.
+    fn read(&mut self, what: &str) -> Message {
+        loop {
+            match self.socket.read() {
+                Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::Interrupted => {}
+                message => return message.expect(what),
+            }
+        }
+    }
+
     /// The code with which the server closes.
     pub fn close_code(&mut self) -> u16 {
         loop {
-            match self.socket.read().expect("a close") {
+            match self.read("a close") {
                 Message::Close(Some(frame)) => return frame.code.into(),
                 Message::Close(None) => return 1005,
                 _ => {}
