@@ -8,8 +8,9 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// What begins the names of the server's own topics.
-const OWN: char = '$';
+/// What begins the names of the server's own topics. No publisher's event may name one, or it could
+/// tell an administrator anything.
+pub const OWN: char = '$';
 
 /// What an accepted token allows, and for how long.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
