@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use common::observe::{Reader, counted, envelope, event_frame, publish_all, read_all};
-use common::{Client, Server};
+use common::{Client, QUIET, Server};
 
 #[test]
 fn ten_thousand_events_reach_two_hundred_subscribers() {
     const EVENTS: usize = 10_000;
     const SUBSCRIBERS: usize = 200;
-    let server = Server::start(&[]);
+    let server = Server::start(QUIET);
     let data = |n: usize| format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(n % 50));
     let expected: Vec<u8> = (0..EVENTS)
         .flat_map(|n| event_frame("t", &data(n)))
@@ -47,7 +47,7 @@ fn ten_thousand_events_reach_two_hundred_subscribers() {
 fn order_across_topics_is_that_of_ingestion() {
     const TOPICS: [&str; 4] = ["package_created", "http://example.com/b#c", "c", "d"];
     const EVENTS: usize = 2_000;
-    let server = Server::start(&[]);
+    let server = Server::start(QUIET);
     let mut random = 12_345_u32;
     let events: Vec<(usize, String)> = (0..EVENTS)
         .map(|n| {
@@ -94,7 +94,7 @@ fn order_across_topics_is_that_of_ingestion() {
 /// Who comes, goes and comes again while events flow hears an unbroken run from some event on.
 #[test]
 fn who_subscribes_under_load_hears_an_unbroken_run() {
-    let server = Server::start(&[]);
+    let server = Server::start(QUIET);
     let number = |text: &str| -> usize {
         let number = text
             .strip_prefix("[8,\"t\",")
@@ -154,7 +154,7 @@ fn who_subscribes_under_load_hears_an_unbroken_run() {
 
 #[test]
 fn a_million_bytes_arrive_as_they_were_sent() {
-    let server = Server::start(&[]);
+    let server = Server::start(QUIET);
     // Everything that a re-encoder would change: escapes, spaces, numbers, order and doubles of keys.
     let start = "{ \"z\" : 1.50e+03 ,\t\"a\":\"\\/\\u00e9é☃\\ud83d\\ude00\",\"a\":-0,\"html\":\"";
     let data = format!("{start}{}\"}}", "<p>é\\n".repeat(1_000_000 / 7));
@@ -182,7 +182,7 @@ fn a_million_bytes_arrive_as_they_were_sent() {
 
 #[test]
 fn every_form_of_envelope_is_understood() {
-    let server = Server::start(&[]);
+    let server = Server::start(QUIET);
     let mut client = server.subscriber(&["t", "kittens", "http://x/é"]);
     let (_context, socket) = server.publisher();
     let flat = r#"{"category":"kittens","title":"x"}"#;

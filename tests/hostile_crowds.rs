@@ -13,11 +13,11 @@ use std::thread;
 use common::hostile::{Witness, entry, text};
 use common::observe::{Reader, envelope, event_frame, publish_all, read_all};
 use common::raw::{Ear, Heard};
-use common::{Server, wait_until};
+use common::{QUIET, Server, wait_until};
 
 /// Every event is of another topic, and every two topics have a member in common.
 fn rotate(topics: usize, members: usize, events: usize) {
-    let server = Server::start(&[]);
+    let server = Server::start(QUIET);
     let names: Vec<String> = (0..topics).map(|n| format!("t{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     // Every second member has every topic, the others every second one.
@@ -70,7 +70,7 @@ fn a_thousand_topics_in_rotation_keep_their_order() {
 /// Large events for `readers` of which none takes more than a little at a time, while a small topic
 /// flows.
 fn large_among_small(readers: usize, large: usize, small: u64) {
-    let server = Server::start(&["--outboxes-bytes-max", "1GiB"]);
+    let server = Server::start(&[QUIET, &["--outboxes-bytes-max", "1GiB"]].concat());
     let mut witness = Witness::of(&server, "small");
     let data = format!("\"{}\"", "x".repeat(2 * 1024 * 1024 - 100));
     let frame = event_frame("large", &data);

@@ -15,9 +15,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::file::Wake;
 use super::jwks::WatchedSet;
 use super::keys::{Key, SetKey};
+use super::workers::Wake;
 use super::{Answer, Moment, Question, TokenStore};
 use crate::config::JwtAlgorithm;
 use crate::limits;
@@ -176,7 +176,8 @@ impl JwtStore {
                 .subject
                 .map_or_else(|| "jwt".to_owned(), |sub| name(&sub)),
             topics,
-            expires_at: claims.expires_at,
+            // A grant names the last good moment.
+            expires_at: claims.expires_at.map(|end| end.saturating_sub(1)),
         })
     }
 }

@@ -33,6 +33,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The token that every server here accepts, as a real one looks: base64 of bytes.
 pub const TOKEN: &str = "b64+with/every=sign==";
 
+/// Options of a server that pings nobody while a test compares every byte, however slow the machine.
+pub const QUIET: &[&str] = &["--ping-interval", "120"];
+
 /// A running server. Dropped, it is killed.
 pub struct Server {
     child: Child,
