@@ -486,18 +486,13 @@ mod postgresql {
     #[ignore = "needs PostgreSQL's server programs"]
     fn sessions_end_with_their_key_unless_it_is_extended() {
         let cluster = Cluster::start(&["timezone=Asia/Tokyo"]);
-        for (key, seconds) in [
-            (KEY, 600),
-            ("over", -2),
-            ("extended", 6),
-            ("ends", 7),
-            ("deleted", 600),
-        ] {
-            insert(&cluster, key, seconds);
-        }
+        insert(&cluster, KEY, 600);
+        insert(&cluster, "over", -2);
         let server = serve(&cluster.url(), &[]);
-        let mut ends = open(&server, "ends");
+        insert(&cluster, "extended", 10);
+        insert(&cluster, "ends", 11);
         let mut extended = open(&server, "extended");
+        let mut ends = open(&server, "ends");
         let mut stays = open(&server, KEY);
         for (token, status) in [
             (KEY, 101),
@@ -513,7 +508,7 @@ mod postgresql {
             assert_eq!(request(&server, token).0, status, "{token}");
         }
         cluster.sql(
-        "UPDATE swp_api_key SET valid_to = valid_to + interval '1 hour' WHERE api_key = 'extended'",
+            "UPDATE swp_api_key SET valid_to = valid_to + interval '1 hour' WHERE api_key = 'extended'",
     );
         // The one that is extended ends a second before, so it has been asked about by then.
         assert_eq!(ends.close_code(), 3000);
@@ -524,6 +519,7 @@ mod postgresql {
 
         // Nothing says when a key is deleted: it is asked about every now and then.
         let server = serve(&cluster.url(), &["--auth-recheck", "1"]);
+        insert(&cluster, "deleted", 600);
         let mut deleted = open(&server, "deleted");
         let mut stays = open(&server, KEY);
         cluster.sql("DELETE FROM swp_api_key WHERE api_key = 'deleted'");
@@ -570,40 +566,59 @@ mod postgresql {
         );
     }
 
+    /// Accepts every token but `slow`, about which it never says a word.
+    const SLEEPY: &str =
+        "SELECT CASE WHEN $1 = 'slow' THEN pg_sleep(600)::text END AS name WHERE $1 <> ''";
+
+    /// How many sessions it sleeps in.
+    fn sleeping(cluster: &Cluster) -> String {
+        cluster.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+    }
+
     #[test]
     #[ignore = "needs PostgreSQL's server programs"]
     fn a_statement_that_hangs_delays_nobody_else() {
         let cluster = Cluster::start(&[]);
-        let query =
-            "SELECT CASE WHEN $1 = 'slow' THEN pg_sleep(600)::text END AS name WHERE $1 <> ''";
-        let url = cluster.url();
-        let server = serve(
-            &url,
-            &["--auth-postgres-query", query, "--auth-timeout", "10"],
-        );
+        let times = ["--handshake-timeout", "120", "--auth-timeout", "120"];
+        let options = [&["--auth-postgres-query", SLEEPY], &times[..]].concat();
+        let server = serve(&cluster.url(), &options);
         let mut client = open(&server, "quick");
         client.send("[5,\"t\"]");
         client.settle();
         let (_context, publisher) = server.publisher();
         thread::scope(|scope| {
             let slow = scope.spawn(|| request(&server, "slow"));
-            let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-            wait_until("it sleeps", || cluster.sql(sleeping) == "1");
+            wait_until("it sleeps", || sleeping(&cluster) == "1");
             for n in 0..100 {
                 let event = format!(r#"{{"topic":"t","data":{n}}}"#);
                 publisher.send(&event, 0).expect("sent");
                 assert_eq!(client.text(), format!(r#"[8,"t",{n}]"#));
             }
             assert_eq!(request(&server, "another").0, 101);
-            assert!(
-                !slow.is_finished(),
-                "all of that took longer than the time-out"
-            );
+            assert_eq!(sleeping(&cluster), "1", "all of that happened meanwhile");
+            // More than once, where it is asked again on a new connection.
+            let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+                          WHERE wait_event = 'PgSleep'";
+            wait_until("somebody wakes it up", || {
+                cluster.sql(cancel);
+                slow.is_finished()
+            });
             let (status, head) = slow.join().expect("no panic");
             assert_eq!(status, 503, "{head}");
-            wait_until("the database gives up too", || cluster.sql(sleeping) == "0");
         });
         assert_eq!(request(&server, "another").0, 101);
+    }
+
+    #[test]
+    #[ignore = "needs PostgreSQL's server programs"]
+    fn a_statement_that_hangs_is_given_up_on_both_sides() {
+        let cluster = Cluster::start(&[]);
+        let options = ["--auth-postgres-query", SLEEPY, "--auth-timeout", "2"];
+        let server = serve(&cluster.url(), &options);
+        let (status, head) = request(&server, "slow");
+        assert_eq!(status, 503, "{head}");
+        wait_until("the database gives up too", || sleeping(&cluster) == "0");
+        assert_eq!(request(&server, "quick").0, 101);
     }
 
     #[test]
