@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::api::{Api, Does};
 use common::observe::{counted, upgrade};
-use common::{Client, Server};
+use common::{Client, Server, output_of};
 use data_encoding::BASE64URL_NOPAD;
 use newswire::auth::jwks::WatchedSet;
 use newswire::auth::jwt::{JwtRules, JwtStore};
@@ -514,11 +514,10 @@ fn a_key_that_cannot_be_right_ends_the_start() {
         (short.path(), "RS256", "there is no key in it"),
         ("/nowhere", "RS256", "No such file"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
-            .args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
-            .args(["--auth-jwt-key", path, "--auth-jwt-algorithm", algorithm])
-            .output()
-            .expect("it runs");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+        command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+        command.args(["--auth-jwt-key", path, "--auth-jwt-algorithm", algorithm]);
+        let output = output_of(command);
         let error = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
