@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::api::{Api, Does};
 use common::observe::{counted, upgrade};
@@ -298,10 +298,8 @@ fn tokens_wait_for_the_first_fetch_and_are_answered_in_turns() {
     }
     assert_eq!(store.poll_answer(), None);
     go.send(()).expect("it waits");
-    let deadline = Instant::now() + PATIENCE;
     let (mut answers, mut turns) = (0, 0);
     while answers < TOKENS {
-        assert!(Instant::now() < deadline, "in vain");
         wakes.recv_timeout(PATIENCE).expect("there is something");
         turns += 1;
         while let Some((_, answer)) = store.poll_answer() {
