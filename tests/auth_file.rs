@@ -5,11 +5,11 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::observe::{counted, upgrade};
-use common::{Client, Server};
+use common::{Client, Server, output_of};
 use tungstenite::{ClientRequestBuilder, Message};
 
 /// A file that goes away with the test.
@@ -267,13 +267,10 @@ fn what_is_wrong_at_the_start_is_one_line_and_exit_code_2() {
         (&gone, ": No such file"),
         (Path::new("/dev"), ": it is no regular file"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
-            .args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
-            .arg("--tokens")
-            .arg(path)
-            .stdin(Stdio::null())
-            .output()
-            .expect("it runs");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+        command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+        command.arg("--tokens").arg(path);
+        let output = output_of(command);
         let error = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
