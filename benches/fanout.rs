@@ -356,7 +356,7 @@ fn pin(core: usize) {
 fn newswire() -> (Process, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
     command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
-    command.args(["--token", TOKEN, "--log-level", "error"]);
+    command.args(["--token", TOKEN, "--log-level", "error", "--admin", "off"]);
     // 256 events of 50 kB at once are more than the default grants a reader that is slower than the
     // server; here the reader is the benchmark's own.
     command.args([

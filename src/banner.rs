@@ -1,7 +1,8 @@
 //! What an operator has to know at the start, and two commands to try it with.
 //!
-//! Programs read it too: a line `listening  ws://…` for each address and `pull       …` for each
-//! endpoint, as they were bound.
+//! Programs read it too: a line `listening  ws://…` for each address, `pull       …` for each endpoint,
+//! `admin      http://…` and `publish    http://…` for each of those listeners, as they were bound, before
+//! `capacity`.
 //!
 //! Never here: printing it, and a token of the operator's own.
 
@@ -33,6 +34,12 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
     for endpoint in &config.sub {
         line("sub", endpoint);
     }
+    for address in server.admins() {
+        line("admin", &format!("http://{address}/"));
+    }
+    for address in server.publishers() {
+        line("publish", &format!("http://{address}/publish"));
+    }
     line("capacity", &server.capacity_note());
     line("memory", &memory(config, server.connections_max()));
     if token.is_some() {
@@ -61,19 +68,25 @@ fn memory(config: &Config, connections: usize) -> String {
             .saturating_mul(config.topic_bytes_max),
     );
     let prefixes = each(limits::PREFIXES_MAX * limits::TOPIC_BYTES_MAX);
-    let all = [outboxes, pending, unfinished, topics, prefixes]
+    let request = (config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES) as u64;
+    let requests = match (&config.admin[..], &config.publish[..]) {
+        ([], []) => 0,
+        _ => request * limits::ADMIN_CONNECTIONS_MAX as u64,
+    };
+    let all = [outboxes, pending, unfinished, topics, prefixes, requests]
         .into_iter()
         .fold(0, u64::saturating_add);
     format!(
         "up to {} on behalf of peers: {} in outboxes (outboxes-bytes-max), {} of events on their way, {} in \
          unfinished messages (connections-max × message-bytes-max), {} in names of topics (connections-max × \
-         subscriptions-max × topic-bytes-max), {} in prefixes",
+         subscriptions-max × topic-bytes-max), {} in prefixes, {} in HTTP requests",
         rough_bytes(all),
         rough_bytes(outboxes),
         rough_bytes(pending),
         rough_bytes(unfinished),
         rough_bytes(topics),
         rough_bytes(prefixes),
+        rough_bytes(requests),
     )
 }
 
@@ -172,12 +185,13 @@ mod tests {
             message_bytes_max: 2 << 20,
             subscriptions_max: 1_024,
             topic_bytes_max: 1_024,
+            event_bytes_max: (1 << 20) - limits::ADMIN_BODY_SLACK_BYTES,
             ..Config::default()
         };
         let line = memory(&config, 64);
-        // 100 + 32 + 128 + 64 + 1
+        // 100 + 32 + 128 + 64 + 1 + 64
         assert!(
-            line.starts_with("up to 325 MiB on behalf of peers: "),
+            line.starts_with("up to 389 MiB on behalf of peers: "),
             "{line}"
         );
         for part in [
@@ -186,9 +200,15 @@ mod tests {
             "128 MiB in unfinished",
             "64 MiB in names",
             "1 MiB in prefixes",
+            "64 MiB in HTTP requests",
         ] {
             assert!(line.contains(part), "{line}");
         }
+        let closed = Config {
+            admin: Vec::new(),
+            ..config.clone()
+        };
+        assert!(memory(&closed, 64).starts_with("up to 325 MiB on behalf"));
         let most = Config {
             subscriptions_max: usize::MAX,
             ..config

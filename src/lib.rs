@@ -11,6 +11,7 @@
 //! | 1 | [`standing`] | who asks to be let in, and what a token is worth now: written by `auth`, read by `engine` |
 //! | 2 | [`engine`] | state and policy: time, bytes, verdicts and streams are arguments |
 //! | 3 | [`ingest`], [`auth`] | where events come from; who may listen. They know ring 0 and 1 only |
+//! | 3 | [`admin`] | what operators ask over HTTP, and publishers without ZeroMQ |
 //! | 3 | [`web`] | the files that browsers may load |
 //! | 3 | [`server`] | the loop, which alone knows all of them |
 //! | – | [`cli`] | the other commands: clients of a server, built on ring 1 |
@@ -48,6 +49,7 @@
 //! - No token in a log line, an error, or a counter's name.
 //! - No clock but the server's, read once a turn (commands read their own); no `unsafe`.
 
+pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod config;

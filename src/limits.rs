@@ -254,6 +254,58 @@ pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// other.
 pub const PENDING_WALKS_MAX: usize = 256;
 
+/// In connections to the admin and publish listeners together. A monitor, a dashboard, some scripts and
+/// publishers, each of which may keep its connection.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// In seconds from the first byte of such a request's head to its last.
+pub const ADMIN_HEAD_SECONDS: u64 = 10;
+
+/// In seconds for the body, of up to [`EVENT_BYTES_CEILING`].
+pub const ADMIN_BODY_SECONDS: u64 = 30;
+
+/// In seconds that an answer may take to be read, and an event to find room.
+pub const ADMIN_ANSWER_SECONDS: u64 = 30;
+
+/// In seconds without a request after which a kept connection is closed: longer than most monitors'
+/// interval of 15 s.
+pub const ADMIN_IDLE_SECONDS: u64 = 60;
+
+/// In bytes that a request's body may have beyond one event: what stands around the events of a batch.
+pub const ADMIN_BODY_SLACK_BYTES: usize = 64 * 1024;
+
+/// In bytes, the body of a request that is no event.
+pub const ADMIN_ORDER_BYTES_MAX: usize = 8 * 1024;
+
+/// In entries of one page of topics or connections.
+pub const ADMIN_PAGE_MAX: usize = 1_000;
+
+/// In entries, where nothing is said.
+pub const ADMIN_PAGE: usize = 100;
+
+/// In bytes after which a page ends whatever it was to hold.
+pub const ADMIN_PAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// In names of one connection's topics.
+pub const ADMIN_NAMES_MAX: usize = 100;
+
+/// In places that one page, or one turn of a search, looks at: as [`TURN_REVIEWS_MAX`], a few
+/// milliseconds.
+pub const TURN_PLACES_MAX: u32 = 16_384;
+
+/// In connections that one turn closes for an administrator, at some 10 µs each.
+pub const TURN_DISCONNECTS_MAX: usize = 512;
+
+/// In events of one HTTP request. They are handed in together, as a turn's events are.
+pub const PUBLISH_EVENTS_MAX: usize = TURN_EVENTS_MAX;
+
+/// In bytes a turn, what is read from, and again what is written to, the admin and publish listeners'
+/// connections.
+pub const TURN_ADMIN_BYTES_MAX: usize = 1024 * 1024;
+
+/// In requests a turn that these connections have carried out.
+pub const TURN_ADMIN_COMMANDS_MAX: usize = 32;
+
 /// In descriptors kept for all that is not a client: standard streams, listeners, ZeroMQ's own, the
 /// publishers' connections.
 pub const RESERVED_FILES: usize = 512;
@@ -308,6 +360,7 @@ const _: () = assert!(PING_SECONDS <= DEADLINE_SECONDS_MAX && PONG_SECONDS <= DE
 const _: () = assert!(HANDSHAKE_SECONDS <= DEADLINE_SECONDS_MAX);
 const _: () = assert!(CLOSE_SECONDS <= DEADLINE_SECONDS_MAX);
 const _: () = assert!(SHUTDOWN_SECONDS <= SHUTDOWN_SECONDS_CEILING);
+const _: () = assert!(ADMIN_PAGE <= ADMIN_PAGE_MAX);
 const _: () = assert!(UNACKNOWLEDGED_SECONDS <= UNACKNOWLEDGED_SECONDS_CEILING);
 // A sweep may be at least as late as the longest deadline is long.
 const _: () = assert!(255 - 1 - DEADLINE_SECONDS_MAX >= DEADLINE_SECONDS_MAX);

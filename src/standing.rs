@@ -66,6 +66,11 @@ impl Standing {
         self.grant.borrow().name.clone()
     }
 
+    /// Whether that is its name.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.grant.borrow().name == name
+    }
+
     /// As [`Grant::expires_at`].
     pub fn expires_at(&self) -> Option<u64> {
         self.grant.borrow().expires_at

@@ -1,8 +1,7 @@
 //! What is counted, declared once: a counter for everything that happens, and a reason for every
 //! refusal, drop and close.
 //!
-//! A name here is the name that operators see (in the log, in the summary, later in the metrics),
-//! so an entry is added, not renamed.
+//! A name here is the name that operators see (in the log, in the summary, in the metrics), so an entry is added, not renamed.
 //!
 //! Never here: what the server is *now* (connections open, topics alive); that is asked of its
 //! owner.
@@ -125,6 +124,8 @@ reasons! {
         NoTopic => "no_topic",
         /// The topic's name is over `topic-bytes-max`.
         TopicTooLong => "topic_too_long",
+        /// It names a topic of the server's own, which begin with `$`.
+        OwnTopic => "own_topic",
         /// A good event for which nobody is subscribed.
         NoSubscriber => "no_subscriber",
     }
@@ -200,6 +201,54 @@ reasons! {
     }
 }
 
+reasons! {
+    /// Where an event came in.
+    Ingest {
+        /// Over ZeroMQ, from publishers that connected.
+        Pull => "pull",
+        /// Over ZeroMQ, from publishers that were connected to.
+        Sub => "sub",
+        /// Over HTTP.
+        Http => "http",
+    }
+}
+
+reasons! {
+    /// What a request to the admin or the publish listener was answered, as HTTP's number for it.
+    HttpStatus {
+        /// It was done.
+        Ok => "200",
+        /// The WebSocket of the dashboard: the engine answers it.
+        SwitchingProtocols => "101",
+        /// It makes no sense.
+        BadRequest => "400",
+        /// It needs a token, and has none or a wrong one.
+        Unauthorized => "401",
+        /// It comes from a page that has no business here.
+        Forbidden => "403",
+        /// There is no such thing.
+        NotFound => "404",
+        /// There is, and this cannot be done with it.
+        MethodNotAllowed => "405",
+        /// It did not come in time.
+        RequestTimeout => "408",
+        /// Its body has no length.
+        LengthRequired => "411",
+        /// Its body, or an event in it, is over its limit.
+        ContentTooLarge => "413",
+        /// Its body is not said to be JSON.
+        UnsupportedMediaType => "415",
+        /// Its head is over its limit.
+        HeadTooLarge => "431",
+        /// It asks for a coding that is not known here.
+        NotImplemented => "501",
+        /// Not now.
+        ServiceUnavailable => "503",
+        /// Not HTTP/1.
+        HttpVersion => "505",
+    }
+}
+
 /// The counters of one server. All start at zero; none ever goes down.
 #[derive(Clone, Debug)]
 pub struct Stats {
@@ -208,6 +257,8 @@ pub struct Stats {
     drops: [u64; Dropped::COUNT],
     closes: [u64; Close::COUNT],
     checks: [[u64; Judged::COUNT]; Store::COUNT],
+    events: [u64; Ingest::COUNT],
+    answers: [u64; HttpStatus::COUNT],
 }
 
 impl Default for Stats {
@@ -218,6 +269,8 @@ impl Default for Stats {
             drops: [0; Dropped::COUNT],
             closes: [0; Close::COUNT],
             checks: [[0; Judged::COUNT]; Store::COUNT],
+            events: [0; Ingest::COUNT],
+            answers: [0; HttpStatus::COUNT],
         }
     }
 }
@@ -253,6 +306,16 @@ impl Stats {
         self.checks[store as usize][judged as usize] += 1;
     }
 
+    /// Counts an event by where it came in.
+    pub fn ingested(&mut self, ingest: Ingest) {
+        self.events[ingest as usize] += 1;
+    }
+
+    /// Counts what a request to the admin or the publish listener was answered.
+    pub fn answered(&mut self, status: HttpStatus) {
+        self.answers[status as usize] += 1;
+    }
+
     /// How often `counter` happened.
     pub fn counter(&self, counter: Counter) -> u64 {
         self.counters[counter as usize]
@@ -278,6 +341,16 @@ impl Stats {
         self.checks[store as usize][judged as usize]
     }
 
+    /// How many events came in by `ingest`.
+    pub fn events(&self, ingest: Ingest) -> u64 {
+        self.events[ingest as usize]
+    }
+
+    /// How many requests were answered with `status`.
+    pub fn answers(&self, status: HttpStatus) -> u64 {
+        self.answers[status as usize]
+    }
+
     /// Everything that is not zero, as `name=value` pairs: the summary at the end of a run.
     pub fn summary(&self) -> String {
         let counters = Counter::ALL
@@ -298,7 +371,15 @@ impl Stats {
                 (name, self.checks(store, judged))
             })
         });
+        let events = Ingest::ALL
+            .iter()
+            .map(|&i| (format!("events.{}", i.name()), self.events(i)));
+        let answers = HttpStatus::ALL
+            .iter()
+            .map(|&s| (format!("http.{}", s.name()), self.answers(s)));
         counters
+            .chain(events)
+            .chain(answers)
             .chain(checks)
             .chain(refusals)
             .chain(drops)
@@ -330,13 +411,15 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let lists: [Vec<&str>; 6] = [
+        let lists: [Vec<&str>; 8] = [
             Counter::ALL.iter().map(|c| c.name()).collect(),
             Refusal::ALL.iter().map(|r| r.name()).collect(),
             Dropped::ALL.iter().map(|d| d.name()).collect(),
             Close::ALL.iter().map(|c| c.name()).collect(),
             Store::ALL.iter().map(|s| s.name()).collect(),
             Judged::ALL.iter().map(|j| j.name()).collect(),
+            Ingest::ALL.iter().map(|i| i.name()).collect(),
+            HttpStatus::ALL.iter().map(|s| s.name()).collect(),
         ];
         for mut names in lists {
             let count = names.len();

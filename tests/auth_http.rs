@@ -383,6 +383,8 @@ fn what_cannot_be_used_is_told_at_the_start() {
             "127.0.0.1:0",
             "--pull",
             "tcp://127.0.0.1:*",
+            "--admin",
+            "off",
         ]);
         let output = command.args(options).output().expect("it runs");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();

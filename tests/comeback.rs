@@ -43,6 +43,7 @@ fn after_kill_9_and_a_restart_all_clients_are_back() {
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
     command.args(["--listen", &address, "--pull", &pull, "--token", TOKEN]);
+    command.args(["--admin", "off"]);
     let second = Server::launch(command);
     wait_until("all are back", || {
         summary(&second).contains(&format!("subscriptions={CLIENTS} "))

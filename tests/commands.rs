@@ -217,6 +217,7 @@ fn a_restart_is_survived() {
     // On the same ports, at once, as a service manager does.
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
     command.args(["--listen", &address, "--pull", &pull, "--token", TOKEN]);
+    command.args(["--admin", "off"]);
     let server = Server::launch(command);
     while !subscriber.told().contains("connected to") {}
     subscriber.warm_up(&server);
@@ -235,6 +236,7 @@ fn a_publisher_that_waits_for_its_server_is_served_when_it_comes() {
         .expect("it starts");
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
     command.args(["--listen", &address, "--pull", &pull, "--token", TOKEN]);
+    command.args(["--admin", "off"]);
     let server = Server::launch(command);
     let output = waiting.wait_with_output().expect("it ends");
     let (code, _, err) = finished(&output);

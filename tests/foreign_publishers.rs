@@ -40,6 +40,57 @@ fn php_publishes() {
     );
 }
 
+/// As [`publishes`], but over HTTP. `arguments` go before the script's name.
+fn posts(mut interpreter: Command, name: &str, text: &str) {
+    let server = Server::start(&[]);
+    let mut client = server.subscriber(&["package_created", "a", "b"]);
+    let admin = server.admin_address().to_string();
+    let script = Script::new(name, &replaced(text, "127.0.0.1:8081", &admin));
+    let output = interpreter.arg(&script.0).output();
+    let output = output.unwrap_or_else(|error| panic!("{interpreter:?}: {error}"));
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    match name {
+        "batch.sh" => {
+            let expected = r#"{"events":2,"subscribers":[1,1]}{"events":3,"subscribers":[1,1,1]}"#;
+            assert_eq!(said, expected);
+            for expected in ["[8,\"a\",1]", "[8,\"b\",2]", "[8,\"a\",1]", "[8,\"a\",2]"] {
+                assert_eq!(client.text(), expected);
+            }
+        }
+        "one.sh" => {
+            assert_eq!(said, r#"{"subscribers":1}"#);
+            assert_eq!(client.text(), r#"[8,"package_created",{"n":1}]"#);
+        }
+        _ => {
+            assert_eq!(said, "");
+            let data = r#"{"headline":"Caf\u00e9 reopens","url":"https:\/\/example.com\/a\/6"}"#;
+            assert_eq!(client.text(), format!("[8,\"package_created\",{data}]"));
+        }
+    }
+    server.stop();
+}
+
+#[test]
+#[ignore = "needs PHP, without any extension"]
+fn publishing_by_http_from_plain_php() {
+    let mut php = interpreter("PHP", "php");
+    php.args(["-d", "display_errors=stderr", "-d", "log_errors=0"]);
+    posts(php, "post.php", &snippet("php", "stream_context_create"));
+}
+
+#[test]
+#[ignore = "needs curl"]
+fn publishing_by_http_from_curl() {
+    for (name, part) in [("one.sh", "  -d '{\"topic\":"), ("batch.sh", "x-ndjson")] {
+        let text = snippet("sh", part).replace("curl ", "curl -sS ");
+        posts(Command::new("sh"), name, &text);
+    }
+}
+
 #[test]
 #[ignore = "needs Python with pyzmq"]
 fn python_publishes() {

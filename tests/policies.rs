@@ -99,6 +99,7 @@ fn log_of_everything(server: Server, token: &str) -> String {
 fn a_token_made_for_the_run_works_and_is_shown_once() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
     command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+    command.args(["--admin", "127.0.0.1:0"]);
     command.args(["--log-level", "trace"]);
     let mut server = Server::launch(command);
     let line = loop {
@@ -178,6 +179,7 @@ fn configured_tokens_are_shown_nowhere() {
     let other = "other+sesame/==";
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
     command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+    command.args(["--admin", "127.0.0.1:0"]);
     command.args(["--log-level", "trace"]);
     command.env("NEWSWIRE_TOKEN", format!("{TOKEN},{other}"));
     let server = Server::launch(command);
@@ -192,7 +194,7 @@ fn configured_tokens_are_shown_nowhere() {
 /// Starts what cannot start: its one line on standard error.
 fn cannot_start(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
-        .args(["--token", TOKEN])
+        .args(["--token", TOKEN, "--admin", "127.0.0.1:0"])
         .args(arguments)
         .output()
         .expect("it starts");
@@ -223,6 +225,14 @@ fn an_address_that_is_taken_ends_the_start() {
     let err = cannot_start(&["--listen", "192.0.2.1:8080", "--pull", "tcp://127.0.0.1:*"]);
     assert!(err.contains("192.0.2.1:8080"), "{err}");
     assert!(err.contains("no such address"), "{err}");
+
+    let free = ["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"];
+    for option in ["admin", "publish"] {
+        let flag = format!("--{option}");
+        let err = cannot_start(&[&free[..], &[&flag, &address, "--publish-token", "x"]].concat());
+        let expected = format!("{flag} takes another address, or `off`");
+        assert!(err.contains(&expected) && err.contains(&address), "{err}");
+    }
 }
 
 #[test]

@@ -29,7 +29,8 @@ impl Drop for File {
     }
 }
 
-const BASE: &str = "listen = \"127.0.0.1:0\"\npull = \"tcp://127.0.0.1:*\"\n";
+const BASE: &str =
+    "listen = \"127.0.0.1:0\"\npull = \"tcp://127.0.0.1:*\"\nadmin = \"127.0.0.1:0\"\n";
 
 fn start(file: &File) -> Server {
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));

@@ -84,6 +84,7 @@ fn with_listener(listener: &TcpListener, options: &[&str]) -> Command {
     let mut command = activated(listener.try_clone().expect("a clone"));
     command
         .args(["--pull", "tcp://127.0.0.1:*", "--token", TOKEN])
+        .args(["--admin", "off"])
         .args(options);
     command
 }
@@ -151,6 +152,7 @@ fn a_reload_that_changes_nothing_ends_too() {
     command
         .env("NOTIFY_SOCKET", &notified.name)
         .args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
+        .args(["--admin", "off"])
         .arg("--config")
         .arg(&file);
     let server = Server::launch(command);

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use newswire::admin::metrics::METRICS;
+use newswire::admin::routes::{ROUTES, Route};
 use newswire::stats::Dropped;
 
 /// Who may import whom, from the inside outwards. A file (or folder) may name itself and what
@@ -20,7 +22,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("standing", &["stats", "wire::grant", "wire::token"]),
     // What a JSON string says is one thing for publishers and for clients.
     ("wire::forwarded", &[]),
-    ("wire::envelope", &["limits", "stats", "wire::json"]),
+    (
+        "wire::envelope",
+        &["limits", "stats", "wire::grant", "wire::json"],
+    ),
     ("wire::files", &["limits"]),
     ("wire::http", &["limits", "stats"]),
     ("wire::token", &["limits"]),
@@ -58,6 +63,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 3. These do not know each other; only the server knows them.
     ("ingest", &["limits", "wire"]),
     ("auth", &["auth", "limits", "standing", "stats", "wire"]),
+    ("admin", &["admin", "limits", "stats", "wire"]),
     ("web", &["wire::files"]),
     // Which algorithm signs JWTs is the configuration's word alone.
     ("auth::jwks", &["auth", "config", "limits"]),
@@ -66,8 +72,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "auth", "config", "engine", "ingest", "limits", "server", "standing", "stats", "web",
-            "wire",
+            "admin", "auth", "config", "engine", "ingest", "limits", "server", "standing", "stats",
+            "web", "wire",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.
@@ -106,6 +112,10 @@ const NEVER: &[(&str, &[&str])] = &[
     ),
     ("ingest", &["mio::"]),
     ("auth", &["mio::", "zmq::"]),
+    (
+        "admin",
+        &["mio::", "zmq::", "Instant", "SystemTime", "std::thread"],
+    ),
 ];
 
 fn sources() -> Vec<PathBuf> {
@@ -366,6 +376,25 @@ fn the_readme_has_every_command_and_no_other() {
 fn the_readme_has_every_reason_for_a_drop_and_no_other() {
     let reasons: Vec<&str> = Dropped::ALL.iter().map(|reason| reason.name()).collect();
     assert_eq!(first_cells("| reason | the message | log |"), reasons);
+}
+
+#[test]
+fn the_readme_has_every_metric_and_no_other() {
+    let metrics: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+    assert_eq!(first_cells("| metric | is |"), metrics);
+}
+
+#[test]
+fn the_readme_has_every_path_of_the_admin_listener_and_no_other() {
+    let mut listed = first_cells("| path | does |");
+    let method = |route: &Route| if route.is_post { "POST" } else { "GET" };
+    let mut routes: Vec<String> = ROUTES
+        .iter()
+        .map(|route| format!("{} {}", method(route), route.path))
+        .collect();
+    listed.sort();
+    routes.sort();
+    assert_eq!(listed, routes);
 }
 
 #[test]

@@ -47,6 +47,14 @@ impl Trust {
         }
         Ok(Self(certificates.into()))
     }
+
+    /// As they stand in the file, for who speaks another protocol; `None`: Mozilla's.
+    pub fn certificates(&self) -> Option<impl Iterator<Item = &[u8]>> {
+        match &self.0 {
+            RootCerts::Specific(certificates) => Some(certificates.iter().map(|c| c.der())),
+            _ => None,
+        }
+    }
 }
 
 /// What was answered.

@@ -305,9 +305,10 @@ impl Config {
                 self.message_bytes_max,
             ));
         }
-        if self.pull.is_empty() && self.sub.is_empty() {
+        if self.pull.is_empty() && self.sub.is_empty() && self.publish.is_empty() {
             return Err(
-                "neither pull nor sub names an endpoint, so no event could ever come in: set one of them"
+                "none of pull, sub and publish names an endpoint, so no event could ever come in: set one of \
+                 them"
                     .to_owned(),
             );
         }

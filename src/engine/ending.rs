@@ -49,6 +49,12 @@ impl<S: Stream> Engine<S> {
                 let frame = close_frame(Some(code), "token no longer valid");
                 self.close(id, Close::TokenEnded, &frame);
             }
+            // A clean end, so that autobahn.js does not come back (wire.md s. 4).
+            End::Disconnected => {
+                let code = websocket::close_code::POLICY;
+                let frame = close_frame(Some(code), "disconnected by an administrator");
+                self.close(id, Close::Disconnected, &frame);
+            }
             // Its token may be as good as ever: without a Close frame a client comes back.
             End::Withdrawn(reason) => self.lose(id, reason),
             End::Failed(failure) => {

@@ -18,10 +18,11 @@
 //! look at the next place and one call a member.
 //!
 //! Never here: sockets and outboxes (a delivery is a call-back), protocols (a frame is written by
-//! the caller), time.
+//! the caller), clocks (when an event came is the caller's to say, and comes back with its batch).
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::outbox::Batch;
 use super::topics::{TopicId, Topics};
@@ -41,6 +42,18 @@ struct Walk {
     is_closed: bool,
     /// Members that need less than the whole batch: from which byte on.
     ahead: HashMap<u32, usize>,
+    /// When its first event came, if anybody wants to know.
+    since: Option<Duration>,
+}
+
+/// A batch that has reached everybody.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Finished {
+    /// When its first event came. The others came in the same turn, or while the batch before it was
+    /// on its way.
+    pub since: Duration,
+    /// In events.
+    pub events: usize,
 }
 
 impl Walk {
@@ -82,6 +95,8 @@ pub struct Flush {
     youngest: HashMap<TopicId, usize>,
     /// Emptied batches, whose memory serves the next ones.
     spare: Vec<Batch>,
+    /// What the last run has finished.
+    finished: Vec<Finished>,
 }
 
 impl Flush {
@@ -96,12 +111,14 @@ impl Flush {
             || self.walks.len() > limits::PENDING_WALKS_MAX
     }
 
-    /// Adds one frame of `frame_bytes` for the members of `topic`; `encode` writes it.
+    /// Adds one frame of `frame_bytes` for the members of `topic`; `encode` writes it. `since` is when
+    /// the event came.
     pub fn add(
         &mut self,
         topic: TopicId,
         topics: &Topics,
         frame_bytes: usize,
+        since: Option<Duration>,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
         self.pending_bytes += frame_bytes;
@@ -125,7 +142,13 @@ impl Flush {
             cursor: 0,
             is_closed: is_big,
             ahead: HashMap::new(),
+            since,
         });
+    }
+
+    /// The next of what the last run has finished.
+    pub fn poll_finished(&mut self) -> Option<Finished> {
+        self.finished.pop()
     }
 
     /// The batch of `topic` to which a frame may be appended without leaving the order.
@@ -190,6 +213,7 @@ impl Flush {
         budget: Budget,
         mut deliver: impl FnMut(u32, &Rc<Batch>, usize),
     ) -> bool {
+        self.finished.clear();
         if self.walks.is_empty() {
             return false;
         }
@@ -240,6 +264,9 @@ impl Flush {
                 break;
             };
             if done {
+                let events = walk.batch.frames_from(0);
+                let finished = walk.since.map(|since| Finished { since, events });
+                self.finished.extend(finished);
                 self.retire(walk.batch);
             } else {
                 self.walks.push_back(walk);
@@ -314,6 +341,8 @@ mod tests {
     use super::super::topics::Subscribed;
     use super::*;
 
+    const SINCE: Duration = Duration::from_secs(7);
+
     const ALL: Budget = Budget {
         writes: usize::MAX,
         bytes: usize::MAX,
@@ -348,9 +377,10 @@ mod tests {
 
         fn add(&mut self, topic: &str, text: &str) {
             let id = self.topics.find(topic).expect("has members");
-            self.flush.add(id, &self.topics, text.len(), |out| {
-                out.extend(text.bytes());
-            });
+            self.flush
+                .add(id, &self.topics, text.len(), Some(SINCE), |out| {
+                    out.extend(text.bytes());
+                });
         }
 
         fn run(&mut self, budget: Budget) -> bool {
@@ -407,6 +437,12 @@ mod tests {
             bytes: usize::MAX,
         };
         assert!(hall.run(slice));
+        let finished = Finished {
+            since: SINCE,
+            events: 1,
+        };
+        assert_eq!(hall.flush.poll_finished(), Some(finished));
+        assert_eq!(hall.flush.poll_finished(), None);
         assert_eq!(hall.heard(500), "s", "left in its own turn");
         assert_eq!(hall.heard(99), "Ls", "had what it was owed first");
         assert_eq!(hall.heard(98), "");

@@ -16,7 +16,7 @@ use super::link::{Sent, Stream};
 use super::outbox::Batch;
 use super::session::{Failure, Noted, State, Step};
 use super::slots::SlotId;
-use super::{Check, Connection, End, Engine};
+use super::{Check, Connection, End, Engine, second};
 use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
 use crate::stats::{Close, Counter, Refusal};
@@ -35,6 +35,11 @@ impl<S: Stream> Engine<S> {
             return;
         }
         self.read_share(id, ended);
+    }
+
+    /// Bytes of a stream that somebody else has read before the engine got it.
+    pub fn handle_early(&mut self, id: SlotId, bytes: &mut [u8]) {
+        self.handle_bytes(id, bytes);
     }
 
     /// Reads a connection's share of a turn; answers how many bytes that were.
@@ -276,7 +281,10 @@ impl<S: Stream> Engine<S> {
             standing.name()
         );
         let mut answer = Vec::with_capacity(256);
-        let opened = connection.session.open(standing, &session_id, &mut answer);
+        let opened =
+            connection
+                .session
+                .open(standing, second(self.desk.now), &session_id, &mut answer);
         let Some((mut early, has_unread)) = opened else {
             return;
         };

@@ -4,15 +4,16 @@
 //! ingested before, and a topic that ends takes its batches along.
 //!
 //! Never here: connections (a member is a number, and keeps the set of its own topics itself),
-//! sockets, time.
+//! sockets, clocks (moments are handed in).
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::flush::{Budget, Flush};
+use super::flush::{Budget, Finished, Flush};
 use super::idset::IdSet;
 use super::outbox::Batch;
-use super::topics::{Subscribed, Topics, Unsubscribed};
+use super::topics::{Subscribed, TopicId, TopicView, Topics, Unsubscribed};
 use crate::wire::envelope::Event;
 use crate::wire::{wamp, websocket};
 
@@ -100,20 +101,51 @@ impl Hub {
         });
     }
 
-    /// Takes an event in, encoded once for all its members; false when there is none.
-    pub fn publish(&mut self, event: &Event<'_>) -> bool {
+    /// Takes an event in, encoded once for all its members; answers how many there are. `second` is
+    /// when, and `since` comes back with [`Hub::poll_finished`].
+    pub fn publish(&mut self, event: &Event<'_>, second: u32, since: Option<Duration>) -> usize {
         let Some(topic) = self.topics.find(&event.topic) else {
-            return false;
+            return 0;
         };
+        let members = self.topics.note_event(topic, second);
         self.quoted.clear();
         wamp::quote(&event.topic, &mut self.quoted);
         let payload_bytes = wamp::event_len(&self.quoted, event.data);
         let frame_bytes = websocket::text_header_len(payload_bytes) + payload_bytes;
-        self.flush.add(topic, &self.topics, frame_bytes, |out| {
-            websocket::encode_text_header(payload_bytes, out);
-            wamp::encode_event(&self.quoted, event.data, out);
-        });
-        true
+        self.flush
+            .add(topic, &self.topics, frame_bytes, since, |out| {
+                websocket::encode_text_header(payload_bytes, out);
+                wamp::encode_event(&self.quoted, event.data, out);
+            });
+        members
+    }
+
+    /// The next batch that has reached everybody since the last [`Hub::run`] began.
+    pub fn poll_finished(&mut self) -> Option<Finished> {
+        self.flush.poll_finished()
+    }
+
+    /// The topics that had most events a second lately, the busiest first: `count` of those that had
+    /// any since this was last asked, and of `before`, its last answer.
+    pub fn busiest(
+        &mut self,
+        count: usize,
+        second: u32,
+        before: &mut Vec<TopicId>,
+    ) -> Vec<TopicView> {
+        before.append(&mut self.topics.take_active());
+        before.sort_unstable();
+        before.dedup();
+        let views = before.iter();
+        let mut busy: Vec<(TopicId, TopicView)> = views
+            .filter_map(|&id| Some((id, self.topics.view(id.place(), second)?)))
+            .filter(|(_, view)| view.rate > 0.0)
+            .collect();
+        busy.sort_by(|(_, a), (_, b)| b.rate.total_cmp(&a.rate));
+        busy.truncate(count);
+        let views;
+        (*before, views) = busy.into_iter().unzip();
+        views
     }
 
     /// Hands out what waits, as far as `budget` goes.

@@ -20,6 +20,7 @@ mod hub;
 pub mod idset;
 mod link;
 mod outbox;
+mod overview;
 mod review;
 mod session;
 mod slots;
@@ -43,10 +44,13 @@ use session::{Failure, Session, State};
 use slots::Slots;
 
 pub use ending::Farewell;
+pub use flush::Finished;
 pub use hub::TopicChange;
 pub use link::Stream;
+pub use overview::{Busiest, ConnectionView};
 pub use session::SessionRules;
 pub use slots::SlotId;
+pub use topics::TopicView;
 
 use crate::limits;
 use crate::standing::Applicant;
@@ -381,15 +385,27 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// A publisher's event. It leaves with this turn's [`Engine::flush`]; false when nobody is
-    /// subscribed, and it is dropped.
-    pub fn handle_event(&mut self, event: &Event<'_>) -> bool {
+    /// A publisher's event. It leaves with this turn's [`Engine::flush`]. Answers how many hear it; when
+    /// nobody does, it is dropped.
+    pub fn handle_event(&mut self, event: &Event<'_>) -> usize {
         self.desk.stats.count(Counter::Events);
-        let is_heard = self.hub.publish(event);
-        if !is_heard {
+        let now = self.desk.now;
+        let members = self.hub.publish(event, second(now), Some(now));
+        if members == 0 {
             self.desk.stats.dropped(Dropped::NoSubscriber);
         }
-        is_heard
+        members
+    }
+
+    /// An event of the server's own, for whoever is granted that: no publisher's, and not counted as
+    /// one.
+    pub fn handle_own_event(&mut self, event: &Event<'_>) {
+        self.hub.publish(event, second(self.desk.now), None);
+    }
+
+    /// The next batch of events that has reached all its members in this turn's flush.
+    pub fn poll_finished(&mut self) -> Option<Finished> {
+        self.hub.poll_finished()
     }
 
     /// Deals with the deadlines that have passed, as many as a turn's budget allows.
@@ -471,6 +487,11 @@ impl<S: Stream> Engine<S> {
     }
 }
 
+/// A moment as the number of its second.
+fn second(now: Duration) -> u32 {
+    now.as_secs() as u32
+}
+
 /// How a connection comes to its end.
 #[derive(Debug)]
 enum End {
@@ -486,4 +507,6 @@ enum End {
     Failed(Failure),
     /// Because its token has lost its worth.
     Withdrawn(Close),
+    /// Because an administrator wants it to.
+    Disconnected,
 }

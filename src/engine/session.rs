@@ -4,7 +4,7 @@
 //! and what may follow each are in [`State::may_become`]. What a state needs is kept in that state
 //! alone, so an open, idle session holds its grant and nothing else.
 //!
-//! Never here: topics, outboxes, sockets, time.
+//! Never here: topics, outboxes, sockets, clocks.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -38,6 +38,16 @@ pub enum State {
 }
 
 impl State {
+    /// As an administrator reads it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Upgrading => "upgrading",
+            Self::Checking => "checking",
+            Self::Open => "open",
+            Self::Closing => "closing",
+        }
+    }
+
     /// The whole table of transitions. From any state a connection may also simply be gone.
     pub fn may_become(self, next: Self) -> bool {
         matches!(
@@ -175,6 +185,8 @@ struct Opened {
     standing: Rc<Standing>,
     /// What the client named with PREFIX; most clients never do.
     prefixes: Option<Box<Prefixes>>,
+    /// When it was opened, as the engine counts seconds. It takes the room that `awaits_pong` leaves.
+    opened_at: u32,
     /// True exactly when a ping was sent and nothing has been heard since.
     awaits_pong: bool,
 }
@@ -309,10 +321,11 @@ impl Session {
     }
 
     /// The token was accepted: appends the 101 and WELCOME, and answers the bytes that were kept
-    /// and whether more are unread. `None` when no verdict was awaited.
+    /// and whether more are unread. `None` when no verdict was awaited. `second` is when.
     pub fn open(
         &mut self,
         standing: Rc<Standing>,
+        second: u32,
         session_id: &str,
         out: &mut Vec<u8>,
     ) -> Option<(Vec<u8>, bool)> {
@@ -330,6 +343,7 @@ impl Session {
             decoder: Decoder::default(),
             standing,
             prefixes: None,
+            opened_at: second,
             awaits_pong: false,
         }));
         Some((early, has_unread))
@@ -360,6 +374,14 @@ impl Session {
     pub fn standing(&self) -> Option<&Standing> {
         match &self.0 {
             Phase::Open(opened) => Some(&opened.standing),
+            _ => None,
+        }
+    }
+
+    /// In which second it was opened; `None` unless it is open.
+    pub fn opened_at(&self) -> Option<u32> {
+        match &self.0 {
+            Phase::Open(opened) => Some(opened.opened_at),
             _ => None,
         }
     }

@@ -32,6 +32,17 @@ impl SlotId {
         self.index
     }
 
+    /// Which tenant of the place.
+    pub fn generation(self) -> u32 {
+        self.generation.get()
+    }
+
+    /// That tenant of that place; `None` for generation 0, which nobody has.
+    pub fn new(index: u32, generation: u32) -> Option<Self> {
+        let generation = NonZeroU32::new(generation)?;
+        Some(Self { index, generation })
+    }
+
     /// Both halves in one number, generation first. It is at least 2^32, so that smaller numbers
     /// are free to name what is no connection.
     pub fn to_bits(self) -> u64 {
@@ -124,6 +135,12 @@ impl<T> Slots<T> {
     #[inline]
     pub fn at_mut(&mut self, index: u32) -> Option<&mut T> {
         self.entries.get_mut(index as usize)
+    }
+
+    /// As [`Slots::at_mut`], to look only, with the tenant's id.
+    pub fn at(&self, index: u32) -> Option<(SlotId, &T)> {
+        let tenant = self.entries.get(index as usize)?;
+        Some((self.id_at(index), tenant))
     }
 
     /// The id of the present tenant of a taken place.

@@ -5,7 +5,11 @@
 //! direction (a connection's own topics) is an [`IdSet`] of [`TopicId`]s that the connection keeps
 //! and hands in, so that leaving everything costs as much as it had, not as much as there is.
 //!
-//! Never here: what a member is beyond its number, frames, time.
+//! A topic also counts its events, and how many a second there are lately: what an administrator asks
+//! first. That is 16 bytes a topic, written where its members are looked up anyway.
+//!
+//! Never here: what a member is beyond its number, frames, clocks (a second is a number that is handed
+//! in).
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -17,9 +21,25 @@ use super::idset::IdSet;
 /// In topics, for how many the memory is kept that they have once taken.
 const CAPACITY_KEPT: usize = 64;
 
+/// What a second leaves of a rate: e^(-1/10), so that one is of the last ten seconds, roughly.
+const RATE_KEPT: f32 = 0.904_837_4;
+
+/// In seconds after which nothing is left of a rate.
+const RATE_SECONDS_MAX: u32 = 300;
+
+/// In topics, how many of those that had an event are remembered for [`Topics::take_active`].
+const ACTIVE_MAX: usize = 4_096;
+
 /// A topic, for as long as somebody subscribes to it.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TopicId(u32);
+
+impl TopicId {
+    /// Its place.
+    pub fn place(self) -> u32 {
+        self.0
+    }
+}
 
 #[derive(Debug)]
 struct Topic {
@@ -27,6 +47,37 @@ struct Topic {
     name: Rc<str>,
     /// Never empty.
     members: IdSet,
+    /// Since it is alive.
+    events: u64,
+    /// In events a second, as of `second`.
+    rate: f32,
+    /// When `rate` was last brought up to date.
+    second: u32,
+}
+
+const _: () = assert!(size_of::<Topic>() == 48);
+
+impl Topic {
+    fn rate_at(&self, second: u32) -> f32 {
+        match second.saturating_sub(self.second) {
+            0 => self.rate,
+            gone @ 1..RATE_SECONDS_MAX => self.rate * RATE_KEPT.powi(gone as i32),
+            _ => 0.0,
+        }
+    }
+}
+
+/// A topic, as an administrator sees it.
+#[derive(Clone, Debug)]
+pub struct TopicView {
+    /// Its name.
+    pub name: Rc<str>,
+    /// How many connections hear it.
+    pub subscribers: usize,
+    /// How many events it has had since its first subscriber came.
+    pub events: u64,
+    /// In events a second over the last ten, roughly.
+    pub rate: f32,
 }
 
 /// What a subscription changed.
@@ -62,6 +113,9 @@ pub struct Topics {
     subscriptions: usize,
     /// In topics, how many there have been at a time since memory was last given back.
     most: usize,
+    /// Topics that had an event in some second since this was last taken, each second's once. Some
+    /// may have ended since, or be others.
+    active: Vec<TopicId>,
 }
 
 impl Topics {
@@ -83,6 +137,44 @@ impl Topics {
     /// The members of a topic that is alive.
     pub fn members(&self, topic: TopicId) -> &IdSet {
         &self.topics[topic.0 as usize].members
+    }
+
+    /// The topic has an event, in this second. Answers how many members hear it.
+    pub fn note_event(&mut self, id: TopicId, second: u32) -> usize {
+        let topic = &mut self.topics[id.0 as usize];
+        if topic.second != second {
+            topic.rate = topic.rate_at(second);
+            topic.second = second;
+            if self.active.len() < ACTIVE_MAX {
+                self.active.push(id);
+            }
+        }
+        topic.events += 1;
+        // The sum of what all seconds leave of one event each is one event a second. Beyond some hundred
+        // thousand of them the rounding shows, by a few in a hundred.
+        topic.rate += 1.0 - RATE_KEPT;
+        topic.members.len()
+    }
+
+    /// The topics that had events since this was last asked, as many as are remembered.
+    pub fn take_active(&mut self) -> Vec<TopicId> {
+        std::mem::take(&mut self.active)
+    }
+
+    /// How many places there are for topics, taken or free.
+    pub fn places(&self) -> u32 {
+        self.topics.capacity() as u32
+    }
+
+    /// The topic in a place, as of `second`; `None` where there is none.
+    pub fn view(&self, place: u32, second: u32) -> Option<TopicView> {
+        let topic = self.topics.get(place as usize)?;
+        Some(TopicView {
+            name: Rc::clone(&topic.name),
+            subscribers: topic.members.len(),
+            events: topic.events,
+            rate: topic.rate_at(second),
+        })
     }
 
     /// The name of the topic with that number, as it stands in a connection's own set.
@@ -140,6 +232,9 @@ impl Topics {
         let id = TopicId(self.topics.insert(Topic {
             name: Rc::clone(&name),
             members,
+            events: 0,
+            rate: 0.0,
+            second: 0,
         }) as u32);
         self.ids.insert(Rc::clone(&name), id);
         self.most = self.most.max(self.topics.len());
@@ -223,6 +318,25 @@ mod tests {
         );
         assert!(topics.len() == 0 && topics.find("news").is_none());
         assert_eq!(topics.subscriptions(), 0);
+    }
+
+    #[test]
+    fn a_steady_rate_is_found_and_fades() {
+        let mut topics = Topics::default();
+        topics.subscribe(1, &mut IdSet::default(), "t");
+        let id = topics.find("t").expect("it was created");
+        for second in 1..=60 {
+            for _ in 0..20 {
+                assert_eq!(topics.note_event(id, second), 1);
+            }
+        }
+        let rate = |second| topics.view(id.place(), second).expect("alive").rate;
+        assert!((19.5..20.5).contains(&rate(60)), "{}", rate(60));
+        assert!((6.0..9.0).contains(&rate(70)), "{}", rate(70));
+        assert!(rate(60 + RATE_SECONDS_MAX) == 0.0);
+        assert_eq!(topics.view(id.place(), 60).expect("alive").events, 1_200);
+        assert_eq!(topics.take_active().len(), 60);
+        assert!(topics.take_active().is_empty());
     }
 
     #[test]

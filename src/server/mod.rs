@@ -8,7 +8,11 @@
 //! Never here: what is said on a connection (the engine's), what a message says (the wire's).
 
 mod capacity;
+mod commands;
+mod lobby;
 mod occupant;
+mod process;
+mod pulse;
 mod reload;
 mod report;
 mod shutdown;
@@ -20,6 +24,7 @@ mod systemd;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,7 +33,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use capacity::Capacity;
+use commands::Orders;
+use lobby::Lobby;
 use occupant::Occupant;
+use pulse::Pulse;
 use report::Report;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
@@ -38,15 +46,19 @@ pub use systemd::Systemd;
 
 pub use stores::gate_rules;
 
+use crate::admin::Door;
+use crate::admin::latency::Latency;
 use crate::auth::Moment;
 use crate::auth::gate::Gate;
 use crate::config::Config;
 use crate::engine::{Check, Engine, Rules, SessionRules, SlotId, TopicChange};
 use crate::ingest::zeromq::{PARTS_KEPT, SourceError, ZeroMqSource};
 use crate::limits;
-use crate::stats::{Counter, Refusal, Stats};
+use crate::standing::{Standing, Verdict};
+use crate::stats::{Counter, Ingest, Refusal, Stats};
 use crate::web;
 use crate::wire::envelope::Form;
+use crate::wire::grant::Grant;
 
 // The poller's tokens. A connection's is its `SlotId` and needs both halves of a 64-bit number, so
 // small numbers are free for everything else.
@@ -56,6 +68,9 @@ const SIGNALS: usize = 0;
 const WAKE: usize = 1;
 const SOURCES: usize = 1_000;
 const LISTENERS: usize = 2_000;
+const ADMIN_LISTENERS: usize = 3_000;
+const PUBLISH_LISTENERS: usize = 4_000;
+const LOBBY: usize = 5_000;
 
 /// In readiness events a poll.
 const READINESS_MAX: usize = 1_024;
@@ -97,7 +112,12 @@ impl fmt::Display for StartError {
                 write!(
                     f,
                     ": is another newswire running? --{option} takes another address"
-                )
+                )?;
+                // Whoever runs a second one for a try does not need these.
+                f.write_str(match *option {
+                    "admin" | "publish" => ", or `off`",
+                    _ => "",
+                })
             }
             Self::Listen(address, cause) => {
                 write!(f, "cannot listen on {address}: {cause}")?;
@@ -122,14 +142,14 @@ impl std::error::Error for StartError {}
 
 impl StartError {
     /// A listener's; who has the address is looked up at once, while it is true.
-    fn listen(address: SocketAddr, cause: io::Error) -> Self {
+    fn listen(option: &'static str, address: SocketAddr, cause: io::Error) -> Self {
         if cause.kind() != io::ErrorKind::AddrInUse {
             return Self::Listen(address, cause);
         }
         Self::Taken {
             action: format!("listen on {address}"),
             occupant: occupant::of(address),
-            option: "listen",
+            option,
         }
     }
 
@@ -175,7 +195,17 @@ pub struct Server {
     shutdown: Shutdown,
     systemd: Systemd,
     report: Report,
+    lobby: Lobby,
+    orders: Orders,
+    pulse: Pulse,
+    latency: Latency,
+    /// Connections that the lobby has handed over in this turn: no token is asked of them.
+    admitted: Vec<SlotId>,
+    /// What those are let in by.
+    admin_standing: Rc<Standing>,
     started: Instant,
+    /// The same moment in Unix time.
+    started_unix: Duration,
     /// This turn's time: `now` is counted from `started`.
     moment: Moment,
 }
@@ -201,10 +231,24 @@ impl Server {
             unacknowledged_seconds: config.unacknowledged_seconds,
         };
         let mut listeners = Listeners::bind(&config.listen, systemd.take_listeners(), options)
-            .map_err(|(address, error)| StartError::listen(address, error))?;
+            .map_err(|(address, error)| StartError::listen("listen", address, error))?;
         listeners
             .register(registry, LISTENERS)
             .map_err(system("watch a listener"))?;
+        let aside = |option, addresses: &[SocketAddr], first| {
+            let mut listeners = Listeners::bind(addresses, Vec::new(), options)
+                .map_err(|(address, error)| StartError::listen(option, address, error))?;
+            listeners
+                .register(registry, first)
+                .map_err(system("watch a listener"))?;
+            Ok(listeners)
+        };
+        let lobby = Lobby::new(
+            aside("admin", &config.admin, ADMIN_LISTENERS)?,
+            aside("publish", &config.publish, PUBLISH_LISTENERS)?,
+            commands::admin_rules(config),
+            LOBBY,
+        );
 
         let context = zmq::Context::new();
         let mut sources = Vec::new();
@@ -233,6 +277,7 @@ impl Server {
                 log::error!("wake: error={error}");
             }
         });
+        stores::check(config).map_err(StartError::Store)?;
         let Stores { stores, watched } =
             stores::stores(config, &Watched::default(), &wake).map_err(StartError::Store)?;
         let (mut seed, mut key) = ([0; 8], [0; 32]);
@@ -266,7 +311,14 @@ impl Server {
             capacity,
             systemd,
             report: Report::default(),
+            lobby,
+            orders: Orders::default(),
+            pulse: Pulse::default(),
+            latency: Latency::default(),
+            admitted: Vec::new(),
+            admin_standing: admin_standing(),
             started,
+            started_unix: unix_time(),
             moment: Moment::default(),
         })
     }
@@ -323,21 +375,16 @@ impl Server {
     }
 
     fn read_clocks(&self) -> Moment {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place that asks what time it is for everybody; a turn does so once"
-        )]
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Moment {
             now: self.started.elapsed(),
-            // Before 1970 nothing has expired.
-            unix: unix.unwrap_or_default(),
+            unix: unix_time(),
         }
     }
 
     fn timeout(&mut self) -> Option<Duration> {
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
-        if self.listeners.is_ready() || has_events && self.takes_events() {
+        let is_ready = self.listeners.is_ready() || self.orders.are_under_way();
+        if is_ready || has_events && self.takes_events() {
             return Some(Duration::ZERO);
         }
         let put_off = self.listeners.is_waiting();
@@ -345,6 +392,8 @@ impl Server {
             self.engine.poll_timeout(),
             self.gate.timeout(self.moment.now),
             self.shutdown.timeout(),
+            self.lobby.timeout(self.moment.now),
+            self.pulse.timeout(self.moment.now),
             self.report.timeout(self.moment.now, self.engine.stats()),
             self.systemd.timeout(self.moment.now),
             put_off.then_some(Duration::from_secs(1)),
@@ -373,6 +422,10 @@ impl Server {
         // After the reads: a subscription that came before an event on another socket counts.
         self.ingest();
 
+        // The same for events that come by HTTP; before the judging, since a dashboard comes in here.
+        self.administer();
+        self.pulse();
+
         // After the reads, which ask; before the flush, so that a session opens in the turn in
         // which its upgrade came.
         self.judge();
@@ -381,6 +434,7 @@ impl Server {
         self.engine.expire();
         self.engine.review();
         self.engine.flush();
+        self.measure();
 
         // Last: until here no place has changed its tenant, so whatever the turn has noted about a
         // connection meant that connection.
@@ -415,6 +469,14 @@ impl Server {
                 if event.is_writable() {
                     self.engine.handle_writable(id);
                 }
+            } else if token >= LOBBY {
+                self.lobby.handle_readiness(token - LOBBY);
+            } else if token >= PUBLISH_LISTENERS {
+                let index = token - PUBLISH_LISTENERS;
+                self.lobby.handle_newcomers(Door::Publish, index);
+            } else if token >= ADMIN_LISTENERS {
+                let index = token - ADMIN_LISTENERS;
+                self.lobby.handle_newcomers(Door::Admin, index);
             } else if token >= LISTENERS {
                 self.listeners.handle_readiness(token - LISTENERS);
             } else if token >= SOURCES {
@@ -505,7 +567,10 @@ impl Server {
                 self.engine.stats_mut().count(Counter::Ingested);
                 match self.form.parse(parts) {
                     Ok(event) => {
-                        if !self.engine.handle_event(&event) {
+                        let is_sub = self.subs.contains(&index);
+                        let ingest = if is_sub { Ingest::Sub } else { Ingest::Pull };
+                        self.engine.stats_mut().ingested(ingest);
+                        if self.engine.handle_event(&event) == 0 {
                             self.report.unheard(self.moment.now, &event.topic);
                         }
                     }
@@ -522,9 +587,16 @@ impl Server {
     fn judge(&mut self) {
         let moment = self.moment;
         while let Some(Check { id, applicant }) = self.engine.poll_check() {
+            if self.is_admitted(id) {
+                let standing = Rc::clone(&self.admin_standing);
+                self.engine.handle_verdict(id, Verdict::Accepted(standing));
+                continue;
+            }
             let stats = self.engine.stats_mut();
             self.gate.check(id.to_bits(), applicant, moment, stats);
         }
+        // Whoever was refused for something else was not asked for.
+        self.admitted.clear();
         self.gate.turn(moment, self.engine.stats_mut());
         while let Some((ticket, verdict)) = self.gate.poll_verdict() {
             if let Some(id) = SlotId::from_bits(ticket) {
@@ -547,6 +619,25 @@ impl Server {
             }
         }
     }
+}
+
+/// What an administrator is worth on a WebSocket: everything, the server's own topics included.
+fn admin_standing() -> Rc<Standing> {
+    Standing::new(Grant {
+        name: "admin".to_owned(),
+        topics: vec!["*".to_owned(), "$sys/*".to_owned()],
+        expires_at: None,
+    })
+}
+
+/// What time it is for everybody. Before 1970 nothing has expired.
+fn unix_time() -> Duration {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that asks what time it is for everybody; a turn does so once"
+    )]
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    unix.unwrap_or_default()
 }
 
 fn form(config: &Config) -> Form {

@@ -1,14 +1,16 @@
 //! SIGHUP: the configuration is read again, and what can change while clients are connected does.
 //!
-//! Tokens, origins, limits, intervals and the level of the log take effect for whatever comes next;
-//! nobody is dropped but whoever's token is good no more. A configuration with anything wrong in it
+//! Tokens (those of administrators and publishers too), origins, limits, intervals and the level of
+//! the log take effect for whatever comes next; nobody is dropped but whoever's token is good no more. A configuration with anything wrong in it
 //! changes nothing. What was done to sockets when they were made needs a restart, and is named.
 //!
 //! Never here: reading the configuration (`main` hands it in).
 
+use super::commands::admin_rules;
 use super::stores::{Stores, gate_rules, stores};
-use super::{Server, capacity, form, rules};
+use super::{Server, admin_standing, capacity, form, rules};
 use crate::config::Config;
+use crate::stats::Close;
 
 impl Server {
     /// Puts `config` in the place of the present one.
@@ -30,6 +32,14 @@ impl Server {
         self.watched = watched;
         (self.gate).replace(stores, gate_rules(&config), self.moment, stats);
         self.form = form(&config);
+        let rules = admin_rules(&config);
+        if rules.access.has_other_admin(&self.lobby.rules().access) {
+            // Whoever came with the old token comes back with the new one.
+            self.admin_standing.end(Close::TokenEnded);
+            self.engine.handle_changed_standings();
+            self.admin_standing = admin_standing();
+        }
+        self.lobby.set_rules(rules);
         log::set_max_level(config.log_level);
         log::info!(
             "reload: done tokens={} connections_max={}",
@@ -46,6 +56,8 @@ fn unchangeable(now: &Config, next: &Config) -> Vec<&'static str> {
         ("listen", now.listen != next.listen),
         ("pull", now.pull != next.pull),
         ("sub", now.sub != next.sub),
+        ("admin", now.admin != next.admin),
+        ("publish", now.publish != next.publish),
         (
             "unsent-bytes-max",
             now.unsent_bytes_max != next.unsent_bytes_max,

@@ -72,6 +72,11 @@ impl Shutdown {
         engine.handle_shutdown();
     }
 
+    /// Whether it is on its way down.
+    pub fn has_begun(&self) -> bool {
+        self.phase != Phase::Serving
+    }
+
     /// Whether events are still taken in.
     pub fn takes_events(&self) -> bool {
         matches!(self.phase, Phase::Serving | Phase::Draining { .. })
@@ -86,7 +91,7 @@ impl Shutdown {
 
     /// How long the loop may sleep.
     pub fn timeout(&self) -> Option<Duration> {
-        (self.phase != Phase::Serving).then_some(LOOK)
+        self.has_begun().then_some(LOOK)
     }
 
     /// Whether the loop ends.

@@ -62,8 +62,8 @@ pub struct Listeners {
     /// Listeners that may have newcomers for whom no readiness will come; who was asked goes to the
     /// end.
     ready: VecDeque<usize>,
-    /// One descriptor to spare: when the file table is full, it is closed to accept a peer with,
-    /// and tell it.
+    /// One descriptor to spare, from the first turn on, where there is a listener: when the file table is
+    /// full, it is closed to accept a peer with, and tell it.
     spare: Option<File>,
     /// True exactly when the kernel could not give a newcomer; until the next turn.
     is_exhausted: bool,
@@ -116,7 +116,7 @@ impl Listeners {
             listeners,
             addresses: bound,
             passed,
-            spare: File::open("/dev/null").ok(),
+            spare: None,
             is_exhausted: false,
             lingering: VecDeque::new(),
         })
@@ -164,7 +164,7 @@ impl Listeners {
     /// go.
     pub fn tick(&mut self, now: Duration) {
         self.is_exhausted = false;
-        if self.spare.is_none() {
+        if self.spare.is_none() && !self.listeners.is_empty() {
             self.spare = File::open("/dev/null").ok();
         }
         while let Some((since, _)) = self.lingering.front()

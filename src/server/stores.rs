@@ -19,6 +19,7 @@ use crate::auth::jwks::WatchedSet;
 use crate::auth::jwt::{JwtRules, JwtStore};
 use crate::auth::keys::{self, Key};
 use crate::auth::list::TokenList;
+use crate::auth::postgres::{self, PostgresOptions, PostgresStore};
 use crate::auth::workers::Bounds;
 use crate::config::{Config, JwtAlgorithm};
 use crate::limits;
@@ -66,42 +67,55 @@ pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<
         all.watched.files.push(file);
     }
     if let Some(algorithm) = config.jwt_algorithm {
-        let mut keys = Vec::new();
-        for path in &config.jwt_keys {
-            keys.extend(key_file(path, algorithm)?);
-        }
-        let mut sets = Vec::new();
-        for url in &config.jwks_urls {
-            let origin = SetOrigin {
-                url: url.clone(),
-                algorithm,
-                authorities: config.auth_ca.clone(),
-                timeout_seconds: config.auth_timeout_seconds,
-            };
-            let set = watch_set(&origin, watched, wake)?;
-            sets.push(set.clone());
-            all.watched.sets.push((origin, set));
-        }
-        let rules = JwtRules {
-            algorithm,
-            audience: non_empty(&config.jwt_audience),
-            issuer: non_empty(&config.jwt_issuer),
-        };
-        let store = JwtStore::new(rules, keys, sets, Arc::clone(wake));
+        let store = jwt_store(config, algorithm, watched, &mut all.watched, wake)?;
         all.stores.push(Box::new(store));
     }
-    if !config.auth_urls.is_empty() {
-        let settings = http::Settings {
-            scheme: config.auth_scheme.clone(),
-            trust: Trust::load(&config.auth_ca)?,
-            bounds: bounds(config),
-        };
-        for url in &config.auth_urls {
-            let store = HttpStore::new(url, &settings, Arc::clone(wake))?;
-            all.stores.push(Box::new(store));
-        }
+    let trust = Trust::load(&config.auth_ca)?;
+    let settings = http::Settings {
+        scheme: config.auth_scheme.clone(),
+        trust: trust.clone(),
+        bounds: bounds(config),
+    };
+    for url in &config.auth_urls {
+        let store = HttpStore::new(url, &settings, Arc::clone(wake))?;
+        all.stores.push(Box::new(store));
+    }
+    for options in databases(config, &trust) {
+        let store = PostgresStore::start(&options, Arc::clone(wake))?;
+        all.stores.push(Box::new(store));
     }
     Ok(all)
+}
+
+fn jwt_store(
+    config: &Config,
+    algorithm: JwtAlgorithm,
+    watched: &Watched,
+    kept: &mut Watched,
+    wake: &Wake,
+) -> Result<JwtStore, String> {
+    let mut keys = Vec::new();
+    for path in &config.jwt_keys {
+        keys.extend(key_file(path, algorithm)?);
+    }
+    let mut sets = Vec::new();
+    for url in &config.jwks_urls {
+        let origin = SetOrigin {
+            url: url.clone(),
+            algorithm,
+            authorities: config.auth_ca.clone(),
+            timeout_seconds: config.auth_timeout_seconds,
+        };
+        let set = watch_set(&origin, watched, wake)?;
+        sets.push(set.clone());
+        kept.sets.push((origin, set));
+    }
+    let rules = JwtRules {
+        algorithm,
+        audience: non_empty(&config.jwt_audience),
+        issuer: non_empty(&config.jwt_issuer),
+    };
+    Ok(JwtStore::new(rules, keys, sets, Arc::clone(wake)))
 }
 
 fn non_empty(text: &str) -> Option<String> {
@@ -144,6 +158,28 @@ fn key_file(path: &Path, algorithm: JwtAlgorithm) -> Result<Vec<Key>, String> {
         );
     }
     Ok(keys)
+}
+
+/// Asks those that must be asked to know whether they can be used, and waits for them.
+///
+/// # Errors
+/// As [`stores`].
+pub(super) fn check(config: &Config) -> Result<(), String> {
+    let trust = Trust::load(&config.auth_ca)?;
+    databases(config, &trust).try_for_each(|options| postgres::check(&options))
+}
+
+fn databases<'a>(
+    config: &'a Config,
+    trust: &'a Trust,
+) -> impl Iterator<Item = PostgresOptions<'a>> {
+    config.postgres_urls.iter().map(|url| PostgresOptions {
+        url,
+        query: &config.postgres_query,
+        time_zone: &config.postgres_time_zone,
+        trust,
+        bounds: bounds(config),
+    })
 }
 
 /// What those may take that ask somebody.

@@ -2,7 +2,8 @@
 //!
 //! `newswire.js` is the client for pages. It is written once, as a classic script which makes the
 //! globals `newswire` and `ab`; in a module its `var`s are the module's own, so the module is the same
-//! text with a line that exports them. `newswire.d.ts` has the types of both.
+//! text with a line that exports them. `newswire.d.ts` has the types of both. `dashboard.html` is the
+//! administrators' page.
 //!
 //! Never here: how a file is asked for and answered (`wire/files.rs`).
 
@@ -10,6 +11,9 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::wire::files::File;
+
+/// The page at the admin listener's `/`.
+pub const DASHBOARD: &str = include_str!("dashboard.html");
 
 const SCRIPT: &str = include_str!("newswire.js");
 const TYPES: &str = include_str!("newswire.d.ts");

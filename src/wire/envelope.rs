@@ -20,7 +20,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json;
+use super::{grant, json};
 use crate::stats::Dropped;
 
 /// A topic's name and its data, borrowed from the publisher's message.
@@ -72,6 +72,9 @@ impl Form {
         }
         if event.topic.len() > self.topic_bytes_max {
             return Err(Dropped::TopicTooLong);
+        }
+        if event.topic.starts_with(grant::OWN) {
+            return Err(Dropped::OwnTopic);
         }
         Ok(event)
     }
@@ -285,6 +288,14 @@ mod tests {
         assert_eq!(form("data").parse(&[both]), event("t", "\"x\""));
         let text = r#"{"data":"x"}"#;
         assert_eq!(form("data").parse(&[text.as_bytes()]), event("x", text));
+    }
+
+    #[test]
+    fn the_servers_own_topics_are_not_a_publishers() {
+        let own = br#"{"topic":"$sys/stats","data":1}"#;
+        assert_eq!(parse(&[own]), Err(Dropped::OwnTopic));
+        assert_eq!(parse(&[b"$", b"1"]), Err(Dropped::OwnTopic));
+        assert_eq!(parse(&[b"a$", b"1"]), event("a$", "1"));
     }
 
     #[test]

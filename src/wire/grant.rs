@@ -8,8 +8,9 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// What begins the names of the server's own topics.
-const OWN: char = '$';
+/// What begins the names of the server's own topics. No publisher's event may name one, or it could
+/// tell an administrator anything.
+pub const OWN: char = '$';
 
 /// What an accepted token allows, and for how long.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -57,6 +58,16 @@ pub fn check_pattern(pattern: &str) -> Result<(), &'static str> {
 pub fn parse_moment(text: &str) -> Option<u64> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     Some(moment.unix_timestamp().try_into().unwrap_or(0))
+}
+
+/// In seconds of Unix time, in the year 5138: what lies behind was meant in milliseconds.
+const SECONDS_MAX: f64 = 1e11;
+
+/// A moment in seconds of Unix time, to the whole second below; what is before 1970 is 0. `None` when
+/// it can be none.
+pub fn moment_of_seconds(seconds: f64) -> Option<u64> {
+    // NaN is on no side. A cast stops at zero.
+    (seconds < SECONDS_MAX).then_some(seconds as u64)
 }
 
 #[cfg(test)]
@@ -124,6 +135,19 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_moment(text), moment, "{text}");
+        }
+    }
+    #[test]
+    fn moments_in_seconds_are_not_in_milliseconds() {
+        for (seconds, moment) in [
+            (1_795_521_600.9, Some(1_795_521_600)),
+            (-1.5, Some(0)),
+            (f64::NEG_INFINITY, Some(0)),
+            (1_795_521_600_000.0, None),
+            (f64::INFINITY, None),
+            (f64::NAN, None),
+        ] {
+            assert_eq!(moment_of_seconds(seconds), moment, "{seconds}");
         }
     }
 }

@@ -11,12 +11,14 @@
 
 pub mod api;
 pub mod browser;
+pub mod cluster;
 pub mod hostile;
 pub mod observe;
 pub mod raw;
 pub mod scripts;
+pub mod web;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -43,7 +45,11 @@ pub struct Server {
     pub address: SocketAddr,
     /// Where publishers push to.
     pub pull: String,
-    /// The banner up to the last of these two.
+    /// Where administrators ask.
+    pub admin: Option<SocketAddr>,
+    /// Where publishers post to.
+    pub publish: Option<SocketAddr>,
+    /// The banner up to the last of these.
     pub banner: String,
     log: Arc<Mutex<String>>,
 }
@@ -63,13 +69,16 @@ impl Server {
                 "127.0.0.1:0",
                 "--pull",
                 "tcp://127.0.0.1:*",
+                "--admin",
+                "127.0.0.1:0",
             ])
             .args(["--token", TOKEN])
             .args(options);
         Self::launch(command)
     }
 
-    /// Starts one exactly as `command` says, which must leave it a listener and a PULL endpoint.
+    /// Starts one exactly as `command` says, which must leave it a listener and a PULL endpoint, and must
+    /// not let it take the admin listener's usual port, for which others here are waiting too.
     pub fn launch(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
@@ -87,20 +96,26 @@ impl Server {
             }
         });
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let (mut address, mut pull) = (None, None);
+        let (mut address, mut pull, mut admin, mut publish) = (None, None, None, None);
         let (mut line, mut banner) = (String::new(), String::new());
-        while address.is_none() || pull.is_none() {
+        loop {
             line.clear();
             let n = stdout.read_line(&mut line).expect("a banner");
             assert!(n > 0, "no banner: {}", log.lock().expect("no panic"));
             banner.push_str(&line);
             let mut words = line.split_whitespace();
-            match (words.next(), words.next()) {
-                (Some("listening"), Some(url)) => {
-                    let url = url.trim_start_matches("ws://").trim_end_matches('/');
-                    address = Some(url.parse().expect("an address"));
-                }
-                (Some("pull"), Some(endpoint)) => pull = Some(endpoint.to_owned()),
+            let (name, value) = (words.next(), words.next().unwrap_or_default());
+            let bound = || {
+                let (_, rest) = value.split_once("://").expect("a URL");
+                let authority = rest.split('/').next().expect("has a beginning");
+                authority.parse().expect("an address")
+            };
+            match name {
+                Some("listening") => address = Some(bound()),
+                Some("pull") => pull = Some(value.to_owned()),
+                Some("admin") => admin = Some(bound()),
+                Some("publish") => publish = Some(bound()),
+                Some("capacity") => break,
                 _ => {}
             }
         }
@@ -108,7 +123,9 @@ impl Server {
             child,
             stdout,
             address: address.expect("a listener"),
-            pull: pull.expect("an endpoint"),
+            pull: pull.unwrap_or_default(),
+            admin,
+            publish,
             banner,
             log,
         }
@@ -193,23 +210,16 @@ impl Server {
 
     /// A WAMP client that has had its WELCOME.
     pub fn client(&self) -> Client {
-        let uri = format!("ws://{}/?token={TOKEN}", self.address);
-        let request =
-            ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
-        let (socket, _) = tungstenite::client(request, self.connect()).expect("an upgrade");
-        let mut client = Client { socket };
-        let welcome = client.text();
-        assert!(welcome.starts_with("[0,\""), "{welcome}");
-        client
+        Client::on(
+            self.connect(),
+            &format!("ws://{}/?token={TOKEN}", self.address),
+        )
     }
 
     /// A client that subscribed to `topics`, and is known to be subscribed.
     pub fn subscriber(&self, topics: &[&str]) -> Client {
         let mut client = self.client();
-        for topic in topics {
-            client.send(&format!("[5,{topic:?}]"));
-        }
-        client.settle();
+        client.subscribe(topics);
         client
     }
 }
@@ -228,6 +238,25 @@ pub struct Client {
 }
 
 impl Client {
+    /// A WAMP client that has had its WELCOME from `uri`.
+    pub fn on(stream: TcpStream, uri: &str) -> Self {
+        let request =
+            ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
+        let (socket, _) = tungstenite::client(request, stream).expect("an upgrade");
+        let mut client = Self { socket };
+        let welcome = client.text();
+        assert!(welcome.starts_with("[0,\""), "{welcome}");
+        client
+    }
+
+    /// Subscribes, and waits until that is known to be done.
+    pub fn subscribe(&mut self, topics: &[&str]) {
+        for topic in topics {
+            self.send(&format!("[5,{topic:?}]"));
+        }
+        self.settle();
+    }
+
     /// Sends a text.
     pub fn send(&mut self, text: &str) {
         self.socket.send(Message::text(text)).expect("it is open");
@@ -238,7 +267,7 @@ impl Client {
         let deadline = Instant::now() + PATIENCE;
         loop {
             assert!(Instant::now() < deadline, "nothing but pings");
-            match self.socket.read().expect("a message") {
+            match self.read("a message") {
                 Message::Text(text) => return text.to_string(),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("no text: {other:?}"),
@@ -254,10 +283,20 @@ impl Client {
         assert!(answer.starts_with(r#"[4,"settle""#), "{answer}");
     }
 
+    /// The next message. A machine that is suspended for a moment interrupts the wait.
+    fn read(&mut self, what: &str) -> Message {
+        loop {
+            match self.socket.read() {
+                Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::Interrupted => {}
+                message => return message.expect(what),
+            }
+        }
+    }
+
     /// The code with which the server closes.
     pub fn close_code(&mut self) -> u16 {
         loop {
-            match self.socket.read().expect("a close") {
+            match self.read("a close") {
                 Message::Close(Some(frame)) => return frame.code.into(),
                 Message::Close(None) => return 1005,
                 _ => {}

@@ -1,0 +1,146 @@
+//! Who may ask for what.
+//!
+//! Three kinds of people knock. Programs show a token. Whoever is on this machine needs none, unless
+//! one was set: then the listener is bound to loopback alone. And there are pages of strangers in a
+//! browser on this machine, which can send requests to loopback too: so where no token is asked for,
+//! the request has to name this machine (an attacker's own name can be made to lead here), and
+//! everywhere a page may only ask the server that it came from. A browser says where a page came from
+//! (`Origin`) with each POST and each WebSocket, and no page can make it say otherwise.
+//!
+//! Never here: what is asked for; tokens themselves (what is kept and compared is their SHA-256).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::Door;
+use super::head::Head;
+use super::response::Response;
+use crate::stats::HttpStatus;
+use crate::wire::token::{Digest, Token};
+
+/// The tokens in force.
+#[derive(Clone, Debug)]
+pub struct Access {
+    admin: Option<Digest>,
+    publish: Option<Digest>,
+}
+
+/// What a request needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Right {
+    /// Nothing: it tells nothing.
+    Anybody,
+    /// A publisher's, or an administrator's.
+    Publisher,
+    /// An administrator's.
+    Administrator,
+}
+
+impl Access {
+    /// Without an administrator's token, whoever reaches the admin listener is one; without a
+    /// publisher's, nobody is one who is no administrator.
+    pub fn new(admin: Option<&Token>, publish: Option<&Token>) -> Self {
+        Self {
+            admin: admin.map(Token::digest),
+            publish: publish.map(Token::digest),
+        }
+    }
+
+    /// Whether the administrators' token is another than in `other`.
+    pub fn has_other_admin(&self, other: &Self) -> bool {
+        match (&self.admin, &other.admin) {
+            (Some(one), Some(two)) => !one.matches(two),
+            (None, None) => false,
+            _ => true,
+        }
+    }
+
+    /// Whether a request may have what needs `right`. `in_query` says that its token may stand in its
+    /// address, because a browser can put it nowhere else.
+    ///
+    /// # Errors
+    /// The answer to somebody who may not.
+    pub fn judge(
+        &self,
+        door: Door,
+        right: Right,
+        head: &Head<'_, '_>,
+        in_query: bool,
+    ) -> Result<(), Response> {
+        if right == Right::Anybody {
+            return Ok(());
+        }
+        is_of_same_origin(head)?;
+        let shown = head
+            .bearer()
+            .or_else(|| Token::from_target(head.target).filter(|_| in_query))
+            .map(|token| token.digest());
+        let is = |kept: &Option<Digest>| match (kept, &shown) {
+            (Some(kept), Some(shown)) => kept.matches(shown),
+            _ => false,
+        };
+        if right == Right::Publisher && is(&self.publish) {
+            return Ok(());
+        }
+        match (door, &self.admin) {
+            (Door::Admin, None) => names_this_machine(head),
+            (Door::Admin, Some(_)) if is(&self.admin) => Ok(()),
+            _ => Err(Response::refusal(
+                HttpStatus::Unauthorized,
+                "the token is missing or wrong",
+                match door {
+                    Door::Admin if in_query => {
+                        "send Authorization: Bearer TOKEN with the server's admin-token, or put it \
+                         into the address: ?token=TOKEN"
+                    }
+                    Door::Admin => "send Authorization: Bearer TOKEN with the server's admin-token",
+                    Door::Publish => {
+                        "send Authorization: Bearer TOKEN with the server's publish-token"
+                    }
+                },
+            )),
+        }
+    }
+}
+
+/// A page may ask the server that it came from, by whatever name; TLS may have ended before.
+fn is_of_same_origin(head: &Head<'_, '_>) -> Result<(), Response> {
+    let origin = match head.only("origin") {
+        Ok(None) => return Ok(()),
+        Ok(Some(origin)) => origin.to_ascii_lowercase(),
+        Err(()) => String::new(),
+    };
+    let authority = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
+    if authority.is_some() && authority == head.host.as_deref() {
+        return Ok(());
+    }
+    Err(Response::refusal(
+        HttpStatus::Forbidden,
+        "a page of another site may not ask this",
+        "ask from a program, or from a page of this server; behind a proxy, have it pass Host on",
+    ))
+}
+
+/// An attacker's page has an attacker's host name, whatever address that leads to.
+fn names_this_machine(head: &Head<'_, '_>) -> Result<(), Response> {
+    // A browser always says it.
+    let Some(host) = head.host.as_deref() else {
+        return Ok(());
+    };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let is_plain =
+        name == "localhost" || name.parse::<Ipv4Addr>().is_ok() || name.parse::<Ipv6Addr>().is_ok();
+    if is_plain {
+        return Ok(());
+    }
+    Err(Response::refusal(
+        HttpStatus::Forbidden,
+        "without a token this listener is asked by an IP address or as localhost",
+        "use the address that the server was started with, such as http://127.0.0.1:8081/, or set \
+         admin-token",
+    ))
+}

@@ -1,0 +1,291 @@
+//! One connection's side of HTTP/1.1: bytes in, commands out; answers in, bytes out.
+//!
+//! One request is dealt with at a time. Until its answer has left, no byte more is wanted: a client that
+//! sends ahead, or does not read, waits in its own kernel. So a conversation holds one head or one
+//! body, and one answer. Each step has its time: a head, a body, the reading of an answer, the silence
+//! between two requests.
+//!
+//! A connection that is closed while its peer still sends is answered by the kernel with a reset, which
+//! destroys the last answer on its way: so what still comes after that is read and forgotten for a
+//! moment.
+//!
+//! Never here: sockets, clocks (times are arguments), what a command does.
+
+use std::time::Duration;
+
+use super::response::Response;
+use super::routes::{self, Admitted};
+use super::{Command, Door, Rules, head};
+use crate::limits;
+use crate::stats::HttpStatus;
+
+/// How long the peer may take to end its half when nothing more is said.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// In bytes that are read and forgotten at a time.
+const FORGOTTEN_BYTES: usize = 64 * 1024;
+
+const HEAD: Duration = Duration::from_secs(limits::ADMIN_HEAD_SECONDS);
+const BODY: Duration = Duration::from_secs(limits::ADMIN_BODY_SECONDS);
+const ANSWER: Duration = Duration::from_secs(limits::ADMIN_ANSWER_SECONDS);
+const IDLE: Duration = Duration::from_secs(limits::ADMIN_IDLE_SECONDS);
+
+#[derive(Debug)]
+enum Phase {
+    /// A head is awaited, or under way.
+    Head,
+    /// The head was good, the body is under way.
+    Body(Box<Admitted>),
+    /// The command was handed out, the answer is awaited.
+    Answering { is_head: bool, keeps_alive: bool },
+    /// The answer is on its way.
+    Writing { keeps_alive: bool },
+    /// Nothing more is said; `is_told` once the peer has heard that.
+    Lingering { is_told: bool },
+    /// Nothing more happens.
+    Over,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Conversation {
+    door: Door,
+    phase: Phase,
+    /// What has come of a head or a body, and what a client has sent ahead with it.
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// In bytes of `output`.
+    written: usize,
+    /// When the patience of this phase ends.
+    due: Duration,
+    command: Option<Command>,
+    /// What was answered and not been counted.
+    answered: Option<HttpStatus>,
+}
+
+impl Conversation {
+    /// With somebody who has just come in by `door`.
+    pub fn new(door: Door, now: Duration) -> Self {
+        Self {
+            door,
+            phase: Phase::Head,
+            input: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            due: now + HEAD,
+            command: None,
+            answered: None,
+        }
+    }
+
+    /// In bytes, how much may be handed in now.
+    pub fn wants(&self) -> usize {
+        match &self.phase {
+            Phase::Head => limits::HEAD_BYTES_MAX.saturating_sub(self.input.len()),
+            Phase::Body(admitted) => admitted.body_bytes.saturating_sub(self.input.len()),
+            Phase::Lingering { .. } => FORGOTTEN_BYTES,
+            Phase::Answering { .. } | Phase::Writing { .. } | Phase::Over => 0,
+        }
+    }
+
+    /// Bytes came.
+    pub fn handle_bytes(&mut self, now: Duration, bytes: &[u8], rules: &Rules) {
+        if matches!(self.phase, Phase::Lingering { .. } | Phase::Over) {
+            return;
+        }
+        let is_first = self.input.is_empty();
+        if matches!(self.phase, Phase::Head) && is_first {
+            self.due = now + HEAD;
+        }
+        self.input.extend_from_slice(bytes);
+        // The first bytes tell a client that speaks something else. After that only a line's end can
+        // complete a head: one that comes a byte at a time is not parsed at each of them.
+        let is_worth_it = is_first || bytes.contains(&b'\n') || self.wants() == 0;
+        if !matches!(self.phase, Phase::Head) || is_worth_it {
+            self.advance(now, rules);
+        }
+    }
+
+    /// The peer's half has ended.
+    pub fn handle_end(&mut self) {
+        match self.phase {
+            // It has asked, and still reads.
+            Phase::Answering { is_head, .. } => {
+                self.phase = Phase::Answering {
+                    is_head,
+                    keeps_alive: false,
+                };
+            }
+            Phase::Writing { .. } => self.phase = Phase::Writing { keeps_alive: false },
+            Phase::Head | Phase::Body(_) | Phase::Lingering { .. } | Phase::Over => {
+                self.phase = Phase::Over;
+            }
+        }
+    }
+
+    /// A command to be carried out. Its answer is awaited from now on.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.command.take()
+    }
+
+    /// What was answered since this was last asked.
+    pub fn poll_answered(&mut self) -> Option<HttpStatus> {
+        self.answered.take()
+    }
+
+    /// The answer to the command.
+    pub fn answer(&mut self, now: Duration, response: &Response) {
+        if let Phase::Answering {
+            is_head,
+            keeps_alive,
+        } = self.phase
+        {
+            self.respond(now, response, is_head, keeps_alive);
+        }
+    }
+
+    /// What is to be written.
+    pub fn output(&self) -> &[u8] {
+        &self.output[self.written..]
+    }
+
+    /// So much of it has been.
+    pub fn handle_written(&mut self, now: Duration, bytes: usize, rules: &Rules) {
+        self.written += bytes;
+        if self.written < self.output.len() {
+            return;
+        }
+        // An answer may be large; an idle connection keeps nothing of it.
+        (self.output, self.written) = (Vec::new(), 0);
+        if let Phase::Writing { keeps_alive } = self.phase {
+            if !keeps_alive {
+                self.phase = Phase::Lingering { is_told: false };
+                self.due = now + LINGER;
+                return;
+            }
+            self.phase = Phase::Head;
+            self.due = now + if self.input.is_empty() { IDLE } else { HEAD };
+            self.advance(now, rules);
+        }
+    }
+
+    /// True once, when the outgoing half is to be ended.
+    pub fn poll_finish(&mut self) -> bool {
+        match &mut self.phase {
+            Phase::Lingering { is_told } => !std::mem::replace(is_told, true),
+            _ => false,
+        }
+    }
+
+    /// Whether the connection is to be forgotten.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// Whether it has not asked for anything yet, or not again: it can be missed when places are few.
+    pub fn is_dispensable(&self) -> bool {
+        matches!(self.phase, Phase::Head) && self.output.is_empty()
+    }
+
+    /// When [`Conversation::handle_time`] has something to do.
+    pub fn due(&self) -> Duration {
+        self.due
+    }
+
+    /// Time has passed.
+    pub fn handle_time(&mut self, now: Duration) {
+        if now < self.due {
+            return;
+        }
+        let slow = |what: &str| {
+            let hint =
+                "send the whole request at once; if it was, look for a slow proxy or network";
+            let error = format!("the request's {what} did not come in time");
+            Response::refusal(HttpStatus::RequestTimeout, &error, hint).closing()
+        };
+        match self.phase {
+            Phase::Head if !self.input.is_empty() => {
+                self.respond(now, &slow("head"), false, false);
+            }
+            Phase::Body(_) => self.respond(now, &slow("body"), false, false),
+            // Whoever carries the command out has a deadline of its own for that.
+            Phase::Answering { .. } => self.due = now + ANSWER,
+            Phase::Head | Phase::Writing { .. } | Phase::Lingering { .. } | Phase::Over => {
+                self.phase = Phase::Over;
+            }
+        }
+    }
+
+    fn respond(&mut self, now: Duration, response: &Response, is_head: bool, keeps_alive: bool) {
+        let keeps_alive = keeps_alive && !response.closes();
+        self.answered = Some(response.status());
+        response.encode(is_head, keeps_alive, &mut self.output);
+        self.phase = Phase::Writing { keeps_alive };
+        self.due = now + ANSWER;
+        if !keeps_alive {
+            self.input = Vec::new();
+        }
+    }
+
+    /// Goes on as far as what has come allows.
+    fn advance(&mut self, now: Duration, rules: &Rules) {
+        if matches!(self.phase, Phase::Head) && !self.input.is_empty() {
+            let door = self.door;
+            let admitted = head::read(&self.input, |head, head_bytes| {
+                routes::admit(head, head_bytes, door, rules).map_err(|refusal| {
+                    (
+                        refusal,
+                        head_bytes,
+                        head.method == "HEAD",
+                        head.keeps_alive(),
+                    )
+                })
+            });
+            match admitted {
+                Ok(None) => return,
+                Ok(Some(Ok(admitted))) => {
+                    self.input.drain(..admitted.head_bytes);
+                    if admitted.awaits_word && self.input.len() < admitted.body_bytes {
+                        self.output
+                            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    }
+                    self.phase = Phase::Body(Box::new(admitted));
+                    self.due = now + BODY;
+                }
+                Ok(Some(Err((refusal, head_bytes, is_head, keeps_alive)))) => {
+                    self.input.drain(..head_bytes);
+                    return self.respond(now, &refusal, is_head, keeps_alive);
+                }
+                Err(refusal) => return self.respond(now, &refusal, false, false),
+            }
+        }
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Body(admitted) if self.input.len() >= admitted.body_bytes => {
+                self.hand_out(now, *admitted);
+            }
+            phase => self.phase = phase,
+        }
+    }
+
+    /// A request has come whole.
+    fn hand_out(&mut self, now: Duration, admitted: Admitted) {
+        let ahead = self.input.split_off(admitted.body_bytes);
+        let body = std::mem::replace(&mut self.input, ahead);
+        let (is_head, keeps_alive) = (admitted.is_head, admitted.keeps_alive);
+        self.due = now + ANSWER;
+        match admitted.with_body(body) {
+            Ok(mut command) => {
+                if let Command::WebSocket(head) = &mut command {
+                    // What came behind the head is the engine's to read.
+                    head.append(&mut self.input);
+                }
+                self.command = Some(command);
+                self.phase = Phase::Answering {
+                    is_head,
+                    keeps_alive,
+                };
+            }
+            Err(refusal) => self.respond(now, &refusal, is_head, keeps_alive),
+        }
+    }
+}

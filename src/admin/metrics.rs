@@ -1,0 +1,461 @@
+//! Everything that is counted and measured, as a Prometheus server reads it (text format 0.0.4).
+//!
+//! Each metric is declared once, here; a test compares the README with these. Names follow Prometheus'
+//! conventions: base units, `_total` behind counters, and every value of a label is there from the
+//! start, so that the first drop of a kind is an increase from zero.
+//!
+//! Never here: where the figures come from.
+
+use std::fmt::Write as _;
+
+use super::latency::{self, Latency};
+use super::response::Response;
+use crate::stats::{Close, Counter, Dropped, HttpStatus, Ingest, Judged, Refusal, Stats, Store};
+
+/// What the system says of this process; `None` where it does not say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Process {
+    /// In bytes.
+    pub resident_bytes: Option<u64>,
+    /// In descriptors.
+    pub open_files: Option<u64>,
+    /// In descriptors.
+    pub files_max: Option<u64>,
+    /// In seconds of all threads.
+    pub cpu_seconds: Option<f64>,
+    /// In seconds of Unix time.
+    pub started_at: f64,
+}
+
+/// How things are.
+#[derive(Clone, Copy, Debug)]
+pub struct Readings<'a> {
+    /// What was counted.
+    pub stats: &'a Stats,
+    /// What was measured.
+    pub latency: &'a Latency,
+    /// In whatever state.
+    pub connections: usize,
+    /// That are alive.
+    pub topics: usize,
+    /// Pairs of connection and topic.
+    pub subscriptions: usize,
+    /// In bytes, a batch that many owe counted once.
+    pub outbox_bytes: usize,
+    /// Of the system.
+    pub process: Process,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug)]
+pub struct Metric {
+    /// As a monitor knows it.
+    pub name: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    kind: Kind,
+    what: What,
+}
+
+/// Where its values come from.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Build,
+    Counter(Counter),
+    Events,
+    Drops,
+    Closes,
+    Handshakes,
+    Checks,
+    Answers,
+    Latency,
+    Gauge(fn(&Readings<'_>) -> usize),
+    /// Left out where the system does not say.
+    Process(fn(&Process) -> Option<f64>),
+}
+
+const fn counter(name: &'static str, what: What, help: &'static str) -> Metric {
+    Metric {
+        name,
+        help,
+        kind: Kind::Counter,
+        what,
+    }
+}
+
+const fn gauge(name: &'static str, what: What, help: &'static str) -> Metric {
+    Metric {
+        kind: Kind::Gauge,
+        ..counter(name, what, help)
+    }
+}
+
+/// All of them, in the order in which they are told.
+pub static METRICS: &[Metric] = &[
+    gauge(
+        "newswire_build_info",
+        What::Build,
+        "1, labelled with the version that runs.",
+    ),
+    gauge(
+        "newswire_connections",
+        What::Gauge(|now| now.connections),
+        "Connections of clients now, in whatever state.",
+    ),
+    gauge(
+        "newswire_topics",
+        What::Gauge(|now| now.topics),
+        "Topics that somebody is subscribed to now.",
+    ),
+    gauge(
+        "newswire_subscriptions",
+        What::Gauge(|now| now.subscriptions),
+        "Pairs of connection and topic now.",
+    ),
+    gauge(
+        "newswire_outbox_bytes",
+        What::Gauge(|now| now.outbox_bytes),
+        "Bytes that clients have left unread now; what many owe is counted once.",
+    ),
+    counter(
+        "newswire_events_total",
+        What::Events,
+        "Events of publishers, by where they came in.",
+    ),
+    counter(
+        "newswire_ingested_total",
+        What::Counter(Counter::Ingested),
+        "Messages of publishers, good or bad.",
+    ),
+    counter(
+        "newswire_deliveries_total",
+        What::Counter(Counter::Deliveries),
+        "Events handed to a client's socket, or to its outbox.",
+    ),
+    counter(
+        "newswire_dropped_total",
+        What::Drops,
+        "Messages and events that went no further, by reason.",
+    ),
+    Metric {
+        name: "newswire_ingest_to_socket_seconds",
+        help: "Time from an event's receipt until it was handed to its last subscriber's socket.",
+        kind: Kind::Histogram,
+        what: What::Latency,
+    },
+    counter(
+        "newswire_connections_accepted_total",
+        What::Counter(Counter::Connections),
+        "Connections of clients that were accepted.",
+    ),
+    counter(
+        "newswire_handshakes_total",
+        What::Handshakes,
+        "Upgrades by result: accepted, or why not.",
+    ),
+    counter(
+        "newswire_auth_checks_total",
+        What::Checks,
+        "Questions about tokens, by who was asked and the answer.",
+    ),
+    counter(
+        "newswire_closed_total",
+        What::Closes,
+        "Connections of clients that ended, by reason.",
+    ),
+    counter(
+        "newswire_writes_total",
+        What::Counter(Counter::Writes),
+        "First writes of events to sockets.",
+    ),
+    counter(
+        "newswire_short_writes_total",
+        What::Counter(Counter::ShortWrites),
+        "Writes that a socket took in part or not at all.",
+    ),
+    counter(
+        "newswire_messages_total",
+        What::Counter(Counter::Messages),
+        "WAMP messages of clients.",
+    ),
+    counter(
+        "newswire_subscribes_total",
+        What::Counter(Counter::Subscribes),
+        "SUBSCRIBEs that made a subscription.",
+    ),
+    counter(
+        "newswire_subscribes_denied_total",
+        What::Counter(Counter::SubscribesDenied),
+        "SUBSCRIBEs to topics that the token does not allow.",
+    ),
+    counter(
+        "newswire_subscriptions_withdrawn_total",
+        What::Counter(Counter::SubscriptionsWithdrawn),
+        "Subscriptions ended because the token no longer allows them.",
+    ),
+    counter(
+        "newswire_unsubscribes_total",
+        What::Counter(Counter::Unsubscribes),
+        "UNSUBSCRIBEs that ended a subscription.",
+    ),
+    counter(
+        "newswire_client_publishes_total",
+        What::Counter(Counter::ClientPublishes),
+        "PUBLISHes of clients, all ignored.",
+    ),
+    counter(
+        "newswire_calls_total",
+        What::Counter(Counter::Calls),
+        "CALLs of clients, all answered with CALLERROR.",
+    ),
+    counter(
+        "newswire_pings_sent_total",
+        What::Counter(Counter::PingsSent),
+        "Pings sent because a client was silent.",
+    ),
+    counter(
+        "newswire_pings_received_total",
+        What::Counter(Counter::PingsReceived),
+        "Pings of clients.",
+    ),
+    counter(
+        "newswire_files_served_total",
+        What::Counter(Counter::FilesServed),
+        "Files handed out to pages by the listener for clients.",
+    ),
+    counter(
+        "newswire_stale_total",
+        What::Counter(Counter::Stale),
+        "Readiness and verdicts for connections that had gone.",
+    ),
+    counter(
+        "newswire_http_requests_total",
+        What::Answers,
+        "Requests to the admin and publish listeners, by the status of the answer.",
+    ),
+    gauge(
+        "process_resident_memory_bytes",
+        What::Process(|p| p.resident_bytes.map(|bytes| bytes as f64)),
+        "Resident memory.",
+    ),
+    gauge(
+        "process_open_fds",
+        What::Process(|p| p.open_files.map(|files| files as f64)),
+        "Open file descriptors.",
+    ),
+    gauge(
+        "process_max_fds",
+        What::Process(|p| p.files_max.map(|files| files as f64)),
+        "The limit of open file descriptors.",
+    ),
+    counter(
+        "process_cpu_seconds_total",
+        What::Process(|p| p.cpu_seconds),
+        "CPU time of all threads.",
+    ),
+    gauge(
+        "process_start_time_seconds",
+        What::Process(|p| Some(p.started_at)),
+        "When the process started, in seconds since 1970.",
+    ),
+];
+
+/// Whether a counter has a metric: a new one does not compile until it is said which.
+#[cfg(test)]
+fn is_told(counter: Counter) -> bool {
+    match counter {
+        // The sum of those by ingest, and a result of handshakes.
+        Counter::Events | Counter::Handshakes => true,
+        other => METRICS
+            .iter()
+            .any(|metric| matches!(metric.what, What::Counter(c) if c == other)),
+    }
+}
+
+/// The text of all of them.
+pub fn text(now: &Readings<'_>) -> String {
+    let mut page = Page(String::with_capacity(16 * 1024));
+    for metric in METRICS {
+        page.metric(metric, now);
+    }
+    page.0
+}
+
+/// The same as an answer.
+pub fn response(now: &Readings<'_>) -> Response {
+    let text = text(now).into_bytes();
+    Response::with_type("text/plain; version=0.0.4; charset=utf-8", text.into())
+}
+
+/// Labels and their values are names of ours, which need no escape.
+struct Page(String);
+
+impl Page {
+    fn push(&mut self, text: std::fmt::Arguments<'_>) {
+        self.0.write_fmt(text).expect("a String takes everything");
+    }
+
+    fn head(&mut self, metric: &Metric) {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let Metric { name, help, .. } = metric;
+        self.push(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    fn labelled<'n>(
+        &mut self,
+        name: &str,
+        label: &str,
+        values: impl Iterator<Item = (&'n str, u64)>,
+    ) {
+        for (value, count) in values {
+            self.push(format_args!("{name}{{{label}=\"{value}\"}} {count}\n"));
+        }
+    }
+
+    fn metric(&mut self, metric: &Metric, now: &Readings<'_>) {
+        let (name, stats) = (metric.name, now.stats);
+        if let What::Process(value) = metric.what {
+            if let Some(value) = value(&now.process) {
+                self.head(metric);
+                self.push(format_args!("{name} {value}\n"));
+            }
+            return;
+        }
+        self.head(metric);
+        match metric.what {
+            What::Build => {
+                let version = env!("CARGO_PKG_VERSION");
+                self.push(format_args!("{name}{{version=\"{version}\"}} 1\n"));
+            }
+            What::Counter(counter) => {
+                self.push(format_args!("{name} {}\n", stats.counter(counter)))
+            }
+            What::Gauge(value) => self.push(format_args!("{name} {}\n", value(now))),
+            What::Events => {
+                let all = Ingest::ALL.iter();
+                self.labelled(name, "ingest", all.map(|&i| (i.name(), stats.events(i))));
+            }
+            What::Drops => {
+                let all = Dropped::ALL.iter();
+                self.labelled(name, "reason", all.map(|&d| (d.name(), stats.drops(d))));
+            }
+            What::Closes => {
+                let all = Close::ALL.iter();
+                self.labelled(name, "reason", all.map(|&c| (c.name(), stats.closes(c))));
+            }
+            What::Handshakes => {
+                let accepted = ("accepted", stats.counter(Counter::Handshakes));
+                let refused = Refusal::ALL.iter().map(|&r| (r.name(), stats.refusals(r)));
+                self.labelled(name, "result", std::iter::once(accepted).chain(refused));
+            }
+            What::Answers => {
+                let all = HttpStatus::ALL.iter();
+                self.labelled(name, "code", all.map(|&s| (s.name(), stats.answers(s))));
+            }
+            What::Checks => {
+                for &store in Store::ALL {
+                    for &judged in Judged::ALL {
+                        let (count, store) = (stats.checks(store, judged), store.name());
+                        let result = judged.name();
+                        self.push(format_args!(
+                            "{name}{{store=\"{store}\",result=\"{result}\"}} {count}\n"
+                        ));
+                    }
+                }
+            }
+            What::Latency => {
+                let counts = now.latency.cumulative();
+                for (bound, count) in latency::BOUNDS.iter().zip(counts) {
+                    self.push(format_args!("{name}_bucket{{le=\"{bound}\"}} {count}\n"));
+                }
+                let all = counts[latency::BOUNDS.len()];
+                let sum = now.latency.sum();
+                self.push(format_args!(
+                    "{name}_bucket{{le=\"+Inf\"}} {all}\n{name}_sum {sum}\n{name}_count {all}\n"
+                ));
+            }
+            What::Process(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_counter_is_told() {
+        for &counter in Counter::ALL {
+            assert!(is_told(counter), "{counter:?}");
+        }
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for metric in METRICS {
+            let name = metric.name;
+            let is_counter = metric.kind == Kind::Counter;
+            assert_eq!(is_counter, name.ends_with("_total"), "{name}");
+            assert!(name.starts_with("newswire_") || name.starts_with("process_"));
+            assert!(metric.help.ends_with('.') && !metric.help.contains(['\n', '\\']));
+        }
+    }
+
+    #[test]
+    fn what_was_counted_is_told() {
+        let mut stats = Stats::default();
+        stats.ingested(Ingest::Http);
+        stats.dropped(Dropped::NoTopic);
+        stats.refused(Refusal::Token);
+        stats.checked(Store::List, Judged::Accepted);
+        stats.add(Counter::Deliveries, 7);
+        let mut latency = Latency::default();
+        latency.record(Duration::from_millis(3), 2);
+        let text = text(&Readings {
+            stats: &stats,
+            latency: &latency,
+            connections: 5,
+            topics: 0,
+            subscriptions: 0,
+            outbox_bytes: 0,
+            process: Process {
+                resident_bytes: Some(4_096),
+                started_at: 1.5,
+                ..Process::default()
+            },
+        });
+        for line in [
+            "# TYPE newswire_connections gauge\nnewswire_connections 5",
+            "newswire_events_total{ingest=\"http\"} 1",
+            "newswire_events_total{ingest=\"pull\"} 0",
+            "newswire_dropped_total{reason=\"no_topic\"} 1",
+            "newswire_handshakes_total{result=\"accepted\"} 0",
+            "newswire_handshakes_total{result=\"token\"} 1",
+            "newswire_auth_checks_total{store=\"list\",result=\"accepted\"} 1",
+            "newswire_deliveries_total 7",
+            "newswire_ingest_to_socket_seconds_bucket{le=\"0.0025\"} 0",
+            "newswire_ingest_to_socket_seconds_bucket{le=\"0.005\"} 2",
+            "newswire_ingest_to_socket_seconds_bucket{le=\"+Inf\"} 2",
+            "newswire_ingest_to_socket_seconds_sum 0.006",
+            "newswire_ingest_to_socket_seconds_count 2",
+            "process_resident_memory_bytes 4096",
+            "process_start_time_seconds 1.5",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line}: {text}");
+        }
+        assert!(!text.contains("process_open_fds"), "it is not known");
+    }
+}

@@ -1,0 +1,89 @@
+//! What operators ask over HTTP, and publishers without ZeroMQ: metrics, health, listings, orders,
+//! events.
+//!
+//! A [`Conversation`] is handed the bytes of one connection and comes out with [`Command`]s; whoever
+//! carries them out answers with a [`Response`]. It is HTTP/1.1 as far as its clients need it: one
+//! request at a time, bodies of a known length, keep-alive. Every refusal is JSON with `error` and
+//! `hint`, like those of an upgrade.
+//!
+//! Never here: sockets, clocks, the engine, and what a command does.
+
+pub mod access;
+pub mod conversation;
+mod head;
+pub mod latency;
+pub mod listing;
+pub mod metrics;
+pub mod publication;
+pub mod response;
+pub mod routes;
+#[cfg(test)]
+mod tests;
+pub mod vitals;
+
+use std::net::IpAddr;
+
+pub use access::Access;
+pub use conversation::Conversation;
+pub use listing::Page;
+pub use publication::Publication;
+pub use response::Response;
+
+use crate::wire::token::Digest;
+
+/// Which listener a connection came in by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Door {
+    /// That of the administrators: everything.
+    Admin,
+    /// That of the publishers: `POST /publish` and nothing else.
+    Publish,
+}
+
+/// What is in force for all conversations.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Who may do what.
+    pub access: Access,
+    /// In bytes, the body of a request that brings events.
+    pub body_bytes_max: usize,
+}
+
+/// What somebody who may do so asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Every counter and gauge.
+    Metrics,
+    /// Whether the loop turns.
+    Health,
+    /// Whether events and clients are welcome.
+    Readiness,
+    /// Topics.
+    Topics(Page),
+    /// Connections.
+    Connections(Page),
+    /// Connections are to end.
+    Disconnect(Whom),
+    /// A token is good no more.
+    Revoke(Digest),
+    /// Events.
+    Publish(Publication),
+    /// The page.
+    Dashboard,
+    /// The client that the page uses.
+    Script,
+    /// The connection becomes a WebSocket of the engine's, with the administrator's right. These are
+    /// the bytes that the engine is to read first.
+    WebSocket(Vec<u8>),
+}
+
+/// Who is to be disconnected.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Whom {
+    /// One connection: its place, and which tenant of it.
+    Id(u32, u32),
+    /// Everybody whose token has this name.
+    Name(String),
+    /// Everybody who comes from there.
+    Address(IpAddr, Option<u16>),
+}

@@ -1,0 +1,370 @@
+//! From a request to a [`Command`]: what there is, who may have it, and what its body has to be.
+//!
+//! The table is what the README lists. What a request lacks is said as early as it is known: nobody's
+//! body is read who may not send it.
+//!
+//! Never here: bytes that have not come yet (the conversation's), what a command does.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::Value;
+use zeroize::Zeroize;
+
+use super::access::Right;
+use super::head::Head;
+use super::listing::Page;
+use super::publication::{Media, Publication};
+use super::response::Response;
+use super::{Command, Door, Rules, Whom};
+use crate::limits;
+use crate::stats::HttpStatus;
+use crate::wire::token::{Digest, Token};
+
+/// Something that can be asked for.
+#[derive(Debug)]
+pub struct Route {
+    /// Whole.
+    pub path: &'static str,
+    /// True exactly when it is asked for by POST, with a body; else it is GET or HEAD.
+    pub is_post: bool,
+    right: Right,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Dashboard,
+    Script,
+    Metrics,
+    Health,
+    Readiness,
+    Topics,
+    Connections,
+    Disconnect,
+    Revoke,
+    Publish,
+}
+
+/// All of it, but for the WebSocket, which has any path.
+pub static ROUTES: &[Route] = &[
+    get("/", Right::Administrator, What::Dashboard),
+    get("/newswire.js", Right::Anybody, What::Script),
+    get("/metrics", Right::Administrator, What::Metrics),
+    // A container's probe has no token, and hears no more than that somebody listens.
+    get("/healthz", Right::Anybody, What::Health),
+    get("/readyz", Right::Anybody, What::Readiness),
+    get("/topics", Right::Administrator, What::Topics),
+    get("/connections", Right::Administrator, What::Connections),
+    post("/disconnect", Right::Administrator, What::Disconnect),
+    post("/revoke", Right::Administrator, What::Revoke),
+    post("/publish", Right::Publisher, What::Publish),
+];
+
+const fn get(path: &'static str, right: Right, what: What) -> Route {
+    Route {
+        path,
+        is_post: false,
+        right,
+        what,
+    }
+}
+
+const fn post(path: &'static str, right: Right, what: What) -> Route {
+    Route {
+        path,
+        is_post: true,
+        right,
+        what,
+    }
+}
+
+/// A request that may be made, but for its body.
+#[derive(Debug)]
+pub struct Admitted {
+    /// In bytes.
+    pub head_bytes: usize,
+    /// In bytes.
+    pub body_bytes: usize,
+    /// True exactly when the answer has no body.
+    pub is_head: bool,
+    /// Whether another request may come on the connection.
+    pub keeps_alive: bool,
+    /// True exactly when the client waits for a word before it sends the body.
+    pub awaits_word: bool,
+    order: Order,
+}
+
+/// What is asked for, without its body.
+#[derive(Debug)]
+enum Order {
+    Whole(Command),
+    Disconnect,
+    Revoke,
+    Publish(Media),
+}
+
+/// Judges a head.
+///
+/// # Errors
+/// The answer to a request that cannot be, or may not be. While its body has not been read, it is the
+/// last of its connection.
+pub fn admit(
+    head: &Head<'_, '_>,
+    head_bytes: usize,
+    door: Door,
+    rules: &Rules,
+) -> Result<Admitted, Response> {
+    let has_body = head.is_said("content-length") || head.is_said("transfer-encoding");
+    let admitted = judge(head, head_bytes, door, rules);
+    admitted.map_err(|refusal| match has_body {
+        true => refusal.closing(),
+        false => refusal,
+    })
+}
+
+fn judge(
+    head: &Head<'_, '_>,
+    head_bytes: usize,
+    door: Door,
+    rules: &Rules,
+) -> Result<Admitted, Response> {
+    if door == Door::Admin && head.method == "GET" && head.has("upgrade", "websocket") {
+        let access = &rules.access;
+        access.judge(door, Right::Administrator, head, true)?;
+        return Ok(Admitted {
+            head_bytes,
+            body_bytes: 0,
+            is_head: false,
+            keeps_alive: false,
+            awaits_word: false,
+            order: Order::Whole(Command::WebSocket(head.upgrade())),
+        });
+    }
+    let route = find(head, door)?;
+    // A browser that opens the page can say the token nowhere else.
+    let in_query = matches!(route.what, What::Dashboard);
+    rules.access.judge(door, route.right, head, in_query)?;
+    let order = match route.what {
+        What::Dashboard => Order::Whole(Command::Dashboard),
+        What::Script => Order::Whole(Command::Script),
+        What::Metrics => Order::Whole(Command::Metrics),
+        What::Health => Order::Whole(Command::Health),
+        What::Readiness => Order::Whole(Command::Readiness),
+        What::Topics => Order::Whole(Command::Topics(page(head)?)),
+        What::Connections => Order::Whole(Command::Connections(page(head)?)),
+        What::Disconnect => json_alone(head).map(|()| Order::Disconnect)?,
+        What::Revoke => json_alone(head).map(|()| Order::Revoke)?,
+        What::Publish => Order::Publish(media(head)?),
+    };
+    let max = match order {
+        Order::Whole(_) => 0,
+        Order::Disconnect | Order::Revoke => limits::ADMIN_ORDER_BYTES_MAX,
+        Order::Publish(_) => rules.body_bytes_max,
+    };
+    let body_bytes = match head.body_bytes()? {
+        Some(bytes) if bytes <= max => bytes,
+        Some(_) if !route.is_post => {
+            return Err(Response::refusal(
+                HttpStatus::BadRequest,
+                "a GET has no body here",
+                "ask without one; what is looked for stands behind the ? of the address",
+            ));
+        }
+        Some(_) => {
+            return Err(Response::refusal(
+                HttpStatus::ContentTooLarge,
+                &format!("the body is over {max} bytes"),
+                match order {
+                    Order::Publish(_) => {
+                        "send smaller events or batches, or have event-bytes-max raised"
+                    }
+                    _ => "send the order alone",
+                },
+            ));
+        }
+        None if route.is_post => {
+            return Err(Response::refusal(
+                HttpStatus::LengthRequired,
+                "the body has no length",
+                "send a Content-Length",
+            )
+            .closing());
+        }
+        None => 0,
+    };
+    Ok(Admitted {
+        head_bytes,
+        body_bytes,
+        is_head: head.method == "HEAD",
+        keeps_alive: head.keeps_alive(),
+        awaits_word: head.has("expect", "100-continue"),
+        order,
+    })
+}
+
+fn find(head: &Head<'_, '_>, door: Door) -> Result<&'static Route, Response> {
+    let is_here = |route: &&Route| door == Door::Admin || matches!(route.what, What::Publish);
+    let Some(route) = ROUTES
+        .iter()
+        .filter(is_here)
+        .find(|route| route.path == head.path)
+    else {
+        let there: Vec<_> = ROUTES.iter().filter(is_here).map(|r| r.path).collect();
+        return Err(Response::refusal(
+            HttpStatus::NotFound,
+            "there is nothing at this path",
+            &format!("what there is: {}", there.join(", ")),
+        ));
+    };
+    let is_right = match head.method {
+        "GET" | "HEAD" => !route.is_post,
+        "POST" => route.is_post,
+        _ => false,
+    };
+    if is_right {
+        return Ok(route);
+    }
+    let allowed = if route.is_post { "POST" } else { "GET, HEAD" };
+    Err(Response::refusal(
+        HttpStatus::MethodNotAllowed,
+        "this cannot be done with that method",
+        &format!("use {allowed}"),
+    )
+    .allowing(allowed))
+}
+
+/// What the body is said to be.
+///
+/// A form, or nothing at all, is what a page of another site can send without asking the server first,
+/// and what curl says unless told otherwise: so it has to be said.
+fn media(head: &Head<'_, '_>) -> Result<Media, Response> {
+    let said = head.only("content-type").ok().flatten().unwrap_or_default();
+    let essence = said.split(';').next().unwrap_or_default().trim();
+    match essence.to_ascii_lowercase().as_str() {
+        "application/json" => Ok(Media::Json),
+        "application/x-ndjson" | "application/jsonl" => Ok(Media::Lines),
+        _ => Err(Response::refusal(
+            HttpStatus::UnsupportedMediaType,
+            "the body is not said to be JSON",
+            "send Content-Type: application/json, or application/x-ndjson for one event a line \
+             (curl: -H 'Content-Type: application/json')",
+        )),
+    }
+}
+
+fn json_alone(head: &Head<'_, '_>) -> Result<(), Response> {
+    match media(head)? {
+        Media::Json => Ok(()),
+        Media::Lines => Err(Response::refusal(
+            HttpStatus::UnsupportedMediaType,
+            "this is one JSON object",
+            "send Content-Type: application/json",
+        )),
+    }
+}
+
+fn page(head: &Head<'_, '_>) -> Result<Page, Response> {
+    let number = |key: &str, default: usize, max: usize| match head.asked(key) {
+        None => Ok(default),
+        Some(text) => text
+            .parse::<usize>()
+            .ok()
+            .filter(|n| (usize::from(key == "limit")..=max).contains(n))
+            .ok_or_else(|| {
+                Response::refusal(
+                    HttpStatus::BadRequest,
+                    &format!("{key} is not a number that it can be"),
+                    &format!(
+                        "limit is from 1 to {}, and after is the `next` of the page before",
+                        limits::ADMIN_PAGE_MAX
+                    ),
+                )
+            }),
+    };
+    Ok(Page {
+        limit: number("limit", limits::ADMIN_PAGE, limits::ADMIN_PAGE_MAX)?,
+        after: number("after", 0, u32::MAX as usize)? as u32,
+        has_topics: head.asked("topics") == Some("1"),
+    })
+}
+
+impl Admitted {
+    /// The whole command.
+    ///
+    /// # Errors
+    /// The answer to a body that makes no sense.
+    pub fn with_body(self, body: Vec<u8>) -> Result<Command, Response> {
+        match self.order {
+            Order::Whole(command) => Ok(command),
+            Order::Publish(media) => Ok(Command::Publish(Publication::new(body, media))),
+            Order::Disconnect => whom(&body).map(Command::Disconnect),
+            Order::Revoke => {
+                let mut body = body;
+                let digest = revoked(&body);
+                body.zeroize();
+                digest.map(Command::Revoke)
+            }
+        }
+    }
+}
+
+/// The one string of an object, and its key.
+fn only_string(body: &[u8], hint: &str) -> Result<(String, String), Response> {
+    let refused = |error: &str| Response::refusal(HttpStatus::BadRequest, error, hint);
+    let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
+        return Err(refused("the body is not a JSON object"));
+    };
+    let mut entries = object.into_iter();
+    match (entries.next(), entries.next()) {
+        (Some((key, Value::String(text))), None) if !text.is_empty() => Ok((key, text)),
+        _ => Err(refused("the object does not have one key, with a string")),
+    }
+}
+
+const WHOM: &str = "send one of {\"id\":\"3-1\"}, {\"name\":\"…\"} and {\"address\":\"192.0.2.1\"}, as \
+                    GET /connections lists them";
+
+fn whom(body: &[u8]) -> Result<Whom, Response> {
+    let (key, text) = only_string(body, WHOM)?;
+    let whom = match key.as_str() {
+        "id" => id(&text),
+        "name" => Some(Whom::Name(text)),
+        "address" => address(&text),
+        _ => None,
+    };
+    whom.ok_or_else(|| Response::refusal(HttpStatus::BadRequest, "this names no connection", WHOM))
+}
+
+fn id(text: &str) -> Option<Whom> {
+    let (place, tenant) = text.split_once('-')?;
+    Some(Whom::Id(place.parse().ok()?, tenant.parse().ok()?))
+}
+
+fn address(text: &str) -> Option<Whom> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some(Whom::Address(ip.to_canonical(), None));
+    }
+    let address: SocketAddr = text.parse().ok()?;
+    let ip = address.ip().to_canonical();
+    Some(Whom::Address(ip, Some(address.port())))
+}
+
+/// With or without the word that `newswire token hash` puts in front.
+fn written(text: &str) -> Option<Digest> {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    Digest::from_written(&format!("sha256:{digits}"))?.ok()
+}
+
+const REVOKED: &str = "send {\"token\":\"…\"}, or {\"sha256\":\"…\"} with the 64 hexadecimal digits that \
+                       `newswire token hash` prints";
+
+fn revoked(body: &[u8]) -> Result<Digest, Response> {
+    let (key, mut text) = only_string(body, REVOKED)?;
+    let digest = match key.as_str() {
+        "token" => Some(Token::new(&text).digest()),
+        "sha256" => written(&text),
+        _ => None,
+    };
+    text.zeroize();
+    digest.ok_or_else(|| Response::refusal(HttpStatus::BadRequest, "this names no token", REVOKED))
+}

@@ -1,0 +1,127 @@
+//! What an administrator sees of the engine, a place at a time, and may do to one connection.
+//!
+//! A million connections or topics are looked at in pages: whoever asks names a place and comes back
+//! for the next one, so no turn looks at all of them.
+//!
+//! Never here: HTTP, JSON, who is an administrator.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::link::Stream;
+use super::session::State;
+use super::slots::SlotId;
+use super::topics::{TopicId, TopicView};
+use super::{End, Engine, second};
+use crate::stats::Close;
+
+/// A connection, as an administrator sees it.
+#[derive(Clone, Debug)]
+pub struct ConnectionView {
+    /// Which it is.
+    pub id: SlotId,
+    /// Where it comes from; through a trusted proxy, with port 0.
+    pub peer: SocketAddr,
+    /// How far it is, in a word.
+    pub state: &'static str,
+    /// What its token is called; empty unless it is open.
+    pub name: String,
+    /// Since it was opened; `None` unless it is open.
+    pub age: Option<Duration>,
+    /// In topics.
+    pub topics: usize,
+    /// In bytes, what it has left unread.
+    pub outbox_bytes: usize,
+}
+
+/// The topics that were the busiest when that was last asked: they may still be among them.
+#[derive(Debug, Default)]
+pub struct Busiest(Vec<TopicId>);
+
+impl<S: Stream> Engine<S> {
+    /// How many places there are for connections, taken or free.
+    pub fn places(&self) -> u32 {
+        self.slots.places()
+    }
+
+    /// The connection in a place.
+    pub fn connection_at(&self, place: u32) -> Option<ConnectionView> {
+        let (id, connection) = self.slots.at(place)?;
+        let session = &connection.session;
+        let age = |at| second(self.desk.now).saturating_sub(at);
+        Some(ConnectionView {
+            id,
+            peer: connection.link.peer(),
+            state: session.state().name(),
+            name: session
+                .standing()
+                .map_or(String::new(), |standing| standing.name()),
+            age: session
+                .opened_at()
+                .map(|at| Duration::from_secs(age(at).into())),
+            topics: connection.topics.len(),
+            outbox_bytes: connection.link.outbox().owed_bytes(),
+        })
+    }
+
+    /// Whether the connection in a place has not begun to end, comes from there, and is let in by that;
+    /// what is not asked for fits.
+    pub fn is_at(&self, place: u32, name: Option<&str>, peer: impl Fn(SocketAddr) -> bool) -> bool {
+        self.slots.at(place).is_some_and(|(_, connection)| {
+            let standing = connection.session.standing();
+            connection.session.state() != State::Closing
+                && peer(connection.link.peer())
+                && name.is_none_or(|name| standing.is_some_and(|s| s.is_named(name)))
+        })
+    }
+
+    /// The first `count` names of the topics that a connection hears.
+    pub fn topics_at(&self, place: u32, count: usize) -> Vec<Rc<str>> {
+        let Some((_, connection)) = self.slots.at(place) else {
+            return Vec::new();
+        };
+        let topics = connection.topics.iter().take(count);
+        topics.map(|topic| self.hub.topics().name(topic)).collect()
+    }
+
+    /// Ends a connection, and tells it so if it is a WebSocket yet. False when it is not there any
+    /// more, or ending already.
+    pub fn disconnect(&mut self, id: SlotId) -> bool {
+        match self.slots.get(id).map(|c| c.session.state()) {
+            None | Some(State::Closing) => return false,
+            Some(State::Open) => self.end(id, End::Disconnected),
+            Some(State::Upgrading | State::Checking) => {
+                self.end(id, End::Lost(Close::Disconnected));
+            }
+        }
+        true
+    }
+
+    /// Ends the present tenant of a place that is taken.
+    pub fn disconnect_at(&mut self, place: u32) -> bool {
+        let id = self.slots.at(place).map(|(id, _)| id);
+        id.is_some_and(|id| self.disconnect(id))
+    }
+
+    /// How many places there are for topics, taken or free.
+    pub fn topic_places(&self) -> u32 {
+        self.hub.topics().places()
+    }
+
+    /// The topic in a place.
+    pub fn topic_at(&self, place: u32) -> Option<TopicView> {
+        self.hub.topics().view(place, second(self.desk.now))
+    }
+
+    /// Whether anybody hears `topic`.
+    pub fn has_topic(&self, topic: &str) -> bool {
+        self.hub.topics().find(topic).is_some()
+    }
+
+    /// The topics with most events a second lately, `count` at the most.
+    pub fn busiest(&mut self, count: usize, before: &mut Busiest) -> Vec<TopicView> {
+        self.hub
+            .busiest(count, second(self.desk.now), &mut before.0)
+    }
+}

@@ -1,0 +1,405 @@
+//! What administrators and publishers have carried out on the engine.
+//!
+//! Most is answered at once. Two things take turns: events wait while so many are on their way that no
+//! more are taken in, as ZeroMQ's do; and who is to be disconnected by name or address is looked for a
+//! share a turn, since that may be among a million.
+//!
+//! Never here: HTTP.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::{Interest, Token};
+
+use super::lobby::PeerId;
+use super::{Server, process};
+use crate::admin::listing::{ConnectionRow, Listing, Page, TopicRow};
+use crate::admin::metrics::{self, Readings};
+use crate::admin::publication::{self, Events};
+use crate::admin::{Access, Command, Publication, Response, Rules, Whom};
+use crate::config::Config;
+use crate::engine::{ConnectionView, SlotId, TopicView};
+use crate::limits;
+use crate::stats::{Counter, HttpStatus, Ingest};
+use crate::web;
+use crate::wire::token::Digest;
+
+/// How long events may wait.
+const PATIENCE: Duration = Duration::from_secs(limits::ADMIN_ANSWER_SECONDS);
+
+/// Where dropped events of this kind came from, for the log.
+const ENDPOINT: &str = "POST /publish";
+
+/// What is under way for administrators and publishers.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    /// Events that wait, since when, and for whom.
+    waiting: VecDeque<(PeerId, Duration, Publication)>,
+    searches: VecDeque<Search>,
+    /// In bytes, the events that were taken in in this turn.
+    published_bytes: usize,
+}
+
+impl Orders {
+    /// Whether the next turn has something to do here.
+    pub(super) fn are_under_way(&self) -> bool {
+        !self.waiting.is_empty() || !self.searches.is_empty()
+    }
+}
+
+/// Somebody is being looked for, to be disconnected.
+#[derive(Debug)]
+struct Search {
+    peer: PeerId,
+    whom: Whom,
+    /// The place that is looked at next.
+    next: u32,
+    disconnected: usize,
+}
+
+/// The rules of all conversations, as they follow from a configuration.
+pub(super) fn admin_rules(config: &Config) -> Rules {
+    Rules {
+        access: Access::new(config.admin_token.as_ref(), config.publish_token.as_ref()),
+        body_bytes_max: config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES,
+    }
+}
+
+impl Server {
+    /// The turn of administrators and publishers.
+    pub(super) fn administer(&mut self) {
+        self.orders.published_bytes = 0;
+        self.lobby.start_turn(
+            self.moment.now,
+            self.poll.registry(),
+            self.engine.stats_mut(),
+        );
+        self.publish_waiting();
+        self.search();
+        while let Some((peer, command)) = self
+            .lobby
+            .poll_command(self.moment.now, self.engine.stats_mut())
+        {
+            if let Some(response) = self.carry_out(peer, command) {
+                self.lobby.answer(peer, self.moment.now, &response);
+            }
+        }
+    }
+
+    /// `None`: the answer comes later, or is somebody else's.
+    fn carry_out(&mut self, peer: PeerId, command: Command) -> Option<Response> {
+        let response = match command {
+            Command::Metrics => metrics::response(&self.readings()),
+            Command::Health => Response::json("{\"status\":\"ok\"}".to_owned()),
+            Command::Readiness => self.readiness(),
+            Command::Topics(page) => self.list_topics(page),
+            Command::Connections(page) => self.list_connections(page),
+            Command::Disconnect(Whom::Id(place, tenant)) => {
+                let id = SlotId::new(place, tenant);
+                let is_there = id.is_some_and(|id| self.engine.disconnect(id));
+                self.disconnected(peer, usize::from(is_there))
+            }
+            // Whoever asks goes on waiting, so there are seldom more; but he may also go.
+            Command::Disconnect(_)
+                if self.orders.searches.len() >= limits::ADMIN_CONNECTIONS_MAX =>
+            {
+                Response::refusal(
+                    HttpStatus::ServiceUnavailable,
+                    "too many are being looked for already",
+                    "try again in some seconds",
+                )
+            }
+            Command::Disconnect(whom) => {
+                self.orders.searches.push_back(Search {
+                    peer,
+                    whom,
+                    next: 0,
+                    disconnected: 0,
+                });
+                return None;
+            }
+            Command::Revoke(digest) => {
+                let revoked = self.revoke(&digest);
+                log::info!(
+                    "admin: revoke: by={:?} sessions={revoked}",
+                    self.lobby.address(peer)
+                );
+                Response::json(format!("{{\"revoked\":{revoked}}}"))
+            }
+            Command::Publish(publication) => {
+                return self.publish(peer, self.moment.now, publication);
+            }
+            Command::Dashboard => Response::page(web::DASHBOARD),
+            Command::Script => script(),
+            Command::WebSocket(head) => {
+                self.hand_over(peer, head);
+                return None;
+            }
+        };
+        Some(response)
+    }
+
+    /// How things are.
+    pub(super) fn readings(&self) -> Readings<'_> {
+        let connections = self.engine.connections();
+        Readings {
+            stats: self.engine.stats(),
+            latency: &self.latency,
+            connections,
+            topics: self.engine.topics(),
+            subscriptions: self.engine.subscriptions(),
+            outbox_bytes: self.engine.outboxes_bytes(),
+            process: process::read(self.started_unix.as_secs_f64(), connections),
+        }
+    }
+
+    fn readiness(&self) -> Response {
+        let why = if self.shutdown.has_begun() {
+            "the server is going down"
+        } else if self.sources.is_empty() && self.lobby.publishers().is_empty() {
+            "no event can come in"
+        } else {
+            return Response::json("{\"status\":\"ready\"}".to_owned());
+        };
+        let hint = "send clients and events to another server for now";
+        Response::refusal(HttpStatus::ServiceUnavailable, why, hint)
+    }
+
+    fn list_topics(&self, page: Page) -> Response {
+        let mut listing = Listing::new("topics", page);
+        let next = walk(page.after, self.engine.topic_places(), |place| {
+            if listing.is_full() {
+                return false;
+            }
+            if let Some(topic) = self.engine.topic_at(place) {
+                listing.push_topic(&topic_row(&topic));
+            }
+            true
+        });
+        listing.finish(next)
+    }
+
+    fn list_connections(&self, page: Page) -> Response {
+        let mut listing = Listing::new("connections", page);
+        let next = walk(page.after, self.engine.places(), |place| {
+            if listing.is_full() {
+                return false;
+            }
+            let Some(connection) = self.engine.connection_at(place) else {
+                return true;
+            };
+            let names = self.engine.topics_at(
+                place,
+                if page.has_topics {
+                    limits::ADMIN_NAMES_MAX
+                } else {
+                    0
+                },
+            );
+            let mut row = connection_row(&connection);
+            row.topic_names = page
+                .has_topics
+                .then(|| names.iter().map(|name| &**name).collect());
+            listing.push_connection(&row);
+            true
+        });
+        listing.finish(next)
+    }
+
+    fn disconnected(&self, peer: PeerId, count: usize) -> Response {
+        log::info!(
+            "admin: disconnect: by={:?} connections={count}",
+            self.lobby.address(peer)
+        );
+        Response::json(format!("{{\"disconnected\":{count}}}"))
+    }
+
+    /// Goes on with those who are looked for, a share of the places a turn.
+    fn search(&mut self) {
+        let mut places_left = limits::TURN_PLACES_MAX;
+        let mut closes_left = limits::TURN_DISCONNECTS_MAX;
+        while let Some(mut search) = self.orders.searches.pop_front() {
+            let places = self.engine.places();
+            while search.next < places && places_left > 0 && closes_left > 0 {
+                let place = search.next;
+                search.next += 1;
+                places_left -= 1;
+                let is_meant = match &search.whom {
+                    Whom::Id(..) => false,
+                    Whom::Name(name) => self.engine.is_at(place, Some(name), |_| true),
+                    Whom::Address(ip, port) => self.engine.is_at(place, None, |peer| {
+                        peer.ip() == *ip && port.is_none_or(|port| port == peer.port())
+                    }),
+                };
+                if is_meant && self.engine.disconnect_at(place) {
+                    search.disconnected += 1;
+                    closes_left -= 1;
+                }
+            }
+            if search.next < places {
+                return self.orders.searches.push_front(search);
+            }
+            let response = self.disconnected(search.peer, search.disconnected);
+            self.lobby.answer(search.peer, self.moment.now, &response);
+        }
+    }
+
+    /// Withdraws a token; answers how many sessions that ends, in this turn's review.
+    fn revoke(&mut self, digest: &Digest) -> usize {
+        self.gate.revoke(digest, self.moment)
+    }
+
+    /// Events of a publisher, who has waited since `since`.
+    fn publish(
+        &mut self,
+        peer: PeerId,
+        since: Duration,
+        publication: Publication,
+    ) -> Option<Response> {
+        if self.shutdown.has_begun() {
+            return Some(
+                Response::refusal(
+                    HttpStatus::ServiceUnavailable,
+                    "the server is going down",
+                    "send it to another server, or again in some seconds; nothing was published",
+                )
+                .closing(),
+            );
+        }
+        let has_room = !self.engine.is_congested()
+            && self.orders.published_bytes < limits::TURN_EVENT_BYTES_MAX;
+        if !has_room {
+            if self.moment.now >= since + PATIENCE {
+                return Some(Response::refusal(
+                    HttpStatus::ServiceUnavailable,
+                    "too many events are on their way to clients",
+                    "send it again in some seconds; nothing was published",
+                ));
+            }
+            self.orders.waiting.push_back((peer, since, publication));
+            return None;
+        }
+        self.orders.published_bytes += publication.bytes().len();
+        let events = match publication.parse(&self.form) {
+            Ok(events) => events,
+            Err(fault) => {
+                let stats = self.engine.stats_mut();
+                stats.count(Counter::Ingested);
+                stats.dropped(fault.reason);
+                let parts = [publication.bytes()];
+                self.report
+                    .dropped(self.moment.now, fault.reason, &parts, ENDPOINT);
+                return Some(fault.response);
+            }
+        };
+        let (is_batch, events) = match events {
+            Events::One(event) => (false, vec![event]),
+            Events::Batch(events) => (true, events),
+        };
+        let mut members = Vec::with_capacity(events.len());
+        for event in &events {
+            self.engine.stats_mut().count(Counter::Ingested);
+            self.engine.stats_mut().ingested(Ingest::Http);
+            let heard = self.engine.handle_event(event);
+            if heard == 0 {
+                self.report.unheard(self.moment.now, &event.topic);
+            }
+            members.push(heard);
+        }
+        Some(publication::answer(is_batch, &members))
+    }
+
+    /// Those first that have waited longest.
+    fn publish_waiting(&mut self) {
+        for _ in 0..self.orders.waiting.len() {
+            let Some((peer, since, publication)) = self.orders.waiting.pop_front() else {
+                return;
+            };
+            if self.lobby.address(peer).is_none() {
+                continue;
+            }
+            if let Some(response) = self.publish(peer, since, publication) {
+                self.lobby.answer(peer, self.moment.now, &response);
+            }
+        }
+    }
+
+    /// A connection becomes one of the engine's, and is let in without another token.
+    fn hand_over(&mut self, peer: PeerId, mut head: Vec<u8>) {
+        let Some((stream, address)) = self.lobby.take(peer) else {
+            return;
+        };
+        let id = match self.engine.handle_connection(stream, address) {
+            Ok(id) => id,
+            Err((stream, refusal)) => return self.lobby.refuse(stream, refusal, self.moment.now),
+        };
+        self.engine
+            .stats_mut()
+            .answered(HttpStatus::SwitchingProtocols);
+        if let Some(stream) = self.engine.stream_mut(id) {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let token = Token(id.to_bits() as usize);
+            if let Err(error) = self.poll.registry().reregister(stream, token, interest) {
+                log::error!("admin: hand over: peer={address} error={error}");
+                return self.engine.handle_unwatched(id);
+            }
+        }
+        // Its head is whole, so it is judged in this turn.
+        self.admitted.push(id);
+        self.engine.handle_early(id, &mut head);
+    }
+
+    /// Whether a connection was let in by the administrators' listener just now.
+    pub(super) fn is_admitted(&mut self, id: SlotId) -> bool {
+        let at = self.admitted.iter().position(|&admitted| admitted == id);
+        at.map(|at| self.admitted.swap_remove(at)).is_some()
+    }
+
+    /// The addresses of the administrators' listener, as bound.
+    pub fn admins(&self) -> &[SocketAddr] {
+        self.lobby.admins()
+    }
+
+    /// The addresses of the publishers' HTTP listener, as bound.
+    pub fn publishers(&self) -> &[SocketAddr] {
+        self.lobby.publishers()
+    }
+}
+
+/// The client that clients' pages load from the other listener.
+fn script() -> Response {
+    let mut files = web::files().into_iter();
+    let script = files.find(|file| file.name == "newswire.js");
+    let script = script.expect("it is one of the files");
+    Response::with_type(script.content_type, script.body.into_bytes().into())
+}
+
+/// Looks at places from `first` on, as long as `look` wants to and not too long. Answers where to go on.
+fn walk(first: u32, places: u32, mut look: impl FnMut(u32) -> bool) -> Option<u32> {
+    let end = places.min(first.saturating_add(limits::TURN_PLACES_MAX));
+    let next = (first..end).find(|&place| !look(place)).unwrap_or(end);
+    (next < places).then_some(next)
+}
+
+pub(super) fn topic_row(topic: &TopicView) -> TopicRow<'_> {
+    TopicRow {
+        name: &topic.name,
+        subscribers: topic.subscribers,
+        events: topic.events,
+        rate: topic.rate,
+    }
+}
+
+fn connection_row(connection: &ConnectionView) -> ConnectionRow<'_> {
+    ConnectionRow {
+        id: (connection.id.index(), connection.id.generation()),
+        address: connection.peer.to_string(),
+        state: connection.state,
+        name: &connection.name,
+        age_seconds: connection.age.map(|age| age.as_secs()),
+        topics: connection.topics,
+        topic_names: None,
+        outbox_bytes: connection.outbox_bytes,
+    }
+}

@@ -1,0 +1,372 @@
+//! Where administrators and publishers come in by HTTP: their listeners, and a few connections.
+//!
+//! They share the loop with everybody else, and must not be noticed by them: what is read, written and
+//! carried out for them in a turn has a budget, and whoever has used it up waits for the next turn.
+//! There are few places. When all are taken, the one goes that has asked for nothing yet for longest;
+//! so a crowd that says nothing, or says it slowly, keeps nobody out.
+//!
+//! Here, unlike in the engine, readiness is only a hint to try: each connection is tried until it would
+//! block, so a hint that comes for the place's last tenant does no harm.
+//!
+//! Never here: what is said (that is `admin/`), and what a command does.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+
+use super::sockets::{Accepted, Listeners};
+use crate::admin::{Command, Conversation, Door, Response, Rules};
+use crate::engine::Stream;
+use crate::limits;
+use crate::stats::{HttpStatus, Refusal, Stats};
+
+/// Newcomers a turn, of each listener.
+const ACCEPTS_MAX: usize = 64;
+
+/// Somebody whose command is being carried out, for as long as he is there.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerId {
+    place: usize,
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Peer {
+    stream: TcpStream,
+    address: SocketAddr,
+    conversation: Conversation,
+    /// Tells it from others that had its place.
+    serial: u64,
+    /// True exactly when its place is in `Lobby::work`.
+    is_listed: bool,
+}
+
+/// Both kinds of listeners, and their connections.
+#[derive(Debug)]
+pub struct Lobby {
+    admin: Listeners,
+    publish: Listeners,
+    peers: Slab<Peer>,
+    /// Places of peers that may have something to do for which no readiness will come.
+    work: VecDeque<usize>,
+    serial: u64,
+    rules: Rules,
+    buffer: Vec<u8>,
+    budget: Budget,
+    /// The token of the first place.
+    first_token: usize,
+}
+
+/// What is left of a turn's share.
+#[derive(Debug, Default)]
+struct Budget {
+    read_bytes: usize,
+    written_bytes: usize,
+    commands: usize,
+}
+
+impl Lobby {
+    /// With listeners that are bound.
+    pub fn new(admin: Listeners, publish: Listeners, rules: Rules, first_token: usize) -> Self {
+        Self {
+            admin,
+            publish,
+            peers: Slab::new(),
+            work: VecDeque::new(),
+            serial: 0,
+            rules,
+            buffer: vec![0; limits::READ_BUFFER_BYTES],
+            budget: Budget::default(),
+            first_token,
+        }
+    }
+
+    /// The addresses of the administrators' listener, as bound.
+    pub fn admins(&self) -> &[SocketAddr] {
+        self.admin.addresses()
+    }
+
+    /// The addresses of the publishers' listener, as bound.
+    pub fn publishers(&self) -> &[SocketAddr] {
+        self.publish.addresses()
+    }
+
+    /// What is in force.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Puts other rules in the place of the present ones, for requests to come.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
+    /// A listener has newcomers.
+    pub fn handle_newcomers(&mut self, door: Door, index: usize) {
+        match door {
+            Door::Admin => self.admin.handle_readiness(index),
+            Door::Publish => self.publish.handle_readiness(index),
+        }
+    }
+
+    /// A connection can be read, or written, or has ended.
+    pub fn handle_readiness(&mut self, place: usize) {
+        self.list(place);
+    }
+
+    fn list(&mut self, place: usize) {
+        if let Some(peer) = self.peers.get_mut(place)
+            && !std::mem::replace(&mut peer.is_listed, true)
+        {
+            self.work.push_back(place);
+        }
+    }
+
+    /// How long nothing will be due.
+    pub fn timeout(&self, now: Duration) -> Option<Duration> {
+        let doors = [&self.admin, &self.publish];
+        if !self.work.is_empty() || doors.iter().any(|door| door.is_ready()) {
+            return Some(Duration::ZERO);
+        }
+        let put_off = doors.iter().any(|door| door.is_waiting());
+        let dues = self.peers.iter().map(|(_, peer)| peer.conversation.due());
+        dues.map(|due| due.saturating_sub(now))
+            .chain(put_off.then_some(Duration::from_secs(1)))
+            .min()
+    }
+
+    /// A turn begins: newcomers come in, and those whose time is over are told so.
+    pub fn start_turn(&mut self, now: Duration, registry: &Registry, stats: &mut Stats) {
+        self.budget = Budget {
+            read_bytes: limits::TURN_ADMIN_BYTES_MAX,
+            written_bytes: limits::TURN_ADMIN_BYTES_MAX,
+            commands: limits::TURN_ADMIN_COMMANDS_MAX,
+        };
+        for door in [Door::Admin, Door::Publish] {
+            self.accept(door, now, registry, stats);
+        }
+        let late: Vec<usize> = self
+            .peers
+            .iter_mut()
+            .filter(|(_, peer)| peer.conversation.due() <= now)
+            .map(|(place, peer)| {
+                peer.conversation.handle_time(now);
+                place
+            })
+            .collect();
+        for place in late {
+            self.list(place);
+        }
+    }
+
+    fn accept(&mut self, door: Door, now: Duration, registry: &Registry, stats: &mut Stats) {
+        let listeners = match door {
+            Door::Admin => &mut self.admin,
+            Door::Publish => &mut self.publish,
+        };
+        listeners.tick(now);
+        for _ in 0..ACCEPTS_MAX {
+            let listeners = match door {
+                Door::Admin => &mut self.admin,
+                Door::Publish => &mut self.publish,
+            };
+            match listeners.accept(now) {
+                Accepted::Newcomer(stream, address) => {
+                    if !self.has_room() {
+                        stats.answered(HttpStatus::ServiceUnavailable);
+                        self.refuse(stream, Refusal::Full, now);
+                    } else if let Err(error) = self.welcome(door, stream, address, now, registry) {
+                        log::error!("admin: accept: peer={address} error={error}");
+                    }
+                }
+                Accepted::TurnedAway => stats.answered(HttpStatus::ServiceUnavailable),
+                Accepted::Nobody => return,
+            }
+        }
+    }
+
+    /// Whether there is a place, or one was made free.
+    fn has_room(&mut self) -> bool {
+        if self.peers.len() < limits::ADMIN_CONNECTIONS_MAX {
+            return true;
+        }
+        let dispensable = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.conversation.is_dispensable());
+        let oldest = dispensable.min_by_key(|(_, peer)| peer.serial);
+        let Some((place, peer)) = oldest else {
+            return false;
+        };
+        log::debug!("admin: its place is needed: peer={}", peer.address);
+        self.peers.remove(place);
+        true
+    }
+
+    fn welcome(
+        &mut self,
+        door: Door,
+        mut stream: TcpStream,
+        address: SocketAddr,
+        now: Duration,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        let entry = self.peers.vacant_entry();
+        let place = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut stream, Token(self.first_token + place), interest)?;
+        self.serial += 1;
+        entry.insert(Peer {
+            stream,
+            address,
+            conversation: Conversation::new(door, now),
+            serial: self.serial,
+            is_listed: false,
+        });
+        // Most have asked already.
+        self.list(place);
+        Ok(())
+    }
+
+    /// Tells somebody that there is no place.
+    pub fn refuse(&mut self, stream: TcpStream, refusal: Refusal, now: Duration) {
+        self.admin.refuse(stream, refusal, now);
+    }
+
+    /// The next command, as long as the turn's share lasts.
+    pub fn poll_command(&mut self, now: Duration, stats: &mut Stats) -> Option<(PeerId, Command)> {
+        // Whoever cannot go on for want of budget is listed anew, behind those who are now.
+        for _ in 0..self.work.len() {
+            if self.budget.commands == 0 {
+                return None;
+            }
+            let place = self.work.pop_front()?;
+            let Some(peer) = self.peers.get_mut(place) else {
+                continue;
+            };
+            peer.is_listed = false;
+            let serial = peer.serial;
+            let driven = drive(
+                peer,
+                now,
+                &self.rules,
+                &mut self.buffer,
+                &mut self.budget,
+                stats,
+            );
+            match driven {
+                Driven::Blocked => {}
+                Driven::Cut => self.list(place),
+                Driven::Gone => {
+                    self.peers.remove(place);
+                }
+                Driven::Command(command) => {
+                    self.budget.commands -= 1;
+                    return Some((PeerId { place, serial }, command));
+                }
+            }
+        }
+        None
+    }
+
+    /// Answers a command. Whoever has left meanwhile is not missed.
+    pub fn answer(&mut self, id: PeerId, now: Duration, response: &Response) {
+        let peer = self.peers.get_mut(id.place);
+        if let Some(peer) = peer.filter(|peer| peer.serial == id.serial) {
+            peer.conversation.answer(now, response);
+            self.list(id.place);
+        }
+    }
+
+    /// Where somebody is; `None` when he has left.
+    pub fn address(&self, id: PeerId) -> Option<SocketAddr> {
+        let peer = self.peers.get(id.place)?;
+        (peer.serial == id.serial).then_some(peer.address)
+    }
+
+    /// Gives a connection up to whoever goes on with it.
+    pub fn take(&mut self, id: PeerId) -> Option<(TcpStream, SocketAddr)> {
+        self.address(id)?;
+        let peer = self.peers.remove(id.place);
+        Some((peer.stream, peer.address))
+    }
+}
+
+/// How far a connection came.
+enum Driven {
+    /// Until it would block, or waits for an answer.
+    Blocked,
+    /// Until its share was used up.
+    Cut,
+    /// To its end.
+    Gone,
+    /// To something that is to be done.
+    Command(Command),
+}
+
+fn drive(
+    peer: &mut Peer,
+    now: Duration,
+    rules: &Rules,
+    buffer: &mut [u8],
+    budget: &mut Budget,
+    stats: &mut Stats,
+) -> Driven {
+    let Peer {
+        stream,
+        conversation,
+        ..
+    } = peer;
+    let mut is_full = false;
+    loop {
+        if let Some(status) = conversation.poll_answered() {
+            stats.answered(status);
+        }
+        if let Some(command) = conversation.poll_command() {
+            return Driven::Command(command);
+        }
+        let output = conversation.output();
+        if !output.is_empty() && !is_full {
+            if budget.written_bytes == 0 {
+                return Driven::Cut;
+            }
+            let share = output.len().min(budget.written_bytes);
+            match stream.write(&output[..share]) {
+                Ok(written) => {
+                    budget.written_bytes -= written;
+                    conversation.handle_written(now, written, rules);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => is_full = true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Driven::Gone,
+            }
+            continue;
+        }
+        if conversation.poll_finish() && stream.finish().is_err() || conversation.is_over() {
+            return Driven::Gone;
+        }
+        let share = conversation.wants().min(buffer.len());
+        if share == 0 {
+            return Driven::Blocked;
+        }
+        if budget.read_bytes == 0 {
+            return Driven::Cut;
+        }
+        let share = share.min(budget.read_bytes);
+        match stream.read(&mut buffer[..share]) {
+            Ok(0) => conversation.handle_end(),
+            Ok(n) => {
+                budget.read_bytes -= n;
+                conversation.handle_bytes(now, &buffer[..n], rules);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Driven::Blocked,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Driven::Gone,
+        }
+    }
+}
