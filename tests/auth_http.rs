@@ -1,6 +1,8 @@
 //! Tokens that an API knows, as clients see it: who gets in, who hears what, who stays, and what the
 //! API's silence does to everybody else.
 
+#![cfg(feature = "all-stores")]
+
 mod common;
 
 use std::io::{ErrorKind, Read, Write};

@@ -4,6 +4,8 @@
 //! `tests/jwt/make.py` makes them, and what it once made stands in `tests/jwt/vectors.json`, so that all
 //! of this runs without Python; where there is PyJWT, it is run again, with new keys.
 
+#![cfg(feature = "all-stores")]
+
 mod common;
 
 use std::fs;

@@ -2,6 +2,8 @@
 //!
 //! Those tests start it themselves, from Debian's package `postgresql`; `.ci/run` installs that.
 
+#![cfg(feature = "all-stores")]
+
 mod common;
 
 use std::net::{Ipv4Addr, TcpListener};

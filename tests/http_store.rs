@@ -1,5 +1,7 @@
 //! The store that asks an API, on its own: what it sends, and what it makes of each answer.
 
+#![cfg(feature = "all-stores")]
+
 mod common;
 
 use std::net::IpAddr;
@@ -11,9 +13,10 @@ use std::time::Duration;
 
 use common::api::{Api, Asked, Does, closed_port};
 use common::{PATIENCE, wait_until};
+use newswire::auth::Wake;
 use newswire::auth::agent::Trust;
 use newswire::auth::http::{HttpStore, Settings};
-use newswire::auth::workers::{Bounds, Wake};
+use newswire::auth::workers::Bounds;
 use newswire::auth::{Answer, Moment, Question, TokenStore};
 use newswire::wire::grant::Grant;
 use newswire::wire::token::Token;

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::workers::Wake;
+use super::Wake;
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::stats::Store;

@@ -22,8 +22,9 @@ use serde_json::{Map, Value};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use zeroize::Zeroizing;
 
+use super::Wake;
 use super::agent::{Agent, Reply, Trust, parse_url};
-use super::workers::{Bounds, Wake, Worker, Workers};
+use super::workers::{Bounds, Worker, Workers};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::stats::Store;

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::Wake;
 use super::keys::{self, SetKey};
-use super::workers::Wake;
 use crate::config::JwtAlgorithm;
 use crate::limits;
 

@@ -15,9 +15,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Wake;
 use super::jwks::WatchedSet;
 use super::keys::{Key, SetKey};
-use super::workers::Wake;
 use super::{Answer, Moment, Question, TokenStore};
 use crate::config::JwtAlgorithm;
 use crate::limits;

@@ -7,28 +7,40 @@
 //! Never here: connections (a store sees a ticket, a number that means nothing to it), sockets of
 //! clients.
 
+#[cfg(feature = "all-stores")]
 pub mod agent;
+#[cfg(feature = "all-stores")]
 pub mod breaker;
 pub mod file;
 pub mod gate;
+#[cfg(feature = "all-stores")]
 pub mod http;
+#[cfg(feature = "all-stores")]
 pub mod jwks;
+#[cfg(feature = "all-stores")]
 pub mod jwt;
+#[cfg(feature = "all-stores")]
 pub mod keys;
 mod ledger;
 pub mod list;
+#[cfg(feature = "all-stores")]
 pub mod postgres;
 mod sealed;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "all-stores")]
 pub mod workers;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::stats::Store;
 use crate::wire::grant::Grant;
 use crate::wire::token::{Digest, Token};
+
+/// Called after there is an answer, from any thread. It must not wait.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// The two times of a turn: the loop's, from which intervals are counted, and everybody's, in which
 /// expiries are written.

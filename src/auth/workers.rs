@@ -15,12 +15,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Wake;
 use super::breaker::{Admission, Breaker, Change};
 use super::{Answer, Question};
 use crate::limits;
-
-/// Called after there is an answer, from any thread. It must not wait.
-pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// What one thread does. It never leaves that thread.
 pub trait Worker {

@@ -41,15 +41,15 @@ use report::Report;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
 use sockets::{Accepted, Listeners, SocketOptions};
-use stores::{Stores, Wake, Watched};
+use stores::{Stores, Watched};
 pub use systemd::Systemd;
 
 pub use stores::gate_rules;
 
 use crate::admin::Door;
 use crate::admin::latency::Latency;
-use crate::auth::Moment;
 use crate::auth::gate::Gate;
+use crate::auth::{Moment, Wake};
 use crate::config::Config;
 use crate::engine::{Check, Engine, Rules, SessionRules, SlotId, TopicChange};
 use crate::ingest::zeromq::{PARTS_KEPT, SourceError, ZeroMqSource};

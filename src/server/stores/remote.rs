@@ -1,50 +1,31 @@
-//! The token stores that a configuration names, in the order in which they are asked: those that
-//! answer at once first.
+//! The stores that check signatures or ask somebody: JWTs, APIs, databases.
 //!
-//! A store that answers later does so on a thread of its own and wakes the poller. What is watched (files
-//! of tokens, JWK sets) goes on being watched when the configuration is read again, so that the loop does
-//! not read a long file, and no set has to be fetched before anybody is let in. Never here: what
-//! is asked and what follows from it.
+//! They bring TLS and a database's driver along, most of what the program weighs; a build for a small
+//! host leaves them out (`without.rs` is there instead). Never here: stores that need neither.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::TokenStore;
+use super::Stores;
+use crate::auth::Wake;
 use crate::auth::agent::{self, Agent, Trust};
-use crate::auth::file::{self, TokenFile, WatchedFile};
-use crate::auth::gate::GateRules;
+use crate::auth::file;
 use crate::auth::http::{self, HttpStore};
 use crate::auth::jwks::WatchedSet;
 use crate::auth::jwt::{JwtRules, JwtStore};
 use crate::auth::keys::{self, Key};
-use crate::auth::list::TokenList;
 use crate::auth::postgres::{self, PostgresOptions, PostgresStore};
 use crate::auth::workers::Bounds;
 use crate::config::{Config, JwtAlgorithm};
 use crate::limits;
 
-/// Wakes the loop, from any thread.
-pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
-
-/// The stores of a configuration, and what they watch.
-#[derive(Default)]
-pub(super) struct Stores {
-    /// In the order in which they are asked.
-    pub stores: Vec<Box<dyn TokenStore>>,
-    pub watched: Watched,
-}
-
-/// What is kept when the configuration is read again, as far as it is still named there.
-#[derive(Default)]
-pub(super) struct Watched {
-    files: Vec<WatchedFile>,
-    sets: Vec<(SetOrigin, WatchedSet)>,
-}
+/// The JWK sets that are being watched, and what each one's thread was told.
+pub(super) type Sets = Vec<(SetOrigin, WatchedSet)>;
 
 /// What a thread that fetches a JWK set was told.
 #[derive(Clone, PartialEq)]
-struct SetOrigin {
+pub(super) struct SetOrigin {
     url: String,
     algorithm: JwtAlgorithm,
     /// Empty: the usual authorities.
@@ -52,22 +33,18 @@ struct SetOrigin {
     timeout_seconds: u32,
 }
 
-/// The stores of `config`; those that watch go on with what is `watched`.
+/// Adds those of `config`; JWK sets among `sets` go on being watched.
 ///
 /// # Errors
-/// One line that names the option, the place and what is wrong.
-pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<Stores, String> {
-    let mut all = Stores {
-        stores: vec![Box::new(TokenList::new(&config.tokens))],
-        watched: Watched::default(),
-    };
-    for path in &config.token_files {
-        let file = watch_file(path, watched, wake)?;
-        all.stores.push(Box::new(TokenFile::new(&file)));
-        all.watched.files.push(file);
-    }
+/// As [`super::stores`].
+pub(super) fn add(
+    config: &Config,
+    all: &mut Stores,
+    sets: &Sets,
+    wake: &Wake,
+) -> Result<(), String> {
     if let Some(algorithm) = config.jwt_algorithm {
-        let store = jwt_store(config, algorithm, watched, &mut all.watched, wake)?;
+        let store = jwt_store(config, algorithm, sets, &mut all.watched.sets, wake)?;
         all.stores.push(Box::new(store));
     }
     let trust = Trust::load(&config.auth_ca)?;
@@ -84,14 +61,14 @@ pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<
         let store = PostgresStore::start(&options, Arc::clone(wake))?;
         all.stores.push(Box::new(store));
     }
-    Ok(all)
+    Ok(())
 }
 
 fn jwt_store(
     config: &Config,
     algorithm: JwtAlgorithm,
-    watched: &Watched,
-    kept: &mut Watched,
+    watched: &Sets,
+    kept: &mut Sets,
     wake: &Wake,
 ) -> Result<JwtStore, String> {
     let mut keys = Vec::new();
@@ -108,7 +85,7 @@ fn jwt_store(
         };
         let set = watch_set(&origin, watched, wake)?;
         sets.push(set.clone());
-        kept.sets.push((origin, set));
+        kept.push((origin, set));
     }
     let rules = JwtRules {
         algorithm,
@@ -122,18 +99,8 @@ fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn watch_file(path: &Path, watched: &Watched, wake: &Wake) -> Result<WatchedFile, String> {
-    match watched.files.iter().find(|file| file.path() == path) {
-        Some(file) => {
-            file.reread();
-            Ok(file.clone())
-        }
-        None => WatchedFile::open(path, Arc::clone(wake)),
-    }
-}
-
-fn watch_set(origin: &SetOrigin, watched: &Watched, wake: &Wake) -> Result<WatchedSet, String> {
-    if let Some((_, set)) = watched.sets.iter().find(|(other, _)| other == origin) {
+fn watch_set(origin: &SetOrigin, watched: &Sets, wake: &Wake) -> Result<WatchedSet, String> {
+    if let Some((_, set)) = watched.iter().find(|(other, _)| other == origin) {
         set.refetch();
         return Ok(set.clone());
     }
@@ -164,7 +131,7 @@ fn key_file(path: &Path, algorithm: JwtAlgorithm) -> Result<Vec<Key>, String> {
 ///
 /// # Errors
 /// As [`stores`].
-pub(super) fn check(config: &Config) -> Result<(), String> {
+pub(in crate::server) fn check(config: &Config) -> Result<(), String> {
     let trust = Trust::load(&config.auth_ca)?;
     databases(config, &trust).try_for_each(|options| postgres::check(&options))
 }
@@ -188,15 +155,5 @@ fn bounds(config: &Config) -> Bounds {
         threads: config.auth_requests_max,
         waiting_max: config.auth_waiting_max,
         timeout: Duration::from_secs(config.auth_timeout_seconds.into()),
-    }
-}
-
-/// The gate's intervals.
-pub fn gate_rules(config: &Config) -> GateRules {
-    let seconds = |n: u32| Duration::from_secs(n.into());
-    GateRules {
-        cache: seconds(config.auth_cache_seconds),
-        recheck: seconds(config.auth_recheck_seconds),
-        grace: seconds(config.auth_grace_seconds),
     }
 }

@@ -1,0 +1,80 @@
+//! The token stores that a configuration names, in the order in which they are asked: those that
+//! answer at once first.
+//!
+//! A store that answers later does so on a thread of its own and wakes the poller. What is watched (files
+//! of tokens, JWK sets) goes on being watched when the configuration is read again, so that the loop does
+//! not read a long file, and no set has to be fetched before anybody is let in. Never here: what
+//! is asked and what follows from it.
+
+#[cfg(feature = "all-stores")]
+mod remote;
+#[cfg(not(feature = "all-stores"))]
+mod without;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::file::{TokenFile, WatchedFile};
+use crate::auth::gate::GateRules;
+use crate::auth::list::TokenList;
+use crate::auth::{TokenStore, Wake};
+use crate::config::Config;
+
+#[cfg(not(feature = "all-stores"))]
+use without as remote;
+
+pub(super) use remote::check;
+
+/// The stores of a configuration, and what they watch.
+#[derive(Default)]
+pub(super) struct Stores {
+    /// In the order in which they are asked.
+    pub stores: Vec<Box<dyn TokenStore>>,
+    pub watched: Watched,
+}
+
+/// What is kept when the configuration is read again, as far as it is still named there.
+#[derive(Default)]
+pub(super) struct Watched {
+    files: Vec<WatchedFile>,
+    sets: remote::Sets,
+}
+
+/// The stores of `config`; those that watch go on with what is `watched`.
+///
+/// # Errors
+/// One line that names the option, the place and what is wrong.
+pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<Stores, String> {
+    let mut all = Stores {
+        stores: vec![Box::new(TokenList::new(&config.tokens))],
+        watched: Watched::default(),
+    };
+    for path in &config.token_files {
+        let file = watch_file(path, watched, wake)?;
+        all.stores.push(Box::new(TokenFile::new(&file)));
+        all.watched.files.push(file);
+    }
+    remote::add(config, &mut all, &watched.sets, wake)?;
+    Ok(all)
+}
+
+fn watch_file(path: &Path, watched: &Watched, wake: &Wake) -> Result<WatchedFile, String> {
+    match watched.files.iter().find(|file| file.path() == path) {
+        Some(file) => {
+            file.reread();
+            Ok(file.clone())
+        }
+        None => WatchedFile::open(path, Arc::clone(wake)),
+    }
+}
+
+/// The gate's intervals.
+pub fn gate_rules(config: &Config) -> GateRules {
+    let seconds = |n: u32| Duration::from_secs(n.into());
+    GateRules {
+        cache: seconds(config.auth_cache_seconds),
+        recheck: seconds(config.auth_recheck_seconds),
+        grace: seconds(config.auth_grace_seconds),
+    }
+}
