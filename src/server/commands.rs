@@ -120,7 +120,7 @@ impl Server {
             Command::Publish(publication) => {
                 return self.publish(peer, self.moment.now, publication);
             }
-            Command::Dashboard => Response::page(web::DASHBOARD),
+            Command::Dashboard => Response::page(web::DASHBOARD, &web::DASHBOARD_POLICY),
             Command::Script => Response::refusal(
                 HttpStatus::NotFound,
                 "this newswire has no client for pages in it",

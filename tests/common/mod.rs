@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod browser;
+pub mod fake;
 pub mod hostile;
 pub mod observe;
 pub mod raw;
