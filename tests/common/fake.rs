@@ -97,8 +97,10 @@ fn tell(stream: TcpStream, history: &[Value], goes_on: bool) -> Option<()> {
         thread::sleep(Duration::from_secs(1));
         say(event(history.last()?))?;
     }
+    // What is sent to a peer that has said something unread may be lost: so it is heard to its end.
     let _ = socket.close(None);
-    socket.flush().ok()
+    while socket.read().is_ok() {}
+    Some(())
 }
 
 /// Nothing is told in a second that is `null`.
