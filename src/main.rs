@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Action::Subscribe(options) => cli::subscribe::run(&options),
         Action::Load(options) => cli::load::run(&options),
         Action::NewToken => cli::token::new().map(|token| print(&format!("{}\n", token.reveal()))),
+        Action::RevokeToken(revocation) => cli::token::revoke(&revocation).map(|text| print(&text)),
         Action::HashToken(token) => {
             cli::token::hash(token.as_ref()).map(|hash| print(&format!("{hash}\n")))
         }

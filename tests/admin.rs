@@ -199,7 +199,7 @@ fn a_token_is_asked_for_where_it_is_set() {
     let server = Server::start(&["--admin-token", "sesame"]);
     let address = server.admin_address();
     let status = |path: &str, lines: &str| ask(address, "GET", path, lines, "").status;
-    for path in ["/", "/metrics", "/topics", "/connections"] {
+    for path in ["/metrics", "/topics", "/connections"] {
         assert_eq!(status(path, ""), 401, "{path}");
         assert_eq!(
             status(path, "Authorization: Bearer sesam\r\n"),
@@ -212,8 +212,10 @@ fn a_token_is_asked_for_where_it_is_set() {
             "{path}"
         );
     }
-    assert_eq!(status("/?token=sesame", ""), 200);
-    assert_eq!(status("/healthz", ""), 200);
+    // The page asks for it by itself.
+    for path in ["/", "/?token=wrong", "/healthz"] {
+        assert_eq!(status(path, ""), 200, "{path}");
+    }
     let lines = format!("{JSON}Authorization: Bearer sesame\r\n");
     assert_eq!(
         ask(address, "POST", "/disconnect", JSON, "{\"name\":\"x\"}").status,
@@ -245,6 +247,93 @@ fn an_open_admin_listener_needs_a_token() {
     assert_eq!(output.status.code(), Some(2));
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("admin-token"), "{told}");
+}
+
+fn newswire(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_newswire"))
+        .args(arguments)
+        .env_remove("NEWSWIRE_ADMIN_TOKEN")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("it starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn a_revoked_token_lets_nobody_in_and_nobody_stay() {
+    let other = "another-token";
+    let server = Server::start(&["--token", other, "--admin-token", "sesame"]);
+    let mut client = server.subscriber(&["t"]);
+    let uri = |token: &str| format!("ws://{}/?token={token}", server.address);
+    let mut stays = Client::on(server.connect(), &uri(other));
+    let admin = format!("http://{}/", server.admin_address());
+
+    let (code, _, told) = newswire(&["token", "revoke", TOKEN, "--admin", &admin]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("401: the token is missing or wrong"),
+        "{told}"
+    );
+    let with = ["--admin", &admin, "--admin-token", "sesame"];
+    let (code, out, told) = newswire(&[&["token", "revoke", TOKEN][..], &with].concat());
+    assert_eq!(
+        (code, &*out),
+        (Some(0), "revoked; sessions that end: 1\n"),
+        "{told}"
+    );
+    assert_eq!(client.close_code(), 3000);
+    let status = |token: &str| {
+        server
+            .ask(&common::observe::upgrade(&format!("/?token={token}"), ""))
+            .0
+    };
+    assert_eq!(status(TOKEN), 401);
+    stays.settle();
+
+    // By what stands for it, and over HTTP.
+    let (_, hash, _) = newswire(&["token", "hash", other]);
+    let lines = format!("{JSON}Authorization: Bearer sesame\r\n");
+    let body = json!({"sha256": hash.trim()}).to_string();
+    let answer = ask(server.admin_address(), "POST", "/revoke", &lines, &body);
+    assert_eq!(answer.json(), json!({"revoked": 1}));
+    assert_eq!(stays.close_code(), 3000);
+    let again = ask(
+        server.admin_address(),
+        "POST",
+        "/revoke",
+        &lines,
+        &json!({"token": other}).to_string(),
+    );
+    assert_eq!(again.json(), json!({"revoked": 0}));
+
+    let log = server.log();
+    server.stop();
+    for secret in [TOKEN, other, "sesame"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+    let (code, _, told) = newswire(&[&["token", "revoke", "x"][..], &with].concat());
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("refused"), "{told}");
+    for (arguments, part) in [
+        (
+            &["token", "revoke", "sha256:12", "--admin", &admin][..],
+            "64 hexadecimal digits",
+        ),
+        (
+            &["token", "revoke", "x", "--admin", "https://a/"],
+            "needs TLS",
+        ),
+        (&["token", "revoke", "--admin", &admin], "it is empty"),
+    ] {
+        let (code, _, told) = newswire(arguments);
+        assert_eq!(code, Some(2), "{told}");
+        assert!(told.contains(part), "{told}");
+    }
 }
 
 /// A dashboard's connection.
@@ -327,12 +416,37 @@ fn a_dashboard_with_a_token_loses_it_with_the_token() {
     server.signal("HUP");
     server.wait_for_log("reload: done");
     assert_eq!(admin.close_code(), 3000);
-    let again = ask(server.admin_address(), "GET", "/?token=one", "", "");
+    let again = ask(
+        server.admin_address(),
+        "GET",
+        "/topics",
+        "Authorization: Bearer one\r\n",
+        "",
+    );
     assert_eq!(again.status, 401);
     dashboard(&server, "?token=two").subscribe(&["$sys/stats"]);
     drop(client);
     server.stop();
     let _ = std::fs::remove_file(&path);
+}
+
+#[test]
+fn the_pages_files_are_served() {
+    let server = Server::start(&[]);
+    let page = server.get("/");
+    assert!(
+        page.head.contains("Content-Type: text/html; charset=utf-8"),
+        "{page:?}"
+    );
+    assert!(page.head.contains("frame-ancestors 'none'"), "{page:?}");
+    assert!(page.body.starts_with("<!doctype html>"), "{page:?}");
+    let script = server.get("/newswire.js");
+    assert!(
+        script.head.contains("Content-Type: text/javascript"),
+        "{script:?}"
+    );
+    assert!(script.body.contains("ab"), "{script:?}");
+    server.stop();
 }
 
 /// Bytes of somebody who means no good, and what the server makes of them.

@@ -226,6 +226,11 @@ pub static METRICS: &[Metric] = &[
         "Pings of clients.",
     ),
     counter(
+        "newswire_files_served_total",
+        What::Counter(Counter::FilesServed),
+        "Files handed out to pages by the listener for clients.",
+    ),
+    counter(
         "newswire_stale_total",
         What::Counter(Counter::Stale),
         "Readiness and verdicts for connections that had gone.",

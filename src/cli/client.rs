@@ -175,7 +175,7 @@ pub(super) fn connect(
 }
 
 /// A TCP connection to the first of the host's addresses that takes one.
-fn reach(address: (&str, u16)) -> io::Result<TcpStream> {
+pub(super) fn reach(address: (&str, u16)) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, HANDSHAKE_PATIENCE) {

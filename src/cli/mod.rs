@@ -7,6 +7,7 @@
 //! ending the program, printing an error. A command answers with [`Failure`], and `main` does the rest.
 
 mod client;
+mod http;
 pub mod load;
 pub mod publish;
 pub mod subscribe;
@@ -14,6 +15,7 @@ pub mod token;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -40,6 +42,8 @@ pub enum Action {
     NewToken,
     /// Print what stands for this token in a file; `None`: for the one on standard input.
     HashToken(Option<Token>),
+    /// Have a running server refuse a token.
+    RevokeToken(token::Revocation),
     /// Print this, because it was asked for: the help or the version.
     Print(String),
 }
@@ -102,7 +106,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Fa
         Some(("load", matches)) => {
             load::Options::from_matches(matches).map(|options| Action::Load(Box::new(options)))
         }
-        Some(("token", matches)) => Ok(token::action(matches)),
+        Some(("token", matches)) => token::action(matches),
         Some((other, _)) => unreachable!("{other} is not declared below"),
     }
 }
@@ -210,6 +214,17 @@ fn default_of(option: &str) -> String {
     config::option(option)
         .expect("the table has this option")
         .default_text()
+}
+
+/// Where something on this machine reaches a listener.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// The number given as `--name`, judged as those of the configuration are.

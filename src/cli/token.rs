@@ -1,22 +1,37 @@
 //! `newswire token new`: a credential that nobody can guess. `newswire token hash`: what a file of
-//! tokens may hold in its place.
+//! tokens may hold in its place. `newswire token revoke`: has a running server know it no more.
 //!
 //! Never here: keeping it. Whoever runs the command gives it to a server and to its clients.
 
 use std::io::{self, Read};
 
-use clap::{Arg, ArgMatches, Command};
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Arg, ArgMatches, Command, value_parser};
+use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{Action, Failure};
-use crate::config;
+use super::http::Listener;
+use super::{Action, ConfigFlags, Failure, text};
+use crate::config::{self, FILE_VARIABLE, Flags, Loaded};
 use crate::limits;
-use crate::wire::token::Token;
+use crate::wire::token::{Digest, Token};
+
+/// What is to be revoked, and where.
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    /// `None`: it is on standard input.
+    token: Option<Token>,
+    /// `None`: that of the configuration.
+    admin: Option<Listener>,
+    config: ConfigFlags,
+}
 
 /// How `token` is explained.
 pub(super) fn command() -> Command {
     Command::new("token")
-        .about("Make a token for clients, or what a file of tokens holds in its place")
+        .about("Make a token for clients, or what a file of tokens holds in its place, or revoke one")
         .subcommand_required(true)
         .subcommand(
             Command::new("new")
@@ -47,16 +62,124 @@ pub(super) fn command() -> Command {
                         ),
                 ),
         )
+        .subcommand(revoke_command())
 }
 
-/// Which of the two is asked for.
-pub(super) fn action(matches: &ArgMatches) -> Action {
+fn revoke_command() -> Command {
+    Command::new("revoke")
+        .about("Have a running server refuse a token, and end its sessions")
+        .long_about(
+            "Have a running server refuse a token until its next start, whatever its stores say of it, and \
+             end the sessions that it let in.\n\nThe server is asked through its admin listener. Where that \
+             is, and its token, are read from the same file and variables that the server has.",
+        )
+        .after_help(
+            "Example:\n  newswire token revoke < token\n  newswire token revoke sha256:ba78… --admin \
+             http://127.0.0.1:8081/",
+        )
+        .arg(
+            Arg::new("token")
+                .value_name("TOKEN")
+                .allow_hyphen_values(true)
+                .help(
+                    "The token, or sha256:… of it. Without it, it is read from standard input: a command line \
+                     is visible to every user of the machine",
+                ),
+        )
+        .arg(
+            Arg::new("admin")
+                .long("admin")
+                .value_name("URL")
+                .value_parser(NonEmptyStringValueParser::new())
+                .help("The server's admin listener [default: that of the configuration]"),
+        )
+        .arg(
+            Arg::new("admin-token")
+                .long("admin-token")
+                .value_name("TOKEN")
+                .allow_hyphen_values(true)
+                .help("The token that it asks for. Prefer the variable or the file"),
+        )
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help(format!(
+                    "The server's configuration file [env: {FILE_VARIABLE}]"
+                )),
+        )
+}
+
+/// Which of them is asked for.
+pub(super) fn action(matches: &ArgMatches) -> Result<Action, Failure> {
     match matches.subcommand() {
-        Some(("hash", matches)) => {
-            Action::HashToken(matches.get_one::<String>("token").map(Token::new))
-        }
-        _ => Action::NewToken,
+        Some(("hash", matches)) => Ok(Action::HashToken(
+            matches.get_one::<String>("token").map(Token::new),
+        )),
+        Some(("revoke", matches)) => Revocation::from_matches(matches).map(Action::RevokeToken),
+        _ => Ok(Action::NewToken),
     }
+}
+
+impl Revocation {
+    fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
+        let admin = matches.get_one::<String>("admin").map(|url| {
+            Listener::parse(url).map_err(|needed| Failure::Usage(format!("--admin: {needed}")))
+        });
+        let mut flags = Flags::new();
+        if matches.contains_id("admin-token") && !text(matches, "admin-token").is_empty() {
+            let token = text(matches, "admin-token").to_owned();
+            flags.insert("admin-token", vec![token]);
+        }
+        Ok(Self {
+            token: matches.get_one::<String>("token").map(Token::new),
+            admin: admin.transpose()?,
+            config: ConfigFlags {
+                file: matches.get_one("config").cloned(),
+                flags,
+            },
+        })
+    }
+}
+
+/// Revokes; what to print.
+///
+/// # Errors
+/// There is no such token, or no server that does it.
+pub fn revoke(revocation: &Revocation) -> Result<String, Failure> {
+    let written = match &revocation.token {
+        Some(token) if Digest::from_written(&token.reveal()).is_some() => token.reveal(),
+        Some(token) => written(token.bytes())?,
+        None => hash_from(io::stdin().lock())?,
+    };
+    if let Some(Err(reason)) = Digest::from_written(&written) {
+        return Err(wrong(reason));
+    }
+    let given = &revocation.config;
+    let loaded = Loaded::read(given.file.as_deref(), &given.flags)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let config = loaded.config;
+    let admin = match (&revocation.admin, config.admin.first()) {
+        (Some(admin), _) => admin.clone(),
+        (None, Some(address)) => {
+            Listener::parse(&super::reachable(*address).to_string()).map_err(Failure::Usage)?
+        }
+        (None, None) => {
+            let sentence = "admin is off in the configuration, so no server can be asked: name one with --admin";
+            return Err(Failure::Usage(sentence.to_owned()));
+        }
+    };
+    // The token itself stays here: its digest says enough.
+    let answer = admin
+        .post(
+            "/revoke",
+            config.admin_token.as_ref(),
+            &json!({"sha256": written}),
+        )
+        .map_err(Failure::Runtime)?;
+    let sessions = answer["revoked"].as_u64().unwrap_or_default();
+    Ok(format!("revoked; sessions that end: {sessions}\n"))
 }
 
 /// A fresh token.

@@ -100,6 +100,16 @@ impl Server {
                 let is_there = id.is_some_and(|id| self.engine.disconnect(id));
                 self.disconnected(peer, usize::from(is_there))
             }
+            // Whoever asks goes on waiting, so there are seldom more; but he may also go.
+            Command::Disconnect(_)
+                if self.orders.searches.len() >= limits::ADMIN_CONNECTIONS_MAX =>
+            {
+                Response::refusal(
+                    HttpStatus::ServiceUnavailable,
+                    "too many are being looked for already",
+                    "try again in some seconds",
+                )
+            }
             Command::Disconnect(whom) => {
                 self.orders.searches.push_back(Search {
                     peer,
@@ -121,11 +131,7 @@ impl Server {
                 return self.publish(peer, self.moment.now, publication);
             }
             Command::Dashboard => Response::page(web::DASHBOARD, &web::DASHBOARD_POLICY),
-            Command::Script => Response::refusal(
-                HttpStatus::NotFound,
-                "this newswire has no client for pages in it",
-                "see the README: no library is needed",
-            ),
+            Command::Script => script(),
             Command::WebSocket(head) => {
                 self.hand_over(peer, head);
                 return None;
@@ -359,6 +365,14 @@ impl Server {
     pub fn publishers(&self) -> &[SocketAddr] {
         self.lobby.publishers()
     }
+}
+
+/// The client that clients' pages load from the other listener.
+fn script() -> Response {
+    let mut files = web::files().into_iter();
+    let script = files.find(|file| file.name == "newswire.js");
+    let script = script.expect("it is one of the files");
+    Response::with_type(script.content_type, script.body.into_bytes().into())
 }
 
 /// Looks at places from `first` on, as long as `look` wants to and not too long. Answers where to go on.

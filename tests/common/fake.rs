@@ -93,9 +93,11 @@ fn tell(stream: TcpStream, history: &[Value], goes_on: bool) -> Option<()> {
     for second in history {
         say(event(second))?;
     }
-    while goes_on {
-        thread::sleep(Duration::from_secs(1));
-        say(event(history.last()?))?;
+    if goes_on {
+        loop {
+            thread::sleep(Duration::from_secs(1));
+            say(event(history.last()?))?;
+        }
     }
     // What is sent to a peer that has said something unread may be lost: so it is heard to its end.
     let _ = socket.close(None);

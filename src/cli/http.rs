@@ -1,0 +1,163 @@
+//! A small blocking HTTP client for a server's admin listener: one request, one answer.
+//!
+//! Never here: TLS (the listener speaks none), trying again, showing a token.
+
+use std::io::{Read, Write};
+
+use serde_json::Value;
+
+use super::client::reach;
+use crate::wire::token::Token;
+
+/// In bytes of an answer that are read.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
+const EXAMPLE: &str = "http://127.0.0.1:8081/";
+
+/// Where a server's administrators ask.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Listener {
+    /// As it stands in a URL, with the port.
+    authority: String,
+    /// Without brackets.
+    host: String,
+    port: u16,
+}
+
+impl Listener {
+    /// Takes `http://host:port/`, or `host:port` alone.
+    ///
+    /// # Errors
+    /// What is needed instead.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let needed = || format!("a URL such as {EXAMPLE} is needed");
+        if text.starts_with("https://") {
+            return Err(format!(
+                "https:// needs TLS, which this command does not speak: on the server's machine use \
+                 {EXAMPLE}, or from elsewhere a tunnel to it (ssh -L 8081:127.0.0.1:8081 HOST)"
+            ));
+        }
+        let rest = text.strip_prefix("http://").unwrap_or(text);
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = authority.rsplit_once(':').ok_or_else(needed)?;
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+        let host = bare.unwrap_or(host);
+        if host.is_empty() || !host.chars().all(is_plain) || host.contains(':') != bare.is_some() {
+            return Err(needed());
+        }
+        Ok(Self {
+            port: port
+                .parse()
+                .ok()
+                .filter(|&port| port > 0)
+                .ok_or_else(needed)?,
+            host: host.to_owned(),
+            authority: authority.to_owned(),
+        })
+    }
+
+    /// Posts JSON, and answers the JSON of a 200.
+    ///
+    /// # Errors
+    /// It cannot be asked, or says no: in one line, with what it advises.
+    pub(super) fn post(
+        &self,
+        path: &str,
+        token: Option<&Token>,
+        body: &Value,
+    ) -> Result<Value, String> {
+        let failed =
+            |what: &dyn std::fmt::Display| format!("http://{}{path}: {what}", self.authority);
+        let body = body.to_string();
+        let mut request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n",
+            self.authority,
+            body.len()
+        );
+        if let Some(token) = token {
+            request.push_str(&format!("Authorization: Bearer {}\r\n", token.reveal()));
+        }
+        request.push_str("\r\n");
+        request.push_str(&body);
+        let mut stream = reach((&self.host, self.port)).map_err(|error| failed(&error))?;
+        // It may answer, and end, before it has read everything.
+        let sent = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let read = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
+        match understand(&answer) {
+            Some((200, answer)) => Ok(answer),
+            Some((status, answer)) => {
+                let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
+                Err(failed(&format_args!(
+                    "{status}: {}: {}",
+                    text("error"),
+                    text("hint")
+                )))
+            }
+            None => match sent.and(read.map(drop)) {
+                Err(error) => Err(failed(&error)),
+                Ok(()) => Err(failed(&"what answers there is no newswire")),
+            },
+        }
+    }
+}
+
+/// Status and JSON of an answer.
+fn understand(answer: &[u8]) -> Option<(u16, Value)> {
+    let text = str::from_utf8(answer).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let mut words = head.split(' ');
+    words.next().filter(|word| word.starts_with("HTTP/1."))?;
+    Some((
+        words.next()?.parse().ok()?,
+        serde_json::from_str(body).ok()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners() {
+        for (text, host, port) in [
+            ("http://127.0.0.1:8081/", "127.0.0.1", 8081),
+            ("http://localhost:80", "localhost", 80),
+            ("127.0.0.1:8081", "127.0.0.1", 8081),
+            ("http://[::1]:8081/", "::1", 8081),
+        ] {
+            let listener = Listener::parse(text).expect(text);
+            assert_eq!((&*listener.host, listener.port), (host, port), "{text}");
+        }
+        for text in [
+            "",
+            "http://",
+            "http://:80/",
+            "127.0.0.1",
+            "http://a:0/",
+            "http://a:80/path",
+            "http://::1:8081/",
+            "http://a b:80/",
+            "http://[::1:80/",
+            "ws://a:80/",
+            "off",
+        ] {
+            assert!(Listener::parse(text).is_err(), "{text}");
+        }
+        assert!(Listener::parse("https://a/").is_err_and(|e| e.contains("ssh -L")));
+    }
+
+    #[test]
+    fn answers() {
+        let answer = b"HTTP/1.1 401 Unauthorized\r\nA: b\r\n\r\n{\"error\":\"x\"}";
+        let (status, json) = understand(answer).expect("good");
+        assert_eq!((status, &json["error"]), (401, &"x".into()));
+        for answer in [&b""[..], b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\n\r\n<html>"] {
+            assert_eq!(understand(answer), None);
+        }
+    }
+}
