@@ -1,12 +1,14 @@
 //! newswire: a push server. Backends hand it events over ZeroMQ, browsers hear them over WebSocket.
 //!
-//! One process, one thread, one `mio` poll loop (libzmq has two threads of its own, the log one).
+//! One process, one thread, one `mio` poll loop. libzmq has two threads of its own, the log one, and so
+//! has whoever has to be asked about tokens.
 //!
 //! # Three rings, imports pointing inwards
 //! | ring | folder | what it is |
 //! |---|---|---|
 //! | 0 | [`limits`], [`stats`] | numbers and names that everybody may know |
 //! | 1 | [`config`], [`wire`] | text and bytes ↔ values: no I/O, no clock |
+//! | 1 | [`standing`] | who asks to be let in, and what a token is worth now: written by `auth`, read by `engine` |
 //! | 2 | [`engine`] | state and policy: time, bytes, verdicts and streams are arguments |
 //! | 3 | [`ingest`], [`auth`] | where events come from; who may listen. They know ring 0 and 1 only |
 //! | 3 | [`admin`] | what operators ask over HTTP, and publishers without ZeroMQ |
@@ -28,6 +30,11 @@
 //! ```text
 //! accept ─▶ slot ─▶ Upgrading (wire/http) ─▶ Checking (wire/token, auth/) ─▶ 101 + WELCOME ─▶ Open
 //!    ─▶ SUBSCRIBE: a bit in the topic's members ┄┄ any reason ┄┄▶ Closing ─▶ reap: bits, outbox, slot
+//! ```
+//! # The way of a token
+//! ```text
+//! Checking ─▶ auth/gate ─▶ said lately? ┄┄ no ┄▶ the stores in their order, now or on a thread ─▶ verdict
+//!    later: its end, every few minutes, a file that changes ─▶ asked again ─▶ Standing ─▶ engine/review
 //! ```
 //! # One turn
 //! `Server::turn` has the phases and why they stand in that order. The loop never waits: not for a

@@ -56,7 +56,11 @@ fn load(given: &ConfigFlags) -> Result<Loaded, Failure> {
 }
 
 fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
-    let failed = |error: StartError| Failure::Runtime(error.to_string());
+    let failed = |error| match error {
+        // A file or an address of the configuration, and what is wrong with it.
+        StartError::Store(sentence) => Failure::Usage(sentence),
+        error => Failure::Runtime(error.to_string()),
+    };
     // First of all, and before the log's thread.
     let systemd = Systemd::from_environment().map_err(failed)?;
     let mut config = load(given)?.config;

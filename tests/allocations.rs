@@ -1,16 +1,23 @@
 //! What makes the fan-out cheap, as counts: no allocation for a delivery, and one write for all the
-//! events that a member hears in a turn.
+//! events that a member hears in a turn. And what a token costs whose session stays.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use allocation_counter::measure;
+use newswire::auth::gate::Gate;
+use newswire::auth::{Answer, Moment, Question, TokenStore};
+use newswire::config::Config;
 use newswire::engine::{Engine, Rules, Stream};
-use newswire::standing::Verdict;
+use newswire::server::gate_rules;
+use newswire::standing::{Applicant, Verdict};
+use newswire::stats::{Stats, Store};
 use newswire::wire::envelope::Event;
+use newswire::wire::grant::Grant;
+use newswire::wire::token::Token;
 
 /// Says an upgrade and a SUBSCRIBE, takes every write, and counts them.
 #[derive(Debug)]
@@ -119,4 +126,55 @@ fn the_events_of_a_turn_are_one_write_a_member() {
     for events in [1, 32, 256] {
         assert_eq!(turn(&mut engine, events, &writes).1, 1_000);
     }
+}
+
+/// Knows everybody, and has to be shown the token each time.
+struct Everybody;
+
+impl TokenStore for Everybody {
+    fn kind(&self) -> Store {
+        Store::Http
+    }
+
+    fn needs_token(&self) -> bool {
+        true
+    }
+
+    fn ask(&mut self, _question: &Question, _moment: Moment) -> Option<Answer> {
+        Some(Answer::Accepted(Grant {
+            name: "user 12345".to_owned(),
+            ..Grant::default()
+        }))
+    }
+}
+
+#[test]
+fn a_token_of_ones_own_costs_less_than_half_a_kilobyte() {
+    const TOKENS: usize = 20_000;
+    let rules = gate_rules(&Config::default());
+    let mut standings = Vec::with_capacity(TOKENS);
+    let mut gate = Gate::new(vec![Box::new(Everybody)], rules, [7; 32]);
+    let info = measure(|| {
+        for n in 0..TOKENS {
+            // As long as Web Publisher's own.
+            let token = Token::new(format!("{n:050}"));
+            let applicant = Applicant {
+                token: Some(token),
+                client: Ipv4Addr::LOCALHOST.into(),
+                origin: None,
+            };
+            let moment = Moment::default();
+            gate.check(n as u64, applicant, moment, &mut Stats::default());
+            while let Some((_, verdict)) = gate.poll_verdict() {
+                match verdict {
+                    Verdict::Accepted(standing) => standings.push(standing),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    });
+    let bytes = info.bytes_current as usize / TOKENS;
+    println!("{bytes} bytes a token");
+    assert_eq!(standings.len(), TOKENS);
+    assert!((1..512).contains(&bytes), "{bytes} bytes a token");
 }

@@ -4,17 +4,26 @@
 //! `tests/jwt/make.py` makes them, and what it once made stands in `tests/jwt/vectors.json`, so that all
 //! of this runs without Python; where there is PyJWT, it is run again, with new keys.
 
-use std::net::Ipv4Addr;
-use std::process::Command;
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+mod common;
 
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use common::api::{Api, Does};
+use common::observe::{counted, upgrade};
+use common::{Client, Server, output_of};
+use data_encoding::BASE64URL_NOPAD;
 use newswire::auth::jwks::WatchedSet;
 use newswire::auth::jwt::{JwtRules, JwtStore};
 use newswire::auth::{Answer, Moment, Question, TokenStore, keys};
 use newswire::config::JwtAlgorithm;
 use newswire::wire::token::Token;
 use serde_json::Value;
+use tungstenite::{ClientRequestBuilder, Message};
 
 fn recorded() -> Value {
     serde_json::from_str(include_str!("jwt/vectors.json")).expect("JSON")
@@ -289,10 +298,8 @@ fn tokens_wait_for_the_first_fetch_and_are_answered_in_turns() {
     }
     assert_eq!(store.poll_answer(), None);
     go.send(()).expect("it waits");
-    let deadline = Instant::now() + PATIENCE;
     let (mut answers, mut turns) = (0, 0);
     while answers < TOKENS {
-        assert!(Instant::now() < deadline, "in vain");
         wakes.recv_timeout(PATIENCE).expect("there is something");
         turns += 1;
         while let Some((_, answer)) = store.poll_answer() {
@@ -301,4 +308,222 @@ fn tokens_wait_for_the_first_fetch_and_are_answered_in_turns() {
         }
     }
     assert_eq!((answers, turns), (TOKENS, 3));
+}
+
+/// A key file that goes away with the test.
+struct KeyFile(PathBuf);
+
+impl KeyFile {
+    fn new(name: &str, text: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("key-{name}"));
+        fs::write(&path, text).expect("written");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("text")
+    }
+}
+
+impl Drop for KeyFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+const SECRET: &str = "a secret that is at least thirty-two bytes long";
+
+/// As an API makes one.
+fn hs256(claims: &str) -> String {
+    let part = |text: &[u8]| BASE64URL_NOPAD.encode(text);
+    let signed = format!(
+        "{}.{}",
+        part(br#"{"alg":"HS256","typ":"JWT"}"#),
+        part(claims.as_bytes())
+    );
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let signature = ring::hmac::sign(&key, signed.as_bytes());
+    format!("{signed}.{}", part(signature.as_ref()))
+}
+
+fn unix() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "tokens end at times of the day")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("after 1970").as_secs()
+}
+
+/// A server that has no tokens but JWTs.
+fn serve(options: &[&str]) -> Server {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+    command.args(options);
+    Server::launch(command)
+}
+
+fn status(server: &Server, token: &str) -> u16 {
+    server.ask(&upgrade(&format!("/?token={token}"), "")).0
+}
+
+fn enter(server: &Server, token: &str) -> Client {
+    let uri = format!("ws://{}/?token={token}", server.address);
+    let request = ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
+    let (socket, _) = tungstenite::client(request, server.connect()).expect("an upgrade");
+    let mut client = Client { socket };
+    assert!(client.text().starts_with("[0,\""));
+    client
+}
+
+/// The Close frame that ends a session.
+fn close(client: &mut Client) -> (u16, String) {
+    loop {
+        match client.socket.read().expect("a close") {
+            Message::Close(Some(frame)) => return (frame.code.into(), frame.reason.to_string()),
+            Message::Ping(_) | Message::Pong(_) => {}
+            other => panic!("no close: {other:?}"),
+        }
+    }
+}
+
+fn ended() -> (u16, String) {
+    (3000, "token no longer valid".to_owned())
+}
+
+#[test]
+fn a_server_believes_its_key() {
+    let key = KeyFile::new("believes", &format!("{SECRET}\n"));
+    let options = [
+        "--auth-jwt-key",
+        key.path(),
+        "--auth-jwt-algorithm",
+        "HS256",
+    ];
+    let wants = ["--auth-jwt-audience", "push", "--auth-jwt-issuer", "api"];
+    let server = serve(&[&options[..], &wants].concat());
+    let ours = r#""aud":"push","iss":"api""#;
+    let good = hs256(&format!(r#"{{{ours},"sub":"ann","topics":["a","b_*"]}}"#));
+    let mut client = enter(&server, &good);
+    for topic in ["a", "b_1", "c", "b"] {
+        client.send(&format!("[5,{topic:?}]"));
+    }
+    client.settle();
+    let (_context, publisher) = server.publisher();
+    for topic in ["c", "b", "a", "b_1"] {
+        let event = format!(r#"{{"topic":"{topic}","data":1}}"#);
+        publisher.send(&event, 0).expect("sent");
+    }
+    assert_eq!(client.text(), r#"[8,"a",1]"#);
+    assert_eq!(client.text(), r#"[8,"b_1",1]"#);
+
+    let unsigned = good.rsplit_once('.').expect("three parts").0.to_owned() + ".";
+    for (token, expected) in [
+        (good.as_str(), 101),
+        (&format!("Basic%20{good}"), 101),
+        (&unsigned, 401),
+        (&hs256(r#"{"aud":"push"}"#), 401),
+        (&hs256(&format!(r#"{{{ours},"exp":{}}}"#, unix() - 1)), 401),
+        (
+            &hs256(&format!(r#"{{{ours},"nbf":{}}}"#, unix() + 3600)),
+            401,
+        ),
+        ("abc", 401),
+    ] {
+        assert_eq!(status(&server, token), expected, "{token}");
+    }
+    let log = server.log();
+    assert!(!log.contains(&good[..30]) && !log.contains(SECRET), "{log}");
+    let summary = server.stop();
+    assert_eq!(counted(&summary, "subscribes_denied"), 2, "{summary}");
+    assert_eq!(counted(&summary, "checked.jwt.refused"), 3, "{summary}");
+    assert_eq!(counted(&summary, "checked.jwt.unknown"), 2, "{summary}");
+}
+
+#[test]
+fn a_session_ends_with_its_token() {
+    let key = KeyFile::new("ends", SECRET);
+    let server = serve(&[
+        "--auth-jwt-key",
+        key.path(),
+        "--auth-jwt-algorithm",
+        "HS256",
+    ]);
+    let short = hs256(&format!(r#"{{"sub":"ann","exp":{}}}"#, unix() + 2));
+    let mut short = enter(&server, &short);
+    let mut long = enter(&server, &hs256("{}"));
+    assert_eq!(close(&mut short), ended());
+    long.settle();
+
+    // Another key: who came with the one before has to go.
+    fs::write(
+        &key.0,
+        "another secret that is at least thirty-two bytes long",
+    )
+    .expect("written");
+    server.signal("HUP");
+    assert_eq!(close(&mut long), ended());
+    let summary = server.stop();
+    assert_eq!(counted(&summary, "closed.token_ended"), 2, "{summary}");
+}
+
+#[test]
+fn a_set_is_waited_for_and_its_keys_come_and_go() {
+    let vectors = recorded();
+    let of = &vectors["sets"][1];
+    let (ours, token) = (of["set"].to_string(), &of["tokens"][0][1]);
+    let token = token.as_str().expect("text");
+    let without = ours.replace("\"ours\"", "\"theirs\"");
+    let without = without.replace("\"sig\"", "\"enc\"");
+    let does = Arc::new(Mutex::new(Does::status(500)));
+    let answer = Arc::clone(&does);
+    let api = Api::start(move |_| answer.lock().expect("no panic").clone());
+    let set = |to: Does| *does.lock().expect("no panic") = to;
+
+    let server = serve(&["--auth-jwks", &api.url(), "--auth-jwt-algorithm", "ES256"]);
+    server.wait_for_log("it answered with status 500");
+    assert_eq!(status(&server, token), 503);
+    assert_eq!(status(&server, "abc"), 401);
+    set(Does::json(&ours));
+    common::wait_until("the set is there", || status(&server, token) == 101);
+    let mut client = enter(&server, token);
+
+    // It cannot be had any more: what is known stays.
+    set(Does::body(200, "text/html", "<html>"));
+    server.signal("HUP");
+    server.wait_for_log("it is no JSON");
+    client.settle();
+    assert_eq!(status(&server, token), 101);
+
+    set(Does::json(&without));
+    server.signal("HUP");
+    assert_eq!(close(&mut client), ended());
+    assert_eq!(status(&server, token), 401);
+    server.stop();
+}
+
+#[test]
+fn a_key_that_cannot_be_right_ends_the_start() {
+    let vectors = recorded();
+    let public = vectors["files"]["RS256"].as_str().expect("text");
+    let public = KeyFile::new("public", public);
+    let short = KeyFile::new("short", "sesame");
+    for (path, algorithm, expected) in [
+        (public.path(), "HS256", "a key is no secret of HS256"),
+        (public.path(), "EdDSA", "EdDSA needs an Ed25519 key"),
+        (short.path(), "HS256", "the secret has 6 bytes"),
+        (short.path(), "RS256", "there is no key in it"),
+        ("/nowhere", "RS256", "No such file"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+        command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+        command.args(["--auth-jwt-key", path, "--auth-jwt-algorithm", algorithm]);
+        let output = output_of(command);
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        let place = format!("newswire: auth-jwt-key: {path}: ");
+        assert!(
+            error.starts_with(&place) && error.contains(expected),
+            "{error}"
+        );
+        assert!(!error.contains("sesame"), "{error}");
+    }
 }

@@ -219,13 +219,11 @@ fn who_sends_its_request_a_byte_at_a_time_gets_408() {
 /// The capacity that the start prints is one that there is, and publishers have room beside it.
 #[test]
 fn as_many_as_the_start_promises_are_let_in() {
-    let mut server = Server::start_with_files(64, &[]);
-    let promised: usize = loop {
-        if let Some(note) = server.next_line().strip_prefix("capacity") {
-            let number = note.split_whitespace().next().expect("a number");
-            break number.parse().expect("a number");
-        }
-    };
+    let server = Server::start_with_files(64, &[]);
+    let mut lines = server.banner.lines();
+    let note = lines.find_map(|line| line.strip_prefix("capacity"));
+    let promised = note.and_then(|note| note.split_whitespace().next()?.parse().ok());
+    let promised: usize = promised.expect("a number");
     let mut clients: Vec<_> = (0..promised).map(|_| server.subscriber(&["t"])).collect();
     assert_eq!(server.ask(&upgrade(&Server::target(), "")).0, 503);
     publish_all(&server.pull, [envelope("t", "1")]);

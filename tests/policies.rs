@@ -240,9 +240,14 @@ fn two_servers_cannot_share_what_one_has() {
     let server = Server::start(&[]);
     let err = cannot_start(&["--listen", "127.0.0.1:0", "--pull", &server.pull]);
     assert!(err.contains(&server.pull), "{err}");
+    let owner = format!(
+        "in use by pid {} (newswire): is another newswire running?",
+        server.pid()
+    );
+    assert!(err.contains(&owner), "{err}");
     let address = server.address.to_string();
     let err = cannot_start(&["--listen", &address, "--pull", "tcp://127.0.0.1:*"]);
-    assert!(err.contains(&address), "{err}");
+    assert!(err.contains(&address) && err.contains(&owner), "{err}");
     server.client().settle();
     server.stop();
 }

@@ -129,6 +129,24 @@ const TOKENS: &[&str] = &[
     "=",
 ];
 
+const CLAIMS: &[&str] = &[
+    "{",
+    "}",
+    "\"alg\":\"HS256\"",
+    "\"kid\":\"k\"",
+    "\"crit\":[]",
+    "\"exp\":1795521600",
+    "\"exp\":-1.5",
+    "\"nbf\":1e3",
+    "\"aud\":[\"a\"]",
+    "\"iss\":\"i\"",
+    "\"topics\":[\"a\",\"b_*\"]",
+    "{\"alg\":\"HS256\"}",
+    "{\"exp\":1,\"iss\":\"i\",\"topics\":[]}",
+    ",",
+    " ",
+];
+
 /// A frame with any flags and, mostly, its own length; masked.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
@@ -188,6 +206,13 @@ proptest! {
     #[test]
     fn tokens(query in "[a-z=&%+?/ #.]{0,30}", token in vec(any::<u8>(), 0..20)) {
         laws::token(&query, &token);
+    }
+
+    #[test]
+    fn jwts(header in pieces(CLAIMS), payload in pieces(CLAIMS), garbage in vec(any::<u8>(), 0..20)) {
+        laws::jwt(&garbage, header.as_bytes(), payload.as_bytes());
+        laws::jwt(&garbage, b"{\"alg\":\"HS256\"}", payload.as_bytes());
+        laws::jwt(header.as_bytes(), b"{\"alg\":\"HS256\"}", b"{\"exp\":1,\"iss\":\"i\"}");
     }
 
     #[test]

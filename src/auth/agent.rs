@@ -16,8 +16,9 @@ use ureq::{Body, Error};
 
 use crate::limits;
 
-/// How long a connection is kept that nobody uses. Many servers end theirs earlier, some after 5 s.
-const IDLE: Duration = Duration::from_secs(60);
+/// How long a connection is kept that nobody uses. Many servers end theirs earlier, some after 5 s,
+/// which shows; a firewall that forgets one after some minutes does not, and would cost a time-out.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// The authorities whose certificates are believed.
 #[derive(Clone, Debug)]
@@ -45,6 +46,14 @@ impl Trust {
             return Err(format!("auth-ca ({path}) has no certificate"));
         }
         Ok(Self(certificates.into()))
+    }
+
+    /// As they stand in the file, for who speaks another protocol; `None`: Mozilla's.
+    pub fn certificates(&self) -> Option<impl Iterator<Item = &[u8]>> {
+        match &self.0 {
+            RootCerts::Specific(certificates) => Some(certificates.iter().map(|c| c.der())),
+            _ => None,
+        }
     }
 }
 

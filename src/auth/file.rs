@@ -10,7 +10,7 @@
 //! takes to read it.
 
 use std::fmt::Display;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,15 +19,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
+use super::workers::Wake;
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::stats::Store;
 use crate::wire::token_file::Listing;
-
-/// Wakes the loop, from any thread.
-pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// The right of everybody to read a file.
 const OTHERS_READ: u32 = 0o004;
@@ -66,7 +64,7 @@ impl WatchedFile {
         let wrong = |why: ReadError| why.sentence(path);
         let look = Look::at(path).map_err(|error| wrong(error.into()))?;
         let listing = read_file(path).map_err(wrong)?;
-        warn_of_readers(path, &look, &listing);
+        warn_of_readers(path, &listing);
         let current = Arc::new(Current(Mutex::new(Arc::new(listing))));
         let (reread, orders) = mpsc::channel();
         let watch = Watch {
@@ -134,7 +132,7 @@ impl TokenStore for TokenFile {
         Some(match self.listing.find(&question.digest) {
             None => Answer::Unknown,
             Some(grant) => match grant.expires_at {
-                Some(end) if moment.unix > Duration::from_secs(end) => {
+                Some(end) if moment.unix.as_secs() > end => {
                     Answer::Refused(format!("it has expired: name={:?}", grant.name))
                 }
                 _ => Answer::Accepted(grant),
@@ -162,23 +160,18 @@ struct Look {
     bytes: u64,
     modified: (i64, i64),
     changed: (i64, i64),
-    mode: u32,
 }
 
 impl Look {
     fn at(path: &Path) -> io::Result<Self> {
-        Ok(Self::of(&path.metadata()?))
-    }
-
-    fn of(metadata: &Metadata) -> Self {
-        Self {
+        let metadata = path.metadata()?;
+        Ok(Self {
             device: metadata.dev(),
             inode: metadata.ino(),
             bytes: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-            mode: metadata.mode(),
-        }
+        })
     }
 }
 
@@ -241,9 +234,7 @@ impl Watch {
                 self.complaint = None;
                 let (path, tokens) = (self.path.display(), listing.len());
                 log::info!("token file: read path={path} tokens={tokens}");
-                if let Some(look) = after {
-                    warn_of_readers(&self.path, &look, &listing);
-                }
+                warn_of_readers(&self.path, &listing);
                 let before = self.current.set(Arc::new(listing));
                 self.retired.push(before);
                 (self.wake)();
@@ -286,28 +277,41 @@ impl<E: Display> From<E> for ReadError {
     }
 }
 
-/// The tokens in a file. Its text is overwritten before this ends.
+/// The tokens in a file.
 fn read_file(path: &Path) -> Result<Listing, ReadError> {
+    let text = read_secret(path, limits::TOKEN_FILE_BYTES_MAX)?;
+    Listing::parse(&text).map_err(|error| ReadError::Line(error.line, error.reason))
+}
+
+/// All of a file that holds secrets. What is returned overwrites itself, and leaves no copies behind.
+///
+/// # Errors
+/// Why it cannot be read, without its name.
+pub fn read_secret(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+    let told = |error: io::Error| error.to_string();
     // Asked before it is opened: opening a pipe waits for whoever writes to it.
-    let metadata = path.metadata()?;
+    let metadata = path.metadata().map_err(told)?;
     if !metadata.is_file() {
-        return Err("it is no regular file".into());
+        return Err("it is no regular file".to_owned());
     }
-    if metadata.len() > limits::TOKEN_FILE_BYTES_MAX as u64 {
-        let max = limits::TOKEN_FILE_BYTES_MAX;
-        return Err(format!("it is larger than {max} bytes").into());
+    if metadata.len() > bytes_max as u64 {
+        return Err(format!("it is larger than {bytes_max} bytes"));
     }
-    // All at once, and one byte more to see that it is all: a buffer that grows leaves copies behind.
-    let mut text = vec![0; metadata.len() as usize + 1];
-    let read = File::open(path).and_then(|file| fill(file, &mut text));
-    let listing = read.map_err(ReadError::from).and_then(|read| {
-        if read == text.len() {
-            return Err("it grows while it is read".into());
-        }
-        Listing::parse(&text[..read]).map_err(|error| ReadError::Line(error.line, error.reason))
-    });
-    text.zeroize();
-    listing
+    // All at once, and one byte more to see that it is all: a buffer that grows is copied.
+    let mut text = Zeroizing::new(vec![0; metadata.len() as usize + 1]);
+    let file = File::open(path).map_err(told)?;
+    let read = fill(file, &mut text).map_err(told)?;
+    if read == text.len() {
+        return Err("it grows while it is read".to_owned());
+    }
+    text.truncate(read);
+    Ok(text)
+}
+
+/// Whether every user of this machine can read a file.
+pub fn is_open_to_all(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|metadata| metadata.mode() & OTHERS_READ != 0)
 }
 
 /// Reads until the end, or until `buffer` is full: how many bytes that were.
@@ -324,8 +328,8 @@ fn fill(mut file: File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn warn_of_readers(path: &Path, look: &Look, listing: &Listing) {
-    if look.mode & OTHERS_READ != 0 && listing.plain() > 0 {
+fn warn_of_readers(path: &Path, listing: &Listing) {
+    if listing.plain() > 0 && is_open_to_all(path) {
         log::warn!(
             "token file: path={} can be read by every user of this machine, and {} of its tokens stand in \
              it as they are: chmod o-r, or write their sha256 (`newswire token hash`)",

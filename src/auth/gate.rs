@@ -134,10 +134,10 @@ impl Gate {
             stats.checked(Store::Cache, judged);
             return self.verdicts.push_back((ticket, verdict));
         }
-        entry.asking = Some(Asking {
+        entry.asking = Some(Box::new(Asking {
             waiting: vec![ticket],
             ..Asking::default()
-        });
+        }));
         self.ask_from(id, 0, Some(token), moment, stats);
     }
 
@@ -264,10 +264,10 @@ impl Gate {
             let at = entry.recheck_at;
             return self.ledger.wake_at(id, at);
         }
-        entry.asking = Some(Asking {
+        entry.asking = Some(Box::new(Asking {
             is_recheck: true,
             ..Asking::default()
-        });
+        }));
         self.rechecks += 1;
         self.ask_from(id, 0, None, moment, stats);
     }
@@ -291,7 +291,7 @@ impl Gate {
             digest: entry.digest,
             token: token.or_else(|| sealed.map(|sealed| self.sealer.unseal(sealed))),
             client: entry.client,
-            origin: entry.origin.clone(),
+            origin: entry.origin.as_deref().map(str::to_owned),
         };
         for (index, store) in self.stores.iter_mut().enumerate().skip(first) {
             // A store that needs the token cannot have let this one in, or it would have been kept.

@@ -27,14 +27,11 @@ use super::workers::{Bounds, Wake, Worker, Workers};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::stats::Store;
-use crate::wire::grant::{Grant, check_pattern, parse_moment};
+use crate::wire::grant::{Grant, check_pattern, moment_of_seconds, parse_moment};
 use crate::wire::token::Token;
 
 /// The address of a client.
 const CLIENT: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// In seconds of Unix time, in the year 5138: what lies behind was meant in milliseconds.
-const MOMENT_MAX: f64 = 1e11;
 
 /// How an API is asked.
 #[derive(Clone, Debug)]
@@ -208,10 +205,7 @@ fn fields_grant(fields: &Map<String, Value>, mut grant: Grant) -> Result<Option<
     if let Some(expires) = field("expires") {
         let moment = match expires {
             Value::String(text) => parse_moment(text),
-            Value::Number(number) => number
-                .as_f64()
-                .filter(|&seconds| seconds < MOMENT_MAX)
-                .map(|seconds| seconds as u64),
+            Value::Number(number) => number.as_f64().and_then(moment_of_seconds),
             _ => None,
         };
         let needed = "`expires` in its answer is neither a time as in 2026-11-24T12:00:00Z nor one \

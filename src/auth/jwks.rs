@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::file::Wake;
 use super::keys::{self, SetKey};
+use super::workers::Wake;
 use crate::config::JwtAlgorithm;
 use crate::limits;
 
@@ -109,7 +109,7 @@ impl WatchedSet {
         })
     }
 
-    /// Where it comes from.
+    /// What it is called.
     pub fn url(&self) -> &str {
         &self.url
     }

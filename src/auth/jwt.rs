@@ -5,7 +5,7 @@
 //! made is somebody else's token, and other stores are asked; one that is right, above claims that are
 //! not, is ours and refused.
 //!
-//! Checked in the loop: 1 µs for HS256, 30 to 100 µs for the others, once a token and not once a client. A
+//! Checked in the loop: 1 µs for HS256, 20 to 40 µs for the others, once a token and not once a client. A
 //! token that names a key which is not there has the JWK set fetched, and is answered after that.
 //!
 //! Never here: what a token's bytes are (`wire/jwt.rs`), arithmetic of keys (`keys`), the network.
@@ -15,9 +15,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::file::Wake;
 use super::jwks::WatchedSet;
 use super::keys::{Key, SetKey};
+use super::workers::Wake;
 use super::{Answer, Moment, Question, TokenStore};
 use crate::config::JwtAlgorithm;
 use crate::limits;
@@ -176,7 +176,8 @@ impl JwtStore {
                 .subject
                 .map_or_else(|| "jwt".to_owned(), |sub| name(&sub)),
             topics,
-            expires_at: claims.expires_at,
+            // A grant names the last good moment.
+            expires_at: claims.expires_at.map(|end| end.saturating_sub(1)),
         })
     }
 }

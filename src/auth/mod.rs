@@ -17,6 +17,7 @@ pub mod jwt;
 pub mod keys;
 mod ledger;
 pub mod list;
+pub mod postgres;
 mod sealed;
 #[cfg(test)]
 mod tests;

@@ -79,7 +79,7 @@ Examples:
           listen on this machine, with a token made for the run
   NEWSWIRE_TOKEN=secret newswire --listen 0.0.0.0:8080 --origin https://example.com
           listen on every interface, for one site
-  newswire --config /etc/newswire.toml --log-level debug
+  newswire --config /etc/newswire/newswire.toml --log-level debug
   newswire subscribe 'ws://127.0.0.1:8080/?token=secret' package_created
   newswire publish package_created '{\"n\":1}'";
 
@@ -123,7 +123,7 @@ pub fn command() -> Command {
              configuration file that brings the same values about, each with its source in a comment. \
              Tokens are counted, not shown.",
         )
-        .after_help("Example:\n  newswire check --config /etc/newswire.toml")
+        .after_help("Example:\n  newswire check --config /etc/newswire/newswire.toml")
         .args(config_arguments());
     Command::new("newswire")
         .version(env!("CARGO_PKG_VERSION"))

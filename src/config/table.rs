@@ -364,7 +364,7 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-postgres-query",
         value_name: "SQL",
-        help: "Statement with one parameter, the token as text. A row accepts; its columns name (text), topics (text[]) and expires (in seconds since 1970) are used where it has them. The default reads Web Publisher's table",
+        help: "Statement with one parameter, the token as text. A row accepts; its columns name (text), topics (text[]) and expires (seconds since 1970, or timestamptz) are used where it has them. The default reads Web Publisher's table",
         heading: WHO,
         secret: false,
         kind: Kind::Word {

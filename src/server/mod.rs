@@ -41,7 +41,7 @@ use report::Report;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
 use sockets::{Accepted, Listeners, SocketOptions};
-use stores::Wake;
+use stores::{Stores, Wake, Watched};
 pub use systemd::Systemd;
 
 pub use stores::gate_rules;
@@ -182,6 +182,8 @@ pub struct Server {
     signals: Signals,
     engine: Engine<TcpStream>,
     gate: Gate,
+    /// What its stores watch.
+    watched: Watched,
     /// For the threads of stores.
     wake: Wake,
     form: Form,
@@ -275,7 +277,9 @@ impl Server {
                 log::error!("wake: error={error}");
             }
         });
-        let stores = stores::stores(config, &wake).map_err(StartError::Store)?;
+        stores::check(config).map_err(StartError::Store)?;
+        let Stores { stores, watched } =
+            stores::stores(config, &Watched::default(), &wake).map_err(StartError::Store)?;
         let (mut seed, mut key) = ([0; 8], [0; 32]);
         getrandom::fill(&mut seed)
             .and_then(|()| getrandom::fill(&mut key))
@@ -291,6 +295,7 @@ impl Server {
                 u64::from_ne_bytes(seed),
             ),
             gate: Gate::new(stores, stores::gate_rules(config), key),
+            watched,
             wake,
             form: form(config),
             config: config.clone(),

@@ -7,7 +7,7 @@
 //! Never here: reading the configuration (`main` hands it in).
 
 use super::commands::admin_rules;
-use super::stores::{gate_rules, stores};
+use super::stores::{Stores, gate_rules, stores};
 use super::{Server, admin_standing, capacity, form, rules};
 use crate::config::Config;
 use crate::stats::Close;
@@ -15,8 +15,8 @@ use crate::stats::Close;
 impl Server {
     /// Puts `config` in the place of the present one.
     pub(super) fn reload(&mut self, config: Config) {
-        let stores = match stores(&config, &self.wake) {
-            Ok(stores) => stores,
+        let Stores { stores, watched } = match stores(&config, &self.watched, &self.wake) {
+            Ok(all) => all,
             Err(sentence) => {
                 return log::error!("reload: nothing is changed: {sentence}");
             }
@@ -29,6 +29,7 @@ impl Server {
         self.engine
             .set_rules(rules(&config, self.capacity.connections_max));
         let stats = self.engine.stats_mut();
+        self.watched = watched;
         (self.gate).replace(stores, gate_rules(&config), self.moment, stats);
         self.form = form(&config);
         let rules = admin_rules(&config);

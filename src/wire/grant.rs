@@ -60,6 +60,16 @@ pub fn parse_moment(text: &str) -> Option<u64> {
     Some(moment.unix_timestamp().try_into().unwrap_or(0))
 }
 
+/// In seconds of Unix time, in the year 5138: what lies behind was meant in milliseconds.
+const SECONDS_MAX: f64 = 1e11;
+
+/// A moment in seconds of Unix time, to the whole second below; what is before 1970 is 0. `None` when
+/// it can be none.
+pub fn moment_of_seconds(seconds: f64) -> Option<u64> {
+    // NaN is on no side. A cast stops at zero.
+    (seconds < SECONDS_MAX).then_some(seconds as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +135,19 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_moment(text), moment, "{text}");
+        }
+    }
+    #[test]
+    fn moments_in_seconds_are_not_in_milliseconds() {
+        for (seconds, moment) in [
+            (1_795_521_600.9, Some(1_795_521_600)),
+            (-1.5, Some(0)),
+            (f64::NEG_INFINITY, Some(0)),
+            (1_795_521_600_000.0, None),
+            (f64::INFINITY, None),
+            (f64::NAN, None),
+        ] {
+            assert_eq!(moment_of_seconds(seconds), moment, "{seconds}");
         }
     }
 }

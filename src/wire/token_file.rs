@@ -22,7 +22,7 @@ use crate::limits;
 use crate::wire::grant::{self, Grant};
 use crate::wire::token::{Digest, Token};
 
-/// The tokens of one file: 64 bytes each, and its name.
+/// The tokens of one file: 64 bytes each, and 32 for its name, if it has one.
 #[derive(Default)]
 pub struct Listing {
     /// Sorted by digest; no two are equal.

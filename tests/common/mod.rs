@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod browser;
+pub mod cluster;
 pub mod fake;
 pub mod hostile;
 pub mod observe;
@@ -18,9 +19,9 @@ pub mod raw;
 pub mod scripts;
 pub mod web;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -267,7 +268,7 @@ impl Client {
         let deadline = Instant::now() + PATIENCE;
         loop {
             assert!(Instant::now() < deadline, "nothing but pings");
-            match self.socket.read().expect("a message") {
+            match self.read("a message") {
                 Message::Text(text) => return text.to_string(),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("no text: {other:?}"),
@@ -283,16 +284,44 @@ impl Client {
         assert!(answer.starts_with(r#"[4,"settle""#), "{answer}");
     }
 
+    /// The next message. A machine that is suspended for a moment interrupts the wait.
+    fn read(&mut self, what: &str) -> Message {
+        loop {
+            match self.socket.read() {
+                Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::Interrupted => {}
+                message => return message.expect(what),
+            }
+        }
+    }
+
     /// The code with which the server closes.
     pub fn close_code(&mut self) -> u16 {
         loop {
-            match self.socket.read().expect("a close") {
+            match self.read("a close") {
                 Message::Close(Some(frame)) => return frame.code.into(),
                 Message::Close(None) => return 1005,
                 _ => {}
             }
         }
     }
+}
+
+/// What a command says that is to end by itself. One that does not is killed.
+pub fn output_of(mut command: Command) -> Output {
+    let command = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().expect("a child").is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("it does not end: {:?}", child.wait_with_output());
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().expect("it has ended")
 }
 
 /// Waits for `condition`, with a deadline.

@@ -26,6 +26,8 @@ pub fn answer(stream: &mut TcpStream) -> (u16, String) {
             Ok(n) => text.extend_from_slice(&piece[..n]),
             // The refusal may be followed by a reset, which does not take back what was read.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            // A machine that is suspended for a moment interrupts the wait.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => panic!("{error} after {}", text.escape_ascii()),
         }
         if text.starts_with(b"HTTP/1.1 101 ") && text.windows(4).any(|w| w == b"\r\n\r\n") {

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::BASE64URL_NOPAD;
 use newswire::config::{FileText, Flags, Loaded};
 use newswire::limits;
 use newswire::wire::envelope::Form;
 use newswire::wire::files;
 use newswire::wire::http;
+use newswire::wire::jwt::Jwt;
 use newswire::wire::token::{Digest, Token};
 use newswire::wire::token_file::Listing;
 use newswire::wire::wamp::{self, ClientMessage};
@@ -206,6 +208,36 @@ pub fn token(query: &str, token: &[u8]) {
     let bare = token.strip_prefix(b"Basic ").unwrap_or(token);
     let expected = (!bare.is_empty()).then(|| Token::new(bare));
     assert!(found == expected, "{target}");
+}
+
+/// A token is a JWT in one way of writing it only, so that nobody can make a second one out of it; what
+/// it claims is read, or not.
+pub fn jwt(token: &[u8], header: &[u8], payload: &[u8]) {
+    let part = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
+    let made = format!("{}.{}.{}", part(header), part(payload), part(token));
+    for token in [token, made.as_bytes()] {
+        let Some(jwt) = Jwt::parse(token) else {
+            continue;
+        };
+        let signature = part(jwt.signature());
+        assert_eq!([jwt.signed(), b".", signature.as_bytes()].concat(), token);
+        let Ok(claims) = jwt.claims() else {
+            continue;
+        };
+        // What was taken is what any JSON parser would say.
+        let payload = token
+            .split(|&byte| byte == b'.')
+            .nth(1)
+            .expect("three parts");
+        let payload = BASE64URL_NOPAD.decode(payload).expect("base64url");
+        let value: serde_json::Value = serde_json::from_slice(&payload).expect("JSON");
+        assert_eq!(claims.expires_at.is_some(), value.get("exp").is_some());
+        assert_eq!(claims.topics.is_some(), value.get("topics").is_some());
+        assert_eq!(
+            claims.issuer.as_deref(),
+            value.get("iss").and_then(|iss| iss.as_str())
+        );
+    }
 }
 
 /// A list knows the first word of each line that is no comment, and no more; an error is one line.

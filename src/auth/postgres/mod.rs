@@ -1,0 +1,237 @@
+//! A table in PostgreSQL that knows tokens.
+//!
+//! Each thread keeps one connection, on which the statement is prepared. A connection that was good for
+//! the last question and fails at this one may have been cut meanwhile, so the question is asked once
+//! more on a new one. All of that together takes no longer than the time-out, whatever the database
+//! does: it is counted here, and the database is asked to count too, so that it does not go on for
+//! nobody.
+//!
+//! The driver is asynchronous, because its synchronous face cannot give up waiting; its runtime runs
+//! on these threads alone, while they wait.
+//!
+//! Never here: the loop's thread, but at the start; passwords and tokens in a text.
+
+mod address;
+mod row;
+mod session;
+mod tls;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use self::address::Address;
+use self::session::{Fault, Session};
+use self::tls::Encryption;
+use super::agent::Trust;
+use super::workers::{Bounds, Wake, Worker, Workers};
+use super::{Answer, Moment, Question, TokenStore};
+use crate::stats::Store;
+use crate::wire::token::Token;
+
+/// What the operator says about one database.
+#[derive(Clone)]
+pub struct PostgresOptions<'a> {
+    /// Where it is, and with which password.
+    pub url: &'a str,
+    /// With one parameter, the token.
+    pub query: &'a str,
+    /// Of the session in which that runs.
+    pub time_zone: &'a str,
+    /// Whose certificates are believed.
+    pub trust: &'a Trust,
+    /// How much and for how long.
+    pub bounds: Bounds,
+}
+
+/// What a session needs to know.
+struct Settings {
+    address: Address,
+    encryption: Encryption,
+    query: String,
+    time_zone: String,
+    /// What one question may take, whatever has to be done for it.
+    timeout: Duration,
+}
+
+impl Settings {
+    fn new(options: &PostgresOptions<'_>) -> Result<Self, String> {
+        let timeout = options.bounds.timeout;
+        Ok(Self {
+            address: Address::parse(options.url, timeout)
+                .map_err(|wrong| format!("auth-postgres: {wrong}"))?,
+            encryption: Encryption::new(options.trust)?,
+            query: options.query.to_owned(),
+            time_zone: options.time_zone.to_owned(),
+            timeout,
+        })
+    }
+}
+
+/// A store that asks a database.
+pub struct PostgresStore {
+    workers: Workers,
+    settings: Arc<Settings>,
+}
+
+impl PostgresStore {
+    /// Makes the threads; a connection is made when the first question is asked. `wake` is called
+    /// whenever there is an answer.
+    ///
+    /// # Errors
+    /// What of the options cannot be used, without the password.
+    pub fn start(options: &PostgresOptions<'_>, wake: Wake) -> Result<Self, String> {
+        let settings = Arc::new(Settings::new(options)?);
+        // The threads own it, and the last of them waits for what it still does.
+        let runtime = Arc::new(runtime(options.bounds.threads)?);
+        let name = format!("postgres database={}", settings.address.place);
+        let theirs = Arc::clone(&settings);
+        let make = move || Asker::new(&theirs, &runtime);
+        let workers = Workers::start(&name, options.bounds, wake, make)?;
+        Ok(Self { workers, settings })
+    }
+}
+
+/// Connects, prepares the statement and asks about no token, and waits for that as long as one question
+/// may take. For the start of the program, before there is anybody to serve.
+///
+/// # Errors
+/// What was configured does not fit that database. That it cannot be reached is no error: it is logged,
+/// and it may come.
+pub fn check(options: &PostgresOptions<'_>) -> Result<(), String> {
+    let settings = Arc::new(Settings::new(options)?);
+    let runtime = Arc::new(runtime(1)?);
+    let asked = Asker::new(&settings, &runtime).ask("");
+    // A look-up of a name may go on, and is not waited for.
+    if let Some(runtime) = Arc::into_inner(runtime) {
+        runtime.shutdown_background();
+    }
+    let place = &settings.address.place;
+    match asked {
+        Ok(_) => Ok(()),
+        Err(Fault::Silent(reason)) => {
+            log::warn!(
+                "auth: store=postgres database={place} does not answer: {reason}. Until it does, who comes with a \
+                 token that no other store knows gets 503"
+            );
+            Ok(())
+        }
+        Err(fault) => Err(format!("auth-postgres {place}: {fault}")),
+    }
+}
+
+impl TokenStore for PostgresStore {
+    fn kind(&self) -> Store {
+        Store::Postgres
+    }
+
+    fn needs_token(&self) -> bool {
+        true
+    }
+
+    fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
+        match &question.token {
+            Some(token) if text(token).is_none() => Some(Answer::Unknown),
+            Some(_) => self.workers.ask(question),
+            None => Some(Answer::Unavailable(
+                "the token itself is not kept any more".to_owned(),
+            )),
+        }
+    }
+
+    fn poll_answer(&mut self) -> Option<(u64, Answer)> {
+        self.workers.poll_answer()
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresStore({})", self.settings.address.place)
+    }
+}
+
+/// What the driver runs on, for `threads` of ours: whoever waits drives it for the others.
+fn runtime(threads: usize) -> Result<Runtime, String> {
+    Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        // Of its own, for the look-ups of hosts' names.
+        .max_blocking_threads(threads)
+        .build()
+        .map_err(|error| format!("auth-postgres: no runtime: {error}"))
+}
+
+/// What a database could have; no text there has a zero byte.
+fn text(token: &Token) -> Option<&str> {
+    let text = std::str::from_utf8(token.bytes()).ok()?;
+    (!text.contains('\0')).then_some(text)
+}
+
+/// One thread's side of it.
+struct Asker {
+    settings: Arc<Settings>,
+    runtime: Arc<Runtime>,
+    /// That of the last question, if that was answered.
+    session: Option<Session>,
+}
+
+impl Asker {
+    fn new(settings: &Arc<Settings>, runtime: &Arc<Runtime>) -> Self {
+        Self {
+            settings: Arc::clone(settings),
+            runtime: Arc::clone(runtime),
+            session: None,
+        }
+    }
+
+    fn ask(&mut self, token: &str) -> Result<Answer, Fault> {
+        let limit = self.settings.timeout;
+        // Taken out: what is given up in the middle is dropped, and its connection with it.
+        let session = self.session.take();
+        let asked = async { timeout(limit, ask(&self.settings, session, token)).await };
+        let (session, answer) = self.runtime.block_on(asked).unwrap_or_else(|_| {
+            let text = format!("no answer within {} s (auth-timeout)", limit.as_secs());
+            (None, Err(Fault::Silent(text)))
+        });
+        self.session = session;
+        answer
+    }
+}
+
+impl Worker for Asker {
+    fn answer(&mut self, question: &Question) -> Result<Answer, String> {
+        let Some(token) = question.token.as_ref().and_then(text) else {
+            return Ok(Answer::Unknown);
+        };
+        match self.ask(token) {
+            Ok(answer) => Ok(answer),
+            Err(Fault::Odd(text)) => Ok(Answer::Unavailable(text)),
+            Err(Fault::Silent(text) | Fault::Mistake(text)) => Err(text),
+        }
+    }
+}
+
+/// Asks on `session`, and on a new one if there is none or it has come to its end. The session that is
+/// good for the next question comes back.
+async fn ask(
+    settings: &Settings,
+    session: Option<Session>,
+    token: &str,
+) -> (Option<Session>, Result<Answer, Fault>) {
+    if let Some(mut session) = session {
+        let answer = session.ask(token).await;
+        if matches!(answer, Ok(_) | Err(Fault::Odd(_))) {
+            return (Some(session), answer);
+        }
+    }
+    let mut session = match Session::open(settings).await {
+        Ok(session) => session,
+        Err(fault) => return (None, Err(fault)),
+    };
+    let answer = session.ask(token).await;
+    let is_good = matches!(answer, Ok(_) | Err(Fault::Odd(_)));
+    (is_good.then_some(session), answer)
+}

@@ -1,0 +1,236 @@
+//! One connection to a database, and the statement that is prepared on it.
+//!
+//! The driver's own task for a connection is not used: the connection is served while a question is
+//! under way, by whoever asks it. So nothing runs between two questions, and dropping the session is
+//! all that ends it.
+//!
+//! Never here: when a session is made anew, how long anything may take, what a database says while it
+//! runs the statement, unless it is sure to be about the statement and not about the token.
+
+use std::error::Error as _;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Client, Connection, Error, Socket, Statement};
+
+use super::Settings;
+use super::row::Columns;
+use super::tls::Encrypted;
+use crate::auth::Answer;
+
+/// The session's own values: where one cannot be set, nothing else is asked.
+const SETUP: &str = "SELECT set_config('TimeZone', $1, false), \
+                     set_config('statement_timeout', $2, false), \
+                     set_config('default_transaction_read_only', 'on', false)";
+
+/// Why there is no answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// The database cannot be reached, or cannot answer now. It may pass by itself.
+    Silent(String),
+    /// What was configured does not fit what is there: it stays until somebody changes either.
+    Mistake(String),
+    /// It has answered, and the answer is not understood. That may be this one token's doing.
+    Odd(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Silent(text) | Self::Mistake(text) | Self::Odd(text)) = self;
+        f.write_str(text)
+    }
+}
+
+/// A connection on which questions can be asked.
+pub struct Session {
+    client: Client,
+    link: Link,
+    statement: Statement,
+    columns: Columns,
+}
+
+impl Session {
+    /// Connects and prepares the statement.
+    ///
+    /// # Errors
+    /// The text has neither the password nor a token.
+    pub async fn open(settings: &Settings) -> Result<Self, Fault> {
+        let Settings {
+            address,
+            encryption,
+            ..
+        } = settings;
+        let connected = address.config.connect(encryption.clone()).await;
+        let (client, connection) = connected.map_err(|error| before(&error))?;
+        let mut link = Link(Some(connection));
+        let timeout = settings.timeout.as_millis().to_string();
+        let values: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&settings.time_zone, Type::TEXT), (&timeout, Type::TEXT)];
+        let setup = link.serve(client.query_typed(SETUP, &values)).await;
+        setup.map_err(|error| before(&error))?;
+        let prepared = link.serve(client.prepare(&settings.query)).await;
+        let statement = prepared.map_err(|error| before(&error))?;
+        let wrong = |text| Fault::Mistake(format!("auth-postgres-query: {text}"));
+        let parameters = statement.params().len();
+        if parameters != 1 {
+            return Err(wrong(format!(
+                "it has {parameters} parameters, and one is needed: $1, not in quotes"
+            )));
+        }
+        let columns = Columns::of(statement.columns()).map_err(wrong)?;
+        Ok(Self {
+            client,
+            link,
+            statement,
+            columns,
+        })
+    }
+
+    /// Asks about `token`. Of several rows the first counts.
+    ///
+    /// # Errors
+    /// After any but [`Fault::Odd`], the session is of no more use.
+    pub async fn ask(&mut self, token: &str) -> Result<Answer, Fault> {
+        let parameters: [&(dyn ToSql + Sync); 1] = [&Secret(token)];
+        let asked = self.client.query(&self.statement, &parameters);
+        match self.link.serve(asked).await {
+            Ok(rows) => match rows.first() {
+                Some(row) => self.columns.answer(row).map_err(Fault::Odd),
+                None => Ok(Answer::Unknown),
+            },
+            Err(error) if is_no_value(&error) => Ok(Answer::Unknown),
+            Err(error) => Err(during(&error)),
+        }
+    }
+}
+
+/// The driver's side of a connection; `None` once that has ended.
+struct Link(Option<Connection<Socket, Encrypted>>);
+
+impl Link {
+    /// Serves the connection until `work`, which needs it, is done.
+    async fn serve<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            let mut failure = None;
+            while let Some(connection) = &mut self.0 {
+                match connection.poll_message(context) {
+                    // A notice, which nobody reads: a token may be in it.
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(ended) => {
+                        failure = ended.and_then(Result::err);
+                        self.0 = None;
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            match (work.as_mut().poll(context), failure) {
+                // The server's last word says more than that there is no more.
+                (Poll::Ready(Err(error)), Some(failure)) if error.is_closed() => {
+                    Poll::Ready(Err(failure))
+                }
+                (done, _) => done,
+            }
+        })
+        .await
+    }
+}
+
+/// A token on its way to the database, whatever its type is there: as text, which the database reads
+/// as it reads a literal. The driver shows its parameters to the log; of this one nothing is seen.
+struct Secret<'a>(&'a str);
+
+impl fmt::Debug for Secret<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl ToSql for Secret<'_> {
+    fn to_sql(
+        &self,
+        _kind: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_kind: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _kind: &Type) -> Format {
+        Format::Text
+    }
+
+    to_sql_checked!();
+}
+
+/// Whether the token can be none, because it is no value of the type that it is compared with (a UUID,
+/// say, or what the database's encoding has).
+fn is_no_value(error: &Error) -> bool {
+    [
+        SqlState::INVALID_TEXT_REPRESENTATION,
+        SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+        SqlState::UNTRANSLATABLE_CHARACTER,
+        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+    ]
+    .iter()
+    .any(|state| error.code() == Some(state))
+}
+
+/// The class of an error, as PostgreSQL sorts them.
+fn class(error: &Error) -> &str {
+    error.code().map_or("", |state| &state.code()[..2])
+}
+
+/// A fault while nothing of a token was said.
+fn before(error: &Error) -> Fault {
+    let text = describe(error);
+    match class(error) {
+        // The password or the role, the database, the statement, its time zone or something in it.
+        "28" | "3D" | "42" | "22" | "0A" => Fault::Mistake(text),
+        _ => Fault::Silent(text),
+    }
+}
+
+/// A fault while the database had a token, which its words may quote.
+fn during(error: &Error) -> Fault {
+    if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
+        return Fault::Mistake("auth-postgres-query: it writes, and may only read".to_owned());
+    }
+    match class(error) {
+        "" => Fault::Silent(describe(error)),
+        "42" => Fault::Mistake(describe(error)),
+        // Of the connection, the transaction, resources, an operator, the system: not of a value.
+        "08" | "0A" | "25" | "40" | "53" | "55" | "57" | "58" | "XX" => {
+            Fault::Silent(describe(error))
+        }
+        _ => {
+            let state = error.code().map_or("", SqlState::code);
+            Fault::Odd(format!("SQLSTATE {state}; the database's log says more"))
+        }
+    }
+}
+
+/// In one line.
+fn describe(error: &Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        let message = said.message().replace(char::is_control, " ");
+        return format!("{message} (SQLSTATE {})", said.code().code());
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text.replace(char::is_control, " ")
+}

@@ -1,0 +1,130 @@
+//! The way to a database, encrypted: rustls between the driver and its socket.
+//!
+//! The certificate and the host's name in it are always checked. What must not be encrypted, and what
+//! need not, the address says (`sslmode`); the driver asks here only where the server agrees.
+//!
+//! Never here: what is said on the connection, addresses.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::Socket;
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::auth::agent::Trust;
+
+/// Who is believed.
+#[derive(Clone)]
+pub struct Encryption {
+    connector: TlsConnector,
+}
+
+impl Encryption {
+    /// Believes whom `trust` does.
+    ///
+    /// # Errors
+    /// There is a certificate in it that cannot be an authority's.
+    pub fn new(trust: &Trust) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        match trust.certificates() {
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Some(certificates) => {
+                for certificate in certificates {
+                    let added = roots.add(CertificateDer::from_slice(certificate));
+                    added.map_err(|error| format!("auth-ca cannot be used: {error}"))?;
+                }
+            }
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| format!("TLS cannot be used: {error}"))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            connector: Arc::new(config).into(),
+        })
+    }
+}
+
+impl MakeTlsConnect<Socket> for Encryption {
+    type Stream = Encrypted;
+    type TlsConnect = Handshake;
+    type Error = Infallible;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, Infallible> {
+        Ok(Handshake {
+            connector: self.connector.clone(),
+            name: ServerName::try_from(host.to_owned()).ok(),
+        })
+    }
+}
+
+/// With whom a connection is to be encrypted.
+pub struct Handshake {
+    connector: TlsConnector,
+    /// `None` where no certificate could have it. The driver makes one of these for every connection,
+    /// also for those that it will not encrypt.
+    name: Option<ServerName<'static>>,
+}
+
+impl TlsConnect<Socket> for Handshake {
+    type Stream = Encrypted;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted>> + Send>>;
+
+    fn connect(self, stream: Socket) -> Self::Future {
+        Box::pin(async move {
+            let name =
+                (self.name).ok_or_else(|| io::Error::other("no certificate has such a name"))?;
+            let stream = self.connector.connect(name, stream).await?;
+            Ok(Encrypted(Box::new(stream)))
+        })
+    }
+}
+
+/// An encrypted connection.
+pub struct Encrypted(Box<tokio_rustls::client::TlsStream<Socket>>);
+
+impl TlsStream for Encrypted {
+    // It would bind the password's proof to the server's certificate, which is checked already.
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl AsyncRead for Encrypted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Encrypted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}

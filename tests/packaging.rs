@@ -1,0 +1,49 @@
+//! What is packaged with the binary says what the binary does. `packaging/check` has the rest, which needs
+//! tools.
+
+use std::fs;
+use std::process::Command;
+
+fn check(file: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+    fs::write(&path, text).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
+        .args(["check", "--config"])
+        .arg(&path)
+        .output()
+        .expect("it starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}: {err}");
+    assert_eq!(err, "", "{text}");
+}
+
+#[test]
+fn the_example_configuration_is_right_and_so_is_each_of_its_examples() {
+    let text = fs::read_to_string("packaging/newswire.toml").expect("it is there");
+    check("example.toml", &text);
+    let examples: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
+        .collect();
+    assert!(examples.len() > 5, "{examples:?}");
+    check("examples.toml", &examples.join("\n"));
+}
+
+#[test]
+fn the_socket_is_where_newswire_listens_by_itself() {
+    let unit = fs::read_to_string("packaging/systemd/newswire.socket").expect("it is there");
+    let default = newswire::config::option("listen").expect("an option");
+    let line = format!("\nListenStream={}\n", default.default_text());
+    assert!(unit.contains(&line), "{line}");
+}
+
+#[test]
+fn the_services_command_line_is_one() {
+    let unit = fs::read_to_string("packaging/systemd/newswire.service").expect("it is there");
+    let command = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart=/usr/bin/"))
+        .expect("a command");
+    newswire::cli::parse(command.split(' ').map(Into::into)).expect("it is understood");
+}
