@@ -15,11 +15,6 @@ const JSON: &str = "application/json";
 const ALWAYS: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
                       Referrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n";
 
-/// What goes with a page: it loads nothing from elsewhere, and stands in nobody's frame. It may open
-/// WebSockets on other ports, where clients listen.
-const PAGE: &str = "Content-Security-Policy: default-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-                    connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'\r\n";
-
 /// An answer.
 #[derive(Debug)]
 pub struct Response {
@@ -49,10 +44,10 @@ impl Response {
         }
     }
 
-    /// 200 with a page.
-    pub fn page(body: &'static str) -> Self {
+    /// 200 with a page, and with what a browser may do for it (CSP).
+    pub fn page(body: &'static str, policy: &str) -> Self {
         Self {
-            headers: PAGE.into(),
+            headers: format!("Content-Security-Policy: {policy}\r\n").into(),
             ..Self::with_type("text/html; charset=utf-8", body.as_bytes().into())
         }
     }

@@ -130,7 +130,7 @@ impl Server {
             Command::Publish(publication) => {
                 return self.publish(peer, self.moment.now, publication);
             }
-            Command::Dashboard => Response::page(web::DASHBOARD),
+            Command::Dashboard => Response::page(web::DASHBOARD, &web::DASHBOARD_POLICY),
             Command::Script => script(),
             Command::WebSocket(head) => {
                 self.hand_over(peer, head);

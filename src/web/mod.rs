@@ -2,18 +2,41 @@
 //!
 //! `newswire.js` is the client for pages. It is written once, as a classic script which makes the
 //! globals `newswire` and `ab`; in a module its `var`s are the module's own, so the module is the same
-//! text with a line that exports them. `newswire.d.ts` has the types of both. `dashboard.html` is the
-//! administrators' page.
+//! text with a line that exports them. `newswire.d.ts` has the types of both.
+//!
+//! `dashboard.html` is the administrators' page, whole: style, script and pictures are in it, and it
+//! speaks WAMP by itself, so that it works wherever the admin listener does. What it is told of topics
+//! and events was written by strangers. It only ever makes text of it, and its policy lets a browser
+//! run no other script than its own, and ask no other server.
 //!
 //! Never here: how a file is asked for and answered (`wire/files.rs`).
 
-use data_encoding::HEXLOWER;
+use std::sync::LazyLock;
+
+use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest, Sha256};
 
 use crate::wire::files::File;
 
 /// The page at the admin listener's `/`.
 pub const DASHBOARD: &str = include_str!("dashboard.html");
+
+/// What a browser may do for [`DASHBOARD`]: the value of `Content-Security-Policy`. The parts of the page
+/// are named by their hashes, so it is made once.
+pub static DASHBOARD_POLICY: LazyLock<String> = LazyLock::new(|| {
+    let (style, script) = (hash("<style>"), hash("<script type=\"module\">"));
+    format!(
+        "default-src 'none'; style-src '{style}'; script-src '{script}'; img-src data:; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+});
+
+/// How a policy names what stands in the dashboard between a tag and the next end.
+fn hash(tag: &str) -> String {
+    let (_, rest) = DASHBOARD.split_once(tag).unwrap_or_default();
+    let (text, _) = rest.split_once("</").unwrap_or_default();
+    format!("sha256-{}", BASE64.encode(&Sha256::digest(text)))
+}
 
 const SCRIPT: &str = include_str!("newswire.js");
 const TYPES: &str = include_str!("newswire.d.ts");
@@ -68,6 +91,44 @@ mod tests {
         // Anything else at its outermost level would be one more global of every page.
         let outermost = script.lines().filter(|line| line.starts_with("var "));
         assert_eq!(outermost.count(), 2);
+    }
+
+    /// In bytes. It is in the binary as it is.
+    const DASHBOARD_BYTES_MAX: usize = 33_000;
+
+    #[test]
+    fn the_dashboard_is_whole_and_small() {
+        assert!(
+            DASHBOARD.len() < DASHBOARD_BYTES_MAX,
+            "{} bytes",
+            DASHBOARD.len()
+        );
+        // A policy names one of each; attributes with code or style in them would be none of these.
+        for element in ["style", "script"] {
+            let tags = [format!("<{element}"), format!("</{element}>")];
+            let counts = tags.map(|tag| DASHBOARD.matches(&tag).count());
+            assert_eq!(counts, [1, 1], "{element}");
+        }
+        for word in ["http://", "https://", "//cdn", "src=", "@import", "url("] {
+            let found = DASHBOARD.replace("http://www.w3.org/2000/svg", "");
+            assert!(!found.contains(word), "{word}");
+        }
+        // Names and data are strangers'.
+        for word in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacent",
+            "document.write",
+            "eval(",
+        ] {
+            assert!(!DASHBOARD.contains(word), "{word}");
+        }
+        let nothing = format!("sha256-{}", BASE64.encode(&Sha256::digest("")));
+        assert!(
+            !DASHBOARD_POLICY.contains(&nothing),
+            "{}",
+            *DASHBOARD_POLICY
+        );
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Browser {
         let mut page = Page {
             wire: Wire::connect(self.address, &format!("/devtools/page/{id}")),
         };
-        for domain in ["Page", "Runtime", "Log"] {
+        for domain in ["Page", "Runtime", "Log", "Network"] {
             page.wire.command(&format!("{domain}.enable"), json!({}));
         }
         page
@@ -164,6 +164,20 @@ impl Page {
         }
     }
 
+    /// Runs a script in every document to come, before any of the document's own.
+    pub fn before_load(&mut self, script: &str) {
+        self.wire.command(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({"source": script}),
+        );
+    }
+
+    /// Every address that it has asked for anything, by HTTP or with a WebSocket.
+    pub fn requests(&mut self) -> &[String] {
+        self.console();
+        &self.wire.requests
+    }
+
     /// What it has said on its console, `level: text`; what it has thrown; and what the browser says of
     /// it. Since the tab was made, in order.
     pub fn console(&mut self) -> &[String] {
@@ -202,7 +216,6 @@ impl Page {
 
     /// Whether it can reach anybody.
     pub fn offline(&mut self, is_offline: bool) {
-        self.wire.command("Network.enable", json!({}));
         self.wire.command(
             "Network.emulateNetworkConditions",
             json!({"offline": is_offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}),
@@ -219,6 +232,8 @@ impl Page {
             "ArrowUp" => (38, ""),
             "ArrowRight" => (39, ""),
             "ArrowDown" => (40, ""),
+            "PageDown" => (34, ""),
+            "Home" => (36, ""),
             letter => (0, letter),
         };
         let down = if text.is_empty() {
@@ -240,11 +255,20 @@ impl Page {
         self.wire.command("Input.insertText", json!({"text": text}));
     }
 
-    /// Writes what is shown into a PNG file.
+    /// Moves the mouse, in CSS pixels.
+    pub fn point(&mut self, x: f64, y: f64) {
+        self.wire.command(
+            "Input.dispatchMouseEvent",
+            json!({"type": "mouseMoved", "x": x, "y": y}),
+        );
+    }
+
+    /// Writes all of it, what would have to be scrolled to included, into a PNG file.
     pub fn screenshot(&mut self, path: &Path) {
-        let answer = self
-            .wire
-            .command("Page.captureScreenshot", json!({"format": "png"}));
+        let answer = self.wire.command(
+            "Page.captureScreenshot",
+            json!({"format": "png", "captureBeyondViewport": true}),
+        );
         let data = answer["data"].as_str().expect("a picture");
         let bytes = BASE64.decode(data.as_bytes()).expect("base64");
         fs::write(path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -258,6 +282,7 @@ struct Wire {
     /// Answers to commands that were not waited for yet.
     answers: BTreeMap<u64, Value>,
     console: Vec<String>,
+    requests: Vec<String>,
     /// True exactly when the page that was navigated to last has had its `load` event.
     is_loaded: bool,
 }
@@ -274,6 +299,7 @@ impl Wire {
             last_id: 0,
             answers: BTreeMap::new(),
             console: Vec::new(),
+            requests: Vec::new(),
             is_loaded: false,
         }
     }
@@ -323,6 +349,10 @@ impl Wire {
                     .map_or(Vec::new(), |values| values.iter().map(shown).collect());
                 let level = told["type"].as_str().unwrap_or_default();
                 self.console.push(format!("{level}: {}", said.join(" ")));
+            }
+            "Network.requestWillBeSent" | "Network.webSocketCreated" => {
+                let url = told["request"]["url"].as_str().or(told["url"].as_str());
+                self.requests.push(url.unwrap_or_default().to_owned());
             }
             "Runtime.exceptionThrown" => {
                 let thrown = exception(&told["exceptionDetails"]);

@@ -12,6 +12,7 @@
 pub mod api;
 pub mod browser;
 pub mod cluster;
+pub mod fake;
 pub mod hostile;
 pub mod observe;
 pub mod raw;
