@@ -311,7 +311,7 @@ pub const TURN_ADMIN_COMMANDS_MAX: usize = 32;
 pub const RESERVED_FILES: usize = 512;
 
 /// In descriptors, the least of these where files are few: with one listener and one PULL socket the
-/// program itself has 19 open, and publishers need theirs.
+/// program itself has 24 open, an admin listener and a terminal included, and publishers need theirs.
 pub const RESERVED_FILES_MIN: usize = 48;
 
 /// In connections that wait in the kernel to be accepted; `net.core.somaxconn` may make it less.

@@ -48,6 +48,7 @@ impl Drop for File {
 fn serve(files: &[&File]) -> Server {
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
     command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+    command.args(["--admin", "off"]);
     for file in files {
         command.args(["--tokens", file.path()]);
     }
@@ -221,7 +222,7 @@ fn a_token_ends_when_its_line_says_so() {
 #[test]
 fn sighup_reads_the_file_too_and_other_files() {
     let (first, second) = (File::new("hup-1", "one\n"), File::new("hup-2", "two\n"));
-    let base = "listen = \"127.0.0.1:0\"\npull = \"tcp://127.0.0.1:*\"\n";
+    let base = "listen = \"127.0.0.1:0\"\npull = \"tcp://127.0.0.1:*\"\nadmin = \"off\"\n";
     let config = File::new("hup.toml", &format!("{base}tokens = {:?}\n", first.path()));
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
     command.args(["--config", config.path()]);
@@ -269,6 +270,7 @@ fn what_is_wrong_at_the_start_is_one_line_and_exit_code_2() {
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
         command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+        command.args(["--admin", "off"]);
         command.arg("--tokens").arg(path);
         let output = output_of(command);
         let error = String::from_utf8(output.stderr).expect("text");

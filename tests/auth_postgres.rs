@@ -122,6 +122,7 @@ fn an_address_that_cannot_be_read_ends_the_start_in_one_line() {
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
             .args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
+            .args(["--admin", "off"])
             .env("NEWSWIRE_AUTH_POSTGRES", url)
             .output()
             .expect("it runs");
@@ -386,6 +387,7 @@ mod postgresql {
 
         let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
             .args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
+            .args(["--admin", "off"])
             .env("NEWSWIRE_AUTH_POSTGRES", &poor)
             .output()
             .expect("it runs");
