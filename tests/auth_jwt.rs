@@ -355,7 +355,14 @@ fn unix() -> u64 {
 /// A server that has no tokens but JWTs.
 fn serve(options: &[&str]) -> Server {
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
-    command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+    command.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--pull",
+        "tcp://127.0.0.1:*",
+        "--admin",
+        "off",
+    ]);
     command.args(options);
     Server::launch(command)
 }
@@ -513,7 +520,14 @@ fn a_key_that_cannot_be_right_ends_the_start() {
         ("/nowhere", "RS256", "No such file"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
-        command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+        command.args([
+            "--listen",
+            "127.0.0.1:0",
+            "--pull",
+            "tcp://127.0.0.1:*",
+            "--admin",
+            "off",
+        ]);
         command.args(["--auth-jwt-key", path, "--auth-jwt-algorithm", algorithm]);
         let output = output_of(command);
         let error = String::from_utf8(output.stderr).expect("text");
