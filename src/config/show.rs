@@ -23,7 +23,11 @@ pub(super) fn show(config: &Config, sources: &[Source], file: Option<&Path>) -> 
     }
     lines.push('\n');
     let mut heading = "";
-    for (option, source) in options().iter().zip(sources) {
+    // By heading, as the help has them: the table goes by what belongs together.
+    let mut all: Vec<_> = options().iter().zip(sources).collect();
+    let first = |heading| options().iter().position(|option| option.heading == heading);
+    all.sort_by_key(|(option, _)| first(option.heading));
+    for (option, source) in all {
         if option.heading != heading {
             heading = option.heading;
             writeln!(lines, "\n# {heading}").expect("a String takes everything");
@@ -31,7 +35,7 @@ pub(super) fn show(config: &Config, sources: &[Source], file: Option<&Path>) -> 
         let texts = option.texts(config);
         let note = note(option, config);
         if option.secret {
-            let n = texts.len();
+            let n = texts.iter().filter(|text| !text.is_empty()).count();
             writeln!(
                 lines,
                 "# {} = ({n} given, not shown)  # {source}",
