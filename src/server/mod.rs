@@ -187,7 +187,7 @@ pub struct Server {
     /// For the threads of stores.
     wake: Wake,
     form: Form,
-    /// As it is in force.
+    /// As it is in force: what needs a restart is as it was at the start.
     config: Config,
     /// Reads it again.
     reread: Reread,
@@ -494,8 +494,7 @@ impl Server {
                 Signal::Shutdown => {
                     self.listeners.close(self.poll.registry());
                     self.shutdown.begin(self.moment.now, &mut self.engine);
-                    self.systemd
-                        .stopping(Duration::from_secs(self.config.shutdown_seconds.into()));
+                    self.systemd.stopping(self.shutdown.time());
                 }
                 Signal::Reload => {
                     self.systemd.reloading();
