@@ -316,11 +316,13 @@ impl Config {
         self.check_admin()
     }
 
-    /// Whether nobody but `token`s can let a client in.
-    pub fn has_stores(&self) -> bool {
-        let lists = [self.token_files.len(), self.jwt_keys.len()];
+    /// Whether nothing is named that could let a client in: a token has to be made for the run.
+    pub fn needs_a_token(&self) -> bool {
+        let paths = [&self.token_files, &self.jwt_keys];
         let asked = [&self.jwks_urls, &self.auth_urls, &self.postgres_urls];
-        lists.iter().any(|&n| n > 0) || asked.iter().any(|urls| !urls.is_empty())
+        self.tokens.is_empty()
+            && paths.iter().all(|paths| paths.is_empty())
+            && asked.iter().all(|urls| urls.is_empty())
     }
 
     fn check_auth(&self) -> Result<(), String> {
