@@ -348,10 +348,10 @@ impl Config {
             );
         }
         let asks = !self.auth_urls.is_empty() || !self.postgres_urls.is_empty();
-        if asks && self.auth_timeout_seconds > self.handshake_seconds {
+        if asks && self.auth_timeout_seconds >= self.handshake_seconds {
             return Err(format!(
-                "auth-timeout ({}) is longer than handshake-timeout ({}), so a client would be gone before \
-                 its token is judged: lower auth-timeout or raise handshake-timeout",
+                "auth-timeout ({}) is not less than handshake-timeout ({}), so a client would be gone before \
+                 it hears why: lower auth-timeout or raise handshake-timeout",
                 self.auth_timeout_seconds, self.handshake_seconds
             ));
         }
