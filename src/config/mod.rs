@@ -305,10 +305,13 @@ impl Config {
                 self.message_bytes_max,
             ));
         }
-        if self.pull.is_empty() && self.sub.is_empty() && self.publish.is_empty() {
+        // The admin listener takes events too.
+        let http = [&self.publish, &self.admin];
+        let zeromq = [&self.pull, &self.sub];
+        if http.iter().all(|list| list.is_empty()) && zeromq.iter().all(|list| list.is_empty()) {
             return Err(
-                "none of pull, sub and publish names an endpoint, so no event could ever come in: set one of \
-                 them"
+                "none of pull, sub, publish and admin names an address, so no event could ever come in: set \
+                 one of them"
                     .to_owned(),
             );
         }
@@ -580,6 +583,7 @@ mod tests {
 
         let config = Config {
             pull: Vec::new(),
+            admin: Vec::new(),
             ..Config::default()
         };
         assert!(config.check().is_err());

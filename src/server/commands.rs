@@ -155,15 +155,15 @@ impl Server {
     }
 
     fn readiness(&self) -> Response {
-        let why = if self.shutdown.has_begun() {
-            "the server is going down"
-        } else if self.sources.is_empty() && self.lobby.publishers().is_empty() {
-            "no event can come in"
-        } else {
+        // Every ingest was bound before the first turn, and where this is asked, events can be sent.
+        if !self.shutdown.has_begun() {
             return Response::json("{\"status\":\"ready\"}".to_owned());
-        };
-        let hint = "send clients and events to another server for now";
-        Response::refusal(HttpStatus::ServiceUnavailable, why, hint)
+        }
+        Response::refusal(
+            HttpStatus::ServiceUnavailable,
+            "the server is going down",
+            "send clients and events to another server for now",
+        )
     }
 
     fn list_topics(&self, page: Page) -> Response {
