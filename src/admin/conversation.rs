@@ -20,7 +20,7 @@ use crate::limits;
 use crate::stats::HttpStatus;
 
 /// How long the peer may take to end its half when nothing more is said.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(limits::ADMIN_LINGER_SECONDS);
 
 /// In bytes that are read and forgotten at a time.
 const FORGOTTEN_BYTES: usize = 64 * 1024;
@@ -81,7 +81,7 @@ impl Conversation {
     /// In bytes, how much may be handed in now.
     pub fn wants(&self) -> usize {
         match &self.phase {
-            Phase::Head => limits::HEAD_BYTES_MAX.saturating_sub(self.input.len()),
+            Phase::Head => limits::ADMIN_HEAD_BYTES_MAX.saturating_sub(self.input.len()),
             Phase::Body(admitted) => admitted.body_bytes.saturating_sub(self.input.len()),
             Phase::Lingering { .. } => FORGOTTEN_BYTES,
             Phase::Answering { .. } | Phase::Writing { .. } | Phase::Over => 0,

@@ -276,13 +276,17 @@ fn page(head: &Head<'_, '_>) -> Result<Page, Response> {
                     &format!("{key} is not a number that it can be"),
                     &format!(
                         "limit is from 1 to {}, and after is the `next` of the page before",
-                        limits::ADMIN_PAGE_MAX
+                        limits::ADMIN_PAGE_ENTRIES_MAX
                     ),
                 )
             }),
     };
     Ok(Page {
-        limit: number("limit", limits::ADMIN_PAGE, limits::ADMIN_PAGE_MAX)?,
+        limit: number(
+            "limit",
+            limits::ADMIN_PAGE_ENTRIES,
+            limits::ADMIN_PAGE_ENTRIES_MAX,
+        )?,
         after: number("after", 0, u32::MAX as usize)? as u32,
         has_topics: head.asked("topics") == Some("1"),
     })

@@ -162,7 +162,7 @@ fn every_path_is_a_command() {
 
 #[test]
 fn every_refusal_is_json_with_a_hint() {
-    let long = format!("X-Long: {}\r\n", "x".repeat(limits::HEAD_BYTES_MAX));
+    let long = format!("X-Long: {}\r\n", "x".repeat(limits::ADMIN_HEAD_BYTES_MAX));
     let many = "X-A: b\r\n".repeat(100);
     for (status, request) in [
         (400, "nonsense\r\n\r\n".to_owned()),
@@ -458,7 +458,7 @@ fn nothing_is_read_while_an_answer_is_owed() {
     assert_eq!(conversation.wants(), 0);
     let bytes = conversation.output().len();
     conversation.handle_written(Duration::ZERO, bytes, &rules);
-    assert_eq!(conversation.wants(), limits::HEAD_BYTES_MAX);
+    assert_eq!(conversation.wants(), limits::ADMIN_HEAD_BYTES_MAX);
     assert_eq!(conversation.poll_answered(), Some(HttpStatus::Ok));
     assert_eq!(conversation.poll_answered(), None);
     // An answer that nobody awaits is none.

@@ -25,9 +25,6 @@ use crate::engine::Stream;
 use crate::limits;
 use crate::stats::{HttpStatus, Refusal, Stats};
 
-/// Newcomers a turn, of each listener.
-const ACCEPTS_MAX: usize = 64;
-
 /// Somebody whose command is being carried out, for as long as he is there.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerId {
@@ -170,7 +167,7 @@ impl Lobby {
             Door::Publish => &mut self.publish,
         };
         listeners.tick(now);
-        for _ in 0..ACCEPTS_MAX {
+        for _ in 0..limits::TURN_ADMIN_ACCEPTS_MAX {
             let listeners = match door {
                 Door::Admin => &mut self.admin,
                 Door::Publish => &mut self.publish,

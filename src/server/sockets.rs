@@ -24,7 +24,7 @@ use crate::wire::http;
 /// How many refused streams are kept open for a moment. Their descriptors are among the reserved.
 const LINGERING_MAX: usize = 64;
 /// How long.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(limits::REFUSED_LINGER_SECONDS);
 
 impl Stream for TcpStream {
     fn finish(&mut self) -> io::Result<()> {
