@@ -176,7 +176,7 @@ impl Lobby {
                 Accepted::Newcomer(stream, address) => {
                     if !self.has_room() {
                         stats.answered(HttpStatus::ServiceUnavailable);
-                        self.refuse(stream, Refusal::Full, now);
+                        self.admin.refuse_with(&no_place(), stream, now);
                     } else if let Err(error) = self.welcome(door, stream, address, now, registry) {
                         log::error!("admin: accept: peer={address} error={error}");
                     }
@@ -230,7 +230,7 @@ impl Lobby {
         Ok(())
     }
 
-    /// Tells somebody that there is no place.
+    /// Tells somebody that there is no place among the clients.
     pub fn refuse(&mut self, stream: TcpStream, refusal: Refusal, now: Duration) {
         self.admin.refuse(stream, refusal, now);
     }
@@ -292,6 +292,19 @@ impl Lobby {
         let peer = self.peers.remove(id.place);
         Some((peer.stream, peer.address))
     }
+}
+
+/// What a newcomer is told while all places are in use.
+fn no_place() -> Vec<u8> {
+    let hint = format!(
+        "close one of the {} connections to the admin and publish listeners, or try again in some seconds",
+        limits::ADMIN_CONNECTIONS_MAX
+    );
+    let error = "all places for administrators and publishers are taken";
+    let response = Response::refusal(HttpStatus::ServiceUnavailable, error, &hint);
+    let mut answer = Vec::new();
+    response.encode(false, false, &mut answer);
+    answer
 }
 
 /// How far a connection came.
