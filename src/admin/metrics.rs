@@ -267,7 +267,7 @@ pub static METRICS: &[Metric] = &[
     ),
 ];
 
-/// Whether a counter has a metric: a new one does not compile until it is said which.
+/// Whether a counter has a metric. A test asks that of each.
 #[cfg(test)]
 fn is_told(counter: Counter) -> bool {
     match counter {
