@@ -301,7 +301,7 @@ impl Admitted {
         match self.order {
             Order::Whole(command) => Ok(command),
             Order::Publish(media) => Ok(Command::Publish(Publication::new(body, media))),
-            Order::Disconnect => whom(&body).map(Command::Disconnect),
+            Order::Disconnect => disconnection(&body),
             Order::Revoke => {
                 let mut body = body;
                 let digest = revoked(&body);
@@ -328,20 +328,21 @@ fn only_string(body: &[u8], hint: &str) -> Result<(String, String), Response> {
 const WHOM: &str = "send one of {\"id\":\"3-1\"}, {\"name\":\"…\"} and {\"address\":\"192.0.2.1\"}, as \
                     GET /connections lists them";
 
-fn whom(body: &[u8]) -> Result<Whom, Response> {
+fn disconnection(body: &[u8]) -> Result<Command, Response> {
     let (key, text) = only_string(body, WHOM)?;
-    let whom = match key.as_str() {
-        "id" => id(&text),
-        "name" => Some(Whom::Name(text)),
-        "address" => address(&text),
+    let command = match key.as_str() {
+        "id" => id(&text).map(|(place, tenant)| Command::DisconnectOne(place, tenant)),
+        "name" => Some(Command::Disconnect(Whom::Name(text))),
+        "address" => address(&text).map(Command::Disconnect),
         _ => None,
     };
-    whom.ok_or_else(|| Response::refusal(HttpStatus::BadRequest, "this names no connection", WHOM))
+    command
+        .ok_or_else(|| Response::refusal(HttpStatus::BadRequest, "this names no connection", WHOM))
 }
 
-fn id(text: &str) -> Option<Whom> {
+fn id(text: &str) -> Option<(u32, u32)> {
     let (place, tenant) = text.split_once('-')?;
-    Some(Whom::Id(place.parse().ok()?, tenant.parse().ok()?))
+    Some((place.parse().ok()?, tenant.parse().ok()?))
 }
 
 fn address(text: &str) -> Option<Whom> {

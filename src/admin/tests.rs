@@ -141,6 +141,10 @@ fn every_path_is_a_command() {
         (get("http://127.0.0.1:8081/metrics", ""), "\"Metrics\""),
         (
             post("/disconnect", JSON, "{\"id\":\"3-1\"}"),
+            "\"DisconnectOne\"",
+        ),
+        (
+            post("/disconnect", JSON, "{\"name\":\"n\"}"),
             "\"Disconnect\"",
         ),
         (post("/revoke", JSON, "{\"token\":\"t\"}"), "\"Revoke\""),

@@ -19,7 +19,7 @@ use crate::admin::metrics::{self, Readings};
 use crate::admin::publication::{self, Events};
 use crate::admin::{Access, Command, Publication, Response, Rules, Whom};
 use crate::config::Config;
-use crate::engine::{ConnectionView, SlotId, TopicView};
+use crate::engine::{ConnectionView, Filter, SlotId, TopicView};
 use crate::limits;
 use crate::stats::{Counter, HttpStatus, Ingest};
 use crate::web;
@@ -95,7 +95,7 @@ impl Server {
             Command::Readiness => self.readiness(),
             Command::Topics(page) => self.list_topics(page),
             Command::Connections(page) => self.list_connections(page),
-            Command::Disconnect(Whom::Id(place, tenant)) => {
+            Command::DisconnectOne(place, tenant) => {
                 let id = SlotId::new(place, tenant);
                 let is_there = id.is_some_and(|id| self.engine.disconnect(id));
                 self.disconnected(peer, usize::from(is_there))
@@ -221,18 +221,15 @@ impl Server {
         let mut closes_left = limits::TURN_DISCONNECTS_MAX;
         while let Some(mut search) = self.orders.searches.pop_front() {
             let places = self.engine.places();
+            let filter = match &search.whom {
+                Whom::Name(name) => Filter::Name(name),
+                Whom::Address(ip, port) => Filter::Address(*ip, *port),
+            };
             while search.next < places && places_left > 0 && closes_left > 0 {
                 let place = search.next;
                 search.next += 1;
                 places_left -= 1;
-                let is_meant = match &search.whom {
-                    Whom::Id(..) => false,
-                    Whom::Name(name) => self.engine.is_at(place, Some(name), |_| true),
-                    Whom::Address(ip, port) => self.engine.is_at(place, None, |peer| {
-                        peer.ip() == *ip && port.is_none_or(|port| port == peer.port())
-                    }),
-                };
-                if is_meant && self.engine.disconnect_at(place) {
+                if self.engine.matches(place, &filter) && self.engine.disconnect_at(place) {
                     search.disconnected += 1;
                     closes_left -= 1;
                 }
