@@ -131,7 +131,8 @@ impl Server {
                 return self.publish(peer, self.moment.now, publication);
             }
             Command::Dashboard => Response::page(web::DASHBOARD, &web::DASHBOARD_POLICY),
-            Command::Script => script(),
+            // The client that clients' pages load from the other listener.
+            Command::Script => Response::with_type(web::JAVASCRIPT, web::SCRIPT.as_bytes().into()),
             Command::WebSocket(head) => {
                 self.hand_over(peer, head);
                 return None;
@@ -362,14 +363,6 @@ impl Server {
     pub fn publishers(&self) -> &[SocketAddr] {
         self.lobby.publishers()
     }
-}
-
-/// The client that clients' pages load from the other listener.
-fn script() -> Response {
-    let mut files = web::files().into_iter();
-    let script = files.find(|file| file.name == "newswire.js");
-    let script = script.expect("it is one of the files");
-    Response::with_type(script.content_type, script.body.into_bytes().into())
 }
 
 /// Looks at places from `first` on, as long as `look` wants to and not too long. Answers where to go on.
