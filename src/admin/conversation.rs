@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::response::Response;
 use super::routes::{self, Admitted};
-use super::{Command, Door, Rules, head};
+use super::{AdminRules, Command, Door, head};
 use crate::limits;
 use crate::stats::HttpStatus;
 
@@ -89,7 +89,7 @@ impl Conversation {
     }
 
     /// Bytes came.
-    pub fn handle_bytes(&mut self, now: Duration, bytes: &[u8], rules: &Rules) {
+    pub fn handle_bytes(&mut self, now: Duration, bytes: &[u8], rules: &AdminRules) {
         if matches!(self.phase, Phase::Lingering { .. } | Phase::Over) {
             return;
         }
@@ -150,7 +150,7 @@ impl Conversation {
     }
 
     /// So much of it has been.
-    pub fn handle_written(&mut self, now: Duration, bytes: usize, rules: &Rules) {
+    pub fn handle_written(&mut self, now: Duration, bytes: usize, rules: &AdminRules) {
         self.written += bytes;
         if self.written < self.output.len() {
             return;
@@ -228,7 +228,7 @@ impl Conversation {
     }
 
     /// Goes on as far as what has come allows.
-    fn advance(&mut self, now: Duration, rules: &Rules) {
+    fn advance(&mut self, now: Duration, rules: &AdminRules) {
         if matches!(self.phase, Phase::Head) && !self.input.is_empty() {
             let door = self.door;
             let admitted = head::read(&self.input, |head, head_bytes| {

@@ -42,7 +42,7 @@ pub enum Door {
 
 /// What is in force for all conversations.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct AdminRules {
     /// Who may do what.
     pub access: Access,
     /// In bytes, the body of a request that brings events.

@@ -15,7 +15,7 @@ use super::head::Head;
 use super::listing::Page;
 use super::publication::{Media, Publication};
 use super::response::Response;
-use super::{Command, Door, Rules, Whom};
+use super::{AdminRules, Command, Door, Whom};
 use crate::limits;
 use crate::stats::HttpStatus;
 use crate::wire::token::{Digest, Token};
@@ -113,7 +113,7 @@ pub fn admit(
     head: &Head<'_, '_>,
     head_bytes: usize,
     door: Door,
-    rules: &Rules,
+    rules: &AdminRules,
 ) -> Result<Admitted, Response> {
     let has_body = head.is_said("content-length") || head.is_said("transfer-encoding");
     let admitted = judge(head, head_bytes, door, rules);
@@ -127,7 +127,7 @@ fn judge(
     head: &Head<'_, '_>,
     head_bytes: usize,
     door: Door,
-    rules: &Rules,
+    rules: &AdminRules,
 ) -> Result<Admitted, Response> {
     if door == Door::Admin && head.method == "GET" && head.has("upgrade", "websocket") {
         let access = &rules.access;

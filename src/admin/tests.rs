@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::conversation::Conversation;
 use super::publication::Events;
-use super::{Access, Command, Door, Response, Rules, Whom};
+use super::{Access, AdminRules, Command, Door, Response, Whom};
 use crate::limits;
 use crate::stats::HttpStatus;
 use crate::wire::envelope::Form;
@@ -13,9 +13,9 @@ use crate::wire::token::Token;
 const ADMIN: &str = "the-admin-token";
 const PUBLISH: &str = "the-publish-token";
 
-fn rules(admin: Option<&str>, publish: Option<&str>) -> Rules {
+fn rules(admin: Option<&str>, publish: Option<&str>) -> AdminRules {
     let token = |text: Option<&str>| text.map(Token::new);
-    Rules {
+    AdminRules {
         access: Access::new(token(admin).as_ref(), token(publish).as_ref()),
         body_bytes_max: 1_000,
     }
@@ -24,7 +24,7 @@ fn rules(admin: Option<&str>, publish: Option<&str>) -> Rules {
 /// One side of a conversation that answers every command with 200 and the command's name.
 struct Stage {
     conversation: Conversation,
-    rules: Rules,
+    rules: AdminRules,
     now: Duration,
     /// What the peer has got.
     got: Vec<u8>,
@@ -33,7 +33,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(door: Door, rules: Rules) -> Self {
+    fn new(door: Door, rules: AdminRules) -> Self {
         Self {
             conversation: Conversation::new(door, Duration::ZERO),
             rules,
@@ -107,7 +107,7 @@ fn ask(request: &str) -> (u16, String) {
     ask_with(Door::Admin, rules(None, None), request)
 }
 
-fn ask_with(door: Door, rules: Rules, request: &str) -> (u16, String) {
+fn ask_with(door: Door, rules: AdminRules, request: &str) -> (u16, String) {
     let mut stage = Stage::new(door, rules);
     stage.send(request.as_bytes(), usize::MAX);
     let mut answers = stage.answers();

@@ -17,13 +17,12 @@ use super::{Server, process};
 use crate::admin::listing::{ConnectionRow, Listing, Page, TopicRow};
 use crate::admin::metrics::{self, Readings};
 use crate::admin::publication::{self, Events};
-use crate::admin::{Access, Command, Publication, Response, Rules, Whom};
+use crate::admin::{Access, AdminRules, Command, Publication, Response, Whom};
 use crate::config::Config;
 use crate::engine::{ConnectionView, Filter, SlotId, TopicView};
 use crate::limits;
 use crate::stats::{Counter, HttpStatus, Ingest};
 use crate::web;
-use crate::wire::token::Digest;
 
 /// How long events may wait.
 const PATIENCE: Duration = Duration::from_secs(limits::ADMIN_ANSWER_SECONDS);
@@ -59,8 +58,8 @@ struct Search {
 }
 
 /// The rules of all conversations, as they follow from a configuration.
-pub(super) fn admin_rules(config: &Config) -> Rules {
-    Rules {
+pub(super) fn admin_rules(config: &Config) -> AdminRules {
+    AdminRules {
         access: Access::new(config.admin_token.as_ref(), config.publish_token.as_ref()),
         body_bytes_max: config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES,
     }
@@ -100,7 +99,7 @@ impl Server {
                 let is_there = id.is_some_and(|id| self.engine.disconnect(id));
                 self.disconnected(peer, usize::from(is_there))
             }
-            // Whoever asks goes on waiting, so there are seldom more; but he may also go.
+            // Whoever asks goes on waiting, so there are seldom more; but they may also go.
             Command::Disconnect(_)
                 if self.orders.searches.len() >= limits::ADMIN_CONNECTIONS_MAX =>
             {
@@ -120,11 +119,10 @@ impl Server {
                 return None;
             }
             Command::Revoke(digest) => {
-                let revoked = self.revoke(&digest);
-                log::info!(
-                    "admin: revoke: by={:?} sessions={revoked}",
-                    self.lobby.address(peer)
-                );
+                // Its sessions end in this turn's review.
+                let revoked = self.gate.revoke(&digest, self.moment);
+                let by = self.whereabouts(peer);
+                log::info!("admin: revoke: by={by} sessions={revoked}");
                 Response::json(format!("{{\"revoked\":{revoked}}}"))
             }
             Command::Publish(publication) => {
@@ -150,7 +148,7 @@ impl Server {
             connections,
             topics: self.engine.topics(),
             subscriptions: self.engine.subscriptions(),
-            outbox_bytes: self.engine.outboxes_bytes(),
+            outboxes_bytes: self.engine.outboxes_bytes(),
             process: process::read(self.started_unix.as_secs_f64(), connections),
         }
     }
@@ -208,11 +206,15 @@ impl Server {
         listing.finish(next)
     }
 
+    /// Where somebody is who has ordered something, for the log.
+    fn whereabouts(&self, peer: PeerId) -> String {
+        let address = self.lobby.address(peer);
+        address.map_or_else(|| "left".to_owned(), |address| address.to_string())
+    }
+
     fn disconnected(&self, peer: PeerId, count: usize) -> Response {
-        log::info!(
-            "admin: disconnect: by={:?} connections={count}",
-            self.lobby.address(peer)
-        );
+        let by = self.whereabouts(peer);
+        log::info!("admin: disconnect: by={by} connections={count}");
         Response::json(format!("{{\"disconnected\":{count}}}"))
     }
 
@@ -241,11 +243,6 @@ impl Server {
             let response = self.disconnected(search.peer, search.disconnected);
             self.lobby.answer(search.peer, self.moment.now, &response);
         }
-    }
-
-    /// Withdraws a token; answers how many sessions that ends, in this turn's review.
-    fn revoke(&mut self, digest: &Digest) -> usize {
-        self.gate.revoke(digest, self.moment)
     }
 
     /// Events of a publisher, who has waited since `since`.
@@ -348,8 +345,8 @@ impl Server {
         self.engine.handle_early(id, &mut head);
     }
 
-    /// Whether a connection was let in by the administrators' listener just now.
-    pub(super) fn is_admitted(&mut self, id: SlotId) -> bool {
+    /// Whether a connection was let in by the administrators' listener just now. True once.
+    pub(super) fn take_admitted(&mut self, id: SlotId) -> bool {
         let at = self.admitted.iter().position(|&admitted| admitted == id);
         at.map(|at| self.admitted.swap_remove(at)).is_some()
     }

@@ -20,7 +20,7 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use super::sockets::{Accepted, Listeners};
-use crate::admin::{Command, Conversation, Door, Response, Rules};
+use crate::admin::{AdminRules, Command, Conversation, Door, Response};
 use crate::engine::Stream;
 use crate::limits;
 use crate::stats::{HttpStatus, Refusal, Stats};
@@ -52,7 +52,7 @@ pub struct Lobby {
     /// Places of peers that may have something to do for which no readiness will come.
     work: VecDeque<usize>,
     serial: u64,
-    rules: Rules,
+    rules: AdminRules,
     buffer: Vec<u8>,
     budget: Budget,
     /// The token of the first place.
@@ -69,7 +69,12 @@ struct Budget {
 
 impl Lobby {
     /// With listeners that are bound.
-    pub fn new(admin: Listeners, publish: Listeners, rules: Rules, first_token: usize) -> Self {
+    pub fn new(
+        admin: Listeners,
+        publish: Listeners,
+        rules: AdminRules,
+        first_token: usize,
+    ) -> Self {
         Self {
             admin,
             publish,
@@ -94,12 +99,12 @@ impl Lobby {
     }
 
     /// What is in force.
-    pub fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &AdminRules {
         &self.rules
     }
 
     /// Puts other rules in the place of the present ones, for requests to come.
-    pub fn set_rules(&mut self, rules: Rules) {
+    pub fn set_rules(&mut self, rules: AdminRules) {
         self.rules = rules;
     }
 
@@ -322,7 +327,7 @@ enum Driven {
 fn drive(
     peer: &mut Peer,
     now: Duration,
-    rules: &Rules,
+    rules: &AdminRules,
     buffer: &mut [u8],
     budget: &mut Budget,
     stats: &mut Stats,

@@ -586,7 +586,7 @@ impl Server {
     fn judge(&mut self) {
         let moment = self.moment;
         while let Some(Check { id, applicant }) = self.engine.poll_check() {
-            if self.is_admitted(id) {
+            if self.take_admitted(id) {
                 let standing = Rc::clone(&self.admin_standing);
                 self.engine.handle_verdict(id, Verdict::Accepted(standing));
                 continue;
