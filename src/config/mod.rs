@@ -29,7 +29,7 @@ use crate::wire::token::Token;
 pub use merge::{FileText, Flags, Source, nearest};
 pub use spec::{Kind, OptionSpec, WhenNone};
 pub use table::{option, options};
-pub use values::{End, Unit, endpoint, number, rough_bytes, token};
+pub use values::{End, Unit, endpoint, number, reachable, rough_bytes, token};
 
 /// What the variables begin with.
 pub const ENVIRONMENT_PREFIX: &str = "NEWSWIRE_";
