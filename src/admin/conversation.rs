@@ -59,7 +59,7 @@ pub struct Conversation {
     /// When the patience of this phase ends.
     due: Duration,
     command: Option<Command>,
-    /// What was answered and not been counted.
+    /// What was answered and has not been counted.
     answered: Option<HttpStatus>,
 }
 
@@ -182,7 +182,7 @@ impl Conversation {
         matches!(self.phase, Phase::Over)
     }
 
-    /// Whether it has not asked for anything yet, or not again: it can be missed when places are few.
+    /// Whether it has not asked for anything yet, or not again: it can be spared when places are few.
     pub fn is_dispensable(&self) -> bool {
         matches!(self.phase, Phase::Head) && self.output.is_empty()
     }

@@ -25,7 +25,7 @@ use crate::engine::Stream;
 use crate::limits;
 use crate::stats::{HttpStatus, Refusal, Stats};
 
-/// Somebody whose command is being carried out, for as long as he is there.
+/// Somebody whose command is being carried out, for as long as they are there.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerId {
     place: usize,
@@ -285,7 +285,7 @@ impl Lobby {
         }
     }
 
-    /// Where somebody is; `None` when he has left.
+    /// Where somebody is; `None` when they have left.
     pub fn address(&self, id: PeerId) -> Option<SocketAddr> {
         let peer = self.peers.get(id.place)?;
         (peer.serial == id.serial).then_some(peer.address)
