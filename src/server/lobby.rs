@@ -15,11 +15,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 
-use super::sockets::{Accepted, Listeners};
+use super::sockets::{Accepted, ClientStream, Listeners};
 use crate::admin::{AdminRules, Command, Conversation, Door, Response};
 use crate::engine::Stream;
 use crate::limits;
@@ -34,7 +33,7 @@ pub struct PeerId {
 
 #[derive(Debug)]
 struct Peer {
-    stream: TcpStream,
+    stream: ClientStream,
     address: SocketAddr,
     conversation: Conversation,
     /// Tells it from others that had its place.
@@ -213,7 +212,7 @@ impl Lobby {
     fn welcome(
         &mut self,
         door: Door,
-        mut stream: TcpStream,
+        mut stream: ClientStream,
         address: SocketAddr,
         now: Duration,
         registry: &Registry,
@@ -236,7 +235,7 @@ impl Lobby {
     }
 
     /// Tells somebody that there is no place among the clients.
-    pub fn refuse(&mut self, stream: TcpStream, refusal: Refusal, now: Duration) {
+    pub fn refuse(&mut self, stream: ClientStream, refusal: Refusal, now: Duration) {
         self.admin.refuse(stream, refusal, now);
     }
 
@@ -292,7 +291,7 @@ impl Lobby {
     }
 
     /// Gives a connection up to whoever goes on with it.
-    pub fn take(&mut self, id: PeerId) -> Option<(TcpStream, SocketAddr)> {
+    pub fn take(&mut self, id: PeerId) -> Option<(ClientStream, SocketAddr)> {
         self.address(id)?;
         let peer = self.peers.remove(id.place);
         Some((peer.stream, peer.address))

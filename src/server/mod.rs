@@ -28,7 +28,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -40,7 +39,7 @@ use pulse::Pulse;
 use report::Report;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
-use sockets::{Accepted, Listeners, SocketOptions};
+use sockets::{Accepted, ClientStream, Listeners, SocketOptions};
 use stores::{Stores, Watched};
 pub use systemd::Systemd;
 
@@ -180,7 +179,7 @@ pub struct Server {
     subs: std::ops::Range<usize>,
     pulls: Vec<String>,
     signals: Signals,
-    engine: Engine<TcpStream>,
+    engine: Engine<ClientStream>,
     gate: Gate,
     /// What its stores watch.
     watched: Watched,
@@ -526,7 +525,7 @@ impl Server {
         }
     }
 
-    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn welcome(&mut self, stream: ClientStream, peer: SocketAddr) {
         let id = match self.engine.handle_connection(stream, peer) {
             Ok(id) => id,
             Err((stream, refusal)) => {
