@@ -7,9 +7,8 @@
 //! Never here: printing it, and a token of the operator's own.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use newswire::config::{Config, rough_bytes};
+use newswire::config::{Config, reachable, rough_bytes};
 use newswire::limits;
 use newswire::server::Server;
 
@@ -131,17 +130,6 @@ fn trial(config: &Config, server: &Server, program: &str, token: &str) -> String
     text
 }
 
-/// Where a client on this machine reaches a listener.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
-}
-
 /// `text` as one word of a shell's command line.
 fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "_-./:=+,@%".contains(c);
@@ -153,6 +141,8 @@ fn shell_word(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]

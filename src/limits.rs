@@ -271,6 +271,13 @@ pub const ADMIN_ANSWER_SECONDS: u64 = 30;
 /// interval of 15 s.
 pub const ADMIN_IDLE_SECONDS: u64 = 60;
 
+/// In bytes, such a request's head, WebSocket upgrades of the dashboard included. Whatever clients may
+/// send (`head-bytes-max`), administrators' browsers bring their cookies along.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// In seconds that such a connection is read from, and forgotten what was read, after its last answer.
+pub const ADMIN_LINGER_SECONDS: u64 = 2;
+
 /// In bytes that a request's body may have beyond one event: what stands around the events of a batch.
 pub const ADMIN_BODY_SLACK_BYTES: usize = 64 * 1024;
 
@@ -278,10 +285,10 @@ pub const ADMIN_BODY_SLACK_BYTES: usize = 64 * 1024;
 pub const ADMIN_ORDER_BYTES_MAX: usize = 8 * 1024;
 
 /// In entries of one page of topics or connections.
-pub const ADMIN_PAGE_MAX: usize = 1_000;
+pub const ADMIN_PAGE_ENTRIES_MAX: usize = 1_000;
 
 /// In entries, where nothing is said.
-pub const ADMIN_PAGE: usize = 100;
+pub const ADMIN_PAGE_ENTRIES: usize = 100;
 
 /// In bytes after which a page ends whatever it was to hold.
 pub const ADMIN_PAGE_BYTES_MAX: usize = 256 * 1024;
@@ -296,12 +303,16 @@ pub const TURN_PLACES_MAX: u32 = 16_384;
 /// In connections that one turn closes for an administrator, at some 10 µs each.
 pub const TURN_DISCONNECTS_MAX: usize = 512;
 
-/// In events of one HTTP request. They are handed in together, as a turn's events are.
-pub const PUBLISH_EVENTS_MAX: usize = TURN_EVENTS_MAX;
+/// In events of one HTTP request. They are handed in together, in one turn, whose budget
+/// (`turn-events-max`) is for ZeroMQ's: some milliseconds.
+pub const PUBLISH_EVENTS_MAX: usize = 1_024;
 
 /// In bytes a turn, what is read from, and again what is written to, the admin and publish listeners'
 /// connections.
 pub const TURN_ADMIN_BYTES_MAX: usize = 1024 * 1024;
+
+/// In connections accepted a turn by each of the two listeners: as many as there are places for.
+pub const TURN_ADMIN_ACCEPTS_MAX: usize = 64;
 
 /// In requests a turn that these connections have carried out.
 pub const TURN_ADMIN_COMMANDS_MAX: usize = 32;
@@ -313,6 +324,10 @@ pub const RESERVED_FILES: usize = 512;
 /// In descriptors, the least of these where files are few: with one listener and one PULL socket the
 /// program itself has 24 open, an admin listener and a terminal included, and publishers need theirs.
 pub const RESERVED_FILES_MIN: usize = 48;
+
+/// In seconds that a refused connection is kept, so that the refusal is read before a reset comes. It
+/// costs a reserved descriptor.
+pub const REFUSED_LINGER_SECONDS: u64 = 1;
 
 /// In connections that wait in the kernel to be accepted; `net.core.somaxconn` may make it less.
 pub const BACKLOG: i32 = 65_535;
@@ -356,11 +371,14 @@ const _: () = assert!(RESERVED_FILES_MIN <= RESERVED_FILES);
 const _: () = assert!(PENDING_WALKS_MAX + TURN_EVENTS_MAX <= TURN_WRITES_MAX);
 const _: () = assert!(BIG_EVENT_BYTES <= BATCH_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= READ_BUFFER_BYTES);
+const _: () = assert!(ADMIN_HEAD_BYTES_MAX <= READ_BUFFER_BYTES);
+// One request's events go forward in every turn, beside those of the others.
+const _: () = assert!(PENDING_WALKS_MAX + PUBLISH_EVENTS_MAX <= TURN_WRITES_MAX);
 const _: () = assert!(PING_SECONDS <= DEADLINE_SECONDS_MAX && PONG_SECONDS <= DEADLINE_SECONDS_MAX);
 const _: () = assert!(HANDSHAKE_SECONDS <= DEADLINE_SECONDS_MAX);
 const _: () = assert!(CLOSE_SECONDS <= DEADLINE_SECONDS_MAX);
 const _: () = assert!(SHUTDOWN_SECONDS <= SHUTDOWN_SECONDS_CEILING);
-const _: () = assert!(ADMIN_PAGE <= ADMIN_PAGE_MAX);
+const _: () = assert!(ADMIN_PAGE_ENTRIES <= ADMIN_PAGE_ENTRIES_MAX);
 const _: () = assert!(UNACKNOWLEDGED_SECONDS <= UNACKNOWLEDGED_SECONDS_CEILING);
 // A sweep may be at least as late as the longest deadline is long.
 const _: () = assert!(255 - 1 - DEADLINE_SECONDS_MAX >= DEADLINE_SECONDS_MAX);

@@ -64,7 +64,7 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     // First of all, and before the log's thread.
     let systemd = Systemd::from_environment().map_err(failed)?;
     let mut config = load(given)?.config;
-    let token = if config.tokens.is_empty() && !config.has_stores() {
+    let token = if config.needs_a_token() {
         let token = cli::token::new()?;
         let shown = token.reveal();
         config.tokens.push(token);
@@ -80,7 +80,7 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     let reread = Box::new(move || {
         let loaded = Loaded::read(flags.file.as_deref(), &flags.flags);
         let mut config = loaded.map_err(|error| error.to_string())?.config;
-        if config.tokens.is_empty() && !config.has_stores() {
+        if config.needs_a_token() {
             config.tokens.extend(made.clone());
         }
         Ok(config)

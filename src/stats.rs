@@ -1,7 +1,8 @@
 //! What is counted, declared once: a counter for everything that happens, and a reason for every
 //! refusal, drop and close.
 //!
-//! A name here is the name that operators see (in the log, in the summary, in the metrics), so an entry is added, not renamed.
+//! A name here is the name that operators see (in the log, in the summary, in the metrics), so an entry
+//! is added, not renamed.
 //!
 //! Never here: what the server is *now* (connections open, topics alive); that is asked of its
 //! owner.

@@ -522,6 +522,12 @@ fn places_that_are_all_in_use_are_said_to_be() {
         })
         .collect();
     wait_until("no place is left", || server.get("/healthz").status == 503);
+    let refused = server.get("/healthz");
+    assert_eq!(refused.status, 503);
+    let told = refused.json();
+    let hint = told["hint"].as_str().expect("a hint");
+    assert!(hint.contains("one of the 64 connections"), "{told}");
+    assert!(refused.head.contains("Cache-Control: no-store\r\n"));
     witness.check();
     drop(crowd);
     wait_until("there are places", || server.get("/healthz").status == 200);

@@ -259,7 +259,7 @@ fn grace_has_an_end() {
 fn an_api_that_hangs_delays_no_event() {
     let api = Moody::new(Does::status(200));
     api.hang(true);
-    let options = ["--auth-timeout", "120", "--handshake-timeout", "120"];
+    let options = ["--auth-timeout", "119", "--handshake-timeout", "120"];
     let server = serve(&api.api, &options);
     let mut subscriber = server.subscriber(&["t"]);
     let (_context, publisher) = server.publisher();
@@ -299,7 +299,7 @@ fn crowd(clients: usize, tokens: usize) {
     api.hang(true);
     let options = [
         "--auth-timeout",
-        "60",
+        "59",
         "--handshake-timeout",
         "60",
         "--auth-cache",

@@ -583,7 +583,7 @@ mod postgresql {
     #[ignore = "needs PostgreSQL's server programs"]
     fn a_statement_that_hangs_delays_nobody_else() {
         let cluster = Cluster::start(&[]);
-        let times = ["--handshake-timeout", "120", "--auth-timeout", "120"];
+        let times = ["--handshake-timeout", "120", "--auth-timeout", "119"];
         let options = [&["--auth-postgres-query", SLEEPY], &times[..]].concat();
         let server = serve(&cluster.url(), &options);
         let mut client = open(&server, "quick");

@@ -3,9 +3,10 @@
 mod common;
 
 use std::io::{BufReader, Write};
+use std::process::Command;
 
-use common::Server;
 use common::web::{Answer, ask, dial};
+use common::{Server, output_of};
 use serde_json::json;
 
 const LINES: &str = "Content-Type: application/x-ndjson\r\n";
@@ -227,24 +228,29 @@ fn a_flood_is_taken_in_as_there_is_room() {
     server.stop();
 }
 
+/// A server without ZeroMQ; nothing is filled in.
+fn without_zeromq(options: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command.args(["--listen", "127.0.0.1:0", "--pull", "off"]);
+    command.args(["--token", common::TOKEN]).args(options);
+    command
+}
+
 #[test]
 fn it_runs_without_zeromq() {
-    let server = Server::start_with(
-        std::process::Command::new(env!("CARGO_BIN_EXE_newswire")),
-        &["--publish", "127.0.0.1:0", "--publish-token", "sesame"],
-    );
-    server.stop();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_newswire"));
-    command.args([
-        "--listen",
-        "127.0.0.1:0",
-        "--pull",
-        "off",
-        "--admin",
-        "127.0.0.1:0",
-    ]);
-    command.args(["--publish", "127.0.0.1:0", "--publish-token", "sesame"]);
-    let server = Server::launch(command);
-    assert_eq!(server.get("/readyz").status, 200);
-    server.stop();
+    let publish = ["--publish", "127.0.0.1:0", "--publish-token", "sesame"];
+    for others in [&[][..], &publish] {
+        let options = [&["--admin", "127.0.0.1:0"], others].concat();
+        let server = Server::launch(without_zeromq(&options));
+        assert_eq!(server.get("/readyz").status, 200);
+        let mut client = server.subscriber(&["t"]);
+        let answer = server.post("/publish", r#"{"topic":"t","data":1}"#);
+        assert_eq!(answer.json(), json!({"subscribers": 1}));
+        assert_eq!(client.text(), "[8,\"t\",1]");
+        server.stop();
+    }
+    let output = output_of(without_zeromq(&["--admin", "off"]));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("no event could ever come in"), "{told}");
 }

@@ -116,6 +116,44 @@ fn a_bad_file_changes_nothing_and_is_reported() {
 }
 
 #[test]
+fn what_needs_a_restart_is_named_as_long_as_it_differs() {
+    let base = format!("{BASE}token = \"{}\"\n", common::TOKEN);
+    let file = File::new("fixed", &format!("{base}shutdown-timeout = 5\n"));
+    let server = start(&file);
+    let warning = "reload: shutdown-timeout need a restart";
+    let reload = |text: &str, reloads: usize| {
+        file.set(text);
+        server.signal("HUP");
+        wait_until("it has reloaded", || {
+            server.log().matches("reload: done").count() == reloads
+        });
+        server.log().matches(warning).count()
+    };
+    let other = format!("{base}shutdown-timeout = 6\n");
+    assert_eq!(reload(&other, 1), 1);
+    assert_eq!(reload(&other, 2), 2, "it differs still");
+    let same = format!("{base}shutdown-timeout = 5\n");
+    assert_eq!(reload(&same, 3), 2, "it is what is in force");
+    server.signal("TERM");
+    server.wait_for_log("shutdown: begins connections=0 seconds_max=5");
+    server.stop();
+}
+
+#[test]
+fn a_listener_that_stays_open_keeps_its_token() {
+    let base = BASE.replace("admin = \"127.0.0.1:0\"\n", "token = \"t\"\n");
+    let file = File::new(
+        "open",
+        &format!("{base}admin = \"0.0.0.0:0\"\nadmin-token = \"sesame\"\n"),
+    );
+    let server = start(&file);
+    file.set(&format!("{base}admin = \"127.0.0.1:0\"\n"));
+    server.signal("HUP");
+    server.wait_for_log("reload: nothing is changed: admin need a restart");
+    server.stop();
+}
+
+#[test]
 fn a_token_made_for_the_run_survives() {
     let file = File::new("made", BASE);
     let server = start(&file);

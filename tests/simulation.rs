@@ -2,9 +2,9 @@
 //!
 //! Clients connect, speak, stall, reset, half-close, and send garbage; their sockets take bytes in
 //! part or not at all; verdicts come at once, late or never, and are taken back or narrowed; events
-//! burst; the shutdown comes at any moment. Beside the engine runs a model that is too simple to be wrong: what each client
-//! subscribed to, which events it is therefore owed, in which order, and what it has to do by when.
-//! After every step the engine's own books are audited.
+//! burst; the shutdown comes at any moment. Beside the engine runs a model that is too simple to be
+//! wrong: what each client subscribed to, which events it is therefore owed, in which order, and what it
+//! has to do by when. After every step the engine's own books are audited.
 //!
 //! A failure prints the seed and the step; `NEWSWIRE_SEED=…` replays it. `NEWSWIRE_STEPS=…` sets how
 //! many steps are made in all.

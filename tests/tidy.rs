@@ -20,8 +20,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire::grant", &[]),
     // What two rings that do not know each other share: one writes it, the other reads.
     ("standing", &["stats", "wire::grant", "wire::token"]),
-    // What a JSON string says is one thing for publishers and for clients.
     ("wire::forwarded", &[]),
+    // What a JSON string says is one thing for publishers and for clients.
     (
         "wire::envelope",
         &["limits", "stats", "wire::grant", "wire::json"],

@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use super::response::Response;
 use super::routes::{self, Admitted};
-use super::{Command, Door, Rules, head};
+use super::{AdminRules, Command, Door, head};
 use crate::limits;
 use crate::stats::HttpStatus;
 
 /// How long the peer may take to end its half when nothing more is said.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(limits::ADMIN_LINGER_SECONDS);
 
 /// In bytes that are read and forgotten at a time.
 const FORGOTTEN_BYTES: usize = 64 * 1024;
@@ -59,7 +59,7 @@ pub struct Conversation {
     /// When the patience of this phase ends.
     due: Duration,
     command: Option<Command>,
-    /// What was answered and not been counted.
+    /// What was answered and has not been counted.
     answered: Option<HttpStatus>,
 }
 
@@ -81,7 +81,7 @@ impl Conversation {
     /// In bytes, how much may be handed in now.
     pub fn wants(&self) -> usize {
         match &self.phase {
-            Phase::Head => limits::HEAD_BYTES_MAX.saturating_sub(self.input.len()),
+            Phase::Head => limits::ADMIN_HEAD_BYTES_MAX.saturating_sub(self.input.len()),
             Phase::Body(admitted) => admitted.body_bytes.saturating_sub(self.input.len()),
             Phase::Lingering { .. } => FORGOTTEN_BYTES,
             Phase::Answering { .. } | Phase::Writing { .. } | Phase::Over => 0,
@@ -89,7 +89,7 @@ impl Conversation {
     }
 
     /// Bytes came.
-    pub fn handle_bytes(&mut self, now: Duration, bytes: &[u8], rules: &Rules) {
+    pub fn handle_bytes(&mut self, now: Duration, bytes: &[u8], rules: &AdminRules) {
         if matches!(self.phase, Phase::Lingering { .. } | Phase::Over) {
             return;
         }
@@ -150,7 +150,7 @@ impl Conversation {
     }
 
     /// So much of it has been.
-    pub fn handle_written(&mut self, now: Duration, bytes: usize, rules: &Rules) {
+    pub fn handle_written(&mut self, now: Duration, bytes: usize, rules: &AdminRules) {
         self.written += bytes;
         if self.written < self.output.len() {
             return;
@@ -182,7 +182,7 @@ impl Conversation {
         matches!(self.phase, Phase::Over)
     }
 
-    /// Whether it has not asked for anything yet, or not again: it can be missed when places are few.
+    /// Whether it has not asked for anything yet, or not again: it can be spared when places are few.
     pub fn is_dispensable(&self) -> bool {
         matches!(self.phase, Phase::Head) && self.output.is_empty()
     }
@@ -228,7 +228,7 @@ impl Conversation {
     }
 
     /// Goes on as far as what has come allows.
-    fn advance(&mut self, now: Duration, rules: &Rules) {
+    fn advance(&mut self, now: Duration, rules: &AdminRules) {
         if matches!(self.phase, Phase::Head) && !self.input.is_empty() {
             let door = self.door;
             let admitted = head::read(&self.input, |head, head_bytes| {

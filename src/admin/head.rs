@@ -5,7 +5,7 @@
 use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
 
 use super::response::Response;
-use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+use crate::limits::{ADMIN_HEAD_BYTES_MAX, HEADERS_MAX};
 use crate::stats::HttpStatus;
 use crate::wire::token::Token;
 
@@ -39,11 +39,12 @@ pub fn read<T>(
     bytes: &[u8],
     then: impl FnOnce(&Head<'_, '_>, usize) -> T,
 ) -> Result<Option<T>, Response> {
-    let bytes = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
+    let bytes = &bytes[..bytes.len().min(ADMIN_HEAD_BYTES_MAX)];
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);
     let too_large = || {
-        let hint = format!("send at most {HEAD_BYTES_MAX} bytes of head, in {HEADERS_MAX} lines");
+        let hint =
+            format!("send at most {ADMIN_HEAD_BYTES_MAX} bytes of head, in {HEADERS_MAX} lines");
         Response::refusal(
             HttpStatus::HeadTooLarge,
             "the request's head is too large",
@@ -53,7 +54,7 @@ pub fn read<T>(
     };
     let head_bytes = match request.parse(bytes) {
         Ok(Status::Complete(head_bytes)) => head_bytes,
-        Ok(Status::Partial) if bytes.len() >= HEAD_BYTES_MAX => return Err(too_large()),
+        Ok(Status::Partial) if bytes.len() >= ADMIN_HEAD_BYTES_MAX => return Err(too_large()),
         Ok(Status::Partial) => return Ok(None),
         Err(Error::TooManyHeaders) => return Err(too_large()),
         Err(Error::Version) => {

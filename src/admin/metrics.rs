@@ -41,7 +41,7 @@ pub struct Readings<'a> {
     /// Pairs of connection and topic.
     pub subscriptions: usize,
     /// In bytes, a batch that many owe counted once.
-    pub outbox_bytes: usize,
+    pub outboxes_bytes: usize,
     /// Of the system.
     pub process: Process,
 }
@@ -121,7 +121,7 @@ pub static METRICS: &[Metric] = &[
     ),
     gauge(
         "newswire_outbox_bytes",
-        What::Gauge(|now| now.outbox_bytes),
+        What::Gauge(|now| now.outboxes_bytes),
         "Bytes that clients have left unread now; what many owe is counted once.",
     ),
     counter(
@@ -267,7 +267,7 @@ pub static METRICS: &[Metric] = &[
     ),
 ];
 
-/// Whether a counter has a metric: a new one does not compile until it is said which.
+/// Whether a counter has a metric. A test asks that of each.
 #[cfg(test)]
 fn is_told(counter: Counter) -> bool {
     match counter {
@@ -430,7 +430,7 @@ mod tests {
             connections: 5,
             topics: 0,
             subscriptions: 0,
-            outbox_bytes: 0,
+            outboxes_bytes: 0,
             process: Process {
                 resident_bytes: Some(4_096),
                 started_at: 1.5,

@@ -42,7 +42,7 @@ pub enum Door {
 
 /// What is in force for all conversations.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct AdminRules {
     /// Who may do what.
     pub access: Access,
     /// In bytes, the body of a request that brings events.
@@ -62,7 +62,9 @@ pub enum Command {
     Topics(Page),
     /// Connections.
     Connections(Page),
-    /// Connections are to end.
+    /// One connection is to end: its place, and which tenant of it.
+    DisconnectOne(u32, u32),
+    /// Those that fit are to end, which have to be looked for.
     Disconnect(Whom),
     /// A token is good no more.
     Revoke(Digest),
@@ -77,11 +79,9 @@ pub enum Command {
     WebSocket(Vec<u8>),
 }
 
-/// Who is to be disconnected.
+/// Who is to be looked for, and disconnected.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Whom {
-    /// One connection: its place, and which tenant of it.
-    Id(u32, u32),
     /// Everybody whose token has this name.
     Name(String),
     /// Everybody who comes from there.

@@ -15,7 +15,7 @@ use super::head::Head;
 use super::listing::Page;
 use super::publication::{Media, Publication};
 use super::response::Response;
-use super::{Command, Door, Rules, Whom};
+use super::{AdminRules, Command, Door, Whom};
 use crate::limits;
 use crate::stats::HttpStatus;
 use crate::wire::token::{Digest, Token};
@@ -113,7 +113,7 @@ pub fn admit(
     head: &Head<'_, '_>,
     head_bytes: usize,
     door: Door,
-    rules: &Rules,
+    rules: &AdminRules,
 ) -> Result<Admitted, Response> {
     let has_body = head.is_said("content-length") || head.is_said("transfer-encoding");
     let admitted = judge(head, head_bytes, door, rules);
@@ -127,7 +127,7 @@ fn judge(
     head: &Head<'_, '_>,
     head_bytes: usize,
     door: Door,
-    rules: &Rules,
+    rules: &AdminRules,
 ) -> Result<Admitted, Response> {
     if door == Door::Admin && head.method == "GET" && head.has("upgrade", "websocket") {
         let access = &rules.access;
@@ -276,13 +276,17 @@ fn page(head: &Head<'_, '_>) -> Result<Page, Response> {
                     &format!("{key} is not a number that it can be"),
                     &format!(
                         "limit is from 1 to {}, and after is the `next` of the page before",
-                        limits::ADMIN_PAGE_MAX
+                        limits::ADMIN_PAGE_ENTRIES_MAX
                     ),
                 )
             }),
     };
     Ok(Page {
-        limit: number("limit", limits::ADMIN_PAGE, limits::ADMIN_PAGE_MAX)?,
+        limit: number(
+            "limit",
+            limits::ADMIN_PAGE_ENTRIES,
+            limits::ADMIN_PAGE_ENTRIES_MAX,
+        )?,
         after: number("after", 0, u32::MAX as usize)? as u32,
         has_topics: head.asked("topics") == Some("1"),
     })
@@ -297,7 +301,7 @@ impl Admitted {
         match self.order {
             Order::Whole(command) => Ok(command),
             Order::Publish(media) => Ok(Command::Publish(Publication::new(body, media))),
-            Order::Disconnect => whom(&body).map(Command::Disconnect),
+            Order::Disconnect => disconnection(&body),
             Order::Revoke => {
                 let mut body = body;
                 let digest = revoked(&body);
@@ -324,20 +328,21 @@ fn only_string(body: &[u8], hint: &str) -> Result<(String, String), Response> {
 const WHOM: &str = "send one of {\"id\":\"3-1\"}, {\"name\":\"…\"} and {\"address\":\"192.0.2.1\"}, as \
                     GET /connections lists them";
 
-fn whom(body: &[u8]) -> Result<Whom, Response> {
+fn disconnection(body: &[u8]) -> Result<Command, Response> {
     let (key, text) = only_string(body, WHOM)?;
-    let whom = match key.as_str() {
-        "id" => id(&text),
-        "name" => Some(Whom::Name(text)),
-        "address" => address(&text),
+    let command = match key.as_str() {
+        "id" => id(&text).map(|(place, tenant)| Command::DisconnectOne(place, tenant)),
+        "name" => Some(Command::Disconnect(Whom::Name(text))),
+        "address" => address(&text).map(Command::Disconnect),
         _ => None,
     };
-    whom.ok_or_else(|| Response::refusal(HttpStatus::BadRequest, "this names no connection", WHOM))
+    command
+        .ok_or_else(|| Response::refusal(HttpStatus::BadRequest, "this names no connection", WHOM))
 }
 
-fn id(text: &str) -> Option<Whom> {
+fn id(text: &str) -> Option<(u32, u32)> {
     let (place, tenant) = text.split_once('-')?;
-    Some(Whom::Id(place.parse().ok()?, tenant.parse().ok()?))
+    Some((place.parse().ok()?, tenant.parse().ok()?))
 }
 
 fn address(text: &str) -> Option<Whom> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::conversation::Conversation;
 use super::publication::Events;
-use super::{Access, Command, Door, Response, Rules, Whom};
+use super::{Access, AdminRules, Command, Door, Response, Whom};
 use crate::limits;
 use crate::stats::HttpStatus;
 use crate::wire::envelope::Form;
@@ -13,9 +13,9 @@ use crate::wire::token::Token;
 const ADMIN: &str = "the-admin-token";
 const PUBLISH: &str = "the-publish-token";
 
-fn rules(admin: Option<&str>, publish: Option<&str>) -> Rules {
+fn rules(admin: Option<&str>, publish: Option<&str>) -> AdminRules {
     let token = |text: Option<&str>| text.map(Token::new);
-    Rules {
+    AdminRules {
         access: Access::new(token(admin).as_ref(), token(publish).as_ref()),
         body_bytes_max: 1_000,
     }
@@ -24,7 +24,7 @@ fn rules(admin: Option<&str>, publish: Option<&str>) -> Rules {
 /// One side of a conversation that answers every command with 200 and the command's name.
 struct Stage {
     conversation: Conversation,
-    rules: Rules,
+    rules: AdminRules,
     now: Duration,
     /// What the peer has got.
     got: Vec<u8>,
@@ -33,7 +33,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(door: Door, rules: Rules) -> Self {
+    fn new(door: Door, rules: AdminRules) -> Self {
         Self {
             conversation: Conversation::new(door, Duration::ZERO),
             rules,
@@ -107,7 +107,7 @@ fn ask(request: &str) -> (u16, String) {
     ask_with(Door::Admin, rules(None, None), request)
 }
 
-fn ask_with(door: Door, rules: Rules, request: &str) -> (u16, String) {
+fn ask_with(door: Door, rules: AdminRules, request: &str) -> (u16, String) {
     let mut stage = Stage::new(door, rules);
     stage.send(request.as_bytes(), usize::MAX);
     let mut answers = stage.answers();
@@ -141,6 +141,10 @@ fn every_path_is_a_command() {
         (get("http://127.0.0.1:8081/metrics", ""), "\"Metrics\""),
         (
             post("/disconnect", JSON, "{\"id\":\"3-1\"}"),
+            "\"DisconnectOne\"",
+        ),
+        (
+            post("/disconnect", JSON, "{\"name\":\"n\"}"),
             "\"Disconnect\"",
         ),
         (post("/revoke", JSON, "{\"token\":\"t\"}"), "\"Revoke\""),
@@ -162,7 +166,7 @@ fn every_path_is_a_command() {
 
 #[test]
 fn every_refusal_is_json_with_a_hint() {
-    let long = format!("X-Long: {}\r\n", "x".repeat(limits::HEAD_BYTES_MAX));
+    let long = format!("X-Long: {}\r\n", "x".repeat(limits::ADMIN_HEAD_BYTES_MAX));
     let many = "X-A: b\r\n".repeat(100);
     for (status, request) in [
         (400, "nonsense\r\n\r\n".to_owned()),
@@ -458,7 +462,7 @@ fn nothing_is_read_while_an_answer_is_owed() {
     assert_eq!(conversation.wants(), 0);
     let bytes = conversation.output().len();
     conversation.handle_written(Duration::ZERO, bytes, &rules);
-    assert_eq!(conversation.wants(), limits::HEAD_BYTES_MAX);
+    assert_eq!(conversation.wants(), limits::ADMIN_HEAD_BYTES_MAX);
     assert_eq!(conversation.poll_answered(), Some(HttpStatus::Ok));
     assert_eq!(conversation.poll_answered(), None);
     // An answer that nobody awaits is none.

@@ -58,7 +58,7 @@ impl Vitals {
             "connections": readings.connections,
             "topics": readings.topics,
             "subscriptions": readings.subscriptions,
-            "outbox_bytes": readings.outbox_bytes,
+            "outbox_bytes": readings.outboxes_bytes,
             "events": events,
             "events_per_second": rate(events as f64, self.events as f64),
             "deliveries": deliveries,
@@ -113,7 +113,7 @@ mod tests {
                 connections: 1,
                 topics: 2,
                 subscriptions: 3,
-                outbox_bytes: 4,
+                outboxes_bytes: 4,
                 process: Process {
                     cpu_seconds: Some(cpu),
                     ..Process::default()

@@ -163,7 +163,7 @@ pub fn revoke(revocation: &Revocation) -> Result<String, Failure> {
     let admin = match (&revocation.admin, config.admin.first()) {
         (Some(admin), _) => admin.clone(),
         (None, Some(address)) => {
-            Listener::parse(&super::reachable(*address).to_string()).map_err(Failure::Usage)?
+            Listener::parse(&config::reachable(*address).to_string()).map_err(Failure::Usage)?
         }
         (None, None) => {
             let sentence = "admin is off in the configuration, so no server can be asked: name one with --admin";

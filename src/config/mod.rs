@@ -29,7 +29,7 @@ use crate::wire::token::Token;
 pub use merge::{FileText, Flags, Source, nearest};
 pub use spec::{Kind, OptionSpec, WhenNone};
 pub use table::{option, options};
-pub use values::{End, Unit, endpoint, number, rough_bytes, token};
+pub use values::{End, Unit, endpoint, number, reachable, rough_bytes, token};
 
 /// What the variables begin with.
 pub const ENVIRONMENT_PREFIX: &str = "NEWSWIRE_";
@@ -305,10 +305,13 @@ impl Config {
                 self.message_bytes_max,
             ));
         }
-        if self.pull.is_empty() && self.sub.is_empty() && self.publish.is_empty() {
+        // The admin listener takes events too.
+        let http = [&self.publish, &self.admin];
+        let zeromq = [&self.pull, &self.sub];
+        if http.iter().all(|list| list.is_empty()) && zeromq.iter().all(|list| list.is_empty()) {
             return Err(
-                "none of pull, sub and publish names an endpoint, so no event could ever come in: set one of \
-                 them"
+                "none of pull, sub, publish and admin names an address, so no event could ever come in: set \
+                 one of them"
                     .to_owned(),
             );
         }
@@ -316,11 +319,13 @@ impl Config {
         self.check_admin()
     }
 
-    /// Whether nobody but `token`s can let a client in.
-    pub fn has_stores(&self) -> bool {
-        let lists = [self.token_files.len(), self.jwt_keys.len()];
+    /// Whether nothing is named that could let a client in: a token has to be made for the run.
+    pub fn needs_a_token(&self) -> bool {
+        let paths = [&self.token_files, &self.jwt_keys];
         let asked = [&self.jwks_urls, &self.auth_urls, &self.postgres_urls];
-        lists.iter().any(|&n| n > 0) || asked.iter().any(|urls| !urls.is_empty())
+        self.tokens.is_empty()
+            && paths.iter().all(|paths| paths.is_empty())
+            && asked.iter().all(|urls| urls.is_empty())
     }
 
     fn check_auth(&self) -> Result<(), String> {
@@ -346,10 +351,10 @@ impl Config {
             );
         }
         let asks = !self.auth_urls.is_empty() || !self.postgres_urls.is_empty();
-        if asks && self.auth_timeout_seconds > self.handshake_seconds {
+        if asks && self.auth_timeout_seconds >= self.handshake_seconds {
             return Err(format!(
-                "auth-timeout ({}) is longer than handshake-timeout ({}), so a client would be gone before \
-                 its token is judged: lower auth-timeout or raise handshake-timeout",
+                "auth-timeout ({}) is not less than handshake-timeout ({}), so a client would be gone before \
+                 it hears why: lower auth-timeout or raise handshake-timeout",
                 self.auth_timeout_seconds, self.handshake_seconds
             ));
         }
@@ -578,6 +583,7 @@ mod tests {
 
         let config = Config {
             pull: Vec::new(),
+            admin: Vec::new(),
             ..Config::default()
         };
         assert!(config.check().is_err());

@@ -118,7 +118,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "admin",
         value_name: "ADDR:PORT",
-        help: "Address of the admin listener: metrics, health, connections, publishing by HTTP and the dashboard. On this machine alone it asks for no token, elsewhere it needs admin-token; `off` opens none",
+        help: "Address of the admin listener: metrics, health, connections, publishing by HTTP and the \
+               dashboard. On this machine alone it asks for no token, elsewhere it needs admin-token; `off` \
+               opens none",
         heading: WHERE,
         secret: false,
         kind: Kind::List {
@@ -132,7 +134,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "admin-token",
         value_name: "TOKEN",
-        help: "Token that the admin listener asks for, as Authorization: Bearer TOKEN. Empty: none on this machine, and an admin listener elsewhere is an error. Prefer the variable or the file",
+        help: "Token that the admin listener asks for, as Authorization: Bearer TOKEN. Empty: none on this \
+               machine, and an admin listener elsewhere is an error. Prefer the variable or the file",
         heading: WHO,
         secret: true,
         kind: Kind::Word {
@@ -152,7 +155,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "publish",
         value_name: "ADDR:PORT",
-        help: "Address of a listener that takes nothing but events by HTTP (POST /publish), for publishers on other machines, which then need not reach the admin listener; it needs publish-token",
+        help: "Address of a listener that takes nothing but events by HTTP (POST /publish), for publishers \
+               on other machines, which then need not reach the admin listener; it needs publish-token",
         heading: WHERE,
         secret: false,
         kind: Kind::List {
@@ -166,7 +170,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "publish-token",
         value_name: "TOKEN",
-        help: "Token that POST /publish asks for, as Authorization: Bearer TOKEN. Empty: whoever may use the admin listener may publish there, and nobody elsewhere. Prefer the variable or the file",
+        help: "Token that POST /publish asks for, as Authorization: Bearer TOKEN. Empty: whoever may use the \
+               admin listener may publish there, and nobody elsewhere. Prefer the variable or the file",
         heading: WHO,
         secret: true,
         kind: Kind::Word {
@@ -229,7 +234,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "tokens",
         value_name: "FILE",
-        help: "File of tokens, one a line: a token or sha256:HEX of it (`newswire token hash`), then topics=a,b_*, expires=RFC 3339, name=… as wanted. It is read again when it changes, since an editor is the quickest way to add somebody",
+        help: "File of tokens, one a line: a token or sha256:HEX of it (`newswire token hash`), then \
+               topics=a,b_*, expires=RFC 3339, name=… as wanted. It is read again when it changes, since an \
+               editor is the quickest way to add somebody",
         heading: WHO,
         secret: false,
         kind: Kind::List {
@@ -243,7 +250,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-jwt-key",
         value_name: "FILE",
-        help: "Key of the JWTs that clients may present: a PEM file with a public key, or the secret of HS256. Several while one replaces another; `off` takes no JWT",
+        help: "Key of the JWTs that clients may present: a PEM file with a public key, or the secret of \
+               HS256. Several while one replaces another; `off` takes no JWT",
         heading: WHO,
         secret: false,
         kind: Kind::List {
@@ -257,7 +265,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-jwks",
         value_name: "URL",
-        help: "Address of a JWK set with the keys of the JWTs that clients may present. It is fetched at the start and again when a token names a key that is not in it; `off` fetches none",
+        help: "Address of a JWK set with the keys of the JWTs that clients may present. It is fetched at the \
+               start and again when a token names a key that is not in it; `off` fetches none",
         heading: WHO,
         secret: false,
         kind: Kind::List {
@@ -271,7 +280,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-jwt-algorithm",
         value_name: "ALGORITHM",
-        help: "Algorithm of the JWTs: HS256, RS256, ES256 or EdDSA. It has no default and is never taken from a token, because a token that chooses it chooses its own key",
+        help: "Algorithm of the JWTs: HS256, RS256, ES256 or EdDSA. It has no default and is never taken \
+               from a token, because a token that chooses it chooses its own key",
         heading: WHO,
         secret: false,
         kind: Kind::Word {
@@ -291,7 +301,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-jwt-audience",
         value_name: "TEXT",
-        help: "Audience that a JWT has to name (aud). Empty: it is not asked, and a JWT that was made for another service with the same key is good here too",
+        help: "Audience that a JWT has to name (aud). Empty: it is not asked, and a JWT that was made for \
+               another service with the same key is good here too",
         heading: WHO,
         secret: false,
         kind: Kind::Word {
@@ -306,7 +317,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-jwt-issuer",
         value_name: "TEXT",
-        help: "Issuer that a JWT has to name (iss). Empty: it is not asked, since the key says who made the token",
+        help: "Issuer that a JWT has to name (iss). Empty: it is not asked, since the key says who made the \
+               token",
         heading: WHO,
         secret: false,
         kind: Kind::Word {
@@ -321,7 +333,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-url",
         value_name: "URL",
-        help: "Address of the API that is asked about a token: GET with the token as Authorization. 2xx accepts, 401, 403 and 404 do not know it, anything else is no answer; `off` asks none",
+        help: "Address of the API that is asked about a token: GET with the token as Authorization. 2xx \
+               accepts, 401, 403 and 404 do not know it, anything else is no answer; `off` asks none",
         heading: WHO,
         secret: false,
         kind: Kind::List {
@@ -335,7 +348,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-scheme",
         value_name: "WORD",
-        help: "Word before the token in the Authorization that the API gets, such as Bearer. Empty: the token alone, as Web Publisher's API takes it",
+        help: "Word before the token in the Authorization that the API gets, such as Bearer. Empty: the \
+               token alone, as Web Publisher's API takes it",
         heading: WHO,
         secret: false,
         kind: Kind::Word {
@@ -350,7 +364,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-postgres",
         value_name: "URL",
-        help: "Database that is asked about a token, such as postgres://user:password@host/database. Prefer the variable or the file, because a command line is visible to every user of the machine; `off` asks none",
+        help: "Database that is asked about a token, such as postgres://user:password@host/database. Prefer \
+               the variable or the file, because a command line is visible to every user of the machine; \
+               `off` asks none",
         heading: WHO,
         secret: true,
         kind: Kind::List {
@@ -364,11 +380,15 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-postgres-query",
         value_name: "SQL",
-        help: "Statement with one parameter, the token as text. A row accepts; its columns name (text), topics (text[]) and expires (seconds since 1970, or timestamptz) are used where it has them. The default reads Web Publisher's table",
+        help: "Statement with one parameter, the token as text. A row accepts; its columns name (text), \
+               topics (text[]) and expires (seconds since 1970, or timestamptz) are used where it has them. \
+               The default reads Web Publisher's table",
         heading: WHO,
         secret: false,
         kind: Kind::Word {
-            default: "SELECT concat('user ', user_id) AS name, extract(epoch FROM valid_to::timestamptz)::float8 AS expires FROM swp_api_key WHERE api_key = $1 AND valid_to >= LOCALTIMESTAMP(0)",
+            default: "SELECT concat('user ', user_id) AS name, \
+                      extract(epoch FROM valid_to::timestamptz)::float8 AS expires \
+                      FROM swp_api_key WHERE api_key = $1 AND valid_to >= LOCALTIMESTAMP(0)",
             get: |config| config.postgres_query.clone(),
             set: |config, text| {
                 config.postgres_query = values::query(text)?;
@@ -379,7 +399,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-postgres-time-zone",
         value_name: "ZONE",
-        help: "Time zone of the database session. Web Publisher stores valid_to without one, in that of its PHP (date.timezone), whose own default is UTC",
+        help: "Time zone of the database session. Web Publisher stores valid_to without one, in that of its \
+               PHP (date.timezone), whose own default is UTC",
         heading: WHO,
         secret: false,
         kind: Kind::Word {
@@ -394,7 +415,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-ca",
         value_name: "FILE",
-        help: "PEM file with the authorities whose certificates the API, the JWK set and the database may show. Empty: those that browsers trust, which a server inside a company's network often does not have",
+        help: "PEM file with the authorities whose certificates the API, the JWK set and the database may \
+               show. Empty: those that browsers trust, which a server inside a company's network often does \
+               not have",
         heading: WHO,
         secret: false,
         kind: Kind::Word {
@@ -409,7 +432,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-timeout",
         value_name: "SECONDS",
-        help: "Time in which the API or the database has to answer about one token. Less than handshake-timeout, so that a client hears why",
+        help: "Time in which the API or the database has to answer about one token. Less than \
+               handshake-timeout, so that a client hears why",
         heading: TIME,
         secret: false,
         kind: number!(
@@ -423,7 +447,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-cache",
         value_name: "SECONDS",
-        help: "Time for which an accepted token is good without asking again, so that the herd after a restart asks once a token and not once a client. Never beyond the token's own end; 0 asks for each client",
+        help: "Time for which an accepted token is good without asking again, so that the herd after a \
+               restart asks once a token and not once a client. Never beyond the token's own end; 0 asks for \
+               each client",
         heading: TIME,
         secret: false,
         kind: number!(
@@ -437,7 +463,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-recheck",
         value_name: "SECONDS",
-        help: "Time after which the store is asked again about the token of an open session, a tenth more or less so that they do not all come at once. It is how long a token that was deleted may still hear",
+        help: "Time after which the store is asked again about the token of an open session, a tenth more or \
+               less so that they do not all come at once. It is how long a token that was deleted may still \
+               hear",
         heading: TIME,
         secret: false,
         kind: number!(
@@ -451,7 +479,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-grace",
         value_name: "SECONDS",
-        help: "Time for which an open session stays while no store can say whether its token is still good. Long enough for a restart of the database, and nobody new is let in meanwhile",
+        help: "Time for which an open session stays while no store can say whether its token is still good. \
+               Long enough for a restart of the database, and nobody new is let in meanwhile",
         heading: TIME,
         secret: false,
         kind: number!(
@@ -465,7 +494,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-requests-max",
         value_name: "REQUESTS",
-        help: "Questions to one API or database at a time; each takes a thread while it waits. More load than that is rarely welcome there",
+        help: "Questions to one API or database at a time; each takes a thread while it waits. More load \
+               than that is rarely welcome there",
         heading: SIZE,
         secret: false,
         kind: number!(Count, auth_requests_max, limits::AUTH_REQUESTS_MAX, 1, 256),
@@ -473,7 +503,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-waiting-max",
         value_name: "REQUESTS",
-        help: "Questions that wait for their turn at one API or database; clients beyond get 503. Ten thousand different tokens after a restart are a large site",
+        help: "Questions that wait for their turn at one API or database; clients beyond get 503. Ten \
+               thousand different tokens after a restart are a large site",
         heading: SIZE,
         secret: false,
         kind: number!(

@@ -5,7 +5,7 @@
 //! Never here: which option the text belongs to, and any look at the machine (no name is looked up,
 //! no file is opened).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -272,6 +272,17 @@ pub(super) fn web_url(text: &str) -> Result<String, String> {
         return Err("no user and password may stand in it".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// Where something on this machine reaches a listener.
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// An address of a database, by its form alone; the driver looks at the rest.

@@ -47,7 +47,7 @@ pub use ending::Farewell;
 pub use flush::Finished;
 pub use hub::TopicChange;
 pub use link::Stream;
-pub use overview::{Busiest, ConnectionView};
+pub use overview::{Busiest, ConnectionView, Filter};
 pub use session::SessionRules;
 pub use slots::SlotId;
 pub use topics::TopicView;

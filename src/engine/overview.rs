@@ -5,7 +5,7 @@
 //!
 //! Never here: HTTP, JSON, who is an administrator.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -33,6 +33,15 @@ pub struct ConnectionView {
     pub topics: usize,
     /// In bytes, what it has left unread.
     pub outbox_bytes: usize,
+}
+
+/// Which connections are meant.
+#[derive(Clone, Copy, Debug)]
+pub enum Filter<'a> {
+    /// Those whose token is called so.
+    Name(&'a str),
+    /// Those that come from there; without a port, from any.
+    Address(IpAddr, Option<u16>),
 }
 
 /// The topics that were the busiest when that was last asked: they may still be among them.
@@ -65,15 +74,19 @@ impl<S: Stream> Engine<S> {
         })
     }
 
-    /// Whether the connection in a place has not begun to end, comes from there, and is let in by that;
-    /// what is not asked for fits.
-    pub fn is_at(&self, place: u32, name: Option<&str>, peer: impl Fn(SocketAddr) -> bool) -> bool {
-        self.slots.at(place).is_some_and(|(_, connection)| {
-            let standing = connection.session.standing();
-            connection.session.state() != State::Closing
-                && peer(connection.link.peer())
-                && name.is_none_or(|name| standing.is_some_and(|s| s.is_named(name)))
-        })
+    /// Whether there is a connection in a place that is meant, and has not begun to end.
+    pub fn matches(&self, place: u32, whom: &Filter<'_>) -> bool {
+        let Some((_, connection)) = self.slots.at(place) else {
+            return false;
+        };
+        let (session, peer) = (&connection.session, connection.link.peer());
+        session.state() != State::Closing
+            && match *whom {
+                Filter::Name(name) => session.standing().is_some_and(|s| s.is_named(name)),
+                Filter::Address(ip, port) => {
+                    peer.ip() == ip && port.is_none_or(|port| peer.port() == port)
+                }
+            }
     }
 
     /// The first `count` names of the topics that a connection hears.

@@ -17,13 +17,12 @@ use super::{Server, process};
 use crate::admin::listing::{ConnectionRow, Listing, Page, TopicRow};
 use crate::admin::metrics::{self, Readings};
 use crate::admin::publication::{self, Events};
-use crate::admin::{Access, Command, Publication, Response, Rules, Whom};
+use crate::admin::{Access, AdminRules, Command, Publication, Response, Whom};
 use crate::config::Config;
-use crate::engine::{ConnectionView, SlotId, TopicView};
+use crate::engine::{ConnectionView, Filter, SlotId, TopicView};
 use crate::limits;
 use crate::stats::{Counter, HttpStatus, Ingest};
 use crate::web;
-use crate::wire::token::Digest;
 
 /// How long events may wait.
 const PATIENCE: Duration = Duration::from_secs(limits::ADMIN_ANSWER_SECONDS);
@@ -59,8 +58,8 @@ struct Search {
 }
 
 /// The rules of all conversations, as they follow from a configuration.
-pub(super) fn admin_rules(config: &Config) -> Rules {
-    Rules {
+pub(super) fn admin_rules(config: &Config) -> AdminRules {
+    AdminRules {
         access: Access::new(config.admin_token.as_ref(), config.publish_token.as_ref()),
         body_bytes_max: config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES,
     }
@@ -95,12 +94,12 @@ impl Server {
             Command::Readiness => self.readiness(),
             Command::Topics(page) => self.list_topics(page),
             Command::Connections(page) => self.list_connections(page),
-            Command::Disconnect(Whom::Id(place, tenant)) => {
+            Command::DisconnectOne(place, tenant) => {
                 let id = SlotId::new(place, tenant);
                 let is_there = id.is_some_and(|id| self.engine.disconnect(id));
                 self.disconnected(peer, usize::from(is_there))
             }
-            // Whoever asks goes on waiting, so there are seldom more; but he may also go.
+            // Whoever asks goes on waiting, so there are seldom more; but they may also go.
             Command::Disconnect(_)
                 if self.orders.searches.len() >= limits::ADMIN_CONNECTIONS_MAX =>
             {
@@ -120,18 +119,18 @@ impl Server {
                 return None;
             }
             Command::Revoke(digest) => {
-                let revoked = self.revoke(&digest);
-                log::info!(
-                    "admin: revoke: by={:?} sessions={revoked}",
-                    self.lobby.address(peer)
-                );
+                // Its sessions end in this turn's review.
+                let revoked = self.gate.revoke(&digest, self.moment);
+                let by = self.whereabouts(peer);
+                log::info!("admin: revoke: by={by} sessions={revoked}");
                 Response::json(format!("{{\"revoked\":{revoked}}}"))
             }
             Command::Publish(publication) => {
                 return self.publish(peer, self.moment.now, publication);
             }
             Command::Dashboard => Response::page(web::DASHBOARD, &web::DASHBOARD_POLICY),
-            Command::Script => script(),
+            // The client that clients' pages load from the other listener.
+            Command::Script => Response::with_type(web::JAVASCRIPT, web::SCRIPT.as_bytes().into()),
             Command::WebSocket(head) => {
                 self.hand_over(peer, head);
                 return None;
@@ -149,21 +148,21 @@ impl Server {
             connections,
             topics: self.engine.topics(),
             subscriptions: self.engine.subscriptions(),
-            outbox_bytes: self.engine.outboxes_bytes(),
+            outboxes_bytes: self.engine.outboxes_bytes(),
             process: process::read(self.started_unix.as_secs_f64(), connections),
         }
     }
 
     fn readiness(&self) -> Response {
-        let why = if self.shutdown.has_begun() {
-            "the server is going down"
-        } else if self.sources.is_empty() && self.lobby.publishers().is_empty() {
-            "no event can come in"
-        } else {
+        // Every ingest was bound before the first turn, and where this is asked, events can be sent.
+        if !self.shutdown.has_begun() {
             return Response::json("{\"status\":\"ready\"}".to_owned());
-        };
-        let hint = "send clients and events to another server for now";
-        Response::refusal(HttpStatus::ServiceUnavailable, why, hint)
+        }
+        Response::refusal(
+            HttpStatus::ServiceUnavailable,
+            "the server is going down",
+            "send clients and events to another server for now",
+        )
     }
 
     fn list_topics(&self, page: Page) -> Response {
@@ -207,11 +206,15 @@ impl Server {
         listing.finish(next)
     }
 
+    /// Where somebody is who has ordered something, for the log.
+    fn whereabouts(&self, peer: PeerId) -> String {
+        let address = self.lobby.address(peer);
+        address.map_or_else(|| "left".to_owned(), |address| address.to_string())
+    }
+
     fn disconnected(&self, peer: PeerId, count: usize) -> Response {
-        log::info!(
-            "admin: disconnect: by={:?} connections={count}",
-            self.lobby.address(peer)
-        );
+        let by = self.whereabouts(peer);
+        log::info!("admin: disconnect: by={by} connections={count}");
         Response::json(format!("{{\"disconnected\":{count}}}"))
     }
 
@@ -221,18 +224,15 @@ impl Server {
         let mut closes_left = limits::TURN_DISCONNECTS_MAX;
         while let Some(mut search) = self.orders.searches.pop_front() {
             let places = self.engine.places();
+            let filter = match &search.whom {
+                Whom::Name(name) => Filter::Name(name),
+                Whom::Address(ip, port) => Filter::Address(*ip, *port),
+            };
             while search.next < places && places_left > 0 && closes_left > 0 {
                 let place = search.next;
                 search.next += 1;
                 places_left -= 1;
-                let is_meant = match &search.whom {
-                    Whom::Id(..) => false,
-                    Whom::Name(name) => self.engine.is_at(place, Some(name), |_| true),
-                    Whom::Address(ip, port) => self.engine.is_at(place, None, |peer| {
-                        peer.ip() == *ip && port.is_none_or(|port| port == peer.port())
-                    }),
-                };
-                if is_meant && self.engine.disconnect_at(place) {
+                if self.engine.matches(place, &filter) && self.engine.disconnect_at(place) {
                     search.disconnected += 1;
                     closes_left -= 1;
                 }
@@ -243,11 +243,6 @@ impl Server {
             let response = self.disconnected(search.peer, search.disconnected);
             self.lobby.answer(search.peer, self.moment.now, &response);
         }
-    }
-
-    /// Withdraws a token; answers how many sessions that ends, in this turn's review.
-    fn revoke(&mut self, digest: &Digest) -> usize {
-        self.gate.revoke(digest, self.moment)
     }
 
     /// Events of a publisher, who has waited since `since`.
@@ -350,8 +345,8 @@ impl Server {
         self.engine.handle_early(id, &mut head);
     }
 
-    /// Whether a connection was let in by the administrators' listener just now.
-    pub(super) fn is_admitted(&mut self, id: SlotId) -> bool {
+    /// Whether a connection was let in by the administrators' listener just now. True once.
+    pub(super) fn take_admitted(&mut self, id: SlotId) -> bool {
         let at = self.admitted.iter().position(|&admitted| admitted == id);
         at.map(|at| self.admitted.swap_remove(at)).is_some()
     }
@@ -365,14 +360,6 @@ impl Server {
     pub fn publishers(&self) -> &[SocketAddr] {
         self.lobby.publishers()
     }
-}
-
-/// The client that clients' pages load from the other listener.
-fn script() -> Response {
-    let mut files = web::files().into_iter();
-    let script = files.find(|file| file.name == "newswire.js");
-    let script = script.expect("it is one of the files");
-    Response::with_type(script.content_type, script.body.into_bytes().into())
 }
 
 /// Looks at places from `first` on, as long as `look` wants to and not too long. Answers where to go on.

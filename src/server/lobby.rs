@@ -15,20 +15,16 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 
-use super::sockets::{Accepted, Listeners};
-use crate::admin::{Command, Conversation, Door, Response, Rules};
+use super::sockets::{Accepted, ClientStream, Listeners};
+use crate::admin::{AdminRules, Command, Conversation, Door, Response};
 use crate::engine::Stream;
 use crate::limits;
 use crate::stats::{HttpStatus, Refusal, Stats};
 
-/// Newcomers a turn, of each listener.
-const ACCEPTS_MAX: usize = 64;
-
-/// Somebody whose command is being carried out, for as long as he is there.
+/// Somebody whose command is being carried out, for as long as they are there.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerId {
     place: usize,
@@ -37,7 +33,7 @@ pub struct PeerId {
 
 #[derive(Debug)]
 struct Peer {
-    stream: TcpStream,
+    stream: ClientStream,
     address: SocketAddr,
     conversation: Conversation,
     /// Tells it from others that had its place.
@@ -55,7 +51,7 @@ pub struct Lobby {
     /// Places of peers that may have something to do for which no readiness will come.
     work: VecDeque<usize>,
     serial: u64,
-    rules: Rules,
+    rules: AdminRules,
     buffer: Vec<u8>,
     budget: Budget,
     /// The token of the first place.
@@ -72,7 +68,12 @@ struct Budget {
 
 impl Lobby {
     /// With listeners that are bound.
-    pub fn new(admin: Listeners, publish: Listeners, rules: Rules, first_token: usize) -> Self {
+    pub fn new(
+        admin: Listeners,
+        publish: Listeners,
+        rules: AdminRules,
+        first_token: usize,
+    ) -> Self {
         Self {
             admin,
             publish,
@@ -97,12 +98,12 @@ impl Lobby {
     }
 
     /// What is in force.
-    pub fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &AdminRules {
         &self.rules
     }
 
     /// Puts other rules in the place of the present ones, for requests to come.
-    pub fn set_rules(&mut self, rules: Rules) {
+    pub fn set_rules(&mut self, rules: AdminRules) {
         self.rules = rules;
     }
 
@@ -170,7 +171,7 @@ impl Lobby {
             Door::Publish => &mut self.publish,
         };
         listeners.tick(now);
-        for _ in 0..ACCEPTS_MAX {
+        for _ in 0..limits::TURN_ADMIN_ACCEPTS_MAX {
             let listeners = match door {
                 Door::Admin => &mut self.admin,
                 Door::Publish => &mut self.publish,
@@ -179,7 +180,7 @@ impl Lobby {
                 Accepted::Newcomer(stream, address) => {
                     if !self.has_room() {
                         stats.answered(HttpStatus::ServiceUnavailable);
-                        self.refuse(stream, Refusal::Full, now);
+                        self.admin.refuse_with(&no_place(), stream, now);
                     } else if let Err(error) = self.welcome(door, stream, address, now, registry) {
                         log::error!("admin: accept: peer={address} error={error}");
                     }
@@ -211,7 +212,7 @@ impl Lobby {
     fn welcome(
         &mut self,
         door: Door,
-        mut stream: TcpStream,
+        mut stream: ClientStream,
         address: SocketAddr,
         now: Duration,
         registry: &Registry,
@@ -233,8 +234,8 @@ impl Lobby {
         Ok(())
     }
 
-    /// Tells somebody that there is no place.
-    pub fn refuse(&mut self, stream: TcpStream, refusal: Refusal, now: Duration) {
+    /// Tells somebody that there is no place among the clients.
+    pub fn refuse(&mut self, stream: ClientStream, refusal: Refusal, now: Duration) {
         self.admin.refuse(stream, refusal, now);
     }
 
@@ -283,18 +284,31 @@ impl Lobby {
         }
     }
 
-    /// Where somebody is; `None` when he has left.
+    /// Where somebody is; `None` when they have left.
     pub fn address(&self, id: PeerId) -> Option<SocketAddr> {
         let peer = self.peers.get(id.place)?;
         (peer.serial == id.serial).then_some(peer.address)
     }
 
     /// Gives a connection up to whoever goes on with it.
-    pub fn take(&mut self, id: PeerId) -> Option<(TcpStream, SocketAddr)> {
+    pub fn take(&mut self, id: PeerId) -> Option<(ClientStream, SocketAddr)> {
         self.address(id)?;
         let peer = self.peers.remove(id.place);
         Some((peer.stream, peer.address))
     }
+}
+
+/// What a newcomer is told while all places are in use.
+fn no_place() -> Vec<u8> {
+    let hint = format!(
+        "close one of the {} connections to the admin and publish listeners, or try again in some seconds",
+        limits::ADMIN_CONNECTIONS_MAX
+    );
+    let error = "all places for administrators and publishers are taken";
+    let response = Response::refusal(HttpStatus::ServiceUnavailable, error, &hint);
+    let mut answer = Vec::new();
+    response.encode(false, false, &mut answer);
+    answer
 }
 
 /// How far a connection came.
@@ -312,7 +326,7 @@ enum Driven {
 fn drive(
     peer: &mut Peer,
     now: Duration,
-    rules: &Rules,
+    rules: &AdminRules,
     buffer: &mut [u8],
     budget: &mut Budget,
     stats: &mut Stats,

@@ -28,7 +28,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -40,7 +39,7 @@ use pulse::Pulse;
 use report::Report;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
-use sockets::{Accepted, Listeners, SocketOptions};
+use sockets::{Accepted, ClientStream, Listeners, SocketOptions};
 use stores::{Stores, Watched};
 pub use systemd::Systemd;
 
@@ -180,14 +179,14 @@ pub struct Server {
     subs: std::ops::Range<usize>,
     pulls: Vec<String>,
     signals: Signals,
-    engine: Engine<TcpStream>,
+    engine: Engine<ClientStream>,
     gate: Gate,
     /// What its stores watch.
     watched: Watched,
     /// For the threads of stores.
     wake: Wake,
     form: Form,
-    /// As it is in force.
+    /// As it is in force: what needs a restart is as it was at the start.
     config: Config,
     /// Reads it again.
     reread: Reread,
@@ -494,8 +493,7 @@ impl Server {
                 Signal::Shutdown => {
                     self.listeners.close(self.poll.registry());
                     self.shutdown.begin(self.moment.now, &mut self.engine);
-                    self.systemd
-                        .stopping(Duration::from_secs(self.config.shutdown_seconds.into()));
+                    self.systemd.stopping(self.shutdown.time());
                 }
                 Signal::Reload => {
                     self.systemd.reloading();
@@ -527,7 +525,7 @@ impl Server {
         }
     }
 
-    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn welcome(&mut self, stream: ClientStream, peer: SocketAddr) {
         let id = match self.engine.handle_connection(stream, peer) {
             Ok(id) => id,
             Err((stream, refusal)) => {
@@ -587,7 +585,7 @@ impl Server {
     fn judge(&mut self) {
         let moment = self.moment;
         while let Some(Check { id, applicant }) = self.engine.poll_check() {
-            if self.is_admitted(id) {
+            if self.take_admitted(id) {
                 let standing = Rc::clone(&self.admin_standing);
                 self.engine.handle_verdict(id, Verdict::Accepted(standing));
                 continue;

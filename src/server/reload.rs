@@ -1,8 +1,9 @@
 //! SIGHUP: the configuration is read again, and what can change while clients are connected does.
 //!
 //! Tokens (those of administrators and publishers too), origins, limits, intervals and the level of
-//! the log take effect for whatever comes next; nobody is dropped but whoever's token is good no more. A configuration with anything wrong in it
-//! changes nothing. What was done to sockets when they were made needs a restart, and is named.
+//! the log take effect for whatever comes next; nobody is dropped but whoever's token is good no more.
+//! A configuration with anything wrong in it changes nothing. What was done to sockets when they were
+//! made needs a restart, and is named.
 //!
 //! Never here: reading the configuration (`main` hands it in).
 
@@ -14,14 +15,21 @@ use crate::stats::Close;
 
 impl Server {
     /// Puts `config` in the place of the present one.
-    pub(super) fn reload(&mut self, config: Config) {
+    pub(super) fn reload(&mut self, mut config: Config) {
+        let fixed = keep_fixed(&self.config, &mut config);
+        // The two together may be what neither is: an open listener whose token is gone.
+        if let Err(sentence) = config.check() {
+            let fixed = fixed.join(", ");
+            return log::error!(
+                "reload: nothing is changed: {fixed} need a restart, and as they are: {sentence}"
+            );
+        }
         let Stores { stores, watched } = match stores(&config, &self.watched, &self.wake) {
             Ok(all) => all,
             Err(sentence) => {
                 return log::error!("reload: nothing is changed: {sentence}");
             }
         };
-        let fixed = unchangeable(&self.config, &config);
         if !fixed.is_empty() {
             log::warn!("reload: {} need a restart", fixed.join(", "));
         }
@@ -50,29 +58,46 @@ impl Server {
     }
 }
 
-/// The options that differ and cannot be changed.
-fn unchangeable(now: &Config, next: &Config) -> Vec<&'static str> {
+/// Makes of `next` what can be in force: what was done at the start stays as it is `now`. Answers the
+/// options that would differ.
+fn keep_fixed(now: &Config, next: &mut Config) -> Vec<&'static str> {
+    fn keep<T: Clone + PartialEq>(
+        name: &'static str,
+        now: &T,
+        next: &mut T,
+    ) -> Option<&'static str> {
+        let differs = now != next;
+        next.clone_from(now);
+        differs.then_some(name)
+    }
     [
-        ("listen", now.listen != next.listen),
-        ("pull", now.pull != next.pull),
-        ("sub", now.sub != next.sub),
-        ("admin", now.admin != next.admin),
-        ("publish", now.publish != next.publish),
-        (
+        keep("listen", &now.listen, &mut next.listen),
+        keep("pull", &now.pull, &mut next.pull),
+        keep("sub", &now.sub, &mut next.sub),
+        keep("admin", &now.admin, &mut next.admin),
+        keep("publish", &now.publish, &mut next.publish),
+        keep(
             "unsent-bytes-max",
-            now.unsent_bytes_max != next.unsent_bytes_max,
+            &now.unsent_bytes_max,
+            &mut next.unsent_bytes_max,
         ),
-        (
+        keep(
             "unacknowledged-timeout",
-            now.unacknowledged_seconds != next.unacknowledged_seconds,
+            &now.unacknowledged_seconds,
+            &mut next.unacknowledged_seconds,
         ),
-        (
+        keep(
             "shutdown-timeout",
-            now.shutdown_seconds != next.shutdown_seconds,
+            &now.shutdown_seconds,
+            &mut next.shutdown_seconds,
         ),
-        ("shutdown-close", now.shutdown_close != next.shutdown_close),
+        keep(
+            "shutdown-close",
+            &now.shutdown_close,
+            &mut next.shutdown_close,
+        ),
     ]
     .into_iter()
-    .filter_map(|(name, differs)| differs.then_some(name))
+    .flatten()
     .collect()
 }

@@ -72,6 +72,11 @@ impl Shutdown {
         engine.handle_shutdown();
     }
 
+    /// How long the whole way down may take.
+    pub fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+
     /// Whether it is on its way down.
     pub fn has_begun(&self) -> bool {
         self.phase != Phase::Serving
@@ -107,8 +112,8 @@ impl Shutdown {
         if has_events {
             self.note_event(now);
         }
-        let end = self.began + Duration::from_secs(self.seconds.into());
-        let half = self.began + Duration::from_secs(self.seconds.into()) / 2;
+        let end = self.began + self.time();
+        let half = self.began + self.time() / 2;
         let quiet = Duration::from_millis(limits::QUIET_MILLISECONDS);
         self.phase = match self.phase {
             Phase::Draining { quiet_since } if now >= quiet_since + quiet || now >= half => {

@@ -1,4 +1,5 @@
-//! Listeners and accepted sockets: the only place that knows that a stream is a `TcpStream`.
+//! Listeners and accepted sockets: the only place that knows that a stream is a `TcpStream`. Everybody
+//! else has a [`ClientStream`], so that TLS could be put in here.
 //!
 //! All options are set on the listeners; accepted sockets inherit them, so a newcomer costs one
 //! `accept4` and one `epoll_ctl`.
@@ -24,9 +25,12 @@ use crate::wire::http;
 /// How many refused streams are kept open for a moment. Their descriptors are among the reserved.
 const LINGERING_MAX: usize = 64;
 /// How long.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(limits::REFUSED_LINGER_SECONDS);
 
-impl Stream for TcpStream {
+/// A connection's stream, as it comes out of a listener.
+pub type ClientStream = TcpStream;
+
+impl Stream for ClientStream {
     fn finish(&mut self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
@@ -45,7 +49,7 @@ pub struct SocketOptions {
 #[derive(Debug)]
 pub enum Accepted {
     /// One.
-    Newcomer(TcpStream, SocketAddr),
+    Newcomer(ClientStream, SocketAddr),
     /// No descriptor was left; the newcomer was told so.
     TurnedAway,
     /// There is none now.
@@ -69,7 +73,7 @@ pub struct Listeners {
     is_exhausted: bool,
     /// Refused streams: to close one at once, before its request was read, would answer that with a
     /// reset, which destroys the refusal.
-    lingering: VecDeque<(Duration, TcpStream)>,
+    lingering: VecDeque<(Duration, ClientStream)>,
 }
 
 impl Listeners {
@@ -224,11 +228,16 @@ impl Listeners {
     }
 
     /// Tells a peer for whom there is no place.
-    pub fn refuse(&mut self, mut stream: TcpStream, refusal: Refusal, now: Duration) {
+    pub fn refuse(&mut self, stream: ClientStream, refusal: Refusal, now: Duration) {
         let mut answer = Vec::new();
         http::encode_refusal(refusal, &mut answer);
+        self.refuse_with(&answer, stream, now);
+    }
+
+    /// The same, in other words.
+    pub fn refuse_with(&mut self, answer: &[u8], mut stream: ClientStream, now: Duration) {
         // An empty socket buffer takes so little at once, or the peer is gone.
-        if stream.write_all(&answer).is_ok() && stream.finish().is_ok() {
+        if stream.write_all(answer).is_ok() && stream.finish().is_ok() {
             self.lingering.push_back((now, stream));
         }
         if self.lingering.len() > LINGERING_MAX {

@@ -38,13 +38,15 @@ fn hash(tag: &str) -> String {
     format!("sha256-{}", BASE64.encode(&Sha256::digest(text)))
 }
 
-const SCRIPT: &str = include_str!("newswire.js");
+/// `newswire.js`.
+pub const SCRIPT: &str = include_str!("newswire.js");
 const TYPES: &str = include_str!("newswire.d.ts");
 
 /// What makes a module of the script.
 const EXPORTS: &str = "export { ab };\nexport const { connect } = newswire;\n";
 
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+/// What [`SCRIPT`] is: the value of `Content-Type`.
+pub const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// In bytes of a SHA-256: enough to tell one version of a file from another.
 const ETAG_BYTES: usize = 8;

@@ -3,8 +3,9 @@
 //!
 //! A store that answers later does so on a thread of its own and wakes the poller. What is watched (files
 //! of tokens, JWK sets) goes on being watched when the configuration is read again, so that the loop does
-//! not read a long file, and no set has to be fetched before anybody is let in. Never here: what
-//! is asked and what follows from it.
+//! not read a long file, and no set has to be fetched before anybody is let in.
+//!
+//! Never here: what is asked and what follows from it.
 
 #[cfg(feature = "all-stores")]
 mod remote;
@@ -56,15 +57,20 @@ pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<
         all.watched.files.push(file);
     }
     remote::add(config, &mut all, &watched.sets, wake)?;
+    // Only now: where one store cannot be made, nothing is to change, and these are in force.
+    let kept = |file: &&WatchedFile| config.token_files.iter().any(|path| file.path() == path);
+    watched
+        .files
+        .iter()
+        .filter(kept)
+        .for_each(WatchedFile::reread);
+    remote::refetch(&watched.sets, &all.watched.sets);
     Ok(all)
 }
 
 fn watch_file(path: &Path, watched: &Watched, wake: &Wake) -> Result<WatchedFile, String> {
     match watched.files.iter().find(|file| file.path() == path) {
-        Some(file) => {
-            file.reread();
-            Ok(file.clone())
-        }
+        Some(file) => Ok(file.clone()),
         None => WatchedFile::open(path, Arc::clone(wake)),
     }
 }

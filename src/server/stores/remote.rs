@@ -101,7 +101,6 @@ fn non_empty(text: &str) -> Option<String> {
 
 fn watch_set(origin: &SetOrigin, watched: &Sets, wake: &Wake) -> Result<WatchedSet, String> {
     if let Some((_, set)) = watched.iter().find(|(other, _)| other == origin) {
-        set.refetch();
         return Ok(set.clone());
     }
     let url = agent::parse_url(&origin.url).map_err(|error| format!("auth-jwks: {error}"))?;
@@ -112,6 +111,15 @@ fn watch_set(origin: &SetOrigin, watched: &Sets, wake: &Wake) -> Result<WatchedS
     let fetch = move || Agent::new(&Trust::load(&authorities)?, timeout).fetch(&url);
     let wake = Arc::clone(wake);
     WatchedSet::open(&origin.url, origin.algorithm, Box::new(fetch), wake)
+}
+
+/// Orders those of `watched` anew that are `kept`.
+pub(super) fn refetch(watched: &Sets, kept: &Sets) {
+    for (origin, set) in watched {
+        if kept.iter().any(|(other, _)| other == origin) {
+            set.refetch();
+        }
+    }
 }
 
 fn key_file(path: &Path, algorithm: JwtAlgorithm) -> Result<Vec<Key>, String> {

@@ -23,6 +23,9 @@ pub(super) fn add(
     check(config)
 }
 
+/// There is nothing to be ordered.
+pub(super) fn refetch(_watched: &Sets, _kept: &Sets) {}
+
 /// Whether `config` names none.
 ///
 /// # Errors
