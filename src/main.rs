@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use newswire::cli::{self, Action, ConfigFlags, Failure, print, tell};
 use newswire::config::Loaded;
 use newswire::logging;
-use newswire::server::{Server, StartError, Systemd};
+use newswire::server::{self, Server, StartError, Systemd};
 use newswire::wire::token::Token;
 
 fn main() -> ExitCode {
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     });
     let outcome = cli::parse(arguments).and_then(|action| match action {
         Action::Serve(flags) => serve(&flags, &program),
-        Action::Check(flags) => load(&flags).map(|loaded| print(&loaded.show())),
+        Action::Check(flags) => check(&flags),
         Action::Publish(options) => cli::publish::run(&options),
         Action::Subscribe(options) => cli::subscribe::run(&options),
         Action::Load(options) => cli::load::run(&options),
@@ -53,6 +53,13 @@ fn load(given: &ConfigFlags) -> Result<Loaded, Failure> {
         tell(&format!("warning: {warning}"));
     }
     Ok(loaded)
+}
+
+fn check(given: &ConfigFlags) -> Result<(), Failure> {
+    let loaded = load(given)?;
+    server::check_files(&loaded.config).map_err(Failure::Usage)?;
+    print(&loaded.show());
+    Ok(())
 }
 
 fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {

@@ -78,7 +78,7 @@ fn of_a_bad_batch_nothing_is_published() {
             r#"[{"topic":"a","data":1},{"topic":"a"}]"#,
             "Content-Type: application/json\r\n",
             400,
-            "the event at index 1 names no topic",
+            "the event at index 1 names no topic, or has a topic and no data",
             ("index", json!(1)),
         ),
         (

@@ -131,7 +131,7 @@ fn fault(form: &Form, reason: Dropped, text: &[u8], place: Place) -> Fault {
             "send less of it, or have event-bytes-max raised",
         ),
         Dropped::NoTopic => (
-            "names no topic".to_owned(),
+            "names no topic, or has a topic and no data".to_owned(),
             "send {\"topic\":\"…\",\"data\":…}, or an object in which the server's topic-field is a \
              string",
         ),
@@ -329,7 +329,7 @@ mod tests {
                 r#"[{"topic":"t","data":1},{"data":1}]"#,
                 Media::Json,
                 Dropped::NoTopic,
-                "the event at index 1 names no topic",
+                "the event at index 1 names no topic, or has a topic and no data",
             ),
             (
                 "{\"topic\":\"t\",\"data\":1}\n\n{\"topic\"}",
@@ -341,7 +341,7 @@ mod tests {
                 "5",
                 Media::Json,
                 Dropped::NoTopic,
-                "the body names no topic",
+                "the body names no topic, or has a topic and no data",
             ),
             (
                 &long,

@@ -412,7 +412,7 @@ mod tests {
                 &[("listen", "127.0.0.1:1"), ("listen", "127.0.0.1:1")],
                 &[],
                 "",
-                "--listen: \"127.0.0.1:1\": it is given twice",
+                "--listen: \"127.0.0.1:1\": this value is given twice",
             ),
             // A value that is replaced is checked all the same.
             (

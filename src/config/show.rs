@@ -25,7 +25,11 @@ pub(super) fn show(config: &Config, sources: &[Source], file: Option<&Path>) -> 
     let mut heading = "";
     // By heading, as the help has them: the table goes by what belongs together.
     let mut all: Vec<_> = options().iter().zip(sources).collect();
-    let first = |heading| options().iter().position(|option| option.heading == heading);
+    let first = |heading| {
+        options()
+            .iter()
+            .position(|option| option.heading == heading)
+    };
     all.sort_by_key(|(option, _)| first(option.heading));
     for (option, source) in all {
         if option.heading != heading {

@@ -21,7 +21,7 @@ use crate::wire::token::Token;
 /// connection to the same publisher would double every event.
 fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) -> Result<(), String> {
     if list.contains(&item) {
-        return Err("it is given twice".to_owned());
+        return Err("this value is given twice".to_owned());
     }
     list.push(item);
     Ok(())

@@ -43,7 +43,7 @@ use sockets::{Accepted, ClientStream, Listeners, SocketOptions};
 use stores::{Stores, Watched};
 pub use systemd::Systemd;
 
-pub use stores::gate_rules;
+pub use stores::{check_files, gate_rules};
 
 use crate::admin::Door;
 use crate::admin::latency::Latency;

@@ -68,6 +68,15 @@ pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<
     Ok(all)
 }
 
+/// Whether every file that `config` names for a store can be read and makes sense. Nobody is asked.
+///
+/// # Errors
+/// As the start would say it.
+pub fn check_files(config: &Config) -> Result<(), String> {
+    let wake: Wake = Arc::new(|| {});
+    stores(config, &Watched::default(), &wake).map(drop)
+}
+
 fn watch_file(path: &Path, watched: &Watched, wake: &Wake) -> Result<WatchedFile, String> {
     match watched.files.iter().find(|file| file.path() == path) {
         Some(file) => Ok(file.clone()),
