@@ -17,8 +17,7 @@ use super::{Server, process};
 use crate::admin::listing::{ConnectionRow, Listing, Page, TopicRow};
 use crate::admin::metrics::{self, Readings};
 use crate::admin::publication::{self, Events};
-use crate::admin::{Access, AdminRules, Command, Publication, Response, Whom};
-use crate::config::Config;
+use crate::admin::{Command, Publication, Response, Whom};
 use crate::engine::{ConnectionView, Filter, SlotId, TopicView};
 use crate::limits;
 use crate::stats::{Counter, HttpStatus, Ingest};
@@ -55,14 +54,6 @@ struct Search {
     /// The place that is looked at next.
     next: u32,
     disconnected: usize,
-}
-
-/// The rules of all conversations, as they follow from a configuration.
-pub(super) fn admin_rules(config: &Config) -> AdminRules {
-    AdminRules {
-        access: Access::new(config.admin_token.as_ref(), config.publish_token.as_ref()),
-        body_bytes_max: config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES,
-    }
 }
 
 impl Server {

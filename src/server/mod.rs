@@ -9,55 +9,54 @@
 
 mod capacity;
 mod commands;
+mod error;
 mod lobby;
 mod occupant;
 mod process;
 mod pulse;
 mod reload;
 mod report;
+mod rules;
 mod shutdown;
 mod signals;
 mod sockets;
+mod start;
 mod stores;
 mod systemd;
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 
 use capacity::Capacity;
 use commands::Orders;
 use lobby::Lobby;
-use occupant::Occupant;
 use pulse::Pulse;
 use report::Report;
 use shutdown::Shutdown;
 use signals::{Signal, Signals};
-use sockets::{Accepted, ClientStream, Listeners, SocketOptions};
-use stores::{Stores, Watched};
-pub use systemd::Systemd;
+use sockets::{Accepted, ClientStream, Listeners};
+use stores::Watched;
 
-pub use stores::{check_files, gate_rules};
+pub use error::StartError;
+pub use rules::{gate_rules, rules};
+pub use stores::check_files;
+pub use systemd::Systemd;
 
 use crate::admin::Door;
 use crate::admin::latency::Latency;
 use crate::auth::gate::Gate;
 use crate::auth::{Moment, Wake};
 use crate::config::Config;
-use crate::engine::{Check, Engine, Rules, SessionRules, SlotId, TopicChange};
-use crate::ingest::zeromq::{PARTS_KEPT, SourceError, ZeroMqSource};
+use crate::engine::{Check, Engine, SlotId, TopicChange};
+use crate::ingest::zeromq::{PARTS_KEPT, ZeroMqSource};
 use crate::limits;
 use crate::standing::{Standing, Verdict};
 use crate::stats::{Counter, Ingest, Refusal, Stats};
-use crate::web;
 use crate::wire::envelope::Form;
-use crate::wire::grant::Grant;
 
 // The poller's tokens. A connection's is its `SlotId` and needs both halves of a 64-bit number, so
 // small numbers are free for everything else.
@@ -73,97 +72,6 @@ const LOBBY: usize = 5_000;
 
 /// In readiness events a poll.
 const READINESS_MAX: usize = 1_024;
-
-/// Why the server could not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    Listen(SocketAddr, io::Error),
-    /// Somebody has it already.
-    Taken {
-        /// What cannot be done with it.
-        action: String,
-        /// Who has it, as far as the system tells.
-        occupant: Option<Occupant>,
-        /// The option that takes another.
-        option: &'static str,
-    },
-    /// A ZeroMQ endpoint cannot be used.
-    Source(SourceError),
-    /// A token store cannot be used as it is configured.
-    Store(String),
-    /// The system refuses something else; the text says what.
-    System(&'static str, io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Taken {
-                action,
-                occupant,
-                option,
-            } => {
-                write!(f, "cannot {action}: the address is in use")?;
-                if let Some(occupant) = occupant {
-                    write!(f, " by {occupant}")?;
-                }
-                write!(
-                    f,
-                    ": is another newswire running? --{option} takes another address"
-                )?;
-                // Whoever runs a second one for a try does not need these.
-                f.write_str(match *option {
-                    "admin" | "publish" => ", or `off`",
-                    _ => "",
-                })
-            }
-            Self::Listen(address, cause) => {
-                write!(f, "cannot listen on {address}: {cause}")?;
-                f.write_str(match cause.kind() {
-                    io::ErrorKind::PermissionDenied => {
-                        ": ports below 1024 are for root, for a socket unit of systemd, or for the proxy in front"
-                    }
-                    io::ErrorKind::AddrNotAvailable => {
-                        ": this machine has no such address (`ip address` lists them); 0.0.0.0 is all of them"
-                    }
-                    _ => "",
-                })
-            }
-            Self::Source(error) => error.fmt(f),
-            Self::Store(sentence) => f.write_str(sentence),
-            Self::System(action, cause) => write!(f, "cannot {action}: {cause}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl StartError {
-    /// A listener's; who has the address is looked up at once, while it is true.
-    fn listen(option: &'static str, address: SocketAddr, cause: io::Error) -> Self {
-        if cause.kind() != io::ErrorKind::AddrInUse {
-            return Self::Listen(address, cause);
-        }
-        Self::Taken {
-            action: format!("listen on {address}"),
-            occupant: occupant::of(address),
-            option,
-        }
-    }
-
-    /// A PULL socket's.
-    fn pull(cause: SourceError) -> Self {
-        if !cause.is_taken() {
-            return Self::Source(cause);
-        }
-        Self::Taken {
-            action: format!("bind {} for ZeroMQ", cause.endpoint()),
-            occupant: occupant::of_endpoint(cause.endpoint()),
-            option: "pull",
-        }
-    }
-}
 
 /// Reads the configuration again: as it is now, or what is wrong with it.
 pub type Reread = Box<dyn FnMut() -> Result<Config, String>>;
@@ -210,118 +118,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds everything that `systemd` has not passed, raises the limit of open files, takes over the
-    /// signals. `reread` is asked for the configuration at each SIGHUP.
-    ///
-    /// # Errors
-    /// With the address and the cause, when anything that was asked for cannot be had.
-    pub fn start(
-        config: &Config,
-        reread: Reread,
-        mut systemd: Systemd,
-    ) -> Result<Self, StartError> {
-        let system = |action| move |error| StartError::System(action, error);
-        let capacity = capacity::raise(config.connections_max);
-        let poll = Poll::new().map_err(system("create a poller"))?;
-        let registry = poll.registry();
-
-        let options = SocketOptions {
-            unsent_bytes_max: config.unsent_bytes_max,
-            unacknowledged_seconds: config.unacknowledged_seconds,
-        };
-        let mut listeners = Listeners::bind(&config.listen, systemd.take_listeners(), options)
-            .map_err(|(address, error)| StartError::listen("listen", address, error))?;
-        listeners
-            .register(registry, LISTENERS)
-            .map_err(system("watch a listener"))?;
-        let aside = |option, addresses: &[SocketAddr], first| {
-            let mut listeners = Listeners::bind(addresses, Vec::new(), options)
-                .map_err(|(address, error)| StartError::listen(option, address, error))?;
-            listeners
-                .register(registry, first)
-                .map_err(system("watch a listener"))?;
-            Ok(listeners)
-        };
-        let lobby = Lobby::new(
-            aside("admin", &config.admin, ADMIN_LISTENERS)?,
-            aside("publish", &config.publish, PUBLISH_LISTENERS)?,
-            commands::admin_rules(config),
-            LOBBY,
-        );
-
-        let context = zmq::Context::new();
-        let mut sources = Vec::new();
-        for endpoint in &config.pull {
-            let source = ZeroMqSource::bind_pull(&context, endpoint);
-            sources.push(source.map_err(StartError::pull)?);
-        }
-        let pulls: Vec<String> = sources.iter().map(|s| s.endpoint().to_owned()).collect();
-        for endpoint in &config.sub {
-            let source = ZeroMqSource::connect_sub(&context, endpoint);
-            sources.push(source.map_err(StartError::Source)?);
-        }
-        for (index, source) in sources.iter().enumerate() {
-            let descriptor = source.descriptor().map_err(StartError::Source)?;
-            let token = Token(SOURCES + index);
-            registry
-                .register(&mut SourceFd(&descriptor), token, Interest::READABLE)
-                .map_err(system("watch a ZeroMQ socket"))?;
-        }
-
-        let signals =
-            Signals::register(registry, Token(SIGNALS)).map_err(system("take over signals"))?;
-        let waker = Waker::new(registry, Token(WAKE)).map_err(system("make a waker"))?;
-        let wake: Wake = Arc::new(move || {
-            if let Err(error) = waker.wake() {
-                log::error!("wake: error={error}");
-            }
-        });
-        stores::check(config).map_err(StartError::Store)?;
-        let Stores { stores, watched } =
-            stores::stores(config, &Watched::default(), &wake).map_err(StartError::Store)?;
-        let (mut seed, mut key) = ([0; 8], [0; 32]);
-        getrandom::fill(&mut seed)
-            .and_then(|()| getrandom::fill(&mut key))
-            .map_err(|error| StartError::System("get random numbers", error.into()))?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the program's one clock starts here; a turn reads it once"
-        )]
-        let started = Instant::now();
-        Ok(Self {
-            engine: Engine::new(
-                rules(config, capacity.connections_max),
-                u64::from_ne_bytes(seed),
-            ),
-            gate: Gate::new(stores, stores::gate_rules(config), key),
-            watched,
-            wake,
-            form: form(config),
-            config: config.clone(),
-            reread,
-            shutdown: Shutdown::new(config.shutdown_seconds, config.shutdown_close),
-            poll,
-            listeners,
-            subs: pulls.len()..sources.len(),
-            sources,
-            first_source: 0,
-            pulls,
-            signals,
-            capacity,
-            systemd,
-            report: Report::default(),
-            lobby,
-            orders: Orders::default(),
-            pulse: Pulse::default(),
-            latency: Latency::default(),
-            admitted: Vec::new(),
-            admin_standing: admin_standing(),
-            started,
-            started_unix: unix_time(),
-            moment: Moment::default(),
-        })
-    }
-
     /// The addresses listened on, as bound.
     pub fn listeners(&self) -> &[SocketAddr] {
         self.listeners.addresses()
@@ -619,15 +415,6 @@ impl Server {
     }
 }
 
-/// What an administrator is worth on a WebSocket: everything, the server's own topics included.
-fn admin_standing() -> Rc<Standing> {
-    Standing::new(Grant {
-        name: "admin".to_owned(),
-        topics: vec!["*".to_owned(), "$sys/*".to_owned()],
-        expires_at: None,
-    })
-}
-
 /// What time it is for everybody. Before 1970 nothing has expired.
 fn unix_time() -> Duration {
     #[expect(
@@ -636,14 +423,6 @@ fn unix_time() -> Duration {
     )]
     let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     unix.unwrap_or_default()
-}
-
-fn form(config: &Config) -> Form {
-    Form {
-        topic_field: config.topic_field.clone(),
-        event_bytes_max: config.event_bytes_max,
-        topic_bytes_max: config.topic_bytes_max,
-    }
 }
 
 /// What a turn may still take in.
@@ -661,31 +440,5 @@ impl IngestBudget {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         self.events -= 1;
         self.bytes = self.bytes.saturating_sub(bytes);
-    }
-}
-
-/// The engine's rules as they follow from a configuration.
-pub fn rules(config: &Config, connections_max: usize) -> Rules {
-    Rules {
-        session: SessionRules {
-            head_bytes_max: config.head_bytes_max,
-            message_bytes_max: config.message_bytes_max,
-            origins: config.origins.clone(),
-            trusted_proxies: config.trusted_proxies.clone(),
-            files: web::files(),
-        },
-        connections_max,
-        connections_per_address_max: config.connections_per_address_max,
-        refused_tokens_max: config.refused_tokens_max,
-        subscriptions_max: config.subscriptions_max,
-        topic_bytes_max: config.topic_bytes_max,
-        outbox_bytes_max: config.outbox_bytes_max,
-        outboxes_bytes_max: config.outboxes_bytes_max,
-        handshake_seconds: config.handshake_seconds,
-        ping_seconds: config.ping_seconds,
-        pong_seconds: config.pong_seconds,
-        close_seconds: config.close_seconds,
-        tells_topic_changes: !config.sub.is_empty(),
-        ..Rules::default()
     }
 }

@@ -7,9 +7,9 @@
 //!
 //! Never here: reading the configuration (`main` hands it in).
 
-use super::commands::admin_rules;
-use super::stores::{Stores, gate_rules, stores};
-use super::{Server, admin_standing, capacity, form, rules};
+use super::rules::{admin_rules, admin_standing, form, gate_rules, rules};
+use super::stores::{Stores, stores};
+use super::{Server, capacity};
 use crate::config::Config;
 use crate::stats::Close;
 

@@ -14,10 +14,8 @@ mod without;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::auth::file::{TokenFile, WatchedFile};
-use crate::auth::gate::GateRules;
 use crate::auth::list::TokenList;
 use crate::auth::{TokenStore, Wake};
 use crate::config::Config;
@@ -81,15 +79,5 @@ fn watch_file(path: &Path, watched: &Watched, wake: &Wake) -> Result<WatchedFile
     match watched.files.iter().find(|file| file.path() == path) {
         Some(file) => Ok(file.clone()),
         None => WatchedFile::open(path, Arc::clone(wake)),
-    }
-}
-
-/// The gate's intervals.
-pub fn gate_rules(config: &Config) -> GateRules {
-    let seconds = |n: u32| Duration::from_secs(n.into());
-    GateRules {
-        cache: seconds(config.auth_cache_seconds),
-        recheck: seconds(config.auth_recheck_seconds),
-        grace: seconds(config.auth_grace_seconds),
     }
 }

@@ -1,0 +1,80 @@
+//! What a configuration means to each part of the server: the engine, the gate, the ingest, the admin
+//! listener.
+//!
+//! All of it is made anew at a reload. Never here: what was done at the start and stays, and what a rule
+//! is obeyed by.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::admin::{Access, AdminRules};
+use crate::auth::gate::GateRules;
+use crate::config::Config;
+use crate::engine::{Rules, SessionRules};
+use crate::limits;
+use crate::standing::Standing;
+use crate::web;
+use crate::wire::envelope::Form;
+use crate::wire::grant::Grant;
+
+/// The engine's rules as they follow from a configuration.
+pub fn rules(config: &Config, connections_max: usize) -> Rules {
+    Rules {
+        session: SessionRules {
+            head_bytes_max: config.head_bytes_max,
+            message_bytes_max: config.message_bytes_max,
+            origins: config.origins.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            files: web::files(),
+        },
+        connections_max,
+        connections_per_address_max: config.connections_per_address_max,
+        refused_tokens_max: config.refused_tokens_max,
+        subscriptions_max: config.subscriptions_max,
+        topic_bytes_max: config.topic_bytes_max,
+        outbox_bytes_max: config.outbox_bytes_max,
+        outboxes_bytes_max: config.outboxes_bytes_max,
+        handshake_seconds: config.handshake_seconds,
+        ping_seconds: config.ping_seconds,
+        pong_seconds: config.pong_seconds,
+        close_seconds: config.close_seconds,
+        tells_topic_changes: !config.sub.is_empty(),
+        ..Rules::default()
+    }
+}
+
+/// The gate's intervals.
+pub fn gate_rules(config: &Config) -> GateRules {
+    let seconds = |n: u32| Duration::from_secs(n.into());
+    GateRules {
+        cache: seconds(config.auth_cache_seconds),
+        recheck: seconds(config.auth_recheck_seconds),
+        grace: seconds(config.auth_grace_seconds),
+    }
+}
+
+/// What an event has to be.
+pub(super) fn form(config: &Config) -> Form {
+    Form {
+        topic_field: config.topic_field.clone(),
+        event_bytes_max: config.event_bytes_max,
+        topic_bytes_max: config.topic_bytes_max,
+    }
+}
+
+/// The rules of all conversations, as they follow from a configuration.
+pub(super) fn admin_rules(config: &Config) -> AdminRules {
+    AdminRules {
+        access: Access::new(config.admin_token.as_ref(), config.publish_token.as_ref()),
+        body_bytes_max: config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES,
+    }
+}
+
+/// What an administrator is worth on a WebSocket: everything, the server's own topics included.
+pub(super) fn admin_standing() -> Rc<Standing> {
+    Standing::new(Grant {
+        name: "admin".to_owned(),
+        topics: vec!["*".to_owned(), "$sys/*".to_owned()],
+        expires_at: None,
+    })
+}

@@ -1,0 +1,171 @@
+//! From a configuration to a server that has bound everything.
+//!
+//! Whatever is asked for and cannot be had ends the start; nothing is served before all of it is there.
+//!
+//! Never here: what a turn does, and what a reload can change.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Registry, Token, Waker};
+
+use super::commands::Orders;
+use super::lobby::Lobby;
+use super::pulse::Pulse;
+use super::report::Report;
+use super::rules::{admin_rules, admin_standing, form, gate_rules, rules};
+use super::shutdown::Shutdown;
+use super::signals::Signals;
+use super::sockets::{Listeners, SocketOptions};
+use super::stores::{self, Stores, Watched};
+use super::{
+    ADMIN_LISTENERS, LISTENERS, LOBBY, PUBLISH_LISTENERS, Reread, SIGNALS, SOURCES, Server,
+    StartError, Systemd, WAKE, capacity, unix_time,
+};
+use crate::admin::latency::Latency;
+use crate::auth::gate::Gate;
+use crate::auth::{Moment, Wake};
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::ingest::zeromq::ZeroMqSource;
+
+impl Server {
+    /// Binds everything that `systemd` has not passed, raises the limit of open files, takes over the
+    /// signals. `reread` is asked for the configuration at each SIGHUP.
+    ///
+    /// # Errors
+    /// With the address and the cause, when anything that was asked for cannot be had.
+    pub fn start(
+        config: &Config,
+        reread: Reread,
+        mut systemd: Systemd,
+    ) -> Result<Self, StartError> {
+        let capacity = capacity::raise(config.connections_max);
+        let poll = Poll::new().map_err(system("create a poller"))?;
+        let registry = poll.registry();
+        let (listeners, lobby) = bind(config, systemd.take_listeners(), registry)?;
+        let Sources { sources, pulls } = open_sources(config, registry)?;
+        let signals =
+            Signals::register(registry, Token(SIGNALS)).map_err(system("take over signals"))?;
+        let wake = wake(registry)?;
+        stores::check(config).map_err(StartError::Store)?;
+        let Stores { stores, watched } =
+            stores::stores(config, &Watched::default(), &wake).map_err(StartError::Store)?;
+        let (mut seed, mut key) = ([0; 8], [0; 32]);
+        getrandom::fill(&mut seed)
+            .and_then(|()| getrandom::fill(&mut key))
+            .map_err(|error| StartError::System("get random numbers", error.into()))?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the program's one clock starts here; a turn reads it once"
+        )]
+        let started = Instant::now();
+        Ok(Self {
+            engine: Engine::new(
+                rules(config, capacity.connections_max),
+                u64::from_ne_bytes(seed),
+            ),
+            gate: Gate::new(stores, gate_rules(config), key),
+            watched,
+            wake,
+            form: form(config),
+            config: config.clone(),
+            reread,
+            shutdown: Shutdown::new(config.shutdown_seconds, config.shutdown_close),
+            poll,
+            listeners,
+            subs: pulls.len()..sources.len(),
+            sources,
+            first_source: 0,
+            pulls,
+            signals,
+            capacity,
+            systemd,
+            report: Report::default(),
+            lobby,
+            orders: Orders::default(),
+            pulse: Pulse::default(),
+            latency: Latency::default(),
+            admitted: Vec::new(),
+            admin_standing: admin_standing(),
+            started,
+            started_unix: unix_time(),
+            moment: Moment::default(),
+        })
+    }
+}
+
+fn system(action: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |error| StartError::System(action, error)
+}
+
+/// All listeners; those that were `passed` are for clients.
+fn bind(
+    config: &Config,
+    passed: Vec<TcpListener>,
+    registry: &Registry,
+) -> Result<(Listeners, Lobby), StartError> {
+    let options = SocketOptions {
+        unsent_bytes_max: config.unsent_bytes_max,
+        unacknowledged_seconds: config.unacknowledged_seconds,
+    };
+    let listen = |option, addresses: &[SocketAddr], passed, first| {
+        let mut listeners = Listeners::bind(addresses, passed, options)
+            .map_err(|(address, error)| StartError::listen(option, address, error))?;
+        listeners
+            .register(registry, first)
+            .map_err(system("watch a listener"))?;
+        Ok(listeners)
+    };
+    let listeners = listen("listen", &config.listen, passed, LISTENERS)?;
+    let lobby = Lobby::new(
+        listen("admin", &config.admin, Vec::new(), ADMIN_LISTENERS)?,
+        listen("publish", &config.publish, Vec::new(), PUBLISH_LISTENERS)?,
+        admin_rules(config),
+        LOBBY,
+    );
+    Ok((listeners, lobby))
+}
+
+/// Where events come from by ZeroMQ.
+struct Sources {
+    /// First those that bind, then those that connect out.
+    sources: Vec<ZeroMqSource>,
+    /// The endpoints of the first, as bound.
+    pulls: Vec<String>,
+}
+
+fn open_sources(config: &Config, registry: &Registry) -> Result<Sources, StartError> {
+    let context = zmq::Context::new();
+    let mut sources = Vec::new();
+    for endpoint in &config.pull {
+        let source = ZeroMqSource::bind_pull(&context, endpoint);
+        sources.push(source.map_err(StartError::pull)?);
+    }
+    let pulls: Vec<String> = sources.iter().map(|s| s.endpoint().to_owned()).collect();
+    for endpoint in &config.sub {
+        let source = ZeroMqSource::connect_sub(&context, endpoint);
+        sources.push(source.map_err(StartError::Source)?);
+    }
+    for (index, source) in sources.iter().enumerate() {
+        let descriptor = source.descriptor().map_err(StartError::Source)?;
+        let token = Token(SOURCES + index);
+        registry
+            .register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+            .map_err(system("watch a ZeroMQ socket"))?;
+    }
+    Ok(Sources { sources, pulls })
+}
+
+/// What wakes the loop from another thread.
+fn wake(registry: &Registry) -> Result<Wake, StartError> {
+    let waker = Waker::new(registry, Token(WAKE)).map_err(system("make a waker"))?;
+    Ok(Arc::new(move || {
+        if let Err(error) = waker.wake() {
+            log::error!("wake: error={error}");
+        }
+    }))
+}
