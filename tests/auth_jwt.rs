@@ -43,6 +43,7 @@ fn rules(of: &Value) -> JwtRules {
         algorithm: algorithm(of),
         audience: text("audience"),
         issuer: text("issuer"),
+        waiting_max: 1_000,
     }
 }
 
@@ -291,7 +292,11 @@ fn tokens_wait_for_the_first_fetch_and_are_answered_in_turns() {
         gate.recv().expect("it may go on");
         Ok(json.clone())
     });
-    let rules = rules(of);
+    let rules = JwtRules {
+        waiting_max: TOKENS,
+        ..rules(of)
+    assert_eq!(word(&ask(&mut store, token, now)), "unavailable");
+    };
     let set = WatchedSet::open("http://set", rules.algorithm, fetch, wake.clone());
     let mut store = JwtStore::new(rules, Vec::new(), vec![set.expect("a thread")], wake);
     for _ in 0..TOKENS {

@@ -33,6 +33,8 @@ pub struct JwtRules {
     /// One of `aud`; `None`: it is not asked.
     pub audience: Option<String>,
     /// `iss`; `None`: it is not asked.
+    /// In tokens that may wait for a JWK set.
+    pub waiting_max: usize,
     pub issuer: Option<String>,
 }
 
@@ -223,10 +225,11 @@ impl TokenStore for JwtStore {
         if answer.is_some() {
             return answer;
         }
-        if self.waiting.len() + self.ready.len() >= limits::AUTH_WAITING_MAX {
-            return Some(Answer::Unavailable(
-                "too many tokens wait for a JWK set".to_owned(),
-            ));
+        let waiting_max = self.rules.waiting_max;
+        if self.waiting.len() + self.ready.len() >= waiting_max {
+            return Some(Answer::Unavailable(format!(
+                "{waiting_max} tokens wait for a JWK set already (auth-waiting-max)"
+            )));
         }
         self.waiting.push(Waiting {
             ticket: question.ticket,

@@ -91,6 +91,7 @@ fn jwt_store(
         algorithm,
         audience: non_empty(&config.jwt_audience),
         issuer: non_empty(&config.jwt_issuer),
+        waiting_max: config.auth_waiting_max,
     };
     Ok(JwtStore::new(rules, keys, sets, Arc::clone(wake)))
 }
