@@ -17,7 +17,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident.
     ("config", &["limits", "wire::token"]),
     ("wire", &[]),
-    ("wire::grant", &[]),
+    // The form of a moment and of a name is one for all stores.
+    ("wire::grant", &["limits"]),
+    ("wire::jwt", &["wire::grant"]),
     // What two rings that do not know each other share: one writes it, the other reads.
     ("standing", &["stats", "wire::grant", "wire::token"]),
     // What a JSON string says is one thing for publishers and for clients.

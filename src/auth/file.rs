@@ -131,12 +131,10 @@ impl TokenStore for TokenFile {
     fn ask(&mut self, question: &Question, moment: Moment) -> Option<Answer> {
         Some(match self.listing.find(&question.digest) {
             None => Answer::Unknown,
-            Some(grant) => match grant.expires_at {
-                Some(end) if moment.unix.as_secs() > end => {
-                    Answer::Refused(format!("it has expired: name={:?}", grant.name))
-                }
-                _ => Answer::Accepted(grant),
-            },
+            Some(grant) if grant.has_ended(moment.unix.as_secs()) => {
+                Answer::Refused(format!("it has expired: name={:?}", grant.name))
+            }
+            Some(grant) => Answer::Accepted(grant),
         })
     }
 

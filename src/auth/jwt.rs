@@ -11,7 +11,6 @@
 //! Never here: what a token's bytes are (`wire/jwt.rs`), arithmetic of keys (`keys`), the network.
 
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,9 +32,9 @@ pub struct JwtRules {
     /// One of `aud`; `None`: it is not asked.
     pub audience: Option<String>,
     /// `iss`; `None`: it is not asked.
+    pub issuer: Option<String>,
     /// In tokens that may wait for a JWK set.
     pub waiting_max: usize,
-    pub issuer: Option<String>,
 }
 
 /// Those who hold a key may make tokens.
@@ -148,8 +147,10 @@ impl JwtStore {
     /// # Errors
     /// Why they allow nothing.
     fn grant(&self, claims: Claims, unix: Duration) -> Result<Grant, String> {
-        // RFC 7519 s. 4.1.4: on or after this moment it must not be accepted.
-        if claims.expires_at.is_some_and(|end| unix.as_secs() >= end) {
+        // RFC 7519 s. 4.1.4: on or after this moment it must not be accepted. A grant names the last good
+        // one.
+        let expires_at = claims.expires_at.map(|end| end.saturating_sub(1));
+        if grant::has_ended(expires_at, unix.as_secs()) {
             return Err("it has expired (exp)".to_owned());
         }
         let soon = unix.as_secs() + limits::JWT_NOT_BEFORE_LEEWAY_SECONDS;
@@ -164,38 +165,14 @@ impl JwtStore {
         if self.rules.issuer.is_some() && claims.issuer != self.rules.issuer {
             return Err("it is of another issuer (iss)".to_owned());
         }
-        // In a grant, no pattern means all topics; whoever writes an empty list means none.
-        if claims.topics.as_ref().is_some_and(Vec::is_empty) {
-            return Err("it allows no topic: topics is an empty list".to_owned());
-        }
-        let topics = claims.topics.unwrap_or_default();
-        for (index, pattern) in topics.iter().enumerate() {
-            grant::check_pattern(pattern)
-                .map_err(|reason| format!("topics, pattern {}: {reason}", index + 1))?;
-        }
-        Ok(Grant {
-            name: claims
-                .subject
-                .map_or_else(|| "jwt".to_owned(), |sub| name(&sub)),
-            topics,
-            // A grant names the last good moment.
-            expires_at: claims.expires_at.map(|end| end.saturating_sub(1)),
-        })
+        Grant::new(
+            claims.subject.as_deref(),
+            Store::Jwt.name(),
+            claims.topics,
+            expires_at,
+        )
+        .map_err(|flaw| flaw.to_string())
     }
-}
-
-/// A subject as a name for log lines.
-fn name(subject: &str) -> String {
-    let mut name = String::new();
-    for c in subject.chars() {
-        if name.len() >= limits::TOKEN_NAME_BYTES_MAX {
-            name.push('…');
-            break;
-        }
-        // No line break, and nothing that turns the direction of a line around.
-        let _ = write!(name, "{}", c.escape_debug());
-    }
-    name
 }
 
 impl TokenStore for JwtStore {
