@@ -27,6 +27,7 @@ pub mod list;
 pub mod postgres;
 mod sealed;
 #[cfg(test)]
+mod revoked;
 mod tests;
 #[cfg(feature = "all-stores")]
 pub mod workers;
@@ -34,6 +35,8 @@ pub mod workers;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+pub use self::revoked::Full;
+
 
 use crate::stats::Store;
 use crate::wire::grant::Grant;

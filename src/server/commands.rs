@@ -23,7 +23,6 @@ use crate::engine::{ConnectionView, SlotId, TopicView};
 use crate::limits;
 use crate::stats::{Counter, HttpStatus, Ingest};
 use crate::web;
-use crate::wire::token::Digest;
 
 /// How long events may wait.
 const PATIENCE: Duration = Duration::from_secs(limits::ADMIN_ANSWER_SECONDS);
@@ -120,7 +119,13 @@ impl Server {
                 return None;
             }
             Command::Revoke(digest) => {
-                let revoked = self.revoke(&digest);
+                let Ok(revoked) = self.gate.revoke(&digest, self.moment) else {
+                    return Some(Response::refusal(
+                        HttpStatus::ServiceUnavailable,
+                        "too many tokens are revoked already; this one is not",
+                        "take it out of its store; a restart forgets all that are revoked",
+                    ));
+                };
                 log::info!(
                     "admin: revoke: by={:?} sessions={revoked}",
                     self.lobby.address(peer)
@@ -243,11 +248,6 @@ impl Server {
             let response = self.disconnected(search.peer, search.disconnected);
             self.lobby.answer(search.peer, self.moment.now, &response);
         }
-    }
-
-    /// Withdraws a token; answers how many sessions that ends, in this turn's review.
-    fn revoke(&mut self, digest: &Digest) -> usize {
-        self.gate.revoke(digest, self.moment)
     }
 
     /// Events of a publisher, who has waited since `since`.
