@@ -22,7 +22,7 @@ use data_encoding::BASE64URL_NOPAD;
 use newswire::auth::jwks::WatchedSet;
 use newswire::auth::jwt::{JwtRules, JwtStore};
 use newswire::auth::{Answer, Moment, Question, TokenStore, keys};
-use newswire::config::JwtAlgorithm;
+use newswire::wire::jwt::JwtAlgorithm;
 use newswire::wire::token::Token;
 use serde_json::Value;
 use tungstenite::{ClientRequestBuilder, Message};

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use super::Wake;
 use super::keys::{self, SetKey};
-use crate::config::JwtAlgorithm;
 use crate::limits;
 
 /// Gets the set's bytes, however long that takes.
+use crate::wire::jwt::JwtAlgorithm;
 ///
 /// # Errors
 /// Why it could not, in one line.

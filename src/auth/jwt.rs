@@ -18,11 +18,10 @@ use super::Wake;
 use super::jwks::WatchedSet;
 use super::keys::{Key, SetKey};
 use super::{Answer, Moment, Question, TokenStore};
-use crate::config::JwtAlgorithm;
 use crate::limits;
 use crate::stats::Store;
 use crate::wire::grant::{self, Grant};
-use crate::wire::jwt::{Claims, Jwt};
+use crate::wire::jwt::{Claims, Jwt, JwtAlgorithm};
 
 /// What a token has to have.
 #[derive(Clone, Debug)]

@@ -17,6 +17,34 @@ use serde_json::Value;
 
 use super::grant::moment_of_seconds;
 
+/// How a JWT is signed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum JwtAlgorithm {
+    /// HMAC with SHA-256, and a secret that both sides know.
+    Hs256,
+    /// RSA PKCS#1 v1.5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+impl JwtAlgorithm {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Hs256, Self::Rs256, Self::Es256, Self::EdDsa];
+
+    /// As RFC 7518 s. 3.1 and RFC 8037 name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+}
+
 /// A token that looks like a JWT. Its `Debug` shows nothing of it.
 pub struct Jwt {
     /// `alg`, as the token has it: to be compared, never to choose by.

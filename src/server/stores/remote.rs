@@ -17,8 +17,9 @@ use crate::auth::jwt::{JwtRules, JwtStore};
 use crate::auth::keys::{self, Key};
 use crate::auth::postgres::{self, PostgresOptions, PostgresStore};
 use crate::auth::workers::Bounds;
-use crate::config::{Config, JwtAlgorithm};
+use crate::config::Config;
 use crate::limits;
+use crate::wire::jwt::JwtAlgorithm;
 
 /// The JWK sets that are being watched, and what each one's thread was told.
 pub(super) type Sets = Vec<(SetOrigin, WatchedSet)>;
