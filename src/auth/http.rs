@@ -81,13 +81,9 @@ impl TokenStore for HttpStore {
     }
 
     fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
-        match &question.token {
-            // No API can have given it out to be sent in a header.
-            Some(token) if !is_sendable(token) => Some(Answer::Unknown),
-            Some(_) => self.workers.ask(question),
-            None => Some(Answer::Unavailable(
-                "the token itself is not kept any more".to_owned(),
-            )),
+        // No API can have given it out to be sent in a header.
+        if !is_sendable(question.presented()) {
+            return Some(Answer::Unknown);
         }
     }
 
@@ -113,16 +109,13 @@ struct Asker {
 
 impl Worker for Asker {
     fn answer(&mut self, question: &Question) -> Result<Answer, String> {
-        let Some(token) = &question.token else {
-            return Ok(Answer::Unknown);
-        };
-        let headers = headers(&self.scheme, token, question)?;
+        let headers = headers(&self.scheme, question)?;
         judge(&self.agent.get(&self.url, &headers)?)
     }
 }
 
-fn headers(scheme: &str, token: &Token, question: &Question) -> Result<HeaderMap, String> {
-    let token = Zeroizing::new(token.reveal());
+fn headers(scheme: &str, question: &Question) -> Result<HeaderMap, String> {
+    let token = Zeroizing::new(question.presented().reveal());
     let space = if scheme.is_empty() { "" } else { " " };
     let text = Zeroizing::new(format!("{scheme}{space}{}", *token));
     let mut authorization = HeaderValue::from_str(&text)

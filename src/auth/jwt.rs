@@ -184,10 +184,7 @@ impl TokenStore for JwtStore {
     }
 
     fn ask(&mut self, question: &Question, moment: Moment) -> Option<Answer> {
-        let jwt = question
-            .token
-            .as_ref()
-            .and_then(|token| Jwt::parse(token.bytes()));
+        let jwt = Jwt::parse(question.presented().bytes());
         let Some(jwt) = jwt.filter(|jwt| jwt.algorithm == self.rules.algorithm.name()) else {
             return Some(Answer::Unknown);
         };

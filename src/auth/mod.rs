@@ -74,6 +74,14 @@ pub struct Question {
 /// What a store says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
+impl Question {
+    /// The token itself, for a store that needs it ([`TokenStore::needs_token`]).
+    pub fn presented(&self) -> &Token {
+        let token = self.token.as_ref();
+        token.expect("who needs the token is not asked without it")
+    }
+}
+
     /// The token is good.
     Accepted(Grant),
     /// The token is known here, and not good: no other store is asked. The text says why, to the
@@ -90,7 +98,8 @@ pub trait TokenStore {
     /// Which kind it is.
     fn kind(&self) -> Store;
 
-    /// Whether it needs the token itself, each time that it is asked.
+    /// Whether it needs the token itself, each time that it is asked. If so, it is asked with it and never
+    /// without: [`Question::presented`] has it.
     fn needs_token(&self) -> bool;
 
     /// Answers: now, or later under the question's ticket through [`TokenStore::poll_answer`]. Never

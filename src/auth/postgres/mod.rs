@@ -134,8 +134,7 @@ impl TokenStore for PostgresStore {
     }
 
     fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
-        match &question.token {
-            Some(token) if text(token).is_none() => Some(Answer::Unknown),
+        match text(question.presented()) {
             Some(_) => self.workers.ask(question),
             None => Some(Answer::Unavailable(
                 "the token itself is not kept any more".to_owned(),
@@ -204,9 +203,8 @@ impl Asker {
 
 impl Worker for Asker {
     fn answer(&mut self, question: &Question) -> Result<Answer, String> {
-        let Some(token) = question.token.as_ref().and_then(text) else {
-            return Ok(Answer::Unknown);
-        };
+        // The store has looked at it before.
+        let token = text(question.presented()).expect("it is a text");
         match self.ask(token) {
             Ok(answer) => Ok(answer),
             Err(Fault::Odd(text)) => Ok(Answer::Unavailable(text)),
