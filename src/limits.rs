@@ -112,6 +112,9 @@ pub const AUTH_PROBE_SECONDS: u64 = 1;
 /// In bytes of what an API or a JWK set may answer: a verdict has some hundred, a set some thousand.
 pub const AUTH_BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// In bytes of the file of authorities: all that a browser knows are some 250 KiB.
+pub const AUTH_CA_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// In bytes of a file of tokens: a million lines with all that can stand in them.
 pub const TOKEN_FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
 

@@ -59,10 +59,10 @@ impl HttpStore {
     pub fn new(url: &str, settings: &Settings, wake: Wake) -> Result<Self, String> {
         let url = parse_url(url).map_err(|error| format!("auth-url: {error}"))?;
         let host = url.authority().map_or("", |authority| authority.as_str());
-        let name = format!("{} host={host}", Store::Http.name());
+        let place = format!("host={host}");
         let settings = settings.clone();
         let bounds = settings.bounds;
-        let workers = Workers::start(&name, bounds, wake, move || Asker {
+        let workers = Workers::start(Store::Http, &place, bounds, wake, move || Asker {
             agent: Agent::new(&settings.trust, bounds.timeout),
             url: url.clone(),
             scheme: settings.scheme.clone(),
@@ -85,6 +85,7 @@ impl TokenStore for HttpStore {
         if !is_sendable(question.presented()) {
             return Some(Answer::Unknown);
         }
+        self.workers.ask(question)
     }
 
     fn poll_answer(&mut self) -> Option<(u64, Answer)> {

@@ -11,6 +11,8 @@
 pub mod agent;
 #[cfg(feature = "all-stores")]
 pub mod breaker;
+#[cfg(feature = "all-stores")]
+mod clock;
 pub mod file;
 pub mod gate;
 #[cfg(feature = "all-stores")]
@@ -25,18 +27,19 @@ mod ledger;
 pub mod list;
 #[cfg(feature = "all-stores")]
 pub mod postgres;
-mod sealed;
-#[cfg(test)]
 mod revoked;
+mod sealed;
+pub mod secret_file;
+#[cfg(test)]
 mod tests;
 #[cfg(feature = "all-stores")]
 pub mod workers;
 
+pub use self::revoked::Full;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-pub use self::revoked::Full;
-
 
 use crate::stats::Store;
 use crate::wire::grant::Grant;
@@ -71,9 +74,6 @@ pub struct Question {
     pub origin: Option<String>,
 }
 
-/// What a store says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Answer {
 impl Question {
     /// The token itself, for a store that needs it ([`TokenStore::needs_token`]).
     pub fn presented(&self) -> &Token {
@@ -82,6 +82,9 @@ impl Question {
     }
 }
 
+/// What a store says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
     /// The token is good.
     Accepted(Grant),
     /// The token is known here, and not good: no other store is asked. The text says why, to the

@@ -88,10 +88,10 @@ impl PostgresStore {
         let settings = Arc::new(Settings::new(options)?);
         // The threads own it, and the last of them waits for what it still does.
         let runtime = Arc::new(runtime(options.bounds.threads)?);
-        let name = format!("postgres database={}", settings.address.place);
+        let place = format!("database={}", settings.address.place);
         let theirs = Arc::clone(&settings);
         let make = move || Asker::new(&theirs, &runtime);
-        let workers = Workers::start(&name, options.bounds, wake, make)?;
+        let workers = Workers::start(Store::Postgres, &place, options.bounds, wake, make)?;
         Ok(Self { workers, settings })
     }
 }
@@ -136,9 +136,7 @@ impl TokenStore for PostgresStore {
     fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
         match text(question.presented()) {
             Some(_) => self.workers.ask(question),
-            None => Some(Answer::Unavailable(
-                "the token itself is not kept any more".to_owned(),
-            )),
+            None => Some(Answer::Unknown),
         }
     }
 
@@ -193,7 +191,7 @@ impl Asker {
         let session = self.session.take();
         let asked = async { timeout(limit, ask(&self.settings, session, token)).await };
         let (session, answer) = self.runtime.block_on(asked).unwrap_or_else(|_| {
-            let text = format!("no answer within {} s (auth-timeout)", limit.as_secs());
+            let text = format!("no answer within {} s (auth-timeout)", limit.as_secs_f32());
             (None, Err(Fault::Silent(text)))
         });
         self.session = session;
