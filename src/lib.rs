@@ -47,7 +47,8 @@
 //! - No memory grows without a bound in [`limits`], and no message is dropped, no connection closed
 //!   without a reason in [`stats`].
 //! - No token in a log line, an error, or a counter's name.
-//! - No clock but the server's, read once a turn (commands read their own); no `unsafe`.
+//! - No clock but the server's, read once a turn (commands read their own, and so do threads that wait for
+//!   a store: `auth/clock.rs`); no `unsafe`.
 
 pub mod admin;
 pub mod auth;

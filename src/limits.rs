@@ -112,8 +112,8 @@ pub const AUTH_PROBE_SECONDS: u64 = 1;
 /// In bytes of what an API or a JWK set may answer: a verdict has some hundred, a set some thousand.
 pub const AUTH_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// In characters of the name that an API gives a token, which stands in log lines.
-pub const AUTH_NAME_CHARS_MAX: usize = 100;
+/// In bytes of the file of authorities: all that a browser knows are some 250 KiB.
+pub const AUTH_CA_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// In bytes of a file of tokens: a million lines with all that can stand in them.
 pub const TOKEN_FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -121,7 +121,7 @@ pub const TOKEN_FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// In bytes of one line in it. No client can present a longer token.
 pub const TOKEN_LINE_BYTES_MAX: usize = READ_BUFFER_BYTES;
 
-/// In bytes of a token's name, which is for log lines.
+/// In bytes of a token's name, whichever store gives it one: it stands in log lines.
 pub const TOKEN_NAME_BYTES_MAX: usize = 128;
 
 /// In milliseconds between two looks at a file of tokens. It is read when two looks in a row see the

@@ -287,7 +287,7 @@ mod postgresql {
         );
 
         for (query, word) in [
-            ("SELECT ARRAY['a*b'] AS topics WHERE $1 = 'k'", "\"a*b\""),
+            ("SELECT ARRAY['a*b'] AS topics WHERE $1 = 'k'", "pattern 1"),
             ("SELECT ARRAY['a', NULL] AS topics WHERE $1 = 'k'", "topics"),
             ("SELECT 'NaN'::float8 AS expires WHERE $1 = 'k'", "expires"),
             ("SELECT 'NaN'::numeric AS expires WHERE $1 = 'k'", "expires"),

@@ -14,10 +14,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 0.
     ("limits", &[]),
     ("stats", &[]),
-    // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident.
-    ("config", &["limits", "wire::token"]),
+    // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident, and says how
+    // those that are JWTs are signed.
+    ("config", &["limits", "wire::jwt", "wire::token"]),
     ("wire", &[]),
-    ("wire::grant", &[]),
+    // The form of a moment and of a name is one for all stores.
+    ("wire::grant", &["limits"]),
+    ("wire::jwt", &["wire::grant"]),
     // What two rings that do not know each other share: one writes it, the other reads.
     ("standing", &["stats", "wire::grant", "wire::token"]),
     ("wire::forwarded", &[]),
@@ -65,10 +68,6 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("auth", &["auth", "limits", "standing", "stats", "wire"]),
     ("admin", &["admin", "limits", "stats", "wire"]),
     ("web", &["wire::files"]),
-    // Which algorithm signs JWTs is the configuration's word alone.
-    ("auth::jwks", &["auth", "config", "limits"]),
-    ("auth::jwt", &["auth", "config", "limits", "stats", "wire"]),
-    ("auth::keys", &["config", "limits"]),
     (
         "server",
         &[

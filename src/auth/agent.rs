@@ -6,14 +6,16 @@
 //!
 //! Never here: what is asked, what an answer means, threads.
 
-use std::fs;
 use std::io;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
 use ureq::http::{HeaderMap, HeaderValue, Uri, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Body, Error};
 
+use super::clock::now;
+use super::secret_file::read_secret;
 use crate::limits;
 
 /// How long a connection is kept that nobody uses. Many servers end theirs earlier, some after 5 s,
@@ -33,7 +35,8 @@ impl Trust {
         if path.is_empty() {
             return Ok(Self(RootCerts::WebPki));
         }
-        let text = fs::read(path).map_err(|error| format!("auth-ca ({path}): {error}"))?;
+        let text = read_secret(Path::new(path), limits::AUTH_CA_BYTES_MAX)
+            .map_err(|error| format!("auth-ca ({path}): {error}"))?;
         let mut certificates = Vec::new();
         for item in parse_pem(&text) {
             match item {
@@ -143,7 +146,7 @@ impl Agent {
         // The other end may close a kept connection in the moment in which it is used again. That
         // says nothing about the store, and the next connection is a new one.
         if self.has_kept && reply.as_ref().is_err_and(is_hang_up) {
-            let left = self.timeout.saturating_sub(start.elapsed());
+            let left = self.timeout.saturating_sub(now().saturating_sub(start));
             reply = self.try_once(url, headers, left);
         }
         self.has_kept = reply.is_ok();
@@ -174,7 +177,10 @@ impl Agent {
 
     fn explain(&self, error: Error) -> String {
         match error {
-            Error::Timeout(_) => format!("no answer within {:?}", self.timeout),
+            Error::Timeout(_) => format!(
+                "no answer within {} s (auth-timeout)",
+                self.timeout.as_secs_f32()
+            ),
             Error::HostNotFound => "there is no host of that name".to_owned(),
             Error::Io(error) => error.to_string(),
             // These may show what was sent.
@@ -210,12 +216,4 @@ fn is_json(content_type: &HeaderValue) -> bool {
     let kind = text.split(';').next().unwrap_or_default().trim();
     let kind = kind.to_ascii_lowercase();
     kind == "application/json" || kind.ends_with("+json")
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a thread that waits for others has no turn to take its time from"
-)]
-fn now() -> Instant {
-    Instant::now()
 }

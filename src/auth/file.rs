@@ -10,8 +10,7 @@
 //! takes to read it.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -19,16 +18,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use super::Wake;
+use super::secret_file::{is_open_to_all, read_secret};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::stats::Store;
 use crate::wire::token_file::Listing;
-
-/// The right of everybody to read a file.
-const OTHERS_READ: u32 = 0o004;
 
 /// A file that is watched for as long as this, or a store of it, is there.
 #[derive(Clone, Debug)]
@@ -77,7 +72,7 @@ impl WatchedFile {
             wake,
         };
         thread::Builder::new()
-            .name("token file".to_owned())
+            .name("auth-file".to_owned())
             .spawn(move || watch.run(&orders))
             .map_err(|error| {
                 format!("tokens: cannot start the thread that watches them: {error}")
@@ -131,12 +126,10 @@ impl TokenStore for TokenFile {
     fn ask(&mut self, question: &Question, moment: Moment) -> Option<Answer> {
         Some(match self.listing.find(&question.digest) {
             None => Answer::Unknown,
-            Some(grant) => match grant.expires_at {
-                Some(end) if moment.unix.as_secs() > end => {
-                    Answer::Refused(format!("it has expired: name={:?}", grant.name))
-                }
-                _ => Answer::Accepted(grant),
-            },
+            Some(grant) if grant.has_ended(moment.unix.as_secs()) => {
+                Answer::Refused(format!("it has expired: name={:?}", grant.name))
+            }
+            Some(grant) => Answer::Accepted(grant),
         })
     }
 
@@ -281,51 +274,6 @@ impl<E: Display> From<E> for ReadError {
 fn read_file(path: &Path) -> Result<Listing, ReadError> {
     let text = read_secret(path, limits::TOKEN_FILE_BYTES_MAX)?;
     Listing::parse(&text).map_err(|error| ReadError::Line(error.line, error.reason))
-}
-
-/// All of a file that holds secrets. What is returned overwrites itself, and leaves no copies behind.
-///
-/// # Errors
-/// Why it cannot be read, without its name.
-pub fn read_secret(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, String> {
-    let told = |error: io::Error| error.to_string();
-    // Asked before it is opened: opening a pipe waits for whoever writes to it.
-    let metadata = path.metadata().map_err(told)?;
-    if !metadata.is_file() {
-        return Err("it is no regular file".to_owned());
-    }
-    if metadata.len() > bytes_max as u64 {
-        return Err(format!("it is larger than {bytes_max} bytes"));
-    }
-    // All at once, and one byte more to see that it is all: a buffer that grows is copied.
-    let mut text = Zeroizing::new(vec![0; metadata.len() as usize + 1]);
-    let file = File::open(path).map_err(told)?;
-    let read = fill(file, &mut text).map_err(told)?;
-    if read == text.len() {
-        return Err("it grows while it is read".to_owned());
-    }
-    text.truncate(read);
-    Ok(text)
-}
-
-/// Whether every user of this machine can read a file.
-pub fn is_open_to_all(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|metadata| metadata.mode() & OTHERS_READ != 0)
-}
-
-/// Reads until the end, or until `buffer` is full: how many bytes that were.
-fn fill(mut file: File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 fn warn_of_readers(path: &Path, listing: &Listing) {

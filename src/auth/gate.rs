@@ -12,11 +12,12 @@
 //!
 //! Never here: connections (a ticket is all that is seen of them), threads, what a store is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
 use super::ledger::{Asking, Entry, EntryId, Ledger};
+use super::revoked::{Full, Revoked};
 use super::sealed::Sealer;
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
@@ -46,17 +47,22 @@ pub struct Gate {
     verdicts: VecDeque<(u64, Verdict)>,
     /// True exactly when standings were changed that sessions live by, and it was not told yet.
     has_changed: bool,
-    /// Withdrawn by an administrator; until when, where the token itself ends.
-    revoked: HashMap<[u8; 32], Option<u64>>,
+    /// Withdrawn by an administrator.
+    revoked: Revoked,
     /// How many sessions' tokens are being asked about.
     rechecks: usize,
-    /// How many entries have no answer although sessions live by them.
+    /// How many entries have `lost_since`. Kept by [`Gate::set_lost`] alone.
     lost: usize,
 }
 
 /// What the stores, in their order, have to say in the end.
 enum Outcome {
-    Accepted(Store, Grant),
+    Accepted {
+        store: Store,
+        /// As [`TokenStore::needs_token`] of that one.
+        needs_token: bool,
+        grant: Grant,
+    },
     Refused,
     Unavailable,
 }
@@ -71,7 +77,7 @@ impl Gate {
             sealer: Sealer::new(key),
             verdicts: VecDeque::new(),
             has_changed: false,
-            revoked: HashMap::new(),
+            revoked: Revoked::default(),
             rechecks: 0,
             lost: 0,
         }
@@ -91,13 +97,11 @@ impl Gate {
         self.stores = stores;
         self.rules = rules;
         let owed: Vec<EntryId> = (self.ledger.ids().into_iter())
-            .filter(|&id| self.ledger.get_mut(id).is_some_and(|e| e.asking.is_some()))
+            .filter(|&id| self.ledger.entry(id).asking.is_some())
             .collect();
         self.doubt_everything(moment, Some(Store::List));
         for id in owed {
-            if let Some(asking) = self.ledger.get_mut(id).and_then(|e| e.asking.as_mut()) {
-                asking.had_no_answer = false;
-            }
+            self.ledger.entry(id).asking().had_no_answer = false;
             // The token of a newcomer is gone with the store that was asked, unless it is kept.
             self.ask_from(id, 0, None, moment, stats);
         }
@@ -110,7 +114,7 @@ impl Gate {
             return self.verdicts.push_back((ticket, Verdict::Refused));
         };
         let digest = token.digest();
-        if self.is_revoked(&digest, moment) {
+        if self.revoked.has(&digest, moment.unix.as_secs()) {
             stats.checked(Store::Cache, Judged::Refused);
             return self.verdicts.push_back((ticket, Verdict::Refused));
         }
@@ -120,9 +124,7 @@ impl Gate {
                 .ledger
                 .insert(Entry::new(digest, applicant.client, applicant.origin)),
         };
-        let Some(entry) = self.ledger.get_mut(id) else {
-            return;
-        };
+        let entry = self.ledger.entry(id);
         if let Some(asking) = &mut entry.asking {
             return asking.waiting.push(ticket);
         }
@@ -187,35 +189,24 @@ impl Gate {
     }
 
     /// Withdraws a token until the next start, whatever stores say of it; how many sessions end.
-    pub fn revoke(&mut self, digest: &Digest, moment: Moment) -> usize {
-        let entry = self.ledger.find(digest);
-        let entry = entry.and_then(|id| self.ledger.get_mut(id));
-        let (sessions, expires_at) = match entry {
-            Some(entry) => {
-                let sessions = entry.sessions();
-                let standing = entry.standing.take();
-                if let Some(standing) = &standing {
-                    standing.end(Close::TokenEnded);
-                }
-                (sessions, standing.and_then(|s| s.expires_at()))
-            }
-            None => (0, None),
+    ///
+    /// # Errors
+    /// Too many are withdrawn already, and this one is as good as before.
+    pub fn revoke(&mut self, digest: &Digest, moment: Moment) -> Result<usize, Full> {
+        let entry = (self.ledger.find(digest)).map(|id| self.ledger.entry(id));
+        let standing = entry.as_ref().and_then(|entry| entry.standing.as_ref());
+        let expires_at = standing.and_then(|standing| standing.expires_at());
+        self.revoked
+            .add(digest, expires_at, moment.unix.as_secs())?;
+        let Some(entry) = entry else {
+            return Ok(0);
         };
+        let sessions = entry.sessions();
+        if let Some(standing) = entry.standing.take() {
+            standing.end(Close::TokenEnded);
+        }
         self.has_changed |= sessions > 0;
-        if self.revoked.len() >= limits::AUTH_REVOKED_MAX {
-            let unix = moment.unix.as_secs();
-            self.revoked
-                .retain(|_, until| until.is_none_or(|until| unix <= until));
-        }
-        if self.revoked.len() >= limits::AUTH_REVOKED_MAX {
-            log::error!(
-                "auth: too many tokens are revoked, one is forgotten; restart to forget all"
-            );
-            let first = self.revoked.keys().next().copied();
-            first.map(|first| self.revoked.remove(&first));
-        }
-        self.revoked.insert(*digest.as_bytes(), expires_at);
-        sessions
+        Ok(sessions)
     }
 
     /// How many tokens are known in any way.
@@ -223,18 +214,11 @@ impl Gate {
         self.ledger.len()
     }
 
-    fn is_revoked(&self, digest: &Digest, moment: Moment) -> bool {
-        let until = self.revoked.get(digest.as_bytes());
-        until.is_some_and(|until| until.is_none_or(|until| moment.unix.as_secs() <= until))
-    }
-
     /// Nothing that was said counts any more, for newcomers from now on and for sessions, but those that
     /// `spared` has let in, as soon as it can be asked again.
     fn doubt_everything(&mut self, moment: Moment, spared: Option<Store>) {
         for id in self.ledger.ids() {
-            let Some(entry) = self.ledger.get_mut(id) else {
-                continue;
-            };
+            let entry = self.ledger.entry(id);
             entry.fresh_until = moment.now;
             if spared.is_none() || entry.accepted_by != spared {
                 entry.recheck_at = moment.now;
@@ -244,9 +228,7 @@ impl Gate {
     }
 
     fn handle_due(&mut self, id: EntryId, moment: Moment, stats: &mut Stats) {
-        let Some(entry) = self.ledger.get_mut(id) else {
-            return;
-        };
+        let entry = self.ledger.entry(id);
         // Whatever comes of it sets the next moment.
         if entry.asking.is_some() {
             return;
@@ -282,9 +264,7 @@ impl Gate {
         moment: Moment,
         stats: &mut Stats,
     ) {
-        let Some(entry) = self.ledger.get_mut(id) else {
-            return;
-        };
+        let entry = self.ledger.entry(id);
         let sealed = entry.token.as_ref();
         let question = Question {
             ticket: id.to_bits(),
@@ -303,25 +283,24 @@ impl Gate {
                 if let (None, Some(token)) = (&entry.token, &question.token) {
                     entry.token = Some(self.sealer.seal(token));
                 }
-                if let Some(asking) = &mut entry.asking {
-                    asking.store = index;
-                }
+                entry.asking().store = index;
                 return;
             };
-            let Some(asking) = &mut entry.asking else {
-                return;
-            };
-            if let Some(outcome) = weigh(store.kind(), answer, asking, stats) {
-                if let (Outcome::Accepted(..), true, None, Some(token)) =
-                    (&outcome, store.needs_token(), &entry.token, &question.token)
+            if let Some(outcome) = weigh(&**store, answer, entry.asking(), stats) {
+                if let (
+                    Outcome::Accepted {
+                        needs_token: true, ..
+                    },
+                    None,
+                    Some(token),
+                ) = (&outcome, &entry.token, &question.token)
                 {
                     entry.token = Some(self.sealer.seal(token));
                 }
                 return self.conclude(id, outcome, moment, stats);
             }
         }
-        let had_no_answer = entry.asking.as_ref().is_some_and(|a| a.had_no_answer);
-        let outcome = match had_no_answer {
+        let outcome = match entry.asking().had_no_answer {
             true => Outcome::Unavailable,
             false => Outcome::Refused,
         };
@@ -337,14 +316,14 @@ impl Gate {
         moment: Moment,
         stats: &mut Stats,
     ) {
-        let kind = self.stores[index].kind();
-        let Some(entry) = self.ledger.get_mut(id) else {
+        // The one place where an entry may be gone, or be asked about elsewhere: the answer is of a store
+        // that was replaced meanwhile.
+        let entry = self.ledger.get_mut(id);
+        let asking = entry.and_then(|entry| entry.asking.as_mut());
+        let Some(asking) = asking.filter(|asking| asking.store == index) else {
             return;
         };
-        let Some(asking) = entry.asking.as_mut().filter(|a| a.store == index) else {
-            return;
-        };
-        match weigh(kind, answer, asking, stats) {
+        match weigh(&*self.stores[index], answer, asking, stats) {
             Some(outcome) => self.conclude(id, outcome, moment, stats),
             None => self.ask_from(id, index + 1, None, moment, stats),
         }
@@ -352,29 +331,38 @@ impl Gate {
 
     /// The question is answered: tells those who wait, and the sessions that live by the token.
     fn conclude(&mut self, id: EntryId, outcome: Outcome, moment: Moment, stats: &mut Stats) {
-        let Some(entry) = self.ledger.get_mut(id) else {
-            return;
-        };
+        let entry = self.ledger.entry(id);
         let sessions = entry.sessions();
-        let asking = entry.asking.take().unwrap_or_default();
+        let asking = entry.asking.take().expect("it is being asked about");
         let digest = entry.digest;
         self.rechecks -= usize::from(asking.is_recheck);
         let unix = moment.unix.as_secs();
         let outcome = match outcome {
             // A revocation may have come meanwhile, and a store may say yes to what has ended.
-            Outcome::Accepted(_, grant)
-                if grant.expires_at.is_some_and(|end| end < unix)
-                    || self.is_revoked(&digest, moment) =>
+            Outcome::Accepted { grant, .. }
+                if grant.has_ended(unix) || self.revoked.has(&digest, unix) =>
             {
                 Outcome::Refused
             }
             outcome => outcome,
         };
         let (judged, verdict, wake_at) = match outcome {
-            Outcome::Accepted(store, grant) => self.accept(id, store, grant, moment),
+            Outcome::Accepted {
+                store,
+                needs_token,
+                grant,
+            } => {
+                let entry = self.ledger.entry(id);
+                entry.accepted_by = Some(store);
+                // Known by its digest: the token itself is not needed again.
+                if !needs_token {
+                    entry.token = None;
+                }
+                self.accept(id, grant, moment)
+            }
             Outcome::Refused if self.is_spared(id, &asking, moment) => {
-                let recheck_at = self.ledger.get_mut(id).map(|entry| entry.recheck_at);
-                (Judged::Refused, Verdict::Refused, recheck_at)
+                let recheck_at = self.ledger.entry(id).recheck_at;
+                (Judged::Refused, Verdict::Refused, Some(recheck_at))
             }
             Outcome::Refused => self.refuse(id, moment),
             Outcome::Unavailable => self.bear(id, sessions, moment),
@@ -395,17 +383,12 @@ impl Gate {
     fn accept(
         &mut self,
         id: EntryId,
-        store: Store,
         grant: Grant,
         moment: Moment,
     ) -> (Judged, Verdict, Option<Duration>) {
+        self.set_lost(id, None);
         let rules = self.rules;
-        let entry = self.ledger.get_mut(id).expect("the caller has it");
-        entry.accepted_by = Some(store);
-        // Known by its digest: the token itself is not needed again.
-        if matches!(store, Store::List | Store::File) {
-            entry.token = None;
-        }
+        let entry = self.ledger.entry(id);
         // Spread out, always in the same way for the same token.
         let tenths = u32::from(entry.digest.as_bytes()[0]) * 200 / 255;
         let recheck = rules.recheck * (900 + tenths) / 1_000;
@@ -416,12 +399,6 @@ impl Gate {
         let until = |interval: Duration| moment.now + left.map_or(interval, |l| l.min(interval));
         entry.recheck_at = until(recheck);
         entry.fresh_until = until(rules.cache);
-        if entry.lost_since.take().is_some() {
-            self.lost -= 1;
-            if self.lost == 0 {
-                log::warn!("auth: every open session's token could be judged again");
-            }
-        }
         let standing = match &entry.standing {
             Some(standing) => {
                 let has_sessions = entry.sessions() > 0;
@@ -437,20 +414,20 @@ impl Gate {
 
     /// Whether the sessions of a token that was refused to a newcomer stay: see [`Gate::replace`].
     fn is_spared(&mut self, id: EntryId, asking: &Asking, moment: Moment) -> bool {
-        let entry = self.ledger.get_mut(id).expect("the caller has it");
+        let entry = self.ledger.entry(id);
         let is_listed = entry.accepted_by == Some(Store::List) && entry.sessions() > 0;
         is_listed && !asking.is_recheck && moment.now < entry.recheck_at
     }
 
     fn refuse(&mut self, id: EntryId, moment: Moment) -> (Judged, Verdict, Option<Duration>) {
+        self.set_lost(id, None);
         let is_full = self.ledger.len() > limits::AUTH_REMEMBERED_MAX;
-        let entry = self.ledger.get_mut(id).expect("the caller has it");
+        let entry = self.ledger.entry(id);
         if let Some(standing) = entry.standing.take() {
             log::info!("auth: token ended: name={:?}", standing.name());
             standing.end(Close::TokenEnded);
             self.has_changed = true;
         }
-        self.lost -= usize::from(entry.lost_since.take().is_some());
         entry.token = None;
         entry.fresh_until = moment.now + Duration::from_secs(limits::AUTH_REFUSED_SECONDS);
         let wake_at = (!is_full).then_some(entry.fresh_until);
@@ -465,22 +442,13 @@ impl Gate {
         moment: Moment,
     ) -> (Judged, Verdict, Option<Duration>) {
         let answer = |wake_at| (Judged::Unavailable, Verdict::Unavailable, wake_at);
-        let grace = self.rules.grace;
-        let entry = self.ledger.get_mut(id).expect("the caller has it");
         if sessions == 0 {
             return answer(None);
         }
-        let since = *entry.lost_since.get_or_insert_with(|| {
-            self.lost += 1;
-            if self.lost == 1 {
-                log::error!(
-                    "auth: no store can say whether open sessions' tokens are still good; these sessions \
-                     end in {} s (auth-grace)",
-                    grace.as_secs()
-                );
-            }
-            moment.now
-        });
+        let grace = self.rules.grace;
+        let since = self.ledger.entry(id).lost_since.unwrap_or(moment.now);
+        self.set_lost(id, Some(since));
+        let entry = self.ledger.entry(id);
         if moment.now >= since + grace {
             if let Some(standing) = entry.standing.take() {
                 standing.end(Close::AuthLost);
@@ -494,9 +462,33 @@ impl Gate {
         answer(Some(entry.recheck_at))
     }
 
+    /// Since when nobody can tell what a token is worth that sessions live by; `None`: somebody could, or
+    /// none do any more. Logs when the first is lost, and when none is.
+    fn set_lost(&mut self, id: EntryId, since: Option<Duration>) {
+        let before = std::mem::replace(&mut self.ledger.entry(id).lost_since, since);
+        match (before, since) {
+            (None, Some(_)) => {
+                self.lost += 1;
+                if self.lost == 1 {
+                    log::error!(
+                        "auth: no store can say whether open sessions' tokens are still good; these \
+                         sessions end in {} s (auth-grace)",
+                        self.rules.grace.as_secs()
+                    );
+                }
+            }
+            (Some(_), None) => {
+                self.lost -= 1;
+                if self.lost == 0 {
+                    log::warn!("auth: no open session's token waits for a store any more");
+                }
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+
     fn forget(&mut self, id: EntryId) {
-        let entry = self.ledger.get_mut(id);
-        self.lost -= usize::from(entry.is_some_and(|entry| entry.lost_since.is_some()));
+        self.set_lost(id, None);
         self.ledger.remove(id);
     }
 }
@@ -511,11 +503,21 @@ impl fmt::Debug for Gate {
 }
 
 /// What follows from one store's answer; `None` when the next one is to be asked.
-fn weigh(kind: Store, answer: Answer, asking: &mut Asking, stats: &mut Stats) -> Option<Outcome> {
+fn weigh(
+    store: &dyn TokenStore,
+    answer: Answer,
+    asking: &mut Asking,
+    stats: &mut Stats,
+) -> Option<Outcome> {
+    let kind = store.kind();
     match answer {
         Answer::Accepted(grant) => {
             stats.checked(kind, Judged::Accepted);
-            Some(Outcome::Accepted(kind, grant))
+            Some(Outcome::Accepted {
+                store: kind,
+                needs_token: store.needs_token(),
+                grant,
+            })
         }
         Answer::Refused(reason) => {
             stats.checked(kind, Judged::Refused);

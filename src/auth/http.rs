@@ -28,7 +28,7 @@ use super::workers::{Bounds, Worker, Workers};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::stats::Store;
-use crate::wire::grant::{Grant, check_pattern, moment_of_seconds, parse_moment};
+use crate::wire::grant::{Flaw, Grant, moment_of_seconds, parse_moment};
 use crate::wire::token::Token;
 
 /// The address of a client.
@@ -59,10 +59,10 @@ impl HttpStore {
     pub fn new(url: &str, settings: &Settings, wake: Wake) -> Result<Self, String> {
         let url = parse_url(url).map_err(|error| format!("auth-url: {error}"))?;
         let host = url.authority().map_or("", |authority| authority.as_str());
-        let name = format!("{} host={host}", Store::Http.name());
+        let place = format!("host={host}");
         let settings = settings.clone();
         let bounds = settings.bounds;
-        let workers = Workers::start(&name, bounds, wake, move || Asker {
+        let workers = Workers::start(Store::Http, &place, bounds, wake, move || Asker {
             agent: Agent::new(&settings.trust, bounds.timeout),
             url: url.clone(),
             scheme: settings.scheme.clone(),
@@ -81,14 +81,11 @@ impl TokenStore for HttpStore {
     }
 
     fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
-        match &question.token {
-            // No API can have given it out to be sent in a header.
-            Some(token) if !is_sendable(token) => Some(Answer::Unknown),
-            Some(_) => self.workers.ask(question),
-            None => Some(Answer::Unavailable(
-                "the token itself is not kept any more".to_owned(),
-            )),
+        // No API can have given it out to be sent in a header.
+        if !is_sendable(question.presented()) {
+            return Some(Answer::Unknown);
         }
+        self.workers.ask(question)
     }
 
     fn poll_answer(&mut self) -> Option<(u64, Answer)> {
@@ -113,16 +110,13 @@ struct Asker {
 
 impl Worker for Asker {
     fn answer(&mut self, question: &Question) -> Result<Answer, String> {
-        let Some(token) = &question.token else {
-            return Ok(Answer::Unknown);
-        };
-        let headers = headers(&self.scheme, token, question)?;
+        let headers = headers(&self.scheme, question)?;
         judge(&self.agent.get(&self.url, &headers)?)
     }
 }
 
-fn headers(scheme: &str, token: &Token, question: &Question) -> Result<HeaderMap, String> {
-    let token = Zeroizing::new(token.reveal());
+fn headers(scheme: &str, question: &Question) -> Result<HeaderMap, String> {
+    let token = Zeroizing::new(question.presented().reveal());
     let space = if scheme.is_empty() { "" } else { " " };
     let text = Zeroizing::new(format!("{scheme}{space}{}", *token));
     let mut authorization = HeaderValue::from_str(&text)
@@ -148,8 +142,11 @@ fn headers(scheme: &str, token: &Token, question: &Question) -> Result<HeaderMap
 fn judge(reply: &Reply) -> Result<Answer, String> {
     match reply.status {
         _ if reply.is_success() => Ok(match grant(reply) {
-            Ok(Some(grant)) => Answer::Accepted(grant),
-            Ok(None) => Answer::Refused("it may hear no topic".to_owned()),
+            Ok(Ok(grant)) => Answer::Accepted(grant),
+            Ok(Err(flaw @ Flaw::NoTopic)) => Answer::Refused(flaw.to_string()),
+            Ok(Err(flaw @ Flaw::Topic { .. })) => {
+                Answer::Unavailable(format!("its answer: {flaw}"))
+            }
             Err(reason) => Answer::Unavailable(reason),
         }),
         401 | 403 | 404 => Ok(Answer::Unknown),
@@ -165,16 +162,12 @@ fn judge(reply: &Reply) -> Result<Answer, String> {
     }
 }
 
-/// What the body of a 2xx grants; `None`: nothing.
+/// What the body of a 2xx grants.
 ///
 /// # Errors
 /// Why that cannot be told. Nothing of the body is part of it.
-fn grant(reply: &Reply) -> Result<Option<Grant>, String> {
+fn grant(reply: &Reply) -> Result<Result<Grant, Flaw>, String> {
     let max = limits::AUTH_BODY_BYTES_MAX;
-    let all = Grant {
-        name: Store::Http.name().to_owned(),
-        ..Grant::default()
-    };
     let Some(body) = &reply.body else {
         return Err(format!("its answer is longer than {max} bytes"));
     };
@@ -184,7 +177,7 @@ fn grant(reply: &Reply) -> Result<Option<Grant>, String> {
     if !body.is_empty() && is_json {
         let fields: Map<String, Value> = serde_json::from_slice(body)
             .map_err(|_| "its answer is not a JSON object".to_owned())?;
-        return fields_grant(&fields, all);
+        return fields_grant(&fields);
     }
     let begins_with = |tag: &[u8]| {
         body.get(..tag.len())
@@ -193,16 +186,13 @@ fn grant(reply: &Reply) -> Result<Option<Grant>, String> {
     if begins_with(b"<!doctype") || begins_with(b"<html") {
         return Err("it answered with a web page: is auth-url the address of an API?".to_owned());
     }
-    Ok(Some(all))
+    fields_grant(&Map::new())
 }
 
-fn fields_grant(fields: &Map<String, Value>, mut grant: Grant) -> Result<Option<Grant>, String> {
+fn fields_grant(fields: &Map<String, Value>) -> Result<Result<Grant, Flaw>, String> {
     let field = |name| fields.get(name).filter(|value| !value.is_null());
-    if let Some(name) = field("name") {
-        let name = name.as_str().ok_or("`name` in its answer is no text")?;
-        let plain = name.chars().filter(|c| !c.is_control());
-        grant.name = plain.take(limits::AUTH_NAME_CHARS_MAX).collect();
-    }
+    let name = field("name").map(|name| name.as_str().ok_or("`name` in its answer is no text"));
+    let mut expires_at = None;
     if let Some(expires) = field("expires") {
         let moment = match expires {
             Value::String(text) => parse_moment(text),
@@ -211,22 +201,17 @@ fn fields_grant(fields: &Map<String, Value>, mut grant: Grant) -> Result<Option<
         };
         let needed = "`expires` in its answer is neither a time as in 2026-11-24T12:00:00Z nor one \
                       in seconds since 1970";
-        grant.expires_at = Some(moment.ok_or(needed)?);
+        expires_at = Some(moment.ok_or(needed)?);
     }
-    if let Some(topics) = field("topics") {
-        let wrong = "`topics` in its answer is no list of texts";
-        for topic in topics.as_array().ok_or(wrong)? {
-            let topic = topic.as_str().ok_or(wrong)?;
-            check_pattern(topic)
-                .map_err(|error| format!("`topics` in its answer has a bad one: {error}"))?;
-            grant.topics.push(topic.to_owned());
-        }
-        // In a grant that would be all of them.
-        if grant.topics.is_empty() {
-            return Ok(None);
-        }
+    let mut topics = None;
+    if let Some(list) = field("topics") {
+        let list = list.as_array().map(|list| list.iter().map(Value::as_str));
+        let texts = list.and_then(|list| list.map(|text| text.map(str::to_owned)).collect());
+        let texts: Vec<String> = texts.ok_or("`topics` in its answer is no list of texts")?;
+        topics = Some(texts);
     }
-    Ok(Some(grant))
+    let nameless = Store::Http.name();
+    Ok(Grant::new(name.transpose()?, nameless, topics, expires_at))
 }
 
 #[cfg(test)]
@@ -348,16 +333,12 @@ mod tests {
 
     #[test]
     fn a_name_is_fit_for_a_log_line() {
-        let long = "x".repeat(1_000);
-        for (name, kept) in [
-            ("Ada\\nLovelace\\u001b[31m", "AdaLovelace[31m"),
-            (long.as_str(), &long[..limits::AUTH_NAME_CHARS_MAX]),
-        ] {
-            let Answer::Accepted(grant) = judge_json(&format!(r#"{{"name":"{name}"}}"#)) else {
-                panic!("{name}");
-            };
-            assert_eq!(grant.name, kept);
-        }
+        let answer = judge_json(r#"{"name":"Ada\nLovelace\u202e"}"#);
+        let grant = Grant {
+            name: "AdaLovelace".to_owned(),
+            ..Grant::default()
+        };
+        assert_eq!(answer, Answer::Accepted(grant));
     }
 
     #[test]

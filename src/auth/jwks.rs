@@ -11,10 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use log::Level;
+
 use super::Wake;
 use super::keys::{self, SetKey};
-use crate::config::JwtAlgorithm;
 use crate::limits;
+use crate::wire::jwt::JwtAlgorithm;
 
 /// Gets the set's bytes, however long that takes.
 ///
@@ -93,11 +95,12 @@ impl WatchedSet {
             algorithm,
             fetch,
             failures: 0,
+            complaint: None,
             state: Arc::clone(&state),
             wake,
         };
         thread::Builder::new()
-            .name("JWK set".to_owned())
+            .name("auth-jwks".to_owned())
             .spawn(move || fetcher.run(&inbox))
             .map_err(|error| {
                 format!("auth-jwks: cannot start the thread that fetches it: {error}")
@@ -154,6 +157,8 @@ struct Fetcher {
     fetch: Fetch,
     /// In a row.
     failures: u32,
+    /// What was logged last of what is wrong, so that it is not said again at each try.
+    complaint: Option<String>,
     state: Arc<Shared>,
     wake: Wake,
 }
@@ -176,26 +181,39 @@ impl Fetcher {
     fn fetch(&mut self) -> Duration {
         let serves = self.state.lock().ordered;
         let outcome = (self.fetch)().and_then(|json| keys::from_set(&json, self.algorithm));
-        let url = &self.url;
+        let url = self.url.clone();
+        let before = self.state.lock().keys.clone();
         let pause = match &outcome {
             Ok((keys, others)) => {
-                let is_new = self.state.lock().keys.as_deref() != Some(keys);
+                let is_new = before.as_deref() != Some(keys);
                 if keys.is_empty() {
                     let algorithm = self.algorithm.name();
-                    log::error!(
-                        "JWK set: no key in it is for {algorithm} url={url} others={others}"
+                    self.complain(
+                        Level::Error,
+                        format!("no key in it is for {algorithm} url={url} others={others}"),
                     );
-                } else if is_new || self.failures > 0 {
-                    log::info!(
-                        "JWK set: fetched url={url} keys={} others={others}",
-                        keys.len()
-                    );
+                } else {
+                    if is_new || self.complaint.is_some() {
+                        log::info!(
+                            "JWK set: fetched url={url} keys={} others={others}",
+                            keys.len()
+                        );
+                    }
+                    self.complaint = None;
                 }
                 self.failures = 0;
                 limits::JWKS_FETCH_SECONDS
             }
             Err(reason) => {
-                log::error!("JWK set: the keys that were fetched before stay: {reason} url={url}");
+                let (level, follows) = match before.as_deref().map(Vec::is_empty) {
+                    Some(false) => (Level::Warn, "the keys that were fetched before stay"),
+                    Some(true) => (Level::Error, "there is still no key that could be used"),
+                    None => (
+                        Level::Error,
+                        "until it is there, who comes with a JWT that may be of its keys gets 503",
+                    ),
+                };
+                self.complain(level, format!("{reason}; {follows} url={url}"));
                 let pause = 1_u64 << self.failures.min(16);
                 self.failures += 1;
                 pause.min(limits::JWKS_RETRY_SECONDS_MAX)
@@ -215,6 +233,14 @@ impl Fetcher {
         drop(state);
         (self.wake)();
         Duration::from_secs(pause)
+    }
+
+    /// Logs what is wrong, once.
+    fn complain(&mut self, level: Level, sentence: String) {
+        if self.complaint.as_ref() != Some(&sentence) {
+            log::log!(level, "JWK set: {sentence}");
+            self.complaint = Some(sentence);
+        }
     }
 }
 
@@ -257,6 +283,7 @@ mod tests {
             algorithm: JwtAlgorithm::EdDsa,
             fetch: Box::new(move || answers.pop_front().expect("no more was to be fetched")),
             failures: 0,
+            complaint: None,
             state: Arc::clone(&state),
             wake: Arc::new(|| {}),
         };
@@ -271,6 +298,7 @@ mod tests {
     #[test]
     fn keys_stay_while_the_set_cannot_be_had() {
         let down = || Err("down".to_owned());
+        let said = |fetcher: &Fetcher| fetcher.complaint.clone().unwrap_or_default();
         let (mut fetcher, watched, _inbox) = fetcher(vec![
             down(),
             down(),
@@ -286,8 +314,10 @@ mod tests {
         assert!(!known.is_awaited && ids(&known).is_none());
         assert_eq!(known.failure.as_deref(), Some("down"));
         assert_eq!(fetcher.fetch(), Duration::from_secs(2));
+        assert!(said(&fetcher).contains("until it is there"));
 
         assert_eq!(fetcher.fetch(), Duration::from_secs(600));
+        assert_eq!(fetcher.complaint, None);
         let first = watched.known();
         assert_eq!(ids(&first), Some(vec!["a".to_owned()]));
         assert_eq!(first.failure, None);
@@ -299,6 +329,7 @@ mod tests {
         ));
 
         assert_eq!(fetcher.fetch(), Duration::from_secs(1));
+        assert!(said(&fetcher).contains("down; the keys that were fetched before stay"));
         assert_eq!(fetcher.fetch(), Duration::from_secs(2));
         let known = watched.known();
         assert_eq!(ids(&known), Some(vec!["a".to_owned()]));

@@ -11,7 +11,6 @@
 //! Never here: what a token's bytes are (`wire/jwt.rs`), arithmetic of keys (`keys`), the network.
 
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +18,10 @@ use super::Wake;
 use super::jwks::WatchedSet;
 use super::keys::{Key, SetKey};
 use super::{Answer, Moment, Question, TokenStore};
-use crate::config::JwtAlgorithm;
 use crate::limits;
 use crate::stats::Store;
 use crate::wire::grant::{self, Grant};
-use crate::wire::jwt::{Claims, Jwt};
+use crate::wire::jwt::{Claims, Jwt, JwtAlgorithm};
 
 /// What a token has to have.
 #[derive(Clone, Debug)]
@@ -34,6 +32,8 @@ pub struct JwtRules {
     pub audience: Option<String>,
     /// `iss`; `None`: it is not asked.
     pub issuer: Option<String>,
+    /// In tokens that may wait for a JWK set.
+    pub waiting_max: usize,
 }
 
 /// Those who hold a key may make tokens.
@@ -146,8 +146,10 @@ impl JwtStore {
     /// # Errors
     /// Why they allow nothing.
     fn grant(&self, claims: Claims, unix: Duration) -> Result<Grant, String> {
-        // RFC 7519 s. 4.1.4: on or after this moment it must not be accepted.
-        if claims.expires_at.is_some_and(|end| unix.as_secs() >= end) {
+        // RFC 7519 s. 4.1.4: on or after this moment it must not be accepted. A grant names the last good
+        // one.
+        let expires_at = claims.expires_at.map(|end| end.saturating_sub(1));
+        if grant::has_ended(expires_at, unix.as_secs()) {
             return Err("it has expired (exp)".to_owned());
         }
         let soon = unix.as_secs() + limits::JWT_NOT_BEFORE_LEEWAY_SECONDS;
@@ -162,38 +164,14 @@ impl JwtStore {
         if self.rules.issuer.is_some() && claims.issuer != self.rules.issuer {
             return Err("it is of another issuer (iss)".to_owned());
         }
-        // In a grant, no pattern means all topics; whoever writes an empty list means none.
-        if claims.topics.as_ref().is_some_and(Vec::is_empty) {
-            return Err("it allows no topic: topics is an empty list".to_owned());
-        }
-        let topics = claims.topics.unwrap_or_default();
-        for (index, pattern) in topics.iter().enumerate() {
-            grant::check_pattern(pattern)
-                .map_err(|reason| format!("topics, pattern {}: {reason}", index + 1))?;
-        }
-        Ok(Grant {
-            name: claims
-                .subject
-                .map_or_else(|| "jwt".to_owned(), |sub| name(&sub)),
-            topics,
-            // A grant names the last good moment.
-            expires_at: claims.expires_at.map(|end| end.saturating_sub(1)),
-        })
+        Grant::new(
+            claims.subject.as_deref(),
+            Store::Jwt.name(),
+            claims.topics,
+            expires_at,
+        )
+        .map_err(|flaw| flaw.to_string())
     }
-}
-
-/// A subject as a name for log lines.
-fn name(subject: &str) -> String {
-    let mut name = String::new();
-    for c in subject.chars() {
-        if name.len() >= limits::TOKEN_NAME_BYTES_MAX {
-            name.push('…');
-            break;
-        }
-        // No line break, and nothing that turns the direction of a line around.
-        let _ = write!(name, "{}", c.escape_debug());
-    }
-    name
 }
 
 impl TokenStore for JwtStore {
@@ -206,10 +184,7 @@ impl TokenStore for JwtStore {
     }
 
     fn ask(&mut self, question: &Question, moment: Moment) -> Option<Answer> {
-        let jwt = question
-            .token
-            .as_ref()
-            .and_then(|token| Jwt::parse(token.bytes()));
+        let jwt = Jwt::parse(question.presented().bytes());
         let Some(jwt) = jwt.filter(|jwt| jwt.algorithm == self.rules.algorithm.name()) else {
             return Some(Answer::Unknown);
         };
@@ -223,10 +198,11 @@ impl TokenStore for JwtStore {
         if answer.is_some() {
             return answer;
         }
-        if self.waiting.len() + self.ready.len() >= limits::AUTH_WAITING_MAX {
-            return Some(Answer::Unavailable(
-                "too many tokens wait for a JWK set".to_owned(),
-            ));
+        let waiting_max = self.rules.waiting_max;
+        if self.waiting.len() + self.ready.len() >= waiting_max {
+            return Some(Answer::Unavailable(format!(
+                "{waiting_max} tokens wait for a JWK set already (auth-waiting-max)"
+            )));
         }
         self.waiting.push(Waiting {
             ticket: question.ticket,

@@ -20,8 +20,8 @@ use spki::der::asn1::UintRef;
 use spki::der::{Decode, Reader, SliceReader, pem};
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
-use crate::config::JwtAlgorithm;
 use crate::limits;
+use crate::wire::jwt::JwtAlgorithm;
 
 /// RFC 8017 s. A.1
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");

@@ -100,6 +100,11 @@ impl Entry {
         }
     }
 
+    /// The question that is under way about it, for whoever has begun one.
+    pub fn asking(&mut self) -> &mut Asking {
+        self.asking.as_mut().expect("it is being asked about")
+    }
+
     /// How many sessions live by it.
     pub fn sessions(&self) -> usize {
         // One share of the standing is the entry's own.
@@ -112,8 +117,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub struct Ledger {
     entries: Slab<(u32, Entry)>,
-    /// Digests are no secret's equals, and the map's hash has a key of its own: which bucket is
-    /// looked at tells nothing that helps to make a token.
+    /// A digest is not worth its token: which bucket is looked at tells nothing that helps to make one, and
+    /// the map's hash has a key of its own.
     ids: HashMap<[u8; 32], EntryId>,
     due: BinaryHeap<Reverse<(Duration, EntryId)>>,
     tenants: u32,
@@ -146,6 +151,12 @@ impl Ledger {
         let before = self.ids.insert(digest, id);
         debug_assert!(before.is_none(), "one entry a token");
         id
+    }
+
+    /// The entry that is meant, for whoever knows that it is there: it was found, or came out of here, in
+    /// this turn.
+    pub fn entry(&mut self, id: EntryId) -> &mut Entry {
+        self.get_mut(id).expect("it was found in this turn")
     }
 
     /// The entry that is meant, if it is still there.

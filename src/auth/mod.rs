@@ -11,6 +11,8 @@
 pub mod agent;
 #[cfg(feature = "all-stores")]
 pub mod breaker;
+#[cfg(feature = "all-stores")]
+mod clock;
 pub mod file;
 pub mod gate;
 #[cfg(feature = "all-stores")]
@@ -25,11 +27,15 @@ mod ledger;
 pub mod list;
 #[cfg(feature = "all-stores")]
 pub mod postgres;
+mod revoked;
 mod sealed;
+pub mod secret_file;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "all-stores")]
 pub mod workers;
+
+pub use self::revoked::Full;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -68,6 +74,14 @@ pub struct Question {
     pub origin: Option<String>,
 }
 
+impl Question {
+    /// The token itself, for a store that needs it ([`TokenStore::needs_token`]).
+    pub fn presented(&self) -> &Token {
+        let token = self.token.as_ref();
+        token.expect("who needs the token is not asked without it")
+    }
+}
+
 /// What a store says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
@@ -87,7 +101,8 @@ pub trait TokenStore {
     /// Which kind it is.
     fn kind(&self) -> Store;
 
-    /// Whether it needs the token itself, each time that it is asked.
+    /// Whether it needs the token itself, each time that it is asked. If so, it is asked with it and never
+    /// without: [`Question::presented`] has it.
     fn needs_token(&self) -> bool;
 
     /// Answers: now, or later under the question's ticket through [`TokenStore::poll_answer`]. Never

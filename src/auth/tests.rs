@@ -29,7 +29,7 @@ struct Script {
 }
 
 impl Script {
-    /// Answers the oldest question that it has not answered.
+    /// Answers the `nth` question, counted from 0.
     fn answer(&mut self, nth: usize, answer: Answer) {
         let (ticket, _) = self.asked[nth];
         self.later.push_back((ticket, answer));
@@ -390,7 +390,7 @@ fn what_is_revoked_stays_out_whatever_stores_say() {
     let other = world.enter("other");
     let digest = Token::new("t").digest();
     let moment = world.moment();
-    assert_eq!(world.gate.revoke(&digest, moment), 1);
+    assert_eq!(world.gate.revoke(&digest, moment), Ok(1));
     assert!(world.gate.poll_change());
     assert_eq!(standing.ending(), Some(Close::TokenEnded));
     assert_eq!(other.ending(), None);
@@ -404,10 +404,34 @@ fn what_is_revoked_stays_out_whatever_stores_say() {
     world.script(0).now = None;
     world.come("u");
     let moment = world.moment();
-    assert_eq!(world.gate.revoke(&Token::new("u").digest(), moment), 0);
+    assert_eq!(world.gate.revoke(&Token::new("u").digest(), moment), Ok(0));
     let last = world.asked(0) - 1;
     world.script(0).answer(last, yes());
     assert!(matches!(world.turn()[..], [(_, Verdict::Refused)]));
+}
+
+#[test]
+fn a_full_list_of_revoked_tokens_takes_no_further_order() {
+    let mut world = World::new(&[Store::Jwt]);
+    world.script(0).now = Some(yes());
+    let standing = world.enter("t");
+    let moment = world.moment();
+    for n in 0..limits::AUTH_REVOKED_MAX {
+        let digest = Token::new(n.to_string()).digest();
+        assert_eq!(world.gate.revoke(&digest, moment), Ok(0));
+    }
+    let refused = world.gate.revoke(&Token::new("t").digest(), moment);
+    assert_eq!(refused, Err(super::Full));
+    assert_eq!(standing.ending(), None, "nothing was done");
+    assert!(!world.gate.poll_change());
+    // Whichever would have been forgotten is not.
+    for n in 0..limits::AUTH_REVOKED_MAX {
+        world.come(&n.to_string());
+    }
+    let verdicts = world.turn();
+    assert_eq!(verdicts.len(), limits::AUTH_REVOKED_MAX);
+    let all = verdicts.iter().all(|(_, v)| matches!(v, Verdict::Refused));
+    assert!(all);
 }
 
 #[test]
@@ -422,7 +446,13 @@ fn a_flood_of_guesses_is_not_remembered_for_ever() {
     world.now += Duration::from_secs(limits::AUTH_REFUSED_SECONDS);
     while world.gate.tokens() > 0 {
         world.turn();
-        assert_ne!(world.gate.timeout(world.now), Some(Duration::MAX));
+        let timeout = world.gate.timeout(world.now);
+        let is_over = world.gate.tokens() == 0;
+        assert_eq!(
+            timeout,
+            (!is_over).then_some(Duration::ZERO),
+            "the rest is due"
+        );
     }
 }
 

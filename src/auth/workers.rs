@@ -13,12 +13,14 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Wake;
 use super::breaker::{Admission, Breaker, Change};
+use super::clock::now;
 use super::{Answer, Question};
 use crate::limits;
+use crate::stats::Store;
 
 /// What one thread does. It never leaves that thread.
 pub trait Worker {
@@ -49,8 +51,9 @@ pub struct Workers {
 }
 
 struct Shared {
-    /// As the log has it.
-    name: String,
+    kind: Store,
+    /// As the log has it, `host=…`: what tells it from others of its kind.
+    place: String,
     bounds: Bounds,
     wake: Wake,
     state: Mutex<State>,
@@ -66,32 +69,33 @@ struct State {
     answers: VecDeque<(u64, Answer)>,
     breaker: Breaker,
     /// When the log last had a line about a question without an answer.
-    reported: Option<Instant>,
+    reported: Option<Duration>,
     /// True exactly when the pool was dropped.
     is_over: bool,
 }
 
 struct Waiting {
     question: Question,
-    since: Instant,
+    since: Duration,
     is_probe: bool,
 }
 
 impl Workers {
-    /// Starts the threads of the store that the log calls `name`: its kind, and what tells it from
-    /// others of its kind, if anything does. Each thread makes its worker when the first question is
-    /// there, and another one if that panics.
+    /// Starts the threads of a store; `place` (`host=…`) tells it from others of its kind in the log. Each
+    /// thread makes its worker when the first question is there, and another one if that panics.
     ///
     /// # Errors
     /// The system has no thread left.
     pub fn start<W: Worker>(
-        name: &str,
+        kind: Store,
+        place: &str,
         bounds: Bounds,
         wake: Wake,
         make: impl Fn() -> W + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let shared = Arc::new(Shared {
-            name: name.to_owned(),
+            kind,
+            place: place.to_owned(),
             bounds,
             wake,
             state: Mutex::default(),
@@ -100,13 +104,14 @@ impl Workers {
         // Its drop ends those that were started, if one cannot be.
         let workers = Self { shared };
         let make = Arc::new(make);
-        let kind = name.split_whitespace().next().unwrap_or(name);
         for _ in 0..bounds.threads {
             let (shared, make) = (Arc::clone(&workers.shared), Arc::clone(&make));
             thread::Builder::new()
-                .name(format!("auth-{kind}"))
+                .name(format!("auth-{}", kind.name()))
                 .spawn(move || shared.work(&*make))
-                .map_err(|error| format!("cannot start a thread for {name}: {error}"))?;
+                .map_err(|error| {
+                    format!("cannot start a thread for {} {place}: {error}", kind.name())
+                })?;
         }
         Ok(workers)
     }
@@ -155,8 +160,8 @@ impl Drop for Workers {
 
 impl fmt::Debug for Workers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { name, bounds, .. } = &*self.shared;
-        write!(f, "Workers({name}, {bounds:?})")
+        let bounds = self.shared.bounds;
+        write!(f, "Workers({}, {bounds:?})", self.shared.name())
     }
 }
 
@@ -164,6 +169,11 @@ impl Shared {
     /// Nothing panics while it holds the lock, and if it did, every field would still be true.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As the log has it.
+    fn name(&self) -> String {
+        format!("{} {}", self.kind.name(), self.place)
     }
 
     /// A thread's life.
@@ -175,7 +185,7 @@ impl Shared {
             is_probe,
         }) = self.next()
         {
-            let waited = now().saturating_duration_since(since);
+            let waited = now().saturating_sub(since);
             if waited > self.bounds.timeout {
                 self.give_up(question.ticket, is_probe);
                 continue;
@@ -230,7 +240,7 @@ impl Shared {
             Ok(_) => state.breaker.answered(),
             Err(reason) => state.breaker.failed(now, reason, was_probe),
         };
-        let name = &self.name;
+        let name = self.name();
         match (&answer, change) {
             (Err(reason), Change::Opened) => log::error!(
                 "auth: store={name} is down: {reason}. Until it answers, one question a second is asked"
@@ -258,22 +268,14 @@ impl Shared {
     }
 
     /// Logs that a question has no answer, once in a while.
-    fn report(&self, state: &mut State, now: Instant, reason: &str) {
+    fn report(&self, state: &mut State, now: Duration, reason: &str) {
         let interval = Duration::from_secs(limits::REPORT_SECONDS);
-        let is_soon = |last: Instant| now.saturating_duration_since(last) < interval;
+        let is_soon = |last: Duration| now.saturating_sub(last) < interval;
         if !state.reported.is_some_and(is_soon) {
             state.reported = Some(now);
-            log::warn!("auth: store={} no answer: {reason}", self.name);
+            log::warn!("auth: store={} no answer: {reason}", self.name());
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a thread that waits for others has no turn to take its time from"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]
@@ -345,7 +347,9 @@ mod tests {
         let wake: Wake = Arc::new(move || {
             let _ = woken.send(());
         });
-        let workers = Workers::start("fake", bounds, wake, move || Fake(Arc::clone(&api)));
+        let workers = Workers::start(Store::Http, "host=fake", bounds, wake, move || {
+            Fake(Arc::clone(&api))
+        });
         (workers.unwrap(), wakes)
     }
 

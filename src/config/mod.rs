@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use crate::limits;
+use crate::wire::jwt::JwtAlgorithm;
 use crate::wire::token::Token;
 
 pub use merge::{FileText, Flags, Source, nearest};
@@ -164,34 +165,6 @@ impl ShutdownClose {
         match self {
             Self::Drop => "drop",
             Self::Frame => "frame",
-        }
-    }
-}
-
-/// How a JWT is signed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum JwtAlgorithm {
-    /// HMAC with SHA-256, and a secret that both sides know.
-    Hs256,
-    /// RSA PKCS#1 v1.5 with SHA-256.
-    Rs256,
-    /// ECDSA on P-256 with SHA-256.
-    Es256,
-    /// Ed25519.
-    EdDsa,
-}
-
-impl JwtAlgorithm {
-    /// All.
-    pub const ALL: [Self; 4] = [Self::Hs256, Self::Rs256, Self::Es256, Self::EdDsa];
-
-    /// As RFC 7518 s. 3.1 and RFC 8037 name it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Hs256 => "HS256",
-            Self::Rs256 => "RS256",
-            Self::Es256 => "ES256",
-            Self::EdDsa => "EdDSA",
         }
     }
 }

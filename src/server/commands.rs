@@ -111,7 +111,13 @@ impl Server {
             }
             Command::Revoke(digest) => {
                 // Its sessions end in this turn's review.
-                let revoked = self.gate.revoke(&digest, self.moment);
+                let Ok(revoked) = self.gate.revoke(&digest, self.moment) else {
+                    return Some(Response::refusal(
+                        HttpStatus::ServiceUnavailable,
+                        "too many tokens are revoked already; this one is not",
+                        "take it out of its store; a restart forgets all that are revoked",
+                    ));
+                };
                 let by = self.whereabouts(peer);
                 log::info!("admin: revoke: by={by} sessions={revoked}");
                 Response::json(format!("{{\"revoked\":{revoked}}}"))

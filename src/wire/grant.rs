@@ -5,17 +5,46 @@
 //!
 //! Never here: tokens, stores, whether a grant still holds (that is its `Standing`), clocks.
 
+use std::fmt;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::limits;
 
 /// What begins the names of the server's own topics. No publisher's event may name one, or it could
 /// tell an administrator anything.
 pub const OWN: char = '$';
 
+/// Why what a store says is no grant. Nothing of what it said is part of it, since any word of that may
+/// be a piece of a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flaw {
+    /// Its list of topics is empty. In a grant no pattern means all topics; whoever writes an empty list
+    /// means none, so that this is a refusal, whichever store says it.
+    NoTopic,
+    /// One of its topics is none.
+    Topic {
+        /// Counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTopic => f.write_str("it allows no topic: topics is an empty list"),
+            Self::Topic { number, reason } => write!(f, "topics, pattern {number}: {reason}"),
+        }
+    }
+}
+
 /// What an accepted token allows, and for how long.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Grant {
-    /// For logs; never the token.
+    /// For logs, as [`clean_name`] leaves it; never the token.
     pub name: String,
     /// Topics that may be subscribed to: exact names, or with one trailing `*`. Empty: all but the
     /// server's own.
@@ -25,6 +54,40 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// What a store says of a token. Where that has no name, or one of which nothing is left, it is called
+    /// `nameless`; without a list of topics it allows all.
+    ///
+    /// # Errors
+    /// What of it could grant too much.
+    pub fn new(
+        name: Option<&str>,
+        nameless: &str,
+        topics: Option<Vec<String>>,
+        expires_at: Option<u64>,
+    ) -> Result<Self, Flaw> {
+        let name = name.map(clean_name).filter(|name| !name.is_empty());
+        if topics.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Flaw::NoTopic);
+        }
+        let topics = topics.unwrap_or_default();
+        for (index, pattern) in topics.iter().enumerate() {
+            check_pattern(pattern).map_err(|reason| Flaw::Topic {
+                number: index + 1,
+                reason,
+            })?;
+        }
+        Ok(Self {
+            name: name.unwrap_or_else(|| nameless.to_owned()),
+            topics,
+            expires_at,
+        })
+    }
+
+    /// Whether it is good no more at `unix_seconds`.
+    pub fn has_ended(&self, unix_seconds: u64) -> bool {
+        has_ended(self.expires_at, unix_seconds)
+    }
+
     /// Whether `topic` may be subscribed to.
     pub fn allows(&self, topic: &str) -> bool {
         let is_own = topic.starts_with(OWN);
@@ -41,11 +104,38 @@ impl Grant {
     }
 }
 
+/// Whether what is good until `expires_at`, as [`Grant::expires_at`] has it, is good no more.
+pub fn has_ended(expires_at: Option<u64>, unix_seconds: u64) -> bool {
+    expires_at.is_some_and(|last| unix_seconds > last)
+}
+
+/// A name as it may stand in a log line: without what ends a line, moves the cursor or turns the
+/// direction of the text around, and not longer than `limits::TOKEN_NAME_BYTES_MAX`.
+pub fn clean_name(text: &str) -> String {
+    let mut name = String::new();
+    for c in text.chars().filter(|&c| !is_unfit(c)) {
+        if name.len() + c.len_utf8() > limits::TOKEN_NAME_BYTES_MAX {
+            break;
+        }
+        name.push(c);
+    }
+    name
+}
+
+/// Control characters, ends of lines and paragraphs, and marks of direction (Unicode's Bidi_Control).
+fn is_unfit(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
 /// Whether `pattern` can stand among [`Grant::topics`].
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_pattern(pattern: &str) -> Result<(), &'static str> {
+fn check_pattern(pattern: &str) -> Result<(), &'static str> {
     match pattern.find('*') {
         _ if pattern.is_empty() => Err("a topic has a name"),
         Some(at) if at + 1 < pattern.len() => Err("a topic may have one `*`, at its end"),
@@ -108,6 +198,56 @@ mod tests {
     }
 
     #[test]
+    fn a_store_says_a_name_topics_and_an_end() {
+        let topics = |topics: &[&str]| Some(grant(topics).topics);
+        assert_eq!(
+            Grant::new(Some("ann"), "api", topics(&["a", "b_*"]), Some(7)),
+            Ok(Grant {
+                name: "ann".to_owned(),
+                topics: vec!["a".to_owned(), "b_*".to_owned()],
+                expires_at: Some(7),
+            })
+        );
+        for name in [None, Some(""), Some("\n\u{202E}")] {
+            let grant = Grant::new(name, "api", None, None).expect("a grant");
+            assert_eq!((&*grant.name, grant.allows("any")), ("api", true));
+        }
+        assert_eq!(
+            Grant::new(None, "api", topics(&[]), None),
+            Err(Flaw::NoTopic)
+        );
+        let flaw = Grant::new(None, "api", topics(&["a", "*secret"]), None).expect_err("no topic");
+        assert_eq!(
+            flaw.to_string(),
+            "topics, pattern 2: a topic may have one `*`, at its end"
+        );
+    }
+
+    #[test]
+    fn a_name_is_fit_for_a_log_line() {
+        let long = "é".repeat(limits::TOKEN_NAME_BYTES_MAX);
+        for (text, name) in [
+            ("Ada Lovelace", "Ada Lovelace"),
+            ("Ada\nLovelace\u{1b}[31m", "AdaLovelace[31m"),
+            ("a\u{202E}b\u{2066}c\u{200F}d\u{61C}e\u{2028}f", "abcdef"),
+            (&long, &long[..limits::TOKEN_NAME_BYTES_MAX]),
+        ] {
+            assert_eq!(clean_name(text), name);
+        }
+    }
+
+    #[test]
+    fn the_last_good_second_is_good() {
+        for (expires_at, ended) in [(None, false), (Some(6), true), (Some(7), false)] {
+            let grant = Grant {
+                expires_at,
+                ..Grant::default()
+            };
+            assert_eq!(grant.has_ended(7), ended, "{expires_at:?}");
+        }
+    }
+
+    #[test]
     fn a_pattern_has_one_star_at_its_end() {
         for (pattern, is_good) in [
             ("a", true),
@@ -137,6 +277,7 @@ mod tests {
             assert_eq!(parse_moment(text), moment, "{text}");
         }
     }
+
     #[test]
     fn moments_in_seconds_are_not_in_milliseconds() {
         for (seconds, moment) in [

@@ -15,6 +15,36 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
+use super::grant::moment_of_seconds;
+
+/// How a JWT is signed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum JwtAlgorithm {
+    /// HMAC with SHA-256, and a secret that both sides know.
+    Hs256,
+    /// RSA PKCS#1 v1.5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+impl JwtAlgorithm {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Hs256, Self::Rs256, Self::Es256, Self::EdDsa];
+
+    /// As RFC 7518 s. 3.1 and RFC 8037 name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+}
+
 /// A token that looks like a JWT. Its `Debug` shows nothing of it.
 pub struct Jwt {
     /// `alg`, as the token has it: to be compared, never to choose by.
@@ -84,7 +114,7 @@ impl Jwt {
     /// What it says, to whoever has checked the signature.
     ///
     /// # Errors
-    /// The claim that has not the form which it has to have.
+    /// Which claim has the wrong form.
     pub fn claims(&self) -> Result<Claims, &'static str> {
         let Object(claims) = serde_json::from_slice(&self.payload)
             .map_err(|_| "its claims are no JSON object in which each occurs once")?;
@@ -95,8 +125,8 @@ impl Jwt {
         };
         let time = |name, wrong| claims.get(name).map(|value| seconds(value).ok_or(wrong));
         Ok(Claims {
-            expires_at: time("exp", "exp is no number").transpose()?,
-            not_before: time("nbf", "nbf is no number").transpose()?,
+            expires_at: time("exp", "exp is no number of seconds since 1970").transpose()?,
+            not_before: time("nbf", "nbf is no number of seconds since 1970").transpose()?,
             audience: match claims.get("aud") {
                 None => Vec::new(),
                 Some(Value::String(one)) => vec![one.clone()],
@@ -127,10 +157,7 @@ fn split_last(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// A NumericDate (RFC 7519 s. 2).
 fn seconds(value: &Value) -> Option<u64> {
-    // Casts from floating point end at the ends of the type; whole numbers keep all their digits.
-    value
-        .as_u64()
-        .or_else(|| value.as_f64().map(|seconds| seconds as u64))
+    value.as_f64().and_then(moment_of_seconds)
 }
 
 fn texts(list: &Value) -> Option<Vec<String>> {
@@ -253,8 +280,7 @@ mod tests {
             ("-5", 0),
             ("-0.1", 0),
             ("1e3", 1000),
-            ("1e300", u64::MAX),
-            ("18446744073709551615", u64::MAX),
+            ("99999999999", 99_999_999_999),
         ] {
             let claims = claims(&format!(r#"{{"exp":{exp}}}"#));
             assert_eq!(claims.unwrap().expires_at, Some(seconds), "{exp}");
@@ -273,6 +299,11 @@ mod tests {
             r#"{"exp":null}"#,
             r#"{"exp":[1]}"#,
             r#"{"exp":1e400}"#,
+            r#"{"exp":1e300}"#,
+            r#"{"exp":18446744073709551615}"#,
+            // In milliseconds, which would be good for ever.
+            r#"{"exp":1795521600000}"#,
+            r#"{"nbf":1795521600000}"#,
             r#"{"nbf":true}"#,
             r#"{"aud":1}"#,
             r#"{"aud":["a",1]}"#,

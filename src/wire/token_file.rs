@@ -157,14 +157,11 @@ impl Listing {
         if let Some(&place) = known.get(list) {
             return Ok(place);
         }
-        let mut patterns = Vec::new();
-        for (index, pattern) in list.split(',').enumerate() {
-            grant::check_pattern(pattern)
-                .map_err(|reason| format!("topics=, pattern {}: {reason}", index + 1))?;
-            patterns.push(pattern.to_owned());
-        }
+        let patterns = list.split(',').map(str::to_owned).collect();
+        let checked =
+            Grant::new(None, "", Some(patterns), None).map_err(|flaw| flaw.to_string())?;
         let place = self.topics.len() as u32;
-        self.topics.push(patterns);
+        self.topics.push(checked.topics);
         known.insert(list, place);
         Ok(place)
     }
@@ -248,7 +245,10 @@ fn moment(text: &str) -> Result<NonZeroU64, String> {
 fn checked_name(text: &str) -> Result<&str, String> {
     match text.len() {
         0 => Err("name= is empty".to_owned()),
-        1..=limits::TOKEN_NAME_BYTES_MAX => Ok(text),
+        1..=limits::TOKEN_NAME_BYTES_MAX if grant::clean_name(text) == text => Ok(text),
+        1..=limits::TOKEN_NAME_BYTES_MAX => {
+            Err("name= has a character that turns a line of the log around".to_owned())
+        }
         _ => Err(format!(
             "name= has more than {} bytes",
             limits::TOKEN_NAME_BYTES_MAX
@@ -340,8 +340,12 @@ mod tests {
             ("sesame Topics=a", "line 1: word 2 is none of"),
             ("sesame name=a name=a", "line 1: name= is given twice"),
             ("sesame name=", "line 1: name= is empty"),
+            (
+                "a name=\u{202E}sesame",
+                "line 1: name= has a character that",
+            ),
             (&long_name, "line 1: name= has more than 128 bytes"),
-            ("sesame topics=", "line 1: topics=, pattern 1: a topic has"),
+            ("sesame topics=", "line 1: topics, pattern 1: a topic has"),
             ("sesame topics=a,,b", "pattern 2: a topic has a name"),
             ("sesame topics=a,*sesame", "pattern 2: a topic may have one"),
             ("sesame expires=2026-11-24", "line 1: expires= is no moment"),

@@ -26,7 +26,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads `text`, an URL or key=value pairs. `timeout` is what one question may take.
+    /// Reads `text`, a URL or key=value pairs. `timeout` is what one question may take.
     ///
     /// # Errors
     /// What is wrong, without a piece of it.

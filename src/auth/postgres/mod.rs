@@ -88,10 +88,10 @@ impl PostgresStore {
         let settings = Arc::new(Settings::new(options)?);
         // The threads own it, and the last of them waits for what it still does.
         let runtime = Arc::new(runtime(options.bounds.threads)?);
-        let name = format!("postgres database={}", settings.address.place);
+        let place = format!("database={}", settings.address.place);
         let theirs = Arc::clone(&settings);
         let make = move || Asker::new(&theirs, &runtime);
-        let workers = Workers::start(&name, options.bounds, wake, make)?;
+        let workers = Workers::start(Store::Postgres, &place, options.bounds, wake, make)?;
         Ok(Self { workers, settings })
     }
 }
@@ -134,12 +134,9 @@ impl TokenStore for PostgresStore {
     }
 
     fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
-        match &question.token {
-            Some(token) if text(token).is_none() => Some(Answer::Unknown),
+        match text(question.presented()) {
             Some(_) => self.workers.ask(question),
-            None => Some(Answer::Unavailable(
-                "the token itself is not kept any more".to_owned(),
-            )),
+            None => Some(Answer::Unknown),
         }
     }
 
@@ -194,7 +191,7 @@ impl Asker {
         let session = self.session.take();
         let asked = async { timeout(limit, ask(&self.settings, session, token)).await };
         let (session, answer) = self.runtime.block_on(asked).unwrap_or_else(|_| {
-            let text = format!("no answer within {} s (auth-timeout)", limit.as_secs());
+            let text = format!("no answer within {} s (auth-timeout)", limit.as_secs_f32());
             (None, Err(Fault::Silent(text)))
         });
         self.session = session;
@@ -204,9 +201,8 @@ impl Asker {
 
 impl Worker for Asker {
     fn answer(&mut self, question: &Question) -> Result<Answer, String> {
-        let Some(token) = question.token.as_ref().and_then(text) else {
-            return Ok(Answer::Unknown);
-        };
+        // The store has looked at it before.
+        let token = text(question.presented()).expect("it is a text");
         match self.ask(token) {
             Ok(answer) => Ok(answer),
             Err(Fault::Odd(text)) => Ok(Answer::Unavailable(text)),

@@ -12,11 +12,8 @@ use tokio_postgres::types::{FromSql, Kind, Type};
 use tokio_postgres::{Column, Row};
 
 use crate::auth::Answer;
-use crate::limits;
-use crate::wire::grant::{Grant, check_pattern, moment_of_seconds};
-
-/// How a token is called whose row has no name.
-const NAMELESS: &str = "postgres";
+use crate::stats::Store;
+use crate::wire::grant::{Flaw, Grant, moment_of_seconds};
 
 /// In seconds from 1970 to 2000, from which PostgreSQL counts.
 const Y2000_UNIX_SECONDS: i64 = 946_684_800;
@@ -75,29 +72,14 @@ impl Columns {
     /// It says nothing that can be understood: what is wrong with it.
     pub fn answer(&self, row: &Row) -> Result<Answer, String> {
         let name: Option<String> = get(row, self.name)?;
-        let name = name.unwrap_or_else(|| NAMELESS.to_owned());
-        let plain = name.chars().filter(|c| !c.is_control());
-        let name: String = plain.take(limits::AUTH_NAME_CHARS_MAX).collect();
-        let topics: Option<Vec<String>> =
-            get(row, self.topics).map_err(|error| format!("{error} of {name:?}"))?;
-        let topics = match topics {
-            // None at all is no way to write "all".
-            Some(topics) if topics.is_empty() => {
-                return Ok(Answer::Refused(format!("the topics of {name:?} are none")));
-            }
-            topics => topics.unwrap_or_default(),
-        };
-        for topic in &topics {
-            check_pattern(topic)
-                .map_err(|wrong| format!("the topic {topic:?} of {name:?} is none: {wrong}"))?;
+        let topics: Option<Vec<String>> = get(row, self.topics)?;
+        let expires: Option<Expires> = get(row, self.expires)?;
+        let expires_at = expires.and_then(|expires| expires.0);
+        match Grant::new(name.as_deref(), Store::Postgres.name(), topics, expires_at) {
+            Ok(grant) => Ok(Answer::Accepted(grant)),
+            Err(flaw @ Flaw::NoTopic) => Ok(Answer::Refused(flaw.to_string())),
+            Err(flaw @ Flaw::Topic { .. }) => Err(flaw.to_string()),
         }
-        let expires: Option<Expires> =
-            get(row, self.expires).map_err(|error| format!("{error} of {name:?}"))?;
-        Ok(Answer::Accepted(Grant {
-            name,
-            topics,
-            expires_at: expires.and_then(|expires| expires.0),
-        }))
     }
 }
 

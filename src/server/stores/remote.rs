@@ -10,15 +10,16 @@ use std::time::Duration;
 use super::Stores;
 use crate::auth::Wake;
 use crate::auth::agent::{self, Agent, Trust};
-use crate::auth::file;
 use crate::auth::http::{self, HttpStore};
 use crate::auth::jwks::WatchedSet;
 use crate::auth::jwt::{JwtRules, JwtStore};
 use crate::auth::keys::{self, Key};
 use crate::auth::postgres::{self, PostgresOptions, PostgresStore};
+use crate::auth::secret_file::{is_open_to_all, read_secret};
 use crate::auth::workers::Bounds;
-use crate::config::{Config, JwtAlgorithm};
+use crate::config::Config;
 use crate::limits;
+use crate::wire::jwt::JwtAlgorithm;
 
 /// The JWK sets that are being watched, and what each one's thread was told.
 pub(super) type Sets = Vec<(SetOrigin, WatchedSet)>;
@@ -91,6 +92,7 @@ fn jwt_store(
         algorithm,
         audience: non_empty(&config.jwt_audience),
         issuer: non_empty(&config.jwt_issuer),
+        waiting_max: config.auth_waiting_max,
     };
     Ok(JwtStore::new(rules, keys, sets, Arc::clone(wake)))
 }
@@ -123,10 +125,10 @@ pub(super) fn refetch(watched: &Sets, kept: &Sets) {
 }
 
 fn key_file(path: &Path, algorithm: JwtAlgorithm) -> Result<Vec<Key>, String> {
-    let read = file::read_secret(path, limits::JWT_KEY_FILE_BYTES_MAX);
+    let read = read_secret(path, limits::JWT_KEY_FILE_BYTES_MAX);
     let keys = read.and_then(|text| keys::from_file(&text, algorithm));
     let keys = keys.map_err(|reason| format!("auth-jwt-key: {}: {reason}", path.display()))?;
-    if algorithm == JwtAlgorithm::Hs256 && file::is_open_to_all(path) {
+    if algorithm == JwtAlgorithm::Hs256 && is_open_to_all(path) {
         let path = path.display();
         log::warn!(
             "auth-jwt-key: path={path} can be read by every user of this machine: chmod o-r"
