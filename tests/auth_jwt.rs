@@ -60,6 +60,7 @@ fn ask(store: &mut JwtStore, token: &str, unix: u64) -> Option<Answer> {
         token: Some(token),
         client: Ipv4Addr::LOCALHOST.into(),
         origin: None,
+        is_recheck: false,
     };
     let moment = Moment {
         now: Duration::from_secs(100),

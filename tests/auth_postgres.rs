@@ -58,6 +58,7 @@ fn ask(store: &mut PostgresStore, token: impl AsRef<[u8]>) -> Answer {
         token: Some(token),
         client: Ipv4Addr::LOCALHOST.into(),
         origin: None,
+        is_recheck: false,
     };
     let mut answer = store.ask(&question, Moment::default());
     wait_until("the store answers", || {

@@ -74,6 +74,7 @@ impl Asker {
             digest: token.digest(),
             token: Some(token),
             client: client.parse::<IpAddr>().expect("an address"),
+            is_recheck: false,
             origin: origin.map(str::to_owned),
         };
         if let Some(answer) = self.store.ask(&question, Moment::default()) {

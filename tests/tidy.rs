@@ -31,7 +31,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("wire::files", &["limits"]),
     ("wire::http", &["limits", "stats"]),
-    ("wire::token", &["limits"]),
+    // Two forms of a JWT are one token.
+    ("wire::token", &["limits", "wire::jwt"]),
     // A list of tokens is made of tokens and of what they allow.
     (
         "wire::token_file",

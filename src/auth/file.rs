@@ -367,6 +367,7 @@ mod tests {
             token: None,
             client: Ipv4Addr::LOCALHOST.into(),
             origin: None,
+            is_recheck: false,
         };
         let moment = Moment {
             now: Duration::ZERO,

@@ -114,7 +114,7 @@ impl Gate {
             return self.verdicts.push_back((ticket, Verdict::Refused));
         };
         let digest = token.digest();
-        if self.revoked.has(&digest, moment.unix.as_secs()) {
+        if self.revoked.has(&digest) {
             stats.checked(Store::Cache, Judged::Refused);
             return self.verdicts.push_back((ticket, Verdict::Refused));
         }
@@ -192,13 +192,9 @@ impl Gate {
     ///
     /// # Errors
     /// Too many are withdrawn already, and this one is as good as before.
-    pub fn revoke(&mut self, digest: &Digest, moment: Moment) -> Result<usize, Full> {
-        let entry = (self.ledger.find(digest)).map(|id| self.ledger.entry(id));
-        let standing = entry.as_ref().and_then(|entry| entry.standing.as_ref());
-        let expires_at = standing.and_then(|standing| standing.expires_at());
-        self.revoked
-            .add(digest, expires_at, moment.unix.as_secs())?;
-        let Some(entry) = entry else {
+    pub fn revoke(&mut self, digest: &Digest) -> Result<usize, Full> {
+        self.revoked.add(digest)?;
+        let Some(entry) = (self.ledger.find(digest)).map(|id| self.ledger.entry(id)) else {
             return Ok(0);
         };
         let sessions = entry.sessions();
@@ -270,6 +266,7 @@ impl Gate {
             ticket: id.to_bits(),
             digest: entry.digest,
             token: token.or_else(|| sealed.map(|sealed| self.sealer.unseal(sealed))),
+            is_recheck: entry.asking.as_ref().is_some_and(|a| a.is_recheck),
             client: entry.client,
             origin: entry.origin.as_deref().map(str::to_owned),
         };
@@ -340,7 +337,7 @@ impl Gate {
         let outcome = match outcome {
             // A revocation may have come meanwhile, and a store may say yes to what has ended.
             Outcome::Accepted { grant, .. }
-                if grant.has_ended(unix) || self.revoked.has(&digest, unix) =>
+                if grant.has_ended(unix) || self.revoked.has(&digest) =>
             {
                 Outcome::Refused
             }

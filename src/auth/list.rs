@@ -61,6 +61,7 @@ mod tests {
             token: None,
             client: Ipv4Addr::LOCALHOST.into(),
             origin: None,
+            is_recheck: false,
         };
         list.ask(&question, Moment::default())
             .expect("answers at once")

@@ -68,6 +68,9 @@ pub struct Question {
     /// The token itself; `None` where it is asked about again and was not kept, because it was let in
     /// by a store that knows it by its digest.
     pub token: Option<Token>,
+    /// True exactly when it is asked for the sake of open sessions: nobody is kept waiting, but who has a
+    /// session is not to lose it because strangers ask a lot.
+    pub is_recheck: bool,
     /// The client that came with it. Of several that come with the same one: the first.
     pub client: IpAddr,
     /// That client's page, if it named one.

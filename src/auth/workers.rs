@@ -122,7 +122,8 @@ impl Workers {
         let now = now();
         let waiting_max = self.shared.bounds.waiting_max;
         let mut state = self.shared.state();
-        if state.waiting.len() >= waiting_max {
+        // Of those the gate itself has few under way.
+        if state.waiting.len() >= waiting_max && !question.is_recheck {
             let reason = format!("{waiting_max} questions wait already (auth-waiting-max)");
             self.shared.report(&mut state, now, &reason);
             return Some(Answer::Unavailable(reason));
@@ -132,11 +133,19 @@ impl Workers {
             Admission::Probe => true,
             Admission::Ask => false,
         };
-        state.waiting.push_back(Waiting {
-            question: question.clone(),
-            since: now,
-            is_probe,
-        });
+        let rechecks = state.waiting.iter().take_while(|w| w.question.is_recheck);
+        let at = match question.is_recheck {
+            true => rechecks.count(),
+            false => state.waiting.len(),
+        };
+        state.waiting.insert(
+            at,
+            Waiting {
+                question: question.clone(),
+                since: now,
+                is_probe,
+            },
+        );
         drop(state);
         self.shared.work.notify_one();
         None
@@ -162,6 +171,20 @@ impl fmt::Debug for Workers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bounds = self.shared.bounds;
         write!(f, "Workers({}, {bounds:?})", self.shared.name())
+    }
+}
+
+impl State {
+    /// Whose turn it is: those first that open sessions wait for. Of newcomers the oldest, until it has
+    /// waited for half of its time: more ask then than can be answered, and who has just come has the best
+    /// prospect of an answer in time. Those that are too late come out to be told so.
+    fn take(&mut self, now: Duration, timeout: Duration) -> Option<Waiting> {
+        let first = self.waiting.front()?;
+        let waited = now.saturating_sub(first.since);
+        if first.question.is_recheck || waited <= timeout / 2 || waited > timeout {
+            return self.waiting.pop_front();
+        }
+        self.waiting.pop_back()
     }
 }
 
@@ -209,7 +232,7 @@ impl Shared {
             if state.is_over {
                 return None;
             }
-            if let Some(waiting) = state.waiting.pop_front() {
+            if let Some(waiting) = state.take(now(), self.bounds.timeout) {
                 return Some(waiting);
             }
             state = self
@@ -338,6 +361,7 @@ mod tests {
             token: Some(Token::new(token)),
             client: Ipv4Addr::LOCALHOST.into(),
             origin: None,
+            is_recheck: false,
         }
     }
 
@@ -380,6 +404,58 @@ mod tests {
 
     fn unavailable(reason: &str) -> Answer {
         Answer::Unavailable(reason.to_owned())
+    }
+
+    #[test]
+    fn open_sessions_come_first_and_of_too_many_newcomers_the_newest() {
+        let waiting = |ticket, since, is_recheck| Waiting {
+            question: Question {
+                is_recheck,
+                ..question(ticket, "a")
+            },
+            since: Duration::from_secs(since),
+            is_probe: false,
+        };
+        let mut state = State::default();
+        for (ticket, since, is_recheck) in
+            [(1, 9, true), (2, 0, false), (3, 5, false), (4, 8, false)]
+        {
+            state.waiting.push_back(waiting(ticket, since, is_recheck));
+        }
+        let mut turns = Vec::new();
+        // Ten seconds is their time: at 9 the second has waited for more than half of it, at 12 for all.
+        for now in [9, 9, 12, 12] {
+            let taken = state.take(Duration::from_secs(now), Duration::from_secs(10));
+            turns.push(taken.expect("there is one").question.ticket);
+        }
+        assert_eq!(turns, [1, 4, 2, 3]);
+        assert!(state.take(Duration::ZERO, Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn a_recheck_passes_newcomers_and_finds_room_among_them() {
+        let api = Arc::new(Api::default());
+        api.hang(true);
+        let bounds = Bounds {
+            waiting_max: 1,
+            ..BOUNDS
+        };
+        let (mut workers, wakes) = start(&api, bounds);
+        assert_eq!(workers.ask(&question(1, "a")), None);
+        wait_until(&wakes, || api.asked.load(Ordering::SeqCst) == 1);
+        assert_eq!(workers.ask(&question(2, "b")), None);
+        assert!(workers.ask(&question(3, "c")).is_some(), "no room");
+        let recheck = Question {
+            is_recheck: true,
+            ..question(4, "d")
+        };
+        assert_eq!(workers.ask(&recheck), None);
+        let state = workers.shared.state();
+        let order = state.waiting.iter().map(|w| w.question.ticket);
+        assert!(order.eq([4, 2]));
+        drop(state);
+        api.hang(false);
+        assert_eq!(collect(&mut workers, &wakes, 3).len(), 3);
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Server {
             }
             Command::Revoke(digest) => {
                 // Its sessions end in this turn's review.
-                let Ok(revoked) = self.gate.revoke(&digest, self.moment) else {
+                let Ok(revoked) = self.gate.revoke(&digest) else {
                     return Some(Response::refusal(
                         HttpStatus::ServiceUnavailable,
                         "too many tokens are revoked already; this one is not",

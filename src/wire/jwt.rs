@@ -45,6 +45,48 @@ impl JwtAlgorithm {
     }
 }
 
+/// The order of P-256.
+const P256_ORDER: [u8; 32] = [
+    0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+    0xBC, 0xE6, 0xFA, 0xAD, 0xA7, 0x17, 0x9E, 0x84, 0xF3, 0xB9, 0xCA, 0xC2, 0xFC, 0x63, 0x25, 0x51,
+];
+
+/// The other form of an ES256 token, where it is the one to be known by.
+///
+/// An ECDSA signature (r, s) is as good as (r, -s), and whoever has one can make the other. So that they
+/// are one token (to a revocation, above all), both are known by the form with the smaller s. `None`: the
+/// token is that form, or is no ES256 token.
+pub fn known_by(token: &[u8]) -> Option<Vec<u8>> {
+    // 64 bytes in base64url.
+    const SIGNATURE_CHARS: usize = 86;
+    let dot = token.len().checked_sub(SIGNATURE_CHARS + 1)?;
+    let (signed, signature) = (&token[..dot], &token[dot + 1..]);
+    let header = signed.split(|&byte| byte == b'.').next()?;
+    let is_jwt = token[dot] == b'.' && signed.iter().filter(|&&byte| byte == b'.').count() == 1;
+    let names_es256 = |header: Vec<u8>| header.windows(7).any(|part| part == b"\"ES256\"");
+    if !is_jwt || !BASE64URL_NOPAD.decode(header).is_ok_and(names_es256) {
+        return None;
+    }
+    let mut signature = BASE64URL_NOPAD.decode(signature).ok()?;
+    let s = &mut signature[32..];
+    let mut other = P256_ORDER;
+    let mut borrow = 0;
+    for (digit, &of_s) in other.iter_mut().zip(&*s).rev() {
+        let difference = i16::from(*digit) - i16::from(of_s) - borrow;
+        borrow = i16::from(difference < 0);
+        *digit = difference.rem_euclid(256) as u8;
+    }
+    // An s that is no number below the order is nobody's.
+    if borrow != 0 || other[..] >= *s {
+        return None;
+    }
+    s.copy_from_slice(&other);
+    let mut known_by = signed.to_vec();
+    known_by.push(b'.');
+    known_by.extend_from_slice(BASE64URL_NOPAD.encode(&signature).as_bytes());
+    Some(known_by)
+}
+
 /// A token that looks like a JWT. Its `Debug` shows nothing of it.
 pub struct Jwt {
     /// `alg`, as the token has it: to be compared, never to choose by.
@@ -197,6 +239,39 @@ impl<'de> Deserialize<'de> for Object {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_forms_of_an_es256_signature_are_known_by_one() {
+        let token = |header: &str, r: [u8; 32], s: [u8; 32]| {
+            let signature = [r, s].concat();
+            let encode = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
+            let (header, payload) = (encode(header.as_bytes()), encode(b"{}"));
+            format!("{header}.{payload}.{}", encode(&signature))
+        };
+        let mut small = [0; 32];
+        small[31] = 5;
+        let mut large = P256_ORDER;
+        large[31] -= 5;
+        let es256 = r#"{"typ":"JWT","alg":"ES256"}"#;
+        let (small, large) = ([[1; 32], small], [[1; 32], large]);
+        let first = token(es256, small[0], small[1]);
+        let second = token(es256, large[0], large[1]);
+        assert_eq!(known_by(first.as_bytes()), None);
+        assert_eq!(
+            known_by(second.as_bytes()).as_deref(),
+            Some(first.as_bytes())
+        );
+        for other in [
+            token(r#"{"alg":"EdDSA"}"#, large[0], large[1]),
+            token(es256, large[0], [0xFF; 32]),
+            second.replacen('.', "_", 1),
+            second[1..].to_owned(),
+            String::new(),
+            "x".repeat(87),
+        ] {
+            assert_eq!(known_by(other.as_bytes()), None, "{other}");
+        }
+    }
 
     fn token(header: &str, payload: &str) -> Vec<u8> {
         let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());

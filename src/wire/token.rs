@@ -14,7 +14,9 @@ use std::fmt;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::jwt;
 
 /// What stands before the digits where a digest is written instead of its token.
 const WRITTEN_PREFIX: &str = "sha256:";
@@ -69,9 +71,11 @@ impl Token {
         &self.0
     }
 
-    /// What is kept of it.
+    /// What is kept of it. The two forms that an ES256 token has are one token.
     pub fn digest(&self) -> Digest {
-        Digest(Sha256::digest(&self.0).into())
+        let other = jwt::known_by(&self.0).map(Zeroizing::new);
+        let bytes = other.as_ref().map_or(&self.0[..], |other| &other[..]);
+        Digest(Sha256::digest(bytes).into())
     }
 }
 
