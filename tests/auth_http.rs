@@ -192,7 +192,7 @@ fn an_end_is_a_moment_to_ask_again() {
         #[expect(clippy::disallowed_methods, reason = "tokens end at times of the day")]
         let now = SystemTime::now();
         let now = now.duration_since(UNIX_EPOCH).expect("after 1970");
-        Does::json(&format!(r#"{{"expires":{}}}"#, now.as_secs() + 2))
+        Does::json(&format!(r#"{{"expires":{}}}"#, now.as_secs() + 4))
     });
     let server = serve(&api, &[]);
     let mut client = enter(&server, GOOD);

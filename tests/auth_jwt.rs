@@ -454,7 +454,7 @@ fn a_session_ends_with_its_token() {
         "--auth-jwt-algorithm",
         "HS256",
     ]);
-    let short = hs256(&format!(r#"{{"sub":"ann","exp":{}}}"#, unix() + 2));
+    let short = hs256(&format!(r#"{{"sub":"ann","exp":{}}}"#, unix() + 5));
     let mut short = enter(&server, &short);
     let mut long = enter(&server, &hs256("{}"));
     assert_eq!(close(&mut short), ended());
