@@ -144,9 +144,12 @@ pub const JWT_NOT_BEFORE_LEEWAY_SECONDS: u64 = 5;
 /// of newcomers are bounded by how many are accepted a turn.
 pub const TURN_JWTS_MAX: usize = 128;
 
-/// In keys of one set that are used. A token that names none of them is tried with each, at up to
-/// 40 µs of the loop.
+/// In keys of one set that are used.
 pub const JWKS_KEYS_MAX: usize = 32;
+
+/// In keys of one set with which a token is tried that names none of them, at up to 40 µs of the loop each:
+/// anybody can make up such tokens. Issuers with more keys than these have names for them.
+pub const JWKS_KEYS_TRIED_MAX: usize = 4;
 
 /// In seconds after which a JWK set is fetched again: as long as a key that was taken out of it may
 /// still let somebody in.

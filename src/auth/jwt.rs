@@ -122,6 +122,7 @@ impl JwtStore {
             if keys
                 .iter()
                 .filter(may_be_its)
+                .take(limits::JWKS_KEYS_TRIED_MAX)
                 .any(|key| key.key.verifies(signed, signature))
             {
                 return Signature::Good;
