@@ -101,7 +101,10 @@ impl JwtStore {
                 Err(reason) => Err(reason.to_owned()),
             }
             .map_or_else(Answer::Refused, Answer::Accepted),
-            Signature::Foreign => Answer::Unknown,
+            Signature::Foreign => {
+                log::debug!("auth: jwt: none of the keys has signed it");
+                Answer::Unknown
+            }
             Signature::Unavailable(reason) => Answer::Unavailable(reason),
             Signature::Awaited => return None,
         })
@@ -186,9 +189,14 @@ impl TokenStore for JwtStore {
 
     fn ask(&mut self, question: &Question, moment: Moment) -> Option<Answer> {
         let jwt = Jwt::parse(question.presented().bytes());
-        let Some(jwt) = jwt.filter(|jwt| jwt.algorithm == self.rules.algorithm.name()) else {
+        let Some(jwt) = jwt else {
             return Some(Answer::Unknown);
         };
+        let algorithm = self.rules.algorithm.name();
+        if jwt.algorithm != algorithm {
+            log::debug!("auth: jwt: its alg is not {algorithm}");
+            return Some(Answer::Unknown);
+        }
         // RFC 7515 s. 4.1.11
         if jwt.is_critical {
             return Some(Answer::Refused(
