@@ -128,13 +128,7 @@ fn names_this_machine(head: &Head<'_, '_>) -> Result<(), Response> {
     let Some(host) = head.host.as_deref() else {
         return Ok(());
     };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    let is_plain =
-        name == "localhost" || name.parse::<Ipv4Addr>().is_ok() || name.parse::<Ipv6Addr>().is_ok();
-    if is_plain {
+    if is_of_this_machine(host) {
         return Ok(());
     }
     Err(Response::refusal(
@@ -143,4 +137,71 @@ fn names_this_machine(head: &Head<'_, '_>) -> Result<(), Response> {
         "use the address that the server was started with, such as http://127.0.0.1:8081/, or set \
          admin-token",
     ))
+}
+
+/// Whether all of `host` is an IP address or `localhost`, with or without a port.
+fn is_of_this_machine(host: &str) -> bool {
+    let (is_plain, behind) = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((name, behind)) => (name.parse::<Ipv6Addr>().is_ok(), behind),
+            None => return false,
+        },
+        None => {
+            let (name, behind) = host.split_at(host.find(':').unwrap_or(host.len()));
+            // With its dot it is the same name, spelled out.
+            let is_local = matches!(name, "localhost" | "localhost.");
+            (is_local || name.parse::<Ipv4Addr>().is_ok(), behind)
+        }
+    };
+    let is_port =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_plain && (behind.is_empty() || behind.strip_prefix(':').is_some_and(is_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_this_machine;
+
+    #[test]
+    fn a_host_is_this_machine_as_a_whole_or_not_at_all() {
+        for host in [
+            "localhost",
+            "localhost.",
+            "localhost:8081",
+            "localhost.:8081",
+            "127.0.0.1",
+            "127.0.0.1:8081",
+            "192.0.2.1:1",
+            "[::1]",
+            "[::1]:8081",
+            "[2001:db8::1]:80",
+        ] {
+            assert!(is_of_this_machine(host), "{host}");
+        }
+        for host in [
+            "",
+            ":80",
+            "[",
+            "[]",
+            "[::1",
+            "::1",
+            "[::1].evil.com",
+            "[::1]evil.com",
+            "[::1]8081",
+            "[::1]:evil",
+            "[127.0.0.1]",
+            "[localhost]",
+            "localhost:",
+            "localhost..",
+            "localhost:+80",
+            "localhost:65536",
+            "localhost:80@evil.com",
+            "localhost:80:80",
+            "localhost.evil.com",
+            "127.0.0.1.evil.com:80",
+            "user@localhost",
+        ] {
+            assert!(!is_of_this_machine(host), "{host}");
+        }
+    }
 }
