@@ -5,8 +5,10 @@
 //!
 //! Never here: bytes that have not come yet (the conversation's), what a command does.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use zeroize::Zeroize;
 
@@ -312,13 +314,41 @@ impl Admitted {
     }
 }
 
+/// All of an object as it came: a map would keep the last one of those with the same key, and answer
+/// for all of them.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
 /// The one string of an object, and its key.
 fn only_string(body: &[u8], hint: &str) -> Result<(String, String), Response> {
     let refused = |error: &str| Response::refusal(HttpStatus::BadRequest, error, hint);
-    let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
+    let Ok(Entries(entries)) = serde_json::from_slice(body) else {
         return Err(refused("the body is not a JSON object"));
     };
-    let mut entries = object.into_iter();
+    let mut entries = entries.into_iter();
     match (entries.next(), entries.next()) {
         (Some((key, Value::String(text))), None) if !text.is_empty() => Ok((key, text)),
         _ => Err(refused("the object does not have one key, with a string")),

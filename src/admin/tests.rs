@@ -189,6 +189,7 @@ fn every_refusal_is_json_with_a_hint() {
             ),
         ),
         (400, post("/disconnect", JSON, "nonsense")),
+        (400, post("/revoke", JSON, r#"{"token":"a","token":"b"}"#)),
         (400, post("/disconnect", JSON, "{}")),
         (400, post("/disconnect", JSON, "{\"id\":5}")),
         (400, post("/disconnect", JSON, "{\"id\":\"5\"}")),
