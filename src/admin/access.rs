@@ -54,7 +54,7 @@ impl Access {
         }
     }
 
-    /// Whether a request may have what needs `right`. `in_query` says that its token may stand in its
+    /// By what right a request may have what needs `right`. `in_query` says that its token may stand in its
     /// address, because a browser can put it nowhere else.
     ///
     /// # Errors
@@ -65,9 +65,9 @@ impl Access {
         right: Right,
         head: &Head<'_, '_>,
         in_query: bool,
-    ) -> Result<(), Response> {
+    ) -> Result<Right, Response> {
         if right == Right::Anybody {
-            return Ok(());
+            return Ok(right);
         }
         is_of_same_origin(head)?;
         let shown = head
@@ -79,11 +79,11 @@ impl Access {
             _ => false,
         };
         if right == Right::Publisher && is(&self.publish) {
-            return Ok(());
+            return Ok(Right::Publisher);
         }
         match (door, &self.admin) {
-            (Door::Admin, None) => names_this_machine(head),
-            (Door::Admin, Some(_)) if is(&self.admin) => Ok(()),
+            (Door::Admin, None) => names_this_machine(head).map(|()| Right::Administrator),
+            (Door::Admin, Some(_)) if is(&self.admin) => Ok(Right::Administrator),
             _ => Err(Response::refusal(
                 HttpStatus::Unauthorized,
                 "the token is missing or wrong",

@@ -84,6 +84,8 @@ const fn post(path: &'static str, right: Right, what: What) -> Route {
 /// A request that may be made, but for its body.
 #[derive(Debug)]
 pub struct Admitted {
+    /// By what it may be made.
+    pub right: Right,
     /// In bytes.
     pub head_bytes: usize,
     /// In bytes.
@@ -134,8 +136,9 @@ fn judge(
     if door == Door::Admin && head.method == "GET" && head.has("upgrade", "websocket") {
         let access = &rules.access;
         // A page's WebSocket can say the token nowhere else than in its address.
-        access.judge(door, Right::Administrator, head, true)?;
+        let right = access.judge(door, Right::Administrator, head, true)?;
         return Ok(Admitted {
+            right,
             head_bytes,
             body_bytes: 0,
             is_head: false,
@@ -145,7 +148,7 @@ fn judge(
         });
     }
     let route = find(head, door)?;
-    rules.access.judge(door, route.right, head, false)?;
+    let right = rules.access.judge(door, route.right, head, false)?;
     let order = match route.what {
         What::Dashboard => Order::Whole(Command::Dashboard),
         What::Script => Order::Whole(Command::Script),
@@ -195,6 +198,7 @@ fn judge(
         None => 0,
     };
     Ok(Admitted {
+        right,
         head_bytes,
         body_bytes,
         is_head: head.method == "HEAD",
