@@ -68,10 +68,9 @@ fn memory(config: &Config, connections: usize) -> String {
     );
     let prefixes = each(limits::PREFIXES_MAX * limits::TOPIC_BYTES_MAX);
     let request = (config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES) as u64;
-    let requests = match (&config.admin[..], &config.publish[..]) {
-        ([], []) => 0,
-        _ => request * limits::ADMIN_CONNECTIONS_MAX as u64,
-    };
+    let doors = [&config.admin, &config.publish];
+    let doors = doors.iter().filter(|door| !door.is_empty()).count();
+    let requests = request * (doors * limits::ADMIN_CONNECTIONS_MAX) as u64;
     let all = [outboxes, pending, unfinished, topics, prefixes, requests]
         .into_iter()
         .fold(0, u64::saturating_add);

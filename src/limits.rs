@@ -257,8 +257,8 @@ pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// other.
 pub const PENDING_WALKS_MAX: usize = 256;
 
-/// In connections to the admin and publish listeners together. A monitor, a dashboard, some scripts and
-/// publishers, each of which may keep its connection.
+/// In connections to the admin listeners, and again to the publish listeners. A monitor, a dashboard,
+/// some scripts, or publishers, each of which may keep its connection.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// In seconds from the first byte of such a request's head to its last.
@@ -269,6 +269,10 @@ pub const ADMIN_BODY_SECONDS: u64 = 30;
 
 /// In seconds that an answer may take to be read, and an event to find room.
 pub const ADMIN_ANSWER_SECONDS: u64 = 30;
+
+/// In seconds without a byte after which a newcomer may have the place of somebody whose request was
+/// admitted: more than a loaded network's pauses, and few enough to wait for.
+pub const ADMIN_STALL_SECONDS: u64 = 5;
 
 /// In seconds without a request after which a kept connection is closed: longer than most monitors'
 /// interval of 15 s.

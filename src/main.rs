@@ -7,6 +7,7 @@
 mod banner;
 mod summary;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use newswire::cli::{self, Action, ConfigFlags, Failure, print, tell};
@@ -55,6 +56,19 @@ fn load(given: &ConfigFlags) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
+/// Whoever reads a pipe waits for its other end, and the loop waits for nobody: at the start it may be
+/// one (`--config <(…)`), later it may not. What is not there is told by whoever reads it.
+fn refuse_what_waits(path: &Path) -> Result<(), String> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(format!(
+            "{}: it is no regular file, and a server at work reads no other; put one in its place, or \
+             restart",
+            path.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn check(given: &ConfigFlags) -> Result<(), Failure> {
     let loaded = load(given)?;
     server::check_files(&loaded.config).map_err(Failure::Usage)?;
@@ -70,7 +84,9 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     };
     // First of all, and before the log's thread.
     let systemd = Systemd::from_environment().map_err(failed)?;
-    let mut config = load(given)?.config;
+    let Loaded {
+        mut config, file, ..
+    } = load(given)?;
     let token = if config.needs_a_token() {
         let token = cli::token::new()?;
         let shown = token.reveal();
@@ -85,6 +101,9 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     // A token that was made for this run is good for all of it.
     let (made, flags) = (token.clone().map(Token::new), given.clone());
     let reread = Box::new(move || {
+        if let Some(path) = &file {
+            refuse_what_waits(path)?;
+        }
         let loaded = Loaded::read(flags.file.as_deref(), &flags.flags);
         let mut config = loaded.map_err(|error| error.to_string())?.config;
         if config.needs_a_token() {

@@ -512,18 +512,27 @@ fn a_crowd_keeps_nobody_out() {
 fn places_that_are_all_in_use_are_said_to_be() {
     let server = Server::start(&[]);
     let mut witness = Witness::new(&server);
-    let body =
-        format!("POST /publish HTTP/1.1\r\nHost: 127.0.0.1\r\n{JSON}Content-Length: 100\r\n\r\n");
-    let crowd: Vec<TcpStream> = (0..64)
+    let body = format!(
+        "POST /publish HTTP/1.1\r\nHost: 127.0.0.1\r\n{JSON}Content-Length: 100000\r\n\r\n"
+    );
+    let mut crowd: Vec<TcpStream> = (0..64)
         .map(|_| {
             let mut stream = dial(server.admin_address());
             stream.write_all(body.as_bytes()).expect("open");
             stream
         })
         .collect();
-    wait_until("no place is left", || server.get("/healthz").status == 503);
-    let refused = server.get("/healthz");
-    assert_eq!(refused.status, 503);
+    let mut refused = None;
+    wait_until("no place is left", || {
+        // Whoever sends nothing for some seconds has no claim.
+        for stream in &mut crowd {
+            stream.write_all(b" ").expect("its place is its own");
+        }
+        let answer = server.get("/healthz");
+        refused = Some(answer).filter(|answer| answer.status == 503);
+        refused.is_some()
+    });
+    let refused = refused.expect("it was told");
     let told = refused.json();
     let hint = told["hint"].as_str().expect("a hint");
     assert!(hint.contains("one of the 64 connections"), "{told}");
@@ -531,6 +540,58 @@ fn places_that_are_all_in_use_are_said_to_be() {
     witness.check();
     drop(crowd);
     wait_until("there are places", || server.get("/healthz").status == 200);
+    server.stop();
+}
+
+/// Crowds at both doors, none of which has the administrators' token.
+#[test]
+fn who_shows_no_right_keeps_nobody_out() {
+    let tokens = ["--admin-token", "sesame", "--publish-token", "open"];
+    let server = Server::start(&[&["--publish", "127.0.0.1:0"], &tokens[..]].concat());
+    let (admin, publish) = (server.admin_address(), server.publish.expect("it is said"));
+    let lines = |token: &str| format!("{JSON}Authorization: Bearer {token}\r\n");
+    let check = |publishes: bool| {
+        for _ in 0..3 {
+            assert_eq!(server.get("/healthz").status, 200);
+            let metrics = ask(admin, "GET", "/metrics", &lines("sesame"), "");
+            assert_eq!(metrics.status, 200);
+            if publishes {
+                let event = r#"{"topic":"t","data":1}"#;
+                let answer = ask(publish, "POST", "/publish", &lines("open"), event);
+                assert_eq!(answer.status, 200, "{answer:?}");
+            }
+        }
+    };
+    let head = |lines: &str| {
+        format!("POST /publish HTTP/1.1\r\nHost: h\r\n{lines}Content-Length: 100000\r\n\r\n")
+    };
+    let files = "GET /newswire.js HTTP/1.1\r\nHost: h\r\n\r\n".repeat(1_000);
+    let refusals = "POST /publish HTTP/1.1\r\nHost: h\r\n\r\n".repeat(1_000);
+    let open = head(&lines("open"));
+    for (address, request, publishes) in [
+        (admin, &files, true),
+        (publish, &refusals, true),
+        (publish, &head(JSON), true),
+        (admin, &open, true),
+        // Publishers may keep publishers out, as long as they send.
+        (publish, &open, false),
+    ] {
+        let crowd: Vec<TcpStream> = (0..200)
+            .map(|_| {
+                let stream = dial(address);
+                common::hostile::narrow(&stream);
+                stream.set_nonblocking(true).expect("set");
+                let _ = (&stream).write(request.as_bytes());
+                stream
+            })
+            .collect();
+        check(publishes);
+        drop(crowd);
+        wait_until("it is over", || {
+            let event = r#"{"topic":"t","data":1}"#;
+            ask(publish, "POST", "/publish", &lines("open"), event).status == 200
+        });
+    }
     server.stop();
 }
 

@@ -116,6 +116,20 @@ fn a_bad_file_changes_nothing_and_is_reported() {
 }
 
 #[test]
+fn a_pipe_in_the_files_place_holds_nobody_up() {
+    let file = File::new("pipe", &format!("{BASE}token = \"{}\"\n", common::TOKEN));
+    let server = start(&file);
+    fs::remove_file(&file.0).expect("it is there");
+    let made = Command::new("mkfifo").arg(&file.0).status();
+    assert!(made.expect("mkfifo is there").success());
+    server.signal("HUP");
+    server.wait_for_log("reload: nothing is changed");
+    server.wait_for_log("reload-pipe.toml: it is no regular file");
+    assert_eq!(status(&server, common::TOKEN), 101);
+    server.stop();
+}
+
+#[test]
 fn what_needs_a_restart_is_named_as_long_as_it_differs() {
     let base = format!("{BASE}token = \"{}\"\n", common::TOKEN);
     let file = File::new("fixed", &format!("{base}shutdown-timeout = 5\n"));

@@ -54,7 +54,7 @@ impl Access {
         }
     }
 
-    /// Whether a request may have what needs `right`. `in_query` says that its token may stand in its
+    /// By what right a request may have what needs `right`. `in_query` says that its token may stand in its
     /// address, because a browser can put it nowhere else.
     ///
     /// # Errors
@@ -65,9 +65,9 @@ impl Access {
         right: Right,
         head: &Head<'_, '_>,
         in_query: bool,
-    ) -> Result<(), Response> {
+    ) -> Result<Right, Response> {
         if right == Right::Anybody {
-            return Ok(());
+            return Ok(right);
         }
         is_of_same_origin(head)?;
         let shown = head
@@ -79,11 +79,11 @@ impl Access {
             _ => false,
         };
         if right == Right::Publisher && is(&self.publish) {
-            return Ok(());
+            return Ok(Right::Publisher);
         }
         match (door, &self.admin) {
-            (Door::Admin, None) => names_this_machine(head),
-            (Door::Admin, Some(_)) if is(&self.admin) => Ok(()),
+            (Door::Admin, None) => names_this_machine(head).map(|()| Right::Administrator),
+            (Door::Admin, Some(_)) if is(&self.admin) => Ok(Right::Administrator),
             _ => Err(Response::refusal(
                 HttpStatus::Unauthorized,
                 "the token is missing or wrong",
@@ -128,13 +128,7 @@ fn names_this_machine(head: &Head<'_, '_>) -> Result<(), Response> {
     let Some(host) = head.host.as_deref() else {
         return Ok(());
     };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    let is_plain =
-        name == "localhost" || name.parse::<Ipv4Addr>().is_ok() || name.parse::<Ipv6Addr>().is_ok();
-    if is_plain {
+    if is_of_this_machine(host) {
         return Ok(());
     }
     Err(Response::refusal(
@@ -143,4 +137,71 @@ fn names_this_machine(head: &Head<'_, '_>) -> Result<(), Response> {
         "use the address that the server was started with, such as http://127.0.0.1:8081/, or set \
          admin-token",
     ))
+}
+
+/// Whether all of `host` is an IP address or `localhost`, with or without a port.
+fn is_of_this_machine(host: &str) -> bool {
+    let (is_plain, behind) = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((name, behind)) => (name.parse::<Ipv6Addr>().is_ok(), behind),
+            None => return false,
+        },
+        None => {
+            let (name, behind) = host.split_at(host.find(':').unwrap_or(host.len()));
+            // With its dot it is the same name, spelled out.
+            let is_local = matches!(name, "localhost" | "localhost.");
+            (is_local || name.parse::<Ipv4Addr>().is_ok(), behind)
+        }
+    };
+    let is_port =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_plain && (behind.is_empty() || behind.strip_prefix(':').is_some_and(is_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_this_machine;
+
+    #[test]
+    fn a_host_is_this_machine_as_a_whole_or_not_at_all() {
+        for host in [
+            "localhost",
+            "localhost.",
+            "localhost:8081",
+            "localhost.:8081",
+            "127.0.0.1",
+            "127.0.0.1:8081",
+            "192.0.2.1:1",
+            "[::1]",
+            "[::1]:8081",
+            "[2001:db8::1]:80",
+        ] {
+            assert!(is_of_this_machine(host), "{host}");
+        }
+        for host in [
+            "",
+            ":80",
+            "[",
+            "[]",
+            "[::1",
+            "::1",
+            "[::1].evil.com",
+            "[::1]evil.com",
+            "[::1]8081",
+            "[::1]:evil",
+            "[127.0.0.1]",
+            "[localhost]",
+            "localhost:",
+            "localhost..",
+            "localhost:+80",
+            "localhost:65536",
+            "localhost:80@evil.com",
+            "localhost:80:80",
+            "localhost.evil.com",
+            "127.0.0.1.evil.com:80",
+            "user@localhost",
+        ] {
+            assert!(!is_of_this_machine(host), "{host}");
+        }
+    }
 }

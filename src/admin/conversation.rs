@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use super::access::Right;
 use super::response::Response;
 use super::routes::{self, Admitted};
 use super::{AdminRules, Command, Door, head};
@@ -29,6 +30,7 @@ const HEAD: Duration = Duration::from_secs(limits::ADMIN_HEAD_SECONDS);
 const BODY: Duration = Duration::from_secs(limits::ADMIN_BODY_SECONDS);
 const ANSWER: Duration = Duration::from_secs(limits::ADMIN_ANSWER_SECONDS);
 const IDLE: Duration = Duration::from_secs(limits::ADMIN_IDLE_SECONDS);
+const STALL: Duration = Duration::from_secs(limits::ADMIN_STALL_SECONDS);
 
 #[derive(Debug)]
 enum Phase {
@@ -46,10 +48,29 @@ enum Phase {
     Over,
 }
 
+/// Why a conversation can be spared when places are few. Who goes first stands first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Sparable {
+    /// It has not asked for anything yet, or not again.
+    Silent,
+    /// It has had its last answer.
+    Lingering,
+    /// What it is answered needed no right: a file, a refusal.
+    Open,
+    /// A publisher's, at the administrators' door.
+    Guest,
+    /// It has a right, and has neither sent nor read anything for some time.
+    Stalled,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Conversation {
     door: Door,
+    /// Of the request under way; `Anybody`'s while there is none.
+    right: Right,
+    /// When a byte last came or went.
+    moved: Duration,
     phase: Phase,
     /// What has come of a head or a body, and what a client has sent ahead with it.
     input: Vec<u8>,
@@ -68,6 +89,8 @@ impl Conversation {
     pub fn new(door: Door, now: Duration) -> Self {
         Self {
             door,
+            right: Right::Anybody,
+            moved: now,
             phase: Phase::Head,
             input: Vec::new(),
             output: Vec::new(),
@@ -76,6 +99,11 @@ impl Conversation {
             command: None,
             answered: None,
         }
+    }
+
+    /// Where it came in.
+    pub fn door(&self) -> Door {
+        self.door
     }
 
     /// In bytes, how much may be handed in now.
@@ -93,6 +121,7 @@ impl Conversation {
         if matches!(self.phase, Phase::Lingering { .. } | Phase::Over) {
             return;
         }
+        self.moved = now;
         let is_first = self.input.is_empty();
         if matches!(self.phase, Phase::Head) && is_first {
             self.due = now + HEAD;
@@ -140,6 +169,7 @@ impl Conversation {
             keeps_alive,
         } = self.phase
         {
+            self.moved = now;
             self.respond(now, response, is_head, keeps_alive);
         }
     }
@@ -152,6 +182,7 @@ impl Conversation {
     /// So much of it has been.
     pub fn handle_written(&mut self, now: Duration, bytes: usize, rules: &AdminRules) {
         self.written += bytes;
+        self.moved = now;
         if self.written < self.output.len() {
             return;
         }
@@ -164,6 +195,7 @@ impl Conversation {
                 return;
             }
             self.phase = Phase::Head;
+            self.right = Right::Anybody;
             self.due = now + if self.input.is_empty() { IDLE } else { HEAD };
             self.advance(now, rules);
         }
@@ -182,9 +214,18 @@ impl Conversation {
         matches!(self.phase, Phase::Over)
     }
 
-    /// Whether it has not asked for anything yet, or not again: it can be spared when places are few.
-    pub fn is_dispensable(&self) -> bool {
-        matches!(self.phase, Phase::Head) && self.output.is_empty()
+    /// Whether it can be spared when places are few. It cannot while a request that took a right is
+    /// carried out, or comes or is answered without a pause.
+    pub fn sparable(&self, now: Duration) -> Option<Sparable> {
+        let is_stalled = now.saturating_sub(self.moved) >= STALL;
+        match (&self.phase, self.right, self.door) {
+            (Phase::Head, ..) => Some(Sparable::Silent),
+            (Phase::Lingering { .. } | Phase::Over, ..) => Some(Sparable::Lingering),
+            (_, Right::Anybody, _) => Some(Sparable::Open),
+            (Phase::Answering { .. }, ..) => None,
+            (_, Right::Publisher, Door::Admin) => Some(Sparable::Guest),
+            _ => is_stalled.then_some(Sparable::Stalled),
+        }
     }
 
     /// When [`Conversation::handle_time`] has something to do.
@@ -203,6 +244,10 @@ impl Conversation {
             let error = format!("the request's {what} did not come in time");
             Response::refusal(HttpStatus::RequestTimeout, &error, hint).closing()
         };
+        if !matches!(self.phase, Phase::Answering { .. }) {
+            // It was not used in time.
+            self.right = Right::Anybody;
+        }
         match self.phase {
             Phase::Head if !self.input.is_empty() => {
                 self.respond(now, &slow("head"), false, false);
@@ -249,6 +294,7 @@ impl Conversation {
                         self.output
                             .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                     }
+                    self.right = admitted.right;
                     self.phase = Phase::Body(Box::new(admitted));
                     self.due = now + BODY;
                 }

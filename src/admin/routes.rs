@@ -5,8 +5,10 @@
 //!
 //! Never here: bytes that have not come yet (the conversation's), what a command does.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use zeroize::Zeroize;
 
@@ -82,6 +84,8 @@ const fn post(path: &'static str, right: Right, what: What) -> Route {
 /// A request that may be made, but for its body.
 #[derive(Debug)]
 pub struct Admitted {
+    /// By what it may be made.
+    pub right: Right,
     /// In bytes.
     pub head_bytes: usize,
     /// In bytes.
@@ -132,8 +136,9 @@ fn judge(
     if door == Door::Admin && head.method == "GET" && head.has("upgrade", "websocket") {
         let access = &rules.access;
         // A page's WebSocket can say the token nowhere else than in its address.
-        access.judge(door, Right::Administrator, head, true)?;
+        let right = access.judge(door, Right::Administrator, head, true)?;
         return Ok(Admitted {
+            right,
             head_bytes,
             body_bytes: 0,
             is_head: false,
@@ -143,7 +148,7 @@ fn judge(
         });
     }
     let route = find(head, door)?;
-    rules.access.judge(door, route.right, head, false)?;
+    let right = rules.access.judge(door, route.right, head, false)?;
     let order = match route.what {
         What::Dashboard => Order::Whole(Command::Dashboard),
         What::Script => Order::Whole(Command::Script),
@@ -193,6 +198,7 @@ fn judge(
         None => 0,
     };
     Ok(Admitted {
+        right,
         head_bytes,
         body_bytes,
         is_head: head.method == "HEAD",
@@ -312,13 +318,41 @@ impl Admitted {
     }
 }
 
+/// All of an object as it came: a map would keep the last one of those with the same key, and answer
+/// for all of them.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
 /// The one string of an object, and its key.
 fn only_string(body: &[u8], hint: &str) -> Result<(String, String), Response> {
     let refused = |error: &str| Response::refusal(HttpStatus::BadRequest, error, hint);
-    let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
+    let Ok(Entries(entries)) = serde_json::from_slice(body) else {
         return Err(refused("the body is not a JSON object"));
     };
-    let mut entries = object.into_iter();
+    let mut entries = entries.into_iter();
     match (entries.next(), entries.next()) {
         (Some((key, Value::String(text))), None) if !text.is_empty() => Ok((key, text)),
         _ => Err(refused("the object does not have one key, with a string")),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Sparable};
 use super::publication::Events;
 use super::{Access, AdminRules, Command, Door, Response, Whom};
 use crate::limits;
@@ -189,6 +189,7 @@ fn every_refusal_is_json_with_a_hint() {
             ),
         ),
         (400, post("/disconnect", JSON, "nonsense")),
+        (400, post("/revoke", JSON, r#"{"token":"a","token":"b"}"#)),
         (400, post("/disconnect", JSON, "{}")),
         (400, post("/disconnect", JSON, "{\"id\":5}")),
         (400, post("/disconnect", JSON, "{\"id\":\"5\"}")),
@@ -535,7 +536,10 @@ fn silence_and_unread_answers_end_without_a_word() {
 
     let mut stage = Stage::new(Door::Admin, rules(None, None));
     stage.send(get("/healthz", "").as_bytes(), 100);
-    assert!(stage.conversation.is_dispensable());
+    assert_eq!(
+        stage.conversation.sparable(Duration::ZERO),
+        Some(Sparable::Silent)
+    );
     stage
         .conversation
         .handle_time(seconds(limits::ADMIN_IDLE_SECONDS) - seconds(1));
@@ -548,9 +552,78 @@ fn silence_and_unread_answers_end_without_a_word() {
     let mut conversation = Conversation::new(Door::Admin, Duration::ZERO);
     let rules = rules(None, None);
     conversation.handle_bytes(Duration::ZERO, get("/nowhere", "").as_bytes(), &rules);
-    assert!(!conversation.is_dispensable(), "it is owed an answer");
+    let sparable = conversation.sparable(Duration::ZERO);
+    assert_eq!(sparable, Some(Sparable::Open), "an answer all may have");
     conversation.handle_time(seconds(limits::ADMIN_ANSWER_SECONDS));
     assert!(conversation.is_over());
+}
+
+/// Who goes for a newcomer, when, and before whom.
+#[test]
+fn only_those_at_work_with_a_right_keep_their_place() {
+    assert!(Sparable::Silent < Sparable::Lingering && Sparable::Lingering < Sparable::Open);
+    assert!(Sparable::Open < Sparable::Guest && Sparable::Guest < Sparable::Stalled);
+    let rules = rules(Some(ADMIN), Some(PUBLISH));
+    let start = Duration::ZERO;
+    let stall = Duration::from_secs(limits::ADMIN_STALL_SECONDS);
+    let shown = |token: &str| format!("{JSON}Authorization: Bearer {token}\r\n");
+    let after = |door: Door, bytes: &str| {
+        let mut conversation = Conversation::new(door, start);
+        conversation.handle_bytes(start, bytes.as_bytes(), &rules);
+        conversation
+    };
+    let finish = |conversation: &mut Conversation, now: Duration| {
+        let bytes = conversation.output().len();
+        conversation.handle_written(now, bytes, &rules);
+    };
+    for door in [Door::Admin, Door::Publish] {
+        assert_eq!(after(door, "").sparable(start), Some(Sparable::Silent));
+        let begun = after(door, "POST /publish HTTP/1.1\r\n");
+        assert_eq!(begun.sparable(start), Some(Sparable::Silent));
+        // A refusal, and the rest of a body that nobody reads.
+        let mut refused = after(door, &post("/publish", JSON, "12"));
+        assert_eq!(refused.sparable(start), Some(Sparable::Open));
+        finish(&mut refused, start);
+        assert_eq!(refused.sparable(start), Some(Sparable::Lingering));
+
+        // A body under way, which moves, and does no more.
+        let whole = post("/publish", &shown(PUBLISH), "1234");
+        let mut body = after(door, &whole[..whole.len() - 2]);
+        let (early, late) = match door {
+            Door::Admin => (Some(Sparable::Guest), Some(Sparable::Guest)),
+            Door::Publish => (None, Some(Sparable::Stalled)),
+        };
+        assert_eq!(body.sparable(start), early, "{door:?}");
+        assert_eq!(body.sparable(stall), late, "{door:?}");
+        body.handle_bytes(stall, b"3", &rules);
+        assert_eq!(body.sparable(stall), early, "{door:?}");
+        // Whole, it waits for the hub as long as that takes.
+        body.handle_bytes(stall, b"4", &rules);
+        assert!(body.poll_command().is_some());
+        assert_eq!(body.sparable(stall * 5), None);
+        body.answer(stall * 5, &Response::json("1".to_owned()));
+        assert_eq!(body.sparable(stall * 5), early);
+        finish(&mut body, stall * 5);
+        assert_eq!(body.sparable(stall * 5), Some(Sparable::Silent));
+    }
+    // Files, and who has read no further.
+    let mut file = after(Door::Admin, &get("/newswire.js", ""));
+    assert!(file.poll_command().is_some());
+    file.answer(start, &Response::json("1".to_owned()));
+    assert_eq!(file.sparable(start), Some(Sparable::Open));
+    // An administrator's answer, which nobody reads.
+    let mut metrics = after(Door::Admin, &get("/metrics", &shown(ADMIN)));
+    assert!(metrics.poll_command().is_some());
+    assert_eq!(metrics.sparable(stall * 5), None);
+    metrics.answer(start, &Response::json("1".to_owned()));
+    assert_eq!(metrics.sparable(start), None);
+    metrics.handle_written(stall, 1, &rules);
+    assert_eq!(metrics.sparable(stall), None);
+    assert_eq!(metrics.sparable(stall * 2), Some(Sparable::Stalled));
+    // An administrator publishes at the own door undisturbed.
+    let whole = post("/publish", &shown(ADMIN), "1234");
+    let body = after(Door::Admin, &whole[..whole.len() - 2]);
+    assert_eq!(body.sparable(start), None);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 //!
 //! They share the loop with everybody else, and must not be noticed by them: what is read, written and
 //! carried out for them in a turn has a budget, and whoever has used it up waits for the next turn.
-//! There are few places. When all are taken, the one goes that has asked for nothing yet for longest;
-//! so a crowd that says nothing, or says it slowly, keeps nobody out.
+//! There are few places, and each kind of listener has its own: publishers keep no administrator out.
+//! When all are taken, one goes who can be spared (the conversation knows), of several the one who came
+//! first; so a crowd that says nothing, or says it slowly, or shows no token, keeps nobody out. A
+//! newcomer is heard before its place is given to another.
 //!
 //! Here, unlike in the engine, readiness is only a hint to try: each connection is tried until it would
 //! block, so a hint that comes for the place's last tenant does no harm.
@@ -38,6 +40,8 @@ struct Peer {
     conversation: Conversation,
     /// Tells it from others that had its place.
     serial: u64,
+    /// True exactly when what it sent, if anything, has been looked at.
+    is_heard: bool,
     /// True exactly when its place is in `Lobby::work`.
     is_listed: bool,
 }
@@ -178,7 +182,7 @@ impl Lobby {
             };
             match listeners.accept(now) {
                 Accepted::Newcomer(stream, address) => {
-                    if !self.has_room() {
+                    if !self.has_room(door, now) {
                         stats.answered(HttpStatus::ServiceUnavailable);
                         self.admin.refuse_with(&no_place(), stream, now);
                     } else if let Err(error) = self.welcome(door, stream, address, now, registry) {
@@ -191,20 +195,26 @@ impl Lobby {
         }
     }
 
-    /// Whether there is a place, or one was made free.
-    fn has_room(&mut self) -> bool {
-        if self.peers.len() < limits::ADMIN_CONNECTIONS_MAX {
+    /// Whether `door` has a place, or one was made free.
+    fn has_room(&mut self, door: Door, now: Duration) -> bool {
+        let of_door = || {
+            let peers = self.peers.iter();
+            peers.filter(|(_, peer)| peer.conversation.door() == door)
+        };
+        if of_door().count() < limits::ADMIN_CONNECTIONS_MAX {
             return true;
         }
-        let dispensable = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.conversation.is_dispensable());
-        let oldest = dispensable.min_by_key(|(_, peer)| peer.serial);
-        let Some((place, peer)) = oldest else {
+        let sparable = of_door()
+            .filter(|(_, peer)| peer.is_heard)
+            .filter_map(|(place, peer)| {
+                let why = peer.conversation.sparable(now)?;
+                Some((why, peer.serial, place))
+            });
+        let Some((why, _, place)) = sparable.min() else {
             return false;
         };
-        log::debug!("admin: its place is needed: peer={}", peer.address);
+        let address = self.peers[place].address;
+        log::debug!("admin: its place is needed: peer={address} because={why:?}");
         self.peers.remove(place);
         true
     }
@@ -227,6 +237,7 @@ impl Lobby {
             address,
             conversation: Conversation::new(door, now),
             serial: self.serial,
+            is_heard: false,
             is_listed: false,
         });
         // Most have asked already.
@@ -252,6 +263,7 @@ impl Lobby {
             };
             peer.is_listed = false;
             let serial = peer.serial;
+            peer.is_heard |= self.budget.read_bytes > 0;
             let driven = drive(
                 peer,
                 now,
@@ -301,10 +313,10 @@ impl Lobby {
 /// What a newcomer is told while all places are in use.
 fn no_place() -> Vec<u8> {
     let hint = format!(
-        "close one of the {} connections to the admin and publish listeners, or try again in some seconds",
+        "close one of the {} connections to this listener, or try again in some seconds",
         limits::ADMIN_CONNECTIONS_MAX
     );
-    let error = "all places for administrators and publishers are taken";
+    let error = "all places of this listener are taken";
     let response = Response::refusal(HttpStatus::ServiceUnavailable, error, &hint);
     let mut answer = Vec::new();
     response.encode(false, false, &mut answer);
