@@ -513,12 +513,17 @@ fn places_that_are_all_in_use_are_said_to_be() {
     let server = Server::start(&[]);
     let mut witness = Witness::new(&server);
     let body = format!(
-        "POST /publish HTTP/1.1\r\nHost: 127.0.0.1\r\n{JSON}Content-Length: 100000\r\n\r\n"
+        "POST /publish HTTP/1.1\r\nHost: 127.0.0.1\r\n{JSON}Content-Length: 100000\r\n\
+         Expect: 100-continue\r\n\r\n"
     );
     let mut crowd: Vec<TcpStream> = (0..64)
         .map(|_| {
             let mut stream = dial(server.admin_address());
             stream.write_all(body.as_bytes()).expect("open");
+            // From here on it is known to be at work; until its head was read it could have been let go.
+            let mut told = [0; 25];
+            stream.read_exact(&mut told).expect("is told to go on");
+            assert!(told.starts_with(b"HTTP/1.1 100 "));
             stream
         })
         .collect();
