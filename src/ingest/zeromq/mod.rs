@@ -12,6 +12,9 @@
 //!
 //! Never here: what a message says.
 
+mod pull;
+mod sub;
+
 use std::fmt;
 use std::os::fd::RawFd;
 
@@ -73,38 +76,6 @@ impl fmt::Debug for ZeroMqSource {
 }
 
 impl ZeroMqSource {
-    /// A PULL socket bound to `endpoint`.
-    ///
-    /// # Errors
-    /// When the endpoint cannot be bound: it is taken, or not an endpoint.
-    pub fn bind_pull(context: &zmq::Context, endpoint: &str) -> Result<Self, SourceError> {
-        let set_up = || {
-            let socket = context.socket(zmq::PULL)?;
-            prepare(&socket, endpoint)?;
-            socket.bind(endpoint)?;
-            // With a wildcard port, the one that it became.
-            let bound = socket.get_last_endpoint()?;
-            Ok((socket, bound.unwrap_or_else(|_| endpoint.to_owned())))
-        };
-        Self::new("bind", endpoint, set_up())
-    }
-
-    /// A SUB socket connected to `endpoint`, without subscriptions. ZeroMQ connects in the
-    /// background and again whenever the peer comes back.
-    ///
-    /// # Errors
-    /// When `endpoint` is not one that could be connected to.
-    pub fn connect_sub(context: &zmq::Context, endpoint: &str) -> Result<Self, SourceError> {
-        let set_up = || {
-            let socket = context.socket(zmq::SUB)?;
-            prepare(&socket, endpoint)?;
-            socket.set_sndhwm(limits::SUBSCRIPTIONS_QUEUED_MAX)?;
-            socket.connect(endpoint)?;
-            Ok((socket, endpoint.to_owned()))
-        };
-        Self::new("connect to", endpoint, set_up())
-    }
-
     fn new(
         action: &'static str,
         asked: &str,
@@ -181,31 +152,6 @@ impl ZeroMqSource {
             }
         }
     }
-
-    /// Asks the publishers for `topic`. ZeroMQ compares prefixes, so longer names come as well.
-    pub fn subscribe(&mut self, topic: &str) {
-        // An empty name is no event's topic, and as a prefix it would ask for everything.
-        if !topic.is_empty() {
-            let result = self.socket.set_subscribe(topic.as_bytes());
-            self.note("subscribe", topic, result);
-        }
-    }
-
-    /// Asks the publishers for `topic` no more.
-    pub fn unsubscribe(&mut self, topic: &str) {
-        if !topic.is_empty() {
-            let result = self.socket.set_unsubscribe(topic.as_bytes());
-            self.note("unsubscribe", topic, result);
-        }
-    }
-
-    fn note(&mut self, action: &str, topic: &str, result: Result<(), zmq::Error>) {
-        self.is_ready = true;
-        if let Err(error) = result {
-            let endpoint = &self.endpoint;
-            log::error!("ingest: {action} endpoint={endpoint} topic={topic:?} error={error}");
-        }
-    }
 }
 
 fn prepare(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::Error> {
@@ -240,28 +186,6 @@ impl<'a> Message<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_taken_endpoint_is_an_error_that_names_it() {
-        let context = zmq::Context::new();
-        let first = ZeroMqSource::bind_pull(&context, "tcp://127.0.0.1:*").expect("a free port");
-        let error = ZeroMqSource::bind_pull(&context, first.endpoint()).expect_err("taken");
-        assert!(error.is_taken(), "{error}");
-        assert_eq!(error.endpoint(), first.endpoint());
-        let text = error.to_string();
-        assert!(text.contains(first.endpoint()), "{text}");
-        assert!(text.contains("in use"), "{text}");
-    }
-
-    #[test]
-    fn an_ipv6_endpoint_is_bound() {
-        let context = zmq::Context::new();
-        match ZeroMqSource::bind_pull(&context, "tcp://[::1]:*") {
-            Ok(source) => assert!(source.endpoint().starts_with("tcp://[::1]:")),
-            // A host without IPv6 says so, and not that the endpoint is wrong.
-            Err(error) => assert!(!error.to_string().contains("Invalid"), "{error}"),
-        }
-    }
 
     #[test]
     fn a_source_is_ready_until_it_has_said_that_it_has_nothing() {
