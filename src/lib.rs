@@ -47,8 +47,9 @@
 //! - No memory grows without a bound in [`limits`], and no message is dropped, no connection closed
 //!   without a reason in [`stats`].
 //! - No token in a log line, an error, or a counter's name.
-//! - No clock but the server's, read once a turn (commands read their own, and so do threads that wait for
-//!   a store: `auth/clock.rs`); no `unsafe`.
+//! - No clock but the server's. Whatever happens in a turn has the time at which the turn began; the server
+//!   reads the clock again only to measure. (Commands read their own clock, and so do threads that wait for
+//!   a store: `auth/clock.rs`.) No `unsafe`.
 
 pub mod admin;
 pub mod auth;

@@ -387,6 +387,7 @@ fn administrators_hear_how_things_are_and_others_do_not() {
     assert!(heard, "an administrator may hear everything");
     assert_eq!(next["top_topics"][0]["name"], "t");
     assert!(next["latency_seconds"]["p50"].is_number(), "{next}");
+    assert!(next["turn_seconds"]["max"].is_number(), "{next}");
     assert_eq!(next["http"]["101"], 1);
     // What the server says of itself is no publisher's event.
     assert_eq!(server.metric("newswire_ingested_total"), 1.0);

@@ -8,7 +8,7 @@
 
 use std::fmt::Write as _;
 
-use super::latency::{self, Latency};
+use super::durations::Durations;
 use super::response::Response;
 use crate::stats::{Close, Counter, Dropped, HttpStatus, Ingest, Judged, Refusal, Stats, Store};
 
@@ -32,8 +32,10 @@ pub struct Process {
 pub struct Readings<'a> {
     /// What was counted.
     pub stats: &'a Stats,
-    /// What was measured.
-    pub latency: &'a Latency,
+    /// From the receipt of events to their last subscriber.
+    pub latency: &'a Durations,
+    /// Of turns of the loop.
+    pub turns: &'a Durations,
     /// In whatever state.
     pub connections: usize,
     /// That are alive.
@@ -75,7 +77,7 @@ enum What {
     Handshakes,
     Checks,
     Answers,
-    Latency,
+    Durations(for<'r> fn(&'r Readings<'_>) -> &'r Durations),
     Gauge(fn(&Readings<'_>) -> usize),
     /// Left out where the system does not say.
     Process(fn(&Process) -> Option<f64>),
@@ -148,7 +150,13 @@ pub static METRICS: &[Metric] = &[
         name: "newswire_ingest_to_socket_seconds",
         help: "Time from an event's receipt until it was handed to its last subscriber's socket.",
         kind: Kind::Histogram,
-        what: What::Latency,
+        what: What::Durations(|now| now.latency),
+    },
+    Metric {
+        name: "newswire_turn_seconds",
+        help: "Time of a turn of the loop, in which everybody has a share. Others wait for that long.",
+        kind: Kind::Histogram,
+        what: What::Durations(|now| now.turns),
     },
     counter(
         "newswire_connections_accepted_total",
@@ -374,13 +382,12 @@ impl Page {
                     }
                 }
             }
-            What::Latency => {
-                let counts = now.latency.cumulative();
-                for (bound, count) in latency::BOUNDS.iter().zip(counts) {
+            What::Durations(of) => {
+                let durations = of(now);
+                for (bound, count) in durations.cumulative() {
                     self.push(format_args!("{name}_bucket{{le=\"{bound}\"}} {count}\n"));
                 }
-                let all = counts[latency::BOUNDS.len()];
-                let sum = now.latency.sum();
+                let (all, sum) = (durations.count(), durations.sum());
                 self.push(format_args!(
                     "{name}_bucket{{le=\"+Inf\"}} {all}\n{name}_sum {sum}\n{name}_count {all}\n"
                 ));
@@ -395,6 +402,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::admin::durations::{EVENT_BOUNDS, TURN_BOUNDS};
 
     #[test]
     fn every_counter_is_told() {
@@ -422,11 +430,14 @@ mod tests {
         stats.refused(Refusal::Token);
         stats.checked(Store::List, Judged::Accepted);
         stats.add(Counter::Deliveries, 7);
-        let mut latency = Latency::default();
+        let mut latency = Durations::new(EVENT_BOUNDS);
         latency.record(Duration::from_millis(3), 2);
+        let mut turns = Durations::new(TURN_BOUNDS);
+        turns.record(Duration::from_millis(30), 1);
         let text = text(&Readings {
             stats: &stats,
             latency: &latency,
+            turns: &turns,
             connections: 5,
             topics: 0,
             subscriptions: 0,
@@ -451,6 +462,13 @@ mod tests {
             "newswire_ingest_to_socket_seconds_bucket{le=\"+Inf\"} 2",
             "newswire_ingest_to_socket_seconds_sum 0.006",
             "newswire_ingest_to_socket_seconds_count 2",
+            "# TYPE newswire_turn_seconds histogram\nnewswire_turn_seconds_bucket{le=\"0.0005\"} 0",
+            "newswire_turn_seconds_bucket{le=\"0.025\"} 0",
+            "newswire_turn_seconds_bucket{le=\"0.05\"} 1",
+            "newswire_turn_seconds_bucket{le=\"1\"} 1",
+            "newswire_turn_seconds_bucket{le=\"+Inf\"} 1",
+            "newswire_turn_seconds_sum 0.03",
+            "newswire_turn_seconds_count 1",
             "process_resident_memory_bytes 4096",
             "process_start_time_seconds 1.5",
         ] {

@@ -10,8 +10,8 @@
 
 pub mod access;
 pub mod conversation;
+pub mod durations;
 mod head;
-pub mod latency;
 pub mod listing;
 pub mod metrics;
 pub mod publication;

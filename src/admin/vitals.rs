@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::latency::Percentiles;
+use super::durations::Percentiles;
 use super::listing::TopicRow;
 use super::metrics::Readings;
 use crate::stats::{Close, Counter, Dropped, HttpStatus, Refusal};
@@ -37,13 +37,19 @@ fn totals<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str, count: impl Fn(T
         .into()
 }
 
+fn told(percentiles: Percentiles) -> Value {
+    let Percentiles { p50, p90, p99, max } = percentiles;
+    json!({ "p50": p50, "p90": p90, "p99": p99, "max": max })
+}
+
 impl Vitals {
-    /// The event's data.
+    /// The event's data. `latency` and `turns` are of the time since this was last told.
     pub fn tell(
         &mut self,
         now: Duration,
         readings: &Readings<'_>,
-        percentiles: Option<Percentiles>,
+        latency: Option<Percentiles>,
+        turns: Option<Percentiles>,
         busiest: &[TopicRow<'_>],
     ) -> String {
         let stats = readings.stats;
@@ -63,9 +69,8 @@ impl Vitals {
             "events_per_second": rate(events as f64, self.events as f64),
             "deliveries": deliveries,
             "deliveries_per_second": rate(deliveries as f64, self.deliveries as f64),
-            "latency_seconds": percentiles.map(|p| json!({
-                "p50": p.p50, "p90": p.p90, "p99": p.p99, "max": p.max,
-            })),
+            "latency_seconds": latency.map(told),
+            "turn_seconds": turns.map(told),
             "dropped": totals(Dropped::ALL, Dropped::name, |reason| stats.drops(reason)),
             "closed": totals(Close::ALL, Close::name, |reason| stats.closes(reason)),
             "refused": totals(Refusal::ALL, Refusal::name, |reason| stats.refusals(reason)),
@@ -97,7 +102,7 @@ impl Vitals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::latency::Latency;
+    use crate::admin::durations::{Durations, EVENT_BOUNDS};
     use crate::admin::metrics::Process;
     use crate::stats::Stats;
 
@@ -105,11 +110,17 @@ mod tests {
     fn rates_are_of_the_time_that_has_passed() {
         let mut vitals = Vitals::default();
         let mut stats = Stats::default();
-        let latency = Latency::default();
+        let durations = Durations::new(EVENT_BOUNDS);
+        let turns = Percentiles {
+            p50: 0.001,
+            max: 0.25,
+            ..Percentiles::default()
+        };
         let mut tell = |at, stats: &Stats, cpu| {
             let readings = Readings {
                 stats,
-                latency: &latency,
+                latency: &durations,
+                turns: &durations,
                 connections: 1,
                 topics: 2,
                 subscriptions: 3,
@@ -125,7 +136,13 @@ mod tests {
                 events: 9,
                 rate: 2.5,
             };
-            let text = vitals.tell(Duration::from_secs(at), &readings, None, &[row]);
+            let text = vitals.tell(
+                Duration::from_secs(at),
+                &readings,
+                None,
+                Some(turns),
+                &[row],
+            );
             serde_json::from_str::<Value>(&text).expect("JSON")
         };
         stats.add(Counter::Events, 10);
@@ -139,6 +156,10 @@ mod tests {
         assert_eq!(told["dropped"], json!({"no_topic": 1}));
         assert_eq!(told["closed"], json!({}));
         assert!(told["latency_seconds"].is_null());
+        assert_eq!(
+            told["turn_seconds"],
+            json!({"p50": 0.001, "p90": 0.0, "p99": 0.0, "max": 0.25})
+        );
         assert_eq!(told["top_topics"][0]["name"], "a\"b");
     }
 }

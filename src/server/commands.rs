@@ -142,6 +142,7 @@ impl Server {
         Readings {
             stats: self.engine.stats(),
             latency: &self.latency,
+            turns: &self.turns,
             connections,
             topics: self.engine.topics(),
             subscriptions: self.engine.subscriptions(),

@@ -47,7 +47,7 @@ pub use stores::check_files;
 pub use systemd::Systemd;
 
 use crate::admin::Door;
-use crate::admin::latency::Latency;
+use crate::admin::durations::Durations;
 use crate::auth::gate::Gate;
 use crate::auth::{Moment, Wake};
 use crate::config::Config;
@@ -105,7 +105,10 @@ pub struct Server {
     lobby: Lobby,
     orders: Orders,
     pulse: Pulse,
-    latency: Latency,
+    /// How long events take.
+    latency: Durations,
+    /// How long turns take.
+    turns: Durations,
     /// Connections that the lobby has handed over in this turn: no token is asked of them.
     admitted: Vec<SlotId>,
     /// What those are let in by.
@@ -155,7 +158,11 @@ impl Server {
         while !self.shutdown.is_complete() {
             let timeout = self.timeout();
             match self.poll.poll(&mut readiness, timeout) {
-                Ok(()) => self.turn(&readiness),
+                Ok(()) => {
+                    self.turn(&readiness);
+                    let took = self.started.elapsed().saturating_sub(self.moment.now);
+                    self.turns.record(took, 1);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

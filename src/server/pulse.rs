@@ -40,11 +40,12 @@ impl Server {
             return;
         }
         self.pulse.next = Some(self.moment.now + INTERVAL);
-        let percentiles = self.latency.take_percentiles();
+        let latency = self.latency.take_percentiles();
+        let turns = self.turns.take_percentiles();
         let busiest = self.engine.busiest(BUSIEST_MAX, &mut self.pulse.busiest);
         let rows: Vec<_> = busiest.iter().map(topic_row).collect();
         let mut vitals = std::mem::take(&mut self.pulse.vitals);
-        let data = vitals.tell(self.moment.now, &self.readings(), percentiles, &rows);
+        let data = vitals.tell(self.moment.now, &self.readings(), latency, turns, &rows);
         self.pulse.vitals = vitals;
         // What is told first would be rates over a time in which nobody listened.
         if !is_first {

@@ -25,7 +25,7 @@ use super::{
     ADMIN_LISTENERS, LISTENERS, LOBBY, PUBLISH_LISTENERS, Reread, SIGNALS, SOURCES, Server,
     StartError, Systemd, WAKE, capacity, unix_time,
 };
-use crate::admin::latency::Latency;
+use crate::admin::durations::{Durations, EVENT_BOUNDS, TURN_BOUNDS};
 use crate::auth::gate::Gate;
 use crate::auth::{Moment, Wake};
 use crate::config::Config;
@@ -88,7 +88,8 @@ impl Server {
             lobby,
             orders: Orders::default(),
             pulse: Pulse::default(),
-            latency: Latency::default(),
+            latency: Durations::new(EVENT_BOUNDS),
+            turns: Durations::new(TURN_BOUNDS),
             admitted: Vec::new(),
             admin_standing: admin_standing(),
             started,

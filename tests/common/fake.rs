@@ -119,7 +119,7 @@ pub fn vitals(uptime_seconds: u64, others: Value) -> Value {
         "version": "0.1.0", "uptime_seconds": uptime_seconds,
         "connections": 1, "topics": 1, "subscriptions": 1, "outbox_bytes": 0,
         "events": 0, "events_per_second": 0.0, "deliveries": 0, "deliveries_per_second": 0.0,
-        "latency_seconds": null, "dropped": {}, "closed": {}, "refused": {}, "http": {"200": 2, "101": 1},
+        "latency_seconds": null, "turn_seconds": null, "dropped": {}, "closed": {}, "refused": {}, "http": {"200": 2, "101": 1},
         "memory_bytes": 5_800_000, "open_files": 14, "cpu": 0.001, "top_topics": [],
     });
     for (key, value) in others.as_object().expect("an object") {
@@ -173,6 +173,9 @@ pub fn busy_day() -> Vec<Value> {
                     "p50": (85.0 + 8.0 * wave + 3.0 * random()) * 1e-6, "p90": 1.5e-4,
                     "p99": (420.0 + 60.0 * random() + 900.0 * burst) * 1e-6,
                     "max": (1_400.0 + 1_600.0 * spike + 9_000.0 * burst) * 1e-6,
+                },
+                "turn_seconds": {
+                    "p50": 9e-5, "p90": 3e-4, "p99": 2e-3 + 4e-3 * burst, "max": 4e-3 + 8e-3 * burst,
                 },
                 "dropped": {"no_subscriber": 5_000 + n * 3 / 2, "bad_json": 12 + n / 90},
                 "closed": {

@@ -1,0 +1,138 @@
+//! How long things take: an event from its receipt to its members' sockets, and a turn of the loop.
+//!
+//! An event is measured once a batch, when the flush ends that has written the batch to the last member:
+//! no clock is read for a member. Of each kind two things are kept: a histogram since the start, whose
+//! buckets a monitor adds up over servers, and a finer one of the last second, for percentiles.
+//!
+//! Never here: clocks.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// In seconds, the upper bounds of the buckets for events.
+pub static EVENT_BOUNDS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
+
+/// In seconds, the upper bounds of the buckets for turns. The budgets of `limits` aim at 0.01.
+pub static TURN_BOUNDS: &[f64] = &[
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+];
+
+/// In microseconds, the longest that percentiles can tell.
+const LONGEST: u64 = 60_000_000;
+
+/// What was measured of one kind of thing.
+#[derive(Debug)]
+pub struct Durations {
+    bounds: &'static [f64],
+    /// How many there were in each bucket alone; the last bucket is for what is over all bounds.
+    counts: Vec<u64>,
+    /// In seconds.
+    sum: f64,
+    /// In microseconds, those of this second.
+    lately: Histogram<u64>,
+}
+
+/// In seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Percentiles {
+    /// Half were faster.
+    pub p50: f64,
+    /// Nine of ten were.
+    pub p90: f64,
+    /// 99 of 100 were.
+    pub p99: f64,
+    /// None was slower.
+    pub max: f64,
+}
+
+impl Durations {
+    /// Nothing measured yet. `bounds` are the upper bounds of the buckets, in seconds, ascending.
+    pub fn new(bounds: &'static [f64]) -> Self {
+        Self {
+            bounds,
+            counts: vec![0; bounds.len() + 1],
+            sum: 0.0,
+            lately: Histogram::new_with_bounds(1, LONGEST, 2).expect("good bounds"),
+        }
+    }
+
+    /// `count` things took so long each.
+    pub fn record(&mut self, took: Duration, count: usize) {
+        let seconds = took.as_secs_f64();
+        let bucket = self.bounds.partition_point(|&bound| bound < seconds);
+        self.counts[bucket] += count as u64;
+        self.sum += seconds * count as f64;
+        let micros = u64::try_from(took.as_micros()).unwrap_or(LONGEST);
+        self.lately
+            .saturating_record_n(micros.clamp(1, LONGEST), count as u64);
+    }
+
+    /// Each bound, in seconds, and how many things took no longer.
+    pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
+        let counts = self.counts.iter().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        });
+        self.bounds.iter().copied().zip(counts)
+    }
+
+    /// How many things were measured.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// In seconds, of all together.
+    pub fn sum(&self) -> f64 {
+        self.sum
+    }
+
+    /// Of what was recorded since this was last asked; `None` when that is nothing.
+    pub fn take_percentiles(&mut self) -> Option<Percentiles> {
+        if self.lately.is_empty() {
+            return None;
+        }
+        let at = |quantile| self.lately.value_at_quantile(quantile) as f64 / 1e6;
+        let percentiles = Percentiles {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            max: self.lately.max() as f64 / 1e6,
+        };
+        self.lately.reset();
+        Some(percentiles)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_is_found() {
+        let mut durations = Durations::new(EVENT_BOUNDS);
+        assert_eq!(durations.take_percentiles(), None);
+        durations.record(Duration::from_micros(100), 98);
+        durations.record(Duration::from_millis(20), 1);
+        durations.record(Duration::from_secs(100), 1);
+        let counts: Vec<u64> = durations.cumulative().map(|(_, count)| count).collect();
+        assert_eq!((counts[0], counts[6], counts[7]), (98, 98, 99));
+        assert_eq!((counts[13], durations.count()), (99, 100));
+        assert!((durations.sum() - 100.0298).abs() < 1e-9);
+        let percentiles = durations.take_percentiles().expect("some");
+        assert!((percentiles.p50 - 0.000_1).abs() < 0.000_002);
+        assert!((percentiles.p99 - 0.02).abs() < 0.000_5, "{percentiles:?}");
+        assert!((percentiles.max - 60.0).abs() < 1.0);
+        assert_eq!(durations.take_percentiles(), None);
+        assert_eq!(durations.count(), 100, "the histogram keeps all");
+    }
+
+    #[test]
+    fn bounds_ascend() {
+        for bounds in [EVENT_BOUNDS, TURN_BOUNDS] {
+            assert!(bounds.is_sorted_by(|a, b| a < b), "{bounds:?}");
+        }
+    }
+}
