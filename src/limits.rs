@@ -342,7 +342,17 @@ pub const BACKLOG: i32 = 65_535;
 /// In seconds between two log lines about the same reason.
 pub const REPORT_SECONDS: u64 = 10;
 
-/// In bytes of a dropped message that the log shows, escaped.
+/// In addresses that are kept for one reason of refusals until its next log line, at 112 bytes each.
+pub const REPORT_ADDRESSES_MAX: usize = 32;
+
+/// In addresses that one such line names, those with most refusals first: a line is for people.
+pub const REPORT_ADDRESSES_TOLD: usize = 4;
+
+/// In pairs of a denied topic and a token's name that are kept until the next log line, and told in it.
+/// Each has at most [`SAMPLE_BYTES_MAX`] and [`TOKEN_NAME_BYTES_MAX`] bytes.
+pub const REPORT_TOPICS_MAX: usize = 8;
+
+/// In bytes of a dropped message, or of a denied topic's name, that the log shows, escaped.
 pub const SAMPLE_BYTES_MAX: usize = 80;
 
 /// In connections. Far beyond what one process has been seen to hold.

@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use crate::stats::Close;
+use crate::stats::{Cause, Close};
 use crate::wire::grant::Grant;
 use crate::wire::token::Token;
 
@@ -32,7 +32,7 @@ pub enum Verdict {
     /// A store knows it.
     Accepted(Rc<Standing>),
     /// No store knows it, or the one that does says no.
-    Refused,
+    Refused(Cause),
     /// Whoever may know it cannot tell now.
     Unavailable,
 }

@@ -203,6 +203,32 @@ reasons! {
 }
 
 reasons! {
+    /// Why a token was refused.
+    Cause {
+        /// It has ended.
+        Expired => "expired",
+        /// An administrator has revoked it.
+        Revoked => "revoked",
+        /// No store knows it.
+        Unknown => "unknown",
+        /// There is no token in the request.
+        Missing => "missing",
+        /// It is a JWT whose `nbf` lies ahead.
+        NotYetValid => "not_yet_valid",
+        /// It is a JWT that none of the keys has signed, and no other store knows it.
+        BadSignature => "bad_signature",
+        /// It is a JWT for another audience.
+        WrongAudience => "wrong_audience",
+        /// It is a JWT of another issuer.
+        WrongIssuer => "wrong_issuer",
+        /// It is a JWT whose signature is right, and whose header or claims are not.
+        Malformed => "malformed",
+        /// Its store allows it no topic at all.
+        NoTopics => "no_topics",
+    }
+}
+
+reasons! {
     /// Where an event came in.
     Ingest {
         /// Over ZeroMQ, from publishers that connected.
@@ -255,6 +281,7 @@ reasons! {
 pub struct Stats {
     counters: [u64; Counter::COUNT],
     refusals: [u64; Refusal::COUNT],
+    causes: [u64; Cause::COUNT],
     drops: [u64; Dropped::COUNT],
     closes: [u64; Close::COUNT],
     checks: [[u64; Judged::COUNT]; Store::COUNT],
@@ -267,6 +294,7 @@ impl Default for Stats {
         Self {
             counters: [0; Counter::COUNT],
             refusals: [0; Refusal::COUNT],
+            causes: [0; Cause::COUNT],
             drops: [0; Dropped::COUNT],
             closes: [0; Close::COUNT],
             checks: [[0; Judged::COUNT]; Store::COUNT],
@@ -290,6 +318,12 @@ impl Stats {
     /// Counts a refused upgrade.
     pub fn refused(&mut self, refusal: Refusal) {
         self.refusals[refusal as usize] += 1;
+    }
+
+    /// Counts why a token was refused. The refused upgrade is counted as well, with
+    /// [`Refusal::Token`].
+    pub fn refused_token(&mut self, cause: Cause) {
+        self.causes[cause as usize] += 1;
     }
 
     /// Counts a dropped message or event.
@@ -327,6 +361,11 @@ impl Stats {
         self.refusals[refusal as usize]
     }
 
+    /// How many tokens were refused because of `cause`.
+    pub fn causes(&self, cause: Cause) -> u64 {
+        self.causes[cause as usize]
+    }
+
     /// How many messages and events were dropped for `reason`.
     pub fn drops(&self, reason: Dropped) -> u64 {
         self.drops[reason as usize]
@@ -360,6 +399,9 @@ impl Stats {
         let refusals = Refusal::ALL
             .iter()
             .map(|&r| (format!("refused.{}", r.name()), self.refusals(r)));
+        let causes = Cause::ALL
+            .iter()
+            .map(|&c| (format!("refused_token.{}", c.name()), self.causes(c)));
         let drops = Dropped::ALL
             .iter()
             .map(|&d| (format!("dropped.{}", d.name()), self.drops(d)));
@@ -383,6 +425,7 @@ impl Stats {
             .chain(answers)
             .chain(checks)
             .chain(refusals)
+            .chain(causes)
             .chain(drops)
             .chain(closes)
             .filter(|&(_, value)| value > 0)
@@ -412,9 +455,10 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let lists: [Vec<&str>; 8] = [
+        let lists: [Vec<&str>; 9] = [
             Counter::ALL.iter().map(|c| c.name()).collect(),
             Refusal::ALL.iter().map(|r| r.name()).collect(),
+            Cause::ALL.iter().map(|c| c.name()).collect(),
             Dropped::ALL.iter().map(|d| d.name()).collect(),
             Close::ALL.iter().map(|c| c.name()).collect(),
             Store::ALL.iter().map(|s| s.name()).collect(),

@@ -222,6 +222,43 @@ fn a_token_ends_when_its_line_says_so() {
     server.stop();
 }
 
+/// WAMP v1 has no answer to a SUBSCRIBE that is ignored: the log has to say it, at its usual level.
+#[test]
+fn a_denied_subscription_is_in_the_log_with_topic_and_name() {
+    let file = File::new("denied", "sesame topics=a,b_* name=ann\n");
+    let server = serve(&[&file]);
+    let mut client = enter(&server, "sesame");
+    client.subscribe(&["a", "b_1", "package_created"]);
+    let line = "denied: subscribes=1 topic=\"package_created\" name=\"ann\" (1)";
+    server.wait_for_log(line);
+    let log = server.log();
+    let line = log.lines().find(|l| l.contains(line)).expect("it is there");
+    assert!(line.contains("WARN"), "{line}");
+    assert!(!log.contains("sesame"), "{log}");
+    server.stop();
+}
+
+/// The first refusal after a quiet time is reported at once, so each server here reports one.
+#[test]
+fn a_refused_token_is_in_the_log_with_address_and_cause() {
+    let file = File::new(
+        "refused",
+        "over expires=2020-01-01T00:00:00Z\ngood name=ann\n",
+    );
+    for (target, cause) in [
+        ("/?token=over", "expired"),
+        ("/?token=wrong", "unknown"),
+        ("/", "missing"),
+    ] {
+        let server = serve(&[&file]);
+        assert_eq!(server.ask(&upgrade(target, "")).0, 401);
+        server.wait_for_log(&format!("refused: token=1 from 127.0.0.1 ({cause} 1)"));
+        let summary = server.stop();
+        let name = format!("refused_token.{cause}");
+        assert_eq!(counted(&summary, &name), 1, "{summary}");
+    }
+}
+
 #[test]
 fn sighup_reads_the_file_too_and_other_files() {
     let (first, second) = (File::new("hup-1", "one\n"), File::new("hup-2", "two\n"));

@@ -72,8 +72,8 @@ fn ask(store: &mut JwtStore, token: &str, unix: u64) -> Option<Answer> {
 fn word(answer: &Option<Answer>) -> &'static str {
     match answer {
         Some(Answer::Accepted(_)) => "accepted",
-        Some(Answer::Refused(_)) => "refused",
-        Some(Answer::Unknown) => "unknown",
+        Some(Answer::Refused(..)) => "refused",
+        Some(Answer::Unknown | Answer::Unsigned) => "unknown",
         Some(Answer::Unavailable(_)) => "unavailable",
         None => "awaited",
     }
@@ -102,7 +102,7 @@ fn judge_all(vectors: &Value) {
                     assert_eq!(grant.expires_at, expires.as_u64(), "{shown}");
                 }
             }
-            Some(Answer::Refused(reason)) => {
+            Some(Answer::Refused(_, reason)) => {
                 let expected = case.get("reason").and_then(Value::as_str);
                 assert!(
                     reason.contains(expected.unwrap_or_default()),
@@ -187,11 +187,11 @@ fn use_all_sets(vectors: &Value) {
             assert_eq!(word(&answer), token[2], "{} {}", set["algorithm"], token[0]);
             if token[2] == "awaited" {
                 wakes.recv_timeout(PATIENCE).expect("it is fetched again");
-                assert_eq!(store.poll_answer(), Some((7, Answer::Unknown)));
+                assert_eq!(store.poll_answer(), Some((7, Answer::Unsigned)));
                 assert_eq!(store.poll_answer(), None);
                 // Once in a while, and not for each.
                 let again = ask(&mut store, token[1].as_str().expect("text"), now);
-                assert_eq!(again, Some(Answer::Unknown));
+                assert_eq!(again, Some(Answer::Unsigned));
             }
         }
     }

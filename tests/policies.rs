@@ -161,7 +161,7 @@ fn a_token_made_for_the_run_works_and_is_shown_once() {
 fn a_refusal_is_reported_though_nothing_follows_it() {
     let server = Server::start(&[]);
     assert_eq!(server.ask(&upgrade("/?token=wrong", "")).0, 401);
-    server.wait_for_log("refused: token=1");
+    server.wait_for_log("refused: token=1 from 127.0.0.1 (unknown 1)");
     server.stop();
 }
 

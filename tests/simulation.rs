@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use newswire::engine::{Check, Engine, Farewell, Rules, SessionRules, SlotId, Stream};
 use newswire::standing::{Standing, Verdict};
-use newswire::stats::Close;
+use newswire::stats::{Cause, Close};
 use newswire::wire::envelope::Event;
 use newswire::wire::grant::Grant;
 
@@ -516,14 +516,15 @@ impl World {
         self.judge(&check);
         // A store that answers twice means nobody any more.
         if self.dice.one_in(4) {
-            self.engine.handle_verdict(check.id, Verdict::Refused);
+            self.engine
+                .handle_verdict(check.id, Verdict::Refused(Cause::Unknown));
         }
     }
 
     fn judge(&mut self, check: &Check) {
         let client = self.clients.iter_mut().find(|c| c.id == check.id);
         let verdict = match self.dice.below(10) {
-            0 => Verdict::Refused,
+            0 => Verdict::Refused(Cause::Unknown),
             1 => Verdict::Unavailable,
             _ => Verdict::Accepted(Standing::new(Grant {
                 topics: client.as_ref().map_or(Vec::new(), |c| c.grant.clone()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use newswire::admin::metrics::METRICS;
 use newswire::admin::routes::{ROUTES, Route};
-use newswire::stats::Dropped;
+use newswire::stats::{Cause, Dropped};
 
 /// Who may import whom, from the inside outwards. A file (or folder) may name itself and what
 /// stands behind it; whoever wants more has to say so here.
@@ -376,6 +376,12 @@ fn the_readme_has_every_command_and_no_other() {
 fn the_readme_has_every_reason_for_a_drop_and_no_other() {
     let reasons: Vec<&str> = Dropped::ALL.iter().map(|reason| reason.name()).collect();
     assert_eq!(first_cells("| reason | the message | log |"), reasons);
+}
+
+#[test]
+fn the_readme_has_every_cause_for_refusing_a_token_and_no_other() {
+    let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.name()).collect();
+    assert_eq!(first_cells("| cause | the token |"), causes);
 }
 
 #[test]

@@ -10,7 +10,9 @@ use std::fmt::Write as _;
 
 use super::durations::Durations;
 use super::response::Response;
-use crate::stats::{Close, Counter, Dropped, HttpStatus, Ingest, Judged, Refusal, Stats, Store};
+use crate::stats::{
+    Cause, Close, Counter, Dropped, HttpStatus, Ingest, Judged, Refusal, Stats, Store,
+};
 
 /// What the system says of this process; `None` where it does not say.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,6 +77,7 @@ enum What {
     Drops,
     Closes,
     Handshakes,
+    Causes,
     Checks,
     Answers,
     Durations(for<'r> fn(&'r Readings<'_>) -> &'r Durations),
@@ -167,6 +170,11 @@ pub static METRICS: &[Metric] = &[
         "newswire_handshakes_total",
         What::Handshakes,
         "Upgrades by result: accepted, or why not.",
+    ),
+    counter(
+        "newswire_refused_tokens_total",
+        What::Causes,
+        "Tokens of clients that were refused, by cause.",
     ),
     counter(
         "newswire_auth_checks_total",
@@ -366,6 +374,10 @@ impl Page {
                 let accepted = ("accepted", stats.counter(Counter::Handshakes));
                 let refused = Refusal::ALL.iter().map(|&r| (r.name(), stats.refusals(r)));
                 self.labelled(name, "result", std::iter::once(accepted).chain(refused));
+            }
+            What::Causes => {
+                let all = Cause::ALL.iter();
+                self.labelled(name, "cause", all.map(|&c| (c.name(), stats.causes(c))));
             }
             What::Answers => {
                 let all = HttpStatus::ALL.iter();

@@ -22,7 +22,7 @@ use super::Wake;
 use super::secret_file::{is_open_to_all, read_secret};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
-use crate::stats::Store;
+use crate::stats::{Cause, Store};
 use crate::wire::token_file::Listing;
 
 /// A file that is watched for as long as this, or a store of it, is there.
@@ -126,9 +126,10 @@ impl TokenStore for TokenFile {
     fn ask(&mut self, question: &Question, moment: Moment) -> Option<Answer> {
         Some(match self.listing.find(&question.digest) {
             None => Answer::Unknown,
-            Some(grant) if grant.has_ended(moment.unix.as_secs()) => {
-                Answer::Refused(format!("it has expired: name={:?}", grant.name))
-            }
+            Some(grant) if grant.has_ended(moment.unix.as_secs()) => Answer::Refused(
+                Cause::Expired,
+                format!("it has expired: name={:?}", grant.name),
+            ),
             Some(grant) => Answer::Accepted(grant),
         })
     }
@@ -397,7 +398,7 @@ mod tests {
             assert!(matches!(ask(&mut file, "a", unix), Answer::Accepted(grant)
                 if grant.name == "ann" && grant.expires_at == Some(100)));
         }
-        let refused = Answer::Refused("it has expired: name=\"ann\"".to_owned());
+        let refused = Answer::Refused(Cause::Expired, "it has expired: name=\"ann\"".to_owned());
         assert_eq!(ask(&mut file, "a", 101), refused);
         assert!(matches!(ask(&mut file, "b", 1 << 40), Answer::Accepted(_)));
         assert_eq!(ask(&mut file, "c", 0), Answer::Unknown);

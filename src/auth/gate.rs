@@ -22,7 +22,7 @@ use super::sealed::Sealer;
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
-use crate::stats::{Close, Judged, Stats, Store};
+use crate::stats::{Cause, Close, Judged, Stats, Store};
 use crate::wire::grant::Grant;
 use crate::wire::token::{Digest, Token};
 
@@ -63,7 +63,7 @@ enum Outcome {
         needs_token: bool,
         grant: Grant,
     },
-    Refused,
+    Refused(Cause),
     Unavailable,
 }
 
@@ -111,12 +111,14 @@ impl Gate {
     /// `ticket`, in this turn or in a later one.
     pub fn check(&mut self, ticket: u64, applicant: Applicant, moment: Moment, stats: &mut Stats) {
         let Some(token) = applicant.token else {
-            return self.verdicts.push_back((ticket, Verdict::Refused));
+            let verdict = Verdict::Refused(Cause::Missing);
+            return self.verdicts.push_back((ticket, verdict));
         };
         let digest = token.digest();
         if self.revoked.has(&digest) {
             stats.checked(Store::Cache, Judged::Refused);
-            return self.verdicts.push_back((ticket, Verdict::Refused));
+            let verdict = Verdict::Refused(Cause::Revoked);
+            return self.verdicts.push_back((ticket, verdict));
         }
         let id = match self.ledger.find(&digest) {
             Some(id) => id,
@@ -131,7 +133,7 @@ impl Gate {
         if moment.now < entry.fresh_until {
             let (judged, verdict) = match &entry.standing {
                 Some(standing) => (Judged::Accepted, Verdict::Accepted(standing.clone())),
-                None => (Judged::Refused, Verdict::Refused),
+                None => (Judged::Refused, Verdict::Refused(entry.cause)),
             };
             stats.checked(Store::Cache, judged);
             return self.verdicts.push_back((ticket, verdict));
@@ -297,9 +299,11 @@ impl Gate {
                 return self.conclude(id, outcome, moment, stats);
             }
         }
-        let outcome = match entry.asking().had_no_answer {
-            true => Outcome::Unavailable,
-            false => Outcome::Refused,
+        let asking = entry.asking();
+        let outcome = match (asking.had_no_answer, asking.is_unsigned) {
+            (true, _) => Outcome::Unavailable,
+            (false, true) => Outcome::Refused(Cause::BadSignature),
+            (false, false) => Outcome::Refused(Cause::Unknown),
         };
         self.conclude(id, outcome, moment, stats);
     }
@@ -336,10 +340,11 @@ impl Gate {
         let unix = moment.unix.as_secs();
         let outcome = match outcome {
             // A revocation may have come meanwhile, and a store may say yes to what has ended.
-            Outcome::Accepted { grant, .. }
-                if grant.has_ended(unix) || self.revoked.has(&digest) =>
-            {
-                Outcome::Refused
+            Outcome::Accepted { .. } if self.revoked.has(&digest) => {
+                Outcome::Refused(Cause::Revoked)
+            }
+            Outcome::Accepted { grant, .. } if grant.has_ended(unix) => {
+                Outcome::Refused(Cause::Expired)
             }
             outcome => outcome,
         };
@@ -357,11 +362,11 @@ impl Gate {
                 }
                 self.accept(id, grant, moment)
             }
-            Outcome::Refused if self.is_spared(id, &asking, moment) => {
+            Outcome::Refused(cause) if self.is_spared(id, &asking, moment) => {
                 let recheck_at = self.ledger.entry(id).recheck_at;
-                (Judged::Refused, Verdict::Refused, Some(recheck_at))
+                (Judged::Refused, Verdict::Refused(cause), Some(recheck_at))
             }
-            Outcome::Refused => self.refuse(id, moment),
+            Outcome::Refused(cause) => self.refuse(id, cause, moment),
             Outcome::Unavailable => self.bear(id, sessions, moment),
         };
         // The first was counted where it was answered.
@@ -416,7 +421,12 @@ impl Gate {
         is_listed && !asking.is_recheck && moment.now < entry.recheck_at
     }
 
-    fn refuse(&mut self, id: EntryId, moment: Moment) -> (Judged, Verdict, Option<Duration>) {
+    fn refuse(
+        &mut self,
+        id: EntryId,
+        cause: Cause,
+        moment: Moment,
+    ) -> (Judged, Verdict, Option<Duration>) {
         self.set_lost(id, None);
         let is_full = self.ledger.len() > limits::AUTH_REMEMBERED_MAX;
         let entry = self.ledger.entry(id);
@@ -426,9 +436,10 @@ impl Gate {
             self.has_changed = true;
         }
         entry.token = None;
+        entry.cause = cause;
         entry.fresh_until = moment.now + Duration::from_secs(limits::AUTH_REFUSED_SECONDS);
         let wake_at = (!is_full).then_some(entry.fresh_until);
-        (Judged::Refused, Verdict::Refused, wake_at)
+        (Judged::Refused, Verdict::Refused(cause), wake_at)
     }
 
     /// Nobody could tell. Sessions stay for a while.
@@ -516,13 +527,18 @@ fn weigh(
                 grant,
             })
         }
-        Answer::Refused(reason) => {
+        Answer::Refused(cause, reason) => {
             stats.checked(kind, Judged::Refused);
             log::debug!("auth: refused: store={} reason={reason:?}", kind.name());
-            Some(Outcome::Refused)
+            Some(Outcome::Refused(cause))
         }
         Answer::Unknown => {
             stats.checked(kind, Judged::Unknown);
+            None
+        }
+        Answer::Unsigned => {
+            stats.checked(kind, Judged::Unknown);
+            asking.is_unsigned = true;
             None
         }
         Answer::Unavailable(reason) => {

@@ -27,7 +27,7 @@ use super::agent::{Agent, Reply, Trust, parse_url};
 use super::workers::{Bounds, Worker, Workers};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
-use crate::stats::Store;
+use crate::stats::{Cause, Store};
 use crate::wire::grant::{Flaw, Grant, moment_of_seconds, parse_moment};
 use crate::wire::token::Token;
 
@@ -143,7 +143,7 @@ fn judge(reply: &Reply) -> Result<Answer, String> {
     match reply.status {
         _ if reply.is_success() => Ok(match grant(reply) {
             Ok(Ok(grant)) => Answer::Accepted(grant),
-            Ok(Err(flaw @ Flaw::NoTopic)) => Answer::Refused(flaw.to_string()),
+            Ok(Err(flaw @ Flaw::NoTopic)) => Answer::Refused(Cause::NoTopics, flaw.to_string()),
             Ok(Err(flaw @ Flaw::Topic { .. })) => {
                 Answer::Unavailable(format!("its answer: {flaw}"))
             }
@@ -328,7 +328,10 @@ mod tests {
     #[test]
     fn who_may_hear_nothing_is_refused() {
         let answer = judge_json(r#"{"topics":[]}"#);
-        assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
+        assert!(
+            matches!(answer, Answer::Refused(Cause::NoTopics, _)),
+            "{answer:?}"
+        );
     }
 
     #[test]

@@ -19,8 +19,8 @@ use super::jwks::WatchedSet;
 use super::keys::{Key, SetKey};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
-use crate::stats::Store;
-use crate::wire::grant::{self, Grant};
+use crate::stats::{Cause, Store};
+use crate::wire::grant::{self, Flaw, Grant};
 use crate::wire::jwt::{Claims, Jwt, JwtAlgorithm};
 
 /// What a token has to have.
@@ -98,12 +98,15 @@ impl JwtStore {
         Some(match self.check(jwt, moment.now, may_fetch) {
             Signature::Good => match jwt.claims() {
                 Ok(claims) => self.grant(claims, moment.unix),
-                Err(reason) => Err(reason.to_owned()),
+                Err(reason) => Err((Cause::Malformed, reason.to_owned())),
             }
-            .map_or_else(Answer::Refused, Answer::Accepted),
+            .map_or_else(
+                |(cause, reason)| Answer::Refused(cause, reason),
+                Answer::Accepted,
+            ),
             Signature::Foreign => {
                 log::debug!("auth: jwt: none of the keys has signed it");
-                Answer::Unknown
+                Answer::Unsigned
             }
             Signature::Unavailable(reason) => Answer::Unavailable(reason),
             Signature::Awaited => return None,
@@ -149,24 +152,25 @@ impl JwtStore {
     ///
     /// # Errors
     /// Why they allow nothing.
-    fn grant(&self, claims: Claims, unix: Duration) -> Result<Grant, String> {
+    fn grant(&self, claims: Claims, unix: Duration) -> Result<Grant, (Cause, String)> {
+        let no = |cause, reason: &str| Err((cause, reason.to_owned()));
         // RFC 7519 s. 4.1.4: on or after this moment it must not be accepted. A grant names the last good
         // one.
         let expires_at = claims.expires_at.map(|end| end.saturating_sub(1));
         if grant::has_ended(expires_at, unix.as_secs()) {
-            return Err("it has expired (exp)".to_owned());
+            return no(Cause::Expired, "it has expired (exp)");
         }
         let soon = unix.as_secs() + limits::JWT_NOT_BEFORE_LEEWAY_SECONDS;
         if claims.not_before.is_some_and(|start| soon < start) {
-            return Err("it is not good yet (nbf)".to_owned());
+            return no(Cause::NotYetValid, "it is not good yet (nbf)");
         }
         if let Some(audience) = &self.rules.audience
             && !claims.audience.contains(audience)
         {
-            return Err("it is for another audience (aud)".to_owned());
+            return no(Cause::WrongAudience, "it is for another audience (aud)");
         }
         if self.rules.issuer.is_some() && claims.issuer != self.rules.issuer {
-            return Err("it is of another issuer (iss)".to_owned());
+            return no(Cause::WrongIssuer, "it is of another issuer (iss)");
         }
         Grant::new(
             claims.subject.as_deref(),
@@ -174,7 +178,13 @@ impl JwtStore {
             claims.topics,
             expires_at,
         )
-        .map_err(|flaw| flaw.to_string())
+        .map_err(|flaw| {
+            let cause = match flaw {
+                Flaw::NoTopic => Cause::NoTopics,
+                Flaw::Topic { .. } => Cause::Malformed,
+            };
+            (cause, flaw.to_string())
+        })
     }
 }
 
@@ -200,6 +210,7 @@ impl TokenStore for JwtStore {
         // RFC 7515 s. 4.1.11
         if jwt.is_critical {
             return Some(Answer::Refused(
+                Cause::Malformed,
                 "its header has crit, which asks for what is not known here".to_owned(),
             ));
         }

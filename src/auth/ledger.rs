@@ -17,7 +17,7 @@ use slab::Slab;
 
 use super::sealed::Sealed;
 use crate::standing::Standing;
-use crate::stats::Store;
+use crate::stats::{Cause, Store};
 use crate::wire::token::Digest;
 
 /// One entry, for as long as it is in the ledger.
@@ -51,6 +51,8 @@ pub struct Asking {
     pub is_recheck: bool,
     /// True once one that was asked could not tell.
     pub had_no_answer: bool,
+    /// True once a store of JWTs has said that none of its keys signed the token.
+    pub is_unsigned: bool,
     /// Who waits for the answer.
     pub waiting: Vec<u64>,
 }
@@ -70,6 +72,8 @@ pub struct Entry {
     pub standing: Option<Rc<Standing>>,
     /// Who has accepted it, while there is a standing.
     pub accepted_by: Option<Store>,
+    /// Why it was refused, while there is no standing.
+    pub cause: Cause,
     /// `Some` exactly while a store is being asked.
     pub asking: Option<Box<Asking>>,
     /// Until then the last answer is as good as a new one.
@@ -92,6 +96,7 @@ impl Entry {
             origin: origin.map(String::into_boxed_str),
             standing: None,
             accepted_by: None,
+            cause: Cause::Unknown,
             asking: None,
             fresh_until: Duration::ZERO,
             recheck_at: Duration::ZERO,

@@ -41,7 +41,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::stats::Store;
+use crate::stats::{Cause, Store};
 use crate::wire::grant::Grant;
 use crate::wire::token::{Digest, Token};
 
@@ -92,9 +92,12 @@ pub enum Answer {
     Accepted(Grant),
     /// The token is known here, and not good: no other store is asked. The text says why, to the
     /// log; nothing of the token is in it.
-    Refused(String),
+    Refused(Cause, String),
     /// The token is not known here.
     Unknown,
+    /// The token is not known here, although it looks like one of this store's: none of its keys has
+    /// signed it. The next store is asked.
+    Unsigned,
     /// It cannot be told now. The text says why, to the operator.
     Unavailable(String),
 }

@@ -10,7 +10,7 @@ use super::gate::{Gate, GateRules};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
-use crate::stats::{Close, Judged, Stats, Store};
+use crate::stats::{Cause, Close, Judged, Stats, Store};
 use crate::wire::grant::Grant;
 use crate::wire::token::Token;
 
@@ -174,18 +174,20 @@ fn yes() -> Answer {
 
 #[test]
 fn the_first_store_that_knows_a_token_decides() {
-    let no = || Answer::Refused("expired".to_owned());
+    let no = || Answer::Refused(Cause::Expired, "it has expired".to_owned());
     let down = || Answer::Unavailable("down".to_owned());
     for (answers, verdict) in [
         ([yes(), no()], "Accepted"),
         ([no(), yes()], "Refused"),
         ([Answer::Unknown, yes()], "Accepted"),
-        ([Answer::Unknown, Answer::Unknown], "Refused"),
+        ([Answer::Unknown, Answer::Unknown], "Refused(Unknown)"),
         // One that says yes is enough; that nobody says yes is not known while one cannot tell.
         ([down(), yes()], "Accepted"),
         ([down(), Answer::Unknown], "Unavailable"),
         ([Answer::Unknown, down()], "Unavailable"),
-        ([down(), no()], "Refused"),
+        ([down(), no()], "Refused(Expired)"),
+        ([Answer::Unsigned, yes()], "Accepted"),
+        ([Answer::Unsigned, Answer::Unknown], "Refused(BadSignature)"),
     ] {
         let mut world = World::new(&[Store::File, Store::Http]);
         let shown = format!("{answers:?}");
@@ -202,9 +204,11 @@ fn the_first_store_that_knows_a_token_decides() {
     }
     let mut world = World::new(&[]);
     world.come("t");
-    assert!(matches!(world.turn()[..], [(_, Verdict::Refused)]));
+    let unknown = Verdict::Refused(Cause::Unknown);
+    assert_eq!(format!("{:?}", world.turn()[0].1), format!("{unknown:?}"));
     world.come("");
-    assert!(matches!(world.turn()[..], [(_, Verdict::Refused)]));
+    let missing = Verdict::Refused(Cause::Missing);
+    assert_eq!(format!("{:?}", world.turn()[0].1), format!("{missing:?}"));
 }
 
 #[test]
@@ -249,7 +253,7 @@ fn an_answer_is_good_for_a_while_and_never_beyond_the_tokens_end() {
     world.pass(1);
     world.come("short");
     // The store says yes to what has ended by its own word.
-    assert!(matches!(world.turn()[..], [(_, Verdict::Refused)]));
+    assert!(matches!(world.turn()[..], [(_, Verdict::Refused(_))]));
     assert_eq!(world.asked(0), 4);
 }
 
@@ -259,7 +263,7 @@ fn a_refusal_is_good_for_seconds() {
     world.script(0).now = Some(Answer::Unknown);
     for _ in 0..3 {
         world.come("t");
-        assert!(matches!(world.turn()[..], [(_, Verdict::Refused)]));
+        assert!(matches!(world.turn()[..], [(_, Verdict::Refused(_))]));
     }
     assert_eq!(world.asked(0), 1);
     world.pass(limits::AUTH_REFUSED_SECONDS);
@@ -394,12 +398,12 @@ fn what_is_revoked_stays_out_whatever_stores_say() {
     assert_eq!(standing.ending(), Some(Close::TokenEnded));
     assert_eq!(other.ending(), None);
     world.come("t");
-    assert!(matches!(world.turn()[..], [(_, Verdict::Refused)]));
+    assert!(matches!(world.turn()[..], [(_, Verdict::Refused(_))]));
     // Beyond the end that it had, too: the store has moved that.
     world.script(0).now = Some(grant(&[], Some(end + 1_000)));
     world.pass(120);
     world.come("t");
-    assert!(matches!(world.turn()[..], [(_, Verdict::Refused)]));
+    assert!(matches!(world.turn()[..], [(_, Verdict::Refused(_))]));
 
     // While it is being asked about, too.
     world.script(0).now = None;
@@ -407,7 +411,7 @@ fn what_is_revoked_stays_out_whatever_stores_say() {
     assert_eq!(world.gate.revoke(&Token::new("u").digest()), Ok(0));
     let last = world.asked(0) - 1;
     world.script(0).answer(last, yes());
-    assert!(matches!(world.turn()[..], [(_, Verdict::Refused)]));
+    assert!(matches!(world.turn()[..], [(_, Verdict::Refused(_))]));
 }
 
 #[test]
@@ -429,7 +433,9 @@ fn a_full_list_of_revoked_tokens_takes_no_further_order() {
     }
     let verdicts = world.turn();
     assert_eq!(verdicts.len(), limits::AUTH_REVOKED_MAX);
-    let all = verdicts.iter().all(|(_, v)| matches!(v, Verdict::Refused));
+    let all = verdicts
+        .iter()
+        .all(|(_, v)| matches!(v, Verdict::Refused(_)));
     assert!(all);
 }
 
@@ -512,7 +518,7 @@ fn a_new_configuration_drops_nobody_at_once() {
     assert_eq!(filed.ending(), Some(Close::TokenEnded), "the file was read");
     assert_eq!(listed.ending(), None);
     world.come("listed");
-    assert!(matches!(world.turn()[..], [(_, Verdict::Refused)]));
+    assert!(matches!(world.turn()[..], [(_, Verdict::Refused(_))]));
     assert_eq!(listed.ending(), None);
     world.pass(330);
     assert_eq!(listed.ending(), Some(Close::TokenEnded), "it was due");

@@ -13,7 +13,7 @@ use super::link::{Sent, Stream};
 use super::session::State;
 use super::slots::SlotId;
 use super::{End, Engine};
-use crate::stats::{Close, Refusal};
+use crate::stats::{Cause, Close, Refusal};
 use crate::wire::{http, websocket};
 
 /// How open connections end at a shutdown.
@@ -66,10 +66,30 @@ impl<S: Stream> Engine<S> {
 
     /// Refuses an upgrade.
     pub(super) fn refuse(&mut self, id: SlotId, refusal: Refusal) {
+        self.refuse_because(id, refusal, None);
+    }
+
+    /// Refuses an upgrade because its token is not good.
+    pub(super) fn refuse_token(&mut self, id: SlotId, cause: Cause) {
+        self.desk.stats.refused_token(cause);
+        self.refuse_because(id, Refusal::Token, Some(cause));
+    }
+
+    fn refuse_because(&mut self, id: SlotId, refusal: Refusal, cause: Option<Cause>) {
         self.desk.stats.refused(refusal);
         if let Some(connection) = self.slots.get(id) {
             let peer = connection.link.peer();
-            log::debug!("refused: peer={peer} reason={}", refusal.name());
+            self.incidents.refused(peer.ip(), refusal, cause);
+            let reason = refusal.name();
+            match cause {
+                Some(cause) => {
+                    log::debug!(
+                        "refused: peer={peer} reason={reason} cause={}",
+                        cause.name()
+                    );
+                }
+                None => log::debug!("refused: peer={peer} reason={reason}"),
+            }
         }
         let mut answer = Vec::new();
         http::encode_refusal(refusal, &mut answer);

@@ -165,7 +165,11 @@ impl<S: Stream> Engine<S> {
             return (bytes.len(), None);
         }
         let Self {
-            hub, desk, rules, ..
+            hub,
+            desk,
+            rules,
+            incidents,
+            ..
         } = self;
         let (taken, step) = session.step(bytes, link.peer().ip(), &rules.session);
         let Some(step) = step else {
@@ -186,9 +190,10 @@ impl<S: Stream> Engine<S> {
                     }
                 }
             }
-            Step::Denied(topic) => {
+            Step::Denied(topic, standing) => {
                 desk.stats.count(Counter::Messages);
                 desk.stats.count(Counter::SubscribesDenied);
+                incidents.denied(&topic, standing);
                 log::debug!("denied: peer={} topic={topic:?}", link.peer());
             }
             Step::Unsubscribe(topic) => {
@@ -259,12 +264,12 @@ impl<S: Stream> Engine<S> {
         }
         match verdict {
             Verdict::Accepted(standing) => self.open(id, standing),
-            Verdict::Refused => {
+            Verdict::Refused(cause) => {
                 if let Some(connection) = self.slots.get(id) {
                     let address = connection.link.peer().ip();
                     self.addresses.refuse(address, self.desk.now);
                 }
-                self.refuse(id, Refusal::Token);
+                self.refuse_token(id, cause);
             }
             Verdict::Unavailable => self.refuse(id, Refusal::AuthUnavailable),
         }

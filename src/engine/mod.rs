@@ -18,6 +18,7 @@ mod flush;
 mod hearing;
 mod hub;
 pub mod idset;
+mod incidents;
 mod link;
 mod outbox;
 mod overview;
@@ -46,6 +47,7 @@ use slots::Slots;
 pub use ending::Farewell;
 pub use flush::Finished;
 pub use hub::TopicChange;
+pub use incidents::{DeniedTopic, Incidents, RefusedAddress};
 pub use link::Stream;
 pub use overview::{Busiest, ConnectionView, Filter};
 pub use session::SessionRules;
@@ -148,6 +150,7 @@ pub struct Engine<S> {
     deadlines: Deadlines,
     desk: Desk,
     addresses: Addresses,
+    incidents: Incidents,
     /// Connections with unread bytes for which no readiness will come.
     again: VecDeque<SlotId>,
     /// Connections that are owed something and may take it, and that no writable edge will come for.
@@ -187,6 +190,7 @@ impl<S: Stream> Engine<S> {
             },
             rules: rules.clone(),
             addresses: Addresses::default(),
+            incidents: Incidents::default(),
             again: VecDeque::new(),
             payable: VecDeque::new(),
             leaving: Vec::new(),
@@ -234,6 +238,11 @@ impl<S: Stream> Engine<S> {
     /// For the rings outside, which count here too.
     pub fn stats_mut(&mut self) -> &mut Stats {
         &mut self.desk.stats
+    }
+
+    /// Who was refused and what was denied since this was last asked.
+    pub fn take_incidents(&mut self) -> Incidents {
+        std::mem::take(&mut self.incidents)
     }
 
     /// How many connections there are, in whatever state.
@@ -324,6 +333,8 @@ impl<S: Stream> Engine<S> {
         };
         if let Some(refusal) = refusal {
             self.desk.stats.refused(refusal);
+            let address = peer.ip().to_canonical();
+            self.incidents.refused(address, refusal, None);
             return Err((stream, refusal));
         }
         let id = self.slots.insert(Connection {

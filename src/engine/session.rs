@@ -107,8 +107,8 @@ pub enum Step<'a> {
     Serve(Vec<u8>),
     /// The client wants to hear a topic.
     Subscribe(Cow<'a, str>),
-    /// The client wants to hear a topic that it was not granted. WAMP v1 has no answer for that.
-    Denied(Cow<'a, str>),
+    /// The client wants to hear a topic that its token does not allow. WAMP v1 has no answer for that.
+    Denied(Cow<'a, str>, &'a Standing),
     /// The client wants to hear a topic no more.
     Unsubscribe(Cow<'a, str>),
     /// A PUBLISH or PREFIX: nothing to do but count it.
@@ -439,7 +439,7 @@ impl Opened {
 }
 
 fn act<'a>(
-    standing: &Standing,
+    standing: &'a Standing,
     prefixes: &mut Option<Box<Prefixes>>,
     message: ClientMessage<'a>,
 ) -> Step<'a> {
@@ -468,7 +468,7 @@ fn act<'a>(
             if standing.allows(&topic) {
                 Step::Subscribe(topic)
             } else {
-                Step::Denied(topic)
+                Step::Denied(topic, standing)
             }
         }
         ClientMessage::Unsubscribe { topic } => Step::Unsubscribe(expand(prefixes, topic)),

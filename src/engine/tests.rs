@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::standing::Verdict;
+use crate::stats::Cause;
 
 /// Both ends of a virtual connection.
 #[derive(Debug)]
@@ -304,7 +305,10 @@ fn what_comes_during_the_check_is_read_after_it() {
 
 #[test]
 fn a_refused_token_is_answered_and_what_follows_is_ignored() {
-    for (verdict, status) in [(Verdict::Refused, "401"), (Verdict::Unavailable, "503")] {
+    for (verdict, status) in [
+        (Verdict::Refused(Cause::Unknown), "401"),
+        (Verdict::Unavailable, "503"),
+    ] {
         let mut world = World::new(rules());
         let client = world.connect();
         world.say(&client, UPGRADE.as_bytes());

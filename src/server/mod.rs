@@ -247,7 +247,11 @@ impl Server {
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
         self.shutdown
             .step(self.moment.now, has_events, &mut self.engine);
-        self.report.digest(self.moment.now, self.engine.stats());
+        if (self.report).is_digest_due(self.moment.now, self.engine.stats()) {
+            let incidents = self.engine.take_incidents();
+            self.report
+                .digest(self.moment.now, self.engine.stats(), &incidents);
+        }
 
         // At the very end: a beat says that a whole turn was done.
         self.beat();

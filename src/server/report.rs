@@ -2,15 +2,16 @@
 //! there were, never more than a line a reason and interval.
 //!
 //! A dropped message is reported at once, with the beginning of it, and then not again for an
-//! interval; counters tell the rest. Refusals and closes are added up over an interval.
+//! interval; counters tell the rest. Refusals, denied subscriptions and closes are added up over an
+//! interval; the first after a quiet interval is reported at once.
 //!
 //! Never here: tokens, whole messages, anything on the way of a good event.
 
 use std::time::Duration;
 
-use crate::engine::{Engine, Stream};
+use crate::engine::{Engine, Incidents, RefusedAddress, Stream};
 use crate::limits;
-use crate::stats::{Close, Dropped, Refusal, Stats};
+use crate::stats::{Cause, Close, Counter, Dropped, Refusal, Stats};
 
 /// When each kind of trouble was last reported.
 #[derive(Debug, Default)]
@@ -69,40 +70,115 @@ impl Report {
     }
 
     fn is_news(&self, stats: &Stats) -> bool {
-        Refusal::ALL
-            .iter()
-            .any(|&r| stats.refusals(r) > self.digested.refusals(r))
-            || NOTABLE_CLOSES
-                .iter()
-                .any(|&c| stats.closes(c) > self.digested.closes(c))
+        self.denied(stats) > 0
+            || Refusal::ALL.iter().any(|&r| self.refused(stats, r) > 0)
+            || NOTABLE_CLOSES.iter().any(|&c| self.closed(stats, c) > 0)
     }
 
-    /// Reports what has come to pass since the last time, if there is anything and it is time.
-    pub fn digest(&mut self, now: Duration, stats: &Stats) {
-        if now < self.digest_at + interval() || !self.is_news(stats) {
-            return;
-        }
-        let refused: Vec<String> = Refusal::ALL
-            .iter()
-            .map(|&r| (r.name(), stats.refusals(r) - self.digested.refusals(r)))
-            .filter(|&(_, count)| count > 0)
-            .map(|(name, count)| format!("{name}={count}"))
-            .collect();
-        if !refused.is_empty() {
-            log::warn!("refused: {}", refused.join(" "));
-        }
-        let closed: Vec<String> = NOTABLE_CLOSES
-            .iter()
-            .map(|&c| (c.name(), stats.closes(c) - self.digested.closes(c)))
-            .filter(|&(_, count)| count > 0)
-            .map(|(name, count)| format!("{name}={count}"))
-            .collect();
-        if !closed.is_empty() {
-            log::warn!("closed: {}", closed.join(" "));
+    fn denied(&self, stats: &Stats) -> u64 {
+        let counter = Counter::SubscribesDenied;
+        stats.counter(counter) - self.digested.counter(counter)
+    }
+
+    fn refused(&self, stats: &Stats, refusal: Refusal) -> u64 {
+        stats.refusals(refusal) - self.digested.refusals(refusal)
+    }
+
+    fn closed(&self, stats: &Stats, close: Close) -> u64 {
+        stats.closes(close) - self.digested.closes(close)
+    }
+
+    /// Whether it is time for [`Report::digest`].
+    pub fn is_digest_due(&self, now: Duration, stats: &Stats) -> bool {
+        now >= self.digest_at + interval() && self.is_news(stats)
+    }
+
+    /// Reports what has come to pass since the last time; `incidents` are those since then.
+    pub fn digest(&mut self, now: Duration, stats: &Stats, incidents: &Incidents) {
+        for line in self.lines(stats, incidents) {
+            log::warn!("{line}");
         }
         self.digested = stats.clone();
         self.digest_at = now;
     }
+
+    fn lines(&self, stats: &Stats, incidents: &Incidents) -> Vec<String> {
+        let mut lines: Vec<String> = Refusal::ALL
+            .iter()
+            .map(|&refusal| (refusal, self.refused(stats, refusal)))
+            .filter(|&(_, count)| count > 0)
+            .map(|(refusal, count)| {
+                let from = origins(count, incidents.refused_addresses(refusal));
+                format!("refused: {}={count}{from}", refusal.name())
+            })
+            .collect();
+        let denied = self.denied(stats);
+        if denied > 0 {
+            lines.push(format!(
+                "denied: subscribes={denied}{}",
+                denials(denied, incidents)
+            ));
+        }
+        let closed: Vec<String> = NOTABLE_CLOSES
+            .iter()
+            .map(|&c| (c.name(), self.closed(stats, c)))
+            .filter(|&(_, count)| count > 0)
+            .map(|(name, count)| format!("{name}={count}"))
+            .collect();
+        if !closed.is_empty() {
+            lines.push(format!("closed: {}", closed.join(" ")));
+        }
+        lines
+    }
+}
+
+/// ` from 192.0.2.7 (expired 4, unknown 5), 192.0.2.8 (unknown 1), others (7)`: where `count` refusals came
+/// from, as far as that was kept.
+fn origins(count: u64, addresses: &[RefusedAddress]) -> String {
+    let mut addresses: Vec<&RefusedAddress> = addresses.iter().collect();
+    addresses.sort_by_key(|address| std::cmp::Reverse(address.count));
+    addresses.truncate(limits::REPORT_ADDRESSES_TOLD);
+    let told: u64 = addresses.iter().map(|address| address.count).sum();
+    let mut parts: Vec<String> = addresses
+        .iter()
+        .map(|address| {
+            let causes: Vec<String> = Cause::ALL
+                .iter()
+                .map(|&cause| (cause.name(), address.causes[cause as usize]))
+                .filter(|&(_, count)| count > 0)
+                .map(|(name, count)| format!("{name} {count}"))
+                .collect();
+            match causes.is_empty() {
+                true => format!("{} ({})", address.address, address.count),
+                false => format!("{} ({})", address.address, causes.join(", ")),
+            }
+        })
+        .collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    if count > told {
+        parts.push(format!("others ({})", count - told));
+    }
+    format!(" from {}", parts.join(", "))
+}
+
+/// ` topic="news" name="ann" (2), topic="blog" name="bob" (1), others (4)`: what the `count` SUBSCRIBEs
+/// asked for, as far as that was kept.
+fn denials(count: u64, incidents: &Incidents) -> String {
+    let topics = incidents.denied_topics();
+    let told: u64 = topics.iter().map(|denied| denied.count).sum();
+    let mut parts: Vec<String> = topics
+        .iter()
+        .map(|denied| {
+            let (topic, name) = (&denied.topic, &denied.name);
+            format!("topic={topic:?} name={name:?} ({})", denied.count)
+        })
+        .collect();
+    if count > told {
+        parts.push(format!("others ({})", count - told));
+    }
+    format!(" {}", parts.join(", "))
 }
 
 /// What is there now, and what has been counted since the start.
@@ -123,7 +199,11 @@ fn interval() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::standing::Standing;
+    use crate::wire::grant::Grant;
 
     #[test]
     fn the_loop_wakes_up_for_a_digest_and_for_nothing_else() {
@@ -135,7 +215,67 @@ mod tests {
         stats.refused(Refusal::Token);
         assert_eq!(report.timeout(now, &stats), Some(interval() - now));
         assert_eq!(report.timeout(2 * interval(), &stats), Some(Duration::ZERO));
-        report.digest(2 * interval(), &stats);
+        assert!(!report.is_digest_due(now, &stats));
+        assert!(report.is_digest_due(2 * interval(), &stats));
+        report.digest(2 * interval(), &stats, &Incidents::default());
         assert_eq!(report.timeout(2 * interval(), &stats), None);
+        stats.count(Counter::SubscribesDenied);
+        assert!(report.timeout(2 * interval(), &stats).is_some());
+    }
+
+    #[test]
+    fn refusals_are_told_with_address_and_cause() {
+        let (mut stats, mut incidents) = (Stats::default(), Incidents::default());
+        let address = |last| IpAddr::from([192, 0, 2, last]);
+        let mut refuse = |last, cause, times| {
+            for _ in 0..times {
+                stats.refused(Refusal::Token);
+                incidents.refused(address(last), Refusal::Token, Some(cause));
+            }
+        };
+        refuse(7, Cause::Expired, 4);
+        refuse(7, Cause::Unknown, 5);
+        let report = Report::default();
+        assert_eq!(
+            report.lines(&stats, &incidents),
+            ["refused: token=9 from 192.0.2.7 (expired 4, unknown 5)"]
+        );
+        let mut refuse = |last, times| {
+            for _ in 0..times {
+                stats.refused(Refusal::Token);
+                incidents.refused(address(last), Refusal::Token, Some(Cause::Revoked));
+            }
+        };
+        (10..20).for_each(|last| refuse(last, 2));
+        stats.refused(Refusal::Origin);
+        incidents.refused(address(1), Refusal::Origin, None);
+        stats.refused(Refusal::Full);
+        assert_eq!(
+            report.lines(&stats, &incidents),
+            [
+                "refused: origin=1 from 192.0.2.1 (1)",
+                "refused: token=29 from 192.0.2.7 (expired 4, unknown 5), 192.0.2.10 (revoked 2), \
+                 192.0.2.11 (revoked 2), 192.0.2.12 (revoked 2), others (14)",
+                "refused: full=1",
+            ]
+        );
+    }
+
+    #[test]
+    fn denied_subscriptions_are_told_with_topic_and_name() {
+        let (mut stats, mut incidents) = (Stats::default(), Incidents::default());
+        let standing = Standing::new(Grant {
+            name: "ann".to_owned(),
+            ..Grant::default()
+        });
+        for topic in ["news", "news", "a\nb"] {
+            stats.count(Counter::SubscribesDenied);
+            incidents.denied(topic, &standing);
+        }
+        let report = Report::default();
+        assert_eq!(
+            report.lines(&stats, &incidents),
+            [r#"denied: subscribes=3 topic="news" name="ann" (2), topic="a\nb" name="ann" (1)"#]
+        );
     }
 }

@@ -12,7 +12,7 @@ use tokio_postgres::types::{FromSql, Kind, Type};
 use tokio_postgres::{Column, Row};
 
 use crate::auth::Answer;
-use crate::stats::Store;
+use crate::stats::{Cause, Store};
 use crate::wire::grant::{Flaw, Grant, moment_of_seconds};
 
 /// In seconds from 1970 to 2000, from which PostgreSQL counts.
@@ -77,7 +77,7 @@ impl Columns {
         let expires_at = expires.and_then(|expires| expires.0);
         match Grant::new(name.as_deref(), Store::Postgres.name(), topics, expires_at) {
             Ok(grant) => Ok(Answer::Accepted(grant)),
-            Err(flaw @ Flaw::NoTopic) => Ok(Answer::Refused(flaw.to_string())),
+            Err(flaw @ Flaw::NoTopic) => Ok(Answer::Refused(Cause::NoTopics, flaw.to_string())),
             Err(flaw @ Flaw::Topic { .. }) => Err(flaw.to_string()),
         }
     }
