@@ -38,6 +38,10 @@ pub const PUBLISHER_MESSAGE_BYTES_MAX: i64 = 64 * 1024 * 1024;
 /// In messages that ZeroMQ queues for each publisher before it makes that publisher wait.
 pub const PUBLISHER_MESSAGES_MAX: i32 = 1_000;
 
+/// In seconds that a ZeroMQ peer has for its handshake. libzmq's default is 30; a peer needs two round
+/// trips.
+pub const PEER_HANDSHAKE_SECONDS: u32 = 10;
+
 /// In subscriptions a connection. A page shows a few lists; a dashboard some hundred.
 pub const SUBSCRIPTIONS_MAX: usize = 1_000;
 
@@ -198,6 +202,10 @@ pub const TURN_EVENTS_MAX: usize = 1_024;
 /// In bytes, how much one turn takes from the publishers, so that large events do not make the
 /// turn long. One event may pass it.
 pub const TURN_EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// In events of libzmq about connections of publishers, read in one turn over all sources: at about 1 µs
+/// each, some 1 ms. A publisher that connects, pushes and leaves makes three.
+pub const TURN_PEER_EVENTS_MAX: usize = 1_024;
 
 /// In connections accepted a turn: a herd after a restart must not keep events waiting. At some
 /// 10 µs each this is 2 ms.

@@ -133,6 +133,23 @@ reasons! {
 }
 
 reasons! {
+    /// Why a ZeroMQ peer was refused: its connection ended before its handshake succeeded.
+    PeerRefusal {
+        /// It does not speak ZMTP 3 (an HTTP request, libzmq before 4.0), or its socket is of a kind that
+        /// does not fit, such as PUB at PULL. libzmq does not tell these apart.
+        WrongProtocol => "wrong_protocol",
+        /// It wants another security mechanism than NULL.
+        Mechanism => "mechanism",
+        /// It speaks ZMTP 3 and breaks its rules.
+        Malformed => "malformed",
+        /// It refused us.
+        Denied => "denied",
+        /// It left, or said nothing for too long.
+        Incomplete => "incomplete",
+    }
+}
+
+reasons! {
     /// Why a connection ended. Counted once a connection, when its end begins.
     Close {
         /// The client sent a Close frame.
@@ -283,6 +300,7 @@ pub struct Stats {
     refusals: [u64; Refusal::COUNT],
     causes: [u64; Cause::COUNT],
     drops: [u64; Dropped::COUNT],
+    peer_refusals: [u64; PeerRefusal::COUNT],
     closes: [u64; Close::COUNT],
     checks: [[u64; Judged::COUNT]; Store::COUNT],
     events: [u64; Ingest::COUNT],
@@ -296,6 +314,7 @@ impl Default for Stats {
             refusals: [0; Refusal::COUNT],
             causes: [0; Cause::COUNT],
             drops: [0; Dropped::COUNT],
+            peer_refusals: [0; PeerRefusal::COUNT],
             closes: [0; Close::COUNT],
             checks: [[0; Judged::COUNT]; Store::COUNT],
             events: [0; Ingest::COUNT],
@@ -329,6 +348,11 @@ impl Stats {
     /// Counts a dropped message or event.
     pub fn dropped(&mut self, reason: Dropped) {
         self.drops[reason as usize] += 1;
+    }
+
+    /// Counts a ZeroMQ peer that was refused.
+    pub fn refused_peer(&mut self, refusal: PeerRefusal) {
+        self.peer_refusals[refusal as usize] += 1;
     }
 
     /// Counts a connection whose end begins.
@@ -371,6 +395,11 @@ impl Stats {
         self.drops[reason as usize]
     }
 
+    /// How many ZeroMQ peers were refused for `refusal`.
+    pub fn peer_refusals(&self, refusal: PeerRefusal) -> u64 {
+        self.peer_refusals[refusal as usize]
+    }
+
     /// How many connections ended for `reason`.
     pub fn closes(&self, reason: Close) -> u64 {
         self.closes[reason as usize]
@@ -405,6 +434,9 @@ impl Stats {
         let drops = Dropped::ALL
             .iter()
             .map(|&d| (format!("dropped.{}", d.name()), self.drops(d)));
+        let peer_refusals = PeerRefusal::ALL
+            .iter()
+            .map(|&r| (format!("refused_peer.{}", r.name()), self.peer_refusals(r)));
         let closes = Close::ALL
             .iter()
             .map(|&c| (format!("closed.{}", c.name()), self.closes(c)));
@@ -426,6 +458,7 @@ impl Stats {
             .chain(checks)
             .chain(refusals)
             .chain(causes)
+            .chain(peer_refusals)
             .chain(drops)
             .chain(closes)
             .filter(|&(_, value)| value > 0)
@@ -455,11 +488,12 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let lists: [Vec<&str>; 9] = [
+        let lists: [Vec<&str>; 10] = [
             Counter::ALL.iter().map(|c| c.name()).collect(),
             Refusal::ALL.iter().map(|r| r.name()).collect(),
             Cause::ALL.iter().map(|c| c.name()).collect(),
             Dropped::ALL.iter().map(|d| d.name()).collect(),
+            PeerRefusal::ALL.iter().map(|r| r.name()).collect(),
             Close::ALL.iter().map(|c| c.name()).collect(),
             Store::ALL.iter().map(|s| s.name()).collect(),
             Judged::ALL.iter().map(|j| j.name()).collect(),

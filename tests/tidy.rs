@@ -65,7 +65,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine::session", &["limits", "standing", "stats", "wire"]),
     ("engine", &["engine", "limits", "standing", "stats", "wire"]),
     // Ring 3. These do not know each other; only the server knows them.
-    ("ingest", &["limits", "wire"]),
+    ("ingest", &["limits", "stats", "wire"]),
     ("auth", &["auth", "limits", "standing", "stats", "wire"]),
     ("admin", &["admin", "limits", "stats", "wire"]),
     ("web", &["wire::files"]),

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use super::durations::Durations;
 use super::response::Response;
 use crate::stats::{
-    Cause, Close, Counter, Dropped, HttpStatus, Ingest, Judged, Refusal, Stats, Store,
+    Cause, Close, Counter, Dropped, HttpStatus, Ingest, Judged, PeerRefusal, Refusal, Stats, Store,
 };
 
 /// What the system says of this process; `None` where it does not say.
@@ -75,6 +75,7 @@ enum What {
     Counter(Counter),
     Events,
     Drops,
+    PeerRefusals,
     Closes,
     Handshakes,
     Causes,
@@ -148,6 +149,11 @@ pub static METRICS: &[Metric] = &[
         "newswire_dropped_total",
         What::Drops,
         "Messages and events that went no further, by reason.",
+    ),
+    counter(
+        "newswire_refused_peers_total",
+        What::PeerRefusals,
+        "ZeroMQ peers whose handshake did not succeed, by reason.",
     ),
     Metric {
         name: "newswire_ingest_to_socket_seconds",
@@ -365,6 +371,11 @@ impl Page {
             What::Drops => {
                 let all = Dropped::ALL.iter();
                 self.labelled(name, "reason", all.map(|&d| (d.name(), stats.drops(d))));
+            }
+            What::PeerRefusals => {
+                let all = PeerRefusal::ALL.iter();
+                let values = all.map(|&r| (r.name(), stats.peer_refusals(r)));
+                self.labelled(name, "reason", values);
             }
             What::Closes => {
                 let all = Close::ALL.iter();

@@ -52,6 +52,7 @@ use crate::auth::gate::Gate;
 use crate::auth::{Moment, Wake};
 use crate::config::Config;
 use crate::engine::{Check, Engine, SlotId, TopicChange};
+use crate::ingest::zeromq::monitor::PeerEvent;
 use crate::ingest::zeromq::{PARTS_KEPT, ZeroMqSource};
 use crate::limits;
 use crate::standing::{Standing, Verdict};
@@ -65,6 +66,8 @@ const SIGNALS: usize = 0;
 /// Another thread has something for the loop; what it is is asked in every turn.
 const WAKE: usize = 1;
 const SOURCES: usize = 1_000;
+/// The monitors of the sources, in the same order.
+const MONITORS: usize = 1_500;
 const LISTENERS: usize = 2_000;
 const ADMIN_LISTENERS: usize = 3_000;
 const PUBLISH_LISTENERS: usize = 4_000;
@@ -185,7 +188,8 @@ impl Server {
 
     fn timeout(&mut self) -> Option<Duration> {
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
-        let is_ready = self.listeners.is_ready() || self.orders.are_under_way();
+        let has_peers = (self.sources.iter()).any(|source| source.monitor().is_ready());
+        let is_ready = self.listeners.is_ready() || self.orders.are_under_way() || has_peers;
         if is_ready || has_events && self.takes_events() {
             return Some(Duration::ZERO);
         }
@@ -220,6 +224,8 @@ impl Server {
         self.engine.handle_again();
         self.hear(readiness);
         self.accept();
+
+        self.watch_peers();
 
         // After the reads: a subscription that came before an event on another socket counts.
         self.ingest();
@@ -285,6 +291,9 @@ impl Server {
                 self.lobby.handle_newcomers(Door::Admin, index);
             } else if token >= LISTENERS {
                 self.listeners.handle_readiness(token - LISTENERS);
+            } else if token >= MONITORS {
+                let source = &mut self.sources[token - MONITORS];
+                source.monitor_mut().handle_readiness();
             } else if token >= SOURCES {
                 self.sources[token - SOURCES].handle_readiness();
             } else if token == SIGNALS {
@@ -348,6 +357,21 @@ impl Server {
         if let Err(error) = self.poll.registry().register(stream, token, interest) {
             log::error!("accept: peer={peer} error={error}");
             self.engine.handle_unwatched(id);
+        }
+    }
+
+    /// Reads who has connected to the sources, who has left, and who was refused.
+    fn watch_peers(&mut self) {
+        let mut budget = limits::TURN_PEER_EVENTS_MAX;
+        for source in &mut self.sources {
+            while source.monitor().is_ready() && budget > 0 {
+                budget -= 1;
+                if let Some(Some(PeerEvent::Refused(refusal))) = source.monitor_mut().poll() {
+                    self.engine.stats_mut().refused_peer(refusal);
+                    let (now, endpoint) = (self.moment.now, source.endpoint());
+                    self.report.refused_peer(now, refusal, endpoint);
+                }
+            }
         }
     }
 

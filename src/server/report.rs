@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use crate::engine::{Engine, Incidents, RefusedAddress, Stream};
 use crate::limits;
-use crate::stats::{Cause, Close, Counter, Dropped, Refusal, Stats};
+use crate::stats::{Cause, Close, Counter, Dropped, PeerRefusal, Refusal, Stats};
 
 /// When each kind of trouble was last reported.
 #[derive(Debug, Default)]
 pub struct Report {
     dropped_at: [Option<Duration>; Dropped::ALL.len()],
+    refused_peer_at: [Option<Duration>; PeerRefusal::ALL.len()],
     /// As the last digest found them.
     digested: Stats,
     digest_at: Duration,
@@ -33,7 +34,7 @@ const NOTABLE_CLOSES: &[Close] = &[
 impl Report {
     /// A publisher's message was dropped. Of more than two parts, three are told.
     pub fn dropped(&mut self, now: Duration, reason: Dropped, parts: &[&[u8]], endpoint: &str) {
-        if !self.is_due(now, reason) {
+        if !is_due(&mut self.dropped_at[reason as usize], now) {
             return;
         }
         let first = parts.first().copied().unwrap_or_default();
@@ -48,19 +49,31 @@ impl Report {
 
     /// A good event found nobody subscribed: a matter of course at night, and of a misspelt topic.
     pub fn unheard(&mut self, now: Duration, topic: &str) {
-        if self.is_due(now, Dropped::NoSubscriber) {
+        if is_due(&mut self.dropped_at[Dropped::NoSubscriber as usize], now) {
             let reason = Dropped::NoSubscriber.name();
             log::info!("dropped: reason={reason} topic={topic:?}");
         }
     }
 
-    fn is_due(&mut self, now: Duration, reason: Dropped) -> bool {
-        let last = &mut self.dropped_at[reason as usize];
-        let is_due = last.is_none_or(|last| now >= last + interval());
-        if is_due {
-            *last = Some(now);
+    /// libzmq refused a peer of the source at `endpoint`.
+    pub fn refused_peer(&mut self, now: Duration, refusal: PeerRefusal, endpoint: &str) {
+        if !is_due(&mut self.refused_peer_at[refusal as usize], now) {
+            return;
         }
-        is_due
+        let reason = refusal.name();
+        let why = match refusal {
+            PeerRefusal::WrongProtocol => {
+                "it does not speak ZMTP 3 (an HTTP request? libzmq before 4.0?), or its socket is of the wrong kind"
+            }
+            PeerRefusal::Mechanism => "it wants another security mechanism than NULL",
+            PeerRefusal::Malformed => "it breaks the rules of ZMTP",
+            PeerRefusal::Denied => "it refused newswire",
+            // Whoever looks whether a port is open does this, and every network has some.
+            PeerRefusal::Incomplete => {
+                return log::debug!("refused: peer endpoint={endpoint} reason={reason}");
+            }
+        };
+        log::warn!("refused: peer endpoint={endpoint} reason={reason}: {why}");
     }
 
     /// How long until [`Report::digest`] has something to say; `None` when nothing has come to pass.
@@ -191,6 +204,15 @@ pub fn summary<S: Stream>(engine: &Engine<S>) {
         engine.outboxes_bytes(),
         engine.stats().summary()
     );
+}
+
+/// Returns true when nothing was said about this reason for an interval, and notes that it is said now.
+fn is_due(last: &mut Option<Duration>, now: Duration) -> bool {
+    let is_due = last.is_none_or(|last| now >= last + interval());
+    if is_due {
+        *last = Some(now);
+    }
+    is_due
 }
 
 fn interval() -> Duration {

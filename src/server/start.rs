@@ -22,8 +22,8 @@ use super::signals::Signals;
 use super::sockets::{Listeners, SocketOptions};
 use super::stores::{self, Stores, Watched};
 use super::{
-    ADMIN_LISTENERS, LISTENERS, LOBBY, PUBLISH_LISTENERS, Reread, SIGNALS, SOURCES, Server,
-    StartError, Systemd, WAKE, capacity, unix_time,
+    ADMIN_LISTENERS, LISTENERS, LOBBY, MONITORS, PUBLISH_LISTENERS, Reread, SIGNALS, SOURCES,
+    Server, StartError, Systemd, WAKE, capacity, unix_time,
 };
 use crate::admin::durations::{Durations, EVENT_BOUNDS, TURN_BOUNDS};
 use crate::auth::gate::Gate;
@@ -152,11 +152,13 @@ fn open_sources(config: &Config, registry: &Registry) -> Result<Sources, StartEr
         sources.push(source.map_err(StartError::Source)?);
     }
     for (index, source) in sources.iter().enumerate() {
-        let descriptor = source.descriptor().map_err(StartError::Source)?;
-        let token = Token(SOURCES + index);
-        registry
-            .register(&mut SourceFd(&descriptor), token, Interest::READABLE)
-            .map_err(system("watch a ZeroMQ socket"))?;
+        let (messages, peers) = source.descriptors().map_err(StartError::Source)?;
+        for (descriptor, first) in [(messages, SOURCES), (peers, MONITORS)] {
+            let token = Token(first + index);
+            registry
+                .register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+                .map_err(system("watch a ZeroMQ socket"))?;
+        }
     }
     Ok(Sources { sources, pulls })
 }

@@ -12,11 +12,14 @@
 //!
 //! Never here: what a message says.
 
+pub mod monitor;
 mod pull;
 mod sub;
 
 use std::fmt;
 use std::os::fd::RawFd;
+
+use monitor::Monitor;
 
 use crate::limits;
 
@@ -59,6 +62,7 @@ impl std::error::Error for SourceError {}
 /// One ZeroMQ socket.
 pub struct ZeroMqSource {
     socket: zmq::Socket,
+    monitor: Monitor,
     endpoint: String,
     /// The last message, as far as it is kept.
     parts: Vec<zmq::Message>,
@@ -79,15 +83,16 @@ impl ZeroMqSource {
     fn new(
         action: &'static str,
         asked: &str,
-        set_up: Result<(zmq::Socket, String), zmq::Error>,
+        set_up: Result<(zmq::Socket, Monitor, String), zmq::Error>,
     ) -> Result<Self, SourceError> {
-        let (socket, endpoint) = set_up.map_err(|cause| SourceError {
+        let (socket, monitor, endpoint) = set_up.map_err(|cause| SourceError {
             endpoint: asked.to_owned(),
             action,
             cause,
         })?;
         Ok(Self {
             socket,
+            monitor,
             endpoint,
             parts: Vec::with_capacity(PARTS_KEPT),
             // Messages that came before the loop began have given their signal already.
@@ -100,16 +105,28 @@ impl ZeroMqSource {
         &self.endpoint
     }
 
-    /// What the loop waits for.
+    /// What the loop waits for: the descriptor for messages, and the one for the peers' coming and going.
     ///
     /// # Errors
     /// Those of ZeroMQ.
-    pub fn descriptor(&self) -> Result<RawFd, SourceError> {
-        self.socket.get_fd().map_err(|cause| SourceError {
+    pub fn descriptors(&self) -> Result<(RawFd, RawFd), SourceError> {
+        let messages = self.socket.get_fd();
+        let both = messages.and_then(|fd| Ok((fd, self.monitor.descriptor()?)));
+        both.map_err(|cause| SourceError {
             endpoint: self.endpoint.clone(),
             action: "watch",
             cause,
         })
+    }
+
+    /// Who is connected to it.
+    pub fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+
+    /// The same, to read what has happened to its peers.
+    pub fn monitor_mut(&mut self) -> &mut Monitor {
+        &mut self.monitor
     }
 
     /// The descriptor has changed.
@@ -154,12 +171,20 @@ impl ZeroMqSource {
     }
 }
 
+impl Drop for ZeroMqSource {
+    fn drop(&mut self) {
+        // Before the fields: libzmq still reports the ends of this socket's connections.
+        self.monitor.silence(&self.socket);
+    }
+}
+
 fn prepare(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::Error> {
     // libzmq takes IPv6 addresses only where it is told to.
     socket.set_ipv6(endpoint.contains('['))?;
     socket.set_rcvhwm(limits::PUBLISHER_MESSAGES_MAX)?;
     socket.set_maxmsgsize(limits::PUBLISHER_MESSAGE_BYTES_MAX)?;
     socket.set_linger(0)?;
+    socket.set_handshake_ivl(1_000 * limits::PEER_HANDSHAKE_SECONDS as i32)?;
     // A publisher whose host vanished is noticed by the kernel.
     socket.set_tcp_keepalive(1)?;
     socket.set_tcp_keepalive_idle(60)

@@ -2,6 +2,7 @@
 //!
 //! Never here: how messages are received (the same for all sources), and what they say.
 
+use super::monitor::Monitor;
 use super::{SourceError, ZeroMqSource, prepare};
 
 impl ZeroMqSource {
@@ -13,10 +14,15 @@ impl ZeroMqSource {
         let set_up = || {
             let socket = context.socket(zmq::PULL)?;
             prepare(&socket, endpoint)?;
+            let monitor = Monitor::attach(context, &socket)?;
             socket.bind(endpoint)?;
             // With a wildcard port, the one that it became.
             let bound = socket.get_last_endpoint()?;
-            Ok((socket, bound.unwrap_or_else(|_| endpoint.to_owned())))
+            Ok((
+                socket,
+                monitor,
+                bound.unwrap_or_else(|_| endpoint.to_owned()),
+            ))
         };
         Self::new("bind", endpoint, set_up())
     }

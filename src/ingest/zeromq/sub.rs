@@ -2,6 +2,7 @@
 //!
 //! Never here: how messages are received (the same for all sources), and what they say.
 
+use super::monitor::Monitor;
 use super::{SourceError, ZeroMqSource, prepare};
 use crate::limits;
 
@@ -16,8 +17,9 @@ impl ZeroMqSource {
             let socket = context.socket(zmq::SUB)?;
             prepare(&socket, endpoint)?;
             socket.set_sndhwm(limits::SUBSCRIPTIONS_QUEUED_MAX)?;
+            let monitor = Monitor::attach(context, &socket)?;
             socket.connect(endpoint)?;
-            Ok((socket, endpoint.to_owned()))
+            Ok((socket, monitor, endpoint.to_owned()))
         };
         Self::new("connect to", endpoint, set_up())
     }
