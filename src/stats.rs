@@ -59,8 +59,10 @@ reasons! {
         Unsubscribes => "unsubscribes",
         /// PUBLISHes of clients, all ignored.
         ClientPublishes => "client_publishes",
-        /// CALLs, all answered with CALLERROR.
+        /// CALLs, all answered with CALLERROR, those of [`Counter::AliveCalls`] left out.
         Calls => "calls",
+        /// CALLs of pages that ask whether the server still answers, all answered with CALLRESULT.
+        AliveCalls => "alive_calls",
         /// Pings sent because a peer was silent.
         PingsSent => "pings_sent",
         /// Pings received.

@@ -235,7 +235,12 @@ pub static METRICS: &[Metric] = &[
     counter(
         "newswire_calls_total",
         What::Counter(Counter::Calls),
-        "CALLs of clients, all answered with CALLERROR.",
+        "CALLs of clients, all answered with CALLERROR; those of newswire.js are not among them.",
+    ),
+    counter(
+        "newswire_alive_calls_total",
+        What::Counter(Counter::AliveCalls),
+        "Questions of newswire.js whether the server still answers, all answered.",
     ),
     counter(
         "newswire_pings_sent_total",

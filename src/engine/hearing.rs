@@ -208,9 +208,9 @@ impl<S: Stream> Engine<S> {
                 desk.stats.count(Counter::ClientPublishes);
             }
             Step::Noted(Noted::Pong) => {}
-            Step::Reply(frame) => {
+            Step::Reply(frame, counter) => {
                 desk.stats.count(Counter::Messages);
-                desk.stats.count(Counter::Calls);
+                desk.stats.count(counter);
                 answers.push_frame(|out| out.extend_from_slice(&frame));
             }
             Step::Pong(payload) => {

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 
 use crate::limits;
 use crate::standing::{Applicant, Standing};
-use crate::stats::{Close, Refusal};
+use crate::stats::{Close, Counter, Refusal};
 use crate::wire::files::{self, File};
 use crate::wire::forwarded;
 use crate::wire::http::{self, Upgrade};
@@ -113,8 +113,8 @@ pub enum Step<'a> {
     Unsubscribe(Cow<'a, str>),
     /// A PUBLISH or PREFIX: nothing to do but count it.
     Noted(Noted),
-    /// The frame that answers a CALL.
-    Reply(Vec<u8>),
+    /// The frame that answers a CALL, and what the CALL is counted as.
+    Reply(Vec<u8>, Counter),
     /// A ping to be answered with this payload.
     Pong(&'a [u8]),
     /// The client closes, with this code.
@@ -456,12 +456,18 @@ fn act<'a>(
             Step::Noted(Noted::Prefix)
         }
         ClientMessage::Call { id, procedure } => {
-            let mut error = Vec::new();
-            wamp::encode_call_error(&id, &expand(prefixes, procedure), &mut error);
-            let mut frame = Vec::with_capacity(error.len() + 10);
-            websocket::encode_text_header(error.len(), &mut frame);
-            frame.extend_from_slice(&error);
-            Step::Reply(frame)
+            let mut answer = Vec::new();
+            let counter = if procedure == wamp::ALIVE {
+                wamp::encode_alive(&id, &mut answer);
+                Counter::AliveCalls
+            } else {
+                wamp::encode_call_error(&id, &expand(prefixes, procedure), &mut answer);
+                Counter::Calls
+            };
+            let mut frame = Vec::with_capacity(answer.len() + 10);
+            websocket::encode_text_header(answer.len(), &mut frame);
+            frame.extend_from_slice(&answer);
+            Step::Reply(frame, counter)
         }
         ClientMessage::Subscribe { topic } => {
             let topic = expand(prefixes, topic);

@@ -1,5 +1,5 @@
-//! WAMP v1: a client's text becomes a [`ClientMessage`]; and the three messages that the server
-//! sends (WELCOME, CALLERROR, EVENT).
+//! WAMP v1: a client's text becomes a [`ClientMessage`]; and the four messages that the server
+//! sends (WELCOME, CALLRESULT, CALLERROR, EVENT).
 //!
 //! Nothing is copied that the message holds as it is meant: only a name with escapes in it is made
 //! anew. Arguments of calls and events of clients are walked over, not kept.
@@ -137,6 +137,17 @@ pub fn encode_welcome(session_id: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"[0,");
     quote_pieces(session_id, |piece| out.extend_from_slice(piece.as_bytes()));
     out.extend_from_slice(concat!(",1,\"newswire/", env!("CARGO_PKG_VERSION"), "\"]").as_bytes());
+}
+
+/// The only procedure that there is. A page cannot see pings, so it calls this one to find out whether
+/// the server still answers.
+pub const ALIVE: &str = "newswire:alive";
+
+/// Appends `[3,"<id>",null]`: the answer to a call of [`ALIVE`].
+pub fn encode_alive(id: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"[3,");
+    quote_pieces(id, |piece| out.extend_from_slice(piece.as_bytes()));
+    out.extend_from_slice(b",null]");
 }
 
 /// Appends `[4,"<id>","<procedure>","You are not allowed to make calls"]`. The procedure's URI
@@ -400,6 +411,9 @@ mod tests {
         let expected = format!("[0,\"a\\\"b\",1,\"newswire/{version}\"]");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
         let mut out = Vec::new();
+        encode_alive("alive-\"1", &mut out);
+        assert_eq!(out, br#"[3,"alive-\"1",null]"#);
+        out.clear();
         encode_call_error("id1", "http://x/rpc", &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
