@@ -5,9 +5,15 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
 use common::browser::{Browser, Page, Site};
 use common::scripts::{replaced, snippet};
-use common::{Server, TOKEN};
+use common::{Server, TOKEN, wait_until};
 
 /// Publishes until the page has said `expected` of it: WAMP v1 does not acknowledge a SUBSCRIBE.
 fn is_heard(server: &Server, page: &mut Page, data: &str, expected: &str) {
@@ -191,6 +197,127 @@ fn in_chromium_the_module_makes_no_globals_and_outlives_its_server() {
     assert!(page.has_said("log: closed 1000"));
     let summary = server.stop();
     assert!(summary.contains(" closed.peer_closed=1"), "{summary}");
+}
+
+/// A way to a server that can fall silent: nothing goes through any more, and nobody is told.
+struct Path {
+    address: SocketAddr,
+    /// How many connections were made.
+    made: Arc<AtomicUsize>,
+    /// How many of these, the first ones, are silent.
+    silent: Arc<AtomicUsize>,
+}
+
+impl Path {
+    fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let path = Self {
+            address: listener.local_addr().expect("bound"),
+            made: Arc::default(),
+            silent: Arc::default(),
+        };
+        let (made, silent) = (Arc::clone(&path.made), Arc::clone(&path.silent));
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let number = made.fetch_add(1, Ordering::SeqCst);
+                let there = TcpStream::connect(server).expect("the server listens");
+                let back = there.try_clone().expect("a descriptor");
+                let here = client.try_clone().expect("a descriptor");
+                for (from, to) in [(client, there), (back, here)] {
+                    let silent = Arc::clone(&silent);
+                    thread::spawn(move || {
+                        carry(from, to, || number < silent.load(Ordering::SeqCst))
+                    });
+                }
+            }
+        });
+        path
+    }
+
+    /// Makes all connections silent that there are; others can be made.
+    fn fall_silent(&self) {
+        self.silent
+            .store(self.made.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+}
+
+/// Carries bytes, until one of the two ends. What is silent stays open until the tests end.
+fn carry(mut from: TcpStream, mut to: TcpStream, is_silent: impl Fn() -> bool) {
+    let mut buffer = [0; 4_096];
+    loop {
+        let read = from.read(&mut buffer).unwrap_or(0);
+        if is_silent() {
+            std::mem::forget((from, to));
+            return;
+        }
+        if read == 0 || to.write_all(&buffer[..read]).is_err() {
+            let _ = to.shutdown(std::net::Shutdown::Both);
+            return;
+        }
+    }
+}
+
+/// A page that comes through a path, and says each state with its reason.
+const FAR_PAGE: &str = r#"<!DOCTYPE html>
+<script src="http://HOST/newswire.js"></script>
+<script>
+    window.push = newswire.connect({ url: "ws://PATH/", token: "TOKEN", retryDelay: 100 });
+    for (const state of ["open", "waiting"]) {
+        push.addEventListener(state, ({ detail }) => console.log(state, detail?.code ?? "", detail?.reason ?? ""));
+    }
+    push.subscribe("package_created", (data, topic) => console.log(topic, data));
+</script>
+"#;
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_a_path_that_fell_silent_is_left_when_the_network_is_back() {
+    let server = Server::start(&["--ping-interval", "120"]);
+    let path = Path::to(server.address);
+    let html = FAR_PAGE.replace("PATH", &path.address.to_string());
+    let mut browser = Browser::start();
+    let mut page = show(&mut browser, &server, &html);
+    is_heard(&server, &mut page, r#"{"n":1}"#, "package_created {n: 1}");
+    // A path that is alive is kept, whatever happens to the page.
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))");
+    wait_until("the answer", || {
+        server.metric("newswire_alive_calls_total") == 1.0
+    });
+    path.fall_silent();
+    page.offline(true);
+    page.offline(false);
+    page.wait_until("the end", |page| {
+        page.has_said("log: waiting 1006 no answer")
+    });
+    is_heard(&server, &mut page, r#"{"n":2}"#, "package_created {n: 2}");
+    assert_eq!(server.metric("newswire_calls_total"), 0.0);
+    server.stop();
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_a_path_that_falls_silent_is_left_after_a_while() {
+    let server = Server::start(&["--ping-interval", "120"]);
+    let path = Path::to(server.address);
+    let html = FAR_PAGE.replace("PATH", &path.address.to_string());
+    // In the page's time, a minute passes in two seconds.
+    let fast =
+        "<script>const slow = setTimeout; setTimeout = (f, time) => slow(f, time / 30);</script>";
+    let html = html.replace("<!DOCTYPE html>", &format!("<!DOCTYPE html>{fast}"));
+    let mut browser = Browser::start();
+    let mut page = show(&mut browser, &server, &html);
+    is_heard(&server, &mut page, r#"{"n":1}"#, "package_created {n: 1}");
+    // The server is silent, and answers.
+    wait_until("three questions", || {
+        server.metric("newswire_alive_calls_total") >= 3.0
+    });
+    assert!(!page.has_said("log: waiting"));
+    path.fall_silent();
+    page.wait_until("the end", |page| {
+        page.has_said("log: waiting 1006 no answer")
+    });
+    is_heard(&server, &mut page, r#"{"n":2}"#, "package_created {n: 2}");
+    server.stop();
 }
 
 /// The page that the README has with `part` in it hears an event.

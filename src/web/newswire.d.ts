@@ -5,7 +5,7 @@
 export type State =
 	/** A WebSocket is being opened, after the token was asked for. */
 	| "connecting"
-	/** The server has greeted, and everything that is wanted was subscribed. */
+	/** The server has greeted, and everything that is wanted was subscribed. It answers, or was heard lately. */
 	| "open"
 	/** There is no connection; the next attempt has its time. */
 	| "waiting"
@@ -15,7 +15,10 @@ export type State =
 export interface Options {
 	/** `wss://…`, `ws://…`, or where the page's own server passes it on, such as `/push/`. A query is kept. */
 	url: string | URL;
-	/** The token, unencoded; or a function that is asked for it before each attempt. */
+	/**
+	 * The token, unencoded; or a function that is asked for it before each attempt. The function may take
+	 * its time, so give a `fetch` in it a deadline: `{ signal: AbortSignal.timeout(10_000) }`.
+	 */
 	token?: string | (() => string | undefined | Promise<string | undefined>);
 	/** In milliseconds, the longest first pause; each failure in a row doubles it. Default 1,000. */
 	retryDelay?: number;
@@ -36,6 +39,12 @@ export interface Ended {
  * 3000 (the token is valid no longer) and the token is a string, so that there is no other. The pause
  * before an attempt is drawn at random between none and a bound, which doubles with each failure and
  * begins anew after a connection that was open.
+ *
+ * A connection that is dead although nobody has closed it ends, too: with code 1006 and the reason "no
+ * answer". A newswire server is asked whether it is still there when nothing has come for 20 to 60
+ * seconds, and has 20 seconds to answer; when the page is shown again or the network is back, it is asked
+ * at once and has 5 seconds. In the background, where browsers slow timers down, this takes minutes.
+ * A page that waits for its next attempt makes it soon when it is shown or the network is back.
  *
  * A browser does not tell a page why a WebSocket failed to open: a refused token is a failure as a
  * server that is down is, and the pauses grow.
@@ -60,7 +69,10 @@ export interface Connection extends Omit<EventTarget, "addEventListener"> {
 /** Connects. Throws when the URL is none. */
 export function connect(options: Options): Connection;
 
-/** What autobahn.js 0.8 calls a session: one WebSocket, which never comes back by itself. */
+/**
+ * What autobahn.js 0.8 calls a session: one WebSocket, which never comes back by itself. When it is dead
+ * although nobody has closed it, it ends with CONNECTION_LOST (see {@link Connection}).
+ */
 export interface Session {
 	/** The server's name for it; null before its greeting. */
 	sessionid(): string | null;

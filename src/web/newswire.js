@@ -1,30 +1,79 @@
 // Hears newswire, or another server of WAMP v1. MIT OR Apache-2.0. What it offers: newswire.d.ts
 var newswire = (() => {
 	const CLOSED = 0, LOST = 1, UNREACHABLE = 3;
+	// In milliseconds: a session's shortest tick; and half of what an answer may take, behind a large
+	// event on a slow line, or when the page was woken.
+	const TICK = 20000, PATIENCE = 10000, WOKEN = 2500;
+
+	// What to do when the page is seen again, and when the network is back.
+	const wakers = new Set();
+	function wake({ type }) {
+		const { document } = globalThis;
+		if (type === "online" || !document?.hidden) for (const waker of [...wakers]) waker();
+	}
+	for (const type of ["online", "pageshow"]) globalThis.addEventListener?.(type, wake);
+	globalThis.document?.addEventListener("visibilitychange", wake);
 
 	// One WebSocket, until its end.
 	function Session(url, onopen, onclose) {
 		const prefixes = new Map(), topics = new Map();
 		let id = null, isOpen = false;
 
+		// A path can die without a word, and a page sees no pings. So a session that hears nothing for
+		// two ticks asks something, and ends after two more. One would not do: in a page that was
+		// frozen, an overdue timer runs before the messages that have come meanwhile. No two ticks
+		// are equally long, so that many pages do not ask at once.
+		let timer, patience, question = null, questions = 0, silent = 1;
+		function arm() {
+			timer = setTimeout(tick, question ? patience : TICK * (1 + Math.random() / 2));
+		}
+		function tick() {
+			silent += 1;
+			if (silent < 2) return arm();
+			if (!question) return ask(PATIENCE);
+			end(LOST, { code: 1006, reason: "no answer", wasClean: false });
+			socket.close();
+		}
+		function ask(time) {
+			clearTimeout(timer);
+			[patience, silent, question] = [time, 0, `alive-${questions += 1}`];
+			if (id !== null) send(2, question, "newswire:alive");
+			arm();
+		}
+		const asks = () => ask(WOKEN);
+		function rest() {
+			clearTimeout(timer);
+			wakers.delete(asks);
+		}
+
 		const socket = new WebSocket(url, ["wamp"]);
 		socket.onopen = () => { isOpen = true; };
-		socket.onclose = (event) => {
-			const code = !isOpen ? UNREACHABLE : event.wasClean ? CLOSED : LOST;
-			isOpen = false;
-			onclose?.(code, `WS-${event.code}: ${event.reason}`, event);
-		};
+		socket.onclose = (event) => end(event.wasClean ? CLOSED : LOST, event);
 		socket.onmessage = ({ data }) => {
-			const [type, first, event] = JSON.parse(data);
+			const [type, first, event, server] = JSON.parse(data);
+			silent = 0;
 			if (type === 0) { // WELCOME
-				id = first;
+				[id, question] = [first, null];
+				// Others end a session that makes a call.
+				if (/^newswire\b/.test(server)) wakers.add(asks);
+				else rest();
 				onopen?.();
 			} else if (type === 8) { // EVENT
 				// Apart, so that what one handler throws reaches the page, and no other handler.
 				topics.get(first)?.forEach((handler) => queueMicrotask(() => handler(first, event)));
+			} else if (first === question) { // CALLRESULT, or CALLERROR
+				question = null;
 			}
 		};
+		arm();
 
+		function end(how, event) {
+			const code = isOpen ? how : UNREACHABLE;
+			isOpen = false;
+			socket.onopen = socket.onclose = socket.onmessage = null;
+			rest();
+			onclose?.(code, `WS-${event.code}: ${event.reason}`, event);
+		}
 		function send(...message) {
 			if (!isOpen) throw new Error("not connected");
 			socket.send(JSON.stringify(message));
@@ -61,7 +110,10 @@ var newswire = (() => {
 			publish: (...message) => send(7, ...message),
 			// As newswire would answer.
 			call: (uri) => Promise.reject({ uri, desc: "You are not allowed to make calls" }),
-			close: () => socket.close(),
+			close() {
+				rest();
+				socket.close();
+			},
 			sessionid: () => id,
 			log: console.log,
 		};
@@ -130,6 +182,7 @@ var newswire = (() => {
 
 		function become(state, detail) {
 			self.state = state;
+			if (state === "closed") wakers.delete(hurry);
 			self.dispatchEvent(new CustomEvent(state, { detail }));
 		}
 		async function attempt() {
@@ -154,10 +207,17 @@ var newswire = (() => {
 			if (self.state === "open" && code !== 1008) tries = 0;
 			// 3000: the token is valid no longer, and here is no other.
 			if (code === 3000 && typeof token !== "function") return become("closed", { code, reason });
-			const delay = Math.random() * Math.min(retryDelayMax, retryDelay * 2 ** tries++);
-			timer = setTimeout(attempt, delay);
-			become("waiting", { code, reason, delay });
+			become("waiting", { code, reason, delay: wait(retryDelay * 2 ** tries++) });
 		}
+		function wait(longest) {
+			const delay = Math.random() * Math.min(retryDelayMax, longest);
+			clearTimeout(timer);
+			timer = setTimeout(attempt, delay);
+			return delay;
+		}
+		// Not at once: a whole office may be back in the same moment.
+		const hurry = () => { if (self.state === "waiting") wait(retryDelay); };
+		wakers.add(hurry);
 		attempt();
 		return self;
 	}

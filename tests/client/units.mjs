@@ -8,8 +8,10 @@ import { test } from "node:test";
 const text = readFileSync("src/web/newswire.js", "utf8");
 
 // The client in a world of its own; `random` is what every throw of the dice gives.
-function world({ random = 0.5, ab } = {}) {
-	const sockets = [], timers = [], errors = [];
+function world({ random = 0.5, ab, server = "newswire/0.1.0" } = {}) {
+	const sockets = [], timers = [], errors = [], listeners = [];
+	const listens = { addEventListener: (type, listener) => listeners.push({ type, listener }) };
+	const page = { ...listens, document: { ...listens, hidden: false } };
 	class WebSocket {
 		sent = [];
 		isClosed = false;
@@ -22,7 +24,7 @@ function world({ random = 0.5, ab } = {}) {
 		hear(...message) { this.onmessage({ data: JSON.stringify(message) }); }
 		open() {
 			this.onopen();
-			this.hear(0, `id${sockets.length}`, 1, "newswire");
+			this.hear(0, `id${sockets.length}`, 1, server);
 		}
 		end(code = 1006, reason = "") { this.onclose({ code, reason, wasClean: code !== 1006 }); }
 	}
@@ -32,6 +34,7 @@ function world({ random = 0.5, ab } = {}) {
 		clearTimeout: (number) => { if (number) timers[number - 1].isDue = false; },
 		queueMicrotask: (run) => Promise.resolve().then(run).catch((error) => errors.push(error)),
 		Math: Object.create(Math, { random: { value: () => random } }),
+		globalThis: page,
 		ab,
 	};
 	const make = new Function(...Object.keys(scope), `${text}; return { ab, connect: newswire.connect };`);
@@ -39,6 +42,15 @@ function world({ random = 0.5, ab } = {}) {
 		...make(...Object.values(scope)),
 		sockets, timers, errors,
 		last: () => sockets.at(-1),
+		// The timers that will come: in milliseconds.
+		due: () => timers.filter((timer) => timer.isDue).map((timer) => timer.delay),
+		// Something happens to the page.
+		happen(type, hidden = false) {
+			page.document.hidden = hidden;
+			const those = listeners.filter((one) => one.type === type);
+			assert.equal(those.length, 1, type);
+			those[0].listener({ type });
+		},
 		// Lets the last pause pass, if it has not been called off.
 		async pass() {
 			const timer = timers.at(-1);
@@ -188,7 +200,7 @@ test("a fixed token that is valid no longer ends it", async () => {
 	const seen = states(push);
 	w.last().end(3000, "token no longer valid");
 	assert.deepEqual(seen, [{ state: "closed", code: 3000, reason: "token no longer valid" }]);
-	assert.deepEqual(w.timers, []);
+	assert.deepEqual(w.due(), []);
 });
 
 test("addresses", async () => {
@@ -249,30 +261,32 @@ test("closed is for good, wherever it was", async () => {
 	tell("late");
 	await assert.rejects(push.ready, (ended) => ended.code === 1000);
 	await rest();
-	assert.deepEqual([w.sockets, w.timers], [[], []]);
+	assert.deepEqual([w.sockets, w.due()], [[], []]);
 	// At once.
 	w = world();
 	push = w.connect({ url: "ws://h/" });
 	push.close();
 	await rest();
-	assert.deepEqual([push.state, w.sockets, w.timers], ["closed", [], []]);
+	assert.deepEqual([push.state, w.sockets, w.due()], ["closed", [], []]);
 	// While it connects.
 	w = world();
 	push = w.connect({ url: "ws://h/" });
 	await rest();
 	push.close();
 	assert.ok(w.last().isClosed);
+	assert.deepEqual(w.due(), []);
 	w.last().end();
-	assert.deepEqual([push.state, w.timers], ["closed", []]);
+	assert.deepEqual([push.state, w.due()], ["closed", []]);
 	// While it is open.
 	({ w, push } = await connected());
 	const end = push.subscribe("a", () => {});
 	push.close();
 	assert.ok(w.last().isClosed);
+	assert.deepEqual(w.due(), []);
 	w.last().end(1000);
 	end();
 	push.close();
-	assert.deepEqual([push.state, w.timers], ["closed", []]);
+	assert.deepEqual([push.state, w.due()], ["closed", []]);
 	// While it waits; by whoever hears that it does, too.
 	for (const isAtOnce of [true, false]) {
 		({ w, push } = await connected());
@@ -280,7 +294,10 @@ test("closed is for good, wherever it was", async () => {
 		w.last().end();
 		push.close();
 		assert.equal(push.state, "closed");
-		assert.ok(!w.timers[0].isDue);
+		assert.deepEqual(w.due(), []);
+		// And nothing wakes it up.
+		w.happen("online");
+		assert.deepEqual([w.sockets.length, w.due()], [1, []]);
 	}
 });
 
@@ -294,6 +311,161 @@ test("what a handler throws is the page's, and no other handler's", async () => 
 	await rest();
 	assert.deepEqual(heard, [1, 2]);
 	assert.deepEqual(w.errors.map((error) => error.message), ["mine", "mine"]);
+});
+
+const asked = (socket) => socket.sent.filter((text) => text.startsWith("[2,")).map((text) => JSON.parse(text)[1]);
+
+test("after silence it asks, and ends a path that does not answer", async () => {
+	const { w, push } = await connected();
+	const seen = states(push), first = w.last();
+	const end = push.subscribe("a", () => {});
+	// The first tick after the greeting is not silence yet.
+	for (const delay of [25000, 25000, 25000]) {
+		assert.deepEqual([asked(first), w.due()], [[], [delay]]);
+		w.last().hear(8, "a", 1);
+		await w.pass();
+	}
+	assert.deepEqual(w.due(), [25000]);
+	await w.pass();
+	assert.deepEqual(first.sent.at(-1), '[2,"alive-1","newswire:alive"]');
+	// An answer, and as much silence again.
+	first.hear(3, "alive-1", null);
+	assert.deepEqual(w.due(), [10000]);
+	await w.pass();
+	assert.deepEqual([asked(first), w.due()], [["alive-1"], [25000]]);
+	await w.pass();
+	assert.deepEqual(asked(first), ["alive-1", "alive-2"]);
+	// None.
+	assert.deepEqual(w.due(), [10000]);
+	await w.pass();
+	assert.deepEqual([push.state, w.due()], ["open", [10000]]);
+	await w.pass();
+	assert.deepEqual(seen, [{ state: "waiting", code: 1006, reason: "no answer", delay: 500 }]);
+	assert.ok(first.isClosed);
+	assert.deepEqual(w.due(), [500]);
+	await w.pass();
+	w.last().open();
+	assert.deepEqual([push.state, w.last().sent], ["open", ['[5,"a"]']]);
+	end();
+});
+
+test("a question is open until its own answer comes, and whatever comes buys time", async () => {
+	const { w, push } = await connected();
+	w.happen("online");
+	const socket = w.last();
+	// What a frozen page is handed first: messages that came before the path died.
+	for (const old of [[8, "a", 1], [3, "alive-0", null], [4, "alive-0", "newswire:alive", "no"], [8, "a", 2]]) {
+		await w.pass();
+		socket.hear(...old);
+		assert.deepEqual([push.state, w.due()], ["open", [2500]]);
+	}
+	await w.pass();
+	await w.pass();
+	assert.equal(push.state, "waiting");
+	// A refusal is an answer: from a server of before.
+	const before = await connected();
+	before.w.happen("online");
+	before.w.last().hear(4, "alive-1", "newswire:alive", "You are not allowed to make calls");
+	await before.w.pass();
+	assert.deepEqual([before.push.state, before.w.due()], ["open", [25000]]);
+});
+
+test("a page that is seen again, or has its network back, asks at once", async () => {
+	const { w, push } = await connected();
+	const socket = w.last();
+	w.happen("visibilitychange", true);
+	w.happen("pageshow", true);
+	assert.deepEqual(asked(socket), []);
+	// The network is back for a page in the background, too.
+	w.happen("online", true);
+	assert.deepEqual([asked(socket), w.due()], [["alive-1"], [2500]]);
+	socket.hear(3, "alive-1", null);
+	w.happen("visibilitychange");
+	w.happen("pageshow");
+	assert.deepEqual([asked(socket), w.due()], [["alive-1", "alive-2", "alive-3"], [2500]]);
+	// Only the last one's answer counts.
+	socket.hear(3, "alive-2", null);
+	await w.pass();
+	await w.pass();
+	assert.equal(push.state, "waiting");
+	assert.ok(socket.isClosed);
+});
+
+test("a page that waits comes back sooner when the network does", async () => {
+	const { w, push } = await connected();
+	for (let i = 0; i < 5; i += 1) {
+		w.last().end();
+		if (i < 4) await w.pass();
+	}
+	assert.deepEqual([push.state, w.due()], ["waiting", [8000]]);
+	w.happen("visibilitychange", true);
+	assert.deepEqual(w.due(), [8000]);
+	w.happen("online");
+	assert.deepEqual([push.state, w.due()], ["waiting", [500]]);
+	await w.pass();
+	assert.equal(push.state, "connecting");
+	// While it connects there is nobody to ask, and no second attempt.
+	w.happen("online");
+	await rest();
+	assert.deepEqual([w.sockets.length, w.last().sent, w.due()], [6, [], [25000]]);
+});
+
+test("an attempt that comes to nothing is given up", async () => {
+	for (const isUpgraded of [false, true]) {
+		const w = world();
+		const push = w.connect({ url: "ws://h/" });
+		await rest();
+		if (isUpgraded) w.last().onopen();
+		for (const delay of [25000, 10000, 10000]) {
+			assert.deepEqual([push.state, w.due()], ["connecting", [delay]]);
+			await w.pass();
+		}
+		assert.deepEqual([push.state, w.last().isClosed, w.last().sent], ["waiting", true, []]);
+	}
+});
+
+test("a greeting that comes late is in time", async () => {
+	const w = world();
+	const push = w.connect({ url: "ws://h/" });
+	await rest();
+	await w.pass();
+	await w.pass();
+	w.last().open();
+	await w.pass();
+	assert.deepEqual([push.state, asked(w.last()), w.due()], ["open", [], [25000]]);
+});
+
+test("no two pages ask at the same moment", async () => {
+	for (const [random, delay] of [[0, 20000], [0.999, 29990]]) {
+		const { w } = await connected({}, { random });
+		assert.deepEqual(w.due(), [delay]);
+	}
+});
+
+test("another server is asked nothing", async () => {
+	for (const server of ["Ratchet/0.4", "newswires", null]) {
+		const { w, push } = await connected({}, { server });
+		assert.deepEqual(w.due(), []);
+		w.happen("online");
+		assert.deepEqual([push.state, w.last().sent, w.due()], ["open", [], []]);
+	}
+});
+
+test("ab.Session and ab.connect end a path that does not answer", async () => {
+	const { w, said } = session();
+	w.last().open();
+	for (let ticks = 0; ticks < 4; ticks += 1) await w.pass();
+	assert.deepEqual(said, ["open", [1, "WS-1006: no answer"]]);
+	assert.deepEqual([w.sockets.length, w.due(), w.last().isClosed], [1, [], true]);
+	const again = hanging();
+	again.w.last().open();
+	again.w.happen("online");
+	await again.w.pass();
+	await again.w.pass();
+	assert.deepEqual(again.said.at(-1), [6, { delay: 5000, retries: 1, maxretries: 10 }]);
+	await again.w.pass();
+	again.w.last().open();
+	assert.equal(again.said.at(-1), "id2");
 });
 
 function session(...more) {
@@ -365,7 +537,7 @@ test("ab.Session tells why it ended, and stays so", () => {
 		if (wasOpen) w.last().open();
 		w.last().end(code, "bye");
 		assert.deepEqual(said, wasOpen ? ["open", expected] : [expected]);
-		assert.deepEqual([w.sockets.length, w.timers], [1, []]);
+		assert.deepEqual([w.sockets.length, w.due()], [1, []]);
 		assert.throws(() => s.subscribe("a", () => {}), /not connected/);
 	}
 });
@@ -405,7 +577,8 @@ test("ab.connect comes back every 5 s, ten times in a row", async () => {
 	assert.deepEqual(said.filter((what) => typeof what === "string"), ["id1", "id11"]);
 	w.last().end();
 	assert.deepEqual(said.at(-1), [2, undefined]);
-	assert.equal(w.timers.length, 20);
+	assert.equal(w.timers.filter((timer) => timer.delay === 5000).length, 20);
+	assert.deepEqual(w.due(), []);
 });
 
 test("ab.connect has its options", async () => {
@@ -430,7 +603,7 @@ test("ab.connect does not come back after a clean end, to a wrong address, or ag
 	unwanted.w.last().open();
 	unwanted.w.last().end();
 	assert.deepEqual(unwanted.said, ["id1", [6, { delay: 5000, retries: 1, maxretries: 10 }], [2, undefined]]);
-	for (const { w } of [clean, wrong, unwanted]) assert.deepEqual(w.timers, []);
+	for (const { w } of [clean, wrong, unwanted]) assert.deepEqual(w.due(), []);
 	const silent = world();
 	silent.ab.connect("ws://h/", () => {});
 	silent.last().end();
