@@ -70,7 +70,9 @@ fn memory(config: &Config, connections: usize) -> String {
     let request = (config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES) as u64;
     let doors = [&config.admin, &config.publish];
     let doors = doors.iter().filter(|door| !door.is_empty()).count();
-    let requests = request * (doors * limits::ADMIN_CONNECTIONS_MAX) as u64;
+    let strangers = limits::ADMIN_STRANGERS_MAX * limits::ADMIN_HEAD_BYTES_MAX;
+    let requests =
+        request * (doors * limits::ADMIN_CONNECTIONS_MAX) as u64 + (doors * strangers) as u64;
     let all = [outboxes, pending, unfinished, topics, prefixes, requests]
         .into_iter()
         .fold(0, u64::saturating_add);
@@ -178,9 +180,9 @@ mod tests {
             ..Config::default()
         };
         let line = memory(&config, 64);
-        // 100 + 32 + 128 + 64 + 1 + 64
+        // 100 + 32 + 128 + 64 + 1 + 65
         assert!(
-            line.starts_with("up to 389 MiB on behalf of peers: "),
+            line.starts_with("up to 390 MiB on behalf of peers: "),
             "{line}"
         );
         for part in [
@@ -189,7 +191,7 @@ mod tests {
             "128 MiB in unfinished",
             "64 MiB in names",
             "1 MiB in prefixes",
-            "64 MiB in HTTP requests",
+            "65 MiB in HTTP requests",
         ] {
             assert!(line.contains(part), "{line}");
         }

@@ -211,6 +211,19 @@ pub const TURN_PEER_EVENTS_MAX: usize = 1_024;
 /// 10 µs each this is 2 ms.
 pub const TURN_ACCEPTS_MAX: usize = 256;
 
+/// In milliseconds that a connection has for its upgrade, or for its end, before a newcomer may have its
+/// place when all are taken. A request comes right behind its connection; a packet that was lost on
+/// the way is sent again after some 200.
+pub const ROOM_MILLISECONDS_MIN: u64 = 250;
+
+/// In connections that one turn ends to make room. They are freed at its end, so for that long there are
+/// as many more than `connections-max`, in descriptors of the reserve. At some 15 µs each.
+pub const TURN_ROOM_MAX: usize = 32;
+
+/// In connections that are kept in mind as those that can be ended to make room, of each kind: 16 bytes
+/// each, 1 MiB.
+pub const ROOM_ENTRIES_MAX: usize = 65_536;
+
 /// In reads of one socket a turn, each of up to [`READ_BUFFER_BYTES`].
 pub const TURN_READS_MAX: usize = 4;
 
@@ -265,9 +278,15 @@ pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// other.
 pub const PENDING_WALKS_MAX: usize = 256;
 
-/// In connections to the admin listeners, and again to the publish listeners. A monitor, a dashboard,
-/// some scripts, or publishers, each of which may keep its connection.
+/// In connections to the admin listeners, and again to the publish listeners, that have shown a right. A
+/// monitor, a dashboard, some scripts, or publishers, each of which may keep its connection, and may
+/// have a body of [`EVENT_BYTES_CEILING`] under way.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// In connections to each kind of listener that have not shown a right, beside those that have. Each
+/// costs a descriptor of the reserve and at most a head. Of a flood of 5,000 a second, each has 25 ms to
+/// send its request before a newcomer gets its place.
+pub const ADMIN_STRANGERS_MAX: usize = 128;
 
 /// In seconds from the first byte of such a request's head to its last.
 pub const ADMIN_HEAD_SECONDS: u64 = 10;
@@ -392,6 +411,8 @@ const _: () = assert!(OUTBOXES_BYTES_MAX >= 2 * OUTBOX_BYTES_MAX);
 const _: () = assert!(EVENT_BYTES_MAX <= EVENT_BYTES_CEILING);
 const _: () = assert!((EVENT_BYTES_CEILING as i64) < PUBLISHER_MESSAGE_BYTES_MAX);
 const _: () = assert!(RESERVED_FILES_MIN <= RESERVED_FILES);
+const _: () = assert!(TURN_ROOM_MAX < RESERVED_FILES_MIN);
+const _: () = assert!(2 * (ADMIN_CONNECTIONS_MAX + ADMIN_STRANGERS_MAX) < RESERVED_FILES);
 // Every walk goes forward in every turn.
 const _: () = assert!(PENDING_WALKS_MAX + TURN_EVENTS_MAX <= TURN_WRITES_MAX);
 const _: () = assert!(BIG_EVENT_BYTES <= BATCH_BYTES_MAX);

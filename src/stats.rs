@@ -182,6 +182,8 @@ reasons! {
         TokenEnded => "token_ended",
         /// For as long as `auth-grace` nobody could say whether its token is still good.
         AuthLost => "auth_lost",
+        /// All places were taken, it had not sent a whole upgrade, and a newcomer needed its place.
+        MadeRoom => "made_room",
         /// An administrator ended it.
         Disconnected => "disconnected",
         /// The server went down.

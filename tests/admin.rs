@@ -2,9 +2,11 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
 use common::hostile::Witness;
 use common::web::{Answer, ask, dial};
@@ -534,10 +536,19 @@ fn places_that_are_all_in_use_are_said_to_be() {
         for stream in &mut crowd {
             stream.write_all(b" ").expect("its place is its own");
         }
-        let answer = server.get("/healthz");
+        let answer = server.post("/publish", r#"{"topic":"t","data":1}"#);
         refused = Some(answer).filter(|answer| answer.status == 503);
         refused.is_some()
     });
+    // What needs no right is answered all the same.
+    assert_eq!(server.get("/healthz").status, 200);
+    let mut stream = dial(server.admin_address());
+    let head = "HEAD /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("open");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("its end");
+    let is_bodiless = answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\n");
+    assert!(is_bodiless, "{answer}");
     let refused = refused.expect("it was told");
     let told = refused.json();
     let hint = told["hint"].as_str().expect("a hint");
@@ -545,7 +556,7 @@ fn places_that_are_all_in_use_are_said_to_be() {
     assert!(refused.head.contains("Cache-Control: no-store\r\n"));
     witness.check();
     drop(crowd);
-    wait_until("there are places", || server.get("/healthz").status == 200);
+    wait_until("there are places", || server.get("/metrics").status == 200);
     server.stop();
 }
 
@@ -598,6 +609,88 @@ fn who_shows_no_right_keeps_nobody_out() {
             ask(publish, "POST", "/publish", &lines("open"), event).status == 200
         });
     }
+    server.stop();
+}
+
+/// The server has been held up: a crowd, and somebody behind it, have all come when it goes on.
+#[test]
+fn who_comes_behind_a_crowd_is_not_refused() {
+    let server = Server::start(&["--publish", "127.0.0.1:0", "--publish-token", "open"]);
+    let (admin, publish) = (server.admin_address(), server.publish.expect("it is said"));
+    let files = "GET /newswire.js HTTP/1.1\r\nHost: h\r\n\r\n".repeat(1_000);
+    for _ in 0..3 {
+        server.signal("STOP");
+        let crowd: Vec<TcpStream> = (0..600)
+            .map(|n| {
+                let stream = dial(if n % 2 == 0 { admin } else { publish });
+                common::hostile::narrow(&stream);
+                stream.set_nonblocking(true).expect("set");
+                let _ = (&stream).write(files.as_bytes());
+                stream
+            })
+            .collect();
+        let mut waiting: Vec<TcpStream> = Vec::new();
+        for (address, method, path) in [(admin, "GET", "/healthz"), (publish, "POST", "/publish")] {
+            let event = r#"{"topic":"t","data":1}"#;
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{JSON}\
+                 Authorization: Bearer open\r\n{}",
+                match method {
+                    "POST" => format!("Content-Length: {}\r\n\r\n{event}", event.len()),
+                    _ => "\r\n".to_owned(),
+                }
+            );
+            let mut stream = dial(address);
+            stream.write_all(request.as_bytes()).expect("taken");
+            waiting.push(stream);
+        }
+        server.signal("CONT");
+        for stream in waiting {
+            let answer = Answer::read(&mut BufReader::new(stream));
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        drop(crowd);
+    }
+    server.stop();
+}
+
+/// Silent connections of one host that come again as soon as they are ended.
+#[test]
+fn a_publisher_that_takes_its_time_is_not_ended_for_a_crowd() {
+    let server = Server::start(&["--publish", "127.0.0.1:0", "--publish-token", "open"]);
+    let publish = server.publish.expect("it is said");
+    let is_over = AtomicBool::new(false);
+    let came = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut crowd = VecDeque::new();
+            while !is_over.load(Ordering::Relaxed) {
+                crowd.push_back(common::hostile::dial(publish, 7));
+                came.fetch_add(1, Ordering::Relaxed);
+                if crowd.len() > 300 {
+                    crowd.pop_front();
+                }
+            }
+        });
+        for _ in 0..25 {
+            let mut stream = dial(publish);
+            // As many have come in the meantime as there are places, and more.
+            let before = came.load(Ordering::Relaxed);
+            wait_until("a crowd came", || {
+                came.load(Ordering::Relaxed) > before + 400
+            });
+            let event = r#"{"topic":"t","data":1}"#;
+            let request = format!(
+                "POST /publish HTTP/1.1\r\nHost: h\r\n{JSON}Authorization: Bearer open\r\n\
+                 Connection: close\r\nContent-Length: {}\r\n\r\n{event}",
+                event.len()
+            );
+            stream.write_all(request.as_bytes()).expect("it is open");
+            let answer = Answer::read(&mut BufReader::new(stream));
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
     server.stop();
 }
 

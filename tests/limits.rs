@@ -17,17 +17,13 @@ fn one_connection_too_many_gets_503_until_one_leaves() {
     let server = Server::start(&["--connections-max", "3"]);
     let mut first = server.subscriber(&["t"]);
     let second = server.client();
-    // Who has said nothing yet holds a place too.
-    let silent = server.connect();
-    let mut refused = 0;
-    wait_until("the silent one has its place", || {
+    let _third = server.client();
+    for _ in 0..3 {
         let (status, text) = server.ask(&upgrade(&Server::target(), ""));
-        if status == 503 {
-            assert!(text.contains("\"error\""), "{text}");
-            refused += 1;
-        }
-        status == 503
-    });
+        assert_eq!(status, 503, "{text}");
+        assert!(text.contains("\"error\""), "{text}");
+    }
+    let mut refused = 3;
     publish_all(&server.pull, [envelope("t", "1")]);
     assert_eq!(first.text(), "[8,\"t\",1]");
     drop(second);
@@ -36,9 +32,37 @@ fn one_connection_too_many_gets_503_until_one_leaves() {
         refused += u64::from(status == 503);
         status == 101
     });
-    drop(silent);
     let summary = server.stop();
     assert_eq!(counted(&summary, "refused.full"), refused, "{summary}");
+}
+
+/// More silent sockets than there are places, and each comes again when it is ended.
+#[test]
+fn silent_sockets_keep_nobody_out() {
+    const PLACES: usize = 40;
+    let places = PLACES.to_string();
+    let server = Server::start(&["--connections-max", &places, "--handshake-timeout", "120"]);
+    let mut subscriber = server.subscriber(&["t"]);
+    let mut crowd: Vec<TcpStream> = (0..3 * PLACES).map(|_| server.connect()).collect();
+    for n in 0..10 {
+        let (status, text) = server.ask(&upgrade(&Server::target(), ""));
+        assert_eq!(status, 101, "{n}: {text}");
+        for stream in &mut crowd {
+            stream.set_nonblocking(true).expect("set");
+            if !matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+            {
+                *stream = server.connect();
+            }
+        }
+    }
+    publish_all(&server.pull, [envelope("t", "1")]);
+    assert_eq!(subscriber.text(), "[8,\"t\",1]");
+    let ended = server.now()["closed.made_room"];
+    assert!(ended >= 2 * PLACES as u64, "{ended}");
+    server.assert_idle();
+    drop(crowd);
+    let books = server.stop_and_balance();
+    assert_eq!(books.get("refused.full"), None, "{books:?}");
 }
 
 #[test]
@@ -250,7 +274,7 @@ fn without_files_newcomers_get_503_and_nothing_spins() {
     let mut taken = Vec::new();
     while server.files_left(FILES) > 0 {
         let before = server.files_left_at_rest(FILES);
-        taken.push(server.connect());
+        taken.push(server.raw_subscriber(&["t"]));
         wait_until("it is in", || server.files_left(FILES) < before);
     }
     // One after another, and each gets its answer.

@@ -57,6 +57,8 @@ pub enum Sparable {
     Lingering,
     /// What it is answered needed no right: a file, a refusal.
     Open,
+    /// It has shown a right, and has not asked for anything again.
+    Idle,
     /// A publisher's, at the administrators' door.
     Guest,
     /// It has a right, and has neither sent nor read anything for some time.
@@ -69,6 +71,8 @@ pub struct Conversation {
     door: Door,
     /// Of the request under way; `Anybody`'s while there is none.
     right: Right,
+    /// True exactly when a request of this connection had a right.
+    has_shown_right: bool,
     /// When a byte last came or went.
     moved: Duration,
     phase: Phase,
@@ -90,6 +94,7 @@ impl Conversation {
         Self {
             door,
             right: Right::Anybody,
+            has_shown_right: false,
             moved: now,
             phase: Phase::Head,
             input: Vec::new(),
@@ -104,6 +109,11 @@ impl Conversation {
     /// Where it came in.
     pub fn door(&self) -> Door {
         self.door
+    }
+
+    /// Whether no request of this connection has had a right so far.
+    pub fn is_stranger(&self) -> bool {
+        !self.has_shown_right
     }
 
     /// In bytes, how much may be handed in now.
@@ -174,6 +184,18 @@ impl Conversation {
         }
     }
 
+    /// Refuses the request under way, whatever has come of it.
+    pub fn turn_away(&mut self, now: Duration, response: &Response) {
+        let is_head = match &self.phase {
+            Phase::Body(admitted) => admitted.is_head,
+            Phase::Answering { is_head, .. } => *is_head,
+            _ => return,
+        };
+        self.command = None;
+        self.right = Right::Anybody;
+        self.respond(now, response, is_head, false);
+    }
+
     /// What is to be written.
     pub fn output(&self) -> &[u8] {
         &self.output[self.written..]
@@ -219,6 +241,7 @@ impl Conversation {
     pub fn sparable(&self, now: Duration) -> Option<Sparable> {
         let is_stalled = now.saturating_sub(self.moved) >= STALL;
         match (&self.phase, self.right, self.door) {
+            (Phase::Head, ..) if self.has_shown_right => Some(Sparable::Idle),
             (Phase::Head, ..) => Some(Sparable::Silent),
             (Phase::Lingering { .. } | Phase::Over, ..) => Some(Sparable::Lingering),
             (_, Right::Anybody, _) => Some(Sparable::Open),
@@ -295,6 +318,7 @@ impl Conversation {
                             .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                     }
                     self.right = admitted.right;
+                    self.has_shown_right |= admitted.right != Right::Anybody;
                     self.phase = Phase::Body(Box::new(admitted));
                     self.due = now + BODY;
                 }

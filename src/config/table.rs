@@ -555,8 +555,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "connections-max",
         value_name: "CONNECTIONS",
-        help: "Connections at a time; one more is answered with 503. 0 takes as many as the limit on open \
-               files leaves, and the start prints how many that are",
+        help: "Connections at a time. For one more, newswire closes one that has sent no complete request \
+               yet; without one it answers 503. 0 takes as many as the limit on open files leaves, and \
+               the start prints how many that are",
         heading: WHO,
         secret: false,
         kind: number!(Count, connections_max, 0, 0, limits::CONNECTIONS_CEILING),

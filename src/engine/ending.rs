@@ -10,9 +10,11 @@
 use std::time::Duration;
 
 use super::link::{Sent, Stream};
+use super::room::Vacancy;
 use super::session::State;
 use super::slots::SlotId;
 use super::{End, Engine};
+use crate::limits;
 use crate::stats::{Cause, Close, Refusal};
 use crate::wire::{http, websocket};
 
@@ -111,7 +113,10 @@ impl<S: Stream> Engine<S> {
         let sent = connection.link.close(last, &mut self.desk);
         self.leaving.push(id);
         match sent {
-            Sent::Fine => self.arm(id, self.rules.close_seconds),
+            Sent::Fine => {
+                self.arm(id, self.rules.close_seconds);
+                self.room.closing.push(id, self.desk.now);
+            }
             Sent::Failed(_) => self.gone.push(id),
         }
     }
@@ -128,6 +133,70 @@ impl<S: Stream> Engine<S> {
             log::debug!("lost: peer={peer} reason={}", reason.name());
         }
         self.gone.push(id);
+    }
+
+    /// True exactly when all places are taken, those not counted that will be free when the turn ends.
+    pub(super) fn is_full(&self) -> bool {
+        self.slots.len() - self.room.ended() >= self.rules.connections_max
+    }
+
+    /// Whether a newcomer can have a place, now or soon. Until then it is better off in the kernel.
+    pub fn vacancy(&mut self) -> Vacancy {
+        if !self.is_full() {
+            return Vacancy::Now;
+        }
+        let now = self.desk.now;
+        match self.sparable() {
+            None => Vacancy::Never,
+            // In this turn no more are ended; the next one comes at once.
+            Some(_) if self.room.ended() >= limits::TURN_ROOM_MAX => Vacancy::At(now),
+            Some((_, at)) if at > now => Vacancy::At(at),
+            Some(_) => Vacancy::Now,
+        }
+    }
+
+    /// The connection that is to end first when places are short, and when it may be ended.
+    fn sparable(&mut self) -> Option<(SlotId, Duration)> {
+        let Self {
+            room, slots, desk, ..
+        } = self;
+        let is = |wanted| {
+            let slots = &*slots;
+            move |id| slots.get(id).is_some_and(|c| c.session.state() == wanted)
+        };
+        room.first(is(State::Upgrading), is(State::Closing), desk.now)
+    }
+
+    /// Ends a connection that can be spared, and answers whether there was one. Its place is free when
+    /// the turn ends.
+    pub fn make_room(&mut self) -> bool {
+        let Some((id, at)) = self.sparable() else {
+            return false;
+        };
+        if at > self.desk.now || self.room.ended() >= limits::TURN_ROOM_MAX {
+            return false;
+        }
+        if let Some(connection) = self.slots.get_mut(id)
+            && connection.session.state() == State::Upgrading
+        {
+            let mut answer = Vec::new();
+            http::encode_refusal(Refusal::Full, &mut answer);
+            // Whether it is heard makes no difference to what follows.
+            let _ = connection.link.send(&answer, &mut self.desk);
+        }
+        self.lose(id, Close::MadeRoom);
+        self.room.note_ended(id);
+        true
+    }
+
+    /// Forgets who can be ended no more to make room.
+    pub(super) fn tidy_room(&mut self) {
+        let Self { room, slots, .. } = self;
+        let is = |wanted| {
+            let slots = &*slots;
+            move |id| slots.get(id).is_some_and(|c| c.session.state() == wanted)
+        };
+        room.forget(is(State::Upgrading), is(State::Closing));
     }
 
     /// All outboxes together are over their bound: those that owe longest end until an eighth of it
@@ -210,6 +279,8 @@ impl<S: Stream> Engine<S> {
             self.deadlines.clear(id.index());
             self.addresses.leave(connection.link.peer().ip());
         }
+        self.room.note_reaped();
+        self.tidy_room();
     }
 
     fn leave_topics(&mut self, id: SlotId) {

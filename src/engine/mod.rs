@@ -23,6 +23,7 @@ mod link;
 mod outbox;
 mod overview;
 mod review;
+mod room;
 mod session;
 mod slots;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use idset::IdSet;
 use link::{Desk, Link, Sent};
 use outbox::Held;
 use review::Review;
+use room::Room;
 use session::{Failure, Session, State};
 use slots::Slots;
 
@@ -50,6 +52,7 @@ pub use hub::TopicChange;
 pub use incidents::{DeniedTopic, Incidents, RefusedAddress};
 pub use link::Stream;
 pub use overview::{Busiest, ConnectionView, Filter};
+pub use room::Vacancy;
 pub use session::SessionRules;
 pub use slots::SlotId;
 pub use topics::TopicView;
@@ -151,6 +154,7 @@ pub struct Engine<S> {
     desk: Desk,
     addresses: Addresses,
     incidents: Incidents,
+    room: Room,
     /// Connections with unread bytes for which no readiness will come.
     again: VecDeque<SlotId>,
     /// Connections that are owed something and may take it, and that no writable edge will come for.
@@ -191,6 +195,7 @@ impl<S: Stream> Engine<S> {
             rules: rules.clone(),
             addresses: Addresses::default(),
             incidents: Incidents::default(),
+            room: Room::default(),
             again: VecDeque::new(),
             payable: VecDeque::new(),
             leaving: Vec::new(),
@@ -322,16 +327,7 @@ impl<S: Stream> Engine<S> {
         stream: S,
         peer: SocketAddr,
     ) -> Result<SlotId, (S, Refusal)> {
-        let refusal = if self.is_shutting_down {
-            Some(Refusal::ShuttingDown)
-        } else if self.slots.len() >= self.rules.connections_max {
-            Some(Refusal::Full)
-        } else if !self.enter(peer.ip()) {
-            Some(Refusal::AddressFull)
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
+        if let Err(refusal) = self.admit(peer.ip()) {
             self.desk.stats.refused(refusal);
             let address = peer.ip().to_canonical();
             self.incidents.refused(address, refusal, None);
@@ -344,7 +340,25 @@ impl<S: Stream> Engine<S> {
         });
         self.desk.stats.count(Counter::Connections);
         self.arm(id, self.rules.handshake_seconds);
+        self.room.upgrading.push(id, self.desk.now);
         Ok(id)
+    }
+
+    /// Has a place for a newcomer of `address`, or says why there is none.
+    fn admit(&mut self, address: IpAddr) -> Result<(), Refusal> {
+        if self.is_shutting_down {
+            return Err(Refusal::ShuttingDown);
+        }
+        if !self.enter(address) {
+            return Err(Refusal::AddressFull);
+        }
+        if self.is_full() && !self.make_room() {
+            if !self.rules.session.trusts(address.to_canonical()) {
+                self.addresses.leave(address.to_canonical());
+            }
+            return Err(Refusal::Full);
+        }
+        Ok(())
     }
 
     /// Whether one more connection of `address` is within its bound; if so it is counted. Whoever is

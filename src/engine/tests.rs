@@ -120,6 +120,18 @@ impl World {
     }
 
     fn connect(&mut self) -> Client {
+        self.knock().expect("a place")
+    }
+
+    /// Why a newcomer gets no place.
+    fn refused(&mut self) -> Refusal {
+        match self.knock() {
+            Err(refusal) => refusal,
+            Ok(client) => panic!("{:?} has a place", client.id),
+        }
+    }
+
+    fn knock(&mut self) -> Result<Client, Refusal> {
         let pipe = Rc::new(RefCell::new(Pipe {
             to_server: VecDeque::new(),
             from_server: Vec::new(),
@@ -131,11 +143,9 @@ impl World {
         }));
         let peer = "10.0.0.1:7".parse().expect("an address");
         let stream = FakeStream(Rc::clone(&pipe));
-        let id = self
-            .engine
-            .handle_connection(stream, peer)
-            .expect("a place");
-        Client { id, pipe }
+        let id = self.engine.handle_connection(stream, peer);
+        id.map(|id| Client { id, pipe })
+            .map_err(|(_, refusal)| refusal)
     }
 
     fn say(&mut self, client: &Client, bytes: &[u8]) {
@@ -608,7 +618,8 @@ fn there_is_no_place_beyond_the_limits() {
         let peer = format!("10.0.1.{n}:9").parse().expect("an address");
         assert!(world.engine.handle_connection(stream.clone(), peer).is_ok());
     }
-    let refused = world.engine.handle_connection(stream, peer);
+    let other = "10.0.2.1:9".parse().expect("an address");
+    let refused = world.engine.handle_connection(stream, other);
     assert_eq!(refused.expect_err("full").1, Refusal::Full);
     world.say(&first, &masked(8, b""));
     first.pipe.borrow_mut().peer_ended = true;
@@ -664,4 +675,122 @@ fn at_a_shutdown_upgrades_end_with_a_status_and_sessions_as_configured() {
             "nothing is left to wait for"
         );
     }
+}
+
+const ROOM_MIN: Duration = Duration::from_millis(limits::ROOM_MILLISECONDS_MIN);
+
+#[test]
+fn strangers_hold_no_places_that_newcomers_need() {
+    let mut world = World::new(rules());
+    world.turn();
+    let strangers: Vec<Client> = (0..5).map(|_| world.connect()).collect();
+    // Each has a moment for itself: until then newcomers are better off in the kernel.
+    let until = world.now + ROOM_MIN;
+    world.turn();
+    assert_eq!(world.engine.vacancy(), Vacancy::At(until));
+    assert_eq!(world.refused(), Refusal::Full);
+    world.now = until;
+    world.turn();
+    assert_eq!(world.engine.vacancy(), Vacancy::Now);
+    let newcomers: Vec<Client> = (0..3).map(|_| world.open()).collect();
+    // Nothing but `reap` frees a place.
+    assert_eq!(world.engine.connections(), 8);
+    world.turn();
+    assert_eq!(world.engine.connections(), 5);
+    assert_eq!(world.counted(Close::MadeRoom), 3);
+    for (n, stranger) in strangers.iter().enumerate() {
+        let heard = stranger.heard();
+        assert_eq!(heard.starts_with(b"HTTP/1.1 503 "), n < 3, "{n}");
+    }
+    for newcomer in &newcomers {
+        assert!(newcomer.heard().starts_with(b"HTTP/1.1 101 "));
+    }
+}
+
+#[test]
+fn a_flood_of_strangers_is_ended_a_share_a_turn() {
+    const MAX: usize = 100;
+    let mut world = World::new(Rules {
+        connections_max: MAX,
+        ..rules()
+    });
+    let _first: Vec<Client> = (0..MAX).map(|_| world.connect()).collect();
+    for turn in 1..=5 {
+        world.now += ROOM_MIN;
+        world.turn();
+        let mut came = Vec::new();
+        while world.engine.vacancy() == Vacancy::Now {
+            came.push(world.connect());
+        }
+        assert_eq!(came.len(), limits::TURN_ROOM_MAX);
+        assert_eq!(world.engine.vacancy(), Vacancy::At(world.now));
+        assert_eq!(world.engine.connections(), MAX + limits::TURN_ROOM_MAX);
+        world.turn();
+        assert_eq!(world.engine.connections(), MAX);
+        let ended = (turn * limits::TURN_ROOM_MAX) as u64;
+        assert_eq!(world.counted(Close::MadeRoom), ended);
+    }
+}
+
+#[test]
+fn who_has_shown_something_is_not_ended_for_a_newcomer() {
+    let mut world = World::new(rules());
+    let open = world.subscriber(&["t"]);
+    let checking: Vec<Client> = (0..4)
+        .map(|_| {
+            let client = world.connect();
+            world.say(&client, UPGRADE.as_bytes());
+            client
+        })
+        .collect();
+    world.now += 4 * ROOM_MIN;
+    world.engine.start_turn(world.now);
+    assert_eq!(world.engine.vacancy(), Vacancy::Never);
+    assert_eq!(world.refused(), Refusal::Full);
+    world.accept_all();
+    world.publish("t", "1");
+    world.turn();
+    assert!(!open.heard().is_empty());
+    for client in &checking {
+        assert!(client.heard().starts_with(b"HTTP/1.1 101 "));
+    }
+    assert_eq!(world.counted(Close::MadeRoom), 0);
+}
+
+#[test]
+fn who_only_waits_for_its_end_goes_first() {
+    let mut world = World::new(rules());
+    let _stranger = world.connect();
+    world.turn();
+    let clients: Vec<Client> = (0..4).map(|_| world.open()).collect();
+    world.say(&clients[1], &masked(8, &1000_u16.to_be_bytes()));
+    world.turn();
+    assert_eq!(world.engine.connections(), 5, "its end is awaited");
+    world.now += ROOM_MIN;
+    world.turn();
+    let newcomer = world.open();
+    world.turn();
+    assert!(newcomer.heard().starts_with(b"HTTP/1.1 101 "));
+    assert_eq!(world.engine.connections(), 5);
+    assert_eq!(world.counted(Close::PeerClosed), 1);
+    assert_eq!(world.counted(Close::MadeRoom), 0, "its end was counted");
+    // Now the stranger, and then nobody is left who could be ended.
+    let _second = world.open();
+    world.turn();
+    assert_eq!(world.counted(Close::MadeRoom), 1);
+    assert_eq!(world.engine.vacancy(), Vacancy::Never);
+}
+
+/// A newcomer whose address has no place left does not cost somebody else's.
+#[test]
+fn nobody_is_ended_for_a_newcomer_who_may_not_come_in() {
+    let mut world = World::new(Rules {
+        connections_per_address_max: 5,
+        ..rules()
+    });
+    let _strangers: Vec<Client> = (0..5).map(|_| world.connect()).collect();
+    world.now += ROOM_MIN;
+    world.turn();
+    assert_eq!(world.refused(), Refusal::AddressFull);
+    assert_eq!(world.counted(Close::MadeRoom), 0);
 }

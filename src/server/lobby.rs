@@ -2,19 +2,27 @@
 //!
 //! They share the loop with everybody else, and must not be noticed by them: what is read, written and
 //! carried out for them in a turn has a budget, and whoever has used it up waits for the next turn.
-//! There are few places, and each kind of listener has its own: publishers keep no administrator out.
-//! When all are taken, one goes who can be spared (the conversation knows), of several the one who came
-//! first; so a crowd that says nothing, or says it slowly, or shows no token, keeps nobody out. A
-//! newcomer is heard before its place is given to another.
+//! There are few places, and each kind of listener has its own: publishers keep no administrator out. Of
+//! these places, some are for strangers and the others for connections that have shown a right.
+//!
+//! When all places of strangers are taken, a newcomer gets the place of one of them: of the network with
+//! the most, the one that can be spared first (the conversation knows), of several the one who came
+//! first. So a crowd that says nothing, or says it slowly, or shows no token, keeps nobody out, and no
+//! stranger is ever refused for want of a place. A stranger is heard before its place is given to another;
+//! until then newcomers wait in the kernel.
+//!
+//! A stranger who shows a right moves over. When all those places are taken, it gets the place of a
+//! connection that can be spared there, or a refusal.
 //!
 //! Here, unlike in the engine, readiness is only a hint to try: each connection is tried until it would
 //! block, so a hint that comes for the place's last tenant does no harm.
 //!
 //! Never here: what is said (that is `admin/`), and what a command does.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use mio::{Interest, Registry, Token};
@@ -177,46 +185,95 @@ impl Lobby {
         listeners.tick(now);
         for _ in 0..limits::TURN_ADMIN_ACCEPTS_MAX {
             let listeners = match door {
+                Door::Admin => &self.admin,
+                Door::Publish => &self.publish,
+            };
+            if !listeners.is_ready() {
+                return;
+            }
+            let victim = match self.room_for_stranger(door, now) {
+                Room::Free => None,
+                Room::Of(place) => Some(place),
+                Room::None => return,
+            };
+            let listeners = match door {
                 Door::Admin => &mut self.admin,
                 Door::Publish => &mut self.publish,
             };
             match listeners.accept(now) {
                 Accepted::Newcomer(stream, address) => {
-                    if !self.has_room(door, now) {
-                        stats.answered(HttpStatus::ServiceUnavailable);
-                        self.admin.refuse_with(&no_place(), stream, now);
-                    } else if let Err(error) = self.welcome(door, stream, address, now, registry) {
+                    if let Some(place) = victim {
+                        self.spare(place);
+                    }
+                    if let Err(error) = self.welcome(door, stream, address, now, registry) {
                         log::error!("admin: accept: peer={address} error={error}");
                     }
                 }
-                Accepted::TurnedAway => stats.answered(HttpStatus::ServiceUnavailable),
+                // The next newcomer is to find a descriptor.
+                Accepted::TurnedAway => {
+                    stats.answered(HttpStatus::ServiceUnavailable);
+                    if let Some(place) = victim {
+                        self.spare(place);
+                    }
+                }
                 Accepted::Nobody => return,
             }
         }
     }
 
-    /// Whether `door` has a place, or one was made free.
-    fn has_room(&mut self, door: Door, now: Duration) -> bool {
-        let of_door = || {
-            let peers = self.peers.iter();
-            peers.filter(|(_, peer)| peer.conversation.door() == door)
-        };
-        if of_door().count() < limits::ADMIN_CONNECTIONS_MAX {
-            return true;
+    /// The peers of a door that are strangers, or that are not.
+    fn peers_of(&self, door: Door, are_strangers: bool) -> impl Iterator<Item = (usize, &Peer)> {
+        self.peers.iter().filter(move |(_, peer)| {
+            peer.conversation.door() == door && peer.conversation.is_stranger() == are_strangers
+        })
+    }
+
+    /// Where a newcomer can have a place.
+    fn room_for_stranger(&self, door: Door, now: Duration) -> Room {
+        if self.peers_of(door, true).count() < limits::ADMIN_STRANGERS_MAX {
+            return Room::Free;
         }
-        let sparable = of_door()
+        let mut networks: HashMap<IpAddr, usize> = HashMap::new();
+        for (_, peer) in self.peers_of(door, true) {
+            *networks.entry(network(peer.address.ip())).or_default() += 1;
+        }
+        let sparable = self
+            .peers_of(door, true)
             .filter(|(_, peer)| peer.is_heard)
             .filter_map(|(place, peer)| {
+                let crowd = networks.get(&network(peer.address.ip()));
                 let why = peer.conversation.sparable(now)?;
-                Some((why, peer.serial, place))
+                Some((Reverse(crowd), why, peer.serial, place))
             });
-        let Some((why, _, place)) = sparable.min() else {
-            return false;
-        };
-        let address = self.peers[place].address;
-        log::debug!("admin: its place is needed: peer={address} because={why:?}");
-        self.peers.remove(place);
-        true
+        match sparable.min() {
+            Some((_, _, _, place)) => Room::Of(place),
+            None => Room::None,
+        }
+    }
+
+    /// Where the peer at `place`, who has just shown a right, can have its place.
+    fn room_for_right(&self, place: usize, now: Duration) -> Room {
+        let door = self.peers[place].conversation.door();
+        if self.peers_of(door, false).count() <= limits::ADMIN_CONNECTIONS_MAX {
+            return Room::Free;
+        }
+        let sparable = self
+            .peers_of(door, false)
+            .filter(|&(other, _)| other != place)
+            .filter_map(|(other, peer)| {
+                let why = peer.conversation.sparable(now)?;
+                Some((why, peer.serial, other))
+            });
+        match sparable.min() {
+            Some((_, _, other)) => Room::Of(other),
+            None => Room::None,
+        }
+    }
+
+    /// Ends a connection whose place is needed.
+    fn spare(&mut self, place: usize) {
+        let address = self.peers.remove(place).address;
+        log::debug!("admin: its place is needed: peer={address}");
     }
 
     fn welcome(
@@ -263,8 +320,9 @@ impl Lobby {
             };
             peer.is_listed = false;
             let serial = peer.serial;
+            let was_stranger = peer.conversation.is_stranger();
             peer.is_heard |= self.budget.read_bytes > 0;
-            let driven = drive(
+            let mut driven = drive(
                 peer,
                 now,
                 &self.rules,
@@ -272,6 +330,17 @@ impl Lobby {
                 &mut self.budget,
                 stats,
             );
+            let is_gone = matches!(driven, Driven::Gone);
+            if was_stranger && !peer.conversation.is_stranger() && !is_gone {
+                match self.room_for_right(place, now) {
+                    Room::Free => {}
+                    Room::Of(other) => self.spare(other),
+                    Room::None => {
+                        self.peers[place].conversation.turn_away(now, &no_place());
+                        driven = Driven::Cut;
+                    }
+                }
+            }
             match driven {
                 Driven::Blocked => {}
                 Driven::Cut => self.list(place),
@@ -310,17 +379,32 @@ impl Lobby {
     }
 }
 
-/// What a newcomer is told while all places are in use.
-fn no_place() -> Vec<u8> {
+/// Where there is a place.
+enum Room {
+    /// One is free.
+    Free,
+    /// The peer at this place can be ended for it.
+    Of(usize),
+    /// Nowhere, for now.
+    None,
+}
+
+/// Addresses that one host can have as many of as it likes are one. RFC 4291 s. 2.5.4
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+/// What somebody with a right is told while all places are in use.
+fn no_place() -> Response {
     let hint = format!(
         "close one of the {} connections to this listener, or try again in some seconds",
         limits::ADMIN_CONNECTIONS_MAX
     );
     let error = "all places of this listener are taken";
-    let response = Response::refusal(HttpStatus::ServiceUnavailable, error, &hint);
-    let mut answer = Vec::new();
-    response.encode(false, false, &mut answer);
-    answer
+    Response::refusal(HttpStatus::ServiceUnavailable, error, &hint).closing()
 }
 
 /// How far a connection came.

@@ -51,7 +51,7 @@ use crate::admin::durations::Durations;
 use crate::auth::gate::Gate;
 use crate::auth::{Moment, Wake};
 use crate::config::Config;
-use crate::engine::{Check, Engine, SlotId, TopicChange};
+use crate::engine::{Check, Engine, SlotId, TopicChange, Vacancy};
 use crate::ingest::zeromq::monitor::PeerEvent;
 use crate::ingest::zeromq::{PARTS_KEPT, ZeroMqSource};
 use crate::limits;
@@ -90,6 +90,8 @@ pub struct Server {
     subs: std::ops::Range<usize>,
     pulls: Vec<String>,
     signals: Signals,
+    /// All places are taken: newcomers wait in the kernel until this moment, when one may be had.
+    accept_at: Option<Duration>,
     engine: Engine<ClientStream>,
     gate: Gate,
     /// What its stores watch.
@@ -189,7 +191,8 @@ impl Server {
     fn timeout(&mut self) -> Option<Duration> {
         let has_events = self.sources.iter().any(ZeroMqSource::is_ready);
         let has_peers = (self.sources.iter()).any(|source| source.monitor().is_ready());
-        let is_ready = self.listeners.is_ready() || self.orders.are_under_way() || has_peers;
+        let may_accept = self.listeners.is_ready() && self.accept_at.is_none();
+        let is_ready = may_accept || self.orders.are_under_way() || has_peers;
         if is_ready || has_events && self.takes_events() {
             return Some(Duration::ZERO);
         }
@@ -203,6 +206,7 @@ impl Server {
             self.report.timeout(self.moment.now, self.engine.stats()),
             self.systemd.timeout(self.moment.now),
             put_off.then_some(Duration::from_secs(1)),
+            self.accept_at.map(|at| at.saturating_sub(self.moment.now)),
         ];
         due.into_iter().flatten().min()
     }
@@ -332,10 +336,21 @@ impl Server {
 
     fn accept(&mut self) {
         self.listeners.tick(self.moment.now);
+        self.accept_at = None;
         for _ in 0..limits::TURN_ACCEPTS_MAX {
+            if self.listeners.is_ready()
+                && let Vacancy::At(moment) = self.engine.vacancy()
+            {
+                self.accept_at = Some(moment);
+                return;
+            }
             match self.listeners.accept(self.moment.now) {
                 Accepted::Newcomer(stream, peer) => self.welcome(stream, peer),
-                Accepted::TurnedAway => self.engine.stats_mut().refused(Refusal::Full),
+                // The next newcomer is to find a descriptor.
+                Accepted::TurnedAway => {
+                    self.engine.stats_mut().refused(Refusal::Full);
+                    self.engine.make_room();
+                }
                 Accepted::Nobody => return,
             }
         }

@@ -27,6 +27,7 @@ pub struct Report {
 const NOTABLE_CLOSES: &[Close] = &[
     Close::SlowConsumer,
     Close::OutboxesFull,
+    Close::MadeRoom,
     Close::Limit,
     Close::MessageTooLarge,
 ];

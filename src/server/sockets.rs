@@ -228,16 +228,11 @@ impl Listeners {
     }
 
     /// Tells a peer for whom there is no place.
-    pub fn refuse(&mut self, stream: ClientStream, refusal: Refusal, now: Duration) {
+    pub fn refuse(&mut self, mut stream: ClientStream, refusal: Refusal, now: Duration) {
         let mut answer = Vec::new();
         http::encode_refusal(refusal, &mut answer);
-        self.refuse_with(&answer, stream, now);
-    }
-
-    /// The same, in other words.
-    pub fn refuse_with(&mut self, answer: &[u8], mut stream: ClientStream, now: Duration) {
         // An empty socket buffer takes so little at once, or the peer is gone.
-        if stream.write_all(answer).is_ok() && stream.finish().is_ok() {
+        if stream.write_all(&answer).is_ok() && stream.finish().is_ok() {
             self.lingering.push_back((now, stream));
         }
         if self.lingering.len() > LINGERING_MAX {

@@ -82,6 +82,7 @@ impl Server {
             first_source: 0,
             pulls,
             signals,
+            accept_at: None,
             capacity,
             systemd,
             report: Report::default(),

@@ -1,0 +1,189 @@
+//! Which connections can be ended when all places are taken, and in which order.
+//!
+//! A stranger who says nothing holds a place until its handshake times out. So do peers that were
+//! told the last word and do not end their half. While places are free, that harms nobody. When they
+//! are all taken, a newcomer gets the place of such a connection: first the one that has waited
+//! longest for its end, then the one that has been longest without a whole upgrade. A connection
+//! that waits for its token's verdict is never ended for a newcomer: it has asked for something, and
+//! it is a store that makes it wait.
+//!
+//! Each of them has [`limits::ROOM_MILLISECONDS_MIN`] for itself: a client's request comes right
+//! behind its connection, so a crowd of honest newcomers does not end one another. A newcomer who finds
+//! all of them younger waits in the kernel until one is old enough.
+//!
+//! Both queues are in the order of time. An entry whose connection has moved on stays until it is at
+//! the front; that, and not a link in each connection, keeps idle connections free of cost.
+//!
+//! Never here: how a connection ends, what its state is (the caller tells).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::slots::SlotId;
+use crate::limits;
+
+/// In entries that one turn drops from the front of a queue, at some 20 ns each.
+const DROPS_MAX: usize = 1_024;
+
+/// In entries. An empty queue gives the memory back that it had beyond this.
+const KEPT_CAPACITY: usize = 1_024;
+
+/// Whether a newcomer can have a place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Vacancy {
+    /// At once.
+    Now,
+    /// Not before this moment: somebody will have to leave by then.
+    At(Duration),
+    /// There is no telling when.
+    Never,
+}
+
+/// Connections of one state, as far as they are still in it.
+#[derive(Debug, Default)]
+pub struct Queue(VecDeque<(SlotId, u64)>);
+
+impl Queue {
+    /// A connection has come into this state.
+    pub fn push(&mut self, id: SlotId, now: Duration) {
+        // Whoever is left out still ends with its deadline.
+        if self.0.len() >= limits::ROOM_ENTRIES_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((id, now.as_millis() as u64));
+    }
+
+    /// The connection that has been in this state longest, and when it may be ended.
+    fn oldest(&mut self, is_there: impl Fn(SlotId) -> bool) -> Option<(SlotId, Duration)> {
+        while let Some(&(id, since)) = self.0.front() {
+            if is_there(id) {
+                let until = since + limits::ROOM_MILLISECONDS_MIN;
+                return Some((id, Duration::from_millis(until)));
+            }
+            self.0.pop_front();
+        }
+        None
+    }
+
+    /// Forgets connections that are in this state no more, as many as a turn's budget allows.
+    fn forget(&mut self, is_there: impl Fn(SlotId) -> bool) {
+        for _ in 0..DROPS_MAX {
+            match self.0.front() {
+                Some(&(id, _)) if !is_there(id) => self.0.pop_front(),
+                _ => break,
+            };
+        }
+        if self.0.is_empty() && self.0.capacity() > KEPT_CAPACITY {
+            self.0 = VecDeque::new();
+        }
+    }
+}
+
+/// Those who can be ended, and how many have been.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// Connections without a whole upgrade.
+    pub upgrading: Queue,
+    /// Connections that only wait for their end.
+    pub closing: Queue,
+    /// In connections that were ended to make room and have not been reaped yet.
+    ended: usize,
+}
+
+impl Room {
+    /// In connections that were ended to make room: places that are free when this turn ends.
+    pub fn ended(&self) -> usize {
+        self.ended
+    }
+
+    /// The connection that [`Room::first`] named has been ended.
+    pub fn note_ended(&mut self, id: SlotId) {
+        self.ended += 1;
+        for queue in [&mut self.upgrading, &mut self.closing] {
+            if queue.0.front().is_some_and(|&(first, _)| first == id) {
+                queue.0.pop_front();
+            }
+        }
+    }
+
+    /// All that were ended have been reaped.
+    pub fn note_reaped(&mut self) {
+        self.ended = 0;
+    }
+
+    /// The connection that is to end first, and when it may be ended. Each question says whether a
+    /// connection is in that state.
+    pub fn first(
+        &mut self,
+        is_upgrading: impl Fn(SlotId) -> bool,
+        is_closing: impl Fn(SlotId) -> bool,
+        now: Duration,
+    ) -> Option<(SlotId, Duration)> {
+        let closing = self.closing.oldest(is_closing);
+        if closing.is_some_and(|(_, at)| at <= now) {
+            return closing;
+        }
+        let upgrading = self.upgrading.oldest(is_upgrading);
+        [closing, upgrading]
+            .into_iter()
+            .flatten()
+            .min_by_key(|&(_, at)| at)
+    }
+
+    /// Forgets connections that have moved on.
+    pub fn forget(
+        &mut self,
+        is_upgrading: impl Fn(SlotId) -> bool,
+        is_closing: impl Fn(SlotId) -> bool,
+    ) {
+        self.upgrading.forget(is_upgrading);
+        self.closing.forget(is_closing);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIN: Duration = Duration::from_millis(limits::ROOM_MILLISECONDS_MIN);
+
+    fn id(index: u32) -> SlotId {
+        SlotId::new(index, 1).expect("a generation")
+    }
+
+    #[test]
+    fn who_waits_for_its_end_goes_first_once_it_is_old_enough() {
+        let mut room = Room::default();
+        let at = Duration::from_secs;
+        room.upgrading.push(id(0), at(1));
+        room.upgrading.push(id(1), at(2));
+        room.closing.push(id(2), at(3));
+        let mut first = |now| room.first(|_| true, |_| true, now);
+        assert_eq!(first(at(3)), Some((id(0), at(1) + MIN)));
+        assert_eq!(first(at(9)), Some((id(2), at(3) + MIN)));
+        let first = room.first(|_| true, |_| false, at(9));
+        assert_eq!(first, Some((id(0), at(1) + MIN)));
+        let first = room.first(|other| other == id(1), |_| false, at(9));
+        assert_eq!(first, Some((id(1), at(2) + MIN)));
+        assert_eq!(room.first(|_| false, |_| false, at(9)), None);
+    }
+
+    #[test]
+    fn the_queues_are_bounded_and_give_their_memory_back() {
+        let mut room = Room::default();
+        for n in 0..limits::ROOM_ENTRIES_MAX as u32 + 5 {
+            room.upgrading.push(id(n), Duration::ZERO);
+        }
+        assert_eq!(room.upgrading.0.len(), limits::ROOM_ENTRIES_MAX);
+        let first = room.first(|_| true, |_| true, Duration::ZERO);
+        assert_eq!(first, Some((id(5), MIN)));
+        room.forget(|_| true, |_| true);
+        assert_eq!(room.upgrading.0.len(), limits::ROOM_ENTRIES_MAX);
+        while !room.upgrading.0.is_empty() {
+            let before = room.upgrading.0.len();
+            room.forget(|_| false, |_| true);
+            assert!(before - room.upgrading.0.len() <= DROPS_MAX);
+        }
+        assert!(room.upgrading.0.capacity() <= KEPT_CAPACITY);
+    }
+}
