@@ -604,7 +604,7 @@ fn only_those_at_work_with_a_right_keep_their_place() {
         body.answer(stall * 5, &Response::json("1".to_owned()));
         assert_eq!(body.sparable(stall * 5), early);
         finish(&mut body, stall * 5);
-        assert_eq!(body.sparable(stall * 5), Some(Sparable::Silent));
+        assert_eq!(body.sparable(stall * 5), Some(Sparable::Idle));
     }
     // Files, and who has read no further.
     let mut file = after(Door::Admin, &get("/newswire.js", ""));
