@@ -8,9 +8,10 @@
 
 use std::fmt::Write as _;
 
-use newswire::config::{Config, reachable, rough_bytes};
-use newswire::limits;
+use newswire::config::{Config, reachable};
 use newswire::server::Server;
+
+use crate::memory;
 
 /// Stands in a URL for a token that is not shown.
 const YOUR_TOKEN: &str = "YOUR_TOKEN";
@@ -22,6 +23,7 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
     let mut line = |name: &str, value: &str| {
         writeln!(text, "{name:<11}{value}").expect("a String takes everything");
     };
+    line("pid", &std::process::id().to_string());
     for (index, address) in server.listeners().iter().enumerate() {
         let is_passed = index < server.listeners_passed();
         let source = if is_passed { " (from systemd)" } else { "" };
@@ -40,54 +42,24 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
         line("publish", &format!("http://{address}/publish"));
     }
     line("capacity", &server.capacity_note());
-    line("memory", &memory(config, server.connections_max()));
-    if token.is_some() {
-        line(
-            "token",
-            "made for this run, see below; set one with --token, NEWSWIRE_TOKEN or in the file",
-        );
+    line("memory", &memory::total(config, server.connections_max()));
+    match token {
+        Some(_) => line(
+            "tokens",
+            "one, made for this run, see below; set one with --token, NEWSWIRE_TOKEN or in the file",
+        ),
+        None => {
+            let entrances = server.entrances();
+            for entrance in &entrances {
+                line("tokens", &entrance.text);
+            }
+            if !entrances.iter().any(|entrance| entrance.is_open) {
+                line("tokens", "none of them is good: no client can get in");
+            }
+        }
     }
     text.push_str(&trial(config, server, program, token.unwrap_or(YOUR_TOKEN)));
     text
-}
-
-/// Everything that may be held on peers' behalf, in the worst case: all of them leave everything unread,
-/// each is in the middle of its largest message, and each has all the names that it may, the longest
-/// ones, none of which another has too.
-///
-/// The tables around them, ZeroMQ's queues and the kernel's buffers are not in it.
-fn memory(config: &Config, connections: usize) -> String {
-    let each = |bytes: usize| (connections as u64).saturating_mul(bytes as u64);
-    let outboxes = config.outboxes_bytes_max as u64;
-    let pending = limits::PENDING_BYTES_MAX as u64;
-    let unfinished = each(config.message_bytes_max.max(config.head_bytes_max));
-    let topics = each(
-        config
-            .subscriptions_max
-            .saturating_mul(config.topic_bytes_max),
-    );
-    let prefixes = each(limits::PREFIXES_MAX * limits::TOPIC_BYTES_MAX);
-    let request = (config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES) as u64;
-    let doors = [&config.admin, &config.publish];
-    let doors = doors.iter().filter(|door| !door.is_empty()).count();
-    let strangers = limits::ADMIN_STRANGERS_MAX * limits::ADMIN_HEAD_BYTES_MAX;
-    let requests =
-        request * (doors * limits::ADMIN_CONNECTIONS_MAX) as u64 + (doors * strangers) as u64;
-    let all = [outboxes, pending, unfinished, topics, prefixes, requests]
-        .into_iter()
-        .fold(0, u64::saturating_add);
-    format!(
-        "up to {} on behalf of peers: {} in outboxes (outboxes-bytes-max), {} of events on their way, {} in \
-         unfinished messages (connections-max × message-bytes-max), {} in names of topics (connections-max × \
-         subscriptions-max × topic-bytes-max), {} in prefixes, {} in HTTP requests",
-        rough_bytes(all),
-        rough_bytes(outboxes),
-        rough_bytes(pending),
-        rough_bytes(unfinished),
-        rough_bytes(topics),
-        rough_bytes(prefixes),
-        rough_bytes(requests),
-    )
 }
 
 /// The two commands, with the program as it was started.
@@ -167,43 +139,5 @@ mod tests {
             let bound: SocketAddr = bound.parse().expect("an address");
             assert_eq!(reachable(bound).to_string(), reached);
         }
-    }
-
-    #[test]
-    fn the_memory_is_the_sum_of_what_is_named() {
-        let config = Config {
-            outboxes_bytes_max: 100 << 20,
-            message_bytes_max: 2 << 20,
-            subscriptions_max: 1_024,
-            topic_bytes_max: 1_024,
-            event_bytes_max: (1 << 20) - limits::ADMIN_BODY_SLACK_BYTES,
-            ..Config::default()
-        };
-        let line = memory(&config, 64);
-        // 100 + 32 + 128 + 64 + 1 + 65
-        assert!(
-            line.starts_with("up to 390 MiB on behalf of peers: "),
-            "{line}"
-        );
-        for part in [
-            "100 MiB in outboxes",
-            "32 MiB of events",
-            "128 MiB in unfinished",
-            "64 MiB in names",
-            "1 MiB in prefixes",
-            "65 MiB in HTTP requests",
-        ] {
-            assert!(line.contains(part), "{line}");
-        }
-        let closed = Config {
-            admin: Vec::new(),
-            ..config.clone()
-        };
-        assert!(memory(&closed, 64).starts_with("up to 325 MiB on behalf"));
-        let most = Config {
-            subscriptions_max: usize::MAX,
-            ..config
-        };
-        memory(&most, usize::MAX);
     }
 }

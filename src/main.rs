@@ -5,6 +5,7 @@
 //! what the banner and the summary say.
 
 mod banner;
+mod memory;
 mod summary;
 
 use std::path::Path;
@@ -71,8 +72,23 @@ fn refuse_what_waits(path: &Path) -> Result<(), String> {
 
 fn check(given: &ConfigFlags) -> Result<(), Failure> {
     let loaded = load(given)?;
-    server::check_files(&loaded.config).map_err(Failure::Usage)?;
-    print(&loaded.show());
+    let config = &loaded.config;
+    let entrances = server::check_files(config).map_err(Failure::Usage)?;
+    let connections = server::connections_max(config.connections_max);
+    let mut text = loaded.show();
+    text.push_str("\n# Tokens that let clients in\n");
+    if config.needs_a_token() {
+        text.push_str("# none is given: the start makes one and prints it\n");
+    }
+    for entrance in &entrances {
+        // A line break in a path would end the comment.
+        text.push_str(&format!("# {}\n", entrance.text.escape_debug()));
+    }
+    if !config.needs_a_token() && !entrances.iter().any(|entrance| entrance.is_open) {
+        tell("warning: no token is good, so no client can get in");
+    }
+    text.push_str(&memory::comment(config, connections));
+    print(&text);
     Ok(())
 }
 

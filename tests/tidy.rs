@@ -87,11 +87,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cli",
             "config",
             "logging",
+            "memory",
             "server",
             "summary",
         ],
     ),
-    ("banner", &["config", "limits", "server"]),
+    ("banner", &["config", "memory", "server"]),
+    ("memory", &["config", "limits"]),
     ("summary", &["stats"]),
     ("lib", &[]),
 ];
@@ -347,6 +349,24 @@ fn every_option_is_in_the_readme_with_its_default() {
             row.contains(&format!("`{default}`")) || default.is_empty(),
             "{row}: {default}"
         );
+    }
+}
+
+/// An example that has expired is one that does not work.
+#[test]
+fn no_date_in_the_readme_passes_soon() {
+    let readme = fs::read_to_string("README.md").expect("a README");
+    let dates = readme
+        .match_indices("-12-31T")
+        .chain(readme.match_indices("T12:00:00Z"));
+    assert!(dates.count() >= 2, "the examples have dates");
+    let year = |text: &str| text.parse::<u32>().ok().filter(|_| text.len() == 4);
+    for (at, _) in readme.match_indices('-') {
+        let before = readme[..at].get(at.saturating_sub(4)..).and_then(year);
+        let after = readme[at + 1..].split(|c: char| !c.is_ascii_digit()).next();
+        if let (Some(year), Some([_, _])) = (before, after.map(str::as_bytes)) {
+            assert!(year >= 2090, "{}", &readme[at - 4..at + 3]);
+        }
     }
 }
 

@@ -89,6 +89,12 @@ impl WatchedFile {
         &self.path
     }
 
+    /// In tokens that are in it, and in those of them that have ended at `unix_seconds`.
+    pub fn count(&self, unix_seconds: u64) -> (usize, usize) {
+        let listing = self.current.get();
+        (listing.len(), listing.expired(unix_seconds))
+    }
+
     /// Has the file read again, even if it looks as it did. What comes of it is told as any change is.
     pub fn reread(&self) {
         // It fails when there is no thread any more, and then nothing can be done about it.

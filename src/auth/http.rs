@@ -199,7 +199,7 @@ fn fields_grant(fields: &Map<String, Value>) -> Result<Result<Grant, Flaw>, Stri
             Value::Number(number) => number.as_f64().and_then(moment_of_seconds),
             _ => None,
         };
-        let needed = "`expires` in its answer is neither a time as in 2026-11-24T12:00:00Z nor one \
+        let needed = "`expires` in its answer is neither a time as in 2099-12-31T12:00:00Z nor one \
                       in seconds since 1970";
         expires_at = Some(moment.ok_or(needed)?);
     }

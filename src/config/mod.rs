@@ -143,6 +143,8 @@ pub struct Config {
     pub unacknowledged_seconds: u32,
     /// In events that one turn takes in.
     pub turn_events_max: usize,
+    /// Where the process's number is written; empty: nowhere.
+    pub pid_file: String,
     /// What is logged.
     pub log_level: log::LevelFilter,
 }
@@ -221,6 +223,7 @@ impl Default for Config {
             unsent_bytes_max: 0,
             unacknowledged_seconds: 0,
             turn_events_max: 0,
+            pid_file: String::new(),
             log_level: log::LevelFilter::Off,
         };
         for option in options() {

@@ -50,7 +50,7 @@ const WHERE: &str = "Where events come in and go out";
 const WHO: &str = "Who may listen";
 const TIME: &str = "Time";
 const SIZE: &str = "Size";
-const LOG: &str = "Log";
+const LOG: &str = "Log and process";
 
 /// All options, in the order in which the help lists them.
 pub fn options() -> &'static [OptionSpec] {
@@ -817,6 +817,23 @@ static OPTIONS: &[OptionSpec] = &[
         heading: SIZE,
         secret: false,
         kind: number!(Count, turn_events_max, limits::TURN_EVENTS_MAX, 1, 1 << 20),
+    },
+    OptionSpec {
+        name: "pid-file",
+        value_name: "FILE",
+        help: "File for the number of the process: written when everything is bound, removed at the end. One \
+               that a crash left behind is replaced; one whose process lives is an error. For hosts without a \
+               service manager: systemd needs none",
+        heading: LOG,
+        secret: false,
+        kind: Kind::Word {
+            default: "",
+            get: |config| config.pid_file.clone(),
+            set: |config, text| {
+                config.pid_file = text.to_owned();
+                Ok(())
+            },
+        },
     },
     OptionSpec {
         name: "log-level",

@@ -33,6 +33,11 @@ pub fn raise(asked: usize) -> Capacity {
     derive(files, asked)
 }
 
+/// In connections, what a server would have that was started here with `asked`.
+pub fn connections_max(asked: usize) -> usize {
+    raise(asked).connections_max
+}
+
 /// A small host may not even have the files that are usually kept in reserve: then a quarter of what it
 /// has is kept, but not less than what the program itself opens and some publishers need.
 fn derive(files: usize, asked: usize) -> Capacity {

@@ -25,6 +25,8 @@ pub enum StartError {
     },
     /// A ZeroMQ endpoint cannot be used.
     Source(SourceError),
+    /// The file with the process's number cannot be written; the text says why.
+    PidFile(String),
     /// A token store cannot be used as it is configured.
     Store(String),
     /// The system refuses something else; the text says what.
@@ -66,7 +68,7 @@ impl fmt::Display for StartError {
                 })
             }
             Self::Source(error) => error.fmt(f),
-            Self::Store(sentence) => f.write_str(sentence),
+            Self::Store(sentence) | Self::PidFile(sentence) => f.write_str(sentence),
             Self::System(action, cause) => write!(f, "cannot {action}: {cause}"),
         }
     }

@@ -12,6 +12,7 @@ mod commands;
 mod error;
 mod lobby;
 mod occupant;
+mod pid_file;
 mod process;
 mod pulse;
 mod reload;
@@ -34,6 +35,7 @@ use mio::{Events, Interest, Poll, Token};
 use capacity::Capacity;
 use commands::Orders;
 use lobby::Lobby;
+use pid_file::PidFile;
 use pulse::Pulse;
 use report::Report;
 use shutdown::Shutdown;
@@ -41,9 +43,10 @@ use signals::{Signal, Signals};
 use sockets::{Accepted, ClientStream, Listeners};
 use stores::Watched;
 
+pub use capacity::connections_max;
 pub use error::StartError;
 pub use rules::{gate_rules, rules};
-pub use stores::check_files;
+pub use stores::{Entrance, check_files};
 pub use systemd::Systemd;
 
 use crate::admin::Door;
@@ -123,6 +126,8 @@ pub struct Server {
     started_unix: Duration,
     /// This turn's time: `now` is counted from `started`.
     moment: Moment,
+    /// Removed when the server is.
+    _pid_file: Option<PidFile>,
 }
 
 impl Server {
@@ -139,6 +144,11 @@ impl Server {
     /// The endpoints that publishers push to, as bound.
     pub fn pulls(&self) -> &[String] {
         &self.pulls
+    }
+
+    /// Who can get in, in the order in which the stores are asked.
+    pub fn entrances(&self) -> Vec<Entrance> {
+        stores::entrances(&self.config, &self.watched, unix_time())
     }
 
     /// In connections, the limit in force.
@@ -158,6 +168,7 @@ impl Server {
     pub fn run(mut self) -> io::Result<(Stats, Duration)> {
         let (listen, pull) = (self.listeners(), self.pulls());
         log::info!("start: listen={listen:?} pull={pull:?}");
+        stores::warn_if_closed(&self.entrances());
         self.systemd.ready(&self.status());
         let mut readiness = Events::with_capacity(READINESS_MAX);
         while !self.shutdown.is_complete() {

@@ -8,7 +8,7 @@
 //! Never here: reading the configuration (`main` hands it in).
 
 use super::rules::{admin_rules, admin_standing, form, gate_rules, rules};
-use super::stores::{Stores, stores};
+use super::stores::{Stores, stores, warn_if_closed};
 use super::{Server, capacity};
 use crate::config::Config;
 use crate::stats::Close;
@@ -55,6 +55,7 @@ impl Server {
             self.capacity.connections_max
         );
         self.config = config;
+        warn_if_closed(&self.entrances());
     }
 }
 
@@ -76,6 +77,7 @@ fn keep_fixed(now: &Config, next: &mut Config) -> Vec<&'static str> {
         keep("sub", &now.sub, &mut next.sub),
         keep("admin", &now.admin, &mut next.admin),
         keep("publish", &now.publish, &mut next.publish),
+        keep("pid-file", &now.pid_file, &mut next.pid_file),
         keep(
             "unsent-bytes-max",
             &now.unsent_bytes_max,

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use mio::{Interest, Poll, Registry, Token, Waker};
 
 use super::commands::Orders;
 use super::lobby::Lobby;
+use super::pid_file::PidFile;
 use super::pulse::Pulse;
 use super::report::Report;
 use super::rules::{admin_rules, admin_standing, form, gate_rules, rules};
@@ -58,6 +60,11 @@ impl Server {
         getrandom::fill(&mut seed)
             .and_then(|()| getrandom::fill(&mut key))
             .map_err(|error| StartError::System("get random numbers", error.into()))?;
+        // Last: whoever reads it may send signals at once, and everything is bound.
+        let pid_file = match &*config.pid_file {
+            "" => None,
+            path => Some(PidFile::write(Path::new(path)).map_err(StartError::PidFile)?),
+        };
         #[expect(
             clippy::disallowed_methods,
             reason = "the program's one clock starts here; a turn reads it once"
@@ -96,6 +103,7 @@ impl Server {
             started,
             started_unix: unix_time(),
             moment: Moment::default(),
+            _pid_file: pid_file,
         })
     }
 }

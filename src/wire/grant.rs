@@ -143,7 +143,7 @@ fn check_pattern(pattern: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A moment as RFC 3339 has it (`2026-11-24T12:00:00Z`), in seconds of Unix time; what is before 1970
+/// A moment as RFC 3339 has it (`2099-12-31T12:00:00Z`), in seconds of Unix time; what is before 1970
 /// is 0. `None` when it is no such text.
 pub fn parse_moment(text: &str) -> Option<u64> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;

@@ -3,7 +3,7 @@
 //! A line a token:
 //! ```text
 //! # who       what is allowed      until when                    for the log
-//! TOKEN       topics=news,blog_*   expires=2026-11-24T12:00:00Z  name=alice
+//! TOKEN       topics=news,blog_*   expires=2099-12-31T12:00:00Z  name=alice
 //! sha256:HEX
 //! ```
 //! Words are separated by spaces and tabs. A word that begins with `#` begins a comment, so a `#`
@@ -215,6 +215,13 @@ impl Listing {
         self.entries.is_empty()
     }
 
+    /// In tokens that have ended at `unix_seconds`.
+    pub fn expired(&self, unix_seconds: u64) -> usize {
+        let ends = self.entries.iter().map(|entry| entry.expires_at);
+        ends.filter(|end| grant::has_ended(end.map(NonZeroU64::get), unix_seconds))
+            .count()
+    }
+
     /// In tokens that stand in the file as they are, and not as their digest.
     pub fn plain(&self) -> usize {
         self.plain
@@ -238,7 +245,7 @@ fn unknown_word(index: usize) -> String {
 
 fn moment(text: &str) -> Result<NonZeroU64, String> {
     let moment = grant::parse_moment(text)
-        .ok_or("expires= is no moment of RFC 3339, such as 2026-11-24T12:00:00Z")?;
+        .ok_or("expires= is no moment of RFC 3339, such as 2099-12-31T12:00:00Z")?;
     Ok(NonZeroU64::new(moment).unwrap_or(NonZeroU64::MIN))
 }
 

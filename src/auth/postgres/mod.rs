@@ -96,6 +96,12 @@ impl PostgresStore {
     }
 }
 
+/// Host, port and database of an address, for the operator; never its password.
+pub fn place(url: &str) -> String {
+    let address = Address::parse(url, Duration::ZERO);
+    address.map_or_else(|_| "an address that cannot be used".to_owned(), |a| a.place)
+}
+
 /// Connects, prepares the statement and asks about no token, and waits for that as long as one question
 /// may take. For the start of the program, before there is anybody to serve.
 ///

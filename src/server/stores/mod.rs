@@ -14,7 +14,9 @@ mod without;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::unix_time;
 use crate::auth::file::{TokenFile, WatchedFile};
 use crate::auth::list::TokenList;
 use crate::auth::{TokenStore, Wake};
@@ -66,13 +68,65 @@ pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<
     Ok(all)
 }
 
-/// Whether every file that `config` names for a store can be read and makes sense. Nobody is asked.
+/// Whether every file that `config` names for a store can be read and makes sense, and who could get in
+/// at `unix`. Nobody is asked.
 ///
 /// # Errors
 /// As the start would say it.
-pub fn check_files(config: &Config) -> Result<(), String> {
+pub fn check_files(config: &Config) -> Result<Vec<Entrance>, String> {
     let wake: Wake = Arc::new(|| {});
-    stores(config, &Watched::default(), &wake).map(drop)
+    let Stores { watched, .. } = stores(config, &Watched::default(), &wake)?;
+    Ok(entrances(config, &watched, unix_time()))
+}
+
+/// One way in for clients.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entrance {
+    /// In words for the operator, such as `2 from tokens.txt (1 expired)`.
+    pub text: String,
+    /// True exactly when a token may be good there.
+    pub is_open: bool,
+}
+
+/// Who can get in at `unix`, in the order in which the stores are asked.
+pub(super) fn entrances(config: &Config, watched: &Watched, unix: Duration) -> Vec<Entrance> {
+    let mut all = Vec::new();
+    if !config.tokens.is_empty() {
+        all.push(Entrance {
+            text: format!("{} of the configuration", config.tokens.len()),
+            is_open: true,
+        });
+    }
+    for file in &watched.files {
+        let (tokens, expired) = file.count(unix.as_secs());
+        let path = file.path().display();
+        let note = match expired {
+            0 => String::new(),
+            n => format!(" ({n} expired)"),
+        };
+        all.push(Entrance {
+            text: format!("{tokens} from {path}{note}"),
+            is_open: tokens > expired,
+        });
+    }
+    let remote = remote::entrances(config);
+    all.extend(remote.into_iter().map(|text| Entrance {
+        text,
+        is_open: true,
+    }));
+    all
+}
+
+/// Says so when nobody can get in: the server runs all the same, since a file may change.
+pub(super) fn warn_if_closed(entrances: &[Entrance]) {
+    if !entrances.iter().any(|entrance| entrance.is_open) {
+        let all: Vec<&str> = entrances.iter().map(|e| e.text.as_str()).collect();
+        log::warn!(
+            "tokens: none is good, so no client can get in: {}; put one into the file (`newswire token new`), \
+             or see *Tokens* in the README",
+            all.join(", ")
+        );
+    }
 }
 
 fn watch_file(path: &Path, watched: &Watched, wake: &Wake) -> Result<WatchedFile, String> {

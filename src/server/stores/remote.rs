@@ -115,6 +115,35 @@ fn watch_set(origin: &SetOrigin, watched: &Sets, wake: &Wake) -> Result<WatchedS
     WatchedSet::open(&origin.url, origin.algorithm, Box::new(fetch), wake)
 }
 
+/// Who can get in by these, in words.
+pub(super) fn entrances(config: &Config) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(algorithm) = config.jwt_algorithm {
+        let files = config.jwt_keys.iter().map(|p| p.display().to_string());
+        let sets = config.jwks_urls.iter().map(|url| host(url));
+        let keys: Vec<String> = files.chain(sets).collect();
+        all.push(format!(
+            "JWT {}, keys from {}",
+            algorithm.name(),
+            keys.join(", ")
+        ));
+    }
+    let apis = config.auth_urls.iter();
+    all.extend(apis.map(|url| format!("those that the API at {} knows", host(url))));
+    let databases = config.postgres_urls.iter();
+    all.extend(databases.map(|url| {
+        let place = postgres::place(url);
+        format!("those that PostgreSQL at {place} knows")
+    }));
+    all
+}
+
+/// A path or a query may be somebody's secret.
+fn host(url: &str) -> String {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    rest.split(['/', '?']).next().unwrap_or(rest).to_owned()
+}
+
 /// Orders those of `watched` anew that are `kept`.
 pub(super) fn refetch(watched: &Sets, kept: &Sets) {
     for (origin, set) in watched {

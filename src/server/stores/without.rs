@@ -23,6 +23,11 @@ pub(super) fn add(
     check(config)
 }
 
+/// Nobody.
+pub(super) fn entrances(_config: &Config) -> Vec<String> {
+    Vec::new()
+}
+
 /// There is nothing to be ordered.
 pub(super) fn refetch(_watched: &Sets, _kept: &Sets) {}
 

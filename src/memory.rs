@@ -1,0 +1,129 @@
+//! The most that others can make a server hold: its parts, and their sum.
+//!
+//! The worst case, which never comes: all clients leave everything unread, each is in the middle of its
+//! largest message, and each has all the names that it may, the longest ones, none of which another has
+//! too. The start prints the sum, `check` the parts.
+//!
+//! Never here: what is held now, the tables around these, ZeroMQ's queues and the kernel's buffers.
+
+use std::fmt::Write as _;
+
+use newswire::config::{Config, rough_bytes};
+use newswire::limits;
+
+/// One kind of thing that is held for others.
+struct Part {
+    bytes: u64,
+    /// What it is, and which options bound it.
+    what: &'static str,
+}
+
+fn parts(config: &Config, connections: usize) -> Vec<Part> {
+    let each = |bytes: usize| (connections as u64).saturating_mul(bytes as u64);
+    let names = config
+        .subscriptions_max
+        .saturating_mul(config.topic_bytes_max);
+    let request = (config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES) as u64;
+    let doors = [&config.admin, &config.publish];
+    let doors = doors.iter().filter(|door| !door.is_empty()).count();
+    let strangers = limits::ADMIN_STRANGERS_MAX * limits::ADMIN_HEAD_BYTES_MAX;
+    [
+        (
+            config.outboxes_bytes_max as u64,
+            "left unread by clients (outboxes-bytes-max)",
+        ),
+        (
+            limits::PENDING_BYTES_MAX as u64,
+            "events on their way to clients",
+        ),
+        (
+            each(config.message_bytes_max.max(config.head_bytes_max)),
+            "unfinished messages of clients (connections-max × message-bytes-max)",
+        ),
+        (
+            each(names),
+            "names of topics (connections-max × subscriptions-max × topic-bytes-max)",
+        ),
+        (
+            each(limits::PREFIXES_MAX * limits::TOPIC_BYTES_MAX),
+            "prefixes of clients (connections-max × 16 KiB)",
+        ),
+        (
+            request * (doors * limits::ADMIN_CONNECTIONS_MAX) as u64 + (doors * strangers) as u64,
+            "HTTP requests of publishers and administrators",
+        ),
+    ]
+    .into_iter()
+    .map(|(bytes, what)| Part { bytes, what })
+    .collect()
+}
+
+fn sum(parts: &[Part]) -> u64 {
+    parts
+        .iter()
+        .fold(0, |sum, part| sum.saturating_add(part.bytes))
+}
+
+/// For the start: the sum alone.
+pub fn total(config: &Config, connections: usize) -> String {
+    format!(
+        "at most {} for others, if every client did its worst at once (`newswire check` has the parts)",
+        rough_bytes(sum(&parts(config, connections)))
+    )
+}
+
+/// For `check`: the parts, as comments of a configuration file.
+pub fn comment(config: &Config, connections: usize) -> String {
+    let parts = parts(config, connections);
+    let mut text = format!(
+        "\n# Memory for others, if each of {connections} connections did its worst at once: {}\n",
+        rough_bytes(sum(&parts))
+    );
+    for part in parts {
+        writeln!(text, "# {:>9} {}", rough_bytes(part.bytes), part.what)
+            .expect("a String takes everything");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_is_the_sum_of_its_parts() {
+        let config = Config {
+            outboxes_bytes_max: 100 << 20,
+            message_bytes_max: 2 << 20,
+            subscriptions_max: 1_024,
+            topic_bytes_max: 1_024,
+            event_bytes_max: (1 << 20) - limits::ADMIN_BODY_SLACK_BYTES,
+            ..Config::default()
+        };
+        let line = total(&config, 64);
+        // 100 + 32 + 128 + 64 + 1 + 65
+        assert!(line.starts_with("at most 390 MiB for others"), "{line}");
+        let text = comment(&config, 64);
+        for part in [
+            "if each of 64 connections did its worst at once: 390 MiB\n",
+            "#   100 MiB left unread",
+            "#    32 MiB events",
+            "#   128 MiB unfinished messages",
+            "#    64 MiB names of topics",
+            "#     1 MiB prefixes",
+            "#    65 MiB HTTP requests",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let closed = Config {
+            admin: Vec::new(),
+            ..config.clone()
+        };
+        assert!(total(&closed, 64).starts_with("at most 325 MiB "));
+        let most = Config {
+            subscriptions_max: usize::MAX,
+            ..config
+        };
+        total(&most, usize::MAX);
+    }
+}
