@@ -356,10 +356,7 @@ fn every_option_is_in_the_readme_with_its_default() {
 #[test]
 fn no_date_in_the_readme_passes_soon() {
     let readme = fs::read_to_string("README.md").expect("a README");
-    let dates = readme
-        .match_indices("-12-31T")
-        .chain(readme.match_indices("T12:00:00Z"));
-    assert!(dates.count() >= 2, "the examples have dates");
+    assert!(readme.contains("T12:00:00Z"), "the examples have dates");
     let year = |text: &str| text.parse::<u32>().ok().filter(|_| text.len() == 4);
     for (at, _) in readme.match_indices('-') {
         let before = readme[..at].get(at.saturating_sub(4)..).and_then(year);
