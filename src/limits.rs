@@ -270,6 +270,10 @@ pub const BIG_EVENT_BYTES: usize = 16 * 1024;
 /// In bytes up to which a batch gathers. Past it a `send()` is no cheaper a byte.
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 
+/// In bytes, how much of what was merged for members of several topics is kept for others with the same
+/// topics. Past it all of it is forgotten, and merged anew.
+pub const MERGED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// In bytes of batches that wait for their walk. Past it the ingest is left alone, and publishers
 /// feel it through ZeroMQ's high-water mark.
 pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -227,7 +227,7 @@ impl World {
             topic_bytes_max: 50,
             outbox_bytes_max,
             outboxes_bytes_max,
-            turn_writes_max: [20, 100, 2_000][dice.below(3)],
+            turn_writes_max: [3, 20, 2_000][dice.below(3)],
             tells_topic_changes: dice.one_in(2),
             ..Rules::default()
         };

@@ -4,18 +4,17 @@
 //! in the order of their places, so that memory is read forwards. A walk has a cursor: a topic of a
 //! hundred thousand members would keep everybody else waiting for half a second, so a turn serves a
 //! slice of it and the next turn goes on. Events that come meanwhile for the same topic gather in
-//! the batch behind it.
+//! the batch behind it. The walks of one topic are its *lane*.
 //!
-//! **Order.** A member hears events in the order in which they were ingested, across topics too.
-//! Walks stand in a queue by age, and two rules keep that order:
-//! 1. An event joins the waiting batch of its topic only if no younger batch of another topic has
-//!    a member in common with it; else it begins a batch of its own.
-//! 2. Before a walk serves a member, it serves that member whatever older walks still owe it. What
-//!    a member has had ahead of its turn is noted in the older walk (`Walk::ahead`).
+//! **Order.** A member hears events in the order in which they were ingested, across topics too. Most
+//! members are in one lane only, whose walks stand in that order. A member that is in several lanes
+//! at once is served by whichever walk reaches it first, with all that any lane owes it, merged into
+//! one batch (`merge.rs`); the later walks find its number in `Flush::served` and pass it by. So
+//! topics gather whatever members they have in common, and only those members cost more.
 //!
-//! `ahead` also serves who subscribes while a batch waits or walks: it is owed only what is
-//! appended afterwards. It is empty unless one of these things happened, and then a walk costs one
-//! look at the next place and one call a member.
+//! `Walk::ahead` serves who subscribes while a batch waits or walks: it is owed only what is appended
+//! afterwards. Where nothing of this happened, a walk costs one look at the next place and one call a
+//! member.
 //!
 //! Never here: sockets and outboxes (a delivery is a call-back), protocols (a frame is written by
 //! the caller), clocks (when an event came is the caller's to say, and comes back with its batch).
@@ -24,26 +23,101 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::idset::IdSet;
+use super::merge::{Merger, Source};
 use super::outbox::Batch;
 use super::topics::{TopicId, Topics};
 use crate::limits;
 
-/// How many younger batches an event looks past before it begins a batch of its own.
-const LOOK_BACK_MAX: usize = 64;
+/// Those who are served: the engine's connections, or those of a test.
+pub trait Members {
+    /// The topics that `member` subscribes to; `None` when there is no such member any more.
+    fn topics(&self, member: u32) -> Option<&IdSet>;
+    /// Hands `member` the events of `batch` from byte `from` on.
+    fn deliver(&mut self, member: u32, batch: &Rc<Batch>, from: usize);
+}
+
+/// Consecutive events of one topic: no event of another topic was ingested between them.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// Its place among all runs.
+    pub sequence: u64,
+    /// In bytes, where it starts in its batch.
+    pub start: usize,
+}
 
 /// A batch on its way through the members of its topic.
 #[derive(Debug)]
-struct Walk {
-    topic: TopicId,
+pub struct Walk {
     batch: Rc<Batch>,
+    /// Ascending in both fields, and never empty. The first one's sequence is the walk's own.
+    runs: Vec<Run>,
     /// The first place that has not been served.
     cursor: u32,
     /// True exactly when the batch gathers no more: some member was served, or it is one big event.
     is_closed: bool,
-    /// Members that need less than the whole batch: from which byte on.
+    /// Members that came while the batch was there: from which byte on they are owed it.
     ahead: HashMap<u32, usize>,
     /// When its first event came, if anybody wants to know.
     since: Option<Duration>,
+}
+
+impl Walk {
+    /// Its batch gathers no more, and is about to be shared.
+    fn close(&mut self) {
+        self.is_closed = true;
+        if let Some(batch) = Rc::get_mut(&mut self.batch) {
+            batch.trim();
+        }
+    }
+
+    /// From which byte on `member` is still owed this batch, having been served all runs up to number
+    /// `served`; `None` when it is owed nothing.
+    fn owes(&self, member: u32, served: u64) -> Option<usize> {
+        if member < self.cursor {
+            return None;
+        }
+        let run = self.runs.partition_point(|run| run.sequence <= served);
+        let start = self.runs.get(run)?.start;
+        let from = match self.ahead.get(&member) {
+            Some(&ahead) => start.max(ahead),
+            None => start,
+        };
+        (from < self.batch.bytes().len()).then_some(from)
+    }
+
+    /// Its batch.
+    pub fn batch(&self) -> &Rc<Batch> {
+        &self.batch
+    }
+
+    /// Its runs.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// True exactly when the batch can be shared: it gathers no more.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+}
+
+/// The walks of one topic, by age. The front one has the right of way, and the back one gathers.
+#[derive(Debug)]
+pub struct Lane {
+    front: Walk,
+    behind: VecDeque<Walk>,
+}
+
+impl Lane {
+    /// Its walks, the oldest first.
+    pub fn walks(&self) -> impl Iterator<Item = &Walk> {
+        std::iter::once(&self.front).chain(&self.behind)
+    }
+
+    fn back_mut(&mut self) -> &mut Walk {
+        self.behind.back_mut().unwrap_or(&mut self.front)
+    }
 }
 
 /// A batch that has reached everybody.
@@ -56,25 +130,6 @@ pub struct Finished {
     pub events: usize,
 }
 
-impl Walk {
-    /// Its batch gathers no more, and is about to be shared.
-    fn close(&mut self) {
-        self.is_closed = true;
-        if let Some(batch) = Rc::get_mut(&mut self.batch) {
-            batch.trim();
-        }
-    }
-
-    /// From which byte on `member` is still owed this batch; `None` when it is not.
-    fn owes(&self, member: u32, topics: &Topics) -> Option<usize> {
-        if member < self.cursor || !topics.members(self.topic).contains(member) {
-            return None;
-        }
-        let from = self.ahead.get(&member).copied().unwrap_or(0);
-        (from < self.batch.bytes().len()).then_some(from)
-    }
-}
-
 /// How much one turn may send.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
@@ -84,15 +139,41 @@ pub struct Budget {
     pub bytes: usize,
 }
 
+impl Budget {
+    /// The part of it for one of `walks` walks, in writes of `bytes` each. Every walk gets an equal
+    /// share of what is left, so that no large one keeps the small ones waiting, and what a small one
+    /// leaves is for those behind it.
+    fn share(&self, walks: usize, bytes: usize) -> usize {
+        let walks = walks.max(1);
+        let writes = self.writes / walks;
+        writes.min(self.bytes / walks / bytes.max(1)).max(1)
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.writes = self.writes.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
 /// All batches that have not reached all of their members.
 #[derive(Debug, Default)]
 pub struct Flush {
-    /// By age.
-    walks: VecDeque<Walk>,
-    /// In bytes, the sum of the batches of `walks`.
+    lanes: HashMap<TopicId, Lane>,
+    /// The keys of `lanes`, in the order in which a turn serves them.
+    order: VecDeque<TopicId>,
+    /// How many walks there are in all lanes.
+    walks: usize,
+    /// In bytes, the sum of the batches of all walks.
     pending_bytes: usize,
-    /// Where in `walks` the youngest of each topic stands.
-    youngest: HashMap<TopicId, usize>,
+    /// The number of the last run.
+    sequence: u64,
+    /// The topic of the last run, to which its next event is added; `None` when the next event begins a
+    /// run in any case.
+    open_run: Option<TopicId>,
+    /// Members that were served by several lanes at once: the last run that they had. Empty when no
+    /// walk is left. At most one entry a member.
+    served: HashMap<u32, u64>,
+    merger: Merger,
     /// Emptied batches, whose memory serves the next ones.
     spare: Vec<Batch>,
     /// What the last run has finished.
@@ -102,13 +183,12 @@ pub struct Flush {
 impl Flush {
     /// Whether every batch has reached everybody.
     pub fn is_done(&self) -> bool {
-        self.walks.is_empty()
+        self.lanes.is_empty()
     }
 
     /// Whether so much is on its way that no more should be taken in.
     pub fn is_congested(&self) -> bool {
-        self.pending_bytes > limits::PENDING_BYTES_MAX
-            || self.walks.len() > limits::PENDING_WALKS_MAX
+        self.pending_bytes > limits::PENDING_BYTES_MAX || self.walks > limits::PENDING_WALKS_MAX
     }
 
     /// Adds one frame of `frame_bytes` for the members of `topic`; `encode` writes it. `since` is when
@@ -116,34 +196,62 @@ impl Flush {
     pub fn add(
         &mut self,
         topic: TopicId,
-        topics: &Topics,
         frame_bytes: usize,
         since: Option<Duration>,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
         self.pending_bytes += frame_bytes;
-        if let Some(batch) = self.open_batch(topic, topics, frame_bytes) {
+        let mut lane = self.lanes.get_mut(&topic);
+        let is_big = frame_bytes >= limits::BIG_EVENT_BYTES;
+        if !is_big
+            && let Some(walk) = lane.as_deref_mut().map(Lane::back_mut)
+            && !walk.is_closed
+            && walk.batch.bytes().len() + frame_bytes <= limits::BATCH_BYTES_MAX
+            && let Some(batch) = Rc::get_mut(&mut walk.batch)
+        {
+            if self.open_run != Some(topic) {
+                self.sequence += 1;
+                self.open_run = Some(topic);
+                walk.runs.push(Run {
+                    sequence: self.sequence,
+                    start: batch.bytes().len(),
+                });
+            }
             let before = batch.bytes().len();
             batch.push_frame(encode);
             debug_assert_eq!(batch.bytes().len() - before, frame_bytes);
             return;
         }
-        let is_big = frame_bytes >= limits::BIG_EVENT_BYTES;
         let spare = if is_big { None } else { self.spare.pop() };
         let mut batch = spare.unwrap_or_default();
         batch.push_frame(|out| {
             out.reserve_exact(frame_bytes);
             encode(out);
         });
-        self.youngest.insert(topic, self.walks.len());
-        self.walks.push_back(Walk {
-            topic,
+        self.sequence += 1;
+        self.open_run = Some(topic);
+        let walk = Walk {
             batch: Rc::new(batch),
+            runs: vec![Run {
+                sequence: self.sequence,
+                start: 0,
+            }],
             cursor: 0,
             is_closed: is_big,
             ahead: HashMap::new(),
             since,
-        });
+        };
+        self.walks += 1;
+        if let Some(lane) = lane {
+            lane.behind.push_back(walk);
+            return;
+        }
+        let lane = Lane {
+            front: walk,
+            behind: VecDeque::new(),
+        };
+        self.lanes.insert(topic, lane);
+        self.order.push_back(topic);
     }
 
     /// The next of what the last run has finished.
@@ -151,40 +259,13 @@ impl Flush {
         self.finished.pop()
     }
 
-    /// The batch of `topic` to which a frame may be appended without leaving the order.
-    fn open_batch(
-        &mut self,
-        topic: TopicId,
-        topics: &Topics,
-        frame_bytes: usize,
-    ) -> Option<&mut Batch> {
-        if frame_bytes >= limits::BIG_EVENT_BYTES {
-            return None;
-        }
-        let at = *self.youngest.get(&topic)?;
-        let walk = &self.walks[at];
-        let full = walk.batch.bytes().len() + frame_bytes > limits::BATCH_BYTES_MAX;
-        if walk.is_closed || full || self.walks.len() - at > LOOK_BACK_MAX {
-            return None;
-        }
-        let members = topics.members(topic);
-        let in_order = self
-            .walks
-            .range(at + 1..)
-            .all(|younger| members.is_disjoint(topics.members(younger.topic)));
-        if !in_order {
-            return None;
-        }
-        Rc::get_mut(&mut self.walks[at].batch)
-    }
-
     /// `member` has subscribed to `topic` just now: what was ingested before is not for it.
     pub fn note_subscribed(&mut self, topic: TopicId, member: u32) {
-        if !self.youngest.contains_key(&topic) {
+        let Some(lane) = self.lanes.get_mut(&topic) else {
             return;
-        }
-        for walk in &mut self.walks {
-            if walk.topic == topic && member >= walk.cursor {
+        };
+        for walk in std::iter::once(&mut lane.front).chain(&mut lane.behind) {
+            if member >= walk.cursor {
                 walk.ahead.insert(member, walk.batch.bytes().len());
             }
         }
@@ -192,93 +273,176 @@ impl Flush {
 
     /// The topic's last member has left; its id may come to mean another topic.
     pub fn note_gone(&mut self, topic: TopicId) {
-        if self.youngest.remove(&topic).is_some() {
-            let walks = std::mem::take(&mut self.walks);
-            for walk in walks {
-                if walk.topic == topic {
-                    self.retire(walk.batch);
-                } else {
-                    self.walks.push_back(walk);
-                }
-            }
-            self.renumber();
+        let Some(lane) = self.lanes.remove(&topic) else {
+            return;
+        };
+        self.order.retain(|&other| other != topic);
+        if self.open_run == Some(topic) {
+            self.open_run = None;
         }
+        let Lane { front, behind } = lane;
+        for walk in std::iter::once(front).chain(behind) {
+            self.retire(walk);
+        }
+        self.rest();
     }
 
-    /// Hands out as much as `budget` allows, through `deliver` (member, batch, from which byte on).
-    /// Answers whether anything is left.
+    /// Hands out as much as `budget` allows. Answers whether anything is left.
     pub fn run(
         &mut self,
         topics: &Topics,
-        budget: Budget,
-        mut deliver: impl FnMut(u32, &Rc<Batch>, usize),
+        mut budget: Budget,
+        members: &mut impl Members,
     ) -> bool {
         self.finished.clear();
-        if self.walks.is_empty() {
-            return false;
-        }
-        let (mut writes_left, mut bytes_left) = (budget.writes, budget.bytes);
-        let mut done = vec![false; self.walks.len()];
-        // Of the walks before the one at hand, those that have not reached everybody, by topic.
-        let mut unfinished: HashMap<TopicId, Vec<usize>> = HashMap::new();
-        let walks = self.walks.make_contiguous();
-        for at in 0..walks.len() {
-            let (older, rest) = walks.split_at_mut(at);
-            let walk = &mut rest[0];
-            // The batch of the same topic before this one has the right of way, and this one
-            // gathers on: then the next walk is one larger batch instead of many small ones.
-            if !unfinished.contains_key(&walk.topic) {
-                // Every walk gets an equal share of what is left, so that no large one keeps the
-                // small ones waiting, and what a small one leaves is for those behind it.
-                let walks_left = done.len() - at;
-                let writes = writes_left / walks_left;
-                let bytes = bytes_left / walks_left / walk.batch.bytes().len();
-                let slice = writes.min(bytes).max(1);
-                let members = topics.members(walk.topic);
-                let mut first: Vec<usize> = unfinished
-                    .iter()
-                    .filter(|&(&topic, _)| !members.is_disjoint(topics.members(topic)))
-                    .flat_map(|(_, walks)| walks)
-                    .copied()
-                    .collect();
-                first.sort_unstable();
-                let served;
-                (served, done[at]) = advance(walk, older, &first, topics, slice, &mut deliver);
-                writes_left = writes_left.saturating_sub(served);
-                bytes_left = bytes_left.saturating_sub(served * walk.batch.bytes().len());
-            }
-            if !done[at] {
-                unfinished.entry(walk.topic).or_default().push(at);
-            }
-        }
-        self.remove(&done);
-        !self.walks.is_empty()
-    }
-
-    fn remove(&mut self, done: &[bool]) {
-        if !done.contains(&true) {
-            return;
-        }
-        for &done in done {
-            let Some(walk) = self.walks.pop_front() else {
+        let mut walks_left = self.walks;
+        for _ in 0..self.order.len() {
+            let Some(topic) = self.order.pop_front() else {
                 break;
             };
-            if done {
-                let events = walk.batch.frames_from(0);
-                let finished = walk.since.map(|since| Finished { since, events });
-                self.finished.extend(finished);
-                self.retire(walk.batch);
-            } else {
-                self.walks.push_back(walk);
+            while self.lanes.contains_key(&topic) {
+                let is_done = self.advance(topic, topics, walks_left, &mut budget, members);
+                walks_left = walks_left.saturating_sub(1);
+                if is_done {
+                    self.finish(topic);
+                    continue;
+                }
+                // The walks behind this one wait, and gather on: then the next walk is one larger
+                // batch instead of many small ones.
+                let behind = self.lanes.get(&topic).map_or(0, |lane| lane.behind.len());
+                walks_left = walks_left.saturating_sub(behind);
+                self.order.push_back(topic);
+                break;
             }
         }
-        self.renumber();
+        self.merger.clear();
+        self.rest();
+        !self.is_done()
     }
 
-    /// Forgets a batch; keeps its memory when nobody owes it any more and it is of the usual size.
-    fn retire(&mut self, batch: Rc<Batch>) {
-        self.pending_bytes -= batch.bytes().len();
-        if let Ok(mut batch) = Rc::try_unwrap(batch)
+    /// Serves its share of members of the front walk of `topic`; true when that was the end of it.
+    fn advance(
+        &mut self,
+        topic: TopicId,
+        topics: &Topics,
+        walks: usize,
+        budget: &mut Budget,
+        members: &mut impl Members,
+    ) -> bool {
+        // A lone walk has nobody in common with another.
+        let is_alone = self.walks == 1;
+        let Some(lane) = self.lanes.get_mut(&topic) else {
+            return true;
+        };
+        lane.front.close();
+        let batch = Rc::clone(&lane.front.batch);
+        let share = budget.share(walks, batch.bytes().len());
+        let mut places = topics.members(topic).iter_from(lane.front.cursor);
+        let has_exceptions = !lane.front.ahead.is_empty() || !self.served.is_empty();
+        let mut cursor = lane.front.cursor;
+        for member in places.by_ref().take(share) {
+            cursor = member + 1;
+            let is_single = || members.topics(member).is_some_and(|own| own.len() == 1);
+            if !has_exceptions && (is_alone || is_single()) {
+                members.deliver(member, &batch, 0);
+                budget.take(batch.bytes().len());
+            } else {
+                self.serve(member, topic, budget, members);
+            }
+        }
+        if let Some(lane) = self.lanes.get_mut(&topic) {
+            lane.front.cursor = cursor;
+        }
+        places.next().is_none()
+    }
+
+    /// Serves one member, which the front walk of `topic` has reached, whatever it is owed.
+    fn serve(
+        &mut self,
+        member: u32,
+        topic: TopicId,
+        budget: &mut Budget,
+        members: &mut impl Members,
+    ) {
+        let served = self.served.get(&member).copied().unwrap_or(0);
+        let Some(walk) = self.lanes.get(&topic).map(|lane| &lane.front) else {
+            return;
+        };
+        let Some(from) = walk.owes(member, served) else {
+            return;
+        };
+        let Some(own) = members.topics(member) else {
+            return;
+        };
+        let lanes = &self.lanes;
+        let sources = self.merger.sources();
+        let mut note = |id: TopicId, lane: &Lane| {
+            for walk in lane.walks() {
+                if let Some(from) = walk.owes(member, served) {
+                    sources.push(Source {
+                        topic: id,
+                        walk: walk.runs[0].sequence,
+                        from,
+                    });
+                }
+            }
+        };
+        // By whichever are fewer. The order does not matter, as long as it is the same for all.
+        if own.len() <= lanes.len() {
+            for id in own.iter().map(TopicId::of_place) {
+                if let Some(lane) = lanes.get(&id) {
+                    note(id, lane);
+                }
+            }
+        } else {
+            let mut common: Vec<_> = lanes
+                .iter()
+                .filter(|(id, _)| own.contains(id.place()))
+                .collect();
+            common.sort_unstable_by_key(|&(&id, _)| id);
+            for (&id, lane) in common {
+                note(id, lane);
+            }
+        }
+        if sources.iter().all(|source| source.topic == topic) {
+            // The walks behind this one keep their place.
+            members.deliver(member, &walk.batch, from);
+            budget.take(walk.batch.bytes().len() - from);
+            return;
+        }
+        for (batch, from) in self.merger.merge(lanes) {
+            members.deliver(member, batch, *from);
+            budget.take(batch.bytes().len() - from);
+        }
+        self.served.insert(member, self.sequence);
+        // The next event is behind what this member has had.
+        self.open_run = None;
+    }
+
+    /// The front walk of `topic` has reached everybody.
+    fn finish(&mut self, topic: TopicId) {
+        let Some(lane) = self.lanes.get_mut(&topic) else {
+            return;
+        };
+        let walk = match lane.behind.pop_front() {
+            Some(next) => std::mem::replace(&mut lane.front, next),
+            None => match self.lanes.remove(&topic) {
+                Some(lane) => lane.front,
+                None => return,
+            },
+        };
+        let events = walk.batch.frames_from(0);
+        let finished = walk.since.map(|since| Finished { since, events });
+        self.finished.extend(finished);
+        self.retire(walk);
+    }
+
+    /// Forgets a walk; keeps its batch's memory when nobody owes it any more and it is of the usual
+    /// size.
+    fn retire(&mut self, walk: Walk) {
+        self.walks -= 1;
+        self.pending_bytes -= walk.batch.bytes().len();
+        if let Ok(mut batch) = Rc::try_unwrap(walk.batch)
             && batch.capacity() <= limits::BATCH_BYTES_MAX
             && self.spare.len() < 4
         {
@@ -287,57 +451,16 @@ impl Flush {
         }
     }
 
-    fn renumber(&mut self) {
-        self.youngest.clear();
-        self.youngest.extend(
-            self.walks
-                .iter()
-                .enumerate()
-                .map(|(at, walk)| (walk.topic, at)),
-        );
+    /// Nobody is owed anything any more: then nothing has to be remembered about anybody.
+    fn rest(&mut self) {
+        if self.is_done() && !self.served.is_empty() {
+            self.served = HashMap::new();
+        }
     }
-}
-
-/// Serves up to `slice` members of one walk; those of `older` that are in `first` may owe them
-/// something. Answers how many were served, and whether that was the end of it.
-fn advance(
-    walk: &mut Walk,
-    older: &mut [Walk],
-    first: &[usize],
-    topics: &Topics,
-    slice: usize,
-    deliver: &mut impl FnMut(u32, &Rc<Batch>, usize),
-) -> (usize, bool) {
-    walk.close();
-    let mut members = topics.members(walk.topic).iter_from(walk.cursor);
-    let mut served = 0;
-    for member in members.by_ref().take(slice) {
-        served += 1;
-        walk.cursor = member + 1;
-        if first.is_empty() && walk.ahead.is_empty() {
-            deliver(member, &walk.batch, 0);
-            continue;
-        }
-        let from = walk.ahead.get(&member).copied().unwrap_or(0);
-        if from == walk.batch.bytes().len() {
-            continue;
-        }
-        for &at in first {
-            let walk = &mut older[at];
-            if let Some(from) = walk.owes(member, topics) {
-                walk.close();
-                deliver(member, &walk.batch, from);
-                walk.ahead.insert(member, walk.batch.bytes().len());
-            }
-        }
-        deliver(member, &walk.batch, from);
-    }
-    (served, members.next().is_none())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::idset::IdSet;
     use super::super::topics::Subscribed;
     use super::*;
 
@@ -357,6 +480,34 @@ mod tests {
         heard: HashMap<u32, String>,
         /// How many deliveries there were.
         writes: usize,
+        /// The batches that were delivered and are kept by whoever has them, and their bytes.
+        batches: HashMap<*const Batch, usize>,
+        kept: Vec<Rc<Batch>>,
+    }
+
+    /// The members of a hall, while a flush serves them.
+    struct Crowd<'a> {
+        own: &'a HashMap<u32, IdSet>,
+        heard: &'a mut HashMap<u32, String>,
+        writes: &'a mut usize,
+        batches: &'a mut HashMap<*const Batch, usize>,
+        kept: &'a mut Vec<Rc<Batch>>,
+    }
+
+    impl Members for Crowd<'_> {
+        fn topics(&self, member: u32) -> Option<&IdSet> {
+            self.own.get(&member)
+        }
+
+        fn deliver(&mut self, member: u32, batch: &Rc<Batch>, from: usize) {
+            *self.writes += 1;
+            let known = self.batches.insert(Rc::as_ptr(batch), batch.bytes().len());
+            if known.is_none() {
+                self.kept.push(Rc::clone(batch));
+            }
+            let text = std::str::from_utf8(&batch.bytes()[from..]).expect("text");
+            self.heard.entry(member).or_default().push_str(text);
+        }
     }
 
     impl Hall {
@@ -377,19 +528,20 @@ mod tests {
 
         fn add(&mut self, topic: &str, text: &str) {
             let id = self.topics.find(topic).expect("has members");
-            self.flush
-                .add(id, &self.topics, text.len(), Some(SINCE), |out| {
-                    out.extend(text.bytes());
-                });
+            self.flush.add(id, text.len(), Some(SINCE), |out| {
+                out.extend(text.bytes());
+            });
         }
 
         fn run(&mut self, budget: Budget) -> bool {
-            let (heard, writes) = (&mut self.heard, &mut self.writes);
-            self.flush.run(&self.topics, budget, |member, batch, from| {
-                *writes += 1;
-                let text = std::str::from_utf8(&batch.bytes()[from..]).expect("text");
-                heard.entry(member).or_default().push_str(text);
-            })
+            let mut crowd = Crowd {
+                own: &self.own,
+                heard: &mut self.heard,
+                writes: &mut self.writes,
+                batches: &mut self.batches,
+                kept: &mut self.kept,
+            };
+            self.flush.run(&self.topics, budget, &mut crowd)
         }
 
         fn heard(&self, member: u32) -> &str {
@@ -424,6 +576,122 @@ mod tests {
         assert_eq!((hall.heard(2), hall.heard(3)), ("13", "24"));
     }
 
+    /// A hundred members of `a`, a hundred of `b`, and member 500 of both.
+    fn two_crowds() -> Hall {
+        let mut hall = Hall::default();
+        (0..100).for_each(|member| hall.subscribe(member, "a"));
+        (200..300).for_each(|member| hall.subscribe(member, "b"));
+        hall.subscribe(500, "a");
+        hall.subscribe(500, "b");
+        hall
+    }
+
+    #[test]
+    fn a_common_member_does_not_keep_topics_from_gathering() {
+        let mut hall = two_crowds();
+        for n in 0..10 {
+            hall.add("a", &n.to_string());
+            hall.add("b", &n.to_string());
+        }
+        assert!(!hall.run(ALL));
+        assert_eq!(hall.writes, 201, "one write a member");
+        assert_eq!(hall.heard(0), "0123456789");
+        assert_eq!(hall.heard(200), "0123456789");
+        assert_eq!(hall.heard(500), "00112233445566778899");
+        assert!(hall.flush.served.is_empty(), "nothing is remembered");
+    }
+
+    #[test]
+    fn who_has_the_same_topics_shares_what_was_merged() {
+        let mut hall = Hall::default();
+        for member in 0..100 {
+            hall.subscribe(member, "a");
+            hall.subscribe(member, "b");
+        }
+        for text in ["1", "2", "3"] {
+            hall.add("a", text);
+            hall.add("b", text);
+        }
+        hall.run(ALL);
+        assert_eq!(hall.writes, 100);
+        assert!((0..100).all(|member| hall.heard(member) == "112233"));
+        assert_eq!(hall.batches.len(), 1);
+    }
+
+    #[test]
+    fn what_comes_after_a_merged_batch_follows_it() {
+        let mut hall = two_crowds();
+        let slice = Budget {
+            writes: 30,
+            bytes: usize::MAX,
+        };
+        // The cuts fall at other places in each round.
+        for round in 0..40 {
+            hall.add("a", &format!("<a{round}>"));
+            hall.add("b", &format!("<b{round}>"));
+            if round % 3 == 0 {
+                hall.add("a", &format!("<A{round}>"));
+            }
+            hall.run(slice);
+        }
+        while hall.run(slice) {}
+        let mut all = String::new();
+        let (mut of_a, mut of_b) = (String::new(), String::new());
+        for round in 0..40 {
+            let (a, b) = (format!("<a{round}>"), format!("<b{round}>"));
+            let second = if round % 3 == 0 {
+                format!("<A{round}>")
+            } else {
+                String::new()
+            };
+            all.extend([&*a, &*b, &*second]);
+            of_a.extend([&*a, &*second]);
+            of_b += &b;
+        }
+        assert!((0..100).all(|member| hall.heard(member) == of_a));
+        assert!((200..300).all(|member| hall.heard(member) == of_b));
+        assert_eq!(hall.heard(500), all);
+        assert_eq!(hall.flush.pending_bytes, 0);
+    }
+
+    #[test]
+    fn a_member_that_leaves_one_of_its_topics_has_nothing_twice() {
+        let mut hall = two_crowds();
+        hall.add("a", "1");
+        hall.add("b", "2");
+        // The walk of `a` reaches its last member, which is owed both; the walk of `b` has begun.
+        while !hall.heard.contains_key(&500) {
+            hall.run(Budget {
+                writes: 40,
+                bytes: usize::MAX,
+            });
+        }
+        assert_eq!(hall.heard(500), "12");
+        hall.add("b", "3");
+        let mut own = hall.own.remove(&500).expect("it is there");
+        hall.topics.unsubscribe(500, &mut own, "a");
+        hall.own.insert(500, own);
+        while hall.run(ALL) {}
+        assert_eq!(hall.heard(500), "123");
+        assert_eq!(hall.heard(299), "23");
+    }
+
+    #[test]
+    fn a_big_event_is_shared_with_a_member_of_several_topics_and_not_copied() {
+        let mut hall = two_crowds();
+        let big = "B".repeat(limits::BIG_EVENT_BYTES);
+        hall.add("b", "1");
+        hall.add("a", "2");
+        hall.add("b", &big);
+        hall.add("a", "3");
+        hall.add("b", "4");
+        while hall.run(ALL) {}
+        assert_eq!(hall.heard(500), format!("12{big}34"));
+        assert_eq!(hall.heard(200), format!("1{big}4"));
+        let big_batches = hall.batches.iter().filter(|(_, bytes)| **bytes >= big.len());
+        assert_eq!(big_batches.count(), 1);
+    }
+
     #[test]
     fn a_cut_walk_goes_on_and_does_not_hold_up_small_topics() {
         let mut hall = Hall::default();
@@ -449,7 +717,7 @@ mod tests {
         while hall.run(slice) {}
         assert!((0..99).all(|member| hall.heard(member) == "L"));
         assert_eq!(hall.heard(99), "Ls");
-        assert_eq!(hall.writes, 102);
+        assert_eq!(hall.writes, 101, "member 99 had both in one");
     }
 
     #[test]
@@ -510,8 +778,10 @@ mod tests {
         hall.add("t", "a");
         hall.add("t", &big);
         hall.add("t", "z");
-        assert_eq!(hall.flush.walks.len(), 3);
-        assert_eq!(hall.flush.walks[1].batch.capacity(), big.len());
+        let topic = hall.topics.find("t").expect("has a member");
+        let walks: Vec<&Walk> = hall.flush.lanes[&topic].walks().collect();
+        assert_eq!(walks.len(), 3);
+        assert_eq!(walks[1].batch.capacity(), big.len());
         hall.run(ALL);
         assert_eq!(hall.heard(1), format!("a{big}z"));
     }

@@ -10,9 +10,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::flush::{Budget, Finished, Flush};
+use super::flush::{Budget, Finished, Flush, Members};
 use super::idset::IdSet;
-use super::outbox::Batch;
 use super::topics::{Subscribed, TopicId, TopicView, Topics, Unsubscribed};
 use crate::wire::envelope::Event;
 use crate::wire::{wamp, websocket};
@@ -112,11 +111,10 @@ impl Hub {
         wamp::quote(&event.topic, &mut self.quoted);
         let payload_bytes = wamp::event_len(&self.quoted, event.data);
         let frame_bytes = websocket::text_header_len(payload_bytes) + payload_bytes;
-        self.flush
-            .add(topic, &self.topics, frame_bytes, since, |out| {
-                websocket::encode_text_header(payload_bytes, out);
-                wamp::encode_event(&self.quoted, event.data, out);
-            });
+        self.flush.add(topic, frame_bytes, since, |out| {
+            websocket::encode_text_header(payload_bytes, out);
+            wamp::encode_event(&self.quoted, event.data, out);
+        });
         members
     }
 
@@ -149,8 +147,8 @@ impl Hub {
     }
 
     /// Hands out what waits, as far as `budget` goes.
-    pub fn run(&mut self, budget: Budget, deliver: impl FnMut(u32, &Rc<Batch>, usize)) {
-        self.flush.run(&self.topics, budget, deliver);
+    pub fn run(&mut self, budget: Budget, members: &mut impl Members) {
+        self.flush.run(&self.topics, budget, members);
     }
 
     /// Whether every batch has reached everybody.

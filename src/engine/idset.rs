@@ -165,15 +165,6 @@ impl IdSet {
     pub fn iter(&self) -> IdIter<'_> {
         self.iter_from(0)
     }
-
-    /// Whether no number is in both.
-    pub fn is_disjoint(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Form::Bitmap(a), Form::Bitmap(b)) => a.is_disjoint(b),
-            (_, Form::Bitmap(_)) => self.iter().all(|id| !other.contains(id)),
-            _ => other.iter().all(|id| !self.contains(id)),
-        }
-    }
 }
 
 fn insert_sorted(ids: &mut [u32], len: &mut u8, id: u32) -> bool {
@@ -255,28 +246,6 @@ mod tests {
                     assert!(set.iter_from(start).eq(model.range(start..).copied()));
                     assert!(set.iter().eq(model.iter().copied()));
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn common_numbers_are_found_in_every_form() {
-        let forms: Vec<IdSet> = [1_u32, 3, 10, 40]
-            .iter()
-            .map(|&n| {
-                let mut set = IdSet::default();
-                (0..n).for_each(|id| {
-                    set.insert(id * 7);
-                });
-                set
-            })
-            .collect();
-        let mut stranger = IdSet::default();
-        stranger.insert(5);
-        for a in &forms {
-            assert!(a.is_disjoint(&stranger) && stranger.is_disjoint(a));
-            for b in &forms {
-                assert!(!a.is_disjoint(b));
             }
         }
     }

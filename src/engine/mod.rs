@@ -20,6 +20,7 @@ mod hub;
 pub mod idset;
 mod incidents;
 mod link;
+mod merge;
 mod outbox;
 mod overview;
 mod review;
@@ -32,15 +33,16 @@ mod topics;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use addresses::Addresses;
 use deadlines::Deadlines;
-use flush::Budget;
+use flush::{Budget, Members};
 use hub::Hub;
 use idset::IdSet;
 use link::{Desk, Link, Sent};
-use outbox::Held;
+use outbox::{Batch, Held};
 use review::Review;
 use room::Room;
 use session::{Failure, Session, State};
@@ -490,24 +492,46 @@ impl<S: Stream> Engine<S> {
         let Self {
             hub, slots, desk, ..
         } = self;
-        let mut failed = BTreeMap::new();
-        hub.run(budget, |member, batch, from| {
-            let Some(connection) = slots.at_mut(member) else {
-                return;
-            };
-            // Whoever is closing leaves its topics only at the turn's end, and whoever has failed in
-            // this walk is not written to by the next one.
-            let is_open = connection.session.state() == State::Open;
-            if is_open
-                && (failed.is_empty() || !failed.contains_key(&member))
-                && let Sent::Failed(reason) = connection.link.deliver(batch, from, desk)
-            {
-                failed.insert(member, reason);
-            }
-        });
+        let mut open = Open {
+            slots,
+            desk,
+            failed: BTreeMap::new(),
+        };
+        hub.run(budget, &mut open);
+        let failed = open.failed;
         for (member, reason) in failed {
             let id = self.slots.id_at(member);
             self.end(id, End::Lost(reason));
+        }
+    }
+}
+
+/// The connections, while a flush serves them.
+struct Open<'a, S> {
+    slots: &'a mut Slots<Connection<S>>,
+    desk: &'a mut Desk,
+    /// Members that have failed in this flush. They are not written to again.
+    failed: BTreeMap<u32, Close>,
+}
+
+impl<S: Stream> Members for Open<'_, S> {
+    #[inline]
+    fn topics(&self, member: u32) -> Option<&IdSet> {
+        Some(&self.slots.at(member)?.1.topics)
+    }
+
+    #[inline]
+    fn deliver(&mut self, member: u32, batch: &Rc<Batch>, from: usize) {
+        let Some(connection) = self.slots.at_mut(member) else {
+            return;
+        };
+        // A connection that is closing leaves its topics only at the turn's end.
+        let is_open = connection.session.state() == State::Open;
+        if is_open
+            && (self.failed.is_empty() || !self.failed.contains_key(&member))
+            && let Sent::Failed(reason) = connection.link.deliver(batch, from, self.desk)
+        {
+            self.failed.insert(member, reason);
         }
     }
 }

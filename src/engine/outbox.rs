@@ -37,6 +37,17 @@ impl Batch {
         self.ends.push(self.bytes.len());
     }
 
+    /// Appends the frames of `other` that lie between `start` and `end`, which are ends of frames.
+    pub fn copy_frames(&mut self, other: &Self, start: usize, end: usize) {
+        let shift = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes[start..end]);
+        let first = other.ends.partition_point(|&frame_end| frame_end <= start);
+        let frames = other.ends[first..].iter();
+        let frames = frames.take_while(|&&frame_end| frame_end <= end);
+        self.ends
+            .extend(frames.map(|&frame_end| frame_end - start + shift));
+    }
+
     /// A batch of frames that go to one connection alone.
     pub fn of_frame(bytes: Vec<u8>) -> Rc<Self> {
         Rc::new(Self {

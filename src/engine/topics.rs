@@ -35,6 +35,11 @@ const ACTIVE_MAX: usize = 4_096;
 pub struct TopicId(u32);
 
 impl TopicId {
+    /// The topic in that place, as it stands in a connection's own set.
+    pub fn of_place(place: u32) -> Self {
+        Self(place)
+    }
+
     /// Its place.
     pub fn place(self) -> u32 {
         self.0
