@@ -1,6 +1,7 @@
 //! Fan-out over real sockets, beside the floor: what the kernel itself asks for the same deliveries.
 //!
-//! `cargo bench --bench fanout` measures everything; `-- --quick` a part of it in half a minute.
+//! `cargo bench --bench fanout` measures everything; `-- --quick` a part of it in a minute. The words
+//! `one-topic`, `common` and `slow` choose parts: `-- --quick common`.
 //!
 //! Four processes: the floor and newswire, pinned to one core, and a client for each, pinned to
 //! another. The floor is a loop that does nothing but accept, answer every upgrade with the same
@@ -41,14 +42,13 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["floor"] => floor(),
-        ["client", kind, address, publish, subscribers, bytes] => client(
+        ["client", kind, address, publish, ref crowd @ ..] => client(
             kind,
             address.parse().expect("an address"),
             publish,
-            subscribers.parse().expect("a number"),
-            bytes.parse().expect("a number"),
+            Crowd::parse(crowd),
         ),
-        _ => measure(words.contains(&"--quick")),
+        _ => measure(&words),
     }
 }
 
@@ -163,9 +163,93 @@ fn frame(payload_bytes: usize) -> Vec<u8> {
 
 // --- The client ----------------------------------------------------------------------------------
 
+/// Who subscribes to what.
+#[derive(Clone, Copy)]
+struct Crowd {
+    subscribers: usize,
+    /// In bytes, the payload of one event's frame.
+    bytes: usize,
+    /// The subscribers are spread over as many, and events come to one after the other.
+    topics: usize,
+    /// True exactly when one subscriber more has all of the topics.
+    has_common: bool,
+}
+
+impl Crowd {
+    /// Subscribers to one topic.
+    fn of_one_topic(subscribers: usize, bytes: usize) -> Self {
+        Self {
+            subscribers,
+            bytes,
+            topics: 1,
+            has_common: false,
+        }
+    }
+
+    fn parse(words: &[&str]) -> Self {
+        let numbers: Vec<usize> = words
+            .iter()
+            .map(|word| word.parse().expect("a number"))
+            .collect();
+        let [subscribers, bytes, topics, common] = numbers[..] else {
+            panic!("four numbers are needed: {words:?}");
+        };
+        Self {
+            subscribers,
+            bytes,
+            topics,
+            has_common: common == 1,
+        }
+    }
+
+    fn words(self) -> [String; 4] {
+        [
+            self.subscribers,
+            self.bytes,
+            self.topics,
+            usize::from(self.has_common),
+        ]
+        .map(|number| number.to_string())
+    }
+
+    /// How many of the counted subscribers hear one event.
+    fn members(self) -> usize {
+        self.subscribers / self.topics
+    }
+
+    fn topic_names(self) -> Vec<String> {
+        match self.topics {
+            1 => vec![TOPIC.to_owned()],
+            topics => (0..topics).map(|n| format!("{TOPIC}-{n}")).collect(),
+        }
+    }
+}
+
+/// One subscriber more, to all topics. It reads what comes, and nobody counts it.
+fn common_subscriber(address: SocketAddr, request: &[u8], topics: &[String]) {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.write_all(request).expect("sent");
+    let mut buffer = vec![0; 1 << 20];
+    let mut head = Vec::new();
+    while !String::from_utf8_lossy(&head).contains("[0,") {
+        let n = stream.read(&mut buffer).expect("an answer");
+        assert!(n > 0, "refused");
+        head.extend_from_slice(&buffer[..n]);
+    }
+    for topic in topics {
+        let text = format!("[5,\"{topic}\"]");
+        // Masked with zeros: a client's frame, in its shortest form.
+        let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+        frame.extend(text.bytes());
+        stream.write_all(&frame).expect("sent");
+    }
+    std::thread::spawn(move || while stream.read(&mut buffer).is_ok_and(|n| n > 0) {});
+}
+
 enum Publisher {
     Floor(TcpStream),
-    ZeroMq(zmq::Socket, Vec<u8>),
+    /// The socket, an event of each topic, and which one is next.
+    ZeroMq(zmq::Socket, Vec<Vec<u8>>, usize),
 }
 
 impl Publisher {
@@ -179,8 +263,11 @@ impl Publisher {
     fn publish(&mut self, events: usize) {
         match self {
             Self::Floor(control) => control.write_all(&vec![1; events]).expect("sent"),
-            Self::ZeroMq(socket, event) => {
-                (0..events).for_each(|_| socket.send(&event[..], 0).expect("sent"));
+            Self::ZeroMq(socket, events_of_topics, next) => {
+                for _ in 0..events {
+                    socket.send(&events_of_topics[*next][..], 0).expect("sent");
+                    *next = (*next + 1) % events_of_topics.len();
+                }
             }
         }
     }
@@ -188,7 +275,11 @@ impl Publisher {
 
 /// Connects subscribers, says `ready`, and then runs one round for each line `WINDOW EVENTS` that it
 /// reads; answers each with the nanoseconds it took, and those to the last subscriber (median).
-fn client(kind: &str, address: SocketAddr, publish: &str, subscribers: usize, bytes: usize) {
+fn client(kind: &str, address: SocketAddr, publish: &str, crowd: Crowd) {
+    let Crowd {
+        subscribers, bytes, ..
+    } = crowd;
+    let topics = crowd.topic_names();
     let request = format!(
         "GET /?token={TOKEN} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: \
          Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -205,13 +296,17 @@ fn client(kind: &str, address: SocketAddr, publish: &str, subscribers: usize, by
         let socket = context.socket(zmq::PUSH).expect("a socket");
         socket.set_sndhwm(0).expect("set");
         socket.connect(publish).expect("connected");
-        let event = format!("{{\"topic\":\"{TOPIC}\",\"data\":{}}}", data(bytes));
-        Publisher::ZeroMq(socket, event.into_bytes())
+        let event = |topic| format!("{{\"topic\":\"{topic}\",\"data\":{}}}", data(bytes));
+        let events = topics.iter().map(|topic| event(topic).into_bytes());
+        Publisher::ZeroMq(socket, events.collect(), 0)
     };
+    if crowd.has_common {
+        common_subscriber(address, request.as_bytes(), &topics);
+    }
     let course = Course {
         address,
         request: request.into_bytes(),
-        topics: vec![TOPIC.to_owned()],
+        topics,
     };
     let mut fleet = Fleet::new(course).expect("a poller");
     let mut welcomes = 0;
@@ -236,12 +331,18 @@ fn client(kind: &str, address: SocketAddr, publish: &str, subscribers: usize, by
         let (window, events) = line.split_once(' ').expect("two numbers");
         let window: usize = window.parse().expect("a number");
         let events: usize = events.parse().expect("a number");
-        round(&mut fleet, &mut publisher, window, events);
+        round(&mut fleet, &mut publisher, crowd.members(), window, events);
     }
 }
 
-fn round(fleet: &mut Fleet, publisher: &mut Publisher, window: usize, events: usize) {
-    let subscribers = fleet.len();
+/// Publishes `events`, each of which `subscribers` hear, `window` of them at a time.
+fn round(
+    fleet: &mut Fleet,
+    publisher: &mut Publisher,
+    subscribers: usize,
+    window: usize,
+    events: usize,
+) {
     let (mut published, mut heard) = (0, 0);
     let mut to_last = Vec::new();
     let began = Instant::now();
@@ -427,60 +528,109 @@ fn slow_readers(subscribers: usize, rounds: usize) -> serde_json::Value {
 struct Side {
     server: Process,
     client: Process,
+    /// How many hear one event.
+    members: usize,
     handshake_cpu: f64,
     resident_per_connection: f64,
 }
 
 impl Side {
-    fn floor(subscribers: usize, bytes: usize) -> Self {
+    fn floor(crowd: Crowd) -> Self {
         let this = std::env::current_exe().expect("this program");
         let mut server = Process::start(SERVER_CORE, Command::new(this).arg("floor"));
         let line = server.line();
         let (address, control) = line.split_once(' ').expect("two addresses");
-        Self::connect(server, "floor", address, control, subscribers, bytes)
+        Self::connect(server, "floor", address, control, crowd)
     }
 
-    fn newswire(subscribers: usize, bytes: usize) -> Self {
+    fn newswire(crowd: Crowd) -> Self {
         let (server, address, pull) = newswire();
-        Self::connect(server, "newswire", &address, &pull, subscribers, bytes)
+        Self::connect(server, "newswire", &address, &pull, crowd)
     }
 
-    fn connect(
-        server: Process,
-        kind: &str,
-        address: &str,
-        publish: &str,
-        subscribers: usize,
-        bytes: usize,
-    ) -> Self {
+    fn connect(server: Process, kind: &str, address: &str, publish: &str, crowd: Crowd) -> Self {
         let (cpu, resident) = (server.cpu(), server.resident());
         let this = std::env::current_exe().expect("this program");
         let mut client = Process::start(
             CLIENT_CORE,
             Command::new(this)
                 .args(["client", kind, address, publish])
-                .args([subscribers.to_string(), bytes.to_string()]),
+                .args(crowd.words()),
         );
         let ready = client.line();
         assert!(ready.starts_with("ready"), "{ready}");
         Self {
-            handshake_cpu: (server.cpu() - cpu) as f64 / subscribers as f64,
+            handshake_cpu: (server.cpu() - cpu) as f64 / crowd.subscribers as f64,
             resident_per_connection: (server.resident() as f64 - resident as f64)
-                / subscribers as f64,
+                / crowd.subscribers as f64,
+            members: crowd.members(),
             server,
             client,
         }
     }
 
-    /// In nanoseconds: CPU of the server for one delivery, and the time to the last subscriber.
-    fn round(&mut self, subscribers: usize, window: usize, events: usize) -> (f64, f64) {
+    fn round(&mut self, window: usize, events: usize) -> Round {
         let cpu = self.server.cpu();
         writeln!(self.client.stdin, "{window} {events}").expect("sent");
         let line = self.client.line();
-        let (_, to_last) = line.split_once(' ').expect("two numbers");
-        let cpu = (self.server.cpu() - cpu) as f64 / (events * subscribers) as f64;
-        (cpu, to_last.parse().expect("a number"))
+        let (took, to_last) = line.split_once(' ').expect("two numbers");
+        let deliveries = (events * self.members) as f64;
+        Round {
+            cpu: (self.server.cpu() - cpu) as f64 / deliveries,
+            to_last: to_last.parse().expect("a number"),
+            took: took.parse::<f64>().expect("a number") / deliveries,
+        }
     }
+}
+
+/// In nanoseconds.
+struct Round {
+    /// CPU of the server for one delivery.
+    cpu: f64,
+    /// From an event to its last subscriber.
+    to_last: f64,
+    /// All of the round, for one delivery.
+    took: f64,
+}
+
+/// What one subscriber to all topics does to the throughput of the others: a server without it and one
+/// with it, in alternating rounds.
+fn common_member(topics: usize, rounds: usize) -> serde_json::Value {
+    const SUBSCRIBERS: usize = 2_000;
+    const WINDOW: usize = 256;
+    let crowd = Crowd {
+        topics,
+        ..Crowd::of_one_topic(SUBSCRIBERS, 200)
+    };
+    let mut without = Side::newswire(crowd);
+    let mut with = Side::newswire(Crowd {
+        has_common: true,
+        ..crowd
+    });
+    let events = 2_000_000 / crowd.members();
+    let (mut alone, mut beside, mut throughput, mut cpu) = (vec![], vec![], vec![], vec![]);
+    for round in 0..=rounds {
+        let (a, b) = (without.round(WINDOW, events), with.round(WINDOW, events));
+        // The first one warms up.
+        if round > 0 {
+            alone.push(1e3 / a.took);
+            beside.push(1e3 / b.took);
+            throughput.push(a.took / b.took);
+            cpu.push(b.cpu / a.cpu);
+        }
+    }
+    let (alone, beside) = (median(alone), median(beside));
+    let (throughput, cpu) = (median(throughput), median(cpu));
+    println!("{topics:>8} | {alone:>10.2} {beside:>10.2} {throughput:>6.2} | {cpu:>6.2}");
+    serde_json::json!({
+        "topics": topics,
+        "subscribers": SUBSCRIBERS,
+        "in_flight": WINDOW,
+        "million_deliveries_per_second": alone,
+        "million_deliveries_per_second_beside_common_member": beside,
+        "throughput_ratio": throughput,
+        "cpu_ratio": cpu,
+    })
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -488,8 +638,43 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn measure(quick: bool) {
+fn measure(words: &[&str]) {
+    let quick = words.contains(&"--quick");
     let rounds = if quick { 3 } else { 7 };
+    let parts = ["one-topic", "common", "slow"];
+    let is_all = !parts.iter().any(|part| words.contains(part));
+    let is_asked = |part| is_all || words.contains(&part);
+    let mut record = serde_json::Map::new();
+    if is_asked("one-topic") {
+        record.insert("records".into(), one_topic(quick, rounds).into());
+    }
+    if is_asked("common") {
+        println!(
+            "\nOne subscriber to all topics, beside 2,000 to one each, 256 events in flight: million \
+             deliveries a second\n"
+        );
+        println!("  topics |    without       with  ratio |    CPU");
+        let rows = [2, 20].map(|topics| common_member(topics, rounds));
+        record.insert("common_members".into(), rows.to_vec().into());
+    }
+    if is_asked("slow") {
+        let subscribers = if quick { 2_000 } else { 10_000 };
+        record.insert("slow_readers".into(), slow_readers(subscribers, rounds));
+    }
+    let machine = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let machine = machine
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown", |name| name.trim_start_matches([' ', '\t', ':']));
+    record.insert("machine".into(), machine.into());
+    let record = serde_json::Value::from(record);
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("fanout.json");
+    std::fs::write(&path, format!("{record:#}\n")).expect("written");
+    println!("\nmachine: {machine}\nas JSON: {}", path.display());
+}
+
+/// All subscribers on one topic, beside the floor.
+fn one_topic(quick: bool, rounds: usize) -> Vec<serde_json::Value> {
     let sizes: &[usize] = if quick { &[200] } else { &[200, 2_000, 50_000] };
     let crowds: &[usize] = if quick {
         &[1_000]
@@ -505,8 +690,9 @@ fn measure(quick: bool) {
     println!("  bytes subscribers in flight |  floor µs newswire µs  ratio | to the last: ratio");
     for &bytes in sizes {
         for &subscribers in crowds {
-            let mut floor = Side::floor(subscribers, bytes);
-            let mut newswire = Side::newswire(subscribers, bytes);
+            let crowd = Crowd::of_one_topic(subscribers, bytes);
+            let mut floor = Side::floor(crowd);
+            let mut newswire = Side::newswire(crowd);
             if bytes == sizes[0] {
                 let _ = writeln!(
                     table,
@@ -540,14 +726,14 @@ fn measure(quick: bool) {
                 let (mut cpus, mut ratios, mut lasts) = (Vec::new(), Vec::new(), Vec::new());
                 let mut floors = Vec::new();
                 for round in 0..=rounds {
-                    let (floor_cpu, floor_last) = floor.round(subscribers, window, events);
-                    let (cpu, last) = newswire.round(subscribers, window, events);
+                    let bare = floor.round(window, events);
+                    let ours = newswire.round(window, events);
                     // The first one warms up.
                     if round > 0 {
-                        floors.push(floor_cpu);
-                        cpus.push(cpu);
-                        ratios.push(cpu / floor_cpu);
-                        lasts.push(last / floor_last);
+                        floors.push(bare.cpu);
+                        cpus.push(ours.cpu);
+                        ratios.push(ours.cpu / bare.cpu);
+                        lasts.push(ours.to_last / bare.to_last);
                     }
                 }
                 let (floor_cpu, cpu) = (median(floors), median(cpus));
@@ -581,15 +767,5 @@ fn measure(quick: bool) {
     );
     println!("  subscribers | floor µs newswire µs  ratio |  floor B newswire B a connection");
     print!("{table}");
-    let slow_readers = slow_readers(if quick { 2_000 } else { 10_000 }, rounds);
-    let machine = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let machine = machine
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .map_or("unknown", |name| name.trim_start_matches([' ', '\t', ':']));
-    let record =
-        serde_json::json!({ "machine": machine, "records": records, "slow_readers": slow_readers });
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("fanout.json");
-    std::fs::write(&path, format!("{record:#}\n")).expect("written");
-    println!("\nmachine: {machine}\nas JSON: {}", path.display());
+    records
 }

@@ -288,12 +288,7 @@ impl Flush {
     }
 
     /// Hands out as much as `budget` allows. Answers whether anything is left.
-    pub fn run(
-        &mut self,
-        topics: &Topics,
-        mut budget: Budget,
-        members: &mut impl Members,
-    ) -> bool {
+    pub fn run(&mut self, topics: &Topics, mut budget: Budget, members: &mut impl Members) -> bool {
         self.finished.clear();
         let mut walks_left = self.walks;
         for _ in 0..self.order.len() {
@@ -688,7 +683,10 @@ mod tests {
         while hall.run(ALL) {}
         assert_eq!(hall.heard(500), format!("12{big}34"));
         assert_eq!(hall.heard(200), format!("1{big}4"));
-        let big_batches = hall.batches.iter().filter(|(_, bytes)| **bytes >= big.len());
+        let big_batches = hall
+            .batches
+            .iter()
+            .filter(|(_, bytes)| **bytes >= big.len());
         assert_eq!(big_batches.count(), 1);
     }
 
