@@ -376,6 +376,18 @@ fn limits_for_an_address_look_behind_a_trusted_proxy() {
     });
     let (status, text) = server.ask(&forwarded("192.0.2.4", "wrong"));
     assert_eq!(status, 401, "{text}");
+    // However a proxy writes an address, and where it writes none, one client's tokens are not another's.
+    for (bad, good) in [
+        ("[2001:db8::9]", "[2001:db8::a]"),
+        ("\"[2001:db8::b]:1\"", "fe80::1%eth0"),
+        ("unknown", "unknown"),
+        ("_hidden", "192.0.2.5"),
+    ] {
+        let statuses = [(); 5].map(|()| server.ask(&forwarded(bad, "wrong")).0);
+        assert!(statuses.contains(&401), "{statuses:?}");
+        let (status, text) = server.ask(&forwarded(good, common::TOKEN));
+        assert_eq!(status, 101, "{good}: {text}");
+    }
     let summary = server.stop();
     assert!(
         counted(&summary, "refused.too_many_tokens") >= 1,

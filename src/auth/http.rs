@@ -125,7 +125,10 @@ fn headers(scheme: &str, question: &Question) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     headers.insert(header::AUTHORIZATION, authorization);
     let client = question.client.to_canonical().to_string();
-    if let Ok(client) = HeaderValue::from_str(&client) {
+    // A proxy may not have said it.
+    if !question.client.is_unspecified()
+        && let Ok(client) = HeaderValue::from_str(&client)
+    {
         headers.insert(CLIENT, client);
     }
     // One that cannot be passed on as it came is not passed on.

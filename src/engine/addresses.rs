@@ -1,6 +1,7 @@
 //! What is counted for each address: its connections, and its tokens that no store knew.
 //!
-//! Both counts are kept only while there is a bound on them. Refused tokens are forgotten each
+//! An unknown address is nobody's: several clients may have it, so nothing is counted for it. Both counts
+//! are kept only while there is a bound on them. Refused tokens are forgotten each
 //! minute, all at once.
 //!
 //! Never here: which address a client has (it may come through a proxy), what follows from a bound.
@@ -38,7 +39,7 @@ impl Addresses {
         self.refused_tokens_max = refused_tokens_max;
         self.connections.clear();
         if connections_max > 0 {
-            for address in present {
+            for address in present.filter(|address| !address.is_unspecified()) {
                 *self.connections.entry(address).or_default() += 1;
             }
         }
@@ -46,7 +47,7 @@ impl Addresses {
 
     /// Counts one more connection of `address`, if that is within its bound.
     pub fn enter(&mut self, address: IpAddr) -> bool {
-        if self.connections_max == 0 {
+        if self.connections_max == 0 || address.is_unspecified() {
             return true;
         }
         let count = self.connections.entry(address).or_default();
@@ -67,7 +68,7 @@ impl Addresses {
 
     /// A token of `address` was refused.
     pub fn refuse(&mut self, address: IpAddr, now: Duration) {
-        if self.refused_tokens_max == 0 {
+        if self.refused_tokens_max == 0 || address.is_unspecified() {
             return;
         }
         let window = now.as_secs() / WINDOW;
@@ -128,6 +129,18 @@ mod tests {
         assert!(!addresses.is_barred(HERE, at(180)));
         addresses.refuse(HERE, at(181));
         assert!(!addresses.is_barred(HERE, at(181)));
+    }
+
+    #[test]
+    fn nothing_is_counted_for_an_unknown_address() {
+        let unknown = IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
+        let mut addresses = Addresses::default();
+        addresses.set_bounds(1, 1, std::iter::repeat_n(unknown, 3));
+        addresses.refuse(unknown, Duration::ZERO);
+        assert!(!addresses.is_barred(unknown, Duration::ZERO));
+        assert!(addresses.enter(unknown) && addresses.enter(unknown));
+        assert!(addresses.connections().is_empty());
+        addresses.leave(unknown);
     }
 
     #[test]

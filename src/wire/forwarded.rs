@@ -4,12 +4,19 @@
 //! worth something, so the list is read from its end, for as long as the address that spoke is a
 //! trusted one; whatever a client wrote into the header itself stands further left and is not reached.
 //!
+//! A client whose address a trusted proxy does not say has none: limits for one address do not concern it,
+//! and no store is told one. `Forwarded` (RFC 7239) is not read.
+//!
 //! Never here: which proxies are trusted (the configuration's), and any other header.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The address of a client of whom a trusted proxy names none. It is nobody's (RFC 4291 s. 2.5.2), so
+/// that what one such client does never counts for the proxy, or for another client.
+pub const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 /// The address of the client: `peer`, or, if `peer` is trusted, the last element of `forwarded_for`
-/// that is not. An element that is no address ends the search.
+/// that is not; [`UNKNOWN`] where that element is no address.
 pub fn client(
     peer: IpAddr,
     forwarded_for: &[&[u8]],
@@ -20,21 +27,49 @@ pub fn client(
         if !is_trusted(client) {
             break;
         }
-        match address(element) {
-            Some(address) => client = address,
-            None => break,
-        }
+        client = address(element).unwrap_or(UNKNOWN);
     }
     client
 }
 
-/// An address; some proxies write a port behind it.
+/// An address, in the forms in which proxies write it: with a port behind it, an IPv6 address in
+/// brackets, or with the zone that it has on the proxy's host; each in quotes or not.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(text).ok()?;
-    let address = text
-        .parse()
-        .or_else(|_| text.parse().map(|address: SocketAddr| address.ip()));
-    Some(address.ok()?.to_canonical())
+    let text = match text.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"')?.trim(),
+        None => text,
+    };
+    let address = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, behind) = rest.split_once(']')?;
+            let has_port = behind.strip_prefix(':').is_some_and(is_port);
+            (behind.is_empty() || has_port).then(|| v6(host))?
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) if is_port(port) => host.parse().ok().map(v4),
+            _ => text.parse().ok().map(v4).or_else(|| v6(text)),
+        },
+    };
+    Some(address?.to_canonical())
+}
+
+fn v4(address: Ipv4Addr) -> IpAddr {
+    address.into()
+}
+
+/// RFC 4007 s. 11.2: a zone means something on the proxy's host alone.
+fn v6(text: &str) -> Option<IpAddr> {
+    let address = match text.split_once('%') {
+        Some((_, "")) => return None,
+        Some((address, _)) => address,
+        None => text,
+    };
+    address.parse::<Ipv6Addr>().ok().map(IpAddr::from)
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -65,12 +100,57 @@ mod tests {
     }
 
     #[test]
-    fn ports_and_nonsense() {
+    fn the_forms_in_which_proxies_write_an_address() {
+        for (text, address) in [
+            ("[2001:db8::9]", "2001:db8::9"),
+            ("[2001:db8::9]:4711", "2001:db8::9"),
+            ("\"[2001:db8::9]\"", "2001:db8::9"),
+            ("\"[2001:db8::9]:4711\"", "2001:db8::9"),
+            ("\"198.51.100.7\"", "198.51.100.7"),
+            ("\"198.51.100.7:1\"", "198.51.100.7"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("[fe80::1%eth0]", "fe80::1"),
+            ("[fe80::1%25eth0]:80", "fe80::1"),
+            ("[::ffff:198.51.100.7]:80", "198.51.100.7"),
+            ("::1", "::1"),
+            ("2001:db8::1:80", "2001:db8::1:80"),
+        ] {
+            assert_eq!(found("10.0.0.1", &[text]), address, "{text}");
+        }
+    }
+
+    /// What a proxy wrote is not the proxy's own address, and what stands before it is the client's word.
+    #[test]
+    fn what_names_no_address_is_an_unknown_client() {
+        for text in [
+            "unknown",
+            "_hidden",
+            "unix:",
+            "",
+            "[",
+            "[]",
+            "[::1",
+            "[::1]x",
+            "[::1]:",
+            "[::1]:x",
+            "[198.51.100.7]",
+            "198.51.100.7:",
+            "198.51.100.7:999999",
+            "fe80::1%",
+            "\"198.51.100.7",
+            "for=198.51.100.7",
+        ] {
+            let elements = ["192.0.2.1", text];
+            assert_eq!(found("10.0.0.1", &elements), "::", "{text}");
+            assert_eq!(found("192.0.2.9", &elements), "192.0.2.9", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_not_asked_for() {
         assert_eq!(found("10.0.0.1", &["198.51.100.7:4711"]), "198.51.100.7");
         assert_eq!(found("10.0.0.1", &["[2001:db8::1]:4711"]), "2001:db8::1");
         assert_eq!(found("10.0.0.1", &["2001:db8::1"]), "2001:db8::1");
         assert_eq!(found("10.0.0.1", &["::ffff:198.51.100.7"]), "198.51.100.7");
-        assert_eq!(found("10.0.0.1", &["unknown"]), "10.0.0.1");
-        assert_eq!(found("10.0.0.1", &["198.51.100.7", "unknown"]), "10.0.0.1");
     }
 }
