@@ -373,6 +373,13 @@ pub const BACKLOG: i32 = 65_535;
 /// In seconds between two log lines about the same reason.
 pub const REPORT_SECONDS: u64 = 10;
 
+/// In seconds between two log lines about requests for a page, which browsers and the checks of load
+/// balancers send.
+pub const REPORT_PLAIN_SECONDS: u64 = 3_600;
+
+/// In seconds that a browser remembers that a page may publish.
+pub const PREFLIGHT_SECONDS: u32 = 600;
+
 /// In addresses that are kept for one reason of refusals until its next log line, at 112 bytes each.
 pub const REPORT_ADDRESSES_MAX: usize = 32;
 

@@ -37,6 +37,8 @@ reasons! {
         Handshakes => "handshakes",
         /// Plain requests answered with a file.
         FilesServed => "files_served",
+        /// `GET /healthz`s that the listener for clients answered.
+        HealthChecks => "health_checks",
         /// Messages of publishers, good or bad.
         Ingested => "ingested",
         /// Messages of publishers that were events.
@@ -119,6 +121,8 @@ reasons! {
         Empty => "empty",
         /// The message is over `event-bytes-max`.
         TooLarge => "too_large",
+        /// A request with more events than one may bring.
+        TooManyEvents => "too_many_events",
         /// More than two parts.
         Parts => "parts",
         /// Not JSON, or not UTF-8.
@@ -158,11 +162,13 @@ reasons! {
         PeerClosed => "peer_closed",
         /// The client's half of the TCP connection ended without a Close frame.
         PeerGone => "peer_gone",
+        /// It ended without a byte, as the checks of load balancers do.
+        Probe => "probe",
         /// The kernel reported an error (a reset, a time-out).
         SocketError => "socket_error",
         /// The upgrade was refused; the reason is counted there.
         Refused => "refused",
-        /// It was there for a file, and was sent it.
+        /// It was there for a file or for a health check, and was answered.
         Served => "served",
         /// A frame broke RFC 6455: 1002.
         Protocol => "protocol",
@@ -266,6 +272,8 @@ reasons! {
     HttpStatus {
         /// It was done.
         Ok => "200",
+        /// A page may ask.
+        NoContent => "204",
         /// The WebSocket of the dashboard: the engine answers it.
         SwitchingProtocols => "101",
         /// It makes no sense.

@@ -7,6 +7,8 @@
 //! everywhere a page may only ask the server that it came from. A browser says where a page came from
 //! (`Origin`) with each POST and each WebSocket, and no page can make it say otherwise.
 //!
+//! The operator may name origins whose pages publish here too. Such a page always needs a token.
+//!
 //! Never here: what is asked for; tokens themselves (what is kept and compared is their SHA-256).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -22,6 +24,8 @@ use crate::wire::token::{Digest, Token};
 pub struct Access {
     admin: Option<Digest>,
     publish: Option<Digest>,
+    /// The pages that may publish from elsewhere, as browsers name them.
+    publish_origins: Vec<String>,
 }
 
 /// What a request needs.
@@ -42,6 +46,45 @@ impl Access {
         Self {
             admin: admin.map(Token::digest),
             publish: publish.map(Token::digest),
+            publish_origins: Vec::new(),
+        }
+    }
+
+    /// Pages of these origins, in lower case, may publish.
+    pub fn with_publish_origins(mut self, origins: &[String]) -> Self {
+        self.publish_origins = origins.to_vec();
+        self
+    }
+
+    /// The origin of the page that asks, if its pages may publish.
+    pub fn publish_origin(&self, head: &Head<'_, '_>) -> Option<&str> {
+        let origin = head.only("origin").ok()??;
+        let mut named = self.publish_origins.iter();
+        named
+            .find(|named| named.eq_ignore_ascii_case(origin))
+            .map(String::as_str)
+    }
+
+    /// What the answer to a request to publish has to say of its page (the CORS protocol of the Fetch
+    /// standard): whole lines.
+    pub fn cors(&self, head: &Head<'_, '_>) -> String {
+        if self.publish_origins.is_empty() {
+            return String::new();
+        }
+        match self.publish_origin(head) {
+            Some(origin) => format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n"),
+            None => "Vary: Origin\r\n".to_owned(),
+        }
+    }
+
+    /// Judges a browser's question whether a page may publish. It comes without a token.
+    ///
+    /// # Errors
+    /// The answer to a page that may not.
+    pub fn judge_preflight(&self, head: &Head<'_, '_>) -> Result<(), Response> {
+        match self.publish_origin(head) {
+            Some(_) => Ok(()),
+            None => is_of_same_origin(head),
         }
     }
 
@@ -69,7 +112,10 @@ impl Access {
         if right == Right::Anybody {
             return Ok(right);
         }
-        is_of_same_origin(head)?;
+        let is_foreign = right == Right::Publisher && self.publish_origin(head).is_some();
+        if !is_foreign {
+            is_of_same_origin(head)?;
+        }
         let shown = head
             .bearer()
             .or_else(|| Token::from_target(head.target).filter(|_| in_query))
@@ -82,7 +128,9 @@ impl Access {
             return Ok(Right::Publisher);
         }
         match (door, &self.admin) {
-            (Door::Admin, None) => names_this_machine(head).map(|()| Right::Administrator),
+            (Door::Admin, None) if !is_foreign => {
+                names_this_machine(head).map(|()| Right::Administrator)
+            }
             (Door::Admin, Some(_)) if is(&self.admin) => Ok(Right::Administrator),
             _ => Err(Response::refusal(
                 HttpStatus::Unauthorized,
@@ -118,7 +166,8 @@ fn is_of_same_origin(head: &Head<'_, '_>) -> Result<(), Response> {
     Err(Response::refusal(
         HttpStatus::Forbidden,
         "a page of another site may not ask this",
-        "ask from a program, or from a page of this server; behind a proxy, have it pass Host on",
+        "ask from a program, or from a page of this server; behind a proxy, have it pass Host on; to \
+         publish from pages of another site, have their origin added to publish-origin",
     ))
 }
 

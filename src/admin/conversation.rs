@@ -19,6 +19,7 @@ use super::routes::{self, Admitted};
 use super::{AdminRules, Command, Door, head};
 use crate::limits;
 use crate::stats::HttpStatus;
+use crate::wire::http;
 
 /// How long the peer may take to end its half when nothing more is said.
 const LINGER: Duration = Duration::from_secs(limits::ADMIN_LINGER_SECONDS);
@@ -84,6 +85,8 @@ pub struct Conversation {
     /// When the patience of this phase ends.
     due: Duration,
     command: Option<Command>,
+    /// Whole lines: what the answer to the request under way says to a page of another site.
+    cors: String,
     /// What was answered and has not been counted.
     answered: Option<HttpStatus>,
 }
@@ -102,6 +105,7 @@ impl Conversation {
             written: 0,
             due: now + HEAD,
             command: None,
+            cors: String::new(),
             answered: None,
         }
     }
@@ -273,9 +277,13 @@ impl Conversation {
         }
         match self.phase {
             Phase::Head if !self.input.is_empty() => {
-                self.respond(now, &slow("head"), false, false);
+                let is_head = http::is_head(&self.input);
+                self.respond(now, &slow("head"), is_head, false);
             }
-            Phase::Body(_) => self.respond(now, &slow("body"), false, false),
+            Phase::Body(ref admitted) => {
+                let is_head = admitted.is_head;
+                self.respond(now, &slow("body"), is_head, false);
+            }
             // Whoever carries the command out has a deadline of its own for that.
             Phase::Answering { .. } => self.due = now + ANSWER,
             Phase::Head | Phase::Writing { .. } | Phase::Lingering { .. } | Phase::Over => {
@@ -287,7 +295,8 @@ impl Conversation {
     fn respond(&mut self, now: Duration, response: &Response, is_head: bool, keeps_alive: bool) {
         let keeps_alive = keeps_alive && !response.closes();
         self.answered = Some(response.status());
-        response.encode(is_head, keeps_alive, &mut self.output);
+        let cors = std::mem::take(&mut self.cors);
+        response.encode(&cors, is_head, keeps_alive, &mut self.output);
         self.phase = Phase::Writing { keeps_alive };
         self.due = now + ANSWER;
         if !keeps_alive {
@@ -299,7 +308,11 @@ impl Conversation {
     fn advance(&mut self, now: Duration, rules: &AdminRules) {
         if matches!(self.phase, Phase::Head) && !self.input.is_empty() {
             let door = self.door;
+            let mut cors = String::new();
             let admitted = head::read(&self.input, |head, head_bytes| {
+                if head.path == routes::PUBLISH {
+                    cors = rules.access.cors(head);
+                }
                 routes::admit(head, head_bytes, door, rules).map_err(|refusal| {
                     (
                         refusal,
@@ -309,6 +322,7 @@ impl Conversation {
                     )
                 })
             });
+            self.cors = cors;
             match admitted {
                 Ok(None) => return,
                 Ok(Some(Ok(admitted))) => {
@@ -326,7 +340,10 @@ impl Conversation {
                     self.input.drain(..head_bytes);
                     return self.respond(now, &refusal, is_head, keeps_alive);
                 }
-                Err(refusal) => return self.respond(now, &refusal, false, false),
+                Err(refusal) => {
+                    let is_head = http::is_head(&self.input);
+                    return self.respond(now, &refusal, is_head, false);
+                }
             }
         }
         match std::mem::replace(&mut self.phase, Phase::Over) {

@@ -258,6 +258,11 @@ pub static METRICS: &[Metric] = &[
         "Files handed out to pages by the listener for clients.",
     ),
     counter(
+        "newswire_health_checks_total",
+        What::Counter(Counter::HealthChecks),
+        "GET /healthz answered by the listener for clients.",
+    ),
+    counter(
         "newswire_stale_total",
         What::Counter(Counter::Stale),
         "Readiness and verdicts for connections that had gone.",

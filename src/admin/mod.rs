@@ -70,6 +70,8 @@ pub enum Command {
     Revoke(Digest),
     /// Events.
     Publish(Publication),
+    /// Whether a page may publish; it may.
+    Preflight,
     /// The page.
     Dashboard,
     /// The client that the page uses.

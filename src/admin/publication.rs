@@ -135,6 +135,7 @@ fn fault(form: &Form, reason: Dropped, text: &[u8], place: Place) -> Fault {
             "send {\"topic\":\"…\",\"data\":…}, or an object in which the server's topic-field is a \
              string",
         ),
+        Dropped::TooManyEvents => return too_many(),
         Dropped::TopicTooLong => (
             format!("names a topic of over {} bytes", form.topic_bytes_max),
             "give it a shorter name, or have topic-bytes-max raised",
@@ -198,7 +199,7 @@ fn too_many() -> Fault {
     let hint = "send it in several; nothing of it was published";
     refused(
         HttpStatus::ContentTooLarge,
-        Dropped::TooLarge,
+        Dropped::TooManyEvents,
         Place::Whole,
         &what,
         hint,
@@ -361,8 +362,13 @@ mod tests {
                 Dropped::OwnTopic,
                 "the server's own",
             ),
-            (&many, Media::Json, Dropped::TooLarge, "more than 1024"),
-            (&lines, Media::Lines, Dropped::TooLarge, "more than 1024"),
+            (&many, Media::Json, Dropped::TooManyEvents, "more than 1024"),
+            (
+                &lines,
+                Media::Lines,
+                Dropped::TooManyEvents,
+                "more than 1024",
+            ),
         ] {
             let publication = Publication::new(body.into(), media);
             let fault = publication.parse(&form()).expect_err("bad");

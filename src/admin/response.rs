@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::json;
 
+use crate::limits::PREFLIGHT_SECONDS;
 use crate::stats::HttpStatus;
 
 const JSON: &str = "application/json";
@@ -31,6 +32,20 @@ impl Response {
     /// 200 with JSON.
     pub fn json(body: String) -> Self {
         Self::with_type(JSON, body.into_bytes().into())
+    }
+
+    /// 204: a page may publish, with what a page has to send.
+    pub fn preflight() -> Self {
+        Self {
+            status: HttpStatus::NoContent,
+            headers: format!(
+                "Access-Control-Allow-Methods: POST\r\n\
+                 Access-Control-Allow-Headers: Authorization, Content-Type\r\n\
+                 Access-Control-Max-Age: {PREFLIGHT_SECONDS}\r\n"
+            )
+            .into(),
+            ..Self::with_type("", (&[][..]).into())
+        }
     }
 
     /// 200 with a body of a type.
@@ -110,16 +125,23 @@ impl Response {
         &self.body
     }
 
-    /// Appends its bytes: without the body, to a HEAD.
-    pub fn encode(&self, is_head: bool, keeps_alive: bool, out: &mut Vec<u8>) {
+    /// Appends its bytes, with the whole lines of `more`; without the body, to a HEAD.
+    pub fn encode(&self, more: &str, is_head: bool, keeps_alive: bool, out: &mut Vec<u8>) {
+        // RFC 9110 s. 8.6: none in a 204.
+        let content = match self.status {
+            HttpStatus::NoContent => String::new(),
+            _ => format!(
+                "Content-Type: {}\r\nContent-Length: {}\r\n",
+                self.content_type,
+                self.body.len()
+            ),
+        };
         let head = format!(
-            "HTTP/1.1 {} {}\r\n{}{ALWAYS}Connection: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+            "HTTP/1.1 {} {}\r\n{}{more}{ALWAYS}Connection: {}\r\n{content}\r\n",
             self.status.name(),
             phrase(self.status),
             self.headers,
             if keeps_alive { "keep-alive" } else { "close" },
-            self.content_type,
-            self.body.len(),
         );
         out.extend_from_slice(head.as_bytes());
         if !is_head {
@@ -131,6 +153,7 @@ impl Response {
 fn phrase(status: HttpStatus) -> &'static str {
     match status {
         HttpStatus::Ok => "OK",
+        HttpStatus::NoContent => "No Content",
         HttpStatus::SwitchingProtocols => "Switching Protocols",
         HttpStatus::BadRequest => "Bad Request",
         HttpStatus::Unauthorized => "Unauthorized",

@@ -47,7 +47,11 @@ enum What {
     Publish,
 }
 
-/// All of it, but for the WebSocket, which has any path.
+/// Where events are sent to.
+pub const PUBLISH: &str = "/publish";
+
+/// All of it, but for the WebSocket, which has any path, and for what browsers ask before a page may
+/// publish.
 pub static ROUTES: &[Route] = &[
     // It tells nothing until it is told a token itself; and a browser can show none when it loads it.
     get("/", Right::Anybody, What::Dashboard),
@@ -60,7 +64,7 @@ pub static ROUTES: &[Route] = &[
     get("/connections", Right::Administrator, What::Connections),
     post("/disconnect", Right::Administrator, What::Disconnect),
     post("/revoke", Right::Administrator, What::Revoke),
-    post("/publish", Right::Publisher, What::Publish),
+    post(PUBLISH, Right::Publisher, What::Publish),
 ];
 
 const fn get(path: &'static str, right: Right, what: What) -> Route {
@@ -145,6 +149,22 @@ fn judge(
             keeps_alive: false,
             awaits_word: false,
             order: Order::Whole(Command::WebSocket(head.upgrade())),
+        });
+    }
+    // RFC 9110 s. 9.3.7 and the Fetch standard: a browser asks before a page may publish.
+    if head.method == "OPTIONS"
+        && head.path == PUBLISH
+        && head.is_said("access-control-request-method")
+    {
+        rules.access.judge_preflight(head)?;
+        return Ok(Admitted {
+            right: Right::Anybody,
+            head_bytes,
+            body_bytes: 0,
+            is_head: false,
+            keeps_alive: head.keeps_alive(),
+            awaits_word: false,
+            order: Order::Whole(Command::Preflight),
         });
     }
     let route = find(head, door)?;

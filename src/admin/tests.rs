@@ -676,3 +676,82 @@ fn a_websocket_is_handed_over_with_all_that_was_read() {
         assert_eq!(head.contains(line), is_kept, "{line}: {head}");
     }
 }
+
+/// Pages of origins that the operator names may publish, with a token; browsers ask first.
+#[test]
+fn pages_of_named_origins_publish_and_others_do_not() {
+    const PAGE: &str = "https://example.com";
+    let rules = |admin| {
+        let mut rules = rules(admin, Some(PUBLISH));
+        let access = rules.access.with_publish_origins(&[PAGE.to_owned()]);
+        rules.access = access;
+        rules
+    };
+    let preflight = |path: &str, origin: &str| {
+        format!(
+            "OPTIONS {path} HTTP/1.1\r\nHost: h\r\nOrigin: {origin}\r\n\
+             Access-Control-Request-Method: POST\r\n\
+             Access-Control-Request-Headers: authorization,content-type\r\n\r\n"
+        )
+    };
+    let event = |origin: &str, token: &str| {
+        let token = format!("Authorization: Bearer {token}\r\n");
+        post(
+            "/publish",
+            &format!("{JSON}Origin: {origin}\r\n{token}"),
+            "{}",
+        )
+    };
+    let told = |door, admin, request: &str| {
+        let mut stage = Stage::new(door, rules(admin));
+        stage.send(request.as_bytes(), usize::MAX);
+        let text = String::from_utf8(stage.got.clone()).expect("text");
+        (stage.statuses()[0], text)
+    };
+    let allowed = format!("\r\nAccess-Control-Allow-Origin: {PAGE}\r\n");
+    for door in [Door::Publish, Door::Admin] {
+        for (request, status, is_allowed) in [
+            (preflight("/publish", PAGE), 200, true),
+            (
+                preflight("/publish", "https://example.com.evil"),
+                403,
+                false,
+            ),
+            (preflight("/publish", "null"), 403, false),
+            (event(PAGE, PUBLISH), 200, true),
+            // The page is to be able to read why.
+            (event(PAGE, "wrong"), 401, true),
+            (event("https://evil.example", PUBLISH), 403, false),
+            (
+                post("/publish", JSON, "{}"),
+                if door == Door::Admin { 200 } else { 401 },
+                false,
+            ),
+        ] {
+            let (got, text) = told(door, None, &request);
+            assert_eq!(got, status, "{door:?} {request}: {text}");
+            assert_eq!(text.contains(&allowed), is_allowed, "{request}: {text}");
+            assert!(text.contains("\r\nVary: Origin\r\n"), "{text}");
+        }
+    }
+    // Nothing else is for such a page, with whatever token.
+    let shown = format!("Origin: {PAGE}\r\nAuthorization: Bearer {ADMIN}\r\n");
+    for request in [get("/metrics", &shown), preflight("/metrics", PAGE)] {
+        let (status, text) = told(Door::Admin, Some(ADMIN), &request);
+        assert!(matches!(status, 403 | 405), "{text}");
+        assert!(!text.contains("Access-Control"), "{text}");
+    }
+    // Without any named origin nothing has changed.
+    let mut stage = Stage::new(Door::Publish, super::tests::rules(None, Some(PUBLISH)));
+    stage.send(preflight("/publish", PAGE).as_bytes(), usize::MAX);
+    assert_eq!(stage.statuses(), [403]);
+    let answer = Response::preflight();
+    let mut bytes = Vec::new();
+    answer.encode("", false, true, &mut bytes);
+    let text = String::from_utf8(bytes).expect("text");
+    assert!(text.starts_with("HTTP/1.1 204 No Content\r\n"), "{text}");
+    assert!(
+        text.ends_with("\r\n\r\n") && !text.contains("Content-Length"),
+        "{text}"
+    );
+}

@@ -61,6 +61,8 @@ pub struct Config {
     pub publish: Vec<SocketAddr>,
     /// The token that a publisher shows there.
     pub publish_token: Option<Token>,
+    /// Origins whose pages may publish, in lower case.
+    pub publish_origins: Vec<String>,
     /// The field that names the topic in a flat object.
     pub topic_field: String,
     /// Tokens that clients may present. Empty: `main` makes one.
@@ -182,6 +184,7 @@ impl Default for Config {
             admin_token: None,
             publish: Vec::new(),
             publish_token: None,
+            publish_origins: Vec::new(),
             topic_field: String::new(),
             tokens: Vec::new(),
             token_files: Vec::new(),
@@ -354,6 +357,16 @@ impl Config {
                 "publish ({address}) is given without publish-token, so whoever reaches it could publish to \
                  everybody: set one (`newswire token new`)"
             ));
+        }
+        if !self.publish_origins.is_empty()
+            && self.publish_token.is_none()
+            && self.admin_token.is_none()
+        {
+            return Err(
+                "publish-origin is given without publish-token, and a page of another site always needs a \
+                 token to publish: set one (`newswire token new`)"
+                    .to_owned(),
+            );
         }
         Ok(())
     }

@@ -189,6 +189,22 @@ static OPTIONS: &[OptionSpec] = &[
         },
     },
     OptionSpec {
+        name: "publish-origin",
+        value_name: "ORIGIN",
+        help: "Origin of pages of another site that may send POST /publish, as browsers send it, such as \
+               https://example.com. Such a page needs publish-token too, and whoever uses it can read \
+               that token",
+        heading: WHO,
+        secret: false,
+        kind: Kind::List {
+            default: &[],
+            none: WhenNone::Empty,
+            get: |config| config.publish_origins.clone(),
+            clear: |config| config.publish_origins.clear(),
+            add: |config, text| push_new(&mut config.publish_origins, values::origin(text)?),
+        },
+    },
+    OptionSpec {
         name: "topic-field",
         value_name: "NAME",
         help: "Field that names the topic in an event which is a flat JSON object. The default is the \

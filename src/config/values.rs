@@ -185,8 +185,9 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     const NEEDED: &str = "a scheme and a host are needed, such as https://example.com, with a port \
                           only where the page's address shows one, and without a path";
     let lower = text.to_ascii_lowercase();
-    // A page from a file, or in a sandboxed frame, has this origin.
-    if lower == "null" {
+    // A page from a file has one of these in a browser or in a web view; one in a sandboxed frame has the
+    // first.
+    if matches!(lower.as_str(), "null" | "file://") {
         return Ok(lower);
     }
     if lower == "*" {
@@ -441,6 +442,7 @@ mod tests {
             ("http://localhost:80", "http://localhost"),
             ("http://localhost:3000", "http://localhost:3000"),
             ("null", "null"),
+            ("file://", "file://"),
         ] {
             assert_eq!(origin(text).as_deref(), Ok(kept));
         }

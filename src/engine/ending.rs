@@ -94,7 +94,8 @@ impl<S: Stream> Engine<S> {
             }
         }
         let mut answer = Vec::new();
-        http::encode_refusal(refusal, &mut answer);
+        let is_head = self.slots.get(id).is_some_and(|c| c.session.is_head());
+        http::encode_refusal(refusal, is_head, &mut answer);
         self.close(id, Close::Refused, &answer);
     }
 
@@ -127,6 +128,11 @@ impl<S: Stream> Engine<S> {
             return;
         };
         if connection.session.state() != State::Closing {
+            let is_lost = matches!(reason, Close::PeerGone | Close::SocketError);
+            let reason = match is_lost && connection.session.is_silent() {
+                true => Close::Probe,
+                false => reason,
+            };
             connection.session.close();
             self.desk.stats.closed(reason);
             let peer = connection.link.peer();
@@ -180,7 +186,8 @@ impl<S: Stream> Engine<S> {
             && connection.session.state() == State::Upgrading
         {
             let mut answer = Vec::new();
-            http::encode_refusal(Refusal::Full, &mut answer);
+            let is_head = connection.session.is_head();
+            http::encode_refusal(Refusal::Full, is_head, &mut answer);
             // Whether it is heard makes no difference to what follows.
             let _ = connection.link.send(&answer, &mut self.desk);
         }

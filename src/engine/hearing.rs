@@ -20,6 +20,7 @@ use super::{Check, Connection, End, Engine, second};
 use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
 use crate::stats::{Close, Counter, Refusal};
+use crate::wire::files::Plain;
 use crate::wire::websocket;
 
 impl<S: Stream> Engine<S> {
@@ -220,8 +221,12 @@ impl<S: Stream> Engine<S> {
                 }
             }
             Step::Refuse(refusal) => end = Some(End::Refused(refusal)),
-            Step::Serve(answer) => {
-                desk.stats.count(Counter::FilesServed);
+            Step::Serve(plain) => {
+                let (counter, answer) = match plain {
+                    Plain::File(answer) => (Counter::FilesServed, answer),
+                    Plain::Health(answer) => (Counter::HealthChecks, answer),
+                };
+                desk.stats.count(counter);
                 end = Some(End::Served(answer));
             }
             Step::PeerClosed(code) => end = Some(End::PeerClosed(code)),

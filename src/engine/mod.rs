@@ -548,7 +548,7 @@ enum End {
     Lost(Close),
     /// With an HTTP status.
     Refused(Refusal),
-    /// With a file.
+    /// With the answer to a plain request.
     Served(Vec<u8>),
     /// With the answer to the peer's Close frame.
     PeerClosed(Option<u16>),

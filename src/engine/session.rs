@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use crate::limits;
 use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Counter, Refusal};
-use crate::wire::files::{self, File};
+use crate::wire::files::{self, File, Plain};
 use crate::wire::forwarded;
 use crate::wire::http::{self, Upgrade};
 use crate::wire::token::Token;
@@ -103,8 +103,8 @@ pub enum Step<'a> {
     Check(Box<Applicant>),
     /// The upgrade is refused.
     Refuse(Refusal),
-    /// No upgrade is wanted, but a file: the whole answer.
-    Serve(Vec<u8>),
+    /// No upgrade is wanted, but a file or a sign of life: the answer.
+    Serve(Plain),
     /// The client wants to hear a topic.
     Subscribe(Cow<'a, str>),
     /// The client wants to hear a topic that its token does not allow. WAMP v1 has no answer for that.
@@ -294,16 +294,34 @@ impl Session {
                 (input.len(), None)
             }
             Err(refusal) => {
-                // Whoever wants a file is refused as an upgrade first, so upgrades are not asked.
-                let is_plain = matches!(refusal, Refusal::NotUpgrade | Refusal::Method);
+                // Whoever wants a file is refused as an upgrade first, so upgrades are not asked. Checks
+                // of load balancers speak HTTP/1.0.
+                let is_plain = matches!(
+                    refusal,
+                    Refusal::NotUpgrade | Refusal::Method | Refusal::HttpVersion
+                );
                 let answer = is_plain.then(|| files::answer(head, &rules.files));
                 let step = match answer.flatten() {
                     Some(answer) => Step::Serve(answer),
                     None => Step::Refuse(refusal),
                 };
+                // The refusal has to know the method.
+                if kept.is_empty() && http::is_head(input) {
+                    *kept = input.to_vec();
+                }
                 (input.len(), Some(step))
             }
         }
+    }
+
+    /// True exactly when not a byte has come.
+    pub fn is_silent(&self) -> bool {
+        matches!(&self.0, Phase::Upgrading(kept) if kept.is_empty())
+    }
+
+    /// Returns true when the request is a HEAD: its answer has no body.
+    pub fn is_head(&self) -> bool {
+        matches!(&self.0, Phase::Upgrading(kept) if http::is_head(kept))
     }
 
     /// In `Checking`: keeps bytes that came behind the head, until the verdict.

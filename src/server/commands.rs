@@ -125,6 +125,7 @@ impl Server {
             Command::Publish(publication) => {
                 return self.publish(peer, self.moment.now, publication);
             }
+            Command::Preflight => Response::preflight(),
             Command::Dashboard => Response::page(web::DASHBOARD, &web::DASHBOARD_POLICY),
             // The client that clients' pages load from the other listener.
             Command::Script => Response::with_type(web::JAVASCRIPT, web::SCRIPT.as_bytes().into()),

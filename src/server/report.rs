@@ -18,8 +18,11 @@ use crate::stats::{Cause, Close, Counter, Dropped, PeerRefusal, Refusal, Stats};
 pub struct Report {
     dropped_at: [Option<Duration>; Dropped::ALL.len()],
     refused_peer_at: [Option<Duration>; PeerRefusal::ALL.len()],
-    /// As the last digest found them.
+    /// As the last digest found them; refusals are in `refused`.
     digested: Stats,
+    /// How many refusals have been told.
+    refused: [u64; Refusal::ALL.len()],
+    refused_at: [Option<Duration>; Refusal::ALL.len()],
     digest_at: Duration,
 }
 
@@ -31,6 +34,10 @@ const NOTABLE_CLOSES: &[Close] = &[
     Close::Limit,
     Close::MessageTooLarge,
 ];
+
+/// Requests for a page, from browsers and from checks of load balancers: a matter of course. But it is also
+/// what comes from behind a proxy that does not pass `Upgrade` on, so they are told now and then.
+const PLAIN: &[Refusal] = &[Refusal::NotUpgrade, Refusal::Method];
 
 impl Report {
     /// A publisher's message was dropped. Of more than two parts, three are told.
@@ -79,13 +86,15 @@ impl Report {
 
     /// How long until [`Report::digest`] has something to say; `None` when nothing has come to pass.
     pub fn timeout(&self, now: Duration, stats: &Stats) -> Option<Duration> {
-        self.is_news(stats)
+        self.is_news(now, stats)
             .then(|| (self.digest_at + interval()).saturating_sub(now))
     }
 
-    fn is_news(&self, stats: &Stats) -> bool {
+    fn is_news(&self, now: Duration, stats: &Stats) -> bool {
         self.denied(stats) > 0
-            || Refusal::ALL.iter().any(|&r| self.refused(stats, r) > 0)
+            || Refusal::ALL
+                .iter()
+                .any(|&r| self.refused(now, stats, r) > 0)
             || NOTABLE_CLOSES.iter().any(|&c| self.closed(stats, c) > 0)
     }
 
@@ -94,8 +103,14 @@ impl Report {
         stats.counter(counter) - self.digested.counter(counter)
     }
 
-    fn refused(&self, stats: &Stats, refusal: Refusal) -> u64 {
-        stats.refusals(refusal) - self.digested.refusals(refusal)
+    /// How many refusals are to be told.
+    fn refused(&self, now: Duration, stats: &Stats, refusal: Refusal) -> u64 {
+        let told_at = self.refused_at[refusal as usize];
+        let pause = Duration::from_secs(limits::REPORT_PLAIN_SECONDS);
+        match told_at {
+            Some(at) if PLAIN.contains(&refusal) && now < at + pause => 0,
+            _ => stats.refusals(refusal) - self.refused[refusal as usize],
+        }
     }
 
     fn closed(&self, stats: &Stats, close: Close) -> u64 {
@@ -104,22 +119,29 @@ impl Report {
 
     /// Whether it is time for [`Report::digest`].
     pub fn is_digest_due(&self, now: Duration, stats: &Stats) -> bool {
-        now >= self.digest_at + interval() && self.is_news(stats)
+        now >= self.digest_at + interval() && self.is_news(now, stats)
     }
 
     /// Reports what has come to pass since the last time; `incidents` are those since then.
     pub fn digest(&mut self, now: Duration, stats: &Stats, incidents: &Incidents) {
-        for line in self.lines(stats, incidents) {
+        for line in self.lines(now, stats, incidents) {
             log::warn!("{line}");
+        }
+        for &refusal in Refusal::ALL {
+            let count = self.refused(now, stats, refusal);
+            if count > 0 {
+                self.refused[refusal as usize] += count;
+                self.refused_at[refusal as usize] = Some(now);
+            }
         }
         self.digested = stats.clone();
         self.digest_at = now;
     }
 
-    fn lines(&self, stats: &Stats, incidents: &Incidents) -> Vec<String> {
+    fn lines(&self, now: Duration, stats: &Stats, incidents: &Incidents) -> Vec<String> {
         let mut lines: Vec<String> = Refusal::ALL
             .iter()
-            .map(|&refusal| (refusal, self.refused(stats, refusal)))
+            .map(|&refusal| (refusal, self.refused(now, stats, refusal)))
             .filter(|&(_, count)| count > 0)
             .map(|(refusal, count)| {
                 let from = origins(count, incidents.refused_addresses(refusal));
@@ -247,6 +269,33 @@ mod tests {
     }
 
     #[test]
+    fn requests_for_a_page_are_told_once_an_hour() {
+        let (mut report, mut stats) = (Report::default(), Stats::default());
+        let none = Incidents::default();
+        stats.refused(Refusal::NotUpgrade);
+        let mut now = interval();
+        assert!(report.is_digest_due(now, &stats));
+        assert_eq!(report.lines(now, &stats, &none), ["refused: not_upgrade=1"]);
+        report.digest(now, &stats, &none);
+        let hour = Duration::from_secs(limits::REPORT_PLAIN_SECONDS);
+        while now < hour {
+            stats.refused(Refusal::NotUpgrade);
+            now += interval();
+            assert!(!report.is_digest_due(now, &stats));
+            assert_eq!(report.timeout(now, &stats), None);
+        }
+        // Another refusal is told meanwhile, and takes nothing away.
+        stats.refused(Refusal::Origin);
+        assert_eq!(report.lines(now, &stats, &none), ["refused: origin=1"]);
+        report.digest(now, &stats, &none);
+        now += hour;
+        assert_eq!(
+            report.lines(now, &stats, &none),
+            ["refused: not_upgrade=359"]
+        );
+    }
+
+    #[test]
     fn refusals_are_told_with_address_and_cause() {
         let (mut stats, mut incidents) = (Stats::default(), Incidents::default());
         let address = |last| IpAddr::from([192, 0, 2, last]);
@@ -260,7 +309,7 @@ mod tests {
         refuse(7, Cause::Unknown, 5);
         let report = Report::default();
         assert_eq!(
-            report.lines(&stats, &incidents),
+            report.lines(Duration::ZERO, &stats, &incidents),
             ["refused: token=9 from 192.0.2.7 (expired 4, unknown 5)"]
         );
         let mut refuse = |last, times| {
@@ -274,7 +323,7 @@ mod tests {
         incidents.refused(address(1), Refusal::Origin, None);
         stats.refused(Refusal::Full);
         assert_eq!(
-            report.lines(&stats, &incidents),
+            report.lines(Duration::ZERO, &stats, &incidents),
             [
                 "refused: origin=1 from 192.0.2.1 (1)",
                 "refused: token=29 from 192.0.2.7 (expired 4, unknown 5), 192.0.2.10 (revoked 2), \
@@ -297,7 +346,7 @@ mod tests {
         }
         let report = Report::default();
         assert_eq!(
-            report.lines(&stats, &incidents),
+            report.lines(Duration::ZERO, &stats, &incidents),
             [r#"denied: subscribes=3 topic="news" name="ann" (2), topic="a\nb" name="ann" (1)"#]
         );
     }

@@ -65,7 +65,8 @@ pub(super) fn form(config: &Config) -> Form {
 /// The rules of all conversations, as they follow from a configuration.
 pub(super) fn admin_rules(config: &Config) -> AdminRules {
     AdminRules {
-        access: Access::new(config.admin_token.as_ref(), config.publish_token.as_ref()),
+        access: Access::new(config.admin_token.as_ref(), config.publish_token.as_ref())
+            .with_publish_origins(&config.publish_origins),
         body_bytes_max: config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES,
     }
 }

@@ -230,7 +230,9 @@ impl Listeners {
     /// Tells a peer for whom there is no place.
     pub fn refuse(&mut self, mut stream: ClientStream, refusal: Refusal, now: Duration) {
         let mut answer = Vec::new();
-        http::encode_refusal(refusal, &mut answer);
+        let mut start = [0; 5];
+        let is_head = (stream.peek(&mut start)).is_ok_and(|n| http::is_head(&start[..n]));
+        http::encode_refusal(refusal, is_head, &mut answer);
         // An empty socket buffer takes so little at once, or the peer is gone.
         if stream.write_all(&answer).is_ok() && stream.finish().is_ok() {
             self.lingering.push_back((now, stream));

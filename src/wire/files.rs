@@ -1,4 +1,5 @@
-//! A plain GET or HEAD for one of the few files that newswire hands out: what it is answered.
+//! A plain GET or HEAD for one of the few files that newswire hands out, or for `healthz`: what it is
+//! answered.
 //!
 //! Like a WebSocket, a file is found under any path: only the last segment is its name, so that a
 //! proxy which keeps a prefix (`/push/newswire.js`) needs no rule of its own for it. Everybody may
@@ -24,9 +25,22 @@ pub struct File {
     pub etag: String,
 }
 
-/// The whole answer to `head` if it asks for one of `files`: 200, or 304 for whoever has it already.
-/// `None` for every other request. A HEAD is answered without a body (RFC 9110 s. 9.3.2).
-pub fn answer(head: &[u8], files: &[File]) -> Option<Vec<u8>> {
+/// The last segment of the path that load balancers ask for.
+const HEALTH: &str = "healthz";
+
+/// A whole answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Plain {
+    /// That to a request for a file.
+    File(Vec<u8>),
+    /// That to a health check.
+    Health(Vec<u8>),
+}
+
+/// The answer to `head` if it asks for one of `files`: 200, or 304 for whoever has it already; or if it
+/// asks for `healthz`: 200. `None` for every other request. A HEAD is answered without a body
+/// (RFC 9110 s. 9.3.2).
+pub fn answer(head: &[u8], files: &[File]) -> Option<Plain> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);
     if request.parse(head).ok()?.is_partial() {
@@ -39,13 +53,34 @@ pub fn answer(head: &[u8], files: &[File]) -> Option<Vec<u8>> {
     };
     let path = request.path?.split(['?', '#']).next()?;
     let name = path.rsplit('/').next()?;
+    if name == HEALTH {
+        return Some(Plain::Health(encode_health(has_body)));
+    }
     let file = files.iter().find(|file| file.name == name)?;
     let is_known = request
         .headers
         .iter()
         .filter(|line| line.name.eq_ignore_ascii_case("if-none-match"))
         .any(|line| names(line.value, &file.etag));
-    Some(encode(file, is_known, has_body))
+    Some(Plain::File(encode(file, is_known, has_body)))
+}
+
+/// As the admin listener answers it.
+fn encode_health(has_body: bool) -> Vec<u8> {
+    let body = "{\"status\":\"ok\"}";
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\n\
+         Connection: close\r\n\
+         Content-Type: application/json\r\n\
+         Content-Length: {}\r\n\
+         Cache-Control: no-store\r\n\
+         \r\n",
+        body.len()
+    );
+    if has_body {
+        answer.push_str(body);
+    }
+    answer.into_bytes()
 }
 
 /// RFC 9110 s. 13.1.2: the comparison is the weak one, since a proxy that packs a body weakens its
@@ -109,7 +144,24 @@ mod tests {
 
     fn asked(request_line: &str, headers: &str) -> Option<String> {
         let head = format!("{request_line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
-        answer(head.as_bytes(), &files()).map(|bytes| String::from_utf8(bytes).unwrap())
+        let answer = answer(head.as_bytes(), &files())?;
+        let (Plain::File(bytes) | Plain::Health(bytes)) = answer;
+        Some(String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn a_load_balancer_is_told_that_somebody_is_there() {
+        for target in ["/healthz", "/push/healthz", "/healthz?from=lb"] {
+            let get = asked(&format!("GET {target}"), "").unwrap();
+            assert!(get.starts_with("HTTP/1.1 200 OK\r\n"), "{get}");
+            assert!(get.ends_with("\r\n\r\n{\"status\":\"ok\"}"), "{get}");
+            let head = asked(&format!("HEAD {target}"), "").unwrap();
+            assert_eq!(format!("{head}{{\"status\":\"ok\"}}"), get);
+        }
+        assert_eq!(asked("POST /healthz", ""), None);
+        assert_eq!(asked("GET /healthz/", ""), None);
+        let old = answer(b"GET /healthz HTTP/1.0\r\n\r\n", &[]);
+        assert!(matches!(old, Some(Plain::Health(_))), "{old:?}");
     }
 
     #[test]

@@ -208,9 +208,8 @@ pub fn encode_accept(accept_key: &str, subprotocol: Option<&str>, out: &mut Vec<
 }
 
 /// Appends the answer to an upgrade that is refused: status, headers, a small JSON body with `error`
-/// and `hint`. The connection ends with it. A HEAD is answered like that too, though its answer has no
-/// body (RFC 9110 s. 9.3.2): a refusal does not know the method, and what follows it is the end.
-pub fn encode_refusal(refusal: Refusal, out: &mut Vec<u8>) {
+/// and `hint`. The connection ends with it. The answer to a HEAD has no body (RFC 9110 s. 9.3.2).
+pub fn encode_refusal(refusal: Refusal, is_head: bool, out: &mut Vec<u8>) {
     let Answer {
         status,
         headers,
@@ -223,7 +222,14 @@ pub fn encode_refusal(refusal: Refusal, out: &mut Vec<u8>) {
         body.len()
     );
     out.extend_from_slice(head.as_bytes());
-    out.extend_from_slice(body.as_bytes());
+    if !is_head {
+        out.extend_from_slice(body.as_bytes());
+    }
+}
+
+/// Returns true when a request, whole or begun, is a HEAD.
+pub fn is_head(request: &[u8]) -> bool {
+    request.trim_ascii_start().starts_with(b"HEAD ")
 }
 
 /// What a refusal says. All of it is ours, and needs no escape in JSON.
@@ -661,7 +667,7 @@ mod tests {
     fn every_refusal_is_a_whole_answer() {
         for &refusal in Refusal::ALL {
             let mut out = Vec::new();
-            encode_refusal(refusal, &mut out);
+            encode_refusal(refusal, false, &mut out);
             let mut headers = [EMPTY_HEADER; 16];
             let mut response = httparse::Response::new(&mut headers);
             let Ok(Status::Complete(head_bytes)) = response.parse(&out) else {
@@ -728,7 +734,7 @@ mod tests {
         ];
         for (refusal, code, header) in cases {
             let mut out = Vec::new();
-            encode_refusal(refusal, &mut out);
+            encode_refusal(refusal, false, &mut out);
             let mut headers = [EMPTY_HEADER; 16];
             let mut response = httparse::Response::new(&mut headers);
             assert!(response.parse(&out).unwrap().is_complete());
@@ -739,7 +745,7 @@ mod tests {
             }
         }
         let mut out = Vec::new();
-        encode_refusal(Refusal::Subprotocol, &mut out);
+        encode_refusal(Refusal::Subprotocol, false, &mut out);
         let text = String::from_utf8(out).unwrap();
         for name in SUBPROTOCOLS {
             assert!(text.contains(name), "the body names what we speak");

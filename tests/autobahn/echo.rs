@@ -50,7 +50,7 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
                 break head_bytes;
             }
             Err(refusal) => {
-                http::encode_refusal(refusal, &mut answer);
+                http::encode_refusal(refusal, false, &mut answer);
                 return stream.write_all(&answer);
             }
         }

@@ -9,7 +9,7 @@ use data_encoding::BASE64URL_NOPAD;
 use newswire::config::{FileText, Flags, Loaded};
 use newswire::limits;
 use newswire::wire::envelope::Form;
-use newswire::wire::files;
+use newswire::wire::files::{self, Plain};
 use newswire::wire::http;
 use newswire::wire::jwt::Jwt;
 use newswire::wire::token::{Digest, Token};
@@ -33,7 +33,7 @@ pub fn upgrade(bytes: &[u8]) {
         Err(refusal) => {
             file(bytes);
             let mut answer = Vec::new();
-            http::encode_refusal(refusal, &mut answer);
+            http::encode_refusal(refusal, false, &mut answer);
             let mut headers = [httparse::EMPTY_HEADER; 16];
             let mut response = httparse::Response::new(&mut headers);
             let parsed = response.parse(&answer).expect("HTTP");
@@ -51,14 +51,16 @@ pub fn upgrade(bytes: &[u8]) {
 /// Whoever asks for a file gets the whole of it, or the head.
 fn file(bytes: &[u8]) {
     let files = newswire::web::files();
-    let Some(answer) = files::answer(bytes, &files) else {
-        return;
+    let (answer, is_health) = match files::answer(bytes, &files) {
+        Some(Plain::File(answer)) => (answer, false),
+        Some(Plain::Health(answer)) => (answer, true),
+        None => return,
     };
     let mut headers = [httparse::EMPTY_HEADER; 16];
     let mut response = httparse::Response::new(&mut headers);
     let head_bytes = response.parse(&answer).expect("HTTP").unwrap();
     let body = &answer[head_bytes..];
-    assert!(body.is_empty() || files.iter().any(|file| file.body.as_bytes() == body));
+    assert!(body.is_empty() || is_health || files.iter().any(|file| file.body.as_bytes() == body));
 }
 
 /// What a decoder says, in order.
