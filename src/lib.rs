@@ -7,6 +7,7 @@
 //! | ring | folder | what it is |
 //! |---|---|---|
 //! | 0 | [`limits`], [`stats`] | numbers and names that everybody may know |
+//! | 0 | [`occupant`] | which process has an address, as far as the system tells |
 //! | 1 | [`config`], [`wire`] | text and bytes ↔ values: no I/O, no clock |
 //! | 1 | [`standing`] | who asks to be let in, and what a token is worth now: written by `auth`, read by `engine` |
 //! | 2 | [`engine`] | state and policy: time, bytes, verdicts and streams are arguments |
@@ -59,6 +60,7 @@ pub mod engine;
 pub mod ingest;
 pub mod limits;
 pub mod logging;
+pub mod occupant;
 pub mod server;
 pub mod standing;
 pub mod stats;

@@ -132,6 +132,8 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     let (stats, uptime) = server
         .run()
         .map_err(|error| Failure::Runtime(format!("the server failed: {error}")))?;
-    print(&summary::text(&stats, uptime));
+    // The level may have been changed by a reload.
+    let has_counters = log::max_level() >= log::LevelFilter::Debug;
+    print(&summary::text(&stats, uptime, has_counters));
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What an operator reads at the end of a run: what it came to, and all that was counted.
 //!
-//! Programs read it too: the line `counted` has every counter that is not zero, as `name=value`. No
-//! other line has such pairs.
+//! Programs read it too: with the log level `debug`, the line `counted` has every counter that is not
+//! zero, as `name=value`. No other line has such pairs.
 //!
 //! Never here: printing it.
 
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use newswire::stats::{Close, Counter, Dropped, Refusal, Stats};
 
-/// The summary of a server that has run for `uptime`.
-pub fn text(stats: &Stats, uptime: Duration) -> String {
+/// The summary of a server that has run for `uptime`; with the line `counted` if `has_counters`.
+pub fn text(stats: &Stats, uptime: Duration, has_counters: bool) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         writeln!(text, "{name:<11}{value}").expect("a String takes everything");
@@ -41,9 +41,8 @@ pub fn text(stats: &Stats, uptime: Duration) -> String {
     line("dropped", &by_reason(drops));
     line("refused", &by_reason(refusals));
     line("closed", &by_reason(closes));
-    let counted = stats.summary();
-    if !counted.is_empty() {
-        line("counted", &counted);
+    if has_counters {
+        line("counted", &stats.summary());
     }
     text
 }
@@ -101,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_is_for_people_and_has_one_line_for_programs() {
+    fn a_summary_is_for_people_and_may_have_one_line_for_programs() {
         let mut stats = Stats::default();
         stats.add(Counter::Connections, 1_234_567);
         stats.add(Counter::Events, 3);
@@ -109,23 +108,24 @@ mod tests {
         stats.closed(Close::Shutdown);
         stats.closed(Close::SlowConsumer);
         stats.closed(Close::SlowConsumer);
-        assert_eq!(
-            text(&stats, Duration::from_secs(3 * 3_600 + 62)),
-            "\
+        let uptime = Duration::from_secs(3 * 3_600 + 62);
+        let people = "\
 stopped    after 3 h 1 min
 served     1,234,567 connections, 0 of them upgraded to WebSocket
 events     0 messages of publishers, 3 of them events; 0 deliveries
 dropped    none
 refused    1: token 1
 closed     3: slow_consumer 2, shutdown 1
-counted    connections=1234567 events=3 refused.token=1 closed.slow_consumer=2 closed.shutdown=1
-"
-        );
+";
+        let counted = "counted    connections=1234567 events=3 refused.token=1 closed.slow_consumer=2 \
+                       closed.shutdown=1\n";
+        assert_eq!(text(&stats, uptime, false), people);
+        assert_eq!(text(&stats, uptime, true), format!("{people}{counted}"));
     }
 
     #[test]
     fn a_run_in_which_nothing_happened_says_so() {
-        let text = text(&Stats::default(), Duration::from_millis(400));
+        let text = text(&Stats::default(), Duration::from_millis(400), true);
         assert!(text.starts_with("stopped    after 0 s\n"), "{text}");
         assert!(!text.contains('='), "{text}");
     }

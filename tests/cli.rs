@@ -104,6 +104,25 @@ fn nonsense_is_one_line_on_standard_error_and_exit_code_2() {
         (&["--outbox-bytes-max", "1MiB"], "raise outbox-bytes-max to"),
         (&["--nonsense"], "there is no option --nonsense"),
         (
+            &["check", "--admin", "127.0.0.1:8080"],
+            "listen (127.0.0.1:8080) and admin (127.0.0.1:8080) want the same address",
+        ),
+        (
+            &["--publish", "0.0.0.0:5555", "--publish-token", "sesame"],
+            "publish (0.0.0.0:5555) and pull (tcp://127.0.0.1:5555) want the same address",
+        ),
+        (
+            &[
+                "load",
+                "ws://a/",
+                "--to",
+                "tcp://a:1",
+                "--publish",
+                "tcp://a:1",
+            ],
+            "cannot be used with",
+        ),
+        (
             &["check", "--config", "/nonexistent/newswire.toml"],
             "/nonexistent/newswire.toml: No such file",
         ),
@@ -426,6 +445,106 @@ fn events_are_lines_and_pings_are_answered() {
         err.contains("connected to ws://127.0.0.1:") && !err.contains("ses+ame"),
         "{err}"
     );
+}
+
+/// A port of this machine on which nobody listens.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// WAMP v1 has no answer to a SUBSCRIBE, so silence is explained. SIGUSR1 is for servers, and clients have
+/// the same name.
+#[test]
+fn a_silent_subscription_is_explained_and_survives_sigusr1() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let stage = thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a connection");
+        let mut socket = welcome(stream);
+        wait.recv().expect("the test goes on");
+        socket.send(Message::text("[8,\"a\",1]")).expect("sent");
+        let _ = socket.read();
+    });
+    let url = format!("ws://{address}?token=ses+ame/==");
+    let mut child = newswire(&["subscribe", "--count", "1", &url, "a", "b"])
+        .spawn()
+        .expect("it starts");
+    let mut told = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let mut line = || told.next().expect("a line").expect("text");
+    assert!(line().contains("connected to"));
+    let quiet = line();
+    assert!(quiet.contains("`denied` in the server's log"), "{quiet}");
+    let kill = Command::new("kill")
+        .args(["-s", "USR1", &child.id().to_string()])
+        .status();
+    assert!(kill.expect("kill runs").success());
+    go.send(()).expect("the stage waits");
+    let output = child.wait_with_output().expect("it ends");
+    stage.join().expect("the play went well");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"{\"topic\":\"a\",\"data\":1}\n");
+}
+
+#[test]
+fn a_load_test_says_when_the_process_is_not_the_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", listener.local_addr().expect("bound"));
+    // Each connection is closed as soon as it comes.
+    thread::spawn(move || while listener.accept().is_ok() {});
+    let mut other = Command::new("sleep").arg("600").spawn().expect("it starts");
+    let pid = other.id().to_string();
+    let load = ["load", &url, "--connections", "1", "--reconnect", "1"];
+    let (code, _, err) = run(&[&load[..], &["--pid", &pid]].concat());
+    let _ = other.kill();
+    let _ = other.wait();
+    assert_eq!(code, Some(1), "{err}");
+    let here = format!("but pid {} (", std::process::id());
+    assert!(
+        err.contains(&format!(
+            "warning: --pid {pid} does not listen on 127.0.0.1:"
+        )) && err.contains(&here),
+        "{err}"
+    );
+    // It has ended, and its number is not given out again at once.
+    let (code, _, err) = run(&[&load[..], &["--pid", &pid]].concat());
+    assert_eq!(code, Some(2), "{err}");
+    assert!(
+        err.contains(&format!("--pid: {pid}: there is no such process")),
+        "{err}"
+    );
+}
+
+#[test]
+fn the_former_name_of_an_option_of_load_works_and_is_told() {
+    let url = format!("ws://127.0.0.1:{}/", free_port());
+    let (code, _, err) = run(&[
+        "load",
+        &url,
+        "--connections",
+        "1",
+        "--publish",
+        "tcp://127.0.0.1:1",
+    ]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(
+        err.contains("--publish of `load` is called --to now"),
+        "{err}"
+    );
+    assert!(err.contains("no connection was accepted"), "{err}");
+}
+
+#[test]
+fn revoking_without_a_server_says_what_to_do() {
+    let admin = format!("http://127.0.0.1:{}/", free_port());
+    let (code, _, err) = run(&["token", "revoke", "sesame", "--admin", &admin]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(
+        err.contains("is newswire running?") && err.contains("`admin`"),
+        "{err}"
+    );
+    assert!(!err.contains("sesame") && err.lines().count() == 1, "{err}");
 }
 
 #[test]

@@ -16,15 +16,7 @@ fn after_kill_9_and_a_restart_all_clients_are_back() {
     let load = Command::new(env!("CARGO_BIN_EXE_newswire"))
         .arg("load")
         .arg(format!("ws://{address}/?token={TOKEN}"))
-        .args([
-            "--publish",
-            &pull,
-            "--json",
-            "--rate",
-            "2",
-            "--duration",
-            "15",
-        ])
+        .args(["--to", &pull, "--json", "--rate", "2", "--duration", "15"])
         .args(["--connections", &CLIENTS.to_string(), "--reconnect", "1"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -35,6 +35,8 @@ const BASE: &str =
 fn start(file: &File) -> Server {
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
     command.arg("--config").arg(&file.0);
+    // The level is the file's.
+    command.env_remove("NEWSWIRE_LOG_LEVEL");
     Server::launch(command)
 }
 
@@ -57,6 +59,7 @@ fn tokens_limits_and_the_level_change_and_nobody_is_dropped() {
     let mut open = server.subscriber(&["t"]);
     assert_eq!(status(&server, "old"), 101);
     assert_eq!(status(&server, "new"), 401);
+    assert!(!server.log().contains("DEBUG"));
 
     file.set(&format!(
         "{BASE}token = [\"new\"]\nsubscriptions-max = 1\nlog-level = \"debug\"\nping-interval = 60\n"

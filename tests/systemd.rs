@@ -246,6 +246,24 @@ fn a_passed_listener_that_no_option_names_is_used_as_well() {
 }
 
 #[test]
+fn a_passed_listener_that_is_in_the_way_is_not_another_newswire() {
+    let (listener, address) = listener();
+    let mut command = activated(listener.try_clone().expect("a clone"));
+    command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+    let output = command
+        .args(["--token", TOKEN, "--admin", &address])
+        .output()
+        .expect("it starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(
+        err.contains("by another listener of this newswire"),
+        "{err}"
+    );
+    assert!(!err.contains("is another newswire running"), "{err}");
+}
+
+#[test]
 fn a_restart_refuses_nobody() {
     let (listener, address) = listener();
     let notified = Notified::of("restart");

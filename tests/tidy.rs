@@ -14,6 +14,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 0.
     ("limits", &[]),
     ("stats", &[]),
+    // For whoever binds an address, and whoever measures the one that did.
+    ("occupant", &[]),
     // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident, and says how
     // those that are JWTs are signed.
     ("config", &["limits", "wire::jwt", "wire::token"]),
@@ -72,12 +74,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "admin", "auth", "config", "engine", "ingest", "limits", "server", "standing", "stats",
-            "web", "wire",
+            "admin", "auth", "config", "engine", "ingest", "limits", "occupant", "server",
+            "standing", "stats", "web", "wire",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.
-    ("cli", &["cli", "config", "limits", "wire"]),
+    ("cli", &["cli", "config", "limits", "occupant", "wire"]),
     ("logging", &["limits"]),
     (
         "main",
@@ -427,7 +429,8 @@ fn the_readme_names_every_option_of_load() {
     let section = section.split("\n## ").next().unwrap_or(section);
     let command = newswire::cli::command();
     let load = command.find_subcommand("load").expect("the command");
-    for name in load.get_arguments().filter_map(|option| option.get_long()) {
+    let shown = load.get_arguments().filter(|option| !option.is_hide_set());
+    for name in shown.filter_map(|option| option.get_long()) {
         let flag = format!("--{name}");
         let named = section
             .match_indices(&flag)

@@ -2,7 +2,7 @@
 //!
 //! Never here: TLS (the listener speaks none), trying again, showing a token.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use serde_json::Value;
 
@@ -83,7 +83,13 @@ impl Listener {
         }
         request.push_str("\r\n");
         request.push_str(&body);
-        let mut stream = reach((&self.host, self.port)).map_err(|error| failed(&error))?;
+        let mut stream = reach((&self.host, self.port)).map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => failed(&format_args!(
+                "{error}: is newswire running? It prints its listener for this as `admin` when it starts; \
+                 --admin names another"
+            )),
+            _ => failed(&error),
+        })?;
         // It may answer, and end, before it has read everything.
         let sent = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();

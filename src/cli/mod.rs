@@ -16,6 +16,7 @@ pub mod token;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -82,6 +83,34 @@ Examples:
   newswire subscribe 'ws://127.0.0.1:8080/?token=secret' package_created
   newswire publish package_created '{\"n\":1}'";
 
+/// What `-h` lists, an option a line; `--help` has all of them, and whole sentences.
+const MOST_USED: &[(&str, &str)] = &[
+    ("listen", "Address on which browsers connect"),
+    ("pull", "ZeroMQ endpoint for publishers"),
+    ("sub", "ZeroMQ PUB endpoint to connect to"),
+    ("admin", "Address of the dashboard and the metrics"),
+    ("publish", "Address for POST /publish alone"),
+    ("token", "Token that lets a client listen"),
+    ("tokens", "File of such tokens, one a line"),
+    ("auth-url", "API that knows the tokens"),
+    ("origin", "Origin of pages that may connect"),
+    (
+        "trusted-proxy",
+        "Proxy in front whose X-Forwarded-For is believed",
+    ),
+    (
+        "connections-max",
+        "Clients at a time; 0: as many as files allow",
+    ),
+    ("outboxes-bytes-max", "What all clients may leave unread"),
+    ("pid-file", "File for the number of the process"),
+    ("log-level", "off, error, warn, info, debug or trace"),
+];
+
+const SHORT_END: &str = "\
+`newswire --help` lists all options with their reasons, and examples; `newswire COMMAND --help` explains a \
+command. Every option is also a variable (NEWSWIRE_PING_INTERVAL) and a key of the file (ping-interval).";
+
 /// Parses the arguments, the program's name first.
 ///
 /// # Errors
@@ -128,7 +157,8 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("A push server: events in over ZeroMQ, out to browsers over WebSocket (WAMP v1)")
         .long_about(ABOUT)
-        .after_help(EXAMPLES)
+        .after_help(SHORT_END)
+        .after_long_help(EXAMPLES)
         .args_conflicts_with_subcommands(true)
         .max_term_width(100)
         .args(config_arguments())
@@ -146,18 +176,22 @@ fn config_arguments() -> Vec<Arg> {
         .long("config")
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
-        .help(format!(
+        .help(format!("TOML file with options [env: {FILE_VARIABLE}]"))
+        .long_help(format!(
             "Read this TOML file; its keys are the names of the options below [env: {FILE_VARIABLE}]"
         ));
     let of_table = options().iter().map(|option| {
-        let mut help = option.help.to_owned();
-        let default = option.default_text();
-        if !default.is_empty() {
-            help.push_str(&format!(" [default: {default}]"));
-        }
-        if option.is_repeatable() {
-            help.push_str(" [repeatable]");
-        }
+        let default = match option.default_text() {
+            text if text.is_empty() => text,
+            text => format!(" [default: {text}]"),
+        };
+        let repeatable = match option.is_repeatable() {
+            true => " [repeatable]",
+            false => "",
+        };
+        let help = format!("{}{default}{repeatable}", option.help);
+        let most_used = MOST_USED.iter().find(|(name, _)| *name == option.name);
+        let short = most_used.map_or_else(|| help.clone(), |(_, text)| format!("{text}{default}"));
         Arg::new(option.name)
             .long(option.name)
             .value_name(option.value_name)
@@ -170,7 +204,9 @@ fn config_arguments() -> Vec<Arg> {
             // Values are judged in one place, with those of the file and of the variables; a token may
             // begin with a hyphen, and so does a negative number that is to be refused with its range.
             .allow_hyphen_values(true)
-            .help(help)
+            .help(short)
+            .long_help(help)
+            .hide_short_help(most_used.is_none())
     });
     std::iter::once(file).chain(of_table).collect()
 }
@@ -194,6 +230,14 @@ fn positional(name: &'static str, value_name: &'static str, help: &'static str) 
         .value_name(value_name)
         .value_parser(NonEmptyStringValueParser::new())
         .help(help)
+}
+
+/// SIGUSR1 makes a server log what it has counted, and ends a process that does not know it. Whoever sends
+/// it to everything that is called newswire is not to end clients.
+fn ignore_summary_signal() -> Result<(), Failure> {
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::default())
+        .map(drop)
+        .map_err(|error| Failure::Runtime(format!("cannot ignore SIGUSR1: {error}")))
 }
 
 /// The text of an argument, empty where it was not given.
@@ -404,6 +448,28 @@ mod tests {
                 !text.contains('\n') && !text.contains("Sesame"),
                 "{line}: {text}"
             );
+        }
+    }
+
+    #[test]
+    fn the_short_help_is_short_and_has_what_is_used_most() {
+        for line in ["newswire -h", "newswire serve -h", "newswire check -h"] {
+            let Ok(Action::Print(help)) = parsed(line) else {
+                panic!("{line}");
+            };
+            assert!(help.lines().count() <= 50, "{line}: {help}");
+            for (name, text) in MOST_USED {
+                assert!(config::option(name).is_some(), "{name}");
+                // One line for each.
+                let shown = help
+                    .lines()
+                    .find(|line| line.contains(&format!("--{name} ")));
+                assert!(
+                    shown.is_some_and(|line| line.contains(text)),
+                    "{name}: {help}"
+                );
+            }
+            assert!(!help.contains("--auth-postgres-query"), "{help}");
         }
     }
 

@@ -169,6 +169,7 @@ impl Options {
 /// # Errors
 /// An event is no JSON or too large, or no server took one in time.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    super::ignore_summary_signal()?;
     let sender = Sender::new(options)?;
     let mut sent = 0;
     // Time starts anew with each line: a pipe may bring one an hour.
@@ -255,21 +256,26 @@ impl Sender {
                 options.event_bytes_max
             )));
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.socket
-            .set_sndtimeo(milliseconds(left))
-            .and_then(|()| self.socket.send(envelope, 0))
-            .map_err(|error| {
-                Failure::Runtime(match error {
-                    zmq::Error::EAGAIN => format!(
-                        "no server took the event at {} within {} s: is newswire running, and does it print \
-                         this endpoint as `pull`?",
-                        options.to,
-                        options.timeout.as_secs()
-                    ),
-                    error => format!("cannot send to {}: {error}", options.to),
-                })
+        let send = || loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.socket.set_sndtimeo(milliseconds(left))?;
+            match self.socket.send(&envelope, 0) {
+                // A signal that is ignored.
+                Err(zmq::Error::EINTR) => {}
+                outcome => return outcome,
+            }
+        };
+        send().map_err(|error| {
+            Failure::Runtime(match error {
+                zmq::Error::EAGAIN => format!(
+                    "no server took the event at {} within {} s: is newswire running, and does it print \
+                     this endpoint as `pull`?",
+                    options.to,
+                    options.timeout.as_secs()
+                ),
+                error => format!("cannot send to {}: {error}", options.to),
             })
+        })
     }
 
     /// Waits until everything has left. libzmq does not say whether it has; but it waits for as long as

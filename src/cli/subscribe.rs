@@ -30,6 +30,12 @@ use crate::limits;
 /// longest interval that it can be told; and the ping may be late.
 const SILENCE_MAX: Duration = Duration::from_secs(limits::DEADLINE_SECONDS_MAX as u64 + 30);
 
+/// How long nothing comes before the user is told once what that may mean.
+const QUIET_MAX: Duration = Duration::from_secs(3);
+
+const QUIET: &str = "no event so far; WAMP v1 does not confirm a subscription, so if there should have been \
+                     one, look for `denied` in the server's log: the token may not allow this topic";
+
 /// The first pause before a new attempt; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 
@@ -112,13 +118,15 @@ enum End {
 /// # Errors
 /// The server refuses, the output fails, or the connection is lost and is not to be made again.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    super::ignore_summary_signal()?;
     let mut out = io::stdout().lock();
     let mut left = options.count;
+    let mut is_quiet = true;
     let mut pauses = Pauses(PAUSE_MIN);
     loop {
         let began = Instant::now();
         let end = match connect(&options.target, SILENCE_MAX) {
-            Ok(socket) => listen(socket, options, &mut left, &mut out),
+            Ok(socket) => listen(socket, options, &mut left, &mut is_quiet, &mut out),
             Err(ConnectError::Refused(text)) => End::Fatal(text),
             Err(ConnectError::Failed(text)) => End::Lost(text),
         };
@@ -140,11 +148,13 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// One connection from its WELCOME to its end.
+/// One connection from its WELCOME to its end. `is_quiet` is true until there was an event, or the user
+/// was told that there was none.
 fn listen(
     mut socket: WebSocket<TcpStream>,
     options: &Options,
     left: &mut Option<u64>,
+    is_quiet: &mut bool,
     out: &mut impl Write,
 ) -> End {
     let lost = |what: &dyn std::fmt::Display| End::Lost(format!("{}: {what}", options.target));
@@ -161,17 +171,34 @@ fn listen(
             }
             // A ping's answer leaves with the next read.
             Ok(_) => continue,
+            // A signal that is ignored.
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(Error::Io(error)) if *is_quiet && is_timeout(&error) => {
+                tell(QUIET);
+                *is_quiet = false;
+                match socket.get_ref().set_read_timeout(Some(SILENCE_MAX)) {
+                    Ok(()) => continue,
+                    Err(error) => return lost(&error),
+                }
+            }
             Err(error) => return lost(&explain(&error)),
         };
         let step = match Heard::parse(&text) {
             Some(Heard::Welcome) => subscribe(&mut socket, &options.topics)
+                .and_then(|()| {
+                    let patience = if *is_quiet { QUIET_MAX } else { SILENCE_MAX };
+                    Ok(socket.get_ref().set_read_timeout(Some(patience))?)
+                })
                 .map_err(|error| lost(&explain(&error)))
                 .inspect(|()| tell(&format!("connected to {}", options.target))),
-            Some(Heard::Event { topic, data }) => print(out, topic, data)
-                .map_err(|error| match error.kind() {
-                    // Whoever read the lines has had enough.
-                    io::ErrorKind::BrokenPipe => End::Done,
-                    _ => End::Fatal(format!("standard output: {error}")),
+            Some(Heard::Event { topic, data }) => heard_one(&socket, is_quiet)
+                .map_err(|error| lost(&error))
+                .and_then(|()| {
+                    print(out, topic, data).map_err(|error| match error.kind() {
+                        // Whoever read the lines has had enough.
+                        io::ErrorKind::BrokenPipe => End::Done,
+                        _ => End::Fatal(format!("standard output: {error}")),
+                    })
                 })
                 .and_then(|()| match left {
                     None => Ok(()),
@@ -188,6 +215,22 @@ fn listen(
             return end;
         }
     }
+}
+
+/// From now on silence means what it always does.
+fn heard_one(socket: &WebSocket<TcpStream>, is_quiet: &mut bool) -> io::Result<()> {
+    match std::mem::take(is_quiet) {
+        true => socket.get_ref().set_read_timeout(Some(SILENCE_MAX)),
+        false => Ok(()),
+    }
+}
+
+/// Whether a read has waited in vain.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 /// What a server's message is, as far as this command cares.
@@ -234,12 +277,7 @@ fn print(out: &mut impl Write, topic: &RawValue, data: &RawValue) -> io::Result<
 
 fn explain(error: &Error) -> String {
     match error {
-        Error::Io(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-            ) =>
-        {
+        Error::Io(error) if is_timeout(error) => {
             format!("nothing was heard for {} s", SILENCE_MAX.as_secs())
         }
         Error::Io(error) => format!("connection lost: {error}"),

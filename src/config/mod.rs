@@ -9,6 +9,7 @@
 //! syntax (that is `cli`), and values that nobody can set (those are [`crate::limits`]).
 
 mod merge;
+mod overlap;
 mod show;
 mod spec;
 mod table;
@@ -295,7 +296,8 @@ impl Config {
             );
         }
         self.check_auth()?;
-        self.check_admin()
+        self.check_admin()?;
+        overlap::check(self)
     }
 
     /// Whether nothing is named that could let a client in: a token has to be made for the run.

@@ -47,9 +47,10 @@ macro_rules! number {
 }
 
 const WHERE: &str = "Where events come in and go out";
+const STAFF: &str = "Who may administer and publish";
 const WHO: &str = "Who may listen";
 const TIME: &str = "Time";
-const SIZE: &str = "Size";
+const SIZE: &str = "Size and number";
 const LOG: &str = "Log and process";
 
 /// All options, in the order in which the help lists them.
@@ -136,7 +137,7 @@ static OPTIONS: &[OptionSpec] = &[
         value_name: "TOKEN",
         help: "Token that the admin listener asks for, as Authorization: Bearer TOKEN. Empty: none on this \
                machine, and an admin listener elsewhere is an error. Prefer the variable or the file",
-        heading: WHO,
+        heading: STAFF,
         secret: true,
         kind: Kind::Word {
             default: "",
@@ -172,7 +173,7 @@ static OPTIONS: &[OptionSpec] = &[
         value_name: "TOKEN",
         help: "Token that POST /publish asks for, as Authorization: Bearer TOKEN. Empty: whoever may use the \
                admin listener may publish there, and nobody elsewhere. Prefer the variable or the file",
-        heading: WHO,
+        heading: STAFF,
         secret: true,
         kind: Kind::Word {
             default: "",
@@ -574,7 +575,7 @@ static OPTIONS: &[OptionSpec] = &[
         help: "Connections at a time. For one more, newswire closes one that has sent no complete request \
                yet; without one it answers 503. 0 takes as many as the limit on open files leaves, and \
                the start prints how many that are",
-        heading: WHO,
+        heading: SIZE,
         secret: false,
         kind: number!(Count, connections_max, 0, 0, limits::CONNECTIONS_CEILING),
     },
@@ -583,7 +584,7 @@ static OPTIONS: &[OptionSpec] = &[
         value_name: "CONNECTIONS",
         help: "Connections at a time of one IP address. 0 sets no bound, and is the default because behind a \
                proxy everybody comes from one address",
-        heading: WHO,
+        heading: SIZE,
         secret: false,
         kind: number!(
             Count,
@@ -599,7 +600,7 @@ static OPTIONS: &[OptionSpec] = &[
         help: "Refused tokens a minute of one IP address; after these it gets 429 for the rest of the minute. \
                0 sets no bound, and is the default because pages whose token has expired try again \
                every few seconds, and behind one address there may be many",
-        heading: WHO,
+        heading: SIZE,
         secret: false,
         kind: number!(Count, refused_tokens_max, 0, 0, 1_000_000),
     },

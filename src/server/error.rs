@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use super::occupant::{self, Occupant};
 use crate::ingest::zeromq::SourceError;
+use crate::occupant::{self, Occupant};
 
 /// Why the server could not start.
 #[derive(Debug)]
@@ -45,10 +45,11 @@ impl fmt::Display for StartError {
                 if let Some(occupant) = occupant {
                     write!(f, " by {occupant}")?;
                 }
-                write!(
-                    f,
-                    ": is another newswire running? --{option} takes another address"
-                )?;
+                f.write_str(match occupant {
+                    Some(Occupant::ThisProcess) => ": systemd may have passed it",
+                    _ => ": is another newswire running?",
+                })?;
+                write!(f, " --{option} takes another address")?;
                 // Whoever runs a second one for a try does not need these.
                 f.write_str(match *option {
                     "admin" | "publish" => ", or `off`",

@@ -11,7 +11,6 @@ mod capacity;
 mod commands;
 mod error;
 mod lobby;
-mod occupant;
 mod pid_file;
 mod process;
 mod pulse;

@@ -80,7 +80,13 @@ impl Server {
 
     /// Starts one exactly as `command` says, which must leave it a listener and a PULL endpoint, and must
     /// not let it take the admin listener's usual port, for which others here are waiting too.
+    ///
+    /// It logs from `debug` on, unless the command says otherwise: then its last words have all counters.
     pub fn launch(mut command: Command) -> Self {
+        const LEVEL: &str = "NEWSWIRE_LOG_LEVEL";
+        if !command.get_envs().any(|(name, _)| name == LEVEL) {
+            command.env(LEVEL, "debug");
+        }
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -47,6 +47,7 @@ pub fn answer(stream: &mut TcpStream) -> (u16, String) {
 
 /// The value of `name` in a summary; what is not in it has not happened.
 pub fn counted(summary: &str, name: &str) -> u64 {
+    assert!(summary.contains("\ncounted "), "no counters: {summary}");
     summary
         .split_whitespace()
         .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))

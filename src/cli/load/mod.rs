@@ -20,6 +20,7 @@ mod tally;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ pub(super) use options::command;
 
 use super::Failure;
 use super::publish::envelope;
+use crate::occupant;
 use fleet::{Course, Fleet, Heard};
 use process::Usage;
 use report::{Report, ServerReport};
@@ -57,6 +59,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// # Errors
 /// When it could not be carried out, or when deliveries were lost, doubled or out of order.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    super::ignore_summary_signal()?;
     let mut test = Test::new(options)?;
     test.connect()?;
     test.probe()?;
@@ -144,6 +147,27 @@ fn runtime(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::Runtime(format!("cannot {what}: {error}"))
 }
 
+/// Looks at the process whose CPU time and memory are to be told. That it does not listen at `address` is
+/// a warning: a proxy may stand before it.
+fn look_at(pid: u32, address: SocketAddr) -> Result<(), Failure> {
+    if process::usage(pid).is_none() {
+        return Err(Failure::Usage(format!(
+            "--pid: {pid}: there is no such process on this machine"
+        )));
+    }
+    if occupant::listens(pid, address) == Some(false) {
+        let who = match occupant::of(address) {
+            Some(occupant) => format!(", but {occupant}"),
+            None => String::new(),
+        };
+        super::tell(&format!(
+            "warning: --pid {pid} does not listen on {address}{who}: the CPU time and memory may not be \
+             the server's"
+        ));
+    }
+    Ok(())
+}
+
 impl<'a> Test<'a> {
     fn new(options: &'a Options) -> Result<Self, Failure> {
         let course = Course {
@@ -151,17 +175,20 @@ impl<'a> Test<'a> {
             request: options.target.upgrade_request(),
             topics: options.topics.clone(),
         };
+        if let Some(pid) = options.pid {
+            look_at(pid, course.address)?;
+        }
         let failed = |error: zmq::Error| {
-            Failure::Runtime(format!("cannot publish to {}: {error}", options.publish))
+            Failure::Runtime(format!("cannot publish to {}: {error}", options.to))
         };
         let context = zmq::Context::new();
         let publisher = context.socket(zmq::PUSH).map_err(failed)?;
         publisher.set_linger(0).map_err(failed)?;
         // As `publish` does it, and for the same reason.
         publisher
-            .set_ipv6(options.publish.contains('['))
+            .set_ipv6(options.to.contains('['))
             .map_err(failed)?;
-        publisher.connect(&options.publish).map_err(failed)?;
+        publisher.connect(&options.to).map_err(failed)?;
 
         let is_interrupted = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -345,7 +372,7 @@ impl<'a> Test<'a> {
                      endpoint, and may the token hear these topics?",
                     self.tally.unprobed(),
                     self.options.connections,
-                    self.options.publish
+                    self.options.to
                 )));
             }
         }

@@ -8,7 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::super::client::Target;
-use super::super::{default_of, text, text_or_default};
+use super::super::{default_of, tell, text, text_or_default};
 use super::Failure;
 use crate::config::Unit;
 
@@ -16,7 +16,7 @@ use crate::config::Unit;
 #[derive(Debug)]
 pub struct Options {
     pub(super) target: Target,
-    pub(super) publish: String,
+    pub(super) to: String,
     pub(super) connections: usize,
     /// In connections a second; 0: as fast as they are accepted.
     pub(super) connect_rate: u32,
@@ -57,19 +57,27 @@ pub(in super::super) fn command() -> Command {
              `ulimit -n` allows; several can run side by side.",
         )
         .after_help(
-            "Examples:\n  newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --connections 10000 --pid $(pidof newswire)\n  \
+            "Examples:\n  newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --connections 10000 --pid 4711\n  \
              newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --rate 100 --duration 60 --json",
         )
         .arg(super::super::positional("url", "URL", "The server, as subscribers connect").required(true))
         .arg(
-            Arg::new("publish")
-                .long("publish")
+            Arg::new("to")
+                .long("to")
                 .value_name("ENDPOINT")
                 .value_parser(NonEmptyStringValueParser::new())
                 .help(format!(
-                    "ZeroMQ endpoint to push events to [default: {}]",
+                    "ZeroMQ endpoint of the server; it prints it as `pull` when it starts [default: {}]",
                     default_of("pull")
                 )),
+        )
+        .arg(
+            // What `--to` was called before, and what means an HTTP listener to `serve`.
+            Arg::new("publish")
+                .long("publish")
+                .value_parser(NonEmptyStringValueParser::new())
+                .conflicts_with("to")
+                .hide(true),
         )
         .arg(number("connections", "N", "1000").help("Subscribers"))
         .arg(
@@ -124,7 +132,10 @@ pub(in super::super) fn command() -> Command {
                 .long("pid")
                 .value_name("PID")
                 .value_parser(value_parser!(u32).range(1..))
-                .help("The server's process on this machine: its CPU time and memory are told as well"),
+                .help(
+                    "The server's process on this machine, which it prints as `pid` when it starts: its CPU \
+                     time and memory are told as well",
+                ),
         )
 }
 
@@ -150,11 +161,17 @@ impl Options {
                 .map(|n| format!("load-{n}"))
                 .collect(),
         };
-        let publish = text_or_default(matches, "publish", "pull");
+        let to = match text(matches, "publish") {
+            "" => text_or_default(matches, "to", "pull"),
+            before => {
+                tell("warning: --publish of `load` is called --to now, as that of `publish` is");
+                before.to_owned()
+            }
+        };
         Ok(Self {
             target: Target::parse(text(matches, "url"))
                 .map_err(|sentence| Failure::Usage(format!("URL: {sentence}")))?,
-            publish: super::super::endpoint("publish", &publish)?,
+            to: super::super::endpoint("to", &to)?,
             connections: number("connections", Unit::Count, 1, 10_000_000)? as usize,
             connect_rate: number("connect-rate", Unit::Count, 0, 1_000_000)? as u32,
             topics,

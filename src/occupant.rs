@@ -12,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// Whoever listens at an address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Occupant {
+    /// The process that asks, perhaps among others that have passed it the socket.
+    ThisProcess,
     /// A process, and what it is called.
     Process {
         /// Its number.
@@ -26,6 +28,7 @@ pub enum Occupant {
 impl fmt::Display for Occupant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ThisProcess => f.write_str("another listener of this newswire"),
             Self::Process { pid, name } => write!(f, "pid {pid} ({name})"),
             Self::User(user) => write!(f, "a process of another user (uid {user})"),
         }
@@ -40,15 +43,21 @@ struct Listening {
     inode: u64,
 }
 
+impl Listening {
+    /// How a process's list of files names it.
+    fn socket(self) -> String {
+        format!("socket:[{}]", self.inode)
+    }
+}
+
 /// Who keeps `address` from being bound.
 pub fn of(address: SocketAddr) -> Option<Occupant> {
-    let lists = ["/proc/net/tcp", "/proc/net/tcp6"];
-    let text: String = lists
-        .iter()
-        .filter_map(|list| fs::read_to_string(list).ok())
-        .collect();
-    let found = find(&text, address)?;
-    let owner = owner(&format!("socket:[{}]", found.inode));
+    let found = find(&listening(), address)?;
+    let socket = found.socket();
+    if has_file(std::process::id(), &socket) == Some(true) {
+        return Some(Occupant::ThisProcess);
+    }
+    let owner = owner(&socket);
     Some(owner.unwrap_or(Occupant::User(found.user)))
 }
 
@@ -61,18 +70,52 @@ pub fn of_endpoint(endpoint: &str) -> Option<Occupant> {
     of(SocketAddr::new(host, port.parse().ok()?))
 }
 
-/// The one in `list` that is in the way of `address`: the exact one, before one that is for all of the
-/// machine's addresses.
-fn find(list: &str, address: SocketAddr) -> Option<Listening> {
+/// Whether process `pid` is one of those that listen at `address`. `None`: nobody does on this machine, or
+/// the system does not show the files of that process.
+pub fn listens(pid: u32, address: SocketAddr) -> Option<bool> {
+    let list = listening();
+    let sockets: Vec<String> = in_the_way(&list, address)
+        .map(|listening| listening.socket())
+        .collect();
+    if sockets.is_empty() {
+        return None;
+    }
+    let has_one = sockets.iter().map(|socket| has_file(pid, socket));
+    has_one.fold(None, |any, has| Some(any.unwrap_or(false) | has?))
+}
+
+/// Whether process `pid` has `file` open; `None` when that is not shown.
+fn has_file(pid: u32, file: &str) -> Option<bool> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let mut targets = files.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    Some(targets.any(|target| target.as_os_str() == file))
+}
+
+/// The kernel's lists of listening sockets.
+fn listening() -> String {
+    let lists = ["/proc/net/tcp", "/proc/net/tcp6"];
+    lists
+        .iter()
+        .filter_map(|list| fs::read_to_string(list).ok())
+        .collect()
+}
+
+/// Those in `list` that are in the way of `address`.
+fn in_the_way(list: &str, address: SocketAddr) -> impl Iterator<Item = Listening> {
     list.lines()
         .filter_map(parse)
-        .filter(|l| l.address.port() == address.port())
-        .filter(|l| {
+        .filter(move |l| l.address.port() == address.port())
+        .filter(move |l| {
             l.address.ip() == address.ip()
                 || l.address.ip().is_unspecified()
                 || address.ip().is_unspecified()
         })
-        .min_by_key(|l| l.address.ip() != address.ip())
+}
+
+/// The one in `list` that is in the way of `address`: the exact one, before one that is for all of the
+/// machine's addresses.
+fn find(list: &str, address: SocketAddr) -> Option<Listening> {
+    in_the_way(list, address).min_by_key(|l| l.address.ip() != address.ip())
 }
 
 /// One line: `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`.
@@ -112,13 +155,9 @@ fn owner(file: &str) -> Option<Occupant> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     pids.sort_unstable();
-    let pid = pids.into_iter().find(|pid| {
-        fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|files| {
-            files
-                .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-                .any(|target| target.as_os_str() == file)
-        })
-    })?;
+    let pid = pids
+        .into_iter()
+        .find(|&pid| has_file(pid, file) == Some(true))?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name = name.trim().escape_debug().to_string();
     Some(Occupant::Process { pid, name })
@@ -138,8 +177,13 @@ mod tests {
                 continue;
             };
             let mut address = listener.local_addr().expect("bound");
-            let Some(Occupant::Process { pid, .. }) = of(address) else {
-                panic!("{address}: {:?}", of(address));
+            assert_eq!(of(address), Some(Occupant::ThisProcess));
+            let file = format!(
+                "socket:[{}]",
+                find(&listening(), address).expect("there").inode
+            );
+            let Some(Occupant::Process { pid, .. }) = owner(&file) else {
+                panic!("{address}: {:?}", owner(&file));
             };
             assert_eq!(pid, std::process::id());
             let port = address.port();
@@ -147,8 +191,13 @@ mod tests {
             if address.is_ipv4() {
                 assert_eq!(of_endpoint(&format!("tcp://*:{port}")), of(address));
             }
+            assert_eq!(listens(std::process::id(), address), Some(true));
+            // Whoever started this test listens on no port of its.
+            let parent = std::os::unix::process::parent_id();
+            assert_ne!(listens(parent, address), Some(true));
             drop(listener);
             address.set_port(0);
+            assert_eq!(listens(std::process::id(), address), None);
             assert_eq!(of(address), None);
         }
         assert_eq!(of_endpoint("ipc:///tmp/x"), None);
