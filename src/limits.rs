@@ -42,6 +42,14 @@ pub const PUBLISHER_MESSAGES_MAX: i32 = 1_000;
 /// trips.
 pub const PEER_HANDSHAKE_SECONDS: u32 = 10;
 
+/// In seconds without an answer after which a ZeroMQ peer is dropped. A fifth of it is the silence after
+/// which libzmq asks (ZMTP's PING), the rest the time for the answer, which waits behind a message that is
+/// on its way: 2 MiB take 80 s at 26 kB/s. Dead peers have to be gone within two minutes.
+pub const PUBLISHER_SECONDS: u32 = 100;
+
+/// In seconds. Beyond an hour nobody waits for a publisher.
+pub const PUBLISHER_SECONDS_CEILING: u32 = 3_600;
+
 /// In subscriptions a connection. A page shows a few lists; a dashboard some hundred.
 pub const SUBSCRIPTIONS_MAX: usize = 1_000;
 
@@ -436,6 +444,9 @@ const _: () = assert!(HANDSHAKE_SECONDS <= DEADLINE_SECONDS_MAX);
 const _: () = assert!(CLOSE_SECONDS <= DEADLINE_SECONDS_MAX);
 const _: () = assert!(SHUTDOWN_SECONDS <= SHUTDOWN_SECONDS_CEILING);
 const _: () = assert!(ADMIN_PAGE_ENTRIES <= ADMIN_PAGE_ENTRIES_MAX);
+// A dead publisher is gone within two minutes.
+const _: () = assert!(PUBLISHER_SECONDS < 120);
+const _: () = assert!(PUBLISHER_SECONDS <= PUBLISHER_SECONDS_CEILING);
 const _: () = assert!(UNACKNOWLEDGED_SECONDS <= UNACKNOWLEDGED_SECONDS_CEILING);
 // A sweep may be at least as late as the longest deadline is long.
 const _: () = assert!(255 - 1 - DEADLINE_SECONDS_MAX >= DEADLINE_SECONDS_MAX);

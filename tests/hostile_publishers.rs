@@ -174,6 +174,98 @@ fn a_message_of_very_many_parts_is_one_dropped_message() {
     assert_eq!(entry(&books, "dropped.parts"), 1);
 }
 
+/// A POST that a page can make a browser send. For ZMTP 1.0, whose frames begin with a length and a byte of
+/// flags, the body is many short messages, and then one with an event.
+fn http_request(filling: usize) -> Vec<u8> {
+    let event = envelope("t", "\"by a page\"");
+    let mut body = vec![0x02; filling];
+    body.extend([event.len() as u8 + 1, 0]);
+    body.extend(event.bytes());
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: 127.0.0.1:5555\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), &body].concat()
+}
+
+/// A publisher of ZMTP 2.0 as bytes: greeting of a PUSH socket without identity, and a message.
+fn zmtp_2(message: &str) -> Vec<u8> {
+    let mut bytes = vec![0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 1, 8, 0, 0];
+    bytes.extend([0, message.len() as u8]);
+    bytes.extend(message.bytes());
+    bytes
+}
+
+#[test]
+fn a_web_page_cannot_publish_and_neither_can_old_libzmq_unless_it_is_allowed() {
+    const FILLINGS: std::ops::Range<usize> = 600..603;
+    let send = |server: &Server, bytes: &[u8]| {
+        let address = server.pull.trim_start_matches("tcp://");
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.write_all(bytes).expect("open");
+        stream
+    };
+    // libzmq by itself takes both.
+    let server = Server::start(&["--pull-zmtp", "any"]);
+    let mut client = server.subscriber(&["t"]);
+    let pages: Vec<_> = FILLINGS
+        .map(|filling| send(&server, &http_request(filling)))
+        .collect();
+    assert_eq!(client.text(), "[8,\"t\",\"by a page\"]");
+    drop(pages);
+    let old = send(&server, &zmtp_2(&envelope("t", "\"old\"")));
+    while client.text() != "[8,\"t\",\"old\"]" {}
+    drop(old);
+    server.stop();
+
+    let server = Server::start(&[]);
+    let mut client = server.subscriber(&["t"]);
+    let mut strangers: Vec<_> = FILLINGS
+        .map(|filling| send(&server, &http_request(filling)))
+        .collect();
+    strangers.push(send(&server, &zmtp_2(&envelope("t", "\"old\""))));
+    let refused = "newswire_refused_peers_total{reason=\"wrong_protocol\"}";
+    wait_until("all are refused", || {
+        server.metric(refused) == strangers.len() as f64
+    });
+    server.wait_for_log("refused: peer endpoint=tcp://127.0.0.1:");
+    publish_all(&server.pull, [envelope("t", "\"good\"")]);
+    assert_eq!(client.text(), "[8,\"t\",\"good\"]");
+    let books = server.stop_and_balance();
+    assert_eq!(entry(&books, "ingested"), 1);
+    assert_eq!(entry(&books, "refused_peer.wrong_protocol"), 4);
+}
+
+/// The host of the first one has lost power, as far as newswire can tell.
+#[test]
+fn a_publisher_that_answers_no_ping_is_dropped_and_one_that_does_stays() {
+    const PING_BYTES: usize = 9;
+    let server = Server::start(&["--publisher-timeout", "1"]);
+    let mut client = server.subscriber(&["t"]);
+    let mut alive = zmtp(&server);
+    let mut answers = alive.try_clone().expect("a descriptor");
+    let answering = thread::spawn(move || {
+        let mut ping = [0; PING_BYTES];
+        while answers.read_exact(&mut ping).is_ok() {
+            assert!(ping.starts_with(b"\x04\x07\x04PING"), "{ping:?}");
+            if answers.write_all(b"\x04\x05\x04PONG").is_err() {
+                break;
+            }
+        }
+    });
+    let mut silent = zmtp(&server);
+    let mut heard = Vec::new();
+    silent.read_to_end(&mut heard).expect("newswire closes it");
+    assert!(heard.starts_with(b"\x04\x07\x04PING"), "{heard:?}");
+    let event = envelope("t", "\"alive\"");
+    alive
+        .write_all(&part(event.as_bytes(), false))
+        .expect("open");
+    assert_eq!(client.text(), "[8,\"t\",\"alive\"]");
+    server.stop();
+    answering.join().expect("it only answered");
+}
+
 /// Nobody hears a part of it, and what others send meanwhile is not put between.
 #[test]
 fn a_publisher_that_ends_in_the_middle_of_a_message_has_said_nothing() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use newswire::admin::metrics::METRICS;
 use newswire::admin::routes::{ROUTES, Route};
-use newswire::stats::{Cause, Dropped};
+use newswire::stats::{Cause, Dropped, PeerRefusal};
 
 /// Who may import whom, from the inside outwards. A file (or folder) may name itself and what
 /// stands behind it; whoever wants more has to say so here.
@@ -401,6 +401,12 @@ fn the_readme_has_every_reason_for_a_drop_and_no_other() {
 fn the_readme_has_every_cause_for_refusing_a_token_and_no_other() {
     let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.name()).collect();
     assert_eq!(first_cells("| cause | the token |"), causes);
+}
+
+#[test]
+fn the_readme_has_every_reason_for_refusing_a_zeromq_peer_and_no_other() {
+    let reasons: Vec<&str> = PeerRefusal::ALL.iter().map(|r| r.name()).collect();
+    assert_eq!(first_cells("| reason | the peer | log |"), reasons);
 }
 
 #[test]

@@ -52,6 +52,12 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// ZeroMQ endpoints to bind a PULL socket to.
     pub pull: Vec<String>,
+    /// Which publishers may push.
+    pub pull_zmtp: PullZmtp,
+    /// The mode of the file of an `ipc://` endpoint that is bound.
+    pub pull_mode: Option<u32>,
+    /// Its group, by name or number; empty: the process's own.
+    pub pull_group: String,
     /// ZeroMQ endpoints to connect a SUB socket to.
     pub sub: Vec<String>,
     /// Addresses of the admin listener.
@@ -114,6 +120,8 @@ pub struct Config {
     pub connections_max: usize,
     /// In connections; 0: no bound.
     pub connections_per_address_max: usize,
+    /// In seconds without an answer after which a ZeroMQ peer is dropped; 0: never.
+    pub publisher_seconds: u32,
     /// In seconds, from accept to a complete head, and again to the verdict.
     pub handshake_seconds: u32,
     /// In seconds of silence before a ping.
@@ -152,6 +160,29 @@ pub struct Config {
     pub log_level: log::LevelFilter,
 }
 
+/// Which versions of ZMTP a publisher may speak to a PULL socket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PullZmtp {
+    /// 3.0 and later. libzmq takes everything that is no ZMTP for ZMTP 1.0, an HTTP request of a web page
+    /// too, so this is what keeps pages out.
+    Three,
+    /// 1.0 and 2.0 too.
+    Any,
+}
+
+impl PullZmtp {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Three, Self::Any];
+
+    /// As an operator writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Three => "3",
+            Self::Any => "any",
+        }
+    }
+}
+
 /// How connections end at a shutdown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ShutdownClose {
@@ -180,6 +211,9 @@ impl Default for Config {
         let mut config = Self {
             listen: Vec::new(),
             pull: Vec::new(),
+            pull_zmtp: PullZmtp::Three,
+            pull_mode: None,
+            pull_group: String::new(),
             sub: Vec::new(),
             admin: Vec::new(),
             admin_token: None,
@@ -211,6 +245,7 @@ impl Default for Config {
             refused_tokens_max: 0,
             connections_max: 0,
             connections_per_address_max: 0,
+            publisher_seconds: 0,
             handshake_seconds: 0,
             ping_seconds: 0,
             pong_seconds: 0,
@@ -292,6 +327,19 @@ impl Config {
             return Err(
                 "none of pull, sub, publish and admin names an address, so no event could ever come in: set \
                  one of them"
+                    .to_owned(),
+            );
+        }
+        // The name of an abstract socket begins with `@`: it has no file.
+        let has_file = |endpoint: &String| {
+            let path = endpoint.strip_prefix("ipc://");
+            path.is_some_and(|path| !path.starts_with('@'))
+        };
+        let owns_file = self.pull_mode.is_some() || !self.pull_group.is_empty();
+        if owns_file && !self.pull.iter().any(has_file) {
+            return Err(
+                "pull-mode and pull-group are for the file of an ipc:// endpoint, and none of pull is one: \
+                 leave them away or add one, such as ipc:///run/newswire/pull.sock"
                     .to_owned(),
             );
         }

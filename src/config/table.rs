@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use super::spec::{Kind, OptionSpec, WhenNone};
 use super::values::{self, End, Unit};
-use super::{JwtAlgorithm, ShutdownClose};
+use super::{JwtAlgorithm, PullZmtp, ShutdownClose};
 use crate::limits;
 use crate::wire::token::Token;
 
@@ -99,6 +99,61 @@ static OPTIONS: &[OptionSpec] = &[
             get: |config| config.pull.clone(),
             clear: |config| config.pull.clear(),
             add: |config, text| push_new(&mut config.pull, values::endpoint(text, End::Bind)?),
+        },
+    },
+    OptionSpec {
+        name: "pull-zmtp",
+        value_name: "3|any",
+        help: "Versions of ZMTP that publishers may speak to a PULL socket. `3` is libzmq 4.0 and later. `any` \
+               lets older ones in, and with them every web page that reaches the port: an HTTP request looks \
+               like ZMTP 1.0",
+        heading: WHERE,
+        secret: false,
+        kind: Kind::Word {
+            default: "3",
+            get: |config| config.pull_zmtp.name().to_owned(),
+            set: |config, text| {
+                config.pull_zmtp = PullZmtp::ALL
+                    .into_iter()
+                    .find(|versions| versions.name() == text)
+                    .ok_or("`3` or `any` is needed")?;
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "pull-mode",
+        value_name: "MODE",
+        help: "Mode of the socket file of an ipc:// PULL endpoint, in octal. Who may write may publish. Empty: \
+               the umask decides, or 660 with pull-group",
+        heading: WHERE,
+        secret: false,
+        kind: Kind::Word {
+            default: "",
+            get: |config| {
+                let mode = config.pull_mode;
+                mode.map_or(String::new(), |mode| format!("{mode:o}"))
+            },
+            set: |config, text| {
+                config.pull_mode = values::mode(text)?;
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
+        name: "pull-group",
+        value_name: "GROUP",
+        help: "Group of the socket file of an ipc:// PULL endpoint, by name or number. newswire has to be a \
+               member of it, or root. Empty: the group that newswire runs as",
+        heading: WHERE,
+        secret: false,
+        kind: Kind::Word {
+            default: "",
+            get: |config| config.pull_group.clone(),
+            set: |config, text| {
+                config.pull_group = values::group(text)?;
+                Ok(())
+            },
         },
     },
     OptionSpec {
@@ -711,6 +766,22 @@ static OPTIONS: &[OptionSpec] = &[
             limits::UNACKNOWLEDGED_SECONDS,
             1,
             limits::UNACKNOWLEDGED_SECONDS_CEILING
+        ),
+    },
+    OptionSpec {
+        name: "publisher-timeout",
+        value_name: "SECONDS",
+        help: "Time without an answer after which a ZeroMQ peer, of PULL and of SUB, is dropped. libzmq asks a \
+               silent peer after a fifth of it. libzmq before 4.2 does not answer, and connects again each \
+               time: set 0, which means never, where that disturbs",
+        heading: TIME,
+        secret: false,
+        kind: number!(
+            Seconds,
+            publisher_seconds,
+            limits::PUBLISHER_SECONDS,
+            0,
+            limits::PUBLISHER_SECONDS_CEILING
         ),
     },
     OptionSpec {

@@ -169,6 +169,31 @@ pub fn endpoint(text: &str, end: End) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The mode of a file, in octal; empty is none.
+pub(super) fn mode(text: &str) -> Result<Option<u32>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let digits = text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| digits);
+    // Who may not write to a socket may not connect to it, and the owner is the server itself.
+    mode.filter(|mode| mode & 0o200 != 0 && *mode <= 0o777)
+        .map(Some)
+        .ok_or_else(|| {
+            "an octal mode that lets the owner write is needed, such as 660 for owner and group"
+                .to_owned()
+        })
+}
+
+/// A group's name or number, by its form alone; empty is none.
+pub(super) fn group(text: &str) -> Result<String, String> {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || "_-.$@\\".contains(c);
+    if text.chars().all(is_good) {
+        return Ok(text.to_owned());
+    }
+    Err("the name or the number of a group is needed, such as www-data".to_owned())
+}
+
 /// A network, or one address.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
@@ -431,6 +456,30 @@ mod tests {
         assert!(endpoint("tcp://*:5555", End::Connect).is_err());
         assert!(endpoint("tcp://127.0.0.1:*", End::Connect).is_err());
         assert!(endpoint(&format!("ipc:///{}", "x".repeat(107)), End::Bind).is_err());
+    }
+
+    #[test]
+    fn modes_are_octal_and_let_the_owner_connect() {
+        for (text, expected) in [
+            ("", None),
+            ("660", Some(0o660)),
+            ("0600", Some(0o600)),
+            ("777", Some(0o777)),
+        ] {
+            assert_eq!(mode(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "8",
+            "rw-",
+            "0o660",
+            "+660",
+            "1777",
+            "060",
+            "440",
+            "99999999999",
+        ] {
+            assert!(mode(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum StartError {
     Source(SourceError),
     /// The file with the process's number cannot be written; the text says why.
     PidFile(String),
+    /// Who may connect to a socket's file cannot be settled.
+    Access(String),
     /// A token store cannot be used as it is configured.
     Store(String),
     /// The system refuses something else; the text says what.
@@ -69,7 +71,9 @@ impl fmt::Display for StartError {
                 })
             }
             Self::Source(error) => error.fmt(f),
-            Self::Store(sentence) | Self::PidFile(sentence) => f.write_str(sentence),
+            Self::Access(sentence) | Self::PidFile(sentence) | Self::Store(sentence) => {
+                f.write_str(sentence)
+            }
             Self::System(action, cause) => write!(f, "cannot {action}: {cause}"),
         }
     }

@@ -55,7 +55,7 @@ use crate::auth::{Moment, Wake};
 use crate::config::Config;
 use crate::engine::{Check, Engine, SlotId, TopicChange, Vacancy};
 use crate::ingest::zeromq::monitor::PeerEvent;
-use crate::ingest::zeromq::{PARTS_KEPT, ZeroMqSource};
+use crate::ingest::zeromq::{PARTS_KEPT, Received, ZeroMqSource};
 use crate::limits;
 use crate::standing::{Standing, Verdict};
 use crate::stats::{Counter, Ingest, Refusal, Stats};
@@ -411,12 +411,18 @@ impl Server {
         let order = (self.first_source..self.sources.len()).chain(0..self.first_source);
         for index in order {
             while self.sources[index].is_ready() && budget.is_left() && self.takes_events() {
-                let Some(message) = self.sources[index].receive() else {
-                    break;
+                let message = match self.sources[index].receive() {
+                    Some(Received::Message(message)) => message,
+                    Some(Received::Surplus(bytes)) => {
+                        budget.take(bytes);
+                        self.shutdown.note_event(self.moment.now);
+                        continue;
+                    }
+                    None => break,
                 };
                 let mut room = [&[][..]; PARTS_KEPT];
                 let parts = message.parts(&mut room);
-                budget.take(parts);
+                budget.take(parts.iter().map(|part| part.len()).sum());
                 self.shutdown.note_event(self.moment.now);
                 self.engine.stats_mut().count(Counter::Ingested);
                 match self.form.parse(parts) {
@@ -496,8 +502,8 @@ impl IngestBudget {
         self.events > 0 && self.bytes > 0
     }
 
-    fn take(&mut self, parts: &[&[u8]]) {
-        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    /// An event, or a part of one that is thrown away, is worth one.
+    fn take(&mut self, bytes: usize) {
         self.events -= 1;
         self.bytes = self.bytes.saturating_sub(bytes);
     }

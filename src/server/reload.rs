@@ -74,7 +74,15 @@ fn keep_fixed(now: &Config, next: &mut Config) -> Vec<&'static str> {
     [
         keep("listen", &now.listen, &mut next.listen),
         keep("pull", &now.pull, &mut next.pull),
+        keep("pull-zmtp", &now.pull_zmtp, &mut next.pull_zmtp),
+        keep("pull-mode", &now.pull_mode, &mut next.pull_mode),
+        keep("pull-group", &now.pull_group, &mut next.pull_group),
         keep("sub", &now.sub, &mut next.sub),
+        keep(
+            "publisher-timeout",
+            &now.publisher_seconds,
+            &mut next.publisher_seconds,
+        ),
         keep("admin", &now.admin, &mut next.admin),
         keep("publish", &now.publish, &mut next.publish),
         keep("pid-file", &now.pid_file, &mut next.pid_file),

@@ -30,9 +30,10 @@ use super::{
 use crate::admin::durations::{Durations, EVENT_BOUNDS, TURN_BOUNDS};
 use crate::auth::gate::Gate;
 use crate::auth::{Moment, Wake};
-use crate::config::Config;
+use crate::config::{Config, PullZmtp};
 use crate::engine::Engine;
-use crate::ingest::zeromq::ZeroMqSource;
+use crate::ingest::zeromq::socket_file::Access;
+use crate::ingest::zeromq::{PeerRules, ZeroMqSource};
 
 impl Server {
     /// Binds everything that `systemd` has not passed, raises the limit of open files, takes over the
@@ -150,14 +151,19 @@ struct Sources {
 
 fn open_sources(config: &Config, registry: &Registry) -> Result<Sources, StartError> {
     let context = zmq::Context::new();
+    let rules = PeerRules {
+        takes_old_zmtp: config.pull_zmtp == PullZmtp::Any,
+        seconds: config.publisher_seconds,
+    };
+    let access = Access::new(config.pull_mode, &config.pull_group).map_err(StartError::Access)?;
     let mut sources = Vec::new();
     for endpoint in &config.pull {
-        let source = ZeroMqSource::bind_pull(&context, endpoint);
+        let source = ZeroMqSource::bind_pull(&context, endpoint, rules, access);
         sources.push(source.map_err(StartError::pull)?);
     }
     let pulls: Vec<String> = sources.iter().map(|s| s.endpoint().to_owned()).collect();
     for endpoint in &config.sub {
-        let source = ZeroMqSource::connect_sub(&context, endpoint);
+        let source = ZeroMqSource::connect_sub(&context, endpoint, rules);
         sources.push(source.map_err(StartError::Source)?);
     }
     for (index, source) in sources.iter().enumerate() {

@@ -14,9 +14,11 @@
 
 pub mod monitor;
 mod pull;
+pub mod socket_file;
 mod sub;
 
 use std::fmt;
+use std::io;
 use std::os::fd::RawFd;
 
 use monitor::Monitor;
@@ -26,22 +28,56 @@ use crate::limits;
 /// In parts, how many are kept of one message: one more than any form of envelope has.
 pub const PARTS_KEPT: usize = 3;
 
+/// What holds for the peers of a source.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerRules {
+    /// True exactly when peers that speak ZMTP 1.0 or 2.0 may push.
+    pub takes_old_zmtp: bool,
+    /// In seconds without an answer after which a peer is dropped; 0: never.
+    pub seconds: u32,
+}
+
 /// A source that could not be set up.
 #[derive(Debug)]
 pub struct SourceError {
     endpoint: String,
     action: &'static str,
-    cause: zmq::Error,
+    cause: Cause,
+}
+
+/// Why a source could not be set up.
+#[derive(Debug)]
+enum Cause {
+    ZeroMq(zmq::Error),
+    /// Something answers at the path of an `ipc://` endpoint.
+    Answered,
+    /// The path names something that is no socket.
+    NoSocket,
+    /// Something else cannot be done with the path.
+    File(&'static str, io::Error),
+}
+
+impl From<zmq::Error> for Cause {
+    fn from(error: zmq::Error) -> Self {
+        Self::ZeroMq(error)
+    }
 }
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            endpoint,
-            action,
-            cause,
+            endpoint, action, ..
         } = self;
-        write!(f, "ZeroMQ: cannot {action} {endpoint}: {cause}")
+        write!(f, "ZeroMQ: cannot {action} {endpoint}: ")?;
+        match &self.cause {
+            Cause::ZeroMq(error) => error.fmt(f),
+            Cause::Answered => f.write_str("another process answers there"),
+            Cause::NoSocket => f.write_str(
+                "the path names something that is no socket, and newswire does not delete it: move it away, \
+                 or name another path",
+            ),
+            Cause::File(action, error) => write!(f, "cannot {action}: {error}"),
+        }
     }
 }
 
@@ -51,9 +87,12 @@ impl SourceError {
         &self.endpoint
     }
 
-    /// Whether somebody has it already.
+    /// Returns true when another process has the endpoint.
     pub fn is_taken(&self) -> bool {
-        self.cause == zmq::Error::EADDRINUSE
+        matches!(
+            self.cause,
+            Cause::Answered | Cause::ZeroMq(zmq::Error::EADDRINUSE)
+        )
     }
 }
 
@@ -66,6 +105,8 @@ pub struct ZeroMqSource {
     endpoint: String,
     /// The last message, as far as it is kept.
     parts: Vec<zmq::Message>,
+    /// True exactly when the next part belongs to the last message, of which enough has been kept.
+    has_surplus: bool,
     /// True exactly when there may be messages for which no readiness will come.
     is_ready: bool,
 }
@@ -83,7 +124,7 @@ impl ZeroMqSource {
     fn new(
         action: &'static str,
         asked: &str,
-        set_up: Result<(zmq::Socket, Monitor, String), zmq::Error>,
+        set_up: Result<(zmq::Socket, Monitor, String), Cause>,
     ) -> Result<Self, SourceError> {
         let (socket, monitor, endpoint) = set_up.map_err(|cause| SourceError {
             endpoint: asked.to_owned(),
@@ -95,6 +136,7 @@ impl ZeroMqSource {
             monitor,
             endpoint,
             parts: Vec::with_capacity(PARTS_KEPT),
+            has_surplus: false,
             // Messages that came before the loop began have given their signal already.
             is_ready: true,
         })
@@ -115,7 +157,7 @@ impl ZeroMqSource {
         both.map_err(|cause| SourceError {
             endpoint: self.endpoint.clone(),
             action: "watch",
-            cause,
+            cause: cause.into(),
         })
     }
 
@@ -139,34 +181,42 @@ impl ZeroMqSource {
         self.is_ready
     }
 
-    /// The next message; `None` when there is none for now.
-    pub fn receive(&mut self) -> Option<Message<'_>> {
+    /// The next message, or one more part of a message that has too many; `None` when there is nothing now.
+    ///
+    /// A call reads at most [`PARTS_KEPT`] parts. A publisher can put millions of parts into one message, and
+    /// whoever read them all in one call would keep everybody else waiting.
+    pub fn receive(&mut self) -> Option<Received<'_>> {
+        if self.has_surplus {
+            let part = self.receive_part()?;
+            self.has_surplus = part.get_more();
+            return Some(Received::Surplus(part.len()));
+        }
         self.parts.clear();
+        loop {
+            let part = self.receive_part()?;
+            let has_more = part.get_more();
+            self.parts.push(part);
+            if !has_more || self.parts.len() == PARTS_KEPT {
+                self.has_surplus = has_more;
+                return Some(Received::Message(Message {
+                    endpoint: &self.endpoint,
+                    parts: &self.parts,
+                }));
+            }
+        }
+    }
+
+    fn receive_part(&mut self) -> Option<zmq::Message> {
         loop {
             let mut part = zmq::Message::new();
             match self.socket.recv(&mut part, zmq::DONTWAIT) {
-                Ok(()) => {}
+                Ok(()) => return Some(part),
                 Err(zmq::Error::EINTR) => continue,
-                Err(zmq::Error::EAGAIN) => {
-                    self.is_ready = false;
-                    return None;
-                }
-                Err(error) => {
-                    log::error!("ingest: endpoint={} error={error}", self.endpoint);
-                    self.is_ready = false;
-                    return None;
-                }
+                Err(zmq::Error::EAGAIN) => {}
+                Err(error) => log::error!("ingest: endpoint={} error={error}", self.endpoint),
             }
-            let more = part.get_more();
-            if self.parts.len() < PARTS_KEPT {
-                self.parts.push(part);
-            }
-            if !more {
-                return Some(Message {
-                    endpoint: &self.endpoint,
-                    parts: &self.parts,
-                });
-            }
+            self.is_ready = false;
+            return None;
         }
     }
 }
@@ -178,16 +228,27 @@ impl Drop for ZeroMqSource {
     }
 }
 
-fn prepare(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::Error> {
+fn prepare(socket: &zmq::Socket, endpoint: &str, rules: PeerRules) -> Result<(), zmq::Error> {
     // libzmq takes IPv6 addresses only where it is told to.
     socket.set_ipv6(endpoint.contains('['))?;
     socket.set_rcvhwm(limits::PUBLISHER_MESSAGES_MAX)?;
     socket.set_maxmsgsize(limits::PUBLISHER_MESSAGE_BYTES_MAX)?;
     socket.set_linger(0)?;
     socket.set_handshake_ivl(1_000 * limits::PEER_HANDSHAKE_SECONDS as i32)?;
-    // A publisher whose host vanished is noticed by the kernel.
-    socket.set_tcp_keepalive(1)?;
-    socket.set_tcp_keepalive_idle(60)
+    // A peer whose host has vanished closes nothing. TCP's keepalive would notice, but libzmq as it is built
+    // here does not set it, so ZMTP's own is used.
+    let fifth = 200 * rules.seconds as i32;
+    socket.set_heartbeat_ivl(fifth)?;
+    socket.set_heartbeat_timeout(4 * fifth)
+}
+
+/// What a source hands out.
+#[derive(Debug)]
+pub enum Received<'a> {
+    /// A message, or the beginning of one with more than [`PARTS_KEPT`] parts.
+    Message(Message<'a>),
+    /// One part beyond those, of so many bytes. It is thrown away.
+    Surplus(usize),
 }
 
 /// One message of a publisher.
@@ -212,24 +273,60 @@ impl<'a> Message<'a> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_source_is_ready_until_it_has_said_that_it_has_nothing() {
+    pub(super) const RULES: PeerRules = PeerRules {
+        takes_old_zmtp: false,
+        seconds: limits::PUBLISHER_SECONDS,
+    };
+
+    fn pair() -> (ZeroMqSource, zmq::Socket) {
         let context = zmq::Context::new();
-        let mut source = ZeroMqSource::bind_pull(&context, "inproc://here").expect("bound");
-        assert!(source.is_ready());
+        let access = socket_file::Access::default();
+        let source = ZeroMqSource::bind_pull(&context, "inproc://here", RULES, access);
         let push = context.socket(zmq::PUSH).expect("a socket");
         push.connect("inproc://here").expect("connected");
-        push.send("one", 0).expect("sent");
-        push.send_multipart(["a", "b", "c", "d"], 0).expect("sent");
+        (source.expect("bound"), push)
+    }
 
-        let mut room = [&[][..]; PARTS_KEPT];
-        let message = source.receive().expect("a message");
-        assert_eq!(message.parts(&mut room), [b"one"]);
-        let mut room = [&[][..]; PARTS_KEPT];
-        let message = source.receive().expect("a message");
-        assert_eq!(message.parts(&mut room), [b"a", b"b", b"c"]);
+    /// What one call hands out: the parts of a message, or the bytes of a part that is thrown away.
+    fn received(source: &mut ZeroMqSource) -> Option<Result<Vec<Vec<u8>>, usize>> {
+        Some(match source.receive()? {
+            Received::Message(message) => {
+                let mut room = [&[][..]; PARTS_KEPT];
+                let parts = message.parts(&mut room);
+                Ok(parts.iter().map(|part| part.to_vec()).collect())
+            }
+            Received::Surplus(bytes) => Err(bytes),
+        })
+    }
+
+    #[test]
+    fn a_source_is_ready_until_it_has_said_that_it_has_nothing() {
+        let (mut source, push) = pair();
+        assert!(source.is_ready());
+        push.send("one", 0).expect("sent");
+        push.send_multipart(["a", "b", "c"], 0).expect("sent");
+        assert_eq!(received(&mut source), Some(Ok(vec![b"one".to_vec()])));
+        let three = [b"a", b"b", b"c"].map(|part| part.to_vec());
+        assert_eq!(received(&mut source), Some(Ok(three.to_vec())));
         assert!(source.is_ready(), "it has not been asked to the end");
-        assert!(source.receive().is_none());
+        assert_eq!(received(&mut source), None);
         assert!(!source.is_ready());
+    }
+
+    #[test]
+    fn a_call_reads_three_parts_of_a_long_message_and_each_other_call_one() {
+        const PARTS: usize = 1_000;
+        let (mut source, push) = pair();
+        push.send_multipart((0..PARTS).map(|_| "xx"), 0)
+            .expect("sent");
+        push.send("next", 0).expect("sent");
+        let kept = received(&mut source)
+            .expect("a message")
+            .expect("its beginning");
+        assert_eq!(kept, vec![b"xx".to_vec(); PARTS_KEPT]);
+        for _ in PARTS_KEPT..PARTS {
+            assert_eq!(received(&mut source), Some(Err(2)));
+        }
+        assert_eq!(received(&mut source), Some(Ok(vec![b"next".to_vec()])));
     }
 }

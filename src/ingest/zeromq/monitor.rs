@@ -241,6 +241,13 @@ mod tests {
     use std::net::TcpStream;
 
     use crate::ingest::zeromq::ZeroMqSource;
+    use crate::ingest::zeromq::socket_file::Access;
+    use crate::ingest::zeromq::tests::RULES;
+
+    fn bind(context: &zmq::Context) -> ZeroMqSource {
+        let access = Access::default();
+        ZeroMqSource::bind_pull(context, "tcp://127.0.0.1:*", RULES, access).expect("bound")
+    }
 
     /// Waits for the next event that means something.
     fn next(source: &mut ZeroMqSource) -> PeerEvent {
@@ -260,7 +267,7 @@ mod tests {
     #[test]
     fn peers_of_a_pull_socket_join_leave_and_are_refused() {
         let context = zmq::Context::new();
-        let mut source = ZeroMqSource::bind_pull(&context, "tcp://127.0.0.1:*").expect("bound");
+        let mut source = bind(&context);
         let endpoint = source.endpoint().to_owned();
         let connect = |kind| {
             let socket = context.socket(kind).expect("a socket");
@@ -294,9 +301,9 @@ mod tests {
     #[test]
     fn a_source_can_be_dropped_while_peers_are_connected_and_events_are_unread() {
         let context = zmq::Context::new();
-        let other = ZeroMqSource::bind_pull(&context, "tcp://127.0.0.1:*").expect("bound");
+        let other = bind(&context);
         for _ in 0..20 {
-            let source = ZeroMqSource::bind_pull(&context, "tcp://127.0.0.1:*").expect("bound");
+            let source = bind(&context);
             let push = context.socket(zmq::PUSH).expect("a socket");
             push.connect(source.endpoint()).expect("connected");
             push.send("one", 0).expect("sent");

@@ -3,7 +3,7 @@
 //! Never here: how messages are received (the same for all sources), and what they say.
 
 use super::monitor::Monitor;
-use super::{SourceError, ZeroMqSource, prepare};
+use super::{Cause, PeerRules, SourceError, ZeroMqSource, prepare};
 use crate::limits;
 
 impl ZeroMqSource {
@@ -12,14 +12,18 @@ impl ZeroMqSource {
     ///
     /// # Errors
     /// When `endpoint` is not one that could be connected to.
-    pub fn connect_sub(context: &zmq::Context, endpoint: &str) -> Result<Self, SourceError> {
+    pub fn connect_sub(
+        context: &zmq::Context,
+        endpoint: &str,
+        rules: PeerRules,
+    ) -> Result<Self, SourceError> {
         let set_up = || {
             let socket = context.socket(zmq::SUB)?;
-            prepare(&socket, endpoint)?;
+            prepare(&socket, endpoint, rules)?;
             socket.set_sndhwm(limits::SUBSCRIPTIONS_QUEUED_MAX)?;
             let monitor = Monitor::attach(context, &socket)?;
             socket.connect(endpoint)?;
-            Ok((socket, monitor, endpoint.to_owned()))
+            Ok::<_, Cause>((socket, monitor, endpoint.to_owned()))
         };
         Self::new("connect to", endpoint, set_up())
     }

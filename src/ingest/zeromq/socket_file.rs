@@ -1,0 +1,230 @@
+//! The file of an `ipc://` endpoint: who may have it, and who may connect.
+//!
+//! libzmq deletes whatever stands at the path before it binds: the socket of a server that runs, or a file
+//! that is no socket. So [`make_room`] looks first. A socket where nobody answers was left behind by a process
+//! that has ended, and libzmq may replace it.
+//!
+//! Never here: TCP, and abstract sockets (`ipc://@name`), which have no file: the kernel refuses a name that is
+//! taken, and lets everybody of the network namespace connect.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::path::Path;
+
+use nix::unistd::Group;
+use rustix::fs::Mode;
+use rustix::process::umask;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::Cause;
+
+/// The mode of a socket file of which only the group was given: owner and group may connect.
+const MODE_WITH_GROUP: u32 = 0o660;
+
+/// Who may connect to a socket file, beyond what the umask says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Access {
+    mode: Option<u32>,
+    group: Option<u32>,
+}
+
+impl Access {
+    /// `group` is a name or a number; empty is the process's own.
+    ///
+    /// # Errors
+    /// A sentence, when there is no such group.
+    pub fn new(mode: Option<u32>, group: &str) -> Result<Self, String> {
+        let group = match (group, group.parse::<u32>()) {
+            ("", _) => None,
+            (_, Ok(number)) => Some(number),
+            (name, Err(_)) => match Group::from_name(name) {
+                Ok(Some(found)) => Some(found.gid.as_raw()),
+                Ok(None) => {
+                    return Err(format!(
+                        "pull-group: this machine has no group {name} (`getent group` lists them)"
+                    ));
+                }
+                Err(error) => return Err(format!("pull-group: cannot look up {name}: {error}")),
+            },
+        };
+        let mode = mode.or(group.map(|_| MODE_WITH_GROUP));
+        Ok(Self { mode, group })
+    }
+
+    /// Calls `bind`, which makes a socket file and answers its endpoint, and gives the file its group and its
+    /// mode. Until it has both, only the owner can connect.
+    pub(super) fn bind(
+        self,
+        bind: impl FnOnce() -> Result<String, Cause>,
+    ) -> Result<String, Cause> {
+        if self.mode.is_none() && self.group.is_none() {
+            return bind();
+        }
+        // The umask is the whole process's: at the start no other thread makes files.
+        let before = umask(Mode::from_raw_mode(0o177));
+        let bound = bind();
+        umask(before);
+        let endpoint = bound?;
+        if let Some(path) = path(&endpoint) {
+            if let Some(group) = self.group {
+                let action = "give the socket its group (newswire has to be a member of pull-group, or root)";
+                chown(path, None, Some(group)).map_err(|error| Cause::File(action, error))?;
+            }
+            if let Some(mode) = self.mode {
+                let mode = fs::Permissions::from_mode(mode);
+                fs::set_permissions(path, mode)
+                    .map_err(|error| Cause::File("give the socket its mode", error))?;
+            }
+        }
+        Ok(endpoint)
+    }
+}
+
+/// The file that libzmq would make for `endpoint`; `None` where it makes none, or one with a name of its own.
+fn path(endpoint: &str) -> Option<&Path> {
+    let path = endpoint.strip_prefix("ipc://")?;
+    (!path.starts_with(['@', '*'])).then_some(Path::new(path))
+}
+
+/// Looks whether libzmq may bind `endpoint`, and with that delete what stands at its path.
+pub(super) fn make_room(endpoint: &str) -> Result<(), Cause> {
+    let Some(path) = path(endpoint) else {
+        // libzmq deletes a file even where the name is one of an abstract socket.
+        let name = endpoint.strip_prefix("ipc://@").map(|_| &endpoint[6..]);
+        return match name.map(fs::symlink_metadata) {
+            Some(Ok(_)) => Err(Cause::NoSocket),
+            _ => Ok(()),
+        };
+    };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Cause::File("look at the path", error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(Cause::NoSocket),
+        Ok(_) => {}
+    }
+    match connect(path) {
+        Ok(()) => Err(Cause::Answered),
+        Err(error) => match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::NotFound => Ok(()),
+            // Its queue of connections is full, so somebody has it.
+            ErrorKind::WouldBlock => Err(Cause::Answered),
+            _ => Err(Cause::File(
+                "find out whether somebody answers there",
+                error,
+            )),
+        },
+    }
+}
+
+fn connect(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A server that hangs would keep this one waiting.
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+    use std::path::PathBuf;
+    use std::process;
+
+    use super::*;
+    use crate::ingest::zeromq::tests::RULES;
+    use crate::ingest::zeromq::{SourceError, ZeroMqSource};
+
+    /// A folder of its own for each test, gone afterwards.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = env::temp_dir().join(format!("newswire-ipc-{}-{name}", process::id()));
+            fs::create_dir(&folder).expect("a new folder");
+            Self(folder)
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.join("pull.sock")
+        }
+
+        fn bind(&self, access: Access) -> Result<ZeroMqSource, SourceError> {
+            let endpoint = format!("ipc://{}", self.path().display());
+            ZeroMqSource::bind_pull(&zmq::Context::new(), &endpoint, RULES, access)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_is_no_socket_is_refused_and_stays() {
+        let folder = Folder::new("file");
+        fs::write(folder.path(), "mine").expect("written");
+        let error = folder.bind(Access::default()).expect_err("a file");
+        assert!(!error.is_taken());
+        assert!(error.to_string().contains("is no socket"), "{error}");
+        assert_eq!(
+            fs::read_to_string(folder.path()).expect("still there"),
+            "mine"
+        );
+    }
+
+    #[test]
+    fn a_socket_where_somebody_answers_is_refused_and_goes_on_answering() {
+        let folder = Folder::new("answered");
+        let first = folder.bind(Access::default()).expect("bound");
+        let error = folder.bind(Access::default()).expect_err("taken");
+        assert!(error.is_taken(), "{error}");
+        connect(&folder.path()).expect("the first one answers");
+        drop(first);
+        // A socket of another kind has an owner too.
+        fs::remove_file(folder.path()).expect("left behind");
+        let _datagram = UnixDatagram::bind(folder.path()).expect("bound");
+        folder.bind(Access::default()).expect_err("another kind");
+        assert!(folder.path().exists());
+    }
+
+    #[test]
+    fn a_socket_that_was_left_behind_is_replaced() {
+        let folder = Folder::new("stale");
+        drop(UnixListener::bind(folder.path()).expect("bound"));
+        assert!(folder.path().exists(), "the file stays");
+        let _source = folder.bind(Access::default()).expect("replaced");
+        connect(&folder.path()).expect("it answers");
+    }
+
+    #[test]
+    fn the_file_gets_its_mode_and_its_group() {
+        let folder = Folder::new("mode");
+        for (mode, group, expected) in [
+            (Some(0o600), String::new(), 0o600),
+            (Some(0o666), String::new(), 0o666),
+            (None, nix::unistd::getgid().to_string(), 0o660),
+            (Some(0o620), nix::unistd::getgid().to_string(), 0o620),
+        ] {
+            let access = Access::new(mode, &group).expect("a group");
+            let source = folder.bind(access).expect("bound");
+            let found = fs::metadata(folder.path()).expect("a file");
+            assert_eq!(found.mode() & 0o7777, expected);
+            assert_eq!(found.gid(), nix::unistd::getgid().as_raw());
+            drop(source);
+        }
+        let sentence = Access::new(None, "no-such-group-here").expect_err("no group");
+        assert!(sentence.contains("no-such-group-here"), "{sentence}");
+    }
+
+    #[test]
+    fn a_name_of_an_abstract_socket_that_is_taken_is_refused() {
+        let name = format!("ipc://@newswire-test-{}", process::id());
+        let context = zmq::Context::new();
+        let bind = || ZeroMqSource::bind_pull(&context, &name, RULES, Access::default());
+        let _first = bind().expect("bound");
+        assert!(bind().expect_err("taken").is_taken());
+    }
+}
