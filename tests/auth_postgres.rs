@@ -192,6 +192,11 @@ mod postgresql {
             "CREATE FUNCTION tell(token text) RETURNS text LANGUAGE plpgsql AS
          $$ BEGIN RAISE NOTICE 'it is %', token; RAISE EXCEPTION 'it is %', token; END $$",
         );
+        cluster.sql(
+            "CREATE FUNCTION tell_as(token text, state text) RETURNS text LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'it is %', token USING ERRCODE = state, DETAIL = token, HINT = token;
+            END $$",
+        );
         let moment = "timestamptz '2026-11-24 12:00:00.9+00'";
         for (columns, expected) in [
             ("1", accepted("postgres", &[], None)),
@@ -302,6 +307,30 @@ mod postgresql {
                 "TheSame"
             };
             let Answer::Unavailable(why) = ask(&mut store, token) else {
+                panic!("{query} says something");
+            };
+            assert!(why.contains(word) && !why.contains("TheSame"), "{why}");
+        }
+
+        // An error may be raised as one of any class, and quote the token.
+        for (state, word) in [
+            ("42501", "permission denied (ERROR, SQLSTATE 42501)"),
+            ("42883", "a function in it, is wrong"),
+            ("53300", "too few resources"),
+            ("57014", "cancelled"),
+            ("57P03", "SQLSTATE 57P03"),
+            ("08006", "connection"),
+            ("0A000", "SQLSTATE 0A000"),
+            ("25001", "SQLSTATE 25001"),
+            ("40001", "SQLSTATE 40001"),
+            ("55P03", "SQLSTATE 55P03"),
+            ("58030", "SQLSTATE 58030"),
+            ("XX000", "SQLSTATE XX000"),
+            ("AB123", "SQLSTATE AB123"),
+        ] {
+            let query = format!("SELECT tell_as($1, '{state}')");
+            let answer = ask(&mut start(&options(&url, &query)), "TheSame");
+            let Answer::Unavailable(why) = answer else {
                 panic!("{query} says something");
             };
             assert!(why.contains(word) && !why.contains("TheSame"), "{why}");

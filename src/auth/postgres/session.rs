@@ -4,8 +4,8 @@
 //! under way, by whoever asks it. So nothing runs between two questions, and dropping the session is
 //! all that ends it.
 //!
-//! Never here: when a session is made anew, how long anything may take, what a database says while it
-//! runs the statement, unless it is sure to be about the statement and not about the token.
+//! Never here: when a session is made anew, how long anything may take, and what a database says while it
+//! runs the statement: a token may be in it.
 
 use std::error::Error as _;
 use std::fmt;
@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use bytes::BytesMut;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Connection, Error, Socket, Statement};
 
@@ -200,26 +200,42 @@ fn before(error: &Error) -> Fault {
     }
 }
 
-/// A fault while the database had a token, which its words may quote.
+/// A fault while the database had a token, which its words may quote: a function can raise an error of
+/// whatever class, with whatever text. So of an error of the database only the severity and the SQLSTATE
+/// are told, in words of our own.
 fn during(error: &Error) -> Fault {
-    if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
+    let Some(said) = error.as_db_error() else {
+        return Fault::Silent(describe(error));
+    };
+    if *said.code() == SqlState::READ_ONLY_SQL_TRANSACTION {
         return Fault::Mistake("auth-postgres-query: it writes, and may only read".to_owned());
     }
-    match class(error) {
-        "" => Fault::Silent(describe(error)),
-        "42" => Fault::Mistake(describe(error)),
+    let state = said.code().code();
+    let class = class(error);
+    let words = match (state, class) {
+        ("42501", _) => "permission denied",
+        ("57014", _) => "the statement was cancelled, or took too long",
+        (_, "08") => "its connection failed",
+        (_, "0A") => "it does not support something in the statement",
+        (_, "25" | "40") => "the transaction failed",
+        (_, "42") => "the statement, or a function in it, is wrong",
+        (_, "53") => "it has too few resources",
+        (_, "55") => "something is not ready or locked",
+        (_, "57") => "an operator intervened",
+        (_, "58" | "XX") => "it has an error inside",
+        _ => "the statement failed",
+    };
+    let severity = said.parsed_severity().unwrap_or(Severity::Error);
+    let text = format!("{words} ({severity}, SQLSTATE {state}); the database's log says more");
+    match class {
+        "42" => Fault::Mistake(text),
         // Of the connection, the transaction, resources, an operator, the system: not of a value.
-        "08" | "0A" | "25" | "40" | "53" | "55" | "57" | "58" | "XX" => {
-            Fault::Silent(describe(error))
-        }
-        _ => {
-            let state = error.code().map_or("", SqlState::code);
-            Fault::Odd(format!("SQLSTATE {state}; the database's log says more"))
-        }
+        "08" | "0A" | "25" | "40" | "53" | "55" | "57" | "58" | "XX" => Fault::Silent(text),
+        _ => Fault::Odd(text),
     }
 }
 
-/// In one line.
+/// In one line, with the database's own words: of an error before it had a token.
 fn describe(error: &Error) -> String {
     if let Some(said) = error.as_db_error() {
         let message = said.message().replace(char::is_control, " ");
