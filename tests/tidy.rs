@@ -22,7 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     // The form of a moment and of a name is one for all stores.
     ("wire::grant", &["limits"]),
-    ("wire::jwt", &["wire::grant"]),
+    ("wire::jwt", &["wire::grant", "wire::json"]),
     // What two rings that do not know each other share: one writes it, the other reads.
     ("standing", &["stats", "wire::grant", "wire::token"]),
     ("wire::forwarded", &[]),

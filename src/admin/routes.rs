@@ -5,10 +5,8 @@
 //!
 //! Never here: bytes that have not come yet (the conversation's), what a command does.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use zeroize::Zeroize;
 
@@ -20,6 +18,7 @@ use super::response::Response;
 use super::{AdminRules, Command, Door, Whom};
 use crate::limits;
 use crate::stats::HttpStatus;
+use crate::wire::json;
 use crate::wire::token::{Digest, Token};
 
 /// Something that can be asked for.
@@ -338,39 +337,13 @@ impl Admitted {
     }
 }
 
-/// All of an object as it came: a map would keep the last one of those with the same key, and answer
-/// for all of them.
-struct Entries(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Entries {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Entries;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(Object)
-    }
-}
-
 /// The one string of an object, and its key.
 fn only_string(body: &[u8], hint: &str) -> Result<(String, String), Response> {
     let refused = |error: &str| Response::refusal(HttpStatus::BadRequest, error, hint);
-    let Ok(Entries(entries)) = serde_json::from_slice(body) else {
-        return Err(refused("the body is not a JSON object"));
+    let Ok(Value::Object(entries)) = json::strict(body) else {
+        return Err(refused(
+            "the body is not a JSON object in which each key occurs once",
+        ));
     };
     let mut entries = entries.into_iter();
     match (entries.next(), entries.next()) {

@@ -1,8 +1,17 @@
-//! What a JSON string says: for names, which are borrowed where nothing in them is escaped.
+//! What JSON says: names, which are borrowed where nothing in them is escaped, and objects that decide who
+//! may have what.
 //!
-//! Never here: whole messages, and values other than strings.
+//! Two readers of an object in which a key occurs twice may take different ones of its values. Where that
+//! would decide about rights (a JWT, a set of keys, the answer of an API, an administrator's order), such
+//! an object is refused, at whatever depth: [`strict`] is the one reader for all of these.
+//!
+//! Never here: events, whose data is passed on as it came.
 
 use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 /// What `json`, one string with its quotes that is known to be JSON, says. `None`: half of a surrogate
 /// pair is JSON's grammar (RFC 8259 s. 8.2), but no text.
@@ -13,9 +22,126 @@ pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Why something is no JSON that may decide about rights.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flaw {
+    /// It is no JSON.
+    Syntax,
+    /// A key occurs twice in one object.
+    Twice,
+}
+
+/// The value of `json`, in which no key occurs twice in an object (RFC 7515 s. 4, RFC 7519 s. 4).
+///
+/// # Errors
+/// What is wrong. Nothing of `json` is part of that.
+pub fn strict(json: &[u8]) -> Result<Value, Flaw> {
+    match serde_json::from_slice(json) {
+        Ok(Strict(value)) => Ok(value),
+        // Every value is welcome, so this is what `Strict` itself objects to.
+        Err(error) if error.is_data() => Err(Flaw::Twice),
+        Err(_) => Err(Flaw::Syntax),
+    }
+}
+
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_string<E>(self, value: String) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+                let mut values = Vec::new();
+                while let Some(Strict(value)) = list.next_element()? {
+                    values.push(value);
+                }
+                Ok(values.into())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
+                let mut members = Map::new();
+                while let Some((key, Strict(value))) = object.next_entry()? {
+                    if members.insert(key, value).is_some() {
+                        return Err(A::Error::custom("a key occurs twice"));
+                    }
+                }
+                Ok(members.into())
+            }
+        }
+
+        deserializer.deserialize_any(Any).map(Strict)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_decides_about_rights_says_each_thing_once() {
+        let same = r#"{"a":[1,-2,1.5,1e300,true,null,{"a":"b"}],"b":{"a":{}},"é":"\ud83d\ude00"} "#;
+        let value = serde_json::from_str(same).expect("JSON");
+        assert_eq!(strict(same.as_bytes()), Ok(value));
+        for json in ["7", "\"a\"", "null", "[]", "18446744073709551615"] {
+            assert!(strict(json.as_bytes()).is_ok(), "{json}");
+        }
+        for json in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"[{"a":{"b":1,"c":2,"b":1}}]"#,
+        ] {
+            assert_eq!(strict(json.as_bytes()), Err(Flaw::Twice), "{json}");
+        }
+        let deep = "[".repeat(10_000);
+        for json in [
+            "",
+            "{",
+            "{}x",
+            "{\"a\":}",
+            "1e999",
+            "\"\\ud800\"",
+            &deep,
+            "<html>",
+        ] {
+            assert_eq!(strict(json.as_bytes()), Err(Flaw::Syntax), "{json}");
+        }
+        assert_eq!(strict(b"\"\xff\""), Err(Flaw::Syntax));
+    }
 
     #[test]
     fn only_an_escape_makes_a_copy() {

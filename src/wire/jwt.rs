@@ -7,15 +7,13 @@
 //!
 //! Never here: keys, signatures, clocks, which algorithm is right.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use data_encoding::BASE64URL_NOPAD;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::grant::moment_of_seconds;
+use super::json;
 
 /// How a JWT is signed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -127,7 +125,8 @@ impl Jwt {
         let (header, payload) = split_last(signed)?;
         // A dot is no letter of base64url, so a fourth part is refused here too.
         let decode = |part| BASE64URL_NOPAD.decode(part).ok();
-        let Object(header) = serde_json::from_slice(&decode(header)?).ok()?;
+        let header = json::strict(&decode(header)?).ok()?;
+        let header = header.as_object()?;
         let text = |name| match header.get(name) {
             None => Some(None),
             Some(Value::String(text)) => Some(Some(text.clone())),
@@ -158,8 +157,10 @@ impl Jwt {
     /// # Errors
     /// Which claim has the wrong form.
     pub fn claims(&self) -> Result<Claims, &'static str> {
-        let Object(claims) = serde_json::from_slice(&self.payload)
-            .map_err(|_| "its claims are no JSON object in which each occurs once")?;
+        let claims = json::strict(&self.payload);
+        let claims = (claims.as_ref().ok())
+            .and_then(Value::as_object)
+            .ok_or("its claims are no JSON object in which each occurs once")?;
         let text = |name, wrong| match claims.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -205,35 +206,6 @@ fn seconds(value: &Value) -> Option<u64> {
 fn texts(list: &Value) -> Option<Vec<String>> {
     let list = list.as_array()?.iter();
     list.map(|item| item.as_str().map(str::to_owned)).collect()
-}
-
-/// A JSON object in which no name occurs twice (RFC 7515 s. 4, RFC 7519 s. 4).
-struct Object(BTreeMap<String, Value>);
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut members = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry()? {
-                    if members.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a name occurs twice"));
-                    }
-                }
-                Ok(Object(members))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub mod files;
 pub mod forwarded;
 pub mod grant;
 pub mod http;
-mod json;
+pub mod json;
 pub mod jwt;
 pub mod token;
 pub mod token_file;
