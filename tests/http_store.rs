@@ -152,6 +152,7 @@ fn the_token_is_sent_as_it_is_and_the_client_is_named() {
             assert_eq!(asked.token(), expected.trim_start());
             assert_eq!(asked.line, "GET /check HTTP/1.1");
             assert_eq!(asked.header("x-forwarded-for"), Some("192.0.2.7"));
+            assert_eq!(asked.header("accept"), Some("application/json"));
             assert_eq!(asked.header("origin"), None);
         }
     }

@@ -128,7 +128,11 @@ impl Agent {
     /// Why there is none; `url` is not part of that.
     pub fn fetch(&mut self, url: &Uri) -> Result<Vec<u8>, String> {
         let max = limits::AUTH_BODY_BYTES_MAX;
-        match self.get(url, &HeaderMap::new())? {
+        let mut headers = HeaderMap::new();
+        // RFC 7517 s. 8.5.1
+        let wanted = HeaderValue::from_static("application/jwk-set+json, application/json");
+        headers.insert(header::ACCEPT, wanted);
+        match self.get(url, &headers)? {
             Reply {
                 status: 200, body, ..
             } => body.ok_or_else(|| format!("its answer is longer than {max} bytes")),

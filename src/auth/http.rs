@@ -1,18 +1,20 @@
 //! Tokens that an API knows: it is asked with the token itself, as its own clients ask it.
 //!
-//! `GET` with `Authorization: TOKEN`, or `SCHEME TOKEN`. `X-Forwarded-For` is the client's address, and
+//! `GET` with `Accept: application/json` and `Authorization: TOKEN`, or `SCHEME TOKEN`. `X-Forwarded-For` is the client's address, and
 //! `Origin` its page's, if it has one. What the answer means:
 //!
 //! | status | |
 //! |---|---|
 //! | 2xx | the token is good |
 //! | 401, 403, 404 | it is not known there |
+//! | 3xx | it cannot be told: a redirect is not followed, and may mean that the API has moved |
 //! | any other; none | it cannot be told |
 //!
 //! A 2xx may say more in a body that is a JSON object: `topics`, a list of patterns; `expires`, in
 //! RFC 3339 or in seconds of Unix time; `name`, for logs. Each may be missing or `null`, and then says
 //! nothing: all topics, no end. Other fields are ignored. What is said must be right, because a guess
-//! could grant too much: a field of another type, or JSON that is no object, is no answer. A list
+//! could grant too much: a field of another type, a key that occurs twice, or JSON that is no object, is
+//! no answer. A list
 //! without a topic is a refusal. Any other body says nothing, except for a web page: that is what a
 //! wrong address answers to everybody.
 //!
@@ -29,6 +31,7 @@ use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::stats::{Cause, Store};
 use crate::wire::grant::{Flaw, Grant, moment_of_seconds, parse_moment};
+use crate::wire::json;
 use crate::wire::token::Token;
 
 /// The address of a client.
@@ -123,6 +126,8 @@ fn headers(scheme: &str, question: &Question) -> Result<HeaderMap, String> {
         .map_err(|_| "the token cannot be sent in a header".to_owned())?;
     authorization.set_sensitive(true);
     let mut headers = HeaderMap::new();
+    // Without it, a framework for pages (Laravel) sends a bad token to its login page.
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(header::AUTHORIZATION, authorization);
     let client = question.client.to_canonical().to_string();
     // A proxy may not have said it.
@@ -156,8 +161,9 @@ fn judge(reply: &Reply) -> Result<Answer, String> {
         // RFC 9110 s. 15.6: a gateway's word for an API that is down, overloaded or slow.
         status @ 502..=504 => Err(format!("it answered with status {status}")),
         status @ 300..=399 => Ok(Answer::Unavailable(format!(
-            "it answered with status {status}, and a token is not taken along: auth-url has to be the \
-             address where it leads to"
+            "it answered with status {status}, and a token is not taken along: if that leads to another \
+             address of the API, auth-url has to be that one; if it leads to a login page, the API has to \
+             answer a bad token with 401"
         ))),
         status => Ok(Answer::Unavailable(format!(
             "it answered with status {status}"
@@ -178,9 +184,11 @@ fn grant(reply: &Reply) -> Result<Result<Grant, Flaw>, String> {
     // Not all who send JSON say so.
     let is_json = reply.is_json || body.starts_with(b"{");
     if !body.is_empty() && is_json {
-        let fields: Map<String, Value> = serde_json::from_slice(body)
-            .map_err(|_| "its answer is not a JSON object".to_owned())?;
-        return fields_grant(&fields);
+        return match json::strict(body) {
+            Ok(Value::Object(fields)) => fields_grant(&fields),
+            Err(json::Flaw::Twice) => Err("a key occurs twice in its answer".to_owned()),
+            Ok(_) | Err(json::Flaw::Syntax) => Err("its answer is not a JSON object".to_owned()),
+        };
     }
     let begins_with = |tag: &[u8]| {
         body.get(..tag.len())
@@ -316,6 +324,9 @@ mod tests {
             r#"{"expires":1795521600000}"#,
             r#"{"expires":1e300}"#,
             r#"{"name":7}"#,
+            // Which of the two?
+            r#"{"topics":["a"],"topics":["secret"]}"#,
+            r#"{"expires":1795521600,"secret":{"a":1,"a":2}}"#,
         ] {
             let Answer::Unavailable(reason) = judge_json(body) else {
                 panic!("{body}");
