@@ -87,10 +87,12 @@ fn connect(engine: &mut Engine<NullStream>, count: u32) -> Vec<SlotId> {
             let stream = NullStream(0);
             let id = engine.handle_connection(stream, peer).expect("a place");
             engine.handle_readable(id, false);
+            engine.read();
             while let Some(check) = engine.poll_check() {
                 engine.handle_verdict(check.id, Verdict::Accepted(Rc::clone(&standing)));
             }
             engine.handle_readable(id, false);
+            engine.read();
             id
         })
         .collect()

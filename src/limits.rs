@@ -232,19 +232,64 @@ pub const TURN_ROOM_MAX: usize = 32;
 /// each, 1 MiB.
 pub const ROOM_ENTRIES_MAX: usize = 65_536;
 
-/// In reads of one socket a turn, each of up to [`READ_BUFFER_BYTES`].
-pub const TURN_READS_MAX: usize = 4;
+/// In nanoseconds, what the reading of one turn may cost, counted by the five prices below. It is no clock:
+/// a turn of the same messages costs the same everywhere, and a slower machine takes longer for it.
+pub const TURN_READ_COST: usize = 4_000_000;
+
+/// In nanoseconds, one `read()`.
+pub const READ_COST: usize = 1_000;
+
+/// In nanoseconds, one byte that was read: copied, unmasked, looked at for UTF-8 and JSON.
+pub const READ_BYTE_COST: usize = 2;
+
+/// In nanoseconds, one message of an open session. A SUBSCRIBE that makes a topic, and the UNSUBSCRIBE that
+/// ends it, are the dearest.
+pub const MESSAGE_COST: usize = 1_000;
+
+/// In nanoseconds, a look at the head of an upgrade.
+pub const HEAD_COST: usize = 10_000;
+
+/// In nanoseconds, one `write()` of what a connection is answered.
+pub const ANSWER_COST: usize = 8_000;
+
+/// In bytes, what is read from an open session before it has to wait behind all others that became
+/// readable: any one ordinary message, or a page's twenty subscriptions. Of the smallest SUBSCRIBEs that
+/// are 50 µs.
+pub const FIRST_SHARE_BYTES: usize = 1_024;
+
+/// In bytes, what is read from a connection that has more than its first share, before the next one of
+/// those has its share.
+pub const SHARE_BYTES: usize = 16 * 1024;
+
+/// In bytes of one read of an open session. It bounds what can be answered before anybody looks at how
+/// much of the answers was taken: a CALL is answered thirty times as long as it is.
+pub const READ_PIECE_BYTES: usize = 4 * 1024;
+
+/// In bytes of answers to its own messages that a connection may be owed before it is not read any further.
+/// It is read again when it has taken all of them.
+pub const ANSWERS_OWED_BYTES_MAX: usize = 4 * 1024;
 
 /// In bytes of answers that are gathered before they leave.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
-/// In bytes a turn, what is read from all that are on the *again* list. Of the smallest messages,
-/// that are some 20 ms.
-pub const TURN_AGAIN_BYTES_MAX: usize = 2 * 1024 * 1024;
-
 /// In bytes a turn, what leaves from outboxes when their sockets take bytes again: many that were
-/// stalled together wake up together. The rest goes on next turn.
+/// stalled together wake up together. The rest goes on next turn. At half a nanosecond a byte, 4 ms.
 pub const TURN_PAYMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// In bytes of that budget, what a write costs at the least: 512 writes of a few bytes are 4 ms too.
+pub const PAYMENT_BYTES_MIN: usize = 16 * 1024;
+
+/// In seconds without taking a byte after which a connection counts as stalled, when some have to give up
+/// what they are owed. Whoever reads steadily takes some more often, on any network.
+pub const STALLED_SECONDS: u64 = 2;
+
+/// In subscriptions that end a turn because their connections do: at up to 0.45 µs each where each topic
+/// ends with its subscription, 4 ms.
+pub const TURN_LEAVES_MAX: usize = 8_192;
+
+/// In subscriptions of that budget, what it costs to free a connection: some 15 µs, most of them in the
+/// kernel's `close()`.
+pub const REAP_LEAVES: usize = 32;
 
 /// In subscriptions and ends of them that ZeroMQ queues for a publisher. It drops those that find the
 /// queue full, without a word, and all of them stand in it at once when a connection is made: so this
@@ -261,12 +306,9 @@ pub const TURN_WRITES_MAX: usize = 2_048;
 /// In bytes a turn, over all the walks, for large batches: their writes take longer.
 pub const TURN_WRITE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// In expired deadlines a turn: a herd that came in one second also falls silent in one second.
-pub const TURN_EXPIRIES_MAX: usize = 1_024;
-
-/// In places whose standing is looked at a turn, after some tokens have lost their worth: a few
-/// milliseconds, where each session has a token of its own.
-pub const TURN_REVIEWS_MAX: u32 = 16_384;
+/// In expired deadlines a turn: a herd that came in one second also falls silent in one second. Each may
+/// be a ping, at some 8 µs, so this is 4 ms.
+pub const TURN_EXPIRIES_MAX: usize = 512;
 
 /// In bytes of the one buffer into which all sockets are read.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -342,15 +384,18 @@ pub const ADMIN_PAGE_BYTES_MAX: usize = 256 * 1024;
 /// In names of one connection's topics.
 pub const ADMIN_NAMES_MAX: usize = 100;
 
-/// In places that one page, or one turn of a search, looks at: as [`TURN_REVIEWS_MAX`], a few
-/// milliseconds.
+/// In places that a page, or one turn of a round over all of them, looks at: at up to 0.2 µs each, where
+/// each session has a token of its own, 3 ms.
 pub const TURN_PLACES_MAX: u32 = 16_384;
+
+/// In places of that budget, what it costs to end a connection with a last word: some 10 µs.
+pub const END_PLACES: u32 = 64;
 
 /// In connections that one turn closes for an administrator, at some 10 µs each.
 pub const TURN_DISCONNECTS_MAX: usize = 512;
 
-/// In events of one HTTP request. They are handed in together, in one turn, whose budget
-/// (`turn-events-max`) is for ZeroMQ's: some milliseconds.
+/// In events of one HTTP request. They are handed in together, in one turn, which takes requests in until
+/// it has [`TURN_EVENTS_MAX`] events of them.
 pub const PUBLISH_EVENTS_MAX: usize = 1_024;
 
 /// In bytes a turn, what is read from, and again what is written to, the admin and publish listeners'
@@ -360,8 +405,12 @@ pub const TURN_ADMIN_BYTES_MAX: usize = 1024 * 1024;
 /// In connections accepted a turn by each of the two listeners: as many as there are places for.
 pub const TURN_ADMIN_ACCEPTS_MAX: usize = 64;
 
-/// In requests a turn that these connections have carried out.
+/// In requests a turn that these connections have carried out. The dearest of them, metrics, is some 50 µs.
 pub const TURN_ADMIN_COMMANDS_MAX: usize = 32;
+
+/// In requests of that budget, what a page of connections or topics costs beyond one: it looks at up to
+/// [`TURN_PLACES_MAX`] places, in 3 ms.
+pub const LISTING_COMMANDS: usize = 31;
 
 /// In descriptors kept for all that is not a client: standard streams, listeners, ZeroMQ's own, the
 /// publishers' connections.
@@ -437,6 +486,11 @@ const _: () = assert!(PENDING_WALKS_MAX + TURN_EVENTS_MAX <= TURN_WRITES_MAX);
 const _: () = assert!(BIG_EVENT_BYTES <= BATCH_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= READ_BUFFER_BYTES);
 const _: () = assert!(ADMIN_HEAD_BYTES_MAX <= READ_BUFFER_BYTES);
+// A first share holds any one SUBSCRIBE, and the largest of all messages fits into some shares.
+const _: () = assert!(FIRST_SHARE_BYTES >= TOPIC_BYTES_MAX + 64);
+const _: () = assert!(FIRST_SHARE_BYTES <= READ_PIECE_BYTES && READ_PIECE_BYTES <= SHARE_BYTES);
+// A quarter of a turn is more than the dearest share, of messages without a payload.
+const _: () = assert!(SHARE_BYTES / 6 * MESSAGE_COST <= TURN_READ_COST);
 // One request's events go forward in every turn, beside those of the others.
 const _: () = assert!(PENDING_WALKS_MAX + PUBLISH_EVENTS_MAX <= TURN_WRITES_MAX);
 const _: () = assert!(PING_SECONDS <= DEADLINE_SECONDS_MAX && PONG_SECONDS <= DEADLINE_SECONDS_MAX);

@@ -172,6 +172,57 @@ fn those_who_wake_up_together_starve_nobody() {
     assert_eq!(entry(&books, "closed.slow_consumer"), 0, "{books:?}");
 }
 
+/// Forty ask without end and take no answer, and the bound of all outboxes is small: what they are owed
+/// does not close a client that reads steadily, though slowly.
+#[test]
+fn callers_that_do_not_read_cost_an_honest_reader_nothing() {
+    const CALLERS: usize = 40;
+    let server = Server::start(&[
+        "--event-bytes-max",
+        "200KiB",
+        "--outbox-bytes-max",
+        "8MiB",
+        "--outboxes-bytes-max",
+        "16MiB",
+        "--shutdown-timeout",
+        "1",
+    ]);
+    let mut witness = Witness::new(&server);
+    let mut honest = server.raw_subscriber(&["t"]);
+    // Its kernel takes little ahead, so that newswire holds what it has not read.
+    socket2::SockRef::from(&honest)
+        .set_recv_buffer_size(64 << 10)
+        .expect("set");
+    let calls = text(&format!("[2,\"{}\",\"x\"]", "i".repeat(400))).repeat(100);
+    let callers: Vec<TcpStream> = (0..CALLERS).map(|_| server.raw_client()).collect();
+    for caller in &callers {
+        narrow(caller);
+        caller.set_nonblocking(true).expect("set");
+    }
+    let data = format!("\"{}\"", "x".repeat(TEXT_BYTES));
+    let frame = event_frame("t", &data);
+    let mut sent = [0; CALLERS];
+    // The honest one is behind by some megabytes, which is half of what it may be, and reads on.
+    publish_all(&server.pull, (0..60).map(|_| envelope("t", &data)));
+    for _ in 0..60 {
+        for (caller, sent) in callers.iter().zip(&mut sent) {
+            let mut caller = caller;
+            while let Ok(n) = caller.write(&calls[*sent % calls.len()..]) {
+                *sent += n;
+            }
+        }
+        hear(&mut honest, &frame);
+        witness.check();
+    }
+    let books = server.now();
+    assert!(entry(&books, "calls") > CALLERS as u64, "{books:?}");
+    assert_eq!(entry(&books, "closed.slow_consumer"), 0, "{books:?}");
+    assert_eq!(entry(&books, "closed.outboxes_full"), 0, "{books:?}");
+    drop((callers, honest));
+    server.wait_for_connections(1);
+    server.stop_and_balance();
+}
+
 /// The walk through the members is cut by its budget, and members vanish between its slices.
 #[test]
 fn members_that_vanish_while_an_event_is_handed_out() {

@@ -148,6 +148,9 @@ struct Client {
     heard_bytes: usize,
     /// How much of `wire.read` the model has understood.
     understood: usize,
+    /// True exactly when it was opened after the engine last read: what it sent with its head, the engine
+    /// has and does not know yet.
+    is_fresh: bool,
     topics: BTreeSet<usize>,
     /// The events that it is owed, in order.
     owed: VecDeque<Owed>,
@@ -308,6 +311,7 @@ impl World {
             is_blurred: false,
             heard_bytes: 0,
             understood: 0,
+            is_fresh: false,
             topics: BTreeSet::new(),
             owed: VecDeque::new(),
             looked_at: 0,
@@ -328,13 +332,29 @@ impl World {
         self.readable(index);
     }
 
-    /// The engine reads; the model understands what was read.
+    /// The engine hears of bytes, and reads them now or in a later turn; the model understands what was
+    /// read.
     fn readable(&mut self, index: usize) {
         let client = &self.clients[index];
         let ended = client.wire.borrow().client_ended;
         self.engine.handle_readable(client.id, ended);
+        if self.dice.one_in(2) {
+            self.read();
+            self.judge_now();
+        }
+    }
+
+    /// The engine reads, and the model understands the same.
+    fn read(&mut self) {
+        for client in &mut self.clients {
+            // What came with the head counts as heard when it is understood.
+            let has_early = client.wire.borrow().read.len() > UPGRADE.len();
+            if std::mem::take(&mut client.is_fresh) && has_early {
+                client.heard_bytes = 0;
+            }
+        }
+        self.engine.read();
         self.understand_all();
-        self.judge_now();
     }
 
     /// The tick in which something passes that begins now.
@@ -447,7 +467,7 @@ impl World {
     fn understand_all(&mut self) {
         self.observe();
         for client in &mut self.clients {
-            if !client.is_open || client.is_doomed {
+            if !client.is_open || client.is_doomed || client.is_fresh {
                 continue;
             }
             let wire = client.wire.borrow();
@@ -537,6 +557,7 @@ impl World {
                     client.is_open = true;
                     client.standing = Some(Rc::clone(standing));
                     client.understood = UPGRADE.len();
+                    client.is_fresh = true;
                 }
                 _ => client.is_doomed = true,
             }
@@ -685,8 +706,8 @@ impl World {
 
     fn turn(&mut self) {
         self.engine.start_turn(self.now);
-        self.engine.handle_again();
-        self.understand_all();
+        self.engine.pay();
+        self.read();
         self.judge_now();
         self.engine.expire();
         self.engine.review();
@@ -716,6 +737,7 @@ impl World {
         while client.wire.borrow().wants_room && !client.wire.borrow().is_reset {
             client.wire.borrow_mut().wants_room = false;
             self.engine.handle_writable(client.id);
+            self.engine.pay();
         }
     }
 

@@ -46,7 +46,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine::addresses", &[]),
     ("engine::deadlines", &["limits"]),
     ("engine::idset", &[]),
-    ("engine::outbox", &[]),
+    ("engine::outbox", &["limits"]),
     ("engine::slots", &[]),
     ("engine::topics", &["engine::idset"]),
     (

@@ -28,20 +28,25 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Sets the bounds. `present` are the addresses of all connections that count.
-    pub fn set_bounds(
-        &mut self,
-        connections_max: usize,
-        refused_tokens_max: u32,
-        present: impl Iterator<Item = IpAddr>,
-    ) {
+    /// Sets the bounds. What is counted already stays.
+    pub fn set_bounds(&mut self, connections_max: usize, refused_tokens_max: u32) {
         self.connections_max = connections_max;
         self.refused_tokens_max = refused_tokens_max;
+        if connections_max == 0 {
+            self.connections = HashMap::new();
+        }
+    }
+
+    /// Whether connections are counted.
+    pub fn counts_connections(&self) -> bool {
+        self.connections_max > 0
+    }
+
+    /// Counts anew. `present` are the addresses of all connections that count.
+    pub fn recount(&mut self, present: impl Iterator<Item = IpAddr>) {
         self.connections.clear();
-        if connections_max > 0 {
-            for address in present.filter(|address| !address.is_unspecified()) {
-                *self.connections.entry(address).or_default() += 1;
-            }
+        for address in present.filter(|address| !address.is_unspecified()) {
+            *self.connections.entry(address).or_default() += 1;
         }
     }
 
@@ -107,7 +112,8 @@ mod tests {
     #[test]
     fn connections_are_bounded_and_come_back() {
         let mut addresses = Addresses::default();
-        addresses.set_bounds(2, 0, std::iter::once(HERE));
+        addresses.set_bounds(2, 0);
+        addresses.recount(std::iter::once(HERE));
         assert!(addresses.enter(HERE));
         assert!(!addresses.enter(HERE));
         addresses.leave(HERE);
@@ -120,7 +126,7 @@ mod tests {
     #[test]
     fn refused_tokens_bar_an_address_for_the_rest_of_the_minute() {
         let mut addresses = Addresses::default();
-        addresses.set_bounds(0, 2, std::iter::empty());
+        addresses.set_bounds(0, 2);
         let at = Duration::from_secs;
         addresses.refuse(HERE, at(130));
         assert!(!addresses.is_barred(HERE, at(131)));
@@ -135,7 +141,8 @@ mod tests {
     fn nothing_is_counted_for_an_unknown_address() {
         let unknown = IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
         let mut addresses = Addresses::default();
-        addresses.set_bounds(1, 1, std::iter::repeat_n(unknown, 3));
+        addresses.set_bounds(1, 1);
+        addresses.recount(std::iter::repeat_n(unknown, 3));
         addresses.refuse(unknown, Duration::ZERO);
         assert!(!addresses.is_barred(unknown, Duration::ZERO));
         assert!(addresses.enter(unknown) && addresses.enter(unknown));

@@ -28,8 +28,14 @@ impl<S: Stream> Engine<S> {
                     return Err(format!("{id:?} has topic {topic}, which does not have it"));
                 }
             }
-            if connection.session.state() != State::Open && !connection.topics.is_empty() {
-                return Err(format!("{id:?} is not open and has topics"));
+            if connection.session.state() != State::Open
+                && !connection.topics.is_empty()
+                && !self.leaving.contains(&id)
+                && !self.gone.contains(&id)
+            {
+                return Err(format!(
+                    "{id:?} is not open, has topics, and does not leave them"
+                ));
             }
             for batch in connection.link.outbox().batches() {
                 let (shares, batch) = batches.entry(Rc::as_ptr(batch)).or_insert((0, batch));

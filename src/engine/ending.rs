@@ -9,11 +9,12 @@
 
 use std::time::Duration;
 
-use super::link::{Sent, Stream};
+use super::link::{Sent, Stream, Unread};
+use super::reading::give_back;
 use super::room::Vacancy;
 use super::session::State;
 use super::slots::SlotId;
-use super::{End, Engine};
+use super::{Connection, End, Engine};
 use crate::limits;
 use crate::stats::{Cause, Close, Refusal};
 use crate::wire::{http, websocket};
@@ -27,10 +28,26 @@ pub enum Farewell {
     CloseFrame,
 }
 
-fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
+/// Who ends on the way down.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Parting {
+    /// Those who are not upgraded yet.
+    Unfinished,
+    /// Everybody, so.
+    All(Farewell),
+}
+
+pub(super) fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
     let mut frame = Vec::new();
     websocket::encode_close(code, reason, &mut frame);
     frame
+}
+
+impl<S> Connection<S> {
+    /// Whether it is in state `wanted`, and has not been given up yet.
+    fn may_end_from(&self, wanted: State) -> bool {
+        self.session.state() == wanted && self.link.unread != Unread::Gone
+    }
 }
 
 impl<S: Stream> Engine<S> {
@@ -100,7 +117,7 @@ impl<S: Stream> Engine<S> {
     }
 
     /// Ends a connection politely: `last` is what it still hears.
-    fn close(&mut self, id: SlotId, reason: Close, last: &[u8]) {
+    pub(super) fn close(&mut self, id: SlotId, reason: Close, last: &[u8]) {
         let Some(connection) = self.slots.get_mut(id) else {
             return;
         };
@@ -112,13 +129,13 @@ impl<S: Stream> Engine<S> {
         let peer = connection.link.peer();
         log::debug!("closing: peer={peer} reason={}", reason.name());
         let sent = connection.link.close(last, &mut self.desk);
-        self.leaving.push(id);
+        self.leaving.push_back(id);
         match sent {
             Sent::Fine => {
                 self.arm(id, self.rules.close_seconds);
                 self.room.closing.push(id, self.desk.now);
             }
-            Sent::Failed(_) => self.gone.push(id),
+            Sent::Failed(_) => self.give_up(id),
         }
     }
 
@@ -138,7 +155,7 @@ impl<S: Stream> Engine<S> {
             let peer = connection.link.peer();
             log::debug!("lost: peer={peer} reason={}", reason.name());
         }
-        self.gone.push(id);
+        self.give_up(id);
     }
 
     /// True exactly when all places are taken, those not counted that will be free when the turn ends.
@@ -168,7 +185,7 @@ impl<S: Stream> Engine<S> {
         } = self;
         let is = |wanted| {
             let slots = &*slots;
-            move |id| slots.get(id).is_some_and(|c| c.session.state() == wanted)
+            move |id| slots.get(id).is_some_and(|c| c.may_end_from(wanted))
         };
         room.first(is(State::Upgrading), is(State::Closing), desk.now)
     }
@@ -201,36 +218,18 @@ impl<S: Stream> Engine<S> {
         let Self { room, slots, .. } = self;
         let is = |wanted| {
             let slots = &*slots;
-            move |id| slots.get(id).is_some_and(|c| c.session.state() == wanted)
+            move |id| slots.get(id).is_some_and(|c| c.may_end_from(wanted))
         };
         room.forget(is(State::Upgrading), is(State::Closing));
     }
 
-    /// All outboxes together are over their bound: those that owe longest end until an eighth of it
-    /// is free, so that this does not come again at once. They end without a Close frame unless
-    /// they are between two frames: to finish one would hold on to what must be given up.
-    pub(super) fn relieve(&mut self) {
-        let mut owing: Vec<(Duration, SlotId)> = self
-            .slots
-            .iter()
-            .filter_map(|(id, connection)| Some((connection.link.outbox().owes_since()?, id)))
-            .collect();
-        owing.sort_unstable_by_key(|&(since, _)| since);
-        let enough = self.rules.outboxes_bytes_max / 8 * 7;
-        for (_, id) in owing {
-            if self.desk.held.bytes() <= enough {
-                break;
-            }
-            let Some(connection) = self.slots.get_mut(id) else {
-                continue;
-            };
-            let is_between_frames = connection.link.clear(&mut self.desk);
-            if is_between_frames && connection.session.state() == State::Open {
-                let frame = close_frame(Some(websocket::close_code::POLICY), "slow consumer");
-                self.close(id, Close::OutboxesFull, &frame);
-            } else {
-                self.lose(id, Close::OutboxesFull);
-            }
+    /// Has the place of a connection freed whose end has begun, in this turn's [`Engine::reap`] or a later
+    /// one. Until then it is neither read nor written.
+    pub(super) fn give_up(&mut self, id: SlotId) {
+        if let Some(connection) = self.slots.get_mut(id)
+            && std::mem::replace(&mut connection.link.unread, Unread::Gone) != Unread::Gone
+        {
+            self.gone.push_back(id);
         }
     }
 
@@ -242,43 +241,70 @@ impl<S: Stream> Engine<S> {
     /// No upgrade is let through any more; those under way are refused.
     pub fn handle_shutdown(&mut self) {
         self.is_shutting_down = true;
-        let unfinished: Vec<SlotId> = self
-            .slots
-            .iter()
-            .filter(|(_, connection)| {
-                let state = connection.session.state();
-                state == State::Upgrading || state == State::Checking
-            })
-            .map(|(id, _)| id)
-            .collect();
-        for id in unfinished {
-            self.refuse(id, Refusal::ShuttingDown);
-        }
+        self.begin_parting(Parting::Unfinished);
     }
 
     /// Every connection ends.
     pub fn close_all(&mut self, farewell: Farewell) {
-        let frame = close_frame(
-            Some(websocket::close_code::GOING_AWAY),
-            "the server is going down",
-        );
-        let all: Vec<SlotId> = self.slots.iter().map(|(id, _)| id).collect();
-        for id in all {
-            match farewell {
-                Farewell::Silent => self.lose(id, Close::Shutdown),
-                Farewell::CloseFrame => self.close(id, Close::Shutdown, &frame),
+        self.is_shutting_down = true;
+        self.begin_parting(Parting::All(farewell));
+    }
+
+    fn begin_parting(&mut self, parting: Parting) {
+        self.parting = parting;
+        self.parting_round.begin(self.slots.places());
+        self.part();
+    }
+
+    /// Goes on with the way down, as far as a turn's budget goes.
+    pub(super) fn part(&mut self) {
+        let mut left = limits::TURN_PLACES_MAX;
+        while left > 0
+            && let Some(place) = self.parting_round.next(self.slots.places())
+        {
+            left -= 1;
+            let Some((id, connection)) = self.slots.at(place) else {
+                continue;
+            };
+            match (self.parting, connection.session.state()) {
+                (_, State::Closing) if self.parting != Parting::All(Farewell::Silent) => {}
+                (Parting::Unfinished, State::Open) => {}
+                (Parting::Unfinished, _) => {
+                    self.refuse(id, Refusal::ShuttingDown);
+                    left = left.saturating_sub(limits::END_PLACES);
+                }
+                (Parting::All(Farewell::Silent), _) => self.lose(id, Close::Shutdown),
+                (Parting::All(Farewell::CloseFrame), _) => {
+                    let code = websocket::close_code::GOING_AWAY;
+                    let frame = close_frame(Some(code), "the server is going down");
+                    self.close(id, Close::Shutdown, &frame);
+                    left = left.saturating_sub(limits::END_PLACES);
+                }
             }
         }
     }
 
     /// Ends the turn: what is ending leaves its topics, and what is gone gives its place free. No
-    /// other function does either.
+    /// other function does either. What the turn's budget leaves over goes on next turn: until it has left
+    /// its last topic, a connection keeps its place and hears nothing.
     pub fn reap(&mut self) {
-        while let Some(id) = self.leaving.pop() {
-            self.leave_topics(id);
+        let mut left = limits::TURN_LEAVES_MAX;
+        while left > 0
+            && let Some(&id) = self.leaving.front()
+        {
+            if self.leave_topics(id, &mut left) {
+                self.leaving.pop_front();
+            }
         }
-        while let Some(id) = self.gone.pop() {
-            self.leave_topics(id);
+        while left > 0
+            && let Some(&id) = self.gone.front()
+        {
+            if !self.leave_topics(id, &mut left) {
+                break;
+            }
+            self.gone.pop_front();
+            left = left.saturating_sub(limits::REAP_LEAVES);
+            self.reading.forget(id);
             let Some(mut connection) = self.slots.remove(id) else {
                 continue;
             };
@@ -286,14 +312,20 @@ impl<S: Stream> Engine<S> {
             self.deadlines.clear(id.index());
             self.addresses.leave(connection.link.peer().ip());
         }
-        self.room.note_reaped();
+        self.room.note_reaped(self.gone.len());
         self.tidy_room();
+        give_back(&mut self.leaving);
+        give_back(&mut self.gone);
     }
 
-    fn leave_topics(&mut self, id: SlotId) {
-        if let Some(connection) = self.slots.get_mut(id) {
-            let own = std::mem::take(&mut connection.topics);
-            self.hub.leave_all(id.index(), own);
+    /// Has a connection leave its topics, `left` at the most. Answers whether it has left all.
+    fn leave_topics(&mut self, id: SlotId, left: &mut usize) -> bool {
+        let Some(connection) = self.slots.get_mut(id) else {
+            return true;
+        };
+        while *left > 0 && self.hub.leave(id.index(), &mut connection.topics) {
+            *left -= 1;
         }
+        connection.topics.is_empty()
     }
 }

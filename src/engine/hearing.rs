@@ -1,15 +1,11 @@
-//! What comes in on a connection: read, understood one message at a time, and done.
+//! What comes in on a connection: understood one message at a time, and done.
 //!
-//! Reading has a share a turn. Whoever has used it up with bytes left over goes on the *again* list,
-//! since an edge-triggered poller says nothing of what was there already. That list has a share of a
-//! turn too, so that a thousand who never pause make nobody wait longer than a few do.
-//!
-//! What is answered to the bytes of one read leaves in one write: a read can hold ten thousand pings,
+//! What is answered to the bytes of one read leaves in one write: a read can hold some hundred pings,
 //! and a system call for each of them would take longer than everybody else's events may wait.
 //!
-//! Never here: how a connection ends (`ending`), what the bytes mean (the session's).
+//! Never here: who is read and how far (`reading`), how a connection ends (`ending`), what the bytes mean
+//! (the session's).
 
-use std::io::ErrorKind;
 use std::rc::Rc;
 
 use super::link::{Sent, Stream};
@@ -19,106 +15,25 @@ use super::slots::SlotId;
 use super::{Check, Connection, End, Engine, second};
 use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
-use crate::stats::{Close, Counter, Refusal};
+use crate::stats::{Counter, Refusal};
 use crate::wire::files::Plain;
 use crate::wire::websocket;
 
 impl<S: Stream> Engine<S> {
-    /// A stream can be read. `ended` is true when its end may already be there, behind the bytes:
-    /// then it is read until it says so, since no other readiness will come for that.
-    pub fn handle_readable(&mut self, id: SlotId, ended: bool) {
-        let Some(connection) = self.slots.get_mut(id) else {
-            self.desk.stats.count(Counter::Stale);
-            return;
-        };
-        // It has had its share of this turn, or waits for it, and will be read to its end.
-        if connection.link.is_listed {
-            return;
-        }
-        self.read_share(id, ended);
-    }
-
     /// Bytes of a stream that somebody else has read before the engine got it.
     pub fn handle_early(&mut self, id: SlotId, bytes: &mut [u8]) {
         self.handle_bytes(id, bytes);
     }
 
-    /// Reads a connection's share of a turn; answers how many bytes that were.
-    fn read_share(&mut self, id: SlotId, ended: bool) -> usize {
-        let mut buffer = std::mem::take(&mut self.read_buffer);
-        let bytes = self.read(id, ended, &mut buffer);
-        self.read_buffer = buffer;
-        bytes
-    }
-
-    fn read(&mut self, id: SlotId, ended: bool, buffer: &mut [u8]) -> usize {
-        let mut bytes = 0;
-        for _ in 0..limits::TURN_READS_MAX {
-            let Some(connection) = self.slots.get_mut(id) else {
-                return bytes;
-            };
-            if connection.session.state() == State::Checking {
-                connection.session.note_unread();
-                return bytes;
-            }
-            match connection.link.stream.read(buffer) {
-                Ok(0) => {
-                    self.lose(id, Close::PeerGone);
-                    return bytes;
-                }
-                Ok(n) => {
-                    bytes += n;
-                    self.handle_bytes(id, &mut buffer[..n]);
-                    // Less than there was room for: the socket is empty, and the next byte is a
-                    // new edge.
-                    if n < buffer.len() && !ended {
-                        return bytes;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return bytes,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.lose(id, Close::SocketError);
-                    return bytes;
-                }
-            }
-        }
-        self.list(id);
-        bytes
-    }
-
-    /// Has it read again in the next turn.
-    fn list(&mut self, id: SlotId) {
-        if let Some(connection) = self.slots.get_mut(id)
-            && !std::mem::replace(&mut connection.link.is_listed, true)
-        {
-            self.again.push_back(id);
-        }
-    }
-
-    /// Goes on with what the last turn's budgets have cut: outboxes, then the streams that were not
-    /// read to their end, those first that have waited longest.
-    pub fn handle_again(&mut self) {
-        self.handle_payable();
-        let mut bytes = 0;
-        for _ in 0..self.again.len() {
-            if bytes >= limits::TURN_AGAIN_BYTES_MAX {
-                return;
-            }
-            let Some(id) = self.again.pop_front() else {
-                return;
-            };
-            if let Some(connection) = self.slots.get_mut(id) {
-                connection.link.is_listed = false;
-                bytes += self.read_share(id, true);
-            }
-        }
-    }
-
-    /// The bytes of one read.
-    fn handle_bytes(&mut self, id: SlotId, bytes: &mut [u8]) {
+    /// The bytes of one read. Answers what it cost to understand them and to do what they say, as
+    /// [`limits::TURN_READ_COST`] counts.
+    pub(super) fn handle_bytes(&mut self, id: SlotId, bytes: &mut [u8]) -> usize {
         let Some(connection) = self.slots.get_mut(id) else {
-            return;
+            return 0;
+        };
+        let mut cost = match connection.session.state() {
+            State::Upgrading => limits::HEAD_COST,
+            State::Checking | State::Open | State::Closing => 0,
         };
         if connection.session.state() == State::Open {
             connection.session.note_heard();
@@ -129,15 +44,21 @@ impl<S: Stream> Engine<S> {
         while at < bytes.len() {
             let (taken, end) = self.step(id, &mut bytes[at..], &mut answers);
             at += taken;
+            cost += limits::MESSAGE_COST;
             let is_last = end.is_some() || at >= bytes.len();
             if is_last || answers.bytes().len() >= limits::ANSWER_BYTES_MAX {
                 // They come before whatever ends it, and whoever cannot have them has ended.
+                if !answers.bytes().is_empty() {
+                    cost += limits::ANSWER_COST;
+                }
                 let end = self.answer(id, std::mem::take(&mut answers)).or(end);
                 if let Some(end) = end {
-                    return self.end(id, end);
+                    self.end(id, end);
+                    return cost + limits::ANSWER_COST;
                 }
             }
         }
+        cost
     }
 
     fn answer(&mut self, id: SlotId, answers: Batch) -> Option<End> {
@@ -244,6 +165,9 @@ impl<S: Stream> Engine<S> {
         let Some(connection) = self.slots.get_mut(id) else {
             return Ok(());
         };
+        if self.is_shutting_down {
+            return Err(Refusal::ShuttingDown);
+        }
         let client = applicant.client;
         // Behind a trusted proxy: only now is it known who is there.
         if client != connection.link.peer().ip() {
@@ -268,6 +192,9 @@ impl<S: Stream> Engine<S> {
             return;
         }
         match verdict {
+            Verdict::Accepted(_) if self.is_shutting_down => {
+                self.refuse(id, Refusal::ShuttingDown);
+            }
             Verdict::Accepted(standing) => self.open(id, standing),
             Verdict::Refused(cause) => {
                 if let Some(connection) = self.slots.get(id) {
@@ -295,7 +222,7 @@ impl<S: Stream> Engine<S> {
             connection
                 .session
                 .open(standing, second(self.desk.now), &session_id, &mut answer);
-        let Some((mut early, has_unread)) = opened else {
+        let Some((early, has_unread)) = opened else {
             return;
         };
         self.desk.stats.count(Counter::Handshakes);
@@ -305,10 +232,9 @@ impl<S: Stream> Engine<S> {
         }
         self.arm(id, self.rules.ping_seconds);
         if !early.is_empty() {
-            self.handle_bytes(id, &mut early);
-        }
-        if has_unread {
-            self.list(id);
+            self.keep_early(id, early);
+        } else if has_unread {
+            self.list_rest(id);
         }
     }
 }

@@ -74,30 +74,26 @@ impl Hub {
         match self.topics.unsubscribe(member, own, name) {
             Unsubscribed::NotSubscribed => return false,
             Unsubscribed::Left => {}
-            Unsubscribed::Gone(topic, name) => {
-                self.flush.note_gone(topic);
-                if let Some(changes) = &mut self.changes {
-                    changes.push_back(TopicChange::Last(name));
-                }
-            }
+            Unsubscribed::Gone(topic, name) => self.note_gone(topic, name),
         }
         true
     }
 
-    /// Takes `member` out of all its topics.
-    pub fn leave_all(&mut self, member: u32, own: IdSet) {
-        let Self {
-            topics,
-            flush,
-            changes,
-            ..
-        } = self;
-        topics.leave_all(member, own, |topic, name| {
-            flush.note_gone(topic);
-            if let Some(changes) = changes {
-                changes.push_back(TopicChange::Last(name));
-            }
-        });
+    /// Takes `member` out of one of the topics in `own`; false when there was none.
+    pub fn leave(&mut self, member: u32, own: &mut IdSet) -> bool {
+        match self.topics.leave_one(member, own) {
+            Unsubscribed::NotSubscribed => return false,
+            Unsubscribed::Left => {}
+            Unsubscribed::Gone(topic, name) => self.note_gone(topic, name),
+        }
+        true
+    }
+
+    fn note_gone(&mut self, topic: TopicId, name: Rc<str>) {
+        self.flush.note_gone(topic);
+        if let Some(changes) = &mut self.changes {
+            changes.push_back(TopicChange::Last(name));
+        }
     }
 
     /// Takes an event in, encoded once for all its members; answers how many there are. `second` is

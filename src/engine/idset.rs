@@ -150,6 +150,16 @@ impl IdSet {
         removed
     }
 
+    /// Takes the largest out, which moves no other.
+    pub fn pop(&mut self) -> Option<u32> {
+        let last = match &self.0 {
+            Form::Bitmap(bitmap) => bitmap.max(),
+            Form::Inline { .. } | Form::Array { .. } => self.sorted()?.last().copied(),
+        }?;
+        self.remove(last);
+        Some(last)
+    }
+
     /// Those from `start` on, ascending.
     pub fn iter_from(&self, start: u32) -> IdIter<'_> {
         match &self.0 {
@@ -233,10 +243,10 @@ mod tests {
             let mut model = BTreeSet::new();
             for step in 0..3_000 {
                 let id = random(range);
-                if random(5) < 3 {
-                    assert_eq!(set.insert(id), model.insert(id));
-                } else {
-                    assert_eq!(set.remove(id), model.remove(&id));
+                match random(6) {
+                    0..4 => assert_eq!(set.insert(id), model.insert(id)),
+                    4 => assert_eq!(set.remove(id), model.remove(&id)),
+                    _ => assert_eq!(set.pop(), model.pop_last()),
                 }
                 assert_eq!(set.len(), model.len(), "range {range}, step {step}");
                 assert_eq!(set.is_empty(), model.is_empty());

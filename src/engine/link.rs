@@ -1,7 +1,7 @@
 //! A stream, whose it is, and what it is still owed.
 //!
 //! These are the only places that write to a stream. What a write does not get rid of goes on in
-//! the outbox; a writable edge, which comes exactly after that, calls [`Link::handle_writable`].
+//! the outbox; a writable edge comes exactly after that, and then [`Link::pay`] goes on.
 //!
 //! Never here: what the bytes mean (the session's), who else hears an event (the hub's).
 
@@ -27,6 +27,24 @@ pub trait Stream: Read + Write {
     fn finish(&mut self) -> std::io::Result<()>;
 }
 
+/// What is known of a stream's unread bytes, and on which of the engine's lists it therefore is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Unread {
+    /// There are none: the next byte will be a new edge.
+    #[default]
+    None,
+    /// It became readable, and was not read since: on the list for first shares.
+    Some,
+    /// As `Some`, and the stream's end may come behind the bytes, for which there is no other edge.
+    SomeAndEnd,
+    /// It had its first share, and may have more: on the list for the rest.
+    Rest,
+    /// There may be some, and it is on no list: its peer has to take its own answers first.
+    Held,
+    /// The connection is about to be freed: it is neither read nor written any more.
+    Gone,
+}
+
 /// One accepted stream.
 #[derive(Debug)]
 pub struct Link<S> {
@@ -35,8 +53,8 @@ pub struct Link<S> {
     port: u16,
     /// IPv4 addresses are mapped: 16 bytes are less than an enum of both.
     address: [u8; 16],
-    /// True exactly when it is on the engine's list of those with unread bytes.
-    pub is_listed: bool,
+    /// Which of the engine's lists for reading it is on.
+    pub unread: Unread,
     /// True exactly when it is on the engine's list of those that take bytes and are owed some.
     pub is_payable: bool,
     outbox: Outbox,
@@ -74,7 +92,7 @@ impl<S: Stream> Link<S> {
             stream,
             port: peer.port(),
             address: octets(peer.ip()),
-            is_listed: false,
+            unread: Unread::None,
             is_payable: false,
             outbox: Outbox::default(),
         }
@@ -139,10 +157,12 @@ impl<S: Stream> Link<S> {
         }
         answers.trim();
         let answers = Rc::new(answers);
-        if is_first {
-            return self.owe_rest(&answers, written, desk);
-        }
-        self.owe(&answers, 0, desk)
+        let sent = match is_first {
+            true => self.owe_rest(&answers, written, desk),
+            false => self.owe(&answers, 0, desk),
+        };
+        self.outbox.note_answers(answers.bytes().len() - written);
+        sent
     }
 
     fn owe_rest(&mut self, batch: &Rc<Batch>, sent: usize, desk: &mut Desk) -> Sent {
@@ -171,18 +191,14 @@ impl<S: Stream> Link<S> {
         true
     }
 
-    /// Goes on with what is owed, as far as the turn's budget goes; `then_finish` says that the
-    /// half-close follows the last byte.
-    pub fn handle_writable(&mut self, then_finish: bool, desk: &mut Desk) -> Sent {
-        if self.outbox.is_empty() {
-            return Sent::Fine;
-        }
+    /// Goes on with what is owed, as far as the turn's budget goes. Answers how many bytes the stream took.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn pay(&mut self, desk: &mut Desk) -> std::io::Result<usize> {
         let (budget, held) = (&mut desk.payment_left, &mut desk.held);
-        match self.outbox.write_to(&mut self.stream, budget, held) {
-            Ok(true) if then_finish => self.finish(),
-            Ok(_) => Sent::Fine,
-            Err(_) => Sent::Failed(Close::SocketError),
-        }
+        self.outbox
+            .write_to(&mut self.stream, budget, desk.now, held)
     }
 
     /// Begins the end: a frame that has begun to leave is finished, `last` follows, then the
@@ -200,7 +216,8 @@ impl<S: Stream> Link<S> {
         Sent::Fine
     }
 
-    fn finish(&mut self) -> Sent {
+    /// Ends the outgoing half.
+    pub fn finish(&mut self) -> Sent {
         match self.stream.finish() {
             Ok(()) => Sent::Fine,
             Err(_) => Sent::Failed(Close::SocketError),

@@ -1,9 +1,12 @@
 //! Ring 2: state and policy.
 //!
 //! [`Engine`] is the only door. What happens outside comes in through `handle_*` methods, what is to
-//! be done outside is fetched with `poll_*`, and [`Engine::flush`] and [`Engine::reap`] end a turn:
-//! readiness only reads and marks, `flush` writes events, and `reap` alone frees places, so that no
-//! place changes its tenant inside a turn.
+//! be done outside is fetched with `poll_*`, and the phases of a turn are methods of their own: readiness
+//! only marks, [`Engine::pay`] and [`Engine::read`] move bytes, [`Engine::flush`] writes events, and
+//! [`Engine::reap`] alone frees places, so that no place changes its tenant inside a turn.
+//!
+//! Each phase has a budget. What a budget leaves over keeps its place on a list or in a round, and
+//! [`Engine::poll_timeout`] then says that the next turn is due at once.
 //!
 //! Time, bytes, seed and verdicts are arguments, and a stream is anything that reads and writes. So
 //! the whole engine runs in memory, in virtual time, with every fault that a test can think of.
@@ -23,8 +26,12 @@ mod link;
 mod merge;
 mod outbox;
 mod overview;
+mod paying;
+mod reading;
+mod relief;
 mod review;
 mod room;
+mod round;
 mod session;
 mod slots;
 #[cfg(test)]
@@ -38,13 +45,16 @@ use std::time::Duration;
 
 use addresses::Addresses;
 use deadlines::Deadlines;
+use ending::Parting;
 use flush::{Budget, Members};
 use hub::Hub;
 use idset::IdSet;
 use link::{Desk, Link, Sent};
 use outbox::{Batch, Held};
-use review::Review;
+use reading::Reading;
+use relief::Relief;
 use room::Room;
+use round::Round;
 use session::{Failure, Session, State};
 use slots::Slots;
 
@@ -157,20 +167,22 @@ pub struct Engine<S> {
     addresses: Addresses,
     incidents: Incidents,
     room: Room,
-    /// Connections with unread bytes for which no readiness will come.
-    again: VecDeque<SlotId>,
-    /// Connections that are owed something and may take it, and that no writable edge will come for.
+    reading: Reading,
+    /// Connections that are owed something and may take it, and that no other writable edge will come for.
     payable: VecDeque<SlotId>,
-    /// Connections that leave their topics before the turn ends.
-    leaving: Vec<SlotId>,
-    /// Connections that are freed before the turn ends.
-    gone: Vec<SlotId>,
+    /// Connections whose end has begun, and which may have topics to leave.
+    leaving: VecDeque<SlotId>,
+    /// Connections whose places are to be freed.
+    gone: VecDeque<SlotId>,
     /// True exactly when a sweep of the deadlines was cut by its budget.
     is_sweeping: bool,
     checks: VecDeque<Check>,
-    review: Review,
-    /// Into which every stream is read.
-    read_buffer: Vec<u8>,
+    /// Over sessions whose token may have lost its worth.
+    review: Round,
+    relief: Relief,
+    parting: Parting,
+    /// Over those who end on the way down.
+    parting_round: Round,
     /// True exactly when no upgrade is let through any more.
     is_shutting_down: bool,
 }
@@ -198,14 +210,16 @@ impl<S: Stream> Engine<S> {
             addresses: Addresses::default(),
             incidents: Incidents::default(),
             room: Room::default(),
-            again: VecDeque::new(),
+            reading: Reading::default(),
             payable: VecDeque::new(),
-            leaving: Vec::new(),
-            gone: Vec::new(),
+            leaving: VecDeque::new(),
+            gone: VecDeque::new(),
             is_sweeping: false,
             checks: VecDeque::new(),
-            review: Review::default(),
-            read_buffer: vec![0; limits::READ_BUFFER_BYTES],
+            review: Round::default(),
+            relief: Relief::default(),
+            parting: Parting::Unfinished,
+            parting_round: Round::default(),
             is_shutting_down: false,
         };
         engine.set_rules(rules);
@@ -214,11 +228,16 @@ impl<S: Stream> Engine<S> {
 
     /// Puts other limits in the place of the present ones, for whatever comes next. Whether topic
     /// changes are told stays as it was.
+    ///
+    /// The addresses of all connections are counted anew only when they were not counted before, or when
+    /// other proxies are trusted: that is the one thing here that takes as long as there are connections,
+    /// some 50 ms for a million.
     pub fn set_rules(&mut self, rules: Rules) {
         self.desk.outbox_bytes_max = rules.outbox_bytes_max;
-        let tells_topic_changes = self.rules.tells_topic_changes;
+        let was_counted = self.addresses.counts_connections()
+            && self.rules.session.trusted_proxies == rules.session.trusted_proxies;
         self.rules = Rules {
-            tells_topic_changes,
+            tells_topic_changes: self.rules.tells_topic_changes,
             ..rules
         };
         let Self {
@@ -227,14 +246,15 @@ impl<S: Stream> Engine<S> {
             rules,
             ..
         } = self;
-        addresses.set_bounds(
-            rules.connections_per_address_max,
-            rules.refused_tokens_max,
-            slots
-                .iter()
-                .map(|(_, connection)| connection.link.peer().ip())
-                .filter(|&address| !rules.session.trusts(address)),
-        );
+        addresses.set_bounds(rules.connections_per_address_max, rules.refused_tokens_max);
+        if addresses.counts_connections() && !was_counted {
+            addresses.recount(
+                slots
+                    .iter()
+                    .map(|(_, connection)| connection.link.peer().ip())
+                    .filter(|&address| !rules.session.trusts(address)),
+            );
+        }
     }
 
     /// What has been counted.
@@ -279,7 +299,12 @@ impl<S: Stream> Engine<S> {
 
     /// Whether so many events are on their way that no more should be handed in for now.
     pub fn is_congested(&self) -> bool {
-        self.hub.is_congested()
+        self.hub.is_congested() || self.is_overdrawn()
+    }
+
+    /// Whether outboxes hold more than they may, so that nothing may be added to them.
+    fn is_overdrawn(&self) -> bool {
+        self.relief.is_under_way() || self.desk.held.bytes() > self.rules.outboxes_bytes_max
     }
 
     /// A turn begins: the one time of all that happens in it, counted from the start.
@@ -292,10 +317,14 @@ impl<S: Stream> Engine<S> {
     /// How long nothing will be due: no time at all while work is left over, and for ever while
     /// nobody waits for anything.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let is_left_over = !self.again.is_empty()
+        let is_left_over = self.reading.is_left()
             || !self.payable.is_empty()
+            || !self.leaving.is_empty()
+            || !self.gone.is_empty()
             || self.is_sweeping
-            || self.review.is_under_way();
+            || self.review.is_under_way()
+            || self.parting_round.is_under_way()
+            || self.is_overdrawn();
         if is_left_over || !self.hub.is_done() {
             return Some(Duration::ZERO);
         }
@@ -375,43 +404,6 @@ impl<S: Stream> Engine<S> {
             .set(id.index(), self.desk.now.as_secs(), seconds);
     }
 
-    /// A stream takes bytes again.
-    pub fn handle_writable(&mut self, id: SlotId) {
-        let Some(connection) = self.slots.get_mut(id) else {
-            self.desk.stats.count(Counter::Stale);
-            return;
-        };
-        // It waits for its turn.
-        if connection.link.is_payable {
-            return;
-        }
-        let closing = connection.session.state() == State::Closing;
-        if let Sent::Failed(reason) = connection.link.handle_writable(closing, &mut self.desk) {
-            return self.end(id, End::Lost(reason));
-        }
-        // It may take more than the budget allowed, and then no other edge comes.
-        if self.desk.payment_left == 0 && !connection.link.outbox().is_empty() {
-            connection.link.is_payable = true;
-            self.payable.push_back(id);
-        }
-    }
-
-    /// Goes on with the outboxes that a turn's budget has cut, those first that have waited longest.
-    fn handle_payable(&mut self) {
-        for _ in 0..self.payable.len() {
-            if self.desk.payment_left == 0 {
-                return;
-            }
-            let Some(id) = self.payable.pop_front() else {
-                return;
-            };
-            if let Some(connection) = self.slots.get_mut(id) {
-                connection.link.is_payable = false;
-                self.handle_writable(id);
-            }
-        }
-    }
-
     /// A publisher's event. It leaves with this turn's [`Engine::flush`]. Answers how many hear it; when
     /// nobody does, it is dropped.
     pub fn handle_event(&mut self, event: &Event<'_>) -> usize {
@@ -448,15 +440,18 @@ impl<S: Stream> Engine<S> {
             };
             let state = connection.session.state();
             let is_to_be_pinged = connection.session.note_silent();
+            let is_owed = !connection.link.outbox().is_empty();
             let id = self.slots.id_at(index);
             match state {
                 State::Upgrading => self.refuse(id, Refusal::Timeout),
                 State::Checking => self.refuse(id, Refusal::AuthUnavailable),
+                // A ping would wait behind what it has not taken. Bytes that it takes are a sign of life.
+                State::Open if is_to_be_pinged && is_owed => self.arm(id, self.rules.pong_seconds),
                 State::Open if is_to_be_pinged => self.ping(id),
                 // Nobody is there to read a Close frame, and a client that is there after all
                 // comes back only if it does not get one (wire.md s. 4).
                 State::Open => self.lose(id, Close::PingTimeout),
-                State::Closing => self.gone.push(id),
+                State::Closing => self.give_up(id),
             }
         }
     }
@@ -476,10 +471,10 @@ impl<S: Stream> Engine<S> {
 
     /// Hands the turn's events to their members, as far as a turn's budget goes.
     pub fn flush(&mut self) {
-        if !self.hub.is_done() {
+        if !self.hub.is_done() && !self.is_overdrawn() {
             self.deliver();
         }
-        if self.desk.held.bytes() > self.rules.outboxes_bytes_max {
+        if self.is_overdrawn() {
             self.relieve();
         }
     }
@@ -525,7 +520,7 @@ impl<S: Stream> Members for Open<'_, S> {
         let Some(connection) = self.slots.at_mut(member) else {
             return;
         };
-        // A connection that is closing leaves its topics only at the turn's end.
+        // A connection that is closing leaves its topics only at the end of this or a later turn.
         let is_open = connection.session.state() == State::Open;
         if is_open
             && (self.failed.is_empty() || !self.failed.contains_key(&member))

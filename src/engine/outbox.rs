@@ -14,6 +14,8 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::limits;
+
 /// How many pieces one system call takes along.
 const SLICES_MAX: usize = 16;
 
@@ -155,7 +157,12 @@ struct Queue {
     /// The answer to the latest ping, to leave between two frames. A peer that pings and does not
     /// read is owed one, not a queue of them (RFC 6455 s. 5.5.3 allows that).
     pong: Option<Rc<Batch>>,
-    since: Duration,
+    /// In bytes, the answers to the peer's own messages that were added since there was none.
+    answers: usize,
+    /// In bytes of `owed` from the front on, where the last answer ends; 0 when none is owed.
+    answers_end: usize,
+    /// When the stream last took a byte, or when this queue began.
+    moved: Duration,
 }
 
 /// What one connection owes, in the order in which it came to owe it.
@@ -176,9 +183,15 @@ impl Outbox {
         self.0.as_ref().map_or(0, |queue| queue.owed)
     }
 
-    /// Since when something is owed without a pause.
-    pub fn owes_since(&self) -> Option<Duration> {
-        self.0.as_ref().map(|queue| queue.since)
+    /// Since when the stream has taken no byte of what is owed; `None` when nothing is owed.
+    pub fn stalled_since(&self) -> Option<Duration> {
+        self.0.as_ref().map(|queue| queue.moved)
+    }
+
+    /// In bytes, the answers to the peer's own messages that are owed. The number only falls when the
+    /// stream has taken all of them: then it is 0.
+    pub fn answers_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.answers)
     }
 
     /// All batches that it holds a share of, one for each share.
@@ -200,7 +213,9 @@ impl Outbox {
                 pieces: VecDeque::new(),
                 owed: 0,
                 pong: None,
-                since: now,
+                answers: 0,
+                answers_end: 0,
+                moved: now,
             })
         });
         queue.owed += end - start;
@@ -209,6 +224,14 @@ impl Outbox {
             start,
             end,
         });
+    }
+
+    /// The last `bytes` that were added are answers to the peer's own messages.
+    pub fn note_answers(&mut self, bytes: usize) {
+        if let Some(queue) = &mut self.0 {
+            queue.answers += bytes;
+            queue.answers_end = queue.owed;
+        }
     }
 
     /// Makes `pong` the one that will be sent, while anything is owed.
@@ -222,7 +245,8 @@ impl Outbox {
     }
 
     /// Writes until all is paid, the stream takes no more, or `budget` (in bytes) is used up; the last
-    /// write may pass it. Answers whether all is paid.
+    /// write may pass it. A write costs at least [`limits::PAYMENT_BYTES_MIN`] of the budget. Answers how
+    /// many bytes the stream took.
     ///
     /// # Errors
     /// Those of the stream, but neither `WouldBlock` nor `Interrupted`.
@@ -230,36 +254,45 @@ impl Outbox {
         &mut self,
         stream: &mut impl Write,
         budget: &mut usize,
+        now: Duration,
         held: &mut Held,
-    ) -> io::Result<bool> {
-        while let Some(queue) = &mut self.0 {
-            if *budget == 0 {
-                return Ok(false);
-            }
+    ) -> io::Result<usize> {
+        let mut taken = 0;
+        while let Some(queue) = &mut self.0
+            && *budget > 0
+        {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut used = 0;
             for (slice, piece) in slices.iter_mut().zip(&queue.pieces) {
                 *slice = IoSlice::new(&piece.batch.bytes[piece.start..piece.end]);
                 used += 1;
             }
-            match stream.write_vectored(&slices[..used]) {
+            let outcome = stream.write_vectored(&slices[..used]);
+            let written = *outcome.as_ref().unwrap_or(&0);
+            *budget = budget.saturating_sub(written.max(limits::PAYMENT_BYTES_MIN));
+            match outcome {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {
-                    *budget = budget.saturating_sub(written);
+                    taken += written;
+                    queue.moved = now;
                     self.pay(written, held);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(taken),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        Ok(taken)
     }
 
     /// Takes `written` bytes off the front.
     fn pay(&mut self, mut written: usize, held: &mut Held) {
         let Some(queue) = &mut self.0 else { return };
         queue.owed -= written;
+        queue.answers_end = queue.answers_end.saturating_sub(written);
+        if queue.answers_end == 0 {
+            queue.answers = 0;
+        }
         while let Some(front) = queue.pieces.front_mut() {
             let owed = front.end - front.start;
             if written < owed {
@@ -278,6 +311,9 @@ impl Outbox {
         if let Some(pong) = queue.pong.take() {
             let end = pong.bytes.len();
             queue.owed += end;
+            if queue.answers_end > 0 {
+                queue.answers_end += end;
+            }
             queue.pieces.push_front(Piece {
                 batch: pong,
                 start: 0,
@@ -301,6 +337,7 @@ impl Outbox {
         };
         front.end = front.batch.frame_end(front.start).min(front.end);
         queue.owed = front.end - front.start;
+        (queue.answers, queue.answers_end) = (0, 0);
         let keep = usize::from(queue.owed > 0);
         for piece in queue.pieces.drain(keep..) {
             held.release(&piece.batch);
@@ -361,16 +398,19 @@ mod tests {
         outbox
     }
 
+    fn write(outbox: &mut Outbox, stream: &mut Slow, held: &mut Held) -> usize {
+        outbox
+            .write_to(stream, &mut { usize::MAX }, Duration::ZERO, held)
+            .expect("no error")
+    }
+
     fn rest(outbox: &mut Outbox, held: &mut Held) -> String {
         let mut stream = Slow {
             takes: vec![1; 100],
             got: Vec::new(),
         };
-        assert!(
-            outbox
-                .write_to(&mut stream, &mut { usize::MAX }, held)
-                .expect("no error")
-        );
+        write(outbox, &mut stream, held);
+        assert!(outbox.is_empty());
         String::from_utf8(stream.got).expect("text")
     }
 
@@ -383,11 +423,7 @@ mod tests {
             takes: vec![2, 1],
             got: Vec::new(),
         };
-        assert!(
-            !outbox
-                .write_to(&mut stream, &mut { usize::MAX }, &mut held)
-                .expect("no error")
-        );
+        assert_eq!(write(&mut outbox, &mut stream, &mut held), 3);
         assert_eq!(outbox.owed_bytes(), 5);
         assert_eq!(rest(&mut outbox, &mut held), "defgh");
         assert!(outbox.is_empty());
@@ -418,13 +454,46 @@ mod tests {
             takes: vec![1],
             got: Vec::new(),
         };
-        outbox
-            .write_to(&mut stream, &mut { usize::MAX }, &mut held)
-            .expect("no error");
+        write(&mut outbox, &mut stream, &mut held);
         outbox.set_pong(&batch(&["1"]), &mut held);
         outbox.set_pong(&batch(&["2"]), &mut held);
         assert_eq!(rest(&mut outbox, &mut held), "bc2def");
         assert_eq!(held.bytes(), 0);
+    }
+
+    #[test]
+    fn answers_are_owed_until_the_last_of_them_has_left() {
+        let mut held = Held::default();
+        let mut outbox = filled(&mut held, &[&batch(&["abc"]), &batch(&["answer"])]);
+        outbox.note_answers(6);
+        outbox.push(&batch(&["event"]), 0, Duration::ZERO, &mut held);
+        outbox.set_pong(&batch(&["1"]), &mut held);
+        for (taken, owed) in [(2, 6), (1, 6), (1, 6), (5, 6), (1, 0), (4, 0)] {
+            let mut stream = Slow {
+                takes: vec![taken],
+                got: Vec::new(),
+            };
+            write(&mut outbox, &mut stream, &mut held);
+            let got = String::from_utf8(stream.got).expect("text");
+            assert_eq!(outbox.answers_bytes(), owed, "after {got:?}");
+        }
+        outbox.note_answers(1);
+        outbox.keep_begun_frame(&mut held);
+        assert_eq!(outbox.answers_bytes(), 0);
+    }
+
+    #[test]
+    fn small_writes_use_the_budget_up_too() {
+        let mut held = Held::default();
+        let mut outbox = filled(&mut held, &[&batch(&["abcdefgh"])]);
+        let mut stream = Slow {
+            takes: vec![1; 8],
+            got: Vec::new(),
+        };
+        let mut budget = 3 * limits::PAYMENT_BYTES_MIN;
+        let taken = outbox.write_to(&mut stream, &mut budget, Duration::ZERO, &mut held);
+        assert_eq!((taken.expect("no error"), budget), (3, 0));
+        outbox.clear(&mut held);
     }
 
     #[test]
@@ -437,9 +506,7 @@ mod tests {
                 got: Vec::new(),
             };
             if sent > 0 {
-                outbox
-                    .write_to(&mut stream, &mut { usize::MAX }, &mut held)
-                    .expect("no error");
+                write(&mut outbox, &mut stream, &mut held);
             }
             outbox.keep_begun_frame(&mut held);
             assert_eq!(outbox.owed_bytes(), kept.len(), "after {sent} bytes");

@@ -12,57 +12,44 @@ use super::{End, Engine};
 use crate::limits;
 use crate::stats::Counter;
 
-/// How far the round is that looks at everybody's standing.
-#[derive(Debug, Default)]
-pub(super) struct Review {
-    /// The place that is looked at next.
-    next: u32,
-    /// How many are still to be looked at; 0 when nothing has changed.
-    left: u32,
-}
-
-impl Review {
-    /// Whether somebody is still to be looked at.
-    pub(super) fn is_under_way(&self) -> bool {
-        self.left > 0
-    }
-}
-
 impl<S: Stream> Engine<S> {
     /// Some standings have been changed: sessions of those that have ended are to end, and
     /// subscriptions that are no longer granted too.
     pub fn handle_changed_standings(&mut self) {
-        // A whole round from here on, wherever the present one is.
-        self.review.left = self.slots.places();
+        self.review.begin(self.slots.places());
     }
 
-    /// Goes on with the round, as far as a turn's budget goes.
+    /// Goes on with the round, as far as a turn's budget goes, and with the way down.
     pub fn review(&mut self) {
-        let share = self.review.left.min(limits::TURN_REVIEWS_MAX);
-        self.review.left -= share;
-        for _ in 0..share {
-            let index = self.review.next;
-            self.review.next = (index + 1) % self.slots.places().max(1);
-            self.review_one(index);
+        self.part();
+        let mut left = limits::TURN_PLACES_MAX;
+        while left > 0
+            && let Some(index) = self.review.next(self.slots.places())
+        {
+            left = left.saturating_sub(1 + self.review_one(index));
         }
     }
 
-    fn review_one(&mut self, index: u32) {
+    /// Answers what that cost beyond a look, in looks.
+    fn review_one(&mut self, index: u32) -> u32 {
         let Self {
             slots, hub, desk, ..
         } = self;
         let Some(connection) = slots.at_mut(index) else {
-            return;
+            return 0;
         };
         let Some(standing) = connection.session.standing() else {
-            return;
+            return 0;
         };
         debug_assert!(connection.session.state() == State::Open);
         if let Some(reason) = standing.ending() {
             let id = slots.id_at(index);
-            return self.end(id, End::Withdrawn(reason));
+            self.end(id, End::Withdrawn(reason));
+            return limits::END_PLACES;
         }
+        let mut cost = 0;
         if standing.has_changed() {
+            cost = 2 * connection.topics.len() as u32;
             let names = connection
                 .topics
                 .iter()
@@ -73,5 +60,6 @@ impl<S: Stream> Engine<S> {
                 desk.stats.count(Counter::SubscriptionsWithdrawn);
             }
         }
+        cost
     }
 }

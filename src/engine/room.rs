@@ -91,7 +91,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// In connections that were ended to make room: places that are free when this turn ends.
+    /// In connections that were ended to make room: places that are free when this turn ends, or soon.
     pub fn ended(&self) -> usize {
         self.ended
     }
@@ -106,9 +106,9 @@ impl Room {
         }
     }
 
-    /// All that were ended have been reaped.
-    pub fn note_reaped(&mut self) {
-        self.ended = 0;
+    /// Only `left` connections that have ended have not been reaped yet.
+    pub fn note_reaped(&mut self, left: usize) {
+        self.ended = self.ended.min(left);
     }
 
     /// The connection that is to end first, and when it may be ended. Each question says whether a

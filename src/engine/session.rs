@@ -187,7 +187,8 @@ struct Opened {
     prefixes: Option<Box<Prefixes>>,
     /// When it was opened, as the engine counts seconds. It takes the room that `awaits_pong` leaves.
     opened_at: u32,
-    /// True exactly when a ping was sent and nothing has been heard since.
+    /// True exactly when the client was silent for as long as it may be, and has given no sign of life since:
+    /// it was pinged, or its stream takes nothing.
     awaits_pong: bool,
 }
 
@@ -372,15 +373,15 @@ impl Session {
         self.set_phase(Phase::Closing);
     }
 
-    /// The client was heard: no pong is awaited.
+    /// The client has given a sign of life: no pong is awaited.
     pub fn note_heard(&mut self) {
         if let Phase::Open(opened) = &mut self.0 {
             opened.awaits_pong = false;
         }
     }
 
-    /// The client has been silent. True when a ping is to be sent, and awaited from now on; false
-    /// when the last one was in vain.
+    /// The client has given no sign of life. True when it is to be asked for one, and that is awaited from
+    /// now on; false when it was asked in vain.
     pub fn note_silent(&mut self) -> bool {
         match &mut self.0 {
             Phase::Open(opened) => !std::mem::replace(&mut opened.awaits_pong, true),

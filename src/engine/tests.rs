@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
 use super::*;
-use crate::standing::Verdict;
+use crate::standing::{Standing, Verdict};
 use crate::stats::Cause;
 
 /// Both ends of a virtual connection.
@@ -150,7 +150,19 @@ impl World {
 
     fn say(&mut self, client: &Client, bytes: &[u8]) {
         client.pipe.borrow_mut().to_server.extend(bytes);
-        self.engine.handle_readable(client.id, false);
+        self.readable(client, false);
+    }
+
+    /// Readiness, and the phase that follows it.
+    fn readable(&mut self, client: &Client, ended: bool) {
+        self.engine.handle_readable(client.id, ended);
+        self.engine.read();
+    }
+
+    /// A writable edge, and the phase that follows it.
+    fn writable(&mut self, client: &Client) {
+        self.engine.handle_writable(client.id);
+        self.engine.pay();
     }
 
     fn open(&mut self) -> Client {
@@ -186,9 +198,11 @@ impl World {
     /// The rest of a turn.
     fn turn(&mut self) {
         self.engine.start_turn(self.now);
-        self.engine.handle_again();
+        self.engine.pay();
+        self.engine.read();
         self.accept_all();
         self.engine.expire();
+        self.engine.review();
         self.engine.flush();
         self.engine.reap();
     }
@@ -280,12 +294,12 @@ fn a_verdict_that_comes_late_finds_nobody() {
     world.say(&client, UPGRADE.as_bytes());
     let check = world.engine.poll_check().expect("it is to be judged");
     client.pipe.borrow_mut().peer_ended = true;
-    world.engine.handle_readable(client.id, true);
+    world.readable(&client, true);
     world.turn();
     assert!(client.heard().is_empty());
     // Nothing is read while the verdict is awaited: that the peer has left shows afterwards.
     client.pipe.borrow_mut().is_broken = true;
-    world.engine.handle_writable(client.id);
+    world.writable(&client);
     world.wait(20);
     assert_eq!(world.engine.connections(), 0);
     let next = world.connect();
@@ -308,7 +322,7 @@ fn what_comes_during_the_check_is_read_after_it() {
     world.say(&client, &bytes);
     world.say(&client, &masked(1, br#"[5,"later"]"#));
     world.turn();
-    assert_eq!(world.engine.subscriptions(), 1);
+    assert_eq!(world.engine.poll_timeout(), Some(Duration::ZERO));
     world.turn();
     assert_eq!(world.engine.subscriptions(), 2);
 }
@@ -395,7 +409,7 @@ fn a_slow_consumer_is_closed_between_frames_and_the_others_notice_nothing() {
     assert_eq!(world.engine.connections(), 2);
     // It wakes up: the frame that had begun, then the Close frame, and nothing else.
     slow.pipe.borrow_mut().room = usize::MAX;
-    world.engine.handle_writable(slow.id);
+    world.writable(&slow);
     let mut heard = slow.heard();
     let close = close_frame(1008, "slow consumer");
     assert!(heard.ends_with(&close));
@@ -446,7 +460,7 @@ fn of_the_pings_of_a_peer_that_does_not_read_only_the_latest_is_answered() {
         world.say(&client, &masked(9, &[n]));
     }
     client.pipe.borrow_mut().room = usize::MAX;
-    world.engine.handle_writable(client.id);
+    world.writable(&client);
     assert_eq!(client.heard(), b"\x81\x09[8,\"t\",1]\x8a\x01\x63");
 }
 
@@ -456,13 +470,13 @@ fn what_one_read_is_answered_leaves_in_one_write() {
     let client = world.open();
     client.heard();
     let before = client.pipe.borrow().writes;
-    let mut bytes = masked(9, b"a").repeat(1_000);
+    let mut bytes = masked(9, b"a").repeat(100);
     bytes.extend(masked(1, br#"[2,"id","p"]"#));
     bytes.extend(masked(9, b"b"));
     // What ends it comes behind all of that.
     bytes.extend(masked(1, b"nonsense"));
     world.say(&client, &bytes);
-    let mut expected = [0x8A, 1, b'a'].repeat(1_000);
+    let mut expected = [0x8A, 1, b'a'].repeat(100);
     let answer = br#"[4,"id","p","You are not allowed to make calls"]"#;
     expected.extend([0x81, answer.len() as u8]);
     expected.extend(answer);
@@ -470,43 +484,414 @@ fn what_one_read_is_answered_leaves_in_one_write() {
     expected.extend(close_frame(1007, "not JSON"));
     assert!(client.heard() == expected);
     assert_eq!(client.pipe.borrow().writes - before, 2);
-    assert_eq!(world.engine.stats().counter(Counter::PingsReceived), 1_001);
+    assert_eq!(world.engine.stats().counter(Counter::PingsReceived), 101);
 }
 
-/// However many never pause, a turn is not longer, and each has its share in the end.
+/// However many never pause, a turn reads no more, and each has its share in the end.
 #[test]
 fn those_who_never_pause_share_a_part_of_a_turn() {
     const CLIENTS: usize = 30;
+    const MESSAGES: usize = 4_000;
+    // With the empty frame, the smallest that there is.
+    let frames = masked(10, b"").repeat(MESSAGES);
     let mut world = World::new(Rules {
         connections_max: CLIENTS,
         ..rules()
     });
     let clients: Vec<Client> = (0..CLIENTS).map(|_| world.open()).collect();
-    let frames = masked(1, b"[7,\"t\",1]").repeat(40_000);
     let left = |client: &Client| client.pipe.borrow().to_server.len();
     for client in &clients {
-        world.say(client, &frames);
-        assert!(left(client) > 0);
+        client.pipe.borrow_mut().to_server.extend(&frames);
+        world.engine.handle_readable(client.id, false);
+        assert_eq!(left(client), frames.len(), "readiness only marks");
     }
     let mut turns = 0;
     let mut before: usize = clients.iter().map(left).sum();
     while before > 0 {
+        assert_eq!(world.engine.poll_timeout(), Some(Duration::ZERO));
         world.turn();
-        let after = clients.iter().map(left).sum();
-        let share = limits::TURN_READS_MAX * limits::READ_BUFFER_BYTES;
-        assert!(before - after <= 2 * 1024 * 1024 + share);
+        let after: usize = clients.iter().map(left).sum();
+        // The last share may pass the budget.
+        let most = limits::TURN_READ_COST / limits::MESSAGE_COST + limits::SHARE_BYTES / 6;
+        let messages = (before - after) / 6;
+        assert!(messages <= most, "{messages} in a turn");
         let least = clients.iter().map(left).min();
         let most = clients.iter().map(left).max();
         assert!(
-            most <= least.map(|least| least + share),
+            most <= least.map(|least| least + limits::SHARE_BYTES),
             "{least:?} {most:?}"
         );
         before = after;
         turns += 1;
         assert!(turns < 1_000);
     }
-    let published = world.engine.stats().counter(Counter::ClientPublishes);
-    assert_eq!(published, CLIENTS as u64 * 40_000);
+    assert!(
+        turns >= CLIENTS * MESSAGES * limits::MESSAGE_COST / limits::TURN_READ_COST / 2,
+        "{turns}"
+    );
+    world.turn();
+    assert_eq!(
+        world.engine.poll_timeout(),
+        Some(Duration::from_millis(700))
+    );
+}
+
+/// Who says one thing has said it before those who never pause have had a second share, newcomers
+/// included.
+#[test]
+fn those_who_say_one_thing_do_not_wait_for_those_who_never_pause() {
+    const FLOODS: usize = 1_000;
+    let mut world = World::new(Rules {
+        connections_max: 2 * FLOODS,
+        subscriptions_max: 1_000_000,
+        ..rules()
+    });
+    let frames = [masked(1, br#"[5,"x"]"#), masked(1, br#"[6,"x"]"#)].concat();
+    let floods: Vec<Client> = (0..FLOODS).map(|_| world.open()).collect();
+    let other = world.open();
+    let taken = |client: &Client| 200 * 26 - client.pipe.borrow().to_server.len();
+    for flood in &floods {
+        flood.pipe.borrow_mut().to_server.extend(frames.repeat(200));
+        world.engine.handle_readable(flood.id, false);
+    }
+    // A first share of each is less than 0.1 ms. Meanwhile the rest has a quarter of each turn.
+    let mut turns = 0;
+    while floods.iter().any(|flood| taken(flood) == 0) {
+        world.turn();
+        turns += 1;
+    }
+    assert!(turns <= 40, "{turns}");
+    // From now on, one turn is enough for whoever comes.
+    let newcomer = world.connect();
+    newcomer.pipe.borrow_mut().to_server.extend(UPGRADE.bytes());
+    other
+        .pipe
+        .borrow_mut()
+        .to_server
+        .extend(masked(1, br#"[5,"news"]"#));
+    for client in [&newcomer, &other] {
+        world.engine.handle_readable(client.id, false);
+    }
+    other.heard();
+    world.publish("news", "1");
+    world.turn();
+    world.publish("news", "2");
+    world.turn();
+    assert_eq!(
+        other.texts().last().map(String::as_str),
+        Some(r#"[8,"news",2]"#)
+    );
+    assert!(newcomer.heard().starts_with(b"HTTP/1.1 101 "));
+    let behind = floods.iter().filter(|flood| taken(flood) < 200 * 26);
+    assert!(behind.count() > FLOODS / 2, "the floods are not over");
+}
+
+/// A client that says much behind its head is no way around the budget.
+#[test]
+fn what_comes_behind_the_heads_is_within_the_budget_too() {
+    const CLIENTS: usize = 100;
+    let mut world = World::new(Rules {
+        connections_max: CLIENTS,
+        ..rules()
+    });
+    let messages = masked(1, br#"[7,"t",1]"#).repeat(400);
+    let clients: Vec<Client> = (0..CLIENTS).map(|_| world.connect()).collect();
+    for client in &clients {
+        let mut pipe = client.pipe.borrow_mut();
+        pipe.to_server.extend(UPGRADE.bytes());
+        pipe.to_server.extend(&messages);
+        world.engine.handle_readable(client.id, false);
+    }
+    let published = |world: &World| world.engine.stats().counter(Counter::ClientPublishes);
+    let mut before = 0;
+    let mut turns = 0;
+    while published(&world) < 400 * CLIENTS as u64 {
+        world.turn();
+        let after = published(&world);
+        assert!(after - before <= 4_000 + 1_000, "{}", after - before);
+        before = after;
+        turns += 1;
+        assert!(turns < 100);
+    }
+    world.turn();
+    assert_eq!(
+        world.engine.poll_timeout(),
+        Some(Duration::from_millis(700))
+    );
+}
+
+/// A crowd with many topics leaves at once: each turn takes a part of them out of their topics, and those
+/// who are still listed hear nothing and keep their places.
+#[test]
+fn a_crowd_that_leaves_at_once_is_freed_turn_by_turn() {
+    const CLIENTS: usize = 40;
+    const TOPICS: usize = 1_000;
+    let mut world = World::new(Rules {
+        connections_max: CLIENTS,
+        subscriptions_max: TOPICS,
+        ..rules()
+    });
+    let clients: Vec<Client> = (0..CLIENTS)
+        .map(|n| {
+            let client = world.subscriber(&["all"]);
+            for topic in 1..TOPICS {
+                world.say(
+                    &client,
+                    &masked(1, format!("[5,\"{n} {topic}\"]").as_bytes()),
+                );
+            }
+            client
+        })
+        .collect();
+    world.turn();
+    assert_eq!(world.engine.subscriptions(), CLIENTS * TOPICS);
+    for (n, client) in clients.iter().enumerate() {
+        match n % 2 {
+            0 => client.pipe.borrow_mut().peer_ended = true,
+            _ => {
+                let close = masked(8, b"");
+                client.pipe.borrow_mut().to_server.extend(close);
+            }
+        }
+        world.engine.handle_readable(client.id, true);
+    }
+    let mut before = (CLIENTS * TOPICS, CLIENTS);
+    let mut turns = 0;
+    while world.engine.subscriptions() > 0 {
+        for client in &clients {
+            client.heard();
+        }
+        world.publish("all", "1");
+        world.turn();
+        for client in &clients {
+            let heard = client.heard();
+            assert!(heard.is_empty() || heard == [0x88, 0], "{heard:?}");
+            // Whatever the poller says of those who are on their way out changes nothing.
+            world.engine.handle_readable(client.id, true);
+            world.engine.handle_writable(client.id);
+        }
+        let after = (world.engine.subscriptions(), world.engine.connections());
+        assert!(before.0 - after.0 <= limits::TURN_LEAVES_MAX);
+        assert!(before.1 - after.1 <= limits::TURN_LEAVES_MAX / limits::REAP_LEAVES);
+        assert_eq!(world.engine.audit(), Ok(()));
+        before = after;
+        turns += 1;
+        assert!(turns < 100);
+    }
+    assert!(turns >= 5, "{turns}");
+    world.turn();
+    assert_eq!(
+        world.engine.connections(),
+        CLIENTS / 2,
+        "those wait for their peers"
+    );
+    world.wait(6);
+    assert_eq!(world.engine.connections(), 0);
+    assert_eq!(world.counted(Close::PeerGone), CLIENTS as u64 / 2);
+    assert_eq!(world.engine.poll_timeout(), None);
+}
+
+/// Thousands of sessions whose tokens end together, and thousands that end with the server, end turn by
+/// turn.
+#[test]
+fn those_who_end_together_end_turn_by_turn() {
+    const CLIENTS: usize = 2_000;
+    for is_shutdown in [false, true] {
+        let mut world = World::new(Rules {
+            connections_max: CLIENTS,
+            ..rules()
+        });
+        let clients: Vec<Client> = (0..CLIENTS).map(|_| world.connect()).collect();
+        let standing = Rc::new(Standing::default());
+        for client in &clients {
+            world.say(client, UPGRADE.as_bytes());
+            let check = world.engine.poll_check().expect("it is to be judged");
+            let verdict = Verdict::Accepted(Rc::clone(&standing));
+            world.engine.handle_verdict(check.id, verdict);
+            world.engine.start_turn(world.now);
+        }
+        let ended = |world: &World| match is_shutdown {
+            true => world.counted(Close::Shutdown),
+            false => world.counted(Close::TokenEnded),
+        };
+        if is_shutdown {
+            world.engine.close_all(Farewell::CloseFrame);
+        } else {
+            standing.end(Close::TokenEnded);
+            world.engine.handle_changed_standings();
+        }
+        let (mut before, mut turns) = (0, 0);
+        while ended(&world) < CLIENTS as u64 {
+            world.turn();
+            let after = ended(&world);
+            assert!(after - before <= 2 * 256, "{}", after - before);
+            before = after;
+            turns += 1;
+            assert!(turns < 100);
+        }
+        assert!(turns >= 7, "{turns}");
+        assert!(clients.iter().all(|client| client.ended()));
+    }
+}
+
+/// Two megabytes for a client whose network takes 32 kB a second. It is silent, since its answer to a ping
+/// would come behind all of that.
+#[test]
+fn a_slow_client_that_takes_bytes_is_not_taken_for_dead() {
+    const EVENT_BYTES: usize = 2_000_000;
+    let mut world = World::new(Rules {
+        outbox_bytes_max: 8 << 20,
+        outboxes_bytes_max: 256 << 20,
+        pong_seconds: 25,
+        ..rules()
+    });
+    let (slow, dead) = (world.subscriber(&["t"]), world.subscriber(&["t"]));
+    for client in [&slow, &dead] {
+        client.pipe.borrow_mut().room = 128 << 10;
+    }
+    world.publish("t", &"1".repeat(EVENT_BYTES));
+    world.turn();
+    let mut seconds = 0;
+    while slow.pipe.borrow().from_server.len() < EVENT_BYTES {
+        slow.pipe.borrow_mut().room = 32_000;
+        world.engine.handle_writable(slow.id);
+        world.wait(1);
+        seconds += 1;
+        assert!(seconds < 100 && !slow.pipe.borrow().is_broken);
+    }
+    assert!(seconds > 50, "{seconds}");
+    // The other one took nothing for as long as silence and a ping may last.
+    assert_eq!(world.counted(Close::PingTimeout), 1);
+    assert_eq!(world.engine.connections(), 1);
+    assert!(dead.pipe.borrow().from_server.len() == 128 << 10);
+    // With all of it the slow one is pinged, and has the whole time to answer from then on.
+    world.wait(26);
+    let pipe = slow.pipe.borrow();
+    assert_eq!(pipe.from_server[pipe.from_server.len() - 2..], [0x89, 0]);
+    drop(pipe);
+    world.wait(25);
+    assert_eq!(world.engine.connections(), 1);
+    world.wait(1);
+    assert_eq!(world.engine.connections(), 0);
+}
+
+/// A ping that finds the socket full waits in the outbox, and its time with it.
+#[test]
+fn the_time_of_a_pong_begins_when_the_ping_has_left() {
+    let mut world = World::new(rules());
+    let client = world.open();
+    client.heard();
+    client.pipe.borrow_mut().room = 1;
+    world.wait(26);
+    assert_eq!(client.heard(), [0x89], "half of a ping");
+    world.wait(19);
+    client.pipe.borrow_mut().room = usize::MAX;
+    world.writable(&client);
+    assert_eq!(client.heard(), [0]);
+    world.wait(20);
+    assert_eq!(world.engine.connections(), 1);
+    world.say(&client, &masked(10, b""));
+    world.wait(25);
+    assert_eq!(world.counted(Close::PingTimeout), 0);
+}
+
+/// Whoever asks and does not take the answers is not asked what else it wants, and loses nothing by it.
+#[test]
+fn a_client_that_does_not_take_its_answers_is_not_read() {
+    let mut world = World::new(Rules {
+        outbox_bytes_max: 1 << 20,
+        ..rules()
+    });
+    let client = world.open();
+    client.heard();
+    client.pipe.borrow_mut().room = 0;
+    let call = masked(1, br#"[2,"id","p"]"#);
+    const CALLS: usize = 10_000;
+    client
+        .pipe
+        .borrow_mut()
+        .to_server
+        .extend(call.repeat(CALLS));
+    world.engine.handle_readable(client.id, false);
+    for _ in 0..100 {
+        world.turn();
+        world.engine.handle_readable(client.id, false);
+    }
+    let answer = br#"[4,"id","p","You are not allowed to make calls"]"#.len() + 2;
+    let most = limits::ANSWERS_OWED_BYTES_MAX + limits::READ_PIECE_BYTES / call.len() * answer;
+    let held = world.engine.outboxes_bytes();
+    assert!(held <= 2 * most, "{held}");
+    assert_ne!(
+        world.engine.poll_timeout(),
+        Some(Duration::ZERO),
+        "it is left alone"
+    );
+    // It takes some, which is not enough, and then all.
+    client.pipe.borrow_mut().room = 100;
+    world.writable(&client);
+    world.turn();
+    let unread = client.pipe.borrow().to_server.len();
+    assert!(unread > CALLS * call.len() / 2, "{unread}");
+    client.pipe.borrow_mut().room = usize::MAX;
+    world.engine.handle_writable(client.id);
+    let mut turns = 0;
+    while client.pipe.borrow().from_server.len() < CALLS * answer {
+        world.turn();
+        turns += 1;
+        assert!(turns < 1_000);
+    }
+    assert_eq!(world.engine.stats().counter(Counter::Calls), CALLS as u64);
+    // If it never takes any, it is taken for dead, whatever it goes on to say.
+    client.pipe.borrow_mut().room = 0;
+    client
+        .pipe
+        .borrow_mut()
+        .to_server
+        .extend(call.repeat(CALLS));
+    world.readable(&client, false);
+    world.wait(47);
+    assert_eq!(world.counted(Close::PingTimeout), 1);
+    assert_eq!(world.engine.connections(), 0);
+}
+
+/// The greedy go first: those who take nothing, and of these who is owed most; who reads goes last.
+#[test]
+fn when_outboxes_are_full_a_steady_reader_goes_last() {
+    let mut world = World::new(Rules {
+        connections_max: 50,
+        outbox_bytes_max: 1 << 20,
+        outboxes_bytes_max: 100_000,
+        ..rules()
+    });
+    let reader = world.subscriber(&["reader"]);
+    let callers: Vec<Client> = (0..40).map(|_| world.open()).collect();
+    let stalled = world.subscriber(&["stalled"]);
+    reader.pipe.borrow_mut().room = 10;
+    world.publish("reader", &"1".repeat(60_000));
+    world.turn();
+    stalled.pipe.borrow_mut().room = 10;
+    world.publish("stalled", &"1".repeat(20_000));
+    world.turn();
+    world.wait(10);
+    let calls = masked(1, br#"[2,"id","p"]"#).repeat(100);
+    for caller in &callers {
+        caller.pipe.borrow_mut().room = 0;
+        world.say(caller, &calls);
+        // It takes a little, and steadily.
+        reader.pipe.borrow_mut().room = 500;
+        world.writable(&reader);
+        world.wait(1);
+        assert!(world.engine.outboxes_bytes() <= 100_000);
+    }
+    assert!(!reader.ended() && world.engine.connection_at(reader.id.index()).is_some());
+    assert!(world.counted(Close::OutboxesFull) > 0);
+    assert_eq!(
+        world.engine.topics(),
+        1,
+        "the stalled one was owed most, and is gone"
+    );
+    let state = |client: &Client| world.engine.connection_at(client.id.index());
+    assert!(state(&reader).is_some_and(|view| view.state == "open"));
 }
 
 /// However many wake up together, a turn is not longer, and who owes nothing hears its events in it.
@@ -530,7 +915,6 @@ fn those_who_wake_up_together_are_paid_turn_by_turn() {
     world.publish("t", "2");
     world.turn();
     let heard = |sleeper: &Client| sleeper.pipe.borrow().from_server.len();
-    world.engine.start_turn(world.now);
     for sleeper in &sleepers {
         sleeper.pipe.borrow_mut().room = usize::MAX;
         world.engine.handle_writable(sleeper.id);
@@ -595,7 +979,7 @@ fn a_close_is_answered_in_kind() {
     assert_eq!(client.heard(), [0x88, 2, 3, 232]);
     assert!(client.ended());
     client.pipe.borrow_mut().peer_ended = true;
-    world.engine.handle_readable(client.id, true);
+    world.readable(&client, true);
     world.turn();
     assert_eq!(world.engine.connections(), 0);
     assert_eq!(world.counted(Close::PeerClosed), 1);
@@ -623,7 +1007,7 @@ fn there_is_no_place_beyond_the_limits() {
     assert_eq!(refused.expect_err("full").1, Refusal::Full);
     world.say(&first, &masked(8, b""));
     first.pipe.borrow_mut().peer_ended = true;
-    world.engine.handle_readable(first.id, true);
+    world.readable(&first, true);
     world.turn();
     world.open();
 }
@@ -635,7 +1019,7 @@ fn sources_hear_of_the_first_subscriber_and_of_the_last_to_leave() {
     world.say(&a, &masked(1, br#"[6,"y"]"#));
     for client in [&a, &b] {
         client.pipe.borrow_mut().is_broken = true;
-        world.engine.handle_readable(client.id, true);
+        world.readable(client, true);
     }
     world.turn();
     let changes: Vec<TopicChange> =

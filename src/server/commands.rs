@@ -37,6 +37,8 @@ pub(super) struct Orders {
     searches: VecDeque<Search>,
     /// In bytes, the events that were taken in in this turn.
     published_bytes: usize,
+    /// The events that were taken in in this turn.
+    published: usize,
 }
 
 impl Orders {
@@ -59,7 +61,7 @@ struct Search {
 impl Server {
     /// The turn of administrators and publishers.
     pub(super) fn administer(&mut self) {
-        self.orders.published_bytes = 0;
+        (self.orders.published_bytes, self.orders.published) = (0, 0);
         self.lobby.start_turn(
             self.moment.now,
             self.poll.registry(),
@@ -71,6 +73,9 @@ impl Server {
             .lobby
             .poll_command(self.moment.now, self.engine.stats_mut())
         {
+            if matches!(command, Command::Topics(_) | Command::Connections(_)) {
+                self.lobby.charge(limits::LISTING_COMMANDS);
+            }
             if let Some(response) = self.carry_out(peer, command) {
                 self.lobby.answer(peer, self.moment.now, &response);
             }
@@ -262,7 +267,8 @@ impl Server {
             );
         }
         let has_room = !self.engine.is_congested()
-            && self.orders.published_bytes < limits::TURN_EVENT_BYTES_MAX;
+            && self.orders.published_bytes < limits::TURN_EVENT_BYTES_MAX
+            && self.orders.published < limits::TURN_EVENTS_MAX;
         if !has_room {
             if self.moment.now >= since + PATIENCE {
                 return Some(Response::refusal(
@@ -291,6 +297,7 @@ impl Server {
             Events::One(event) => (false, vec![event]),
             Events::Batch(events) => (true, events),
         };
+        self.orders.published += events.len();
         let mut members = Vec::with_capacity(events.len());
         for event in &events {
             self.engine.stats_mut().count(Counter::Ingested);

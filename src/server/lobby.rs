@@ -356,6 +356,11 @@ impl Lobby {
         None
     }
 
+    /// The last command costs as much as so many more.
+    pub fn charge(&mut self, commands: usize) {
+        self.budget.commands = self.budget.commands.saturating_sub(commands);
+    }
+
     /// Answers a command. Whoever has left meanwhile is not missed.
     pub fn answer(&mut self, id: PeerId, now: Duration, response: &Response) {
         let peer = self.peers.get_mut(id.place);

@@ -2,8 +2,8 @@
 //!
 //! One thread, one poller. `Server::turn` is one pass of the loop, in the one order that is right:
 //! each phase says what it has to come before or after. Everything that is not done within its
-//! budget keeps its place (a listener or source stays ready, a connection is on the engine's *again*
-//! list, a walk has its cursor), and the next poll does not wait.
+//! budget keeps its place (a listener or source stays ready, a connection is on a list of the engine's, a
+//! walk or round has its cursor), and the next poll does not wait.
 //!
 //! Never here: what is said on a connection (the engine's), what a message says (the wire's).
 
@@ -231,13 +231,15 @@ impl Server {
         self.moment = self.read_clocks();
         self.engine.start_turn(self.moment.now);
 
-        // Readiness only marks and reads: no event leaves before the flush, so that all who
-        // subscribe in this turn are there for this turn's events. Before the readiness, those that
-        // the last turn could not read to their end: whoever is still listed after that is not read
-        // a second time.
-        self.engine.handle_again();
+        // Readiness only marks.
         self.hear(readiness);
         self.accept();
+
+        // What was owed leaves before anything is added to it. Then everybody who has said something is
+        // read, whom the last turn could not read to the end too: no event leaves before the flush, so
+        // that all who subscribe in this turn are there for this turn's events.
+        self.engine.pay();
+        self.engine.read();
 
         self.watch_peers();
 

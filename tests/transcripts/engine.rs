@@ -143,7 +143,8 @@ impl EngineStage {
     /// A turn, in the server's order.
     fn turn(&mut self) {
         self.engine.start_turn(self.now);
-        self.engine.handle_again();
+        self.engine.pay();
+        self.engine.read();
         let moment = Moment {
             now: self.now,
             unix: self.now,
@@ -157,6 +158,7 @@ impl EngineStage {
             self.engine.handle_verdict(id, verdict);
         }
         self.engine.expire();
+        self.engine.review();
         self.engine.flush();
         self.engine.reap();
         self.has_events = false;
@@ -205,6 +207,8 @@ impl EngineStage {
             peer.pipe.borrow_mut().to_server.extend(piece);
             let id = peer.id;
             self.engine.handle_readable(id, false);
+            // What has come is read before events are taken in.
+            self.engine.read();
             if matches!(self.cuts, Cuts::Everywhere) || self.dice.below(2) == 0 {
                 self.turn();
             }

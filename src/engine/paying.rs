@@ -1,0 +1,76 @@
+//! What connections owe leaves when their sockets take bytes again.
+//!
+//! A writable edge only puts a connection on a list; [`Engine::pay`] writes, once a turn, as far as the
+//! turn's budget goes. Those who were stalled together wake up together.
+//!
+//! Bytes that a stream takes are a sign of life, as bytes that come are: a client behind a slow network
+//! takes an event for a minute, and cannot answer a ping that waits behind it.
+//!
+//! Never here: first writes of events and answers (the link's), who must give up what it is owed
+//! (`relief`).
+
+use super::link::{Sent, Stream, Unread};
+use super::session::State;
+use super::slots::SlotId;
+use super::{End, Engine};
+use crate::stats::{Close, Counter};
+
+impl<S: Stream> Engine<S> {
+    /// A stream takes bytes again.
+    pub fn handle_writable(&mut self, id: SlotId) {
+        let Some(connection) = self.slots.get_mut(id) else {
+            self.desk.stats.count(Counter::Stale);
+            return;
+        };
+        let link = &mut connection.link;
+        if link.outbox().is_empty() || link.is_payable {
+            return;
+        }
+        link.is_payable = true;
+        self.payable.push_back(id);
+    }
+
+    /// Goes on with the outboxes of those who are listed, as far as the turn's budget goes. Those who have
+    /// waited longest come first.
+    pub fn pay(&mut self) {
+        while self.desk.payment_left > 0
+            && let Some(id) = self.payable.pop_front()
+        {
+            self.pay_one(id);
+        }
+    }
+
+    fn pay_one(&mut self, id: SlotId) {
+        let Some(connection) = self.slots.get_mut(id) else {
+            return;
+        };
+        let link = &mut connection.link;
+        link.is_payable = false;
+        if link.outbox().is_empty() || link.unread == Unread::Gone {
+            return;
+        }
+        let Ok(taken) = link.pay(&mut self.desk) else {
+            return self.end(id, End::Lost(Close::SocketError));
+        };
+        let state = connection.session.state();
+        if link.outbox().is_empty() {
+            if state == State::Closing
+                && let Sent::Failed(reason) = link.finish()
+            {
+                return self.end(id, End::Lost(reason));
+            }
+        } else if self.desk.payment_left == 0 {
+            // It may take more than the budget allowed, and then no other edge comes.
+            link.is_payable = true;
+            self.payable.push_back(id);
+        }
+        let is_held = link.unread == Unread::Held && link.outbox().answers_bytes() == 0;
+        if taken > 0 && state == State::Open {
+            connection.session.note_heard();
+            self.arm(id, self.rules.ping_seconds);
+        }
+        if is_held {
+            self.list_rest(id);
+        }
+    }
+}

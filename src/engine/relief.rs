@@ -1,0 +1,112 @@
+//! All outboxes together are over their bound: some connections have to give up what they are owed.
+//!
+//! The greedy go first, and a client that reads steadily goes last. So first come the connections whose
+//! streams have taken no byte for a while, then the others; in both classes those that are owed most come
+//! first, and of equals those that have stalled longest. Enough end that an eighth of the bound is free
+//! again, so that this does not come back at once.
+//!
+//! It takes a look at every place, a share a turn, and meanwhile nothing is delivered and nothing is read:
+//! what is held does not grow. Up to `TURN_PLACES_MAX` places are one turn's share.
+//!
+//! Never here: the bound of one outbox (the link's).
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::Engine;
+use super::ending::close_frame;
+use super::link::Stream;
+use super::round::Round;
+use super::session::State;
+use super::slots::SlotId;
+use crate::limits;
+use crate::stats::Close;
+use crate::wire::websocket;
+
+/// For how long a stream has taken no byte that counts as stalled.
+const STALLED: Duration = Duration::from_secs(limits::STALLED_SECONDS);
+
+/// A connection that is owed something. Those that go first are the smallest.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Debt {
+    is_moving: bool,
+    owed_bytes: Reverse<usize>,
+    stalled_since: Duration,
+    place: u32,
+}
+
+/// How far the search for those who have to give up is.
+#[derive(Debug, Default)]
+pub(super) struct Relief {
+    round: Round,
+    /// Those who go first of all that were looked at; up to twice as many as can end in a turn.
+    first: Vec<(Debt, SlotId)>,
+}
+
+impl Relief {
+    /// Whether the search goes on next turn.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.round.is_under_way()
+    }
+
+    fn note(&mut self, debt: Debt, id: SlotId) {
+        self.first.push((debt, id));
+        if self.first.len() >= 2 * limits::TURN_DISCONNECTS_MAX {
+            self.keep_first();
+        }
+    }
+
+    fn keep_first(&mut self) {
+        self.first.sort_unstable_by_key(|&(debt, _)| debt);
+        self.first.truncate(limits::TURN_DISCONNECTS_MAX);
+    }
+}
+
+impl<S: Stream> Engine<S> {
+    /// Goes on with the search, and ends the connections that it found.
+    pub(super) fn relieve(&mut self) {
+        if !self.relief.is_under_way() {
+            self.relief.round.begin(self.slots.places());
+        }
+        for _ in 0..limits::TURN_PLACES_MAX {
+            let Some(place) = self.relief.round.next(self.slots.places()) else {
+                break;
+            };
+            let Some((id, connection)) = self.slots.at(place) else {
+                continue;
+            };
+            let outbox = connection.link.outbox();
+            if let Some(stalled_since) = outbox.stalled_since() {
+                let debt = Debt {
+                    is_moving: self.desk.now.saturating_sub(stalled_since) < STALLED,
+                    owed_bytes: Reverse(outbox.owed_bytes()),
+                    stalled_since,
+                    place,
+                };
+                self.relief.note(debt, id);
+            }
+        }
+        if self.relief.is_under_way() {
+            return;
+        }
+        self.relief.keep_first();
+        // They end without a Close frame unless they are between two frames: to finish one would hold on
+        // to what must be given up.
+        let enough = self.rules.outboxes_bytes_max / 8 * 7;
+        for (_, id) in std::mem::take(&mut self.relief.first) {
+            if self.desk.held.bytes() <= enough {
+                break;
+            }
+            let Some(connection) = self.slots.get_mut(id) else {
+                continue;
+            };
+            let is_between_frames = connection.link.clear(&mut self.desk);
+            if is_between_frames && connection.session.state() == State::Open {
+                let frame = close_frame(Some(websocket::close_code::POLICY), "slow consumer");
+                self.close(id, Close::OutboxesFull, &frame);
+            } else {
+                self.lose(id, Close::OutboxesFull);
+            }
+        }
+    }
+}
