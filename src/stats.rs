@@ -7,13 +7,14 @@
 //! Never here: what the server is *now* (connections open, topics alive); that is asked of its
 //! owner.
 
-/// Declares an enum whose variants each have a stable name and an index.
+/// Declares an enum whose variants each have a stable name, an index, and a meaning: that is their
+/// documentation, which operators read on the dashboard.
 macro_rules! reasons {
-    ($(#[$doc:meta])* $enum:ident { $($(#[$variant_doc:meta])* $variant:ident => $name:literal,)* }) => {
+    ($(#[$doc:meta])* $enum:ident { $($(#[doc = $meaning:literal])+ $variant:ident => $name:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         #[repr(u8)]
-        pub enum $enum { $($(#[$variant_doc])* $variant,)* }
+        pub enum $enum { $($(#[doc = $meaning])+ $variant,)* }
 
         impl $enum {
             /// All of them, in the order of their declaration.
@@ -23,6 +24,12 @@ macro_rules! reasons {
             /// The name that operators see.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What it means, in a sentence or two.
+            pub fn meaning(self) -> String {
+                let lines = match self { $(Self::$variant => concat!($($meaning),+),)* };
+                lines.trim_start().to_owned()
             }
         }
     };
@@ -77,33 +84,33 @@ reasons! {
 reasons! {
     /// Why an upgrade was refused; [`crate::wire::http`] gives each its status and body.
     Refusal {
-        /// Not a request that HTTP knows.
+        /// What the client sent is not an HTTP request.
         BadRequest => "bad_request",
-        /// The head is over its limit.
+        /// The request is over `head-bytes-max`, or has too many header lines.
         HeadTooLarge => "head_too_large",
-        /// Not GET.
+        /// The method is not GET.
         Method => "method",
-        /// Not HTTP/1.1.
+        /// The request is not HTTP/1.1. A proxy may need `proxy_http_version 1.1`.
         HttpVersion => "http_version",
-        /// No `Upgrade: websocket`.
+        /// The request does not ask for a WebSocket: there is no `Upgrade: websocket`.
         NotUpgrade => "not_upgrade",
-        /// No `Connection: upgrade`.
+        /// There is no `Connection: upgrade`: a proxy may have taken it away.
         NotConnectionUpgrade => "not_connection_upgrade",
         /// `Sec-WebSocket-Key` is missing or is not 16 bytes of base64.
         BadKey => "bad_key",
         /// `Sec-WebSocket-Version` is not 13.
         WebSocketVersion => "websocket_version",
-        /// The client offered sub-protocols, none of them ours.
+        /// The client offered sub-protocols, but none that newswire speaks.
         Subprotocol => "subprotocol",
-        /// `Origin` is not in the list of those allowed.
+        /// The page's origin is not in `origin`.
         Origin => "origin",
-        /// No token, or one that no store knows.
+        /// There is no token, or no store accepts it.
         Token => "token",
         /// No store could say whether the token is good.
         AuthUnavailable => "auth_unavailable",
-        /// The head did not come in time.
+        /// The request did not come in time.
         Timeout => "timeout",
-        /// All places are taken.
+        /// All places are taken: `connections-max`.
         Full => "full",
         /// All places of the client's address are taken.
         AddressFull => "address_full",
@@ -117,23 +124,23 @@ reasons! {
 reasons! {
     /// Why a publisher's message, or an event, went no further.
     Dropped {
-        /// A message without a byte.
+        /// The message has no bytes.
         Empty => "empty",
         /// The message is over `event-bytes-max`.
         TooLarge => "too_large",
-        /// A request with more events than one may bring.
+        /// The request has more events than one may bring.
         TooManyEvents => "too_many_events",
-        /// More than two parts.
+        /// The message has more than two parts.
         Parts => "parts",
-        /// Not JSON, or not UTF-8.
+        /// The message is not JSON, or not UTF-8.
         BadJson => "bad_json",
-        /// JSON, but nothing in it names a topic.
+        /// The message is JSON, but nothing in it names a topic.
         NoTopic => "no_topic",
         /// The topic's name is over `topic-bytes-max`.
         TopicTooLong => "topic_too_long",
-        /// It names a topic of the server's own, which begin with `$`.
+        /// The topic begins with `$`: those are the server's own.
         OwnTopic => "own_topic",
-        /// A good event for which nobody is subscribed.
+        /// The event is good, but nobody is subscribed to its topic.
         NoSubscriber => "no_subscriber",
     }
 }
@@ -158,39 +165,39 @@ reasons! {
 reasons! {
     /// Why a connection ended. Counted once a connection, when its end begins.
     Close {
-        /// The client sent a Close frame.
+        /// The client closed the connection with a Close frame, as pages do that are left.
         PeerClosed => "peer_closed",
-        /// The client's half of the TCP connection ended without a Close frame.
+        /// The client ended the connection without a Close frame: its process or its proxy has gone.
         PeerGone => "peer_gone",
-        /// It ended without a byte, as the checks of load balancers do.
+        /// The connection ended without a byte, as the checks of load balancers do.
         Probe => "probe",
-        /// The kernel reported an error (a reset, a time-out).
+        /// The kernel reported an error: a reset, or no sign of life from the network.
         SocketError => "socket_error",
-        /// The upgrade was refused; the reason is counted there.
+        /// The connection was refused. The reason is counted among the refusals.
         Refused => "refused",
-        /// It was there for a file or for a health check, and was answered.
+        /// The connection asked for a file, such as `newswire.js`, or for `/healthz`, and was answered.
         Served => "served",
-        /// A frame broke RFC 6455: 1002.
+        /// The client broke the WebSocket protocol. Close code 1002.
         Protocol => "protocol",
-        /// Text that is not UTF-8, or not a WAMP message: 1007.
+        /// The client sent what is not UTF-8, or no WAMP message. Close code 1007.
         BadMessage => "bad_message",
-        /// A message over `message-bytes-max`: 1009.
+        /// The client sent a message over `message-bytes-max`. Close code 1009.
         MessageTooLarge => "message_too_large",
-        /// More subscriptions or prefixes, or a longer topic, than allowed: 1008.
+        /// The client has too many subscriptions or prefixes, or a topic is too long. Close code 1008.
         Limit => "limit",
-        /// The outbox is over its bound: 1008.
+        /// The client read too slowly: its outbox is over `outbox-bytes-max`. Close code 1008.
         SlowConsumer => "slow_consumer",
         /// All outboxes together are over their bound, and this one owed longest.
         OutboxesFull => "outboxes_full",
-        /// A ping stayed unanswered.
+        /// The client did not answer a ping: its network or its process has gone.
         PingTimeout => "ping_timeout",
-        /// The token that let it in is good no more: 3000.
+        /// Its token has ended, was deleted or was revoked. Close code 3000.
         TokenEnded => "token_ended",
-        /// For as long as `auth-grace` nobody could say whether its token is still good.
+        /// No store could say for `auth-grace` whether its token is still good.
         AuthLost => "auth_lost",
         /// All places were taken, it had not sent a whole upgrade, and a newcomer needed its place.
         MadeRoom => "made_room",
-        /// An administrator ended it.
+        /// An administrator ended it. Close code 1008.
         Disconnected => "disconnected",
         /// The server went down.
         Shutdown => "shutdown",
@@ -270,37 +277,37 @@ reasons! {
 reasons! {
     /// What a request to the admin or the publish listener was answered, as HTTP's number for it.
     HttpStatus {
-        /// It was done.
+        /// The request was carried out.
         Ok => "200",
         /// A page may ask.
         NoContent => "204",
         /// The WebSocket of the dashboard: the engine answers it.
         SwitchingProtocols => "101",
-        /// It makes no sense.
+        /// The request makes no sense.
         BadRequest => "400",
-        /// It needs a token, and has none or a wrong one.
+        /// The request needs a token, and has none or a wrong one.
         Unauthorized => "401",
-        /// It comes from a page that has no business here.
+        /// The request comes from a page of another site, which may not ask.
         Forbidden => "403",
-        /// There is no such thing.
+        /// There is nothing at this path.
         NotFound => "404",
-        /// There is, and this cannot be done with it.
+        /// There is something at this path, but not for this method.
         MethodNotAllowed => "405",
-        /// It did not come in time.
+        /// The request did not come in time.
         RequestTimeout => "408",
-        /// Its body has no length.
+        /// The request's body has no length.
         LengthRequired => "411",
-        /// Its body, or an event in it, is over its limit.
+        /// The request's body, or an event in it, is over its limit.
         ContentTooLarge => "413",
-        /// Its body is not said to be JSON.
+        /// The request does not say that its body is JSON.
         UnsupportedMediaType => "415",
-        /// Its head is over its limit.
+        /// The request's head is over its limit.
         HeadTooLarge => "431",
-        /// It asks for a coding that is not known here.
+        /// The request asks for a coding that newswire does not know.
         NotImplemented => "501",
-        /// Not now.
+        /// There was no place or no room, or the server was going down.
         ServiceUnavailable => "503",
-        /// Not HTTP/1.
+        /// The request is not HTTP/1.
         HttpVersion => "505",
     }
 }
