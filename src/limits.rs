@@ -332,6 +332,13 @@ pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// other.
 pub const PENDING_WALKS_MAX: usize = 256;
 
+/// In seconds, how far back the dashboard sees. A sample of each takes 104 bytes, and what was counted by
+/// then 1 kB every [`HISTORY_COUNTS_SECONDS`]: 130 kB in all, whatever the server does.
+pub const HISTORY_SECONDS: usize = 600;
+
+/// In seconds, how exact the time is for which reasons are counted by name.
+pub const HISTORY_COUNTS_SECONDS: usize = 10;
+
 /// In connections to the admin listeners, and again to the publish listeners, that have shown a right. A
 /// monitor, a dashboard, some scripts, or publishers, each of which may keep its connection, and may
 /// have a body of [`EVENT_BYTES_CEILING`] under way.
@@ -501,6 +508,7 @@ const _: () = assert!(ADMIN_PAGE_ENTRIES <= ADMIN_PAGE_ENTRIES_MAX);
 // A dead publisher is gone within two minutes.
 const _: () = assert!(PUBLISHER_SECONDS < 120);
 const _: () = assert!(PUBLISHER_SECONDS <= PUBLISHER_SECONDS_CEILING);
+const _: () = assert!(HISTORY_SECONDS.is_multiple_of(HISTORY_COUNTS_SECONDS));
 const _: () = assert!(UNACKNOWLEDGED_SECONDS <= UNACKNOWLEDGED_SECONDS_CEILING);
 // A sweep may be at least as late as the longest deadline is long.
 const _: () = assert!(255 - 1 - DEADLINE_SECONDS_MAX >= DEADLINE_SECONDS_MAX);

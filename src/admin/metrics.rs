@@ -113,7 +113,7 @@ pub static METRICS: &[Metric] = &[
     gauge(
         "newswire_connections",
         What::Gauge(|now| now.connections),
-        "Connections of clients now, in whatever state.",
+        "Connections of clients and dashboards now, in whatever state.",
     ),
     gauge(
         "newswire_topics",
@@ -143,7 +143,7 @@ pub static METRICS: &[Metric] = &[
     counter(
         "newswire_deliveries_total",
         What::Counter(Counter::Deliveries),
-        "Events handed to a client's socket, or to its outbox.",
+        "Events handed to a socket of a client or dashboard, or to its outbox.",
     ),
     counter(
         "newswire_dropped_total",

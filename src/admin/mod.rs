@@ -12,6 +12,7 @@ pub mod access;
 pub mod conversation;
 pub mod durations;
 mod head;
+pub mod history;
 pub mod listing;
 pub mod metrics;
 pub mod publication;
@@ -54,6 +55,8 @@ pub struct AdminRules {
 pub enum Command {
     /// Every counter and gauge.
     Metrics,
+    /// The last ten minutes.
+    History,
     /// Whether the loop turns.
     Health,
     /// Whether events and clients are welcome.

@@ -37,6 +37,7 @@ enum What {
     Dashboard,
     Script,
     Metrics,
+    History,
     Health,
     Readiness,
     Topics,
@@ -56,6 +57,7 @@ pub static ROUTES: &[Route] = &[
     get("/", Right::Anybody, What::Dashboard),
     get("/newswire.js", Right::Anybody, What::Script),
     get("/metrics", Right::Administrator, What::Metrics),
+    get("/history", Right::Administrator, What::History),
     // A container's probe has no token, and hears no more than that somebody listens.
     get("/healthz", Right::Anybody, What::Health),
     get("/readyz", Right::Anybody, What::Readiness),
@@ -172,6 +174,7 @@ fn judge(
         What::Dashboard => Order::Whole(Command::Dashboard),
         What::Script => Order::Whole(Command::Script),
         What::Metrics => Order::Whole(Command::Metrics),
+        What::History => Order::Whole(Command::History),
         What::Health => Order::Whole(Command::Health),
         What::Readiness => Order::Whole(Command::Readiness),
         What::Topics => Order::Whole(Command::Topics(page(head)?)),

@@ -1,18 +1,19 @@
 //! What the dashboard hears once a second: the topic `$sys/stats`.
 //!
-//! Totals are told as they are, and rates over the time since it was last told, so that a page that
-//! has missed one is not misled.
+//! Nothing in it has to be compared with what was told before, so a page that has missed one is not
+//! misled.
 //!
 //! Never here: who hears it, clocks.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::durations::Percentiles;
+use super::history::{History, Own, deliveries};
 use super::listing::TopicRow;
 use super::metrics::Readings;
-use crate::stats::{Close, Counter, Dropped, HttpStatus, Refusal};
+use crate::stats::{Close, Counter, Dropped, HttpStatus, Refusal, Stats};
 
 /// The topic.
 pub const TOPIC: &str = "$sys/stats";
@@ -20,21 +21,24 @@ pub const TOPIC: &str = "$sys/stats";
 /// In topics, how many of the busiest are told.
 pub const BUSIEST_MAX: usize = 10;
 
-/// What was told last.
-#[derive(Debug, Default)]
-pub struct Vitals {
-    at: Duration,
-    events: u64,
-    deliveries: u64,
-    cpu_seconds: f64,
-}
-
-/// What each of a list of reasons has come to, those with none left out.
-fn totals<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str, count: impl Fn(T) -> u64) -> Value {
-    let some = all.iter().filter(|&&one| count(one) > 0);
-    some.map(|&one| (name(one).to_owned(), json!(count(one))))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+/// The counters of each reason in `now`, less those in `before`; reasons with nothing are left out.
+fn reasons(now: &Stats, before: &Stats) -> Value {
+    fn list<T: Copy>(
+        all: &[T],
+        name: impl Fn(T) -> &'static str,
+        count: impl Fn(T) -> u64,
+    ) -> Value {
+        let some = all.iter().filter(|&&one| count(one) > 0);
+        some.map(|&one| (name(one).to_owned(), json!(count(one))))
+            .collect::<Map<_, _>>()
+            .into()
+    }
+    json!({
+        "dropped": list(Dropped::ALL, Dropped::name, |d| now.drops(d) - before.drops(d)),
+        "closed": list(Close::ALL, Close::name, |c| now.closes(c) - before.closes(c)),
+        "refused": list(Refusal::ALL, Refusal::name, |r| now.refusals(r) - before.refusals(r)),
+        "http": list(HttpStatus::ALL, HttpStatus::name, |s| now.answers(s) - before.answers(s)),
+    })
 }
 
 fn told(percentiles: Percentiles) -> Value {
@@ -42,83 +46,95 @@ fn told(percentiles: Percentiles) -> Value {
     json!({ "p50": p50, "p90": p90, "p99": p99, "max": max })
 }
 
-impl Vitals {
-    /// The event's data. `latency` and `turns` are of the time since this was last told.
-    pub fn tell(
-        &mut self,
-        now: Duration,
-        readings: &Readings<'_>,
-        latency: Option<Percentiles>,
-        turns: Option<Percentiles>,
-        busiest: &[TopicRow<'_>],
-    ) -> String {
-        let stats = readings.stats;
-        let seconds = now.saturating_sub(self.at).as_secs_f64().max(0.001);
-        let rate = |now: f64, before: f64| ((now - before) / seconds * 1_000.0).round() / 1_000.0;
-        let events = stats.counter(Counter::Events);
-        let deliveries = stats.counter(Counter::Deliveries);
-        let cpu = readings.process.cpu_seconds;
-        let vitals = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "uptime_seconds": now.as_secs(),
-            "connections": readings.connections,
-            "topics": readings.topics,
-            "subscriptions": readings.subscriptions,
-            "outbox_bytes": readings.outboxes_bytes,
-            "events": events,
-            "events_per_second": rate(events as f64, self.events as f64),
-            "deliveries": deliveries,
-            "deliveries_per_second": rate(deliveries as f64, self.deliveries as f64),
-            "latency_seconds": latency.map(told),
-            "turn_seconds": turns.map(told),
-            "dropped": totals(Dropped::ALL, Dropped::name, |reason| stats.drops(reason)),
-            "closed": totals(Close::ALL, Close::name, |reason| stats.closes(reason)),
-            "refused": totals(Refusal::ALL, Refusal::name, |reason| stats.refusals(reason)),
-            "http": totals(HttpStatus::ALL, HttpStatus::name, |status| stats.answers(status)),
-            "memory_bytes": readings.process.resident_bytes,
-            "open_files": readings.process.open_files,
-            "cpu": cpu.map(|cpu| rate(cpu, self.cpu_seconds)),
-        });
-        *self = Self {
-            at: now,
-            events,
-            deliveries,
-            cpu_seconds: cpu.unwrap_or_default(),
-        };
-        let mut text = vitals.to_string();
-        text.pop();
-        text.push_str(",\"top_topics\":[");
-        for (n, row) in busiest.iter().enumerate() {
-            if n > 0 {
-                text.push(',');
-            }
-            row.encode(&mut text);
-        }
-        text.push_str("]}");
-        text
+/// The event's data: the last second of `history` beside what is now, without what is the dashboards' own.
+/// `latency` and `turns` are those of that second.
+pub fn tell(
+    readings: &Readings<'_>,
+    own: Own,
+    history: &History,
+    latency: Option<Percentiles>,
+    turns: Option<Percentiles>,
+    busiest: &[TopicRow<'_>],
+) -> String {
+    let stats = readings.stats;
+    let last = history.last();
+    let mut vitals = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": history.seconds(),
+        "connections": last.map(|s| s.connections),
+        "topics": last.map(|s| s.topics),
+        "subscriptions": last.map(|s| s.subscriptions),
+        "outbox_bytes": last.map(|s| s.outbox_bytes),
+        "events": stats.counter(Counter::Events),
+        "events_per_second": last.map(|s| s.events),
+        "deliveries": deliveries(stats, own),
+        "deliveries_per_second": last.map(|s| s.deliveries),
+        "latency_seconds": latency.map(told),
+        "turn_seconds": turns.map(told),
+        "last_minute": history.last_minute().collect::<BTreeMap<_, _>>(),
+        "last_ten_minutes": reasons(stats, history.counted_before()),
+        "memory_bytes": last.and_then(|s| s.memory_bytes),
+        "open_files": readings.process.open_files,
+        "cpu": last.and_then(|s| s.cpu).map(|cpu| (f64::from(cpu) * 1_000.0).round() / 1_000.0),
+    });
+    if let (Value::Object(all), Value::Object(totals)) =
+        (&mut vitals, reasons(stats, &Stats::default()))
+    {
+        all.extend(totals);
     }
+    let mut text = vitals.to_string();
+    text.pop();
+    text.push_str(",\"top_topics\":[");
+    let others = busiest.iter().filter(|row| row.name != TOPIC);
+    for (n, row) in others.take(BUSIEST_MAX).enumerate() {
+        if n > 0 {
+            text.push(',');
+        }
+        row.encode(&mut text);
+    }
+    text.push_str("]}");
+    text
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::admin::durations::{Durations, EVENT_BOUNDS};
     use crate::admin::metrics::Process;
-    use crate::stats::Stats;
 
     #[test]
-    fn rates_are_of_the_time_that_has_passed() {
-        let mut vitals = Vitals::default();
-        let mut stats = Stats::default();
+    fn it_tells_the_last_second_and_leaves_out_what_is_its_own() {
         let durations = Durations::new(EVENT_BOUNDS);
-        let turns = Percentiles {
+        let mut stats = Stats::default();
+        let mut history = History::default();
+        let own = Own {
+            connections: 1,
+            topics: 1,
+            subscriptions: 1,
+            deliveries: 2,
+        };
+        let turns = Some(Percentiles {
             p50: 0.001,
             max: 0.25,
             ..Percentiles::default()
+        });
+        let row = |name| TopicRow {
+            name,
+            subscribers: 1,
+            events: 9,
+            rate: 2.5,
         };
-        let mut tell = |at, stats: &Stats, cpu| {
+        let mut told = Value::Null;
+        for second in 1..=700 {
+            stats.add(Counter::Events, 5);
+            stats.add(Counter::Deliveries, 8);
+            if !(50..=690).contains(&second) {
+                stats.dropped(Dropped::NoTopic);
+            }
             let readings = Readings {
-                stats,
+                stats: &stats,
                 latency: &durations,
                 turns: &durations,
                 connections: 1,
@@ -126,40 +142,51 @@ mod tests {
                 subscriptions: 3,
                 outboxes_bytes: 4,
                 process: Process {
-                    cpu_seconds: Some(cpu),
+                    cpu_seconds: Some(second as f64 / 4.0),
                     ..Process::default()
                 },
             };
-            let row = TopicRow {
-                name: "a\"b",
-                subscribers: 1,
-                events: 9,
-                rate: 2.5,
-            };
-            let text = vitals.tell(
-                Duration::from_secs(at),
-                &readings,
-                None,
-                Some(turns),
-                &[row],
-            );
-            serde_json::from_str::<Value>(&text).expect("JSON")
-        };
-        stats.add(Counter::Events, 10);
-        tell(5, &stats, 1.0);
-        stats.add(Counter::Events, 10);
-        stats.dropped(Dropped::NoTopic);
-        let told = tell(7, &stats, 1.5);
-        assert_eq!(told["events"], 20);
-        assert_eq!(told["events_per_second"], 5.0);
+            history.take(Duration::from_secs(second), &readings, own, None, turns);
+            let rows = [row("a\"b"), row(TOPIC), row("c")];
+            let text = tell(&readings, own, &history, None, turns, &rows);
+            told = serde_json::from_str(&text).expect("JSON");
+        }
+        assert_eq!(told["uptime_seconds"], 700);
+        assert_eq!(
+            (&told["events"], &told["events_per_second"]),
+            (&json!(3_500), &json!(5))
+        );
+        assert_eq!(
+            (&told["deliveries"], &told["deliveries_per_second"]),
+            (&json!(5_598), &json!(8))
+        );
+        assert_eq!(
+            (&told["connections"], &told["topics"]),
+            (&json!(0), &json!(1))
+        );
+        assert_eq!(
+            (&told["subscriptions"], &told["outbox_bytes"]),
+            (&json!(2), &json!(4))
+        );
         assert_eq!(told["cpu"], 0.25);
-        assert_eq!(told["dropped"], json!({"no_topic": 1}));
+        assert_eq!(told["dropped"], json!({"no_topic": 59}));
+        assert_eq!(
+            told["last_minute"],
+            json!({"dropped": 10, "refused": 0, "closed": 0})
+        );
+        assert_eq!(told["last_ten_minutes"]["dropped"], json!({"no_topic": 10}));
         assert_eq!(told["closed"], json!({}));
         assert!(told["latency_seconds"].is_null());
         assert_eq!(
             told["turn_seconds"],
             json!({"p50": 0.001, "p90": 0.0, "p99": 0.0, "max": 0.25})
         );
-        assert_eq!(told["top_topics"][0]["name"], "a\"b");
+        let names: Vec<_> = told["top_topics"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .map(|t| &t["name"])
+            .collect();
+        assert_eq!(names, ["a\"b", "c"]);
     }
 }

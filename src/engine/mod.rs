@@ -417,9 +417,9 @@ impl<S: Stream> Engine<S> {
     }
 
     /// An event of the server's own, for whoever is granted that: no publisher's, and not counted as
-    /// one.
-    pub fn handle_own_event(&mut self, event: &Event<'_>) {
-        self.hub.publish(event, second(self.desk.now), None);
+    /// one. Returns how many connections hear it.
+    pub fn handle_own_event(&mut self, event: &Event<'_>) -> usize {
+        self.hub.publish(event, second(self.desk.now), None)
     }
 
     /// The next batch of events that has reached all its members in this turn's flush.

@@ -127,9 +127,17 @@ impl<S: Stream> Engine<S> {
         self.hub.topics().view(place, second(self.desk.now))
     }
 
-    /// Whether anybody hears `topic`.
-    pub fn has_topic(&self, topic: &str) -> bool {
-        self.hub.topics().find(topic).is_some()
+    /// How many connections are subscribed to `topic`.
+    pub fn subscribers(&self, topic: &str) -> usize {
+        let topics = self.hub.topics();
+        topics
+            .find(topic)
+            .map_or(0, |topic| topics.members(topic).len())
+    }
+
+    /// Whether a connection is still there, in whatever state.
+    pub fn has(&self, id: SlotId) -> bool {
+        self.slots.get(id).is_some()
     }
 
     /// The topics with most events a second lately, `count` at the most.

@@ -86,6 +86,7 @@ impl Server {
     fn carry_out(&mut self, peer: PeerId, command: Command) -> Option<Response> {
         let response = match command {
             Command::Metrics => metrics::response(&self.readings()),
+            Command::History => Response::json(self.pulse.history(self.moment.now)),
             Command::Health => Response::json("{\"status\":\"ok\"}".to_owned()),
             Command::Readiness => self.readiness(),
             Command::Topics(page) => self.list_topics(page),
@@ -348,6 +349,7 @@ impl Server {
         }
         // Its head is whole, so it is judged in this turn.
         self.admitted.push(id);
+        self.pulse.note_dashboard(id);
         self.engine.handle_early(id, &mut head);
     }
 

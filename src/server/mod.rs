@@ -212,7 +212,7 @@ impl Server {
             self.gate.timeout(self.moment.now),
             self.shutdown.timeout(),
             self.lobby.timeout(self.moment.now),
-            self.pulse.timeout(self.moment.now),
+            self.pulse.timeout(self.moment.now, &self.engine),
             self.report.timeout(self.moment.now, self.engine.stats()),
             self.systemd.timeout(self.moment.now),
             put_off.then_some(Duration::from_secs(1)),
@@ -230,6 +230,9 @@ impl Server {
         // One time for everything in the turn.
         self.moment = self.read_clocks();
         self.engine.start_turn(self.moment.now);
+
+        // First: what is, is what the last turn left, and has been since.
+        self.sample();
 
         // Readiness only marks.
         self.hear(readiness);

@@ -1,59 +1,113 @@
-//! Once a second, as long as somebody hears it: how things are, as an event of the server's own.
+//! How things are: a sample a second for the history, and, as long as somebody hears it, an event of the
+//! server's own.
 //!
-//! Never here: what is in it (that is `admin/vitals`), who may hear it (whoever is granted `$sys/…`).
+//! Never here: what is in them (that is `admin/history` and `admin/vitals`), who may hear the event
+//! (whoever is granted `$sys/…`).
 
 use std::time::Duration;
 
 use super::Server;
 use super::commands::topic_row;
-use crate::admin::vitals::{BUSIEST_MAX, TOPIC, Vitals};
-use crate::engine::Busiest;
+use crate::admin::durations::Percentiles;
+use crate::admin::history::{History, Own};
+use crate::admin::vitals::{self, BUSIEST_MAX, TOPIC};
+use crate::engine::{Busiest, Engine, SlotId, Stream};
 use crate::wire::envelope::Event;
 
-const INTERVAL: Duration = Duration::from_secs(1);
-
-/// When the next one is due, and what the last one told.
+/// What was, and who watches it.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
-    /// `None` while nobody hears it.
-    next: Option<Duration>,
-    vitals: Vitals,
+    history: History,
+    /// Of the last second of the history.
+    latency: Option<Percentiles>,
+    turns: Option<Percentiles>,
+    /// In seconds since the start: the last one that was told.
+    told: u64,
     busiest: Busiest,
+    /// Connections that came in by the admin listener. Some may have gone since the last sample.
+    dashboards: Vec<SlotId>,
+    /// Of the server's own events.
+    deliveries: u64,
 }
 
 impl Pulse {
-    /// How long until it is due.
-    pub(super) fn timeout(&self, now: Duration) -> Option<Duration> {
-        self.next.map(|next| next.saturating_sub(now))
+    /// How long until the next event is due. Nobody is woken up for a sample.
+    pub(super) fn timeout<S: Stream>(&self, now: Duration, engine: &Engine<S>) -> Option<Duration> {
+        let is_heard = engine.subscribers(TOPIC) > 0;
+        is_heard.then(|| self.history.due().saturating_sub(now))
+    }
+
+    /// A connection was taken over from the admin listener.
+    pub(super) fn note_dashboard(&mut self, id: SlotId) {
+        self.dashboards.push(id);
+    }
+
+    /// The last ten minutes, as JSON.
+    pub(super) fn history(&self, now: Duration) -> String {
+        self.history.encode(now)
     }
 }
 
 impl Server {
-    /// Tells how things are, if it is time. Between the reads, with which listeners come, and the flush.
-    pub(super) fn pulse(&mut self) {
-        if !self.engine.has_topic(TOPIC) {
-            self.pulse.next = None;
+    /// Takes the samples of the seconds that are over.
+    pub(super) fn sample(&mut self) {
+        let now = self.moment.now;
+        if now < self.pulse.history.due() {
             return;
         }
-        let is_first = self.pulse.next.is_none();
-        if self.pulse.next.is_some_and(|next| self.moment.now < next) {
-            return;
-        }
-        self.pulse.next = Some(self.moment.now + INTERVAL);
+        let engine = &self.engine;
+        self.pulse.dashboards.retain(|&id| engine.has(id));
         let latency = self.latency.take_percentiles();
         let turns = self.turns.take_percentiles();
-        let busiest = self.engine.busiest(BUSIEST_MAX, &mut self.pulse.busiest);
-        let rows: Vec<_> = busiest.iter().map(topic_row).collect();
-        let mut vitals = std::mem::take(&mut self.pulse.vitals);
-        let data = vitals.tell(self.moment.now, &self.readings(), latency, turns, &rows);
-        self.pulse.vitals = vitals;
-        // What is told first would be rates over a time in which nobody listened.
-        if !is_first {
-            self.engine.handle_own_event(&Event {
-                topic: TOPIC.into(),
-                data: &data,
-            });
+        let mut history = std::mem::take(&mut self.pulse.history);
+        history.take(now, &self.readings(), self.own(), latency, turns);
+        self.pulse.history = history;
+        (self.pulse.latency, self.pulse.turns) = (latency, turns);
+    }
+
+    /// What dashboards add to the numbers.
+    fn own(&self) -> Own {
+        let subscriptions = self.engine.subscribers(TOPIC);
+        Own {
+            connections: self.pulse.dashboards.len(),
+            topics: subscriptions.min(1),
+            subscriptions,
+            deliveries: self.pulse.deliveries,
         }
+    }
+
+    /// Tells how things are, if a second is over. Between the reads, with which listeners come, and the
+    /// flush.
+    pub(super) fn pulse(&mut self) {
+        let seconds = self.pulse.history.seconds();
+        if self.pulse.told == seconds || self.engine.subscribers(TOPIC) == 0 {
+            return;
+        }
+        self.pulse.told = seconds;
+        // One more, because the topic itself is among them.
+        let busiest = self
+            .engine
+            .busiest(BUSIEST_MAX + 1, &mut self.pulse.busiest);
+        let rows: Vec<_> = busiest.iter().map(topic_row).collect();
+        let Pulse {
+            history,
+            latency,
+            turns,
+            ..
+        } = &self.pulse;
+        let data = vitals::tell(
+            &self.readings(),
+            self.own(),
+            history,
+            *latency,
+            *turns,
+            &rows,
+        );
+        let members = self.engine.handle_own_event(&Event {
+            topic: TOPIC.into(),
+            data: &data,
+        });
+        self.pulse.deliveries += members as u64;
     }
 
     /// How long this turn's events have taken, after the flush. The clock is read once more, if there

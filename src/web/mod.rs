@@ -96,7 +96,7 @@ mod tests {
     }
 
     /// In bytes. It is in the binary as it is.
-    const DASHBOARD_BYTES_MAX: usize = 33_000;
+    const DASHBOARD_BYTES_MAX: usize = 34_500;
 
     #[test]
     fn the_dashboard_is_whole_and_small() {

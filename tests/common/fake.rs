@@ -1,6 +1,5 @@
 //! An admin listener that tells the dashboard what a test wants to be told: the same page under the same
-//! policy, and statistics that were never counted. In the page's time, which is the test's, ten minutes
-//! pass at once.
+//! policy, and statistics that were never counted.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,48 +8,40 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use newswire::admin::history::History;
 use newswire::web::{DASHBOARD, DASHBOARD_POLICY};
 use serde_json::{Value, json};
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::protocol::Message;
 
-/// For `Page::before_load`: a clock that was set to ten minutes ago, and goes on a second with each second
-/// of statistics, until it is now.
-pub const CLOCK: &str = r#"{
-    const real = Date.now.bind(Date);
-    let behind = 600000;
-    Date.now = () => real() - behind;
-    window.isUpToDate = () => behind === 0;
-    const Plain = window.WebSocket;
-    window.WebSocket = class extends Plain {
-        constructor(...all) {
-            super(...all);
-            this.addEventListener("message", ({ data }) => {
-                if (/^\[8,"(\$sys\/stats|silence)"/.test(data)) behind = Math.max(0, behind - 1000);
-            });
-        }
-    };
-}"#;
+/// What each run of the server has in its history, and tells then. All runs but the last one end behind it;
+/// the last one goes on with its last second.
+pub type Runs = Vec<Run>;
 
-/// What each connection is told, one after another. Those of all but the last one end behind it; the last
-/// one goes on with its last second.
-pub type Histories = Vec<Vec<Value>>;
+/// See [`Runs`].
+#[derive(Default)]
+pub struct Run {
+    /// A second each, the oldest first; `null` is a second of which nothing is known.
+    pub past: Vec<Value>,
+    /// Never empty in the last run.
+    pub told: Vec<Value>,
+}
 
 /// Starts one, until the tests end.
-pub fn start(histories: Histories) -> SocketAddr {
+pub fn start(runs: Runs) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let histories = Arc::new((histories, AtomicUsize::new(0)));
+    let runs = Arc::new((runs, AtomicUsize::new(0)));
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let histories = Arc::clone(&histories);
-            thread::spawn(move || serve(stream, &histories.0, &histories.1));
+            let runs = Arc::clone(&runs);
+            thread::spawn(move || serve(stream, &runs.0, &runs.1));
         }
     });
     address
 }
 
-fn serve(mut stream: TcpStream, histories: &Histories, served: &AtomicUsize) -> Option<()> {
+fn serve(mut stream: TcpStream, runs: &Runs, served: &AtomicUsize) -> Option<()> {
     let mut head = [0; 8192];
     let head = loop {
         let n = stream.peek(&mut head).ok().filter(|&n| n > 0)?;
@@ -61,13 +52,15 @@ fn serve(mut stream: TcpStream, histories: &Histories, served: &AtomicUsize) -> 
     };
     if head.contains("Upgrade: websocket") {
         let number = served.fetch_add(1, Ordering::Relaxed);
-        return tell(stream, &histories[number.min(histories.len() - 1)], {
-            number + 1 >= histories.len()
+        return tell(stream, &runs[number.min(runs.len() - 1)].told, {
+            number + 1 >= runs.len()
         });
     }
+    let run = served.load(Ordering::Relaxed).min(runs.len() - 1);
     let (kind, body) = match head.split(' ').nth(1)?.split('?').next()? {
-        "/" => ("text/html", DASHBOARD),
-        _ => ("application/json", "{}"),
+        "/" => ("text/html", DASHBOARD.to_owned()),
+        "/history" => ("application/json", history(&runs[run].past).to_string()),
+        _ => ("application/json", "{}".to_owned()),
     };
     let policy = &*DASHBOARD_POLICY;
     let answer = format!(
@@ -105,12 +98,40 @@ fn tell(stream: TcpStream, history: &[Value], goes_on: bool) -> Option<()> {
     Some(())
 }
 
-/// Nothing is told in a second that is `null`.
-fn event(second: &Value) -> Value {
-    match second {
-        Value::Null => json!([8, "silence", 0]),
-        vitals => json!([8, "$sys/stats", vitals]),
+fn event(vitals: &Value) -> Value {
+    json!([8, "$sys/stats", vitals])
+}
+
+/// What `GET /history` answers after these seconds.
+fn history(past: &[Value]) -> Value {
+    let mut lists = serde_json::Map::new();
+    let mut list = |name: &str, of: &dyn Fn(&Value) -> Value| {
+        lists.insert(name.to_owned(), past.iter().map(of).collect());
+    };
+    for name in [
+        "connections",
+        "topics",
+        "subscriptions",
+        "outbox_bytes",
+        "events_per_second",
+        "deliveries_per_second",
+        "memory_bytes",
+        "cpu",
+    ] {
+        list(name, &|second| second[name].clone());
     }
+    for (name, kind) in [("latency", "latency_seconds"), ("turn", "turn_seconds")] {
+        for of in ["p50", "p99", "max"] {
+            list(&format!("{name}_{of}"), &|second| second[kind][of].clone());
+        }
+    }
+    for kind in ["dropped", "refused", "closed"] {
+        let name = format!("{kind}_per_minute");
+        list(&name, &|second| second["last_minute"][kind].clone());
+    }
+    let empty: Value =
+        serde_json::from_str(&History::default().encode(Duration::ZERO)).expect("JSON");
+    json!({"age_seconds": 0.4, "samples": lists, "reasons": empty["reasons"]})
 }
 
 /// What a server at rest tells, with other things in their place.
@@ -120,6 +141,7 @@ pub fn vitals(uptime_seconds: u64, others: Value) -> Value {
         "connections": 1, "topics": 1, "subscriptions": 1, "outbox_bytes": 0,
         "events": 0, "events_per_second": 0.0, "deliveries": 0, "deliveries_per_second": 0.0,
         "latency_seconds": null, "turn_seconds": null, "dropped": {}, "closed": {}, "refused": {}, "http": {"200": 2, "101": 1},
+        "last_minute": {"dropped": 0, "refused": 0, "closed": 0}, "last_ten_minutes": {},
         "memory_bytes": 5_800_000, "open_files": 14, "cpu": 0.001, "top_topics": [],
     });
     for (key, value) in others.as_object().expect("an object") {
@@ -176,6 +198,15 @@ pub fn busy_day() -> Vec<Value> {
                 },
                 "turn_seconds": {
                     "p50": 9e-5, "p90": 3e-4, "p99": 2e-3 + 4e-3 * burst, "max": 4e-3 + 8e-3 * burst,
+                },
+                "last_minute": {
+                    "dropped": (88.0 + 12.0 * wave) as u64, "refused": 2 + n / 60 % 3,
+                    "closed": (140.0 + 20.0 * wave + 40.0 * burst) as u64,
+                },
+                "last_ten_minutes": {
+                    "dropped": {"no_subscriber": 900, "bad_json": 6},
+                    "closed": {"peer_closed": 1_200, "peer_gone": 200, "refused": 20, "slow_consumer": 40},
+                    "refused": {"token": 20}, "http": {"401": 1},
                 },
                 "dropped": {"no_subscriber": 5_000 + n * 3 / 2, "bad_json": 12 + n / 90},
                 "closed": {

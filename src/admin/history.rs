@@ -1,0 +1,493 @@
+//! The last ten minutes, a sample a second, kept in the server: a dashboard that is opened shows them at
+//! once.
+//!
+//! While the loop sleeps nothing changes, so it is not woken up for a sample. The seconds that it slept
+//! through are filled in when it wakes up, before anything else happens: in the first of them all has
+//! happened that the loop did before it slept, and in the others nothing.
+//!
+//! Dashboards watch; they are no clients. What they add to the numbers themselves is left out here (see
+//! [`Own`]) and stays in `/metrics`, which counts all that there is.
+//!
+//! Never here: clocks, what is told once a second (`vitals`), names of topics.
+
+use std::collections::VecDeque;
+use std::fmt::{Display, Write as _};
+use std::time::Duration;
+
+use super::durations::Percentiles;
+use super::metrics::Readings;
+use crate::limits::{HISTORY_COUNTS_SECONDS, HISTORY_SECONDS};
+use crate::stats::{Close, Counter, Dropped, HttpStatus, Refusal, Stats};
+
+/// In samples, how far back "a minute ago" is.
+const MINUTE: usize = 60;
+
+/// In samples: those that are told, and a minute before the first of them.
+const SAMPLES_MAX: usize = HISTORY_SECONDS + MINUTE;
+
+/// In places of [`History::counted`]: one more than the intervals that there are between them.
+const COUNTED_MAX: usize = HISTORY_SECONDS / HISTORY_COUNTS_SECONDS + 1;
+
+/// What dashboards add to the numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Own {
+    /// Connections that came in by the admin listener.
+    pub connections: usize,
+    /// Topics of the server's own that somebody hears.
+    pub topics: usize,
+    /// Subscriptions to these.
+    pub subscriptions: usize,
+    /// Deliveries of these, since the start.
+    pub deliveries: u64,
+}
+
+/// One second.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Of clients, at its end.
+    pub connections: u32,
+    /// That clients are subscribed to, at its end.
+    pub topics: u32,
+    /// Of clients, at its end.
+    pub subscriptions: u32,
+    /// In it.
+    pub events: u32,
+    /// In it.
+    pub deliveries: u32,
+    /// In CPU seconds a second.
+    pub cpu: Option<f32>,
+    /// In bytes, at its end.
+    pub outbox_bytes: u64,
+    /// In bytes, when it was taken.
+    pub memory_bytes: Option<u64>,
+    /// Of the events that reached their last subscriber in it.
+    latency: Option<Spread>,
+    /// Of the turns that ended in it.
+    turns: Option<Spread>,
+    /// Since the start: drops, refusals and closes. A refusal ends its connection too, which is not counted
+    /// once more among the closes.
+    totals: [u64; 3],
+}
+
+// `limits::HISTORY_SECONDS` says what all of them take.
+const _: () = assert!(size_of::<Sample>() <= 112);
+
+/// The names of [`Sample::totals`].
+const TOTALS: [&str; 3] = ["dropped", "refused", "closed"];
+
+/// [`Percentiles`], in seconds, with half the bytes.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    p50: f32,
+    p99: f32,
+    max: f32,
+}
+
+impl From<Percentiles> for Spread {
+    fn from(percentiles: Percentiles) -> Self {
+        Self {
+            p50: percentiles.p50 as f32,
+            p99: percentiles.p99 as f32,
+            max: percentiles.max as f32,
+        }
+    }
+}
+
+/// The samples, and how far they go.
+#[derive(Debug)]
+pub struct History {
+    /// In seconds since the start: the end of the last sample.
+    seconds: u64,
+    /// The oldest first, of consecutive seconds; at most [`SAMPLES_MAX`].
+    samples: VecDeque<Sample>,
+    /// What had been counted every [`HISTORY_COUNTS_SECONDS`], the oldest first; never empty.
+    counted: VecDeque<Stats>,
+    events: u64,
+    deliveries: u64,
+    cpu_seconds: f64,
+}
+
+impl Default for History {
+    /// As of the start.
+    fn default() -> Self {
+        let mut counted = VecDeque::with_capacity(COUNTED_MAX);
+        counted.push_back(Stats::default());
+        Self {
+            seconds: 0,
+            samples: VecDeque::with_capacity(SAMPLES_MAX),
+            counted,
+            events: 0,
+            deliveries: 0,
+            cpu_seconds: 0.0,
+        }
+    }
+}
+
+impl History {
+    /// When the next second is over.
+    pub fn due(&self) -> Duration {
+        Duration::from_secs(self.seconds + 1)
+    }
+
+    /// How many seconds have been over since the start.
+    pub fn seconds(&self) -> u64 {
+        self.seconds
+    }
+
+    /// The seconds that are over, and have no sample. `latency` and `turns` are those since the last one.
+    pub fn take(
+        &mut self,
+        now: Duration,
+        readings: &Readings<'_>,
+        own: Own,
+        latency: Option<Percentiles>,
+        turns: Option<Percentiles>,
+    ) {
+        let stats = readings.stats;
+        let (first, last) = (self.seconds + 1, now.as_secs());
+        let events = stats.counter(Counter::Events);
+        let deliveries = deliveries(stats, own);
+        let cpu_seconds = readings.process.cpu_seconds;
+        let cpu = cpu_seconds.map(|cpu| (cpu - self.cpu_seconds) / (last + 1 - first) as f64);
+        let quiet = Sample {
+            connections: small(readings.connections - own.connections.min(readings.connections)),
+            topics: small(readings.topics - own.topics.min(readings.topics)),
+            subscriptions: small(
+                readings.subscriptions - own.subscriptions.min(readings.subscriptions),
+            ),
+            events: 0,
+            deliveries: 0,
+            cpu: cpu.map(|cpu| cpu as f32),
+            outbox_bytes: readings.outboxes_bytes as u64,
+            memory_bytes: readings.process.resident_bytes,
+            latency: None,
+            turns: None,
+            totals: totals(stats),
+        };
+        // Of a long sleep, the beginning is forgotten already.
+        for second in first.max((last + 1).saturating_sub(SAMPLES_MAX as u64))..=last {
+            self.push(
+                second,
+                if second == first {
+                    Sample {
+                        events: small(events.saturating_sub(self.events)),
+                        deliveries: small(deliveries.saturating_sub(self.deliveries)),
+                        latency: latency.map(Spread::from),
+                        turns: turns.map(Spread::from),
+                        ..quiet
+                    }
+                } else {
+                    quiet
+                },
+                stats,
+            );
+        }
+        self.seconds = last;
+        self.events = events;
+        self.deliveries = deliveries;
+        self.cpu_seconds = cpu_seconds.unwrap_or_default();
+    }
+
+    fn push(&mut self, second: u64, sample: Sample, stats: &Stats) {
+        if self.samples.len() == SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample);
+        if second.is_multiple_of(HISTORY_COUNTS_SECONDS as u64) {
+            if self.counted.len() == COUNTED_MAX {
+                self.counted.pop_front();
+            }
+            self.counted.push_back(stats.clone());
+        }
+    }
+
+    /// The last second that is over.
+    pub fn last(&self) -> Option<&Sample> {
+        self.samples.back()
+    }
+
+    /// What had been counted ten minutes ago, or at the start if that was later.
+    pub fn counted_before(&self) -> &Stats {
+        self.counted.front().expect("never empty")
+    }
+
+    /// How many drops, refusals and closes there were in the last minute, by name.
+    pub fn last_minute(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let last = self.samples.len().checked_sub(1);
+        let counts = last.map_or([0; 3], |last| self.minute(last));
+        TOTALS.into_iter().zip(counts)
+    }
+
+    /// The same, in the minute up to a sample.
+    fn minute(&self, at: usize) -> [u64; 3] {
+        let totals = self.samples[at].totals;
+        // In the first minute since the start, all that there was.
+        let before = at
+            .checked_sub(MINUTE)
+            .map_or([0; 3], |before| self.samples[before].totals);
+        std::array::from_fn(|n| totals[n] - before[n])
+    }
+
+    /// All of it as JSON: for each kind of number a list, the oldest first; how old the last ones are; and
+    /// what the reasons mean that [`super::vitals`] tells by name.
+    pub fn encode(&self, now: Duration) -> String {
+        let mut out = String::with_capacity(64 * self.samples.len() + 8 * 1024);
+        let age = now.saturating_sub(Duration::from_secs(self.seconds));
+        push(
+            &mut out,
+            format_args!("{{\"age_seconds\":{:.3},\"samples\":{{", age.as_secs_f64()),
+        );
+        self.list(&mut out, "connections", |_, s| Some(s.connections));
+        self.list(&mut out, "topics", |_, s| Some(s.topics));
+        self.list(&mut out, "subscriptions", |_, s| Some(s.subscriptions));
+        self.list(&mut out, "outbox_bytes", |_, s| Some(s.outbox_bytes));
+        self.list(&mut out, "events_per_second", |_, s| Some(s.events));
+        self.list(&mut out, "deliveries_per_second", |_, s| Some(s.deliveries));
+        self.list(&mut out, "latency_p50", |_, s| s.latency.map(|l| l.p50));
+        self.list(&mut out, "latency_p99", |_, s| s.latency.map(|l| l.p99));
+        self.list(&mut out, "latency_max", |_, s| s.latency.map(|l| l.max));
+        self.list(&mut out, "turn_p50", |_, s| s.turns.map(|t| t.p50));
+        self.list(&mut out, "turn_p99", |_, s| s.turns.map(|t| t.p99));
+        self.list(&mut out, "turn_max", |_, s| s.turns.map(|t| t.max));
+        self.list(&mut out, "memory_bytes", |_, s| s.memory_bytes);
+        self.list(&mut out, "cpu", |_, s| {
+            s.cpu.map(|cpu| (cpu * 1_000.0).round() / 1_000.0)
+        });
+        for (n, name) in TOTALS.iter().enumerate() {
+            let name = format!("{name}_per_minute");
+            self.list(&mut out, &name, |at, _| Some(self.minute(at)[n]));
+        }
+        out.pop();
+        out.push_str("},\"reasons\":{");
+        explain(&mut out, "dropped", Dropped::ALL, |d| {
+            (d.name(), d.meaning())
+        });
+        explain(&mut out, "refused", Refusal::ALL, |r| {
+            (r.name(), r.meaning())
+        });
+        explain(&mut out, "closed", Close::ALL, |c| (c.name(), c.meaning()));
+        explain(&mut out, "http", HttpStatus::ALL, |s| {
+            (s.name(), s.meaning())
+        });
+        out.pop();
+        out.push_str("}}");
+        out
+    }
+
+    /// Appends `"name":[…],` with one number of each sample.
+    fn list<T: Display>(
+        &self,
+        out: &mut String,
+        name: &str,
+        number: impl Fn(usize, &Sample) -> Option<T>,
+    ) {
+        push(out, format_args!("\"{name}\":["));
+        let first = self.samples.len().saturating_sub(HISTORY_SECONDS);
+        for (at, sample) in self.samples.iter().enumerate().skip(first) {
+            if at > first {
+                out.push(',');
+            }
+            match number(at, sample) {
+                Some(number) => push(out, format_args!("{number}")),
+                None => out.push_str("null"),
+            }
+        }
+        out.push_str("],");
+    }
+}
+
+/// Appends `"kind":{"name":"what it means",…},`.
+fn explain<T: Copy>(
+    out: &mut String,
+    kind: &str,
+    all: &[T],
+    told: impl Fn(T) -> (&'static str, String),
+) {
+    let all: serde_json::Map<_, _> = all
+        .iter()
+        .map(|&one| {
+            let (name, meaning) = told(one);
+            (name.to_owned(), meaning.into())
+        })
+        .collect();
+    push(
+        out,
+        format_args!("\"{kind}\":{},", serde_json::Value::from(all)),
+    );
+}
+
+fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a String takes everything");
+}
+
+/// Those of publishers' events.
+pub fn deliveries(stats: &Stats, own: Own) -> u64 {
+    let all = stats.counter(Counter::Deliveries);
+    all.saturating_sub(own.deliveries)
+}
+
+fn totals(stats: &Stats) -> [u64; 3] {
+    let drops = Dropped::ALL.iter().map(|&d| stats.drops(d)).sum();
+    let refusals = Refusal::ALL.iter().map(|&r| stats.refusals(r)).sum();
+    let closes = Close::ALL.iter().filter(|&&c| c != Close::Refused);
+    [drops, refusals, closes.map(|&c| stats.closes(c)).sum()]
+}
+
+fn small(n: impl TryInto<u32>) -> u32 {
+    n.try_into().unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::admin::durations::{Durations, EVENT_BOUNDS};
+    use crate::admin::metrics::Process;
+
+    const TURNS: Percentiles = Percentiles {
+        p50: 0.001,
+        p90: 0.002,
+        p99: 0.003,
+        max: 0.25,
+    };
+
+    /// Takes what is due at a moment in milliseconds.
+    fn take(history: &mut History, milliseconds: u64, stats: &Stats, own: Own) {
+        let none = Durations::new(EVENT_BOUNDS);
+        let readings = Readings {
+            stats,
+            latency: &none,
+            turns: &none,
+            connections: 3,
+            topics: 2,
+            subscriptions: 4,
+            outboxes_bytes: 9,
+            process: Process {
+                cpu_seconds: Some(milliseconds as f64 / 2_000.0),
+                resident_bytes: Some(4_096),
+                ..Process::default()
+            },
+        };
+        let now = Duration::from_millis(milliseconds);
+        assert!(now >= history.due());
+        history.take(now, &readings, own, None, Some(TURNS));
+    }
+
+    fn told(history: &History, milliseconds: u64) -> Value {
+        let text = history.encode(Duration::from_millis(milliseconds));
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    #[test]
+    fn seconds_that_the_loop_slept_through_are_filled_in() {
+        let mut history = History::default();
+        let mut stats = Stats::default();
+        assert_eq!(
+            told(&history, 100)["samples"]["events_per_second"],
+            json!([])
+        );
+        stats.add(Counter::Events, 5);
+        stats.add(Counter::Deliveries, 12);
+        stats.dropped(Dropped::NoTopic);
+        take(&mut history, 1_100, &stats, Own::default());
+        stats.add(Counter::Events, 7);
+        take(&mut history, 4_250, &stats, Own::default());
+        let told = told(&history, 4_500);
+        let samples = &told["samples"];
+        assert_eq!(samples["events_per_second"], json!([5, 7, 0, 0]));
+        assert_eq!(samples["deliveries_per_second"], json!([12, 0, 0, 0]));
+        assert_eq!(samples["turn_max"], json!([0.25, 0.25, null, null]));
+        assert_eq!(samples["latency_p50"], json!([null, null, null, null]));
+        assert_eq!(samples["dropped_per_minute"], json!([1, 1, 1, 1]));
+        assert_eq!(samples["cpu"], json!([0.55, 0.525, 0.525, 0.525]));
+        assert_eq!(samples["memory_bytes"][3], 4_096);
+        assert_eq!(told["age_seconds"], 0.5);
+        assert_eq!(history.due(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_dashboards_do_themselves_is_left_out() {
+        let mut history = History::default();
+        let mut stats = Stats::default();
+        stats.add(Counter::Deliveries, 10);
+        let own = Own {
+            connections: 1,
+            topics: 1,
+            subscriptions: 1,
+            deliveries: 4,
+        };
+        take(&mut history, 1_000, &stats, own);
+        let last = history.last().expect("a sample");
+        assert_eq!(
+            (last.connections, last.topics, last.subscriptions),
+            (2, 1, 3)
+        );
+        assert_eq!(last.deliveries, 6);
+        assert_eq!(deliveries(&stats, own), 6);
+    }
+
+    #[test]
+    fn ten_minutes_are_kept_and_no_more() {
+        let mut history = History::default();
+        let mut stats = Stats::default();
+        for second in 1..=1_000_u64 {
+            stats.dropped(Dropped::BadJson);
+            stats.refused(Refusal::Token);
+            stats.closed(Close::Refused);
+            take(&mut history, second * 1_000, &stats, Own::default());
+        }
+        let told = told(&history, 1_000_000);
+        let lists = told["samples"].as_object().expect("lists");
+        assert!(lists.len() >= 17);
+        for (name, list) in lists {
+            assert_eq!(
+                list.as_array().map(Vec::len),
+                Some(HISTORY_SECONDS),
+                "{name}"
+            );
+        }
+        // A whole minute is known of the first one, too.
+        let minutes = &told["samples"]["dropped_per_minute"];
+        assert_eq!((&minutes[599], &minutes[0]), (&json!(60), &json!(60)));
+        assert_eq!(told["samples"]["closed_per_minute"][599], 0);
+        let lately =
+            stats.drops(Dropped::BadJson) - history.counted_before().drops(Dropped::BadJson);
+        assert_eq!(lately, 600);
+        assert_eq!(history.counted.len(), COUNTED_MAX);
+        assert!(history.samples.capacity() < 2 * SAMPLES_MAX);
+    }
+
+    #[test]
+    fn a_long_sleep_costs_no_more_than_ten_minutes() {
+        let mut history = History::default();
+        let mut stats = Stats::default();
+        stats.dropped(Dropped::BadJson);
+        take(&mut history, 86_400_000_000, &stats, Own::default());
+        assert_eq!(history.samples.len(), SAMPLES_MAX);
+        assert_eq!(history.counted_before().drops(Dropped::BadJson), 1);
+        assert!(history.last_minute().all(|(_, count)| count == 0));
+    }
+
+    #[test]
+    fn every_reason_is_explained() {
+        let told = told(&History::default(), 0);
+        for (kind, count) in [
+            ("dropped", Dropped::ALL.len()),
+            ("refused", Refusal::ALL.len()),
+            ("closed", Close::ALL.len()),
+            ("http", HttpStatus::ALL.len()),
+        ] {
+            let reasons = told["reasons"][kind].as_object().expect("reasons");
+            assert_eq!(reasons.len(), count, "{kind}");
+            for (name, meaning) in reasons {
+                let meaning = meaning.as_str().expect("a text");
+                assert!(
+                    meaning.len() > 5 && meaning.ends_with('.'),
+                    "{name}: {meaning}"
+                );
+                assert!(!meaning.contains("[`"), "{name}: a link of rustdoc");
+            }
+        }
+    }
+}
