@@ -165,7 +165,7 @@ reasons! {
 reasons! {
     /// Why a connection ended. Counted once a connection, when its end begins.
     Close {
-        /// The client closed the connection with a Close frame, as pages do that are left.
+        /// The client closed the connection with a Close frame, as a page does when its user leaves it.
         PeerClosed => "peer_closed",
         /// The client ended the connection without a Close frame: its process or its proxy has gone.
         PeerGone => "peer_gone",
