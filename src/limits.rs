@@ -35,6 +35,10 @@ pub const EVENT_BYTES_CEILING: usize = 32 * 1024 * 1024;
 /// publisher's connection, before newswire hears of it.
 pub const PUBLISHER_MESSAGE_BYTES_MAX: i64 = 64 * 1024 * 1024;
 
+/// In parts of one message that are thrown away before newswire asks the allocator to give free memory back
+/// to the system: at 64 bytes each, 4 MiB.
+pub const SURPLUS_PARTS_KEPT_MAX: usize = 64 * 1024;
+
 /// In messages that ZeroMQ queues for each publisher before it makes that publisher wait.
 pub const PUBLISHER_MESSAGES_MAX: i32 = 1_000;
 

@@ -155,7 +155,8 @@ fn one_message_that_is_far_too_large_takes_no_memory_for_long() {
 
 #[test]
 fn a_message_of_very_many_parts_is_one_dropped_message() {
-    const PARTS: usize = 200_000;
+    // In libzmq, 64 bytes each: far more than the slack.
+    const PARTS: usize = 500_000;
     let server = Server::start(&[]);
     let mut witness = Witness::new(&server);
     let before = server.resident_bytes();
@@ -168,8 +169,9 @@ fn a_message_of_very_many_parts_is_one_dropped_message() {
     drop((socket, context));
     witness.check_other("\"two parts\"");
     witness.check();
-    let left = server.resident_bytes().saturating_sub(before);
-    assert!(left < SLACK_BYTES + PARTS * 100, "{left}");
+    wait_until("its memory has come back", || {
+        server.resident_bytes() < before + SLACK_BYTES
+    });
     let books = server.stop_and_balance();
     assert_eq!(entry(&books, "dropped.parts"), 1);
 }

@@ -16,6 +16,7 @@ pub mod monitor;
 mod pull;
 pub mod socket_file;
 mod sub;
+mod trim;
 
 use std::fmt;
 use std::io;
@@ -107,6 +108,8 @@ pub struct ZeroMqSource {
     parts: Vec<zmq::Message>,
     /// True exactly when the next part belongs to the last message, of which enough has been kept.
     has_surplus: bool,
+    /// In parts of that message that have been thrown away.
+    surplus: usize,
     /// True exactly when there may be messages for which no readiness will come.
     is_ready: bool,
 }
@@ -137,6 +140,7 @@ impl ZeroMqSource {
             endpoint,
             parts: Vec::with_capacity(PARTS_KEPT),
             has_surplus: false,
+            surplus: 0,
             // Messages that came before the loop began have given their signal already.
             is_ready: true,
         })
@@ -189,6 +193,10 @@ impl ZeroMqSource {
         if self.has_surplus {
             let part = self.receive_part()?;
             self.has_surplus = part.get_more();
+            self.surplus += 1;
+            if !self.has_surplus && self.surplus >= limits::SURPLUS_PARTS_KEPT_MAX {
+                trim::begin();
+            }
             return Some(Received::Surplus(part.len()));
         }
         self.parts.clear();
@@ -197,7 +205,7 @@ impl ZeroMqSource {
             let has_more = part.get_more();
             self.parts.push(part);
             if !has_more || self.parts.len() == PARTS_KEPT {
-                self.has_surplus = has_more;
+                (self.has_surplus, self.surplus) = (has_more, 0);
                 return Some(Received::Message(Message {
                     endpoint: &self.endpoint,
                     parts: &self.parts,
