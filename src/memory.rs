@@ -67,7 +67,7 @@ fn sum(parts: &[Part]) -> u64 {
 /// For the start: the sum alone.
 pub fn total(config: &Config, connections: usize) -> String {
     format!(
-        "at most {} for others, if every client did its worst at once (`newswire check` has the parts)",
+        "at most {} for others, if all clients did their worst at once (`newswire check` has the parts)",
         rough_bytes(sum(&parts(config, connections)))
     )
 }

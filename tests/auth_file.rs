@@ -222,6 +222,16 @@ fn a_token_ends_when_its_line_says_so() {
     server.stop();
 }
 
+#[test]
+fn a_file_that_is_emptied_is_told() {
+    let file = File::new("emptied", "one\n");
+    let server = serve(&[&file]);
+    file.replace("# nobody\n");
+    server.wait_for_log("has no token in it, so it lets nobody in");
+    assert_eq!(status(&server, "one"), 401);
+    server.stop();
+}
+
 /// WAMP v1 has no answer to a SUBSCRIBE that is ignored: the log has to say it, at its usual level.
 #[test]
 fn a_denied_subscription_is_in_the_log_with_topic_and_name() {

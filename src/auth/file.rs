@@ -235,6 +235,9 @@ impl Watch {
                 let (path, tokens) = (self.path.display(), listing.len());
                 log::info!("token file: read path={path} tokens={tokens}");
                 warn_of_readers(&self.path, &listing);
+                if listing.is_empty() {
+                    log::warn!("token file: path={path} has no token in it, so it lets nobody in");
+                }
                 let before = self.current.set(Arc::new(listing));
                 self.retired.push(before);
                 (self.wake)();

@@ -73,8 +73,8 @@ pub(super) fn command() -> Command {
             super::positional(
                 "json",
                 "JSON",
-                "The event: any JSON value. `-`, or nothing when standard input is no terminal: one a line \
-                 from there, empty lines aside",
+                "The event: any JSON value. With `-`, or without it when standard input is no terminal, each \
+                 line of standard input is an event; empty lines are skipped",
             )
             .allow_negative_numbers(true),
         )

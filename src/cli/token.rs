@@ -31,7 +31,7 @@ pub struct Revocation {
 /// How `token` is explained.
 pub(super) fn command() -> Command {
     Command::new("token")
-        .about("Make a token for clients, or what a file of tokens holds in its place, or revoke one")
+        .about("Make, hash or revoke a token of clients")
         .subcommand_required(true)
         .subcommand(
             Command::new("new")

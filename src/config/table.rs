@@ -190,8 +190,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "admin-token",
         value_name: "TOKEN",
-        help: "Token that the admin listener asks for, as Authorization: Bearer TOKEN. Empty: none on this \
-               machine, and an admin listener elsewhere is an error. Prefer the variable or the file",
+        help: "Token that the admin listener asks for, as Authorization: Bearer TOKEN. Empty: it asks for \
+               none, and newswire refuses an --admin address that other machines reach. Prefer the \
+               variable or the file",
         heading: STAFF,
         secret: true,
         kind: Kind::Word {
@@ -226,8 +227,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "publish-token",
         value_name: "TOKEN",
-        help: "Token that POST /publish asks for, as Authorization: Bearer TOKEN. Empty: whoever may use the \
-               admin listener may publish there, and nobody elsewhere. Prefer the variable or the file",
+        help: "Token that POST /publish asks for, as Authorization: Bearer TOKEN. Empty: only those who \
+               may use the admin listener may publish, and only there. Prefer the variable or the file",
         heading: STAFF,
         secret: true,
         kind: Kind::Word {
@@ -373,8 +374,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-jwt-audience",
         value_name: "TEXT",
-        help: "Audience that a JWT has to name (aud). Empty: it is not asked, and a JWT that was made for \
-               another service with the same key is good here too",
+        help: "Audience that a JWT has to name (aud). Empty: newswire does not check it, and also accepts \
+               a JWT that was made for another service with the same key",
         heading: WHO,
         secret: false,
         kind: Kind::Word {
@@ -389,8 +390,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-jwt-issuer",
         value_name: "TEXT",
-        help: "Issuer that a JWT has to name (iss). Empty: it is not asked, since the key says who made the \
-               token",
+        help: "Issuer that a JWT has to name (iss). Empty: newswire does not check it, since the key says \
+               who made the token",
         heading: WHO,
         secret: false,
         kind: Kind::Word {
@@ -406,7 +407,8 @@ static OPTIONS: &[OptionSpec] = &[
         name: "auth-url",
         value_name: "URL",
         help: "Address of the API that is asked about a token: GET with the token as Authorization. 2xx \
-               accepts, 401, 403 and 404 do not know it, anything else is no answer; `off` asks none",
+               accepts the token; 401, 403 and 404 say that the API does not know it; anything else is no \
+               answer. `off` asks none",
         heading: WHO,
         secret: false,
         kind: Kind::List {
@@ -519,9 +521,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-cache",
         value_name: "SECONDS",
-        help: "Time for which an accepted token is good without asking again, so that the herd after a \
-               restart asks once a token and not once a client. Never beyond the token's own end; 0 asks for \
-               each client",
+        help: "Time for which an accepted token is good without asking again, so that all the clients that \
+               come back after a restart cause one question a token. Never beyond the token's own end; 0 \
+               asks for each client",
         heading: TIME,
         secret: false,
         kind: number!(
@@ -535,9 +537,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-recheck",
         value_name: "SECONDS",
-        help: "Time after which the store is asked again about the token of an open session, a tenth more or \
-               less so that they do not all come at once. It is how long a token that was deleted may still \
-               hear",
+        help: "Time after which the store is asked again about the token of an open session, a tenth more \
+               or less so that they do not all come at once. The session of a token that was deleted may \
+               go on for that long",
         heading: TIME,
         secret: false,
         kind: number!(
@@ -590,9 +592,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "origin",
         value_name: "ORIGIN",
-        help: "Origin of pages that may connect, as browsers send it, such as https://example.com. \
-               Without any, every page may that knows a token; clients that are no browser send none \
-               and are not asked",
+        help: "Origin of pages that may connect, as browsers send it, such as https://example.com. Without \
+               this option every page with a good token may connect. A client that is no browser sends no \
+               Origin, and is not checked for one",
         heading: WHO,
         secret: false,
         kind: Kind::List {
@@ -927,7 +929,7 @@ static OPTIONS: &[OptionSpec] = &[
         name: "log-level",
         value_name: "LEVEL",
         help: "What is logged to standard error: off, error, warn, info, debug or trace. From debug on, \
-               every client's mistakes are",
+               the mistakes of each client are logged too",
         heading: LOG,
         secret: false,
         kind: Kind::Word {
