@@ -176,7 +176,7 @@ fn with_everybody_on_the_way_out() {
         entry(&books, "closed.refused") == 50
             && entry(&books, "closed.peer_closed") == 17
             && entry(&books, "closed.bad_message") == 17
-            && entry(&books, "closed.peer_gone") == 50
+            && entry(&books, "closed.probe") == 50
     });
     server.signal("TERM");
     let books = end(server);

@@ -51,7 +51,23 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine::topics", &["engine::idset"]),
     (
         "engine::flush",
-        &["engine::outbox", "engine::topics", "limits"],
+        &[
+            "engine::idset",
+            "engine::merge",
+            "engine::outbox",
+            "engine::topics",
+            "limits",
+        ],
+    ),
+    // It is handed the walks of the flush, and makes batches of them.
+    (
+        "engine::merge",
+        &[
+            "engine::flush",
+            "engine::outbox",
+            "engine::topics",
+            "limits",
+        ],
     ),
     (
         "engine::hub",
