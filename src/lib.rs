@@ -9,6 +9,7 @@
 //! | 0 | [`limits`], [`stats`] | numbers and names that everybody may know |
 //! | 0 | [`occupant`] | which process has an address, as far as the system tells |
 //! | 1 | [`config`], [`wire`] | text and bytes ↔ values: no I/O, no clock |
+//! | 1 | [`net`] | names and addresses of the peers that newswire connects to |
 //! | 1 | [`standing`] | who asks to be let in, and what a token is worth now: written by `auth`, read by `engine` |
 //! | 2 | [`engine`] | state and policy: time, bytes, verdicts and streams are arguments |
 //! | 3 | [`ingest`], [`auth`] | where events come from; who may listen. They know ring 0 and 1 only |
@@ -61,6 +62,7 @@ pub mod engine;
 pub mod ingest;
 pub mod limits;
 pub mod logging;
+pub mod net;
 pub mod occupant;
 pub mod server;
 pub mod standing;

@@ -300,6 +300,36 @@ pub const REAP_LEAVES: usize = 32;
 /// is how many topics can be asked for. It bounds what is queued while a publisher is away.
 pub const SUBSCRIPTIONS_QUEUED_MAX: i32 = 1_000_000;
 
+/// In addresses of one host name that are tried. A name of a service that is spread over many hosts has
+/// some ten.
+pub const NAME_ADDRESSES_MAX: usize = 16;
+
+/// In seconds that a publisher at one address has to greet, before the next address is tried. The kernel
+/// repeats a lost first packet after one second.
+pub const DIAL_ATTEMPT_SECONDS: u64 = 3;
+
+/// In seconds that a nameserver has, before the addresses that it told last are tried again.
+pub const DIAL_RESOLVE_SECONDS: u64 = 2;
+
+/// In milliseconds, the first pause after no address of a publisher took a connection, or after one was
+/// lost; it doubles. A publisher that is restarted is back soon, and what it sends meanwhile is lost.
+pub const DIAL_PAUSE_MILLISECONDS: u64 = 100;
+
+/// In seconds, the longest of these pauses. A connection that has lasted for as long makes the next
+/// pause the first one again.
+pub const DIAL_PAUSE_SECONDS_MAX: u64 = 2;
+
+/// In seconds, the first pause after a peer refused the handshake, which it would do again: it is another
+/// kind of socket, or wants another security mechanism. The pause doubles.
+pub const DIAL_REFUSED_SECONDS: u64 = 1;
+
+/// In seconds, the longest of these pauses: soon enough after an operator has mended it.
+pub const DIAL_REFUSED_SECONDS_MAX: u64 = 60;
+
+/// In milliseconds after which a command that publishes tries the next address of a name too: a server
+/// on the same network greets within a few.
+pub const DIAL_STAGGER_MILLISECONDS: u64 = 50;
+
 /// In connections for which room is taken at the start, untouched: 85 MB of addresses, not of memory.
 pub const CONNECTIONS_EXPECTED_MAX: usize = 1_000_000;
 

@@ -19,6 +19,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident, and says how
     // those that are JWTs are signed.
     ("config", &["limits", "wire::jwt", "wire::token"]),
+    // Names and addresses, for whoever connects to somebody.
+    ("net", &["limits"]),
     ("wire", &[]),
     // The form of a moment and of a name is one for all stores.
     ("wire::grant", &["limits"]),
@@ -83,19 +85,22 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine::session", &["limits", "standing", "stats", "wire"]),
     ("engine", &["engine", "limits", "standing", "stats", "wire"]),
     // Ring 3. These do not know each other; only the server knows them.
-    ("ingest", &["limits", "stats", "wire"]),
+    ("ingest", &["limits", "net", "stats", "wire"]),
     ("auth", &["auth", "limits", "standing", "stats", "wire"]),
     ("admin", &["admin", "limits", "stats", "wire"]),
     ("web", &["wire::files"]),
     (
         "server",
         &[
-            "admin", "auth", "config", "engine", "ingest", "limits", "occupant", "server",
+            "admin", "auth", "config", "engine", "ingest", "limits", "net", "occupant", "server",
             "standing", "stats", "web", "wire",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.
-    ("cli", &["cli", "config", "limits", "occupant", "wire"]),
+    (
+        "cli",
+        &["cli", "config", "limits", "net", "occupant", "wire"],
+    ),
     ("logging", &["limits"]),
     (
         "main",

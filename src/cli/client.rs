@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use tungstenite::error::ProtocolError;
@@ -13,6 +13,9 @@ use tungstenite::handshake::HandshakeError;
 use tungstenite::http::{Response, Uri};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, Error, WebSocket, client::client_with_config};
+
+use crate::net::HostPort;
+use crate::net::names::{System, within};
 
 /// What the client offers to speak.
 const SUBPROTOCOL: &str = "wamp";
@@ -96,15 +99,17 @@ impl Target {
         (bare.unwrap_or(host), self.uri.port_u16().unwrap_or(80))
     }
 
-    /// The first address of the host.
+    /// The address of the host that takes connections: where there are several, the first that does.
     pub(super) fn resolve(&self) -> Result<SocketAddr, String> {
-        let mut addresses = self
-            .address()
-            .to_socket_addrs()
-            .map_err(|error| format!("cannot find {self}: {error}"))?;
-        addresses
-            .next()
-            .ok_or_else(|| format!("cannot find {self}: the host has no address"))
+        let (host, port) = self.address();
+        let addresses =
+            addresses(host, port).map_err(|error| format!("cannot find {self}: {error}"))?;
+        match *addresses {
+            [only] => Ok(only),
+            _ => reach((host, port))
+                .and_then(|stream| stream.peer_addr())
+                .map_err(|error| format!("cannot connect to {self}: {error}")),
+        }
     }
 
     /// An upgrade request, for who speaks on sockets of his own. Its key is always the same, since
@@ -174,10 +179,19 @@ pub(super) fn connect(
     }
 }
 
+/// The addresses of a host, asked for as all of newswire does.
+fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let name = HostPort {
+        host: host.to_owned(),
+        port,
+    };
+    within(HANDSHAKE_PATIENCE, &name, System)
+}
+
 /// A TCP connection to the first of the host's addresses that takes one.
-pub(super) fn reach(address: (&str, u16)) -> io::Result<TcpStream> {
+pub(super) fn reach((host, port): (&str, u16)) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in address.to_socket_addrs()? {
+    for address in addresses(host, port).map_err(io::Error::other)? {
         match TcpStream::connect_timeout(&address, HANDSHAKE_PATIENCE) {
             Ok(stream) => {
                 stream.set_read_timeout(Some(HANDSHAKE_PATIENCE))?;

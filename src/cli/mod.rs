@@ -10,6 +10,7 @@ mod client;
 mod http;
 pub mod load;
 pub mod publish;
+mod push;
 pub mod subscribe;
 pub mod token;
 

@@ -18,6 +18,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::value::RawValue;
 
+use super::push::{self, milliseconds};
 use super::{Failure, default_of, number, text, text_or_default};
 use crate::config::Unit;
 use crate::limits;
@@ -230,20 +231,13 @@ struct Sender {
 
 impl Sender {
     fn new(options: &Options) -> Result<Self, Failure> {
-        let context = zmq::Context::new();
-        let prepare = || {
-            let socket = context.socket(zmq::PUSH)?;
-            // Queue for a server that has greeted, not for one that may never come.
-            socket.set_immediate(true)?;
-            socket.set_linger(milliseconds(options.timeout))?;
-            // Only for a literal address: with it a name may lead to ::1, where nobody listens.
-            socket.set_ipv6(options.to.contains('['))?;
-            socket.connect(&options.to)?;
-            Ok(socket)
-        };
-        let socket = prepare().map_err(|error: zmq::Error| {
-            Failure::Runtime(format!("cannot connect to {}: {error}", options.to))
-        })?;
+        let socket = push::connect(&options.to, options.timeout)?;
+        // A server may be late, and what is queued then has to leave.
+        socket
+            .set_linger(milliseconds(options.timeout))
+            .map_err(|error| {
+                Failure::Runtime(format!("cannot connect to {}: {error}", options.to))
+            })?;
         Ok(Self { socket })
     }
 
@@ -294,15 +288,6 @@ impl Sender {
         }
         Ok(())
     }
-}
-
-/// As ZeroMQ wants it; rounded up, so that what is left of a deadline is not lost.
-fn milliseconds(duration: Duration) -> i32 {
-    duration
-        .as_nanos()
-        .div_ceil(1_000_000)
-        .try_into()
-        .unwrap_or(i32::MAX)
 }
 
 /// The event as a backend sends it; `json` is known to be JSON.

@@ -30,8 +30,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub use options::Options;
 pub(super) use options::command;
 
-use super::Failure;
 use super::publish::envelope;
+use super::{Failure, push};
 use crate::occupant;
 use fleet::{Course, Fleet, Heard};
 use process::Usage;
@@ -178,17 +178,7 @@ impl<'a> Test<'a> {
         if let Some(pid) = options.pid {
             look_at(pid, course.address)?;
         }
-        let failed = |error: zmq::Error| {
-            Failure::Runtime(format!("cannot publish to {}: {error}", options.to))
-        };
-        let context = zmq::Context::new();
-        let publisher = context.socket(zmq::PUSH).map_err(failed)?;
-        publisher.set_linger(0).map_err(failed)?;
-        // As `publish` does it, and for the same reason.
-        publisher
-            .set_ipv6(options.to.contains('['))
-            .map_err(failed)?;
-        publisher.connect(&options.to).map_err(failed)?;
+        let publisher = push::connect(&options.to, PATIENCE)?;
 
         let is_interrupted = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
