@@ -295,10 +295,37 @@ pub const TURN_LEAVES_MAX: usize = 8_192;
 /// kernel's `close()`.
 pub const REAP_LEAVES: usize = 32;
 
+/// In topics that a SUB socket asks its publisher for, one by one. Beyond this, and beyond
+/// [`SUB_TOPIC_BYTES_MAX`], it asks for everything, and what nobody wants is dropped here.
+pub const SUB_TOPICS_MAX: usize = 10_000;
+
+/// In bytes of the names of these topics. libzmq keeps a node of 32 bytes for each byte, makes it in some
+/// 80 ns, and looks at all of them at once when the connection is lost: some 10 ms.
+pub const SUB_TOPIC_BYTES_MAX: usize = 512 * 1024;
+
+/// In topics a minute whose first subscription or last end is told to a publisher. Beyond this, the socket
+/// asks for everything: libzmq keeps each change for a publisher that does not read.
+pub const SUB_CHANGES_MAX: usize = 20_000;
+
+/// In bytes of names a turn, over all SUB sockets, that publishers are asked for, or are no longer: at some
+/// 80 ns each, 2.6 ms.
+pub const TURN_TOPIC_BYTES_MAX: usize = 32 * 1024;
+
 /// In subscriptions and ends of them that ZeroMQ queues for a publisher. It drops those that find the
-/// queue full, without a word, and all of them stand in it at once when a connection is made: so this
-/// is how many topics can be asked for. It bounds what is queued while a publisher is away.
-pub const SUBSCRIPTIONS_QUEUED_MAX: i32 = 1_000_000;
+/// queue full, without a word. A publisher that reads nothing is cut within two minutes, which touch
+/// three minutes of changes, and in which everything can be asked for twice.
+pub const SUBSCRIPTIONS_QUEUED_MAX: i32 = 100_000;
+
+/// In bytes, what is held for one SUB socket in the worst case, where a name has `topic` bytes: the names
+/// that were told or wait for it; in libzmq, nodes, a table at each place where names part, and the queue of
+/// a publisher that does not read.
+pub const fn sub_bytes(topic: usize) -> usize {
+    let names = 4 * SUB_TOPIC_BYTES_MAX;
+    let nodes = 32 * SUB_TOPIC_BYTES_MAX;
+    let tables = 2_048 * SUB_TOPICS_MAX;
+    let queue = (topic + 128).saturating_mul(SUBSCRIPTIONS_QUEUED_MAX as usize);
+    queue.saturating_add(names + nodes + tables)
+}
 
 /// In addresses of one host name that are tried. A name of a service that is spread over many hosts has
 /// some ten.
@@ -522,6 +549,8 @@ const _: () = assert!((EVENT_BYTES_CEILING as i64) < PUBLISHER_MESSAGE_BYTES_MAX
 const _: () = assert!(RESERVED_FILES_MIN <= RESERVED_FILES);
 const _: () = assert!(TURN_ROOM_MAX < RESERVED_FILES_MIN);
 const _: () = assert!(2 * (ADMIN_CONNECTIONS_MAX + ADMIN_STRANGERS_MAX) < RESERVED_FILES);
+const _: () =
+    assert!(SUBSCRIPTIONS_QUEUED_MAX as usize >= 4 * SUB_CHANGES_MAX + 2 * SUB_TOPICS_MAX);
 // Every walk goes forward in every turn.
 const _: () = assert!(PENDING_WALKS_MAX + TURN_EVENTS_MAX <= TURN_WRITES_MAX);
 const _: () = assert!(BIG_EVENT_BYTES <= BATCH_BYTES_MAX);

@@ -122,6 +122,16 @@ impl<S: Stream> Engine<S> {
         self.hub.topics().places()
     }
 
+    /// The name of the topic in a place.
+    pub fn topic_name_at(&self, place: u32) -> Option<Rc<str>> {
+        self.hub.topics().name_at(place)
+    }
+
+    /// In bytes, the names of all topics that somebody hears.
+    pub fn topic_bytes(&self) -> usize {
+        self.hub.topics().name_bytes()
+    }
+
     /// The topic in a place.
     pub fn topic_at(&self, place: u32) -> Option<TopicView> {
         self.hub.topics().view(place, second(self.desk.now))

@@ -116,6 +116,8 @@ pub struct Topics {
     ids: HashMap<Rc<str>, TopicId>,
     topics: Slab<Topic>,
     subscriptions: usize,
+    /// In bytes, the names of all topics.
+    name_bytes: usize,
     /// In topics, how many there have been at a time since memory was last given back.
     most: usize,
     /// Topics that had an event in some second since this was last taken, each second's once. Some
@@ -127,6 +129,11 @@ impl Topics {
     /// How many topics are alive.
     pub fn len(&self) -> usize {
         self.topics.len()
+    }
+
+    /// In bytes, the names of all topics that are alive.
+    pub fn name_bytes(&self) -> usize {
+        self.name_bytes
     }
 
     /// How many pairs of connection and topic there are.
@@ -182,6 +189,12 @@ impl Topics {
         })
     }
 
+    /// The name of the topic in a place; `None` where there is none.
+    pub fn name_at(&self, place: u32) -> Option<Rc<str>> {
+        let topic = self.topics.get(place as usize)?;
+        Some(Rc::clone(&topic.name))
+    }
+
     /// The name of the topic with that number, as it stands in a connection's own set.
     pub fn name(&self, topic: u32) -> Rc<str> {
         Rc::clone(&self.topics[topic as usize].name)
@@ -211,6 +224,11 @@ impl Topics {
                 return Err(format!("topic {:?} is not as it should be", topic.name));
             }
         }
+        let name_bytes: usize = self.ids.keys().map(|name| name.len()).sum();
+        if name_bytes != self.name_bytes {
+            let counted = self.name_bytes;
+            return Err(format!("{name_bytes} bytes of names, {counted} counted"));
+        }
         if self.ids.len() != self.topics.len() {
             return Err(format!(
                 "{} names, {} topics",
@@ -232,6 +250,7 @@ impl Topics {
             return Subscribed::Joined(id);
         }
         let name: Rc<str> = name.into();
+        self.name_bytes += name.len();
         let mut members = IdSet::default();
         members.insert(member);
         let id = TopicId(self.topics.insert(Topic {
@@ -291,6 +310,7 @@ impl Topics {
             return Unsubscribed::Left;
         }
         let topic = self.topics.remove(id.0 as usize);
+        self.name_bytes -= topic.name.len();
         self.ids.remove(&topic.name);
         self.shrink();
         Unsubscribed::Gone(id, topic.name)

@@ -12,6 +12,7 @@
 //!
 //! Never here: what a message says.
 
+pub mod interest;
 pub mod monitor;
 mod pull;
 pub mod socket_file;

@@ -1,0 +1,580 @@
+//! What one SUB socket asks its publisher for: the topics that clients want, or everything.
+//!
+//! libzmq keeps one node for each byte of each topic that a SUB socket asks for: about 34 bytes of memory
+//! and 80 ns of the loop for each byte of a name. So there are three bounds:
+//! - **A budget a turn.** Changes that do not fit wait in a queue. A change says only that a topic may
+//!   differ from what was told; what is told is decided when its turn comes. So a topic that came and went
+//!   meanwhile costs nothing.
+//! - **A bound of topics and of their bytes.** Beyond it the socket asks for everything, with the empty
+//!   prefix, and events that nobody wants are dropped here. It asks for single topics again when half
+//!   of the bound is enough, and not before a minute has passed.
+//! - **A bound of changes a minute**, with the same effect: each change is a message that libzmq keeps for
+//!   a publisher that does not read.
+//!
+//! Never here: the socket, clocks (moments are handed in), and which topics are wanted (the engine's).
+
+use std::collections::{HashSet, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::limits;
+
+/// In bytes, what a name costs beyond its own.
+const NAME_COST: usize = 64;
+
+/// In places, how many that are looked at cost as much as one name.
+const PLACES_A_NAME: usize = 16;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Which topics clients want now.
+pub trait Wanted {
+    /// Returns true when a client is subscribed to `topic`.
+    fn is_wanted(&self, topic: &str) -> bool;
+    /// How many topics are wanted.
+    fn topics(&self) -> usize;
+    /// In bytes, their names.
+    fn bytes(&self) -> usize;
+    /// How many places there are for topics, taken or free.
+    fn places(&self) -> u32;
+    /// The topic in a place.
+    fn topic_at(&self, place: u32) -> Option<Rc<str>>;
+}
+
+/// What may still be told in this turn, over all sources.
+#[derive(Debug)]
+pub struct Budget {
+    bytes: usize,
+    places: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            bytes: limits::TURN_TOPIC_BYTES_MAX,
+            places: PLACES_A_NAME,
+        }
+    }
+}
+
+impl Budget {
+    fn is_left(&self) -> bool {
+        self.bytes > 0
+    }
+
+    fn take_name(&mut self, topic: &str) {
+        self.bytes = self.bytes.saturating_sub(topic.len() + NAME_COST);
+    }
+
+    fn take_place(&mut self) {
+        self.places -= 1;
+        if self.places == 0 {
+            self.places = PLACES_A_NAME;
+            self.bytes = self.bytes.saturating_sub(NAME_COST);
+        }
+    }
+}
+
+/// What a publisher is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// The topics that clients want.
+    Topics,
+    /// Everything that it has.
+    Everything,
+}
+
+impl Scope {
+    /// The name that operators see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Topics => "topics",
+            Self::Everything => "everything",
+        }
+    }
+}
+
+/// Why a socket asks for everything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Excess {
+    /// More topics, or more bytes of names, than are told.
+    Topics,
+    /// More changes than are told.
+    Changes,
+}
+
+/// What is asked of a publisher: `(topic, true)` is a subscription, `(topic, false)` its end, and the empty
+/// topic is everything.
+pub type Ask<'a> = &'a mut dyn FnMut(&str, bool);
+
+/// One socket's.
+///
+/// Invariant: `told` has at most `limits::SUB_TOPICS_MAX` names, and `changed` twice as many.
+#[derive(Debug, Default)]
+pub struct Interest {
+    /// Names that the publisher was asked for, and was not told the end of.
+    told: Names,
+    /// Names that may differ from what was told, in the order in which they came.
+    changed: VecDeque<Rc<str>>,
+    /// The same, to be found.
+    waiting: Names,
+    /// Names that were told before everything was asked for, whose end is to be told.
+    leaving: Vec<Rc<str>>,
+    /// The place that is looked at next, while all that is wanted is to be told.
+    walk: Option<u32>,
+    /// True exactly when the publisher was asked for everything.
+    has_everything: bool,
+    /// Since when everything is to be asked for; `None` while single topics are.
+    everything_since: Option<Duration>,
+    /// When the present minute of changes began, and how many were told in it.
+    minute: Duration,
+    changes: usize,
+    /// True exactly when there is a connection, over which something can be asked.
+    is_connected: bool,
+}
+
+/// A set of names, and how long they are together.
+#[derive(Debug, Default)]
+struct Names {
+    set: HashSet<Rc<str>>,
+    bytes: usize,
+}
+
+impl Names {
+    fn insert(&mut self, name: &Rc<str>) -> bool {
+        let is_new = self.set.insert(Rc::clone(name));
+        self.bytes += if is_new { name.len() } else { 0 };
+        is_new
+    }
+
+    fn remove(&mut self, name: &str) -> bool {
+        let was_there = self.set.remove(name);
+        self.bytes -= if was_there { name.len() } else { 0 };
+        was_there
+    }
+
+    fn has_room(&self, times: usize) -> bool {
+        self.set.len() < times * limits::SUB_TOPICS_MAX
+            && self.bytes < times * limits::SUB_TOPIC_BYTES_MAX
+    }
+}
+
+impl Interest {
+    /// There is a new connection: nothing was asked on it yet.
+    pub fn begin(&mut self, now: Duration) {
+        let everything_since = self.everything_since;
+        *self = Self {
+            is_connected: true,
+            everything_since,
+            walk: Some(0),
+            minute: now,
+            ..Self::default()
+        };
+    }
+
+    /// The connection is gone, and what was asked on it.
+    pub fn end(&mut self) {
+        *self = Self {
+            everything_since: self.everything_since,
+            ..Self::default()
+        };
+    }
+
+    /// What is asked for.
+    pub fn scope(&self) -> Scope {
+        match self.everything_since {
+            Some(_) => Scope::Everything,
+            None => Scope::Topics,
+        }
+    }
+
+    /// A topic has its first subscriber, or the last one has left it.
+    pub fn note(&mut self, topic: &Rc<str>) {
+        // An empty name is no event's topic, and as a prefix it would ask for everything.
+        let is_told_later = !self.is_connected || self.everything_since.is_some();
+        if is_told_later || topic.is_empty() {
+            return;
+        }
+        if self.waiting.insert(topic) {
+            self.changed.push_back(Rc::clone(topic));
+        }
+    }
+
+    /// Returns true when [`Interest::tell`] has something left to do.
+    pub fn is_behind(&self) -> bool {
+        let has_names = !self.leaving.is_empty() || !self.changed.is_empty();
+        let wants_everything = self.everything_since.is_some();
+        self.is_connected
+            && (has_names || self.walk.is_some() || wants_everything != self.has_everything)
+    }
+
+    /// When single topics may be asked for again; `None` while they are.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.everything_since.map(|since| since + MINUTE)
+    }
+
+    /// Decides what to ask for. Answers why, when that is everything from now on; and `Some(None)` when it
+    /// is single topics again.
+    pub fn decide(&mut self, now: Duration, wanted: &impl Wanted) -> Option<Option<Excess>> {
+        if now >= self.minute + MINUTE {
+            (self.minute, self.changes) = (now, 0);
+        }
+        let fits = |part: usize| {
+            wanted.topics() <= limits::SUB_TOPICS_MAX / part
+                && wanted.bytes() <= limits::SUB_TOPIC_BYTES_MAX / part
+        };
+        match self.everything_since {
+            None if !fits(1) || !self.told.has_room(1) && !self.changed.is_empty() => {
+                self.want_everything(now);
+                Some(Some(Excess::Topics))
+            }
+            None if self.changes >= limits::SUB_CHANGES_MAX || !self.waiting.has_room(2) => {
+                self.want_everything(now);
+                Some(Some(Excess::Changes))
+            }
+            Some(since) if fits(2) && now >= since + MINUTE => {
+                self.everything_since = None;
+                self.walk = Some(0);
+                (self.minute, self.changes) = (now, 0);
+                Some(None)
+            }
+            _ => None,
+        }
+    }
+
+    fn want_everything(&mut self, now: Duration) {
+        self.everything_since = Some(now);
+        self.walk = None;
+        self.changed = VecDeque::new();
+        self.waiting = Names::default();
+        self.leaving.extend(self.told.set.drain());
+        self.told = Names::default();
+    }
+
+    /// Tells the publisher what differs, as far as the budget goes.
+    pub fn tell(&mut self, wanted: &impl Wanted, budget: &mut Budget, ask: Ask<'_>) {
+        if !self.is_connected {
+            return;
+        }
+        if self.everything_since.is_some() {
+            self.walk = None;
+            if !self.has_everything {
+                ask("", true);
+                self.has_everything = true;
+            }
+        }
+        while budget.is_left() {
+            if let Some(topic) = self.leaving.pop() {
+                budget.take_name(&topic);
+                ask(&topic, false);
+            } else if let Some(place) = self.walk {
+                budget.take_place();
+                self.walk = (place < wanted.places()).then_some(place + 1);
+                if let Some(topic) = wanted.topic_at(place) {
+                    self.tell_one(&topic, wanted, budget, ask);
+                }
+            } else if let Some(topic) = self.changed.pop_front() {
+                budget.take_place();
+                self.waiting.remove(&topic);
+                self.tell_one(&topic, wanted, budget, ask);
+            } else {
+                break;
+            }
+        }
+        // Only when every topic was asked for, so that no event is missed in between.
+        if self.everything_since.is_none() && self.has_everything && self.is_told() {
+            ask("", false);
+            self.has_everything = false;
+        }
+    }
+
+    fn is_told(&self) -> bool {
+        self.leaving.is_empty() && self.walk.is_none() && self.changed.is_empty()
+    }
+
+    /// Tells of one topic, if that differs from what was told.
+    fn tell_one(
+        &mut self,
+        topic: &Rc<str>,
+        wanted: &impl Wanted,
+        budget: &mut Budget,
+        ask: Ask<'_>,
+    ) {
+        let is_wanted = wanted.is_wanted(topic) && !topic.is_empty();
+        if is_wanted == self.told.set.contains(topic) {
+            return;
+        }
+        if is_wanted && !self.told.has_room(1) {
+            // The next decision is for everything.
+            if self.waiting.insert(topic) {
+                self.changed.push_front(Rc::clone(topic));
+            }
+            budget.bytes = 0;
+            return;
+        }
+        match is_wanted {
+            true => self.told.insert(topic),
+            false => self.told.remove(topic),
+        };
+        self.changes += 1;
+        budget.take_name(topic);
+        ask(topic, is_wanted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
+    use super::*;
+
+    const ZERO: Duration = Duration::ZERO;
+
+    /// The topics of a hub.
+    #[derive(Default)]
+    struct Hub {
+        names: Names,
+        places: Vec<Option<Rc<str>>>,
+        taken: HashMap<Rc<str>, usize>,
+        free: Vec<usize>,
+    }
+
+    impl Hub {
+        fn come(&mut self, name: &Rc<str>) {
+            assert!(self.names.insert(name), "{name} is new");
+            let place = self.free.pop().unwrap_or_else(|| {
+                self.places.push(None);
+                self.places.len() - 1
+            });
+            self.places[place] = Some(Rc::clone(name));
+            self.taken.insert(Rc::clone(name), place);
+        }
+
+        fn go(&mut self, name: &str) {
+            assert!(self.names.remove(name), "{name} is there");
+            let place = self.taken.remove(name).expect("it is there");
+            self.places[place] = None;
+            self.free.push(place);
+        }
+    }
+
+    impl Wanted for Hub {
+        fn is_wanted(&self, topic: &str) -> bool {
+            self.names.set.contains(topic)
+        }
+        fn topics(&self) -> usize {
+            self.names.set.len()
+        }
+        fn bytes(&self) -> usize {
+            self.names.bytes
+        }
+        fn places(&self) -> u32 {
+            self.places.len() as u32
+        }
+        fn topic_at(&self, place: u32) -> Option<Rc<str>> {
+            self.places.get(place as usize)?.clone()
+        }
+    }
+
+    /// A hub, the interest of one socket, and what a publisher has been asked for.
+    #[derive(Default)]
+    struct World {
+        hub: Hub,
+        interest: Interest,
+        asked: BTreeSet<String>,
+        /// In changes, how many were told.
+        told: usize,
+        most: usize,
+    }
+
+    impl World {
+        fn connected() -> Self {
+            let mut world = Self::default();
+            world.interest.begin(ZERO);
+            world
+        }
+
+        fn come(&mut self, name: &str) {
+            let name: Rc<str> = name.into();
+            self.hub.come(&name);
+            self.interest.note(&name);
+        }
+
+        fn go(&mut self, name: &str) {
+            self.hub.go(name);
+            self.interest.note(&name.into());
+        }
+
+        /// One turn; answers what was decided.
+        fn turn(&mut self, now: Duration) -> Option<Option<Excess>> {
+            let Self {
+                hub,
+                interest,
+                asked,
+                told,
+                most,
+            } = self;
+            let decided = interest.decide(now, hub);
+            let mut bytes = 0;
+            interest.tell(hub, &mut Budget::default(), &mut |topic, is_wanted| {
+                *told += 1;
+                bytes += topic.len() + NAME_COST;
+                let changed = match is_wanted {
+                    true => asked.insert(topic.to_owned()),
+                    false => asked.remove(topic),
+                };
+                assert!(changed, "{topic:?} {is_wanted} was told before");
+            });
+            *most = (*most).max(asked.len());
+            let max = limits::TURN_TOPIC_BYTES_MAX + limits::TOPIC_BYTES_MAX + 3 * NAME_COST;
+            assert!(bytes <= max, "a turn told {bytes} bytes of names");
+            decided
+        }
+
+        fn settle(&mut self, now: Duration) -> usize {
+            for turns in 0..100_000 {
+                if !self.interest.is_behind() {
+                    return turns;
+                }
+                self.turn(now);
+            }
+            panic!("it never ends");
+        }
+
+        fn is_exact(&self) -> bool {
+            let wanted = self.hub.names.set.iter();
+            wanted.map(|name| name.to_string()).collect::<BTreeSet<_>>() == self.asked
+        }
+    }
+
+    fn long(n: usize) -> String {
+        format!("{n:0width$}", width = limits::TOPIC_BYTES_MAX)
+    }
+
+    #[test]
+    fn a_topic_that_came_and_went_before_it_was_told_needs_no_telling() {
+        let mut world = World::connected();
+        world.settle(ZERO);
+        world.come("a");
+        world.go("a");
+        world.come("b");
+        world.go("b");
+        world.come("b");
+        world.settle(ZERO);
+        assert_eq!(world.told, 1);
+        assert!(world.is_exact());
+        world.go("b");
+        world.settle(ZERO);
+        assert_eq!(world.told, 2);
+        assert!(world.asked.is_empty());
+    }
+
+    #[test]
+    fn a_herd_of_long_names_is_told_over_many_turns_and_leaves_over_many() {
+        let mut world = World::connected();
+        let count = limits::SUB_TOPIC_BYTES_MAX / limits::TOPIC_BYTES_MAX - 1;
+        for n in 0..count {
+            world.come(&long(n));
+        }
+        let turns = world.settle(ZERO);
+        let least = count * limits::TOPIC_BYTES_MAX / limits::TURN_TOPIC_BYTES_MAX;
+        assert!(turns >= least, "{turns} turns");
+        assert!(world.is_exact());
+        for n in 0..count {
+            world.go(&long(n));
+        }
+        assert!(world.settle(ZERO) >= least);
+        assert!(world.asked.is_empty());
+    }
+
+    #[test]
+    fn beyond_the_bound_everything_is_asked_for_and_half_of_it_later_topics_again() {
+        for name in [
+            Box::new(|n: usize| n.to_string()) as Box<dyn Fn(usize) -> String>,
+            Box::new(long),
+        ] {
+            let mut world = World::connected();
+            let mut count = 0;
+            while world.interest.scope() == Scope::Topics {
+                world.come(&name(count));
+                count += 1;
+                if let Some(decided) = world.turn(ZERO) {
+                    assert_eq!(decided, Some(Excess::Topics));
+                }
+            }
+            assert!(world.hub.topics() <= limits::SUB_TOPICS_MAX + 1);
+            assert!(world.most <= limits::SUB_TOPICS_MAX);
+            world.settle(ZERO);
+            let everything = BTreeSet::from([String::new()]);
+            assert_eq!(world.asked, everything, "and the topics are given up");
+
+            // Changes need no telling.
+            let told = world.told;
+            for n in 0..count / 2 + 1 {
+                world.go(&name(n));
+            }
+            assert_eq!(world.turn(MINUTE / 2), None, "not so soon");
+            assert_eq!(world.told, told);
+            assert_eq!(world.interest.deadline(), Some(MINUTE));
+            assert_eq!(world.turn(MINUTE), Some(None));
+            assert!(
+                world.asked.contains(""),
+                "everything until all topics are told"
+            );
+            world.settle(MINUTE);
+            assert!(world.is_exact());
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_names_is_bounded_when_a_publisher_is_told_slowly() {
+        let mut world = World::connected();
+        world.settle(ZERO);
+        // All of them come and go between two turns.
+        for n in 0..2 * limits::SUB_TOPICS_MAX {
+            world.come(&n.to_string());
+            world.go(&n.to_string());
+        }
+        assert_eq!(world.turn(ZERO), Some(Some(Excess::Changes)));
+        assert!(world.interest.changed.is_empty());
+        world.settle(ZERO);
+        assert_eq!(world.asked, BTreeSet::from([String::new()]));
+    }
+
+    #[test]
+    fn more_changes_than_a_publisher_may_leave_unread_are_not_told() {
+        let mut world = World::connected();
+        let mut now = ZERO;
+        while world.interest.scope() == Scope::Topics {
+            for n in 0..100 {
+                world.come(&n.to_string());
+            }
+            world.settle(now);
+            for n in 0..100 {
+                world.go(&n.to_string());
+            }
+            world.settle(now);
+            now += Duration::from_millis(1);
+            world.turn(now);
+        }
+        assert!(world.told <= limits::SUB_CHANGES_MAX + 200);
+    }
+
+    #[test]
+    fn a_new_connection_is_told_all_that_is_wanted() {
+        let mut world = World::default();
+        world.come("a");
+        world.come("b");
+        world.go("a");
+        assert!(!world.interest.is_behind(), "nobody can be told");
+        world.interest.begin(ZERO);
+        world.settle(ZERO);
+        assert!(world.is_exact());
+        world.interest.end();
+        world.asked.clear();
+        world.come("c");
+        world.interest.begin(ZERO);
+        world.settle(ZERO);
+        assert!(world.is_exact());
+    }
+}
