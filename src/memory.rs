@@ -4,7 +4,7 @@
 //! largest message, and each has all the names that it may, the longest ones, none of which another has
 //! too. The start prints the sum, `check` the parts.
 //!
-//! Never here: what is held now, the tables around these, ZeroMQ's queues and the kernel's buffers.
+//! Never here: what is held now, the tables around these, ZeroMQ's queues of events and the kernel's buffers.
 
 use std::fmt::Write as _;
 
@@ -26,6 +26,7 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
     let request = (config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES) as u64;
     let doors = [&config.admin, &config.publish];
     let doors = doors.iter().filter(|door| !door.is_empty()).count();
+    let sub = limits::sub_bytes(config.topic_bytes_max) as u64;
     let strangers = limits::ADMIN_STRANGERS_MAX * limits::ADMIN_HEAD_BYTES_MAX;
     [
         (
@@ -51,6 +52,10 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
         (
             request * (doors * limits::ADMIN_CONNECTIONS_MAX) as u64 + (doors * strangers) as u64,
             "HTTP requests of publishers and administrators",
+        ),
+        (
+            sub.saturating_mul(config.sub.len() as u64),
+            "topics that publishers are asked for (each sub)",
         ),
     ]
     .into_iter()
@@ -120,6 +125,16 @@ mod tests {
             ..config.clone()
         };
         assert!(total(&closed, 64).starts_with("at most 325 MiB "));
+        let asking = Config {
+            sub: vec!["tcp://127.0.0.1:5556".to_owned(); 2],
+            ..config.clone()
+        };
+        let asked = rough_bytes(2 * limits::sub_bytes(1_024) as u64);
+        let text = comment(&asking, 64);
+        assert!(
+            text.contains(&format!("{asked} topics that publishers")),
+            "{text}"
+        );
         let most = Config {
             subscriptions_max: usize::MAX,
             ..config

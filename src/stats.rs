@@ -140,6 +140,9 @@ reasons! {
         TopicTooLong => "topic_too_long",
         /// The topic begins with `$`: those are the server's own.
         OwnTopic => "own_topic",
+        /// The event is good, but nobody is subscribed to its topic. It came because its publisher was asked
+        /// for everything.
+        Filtered => "filtered",
         /// The event is good, but nobody is subscribed to its topic.
         NoSubscriber => "no_subscriber",
     }

@@ -19,7 +19,10 @@ const JSON: &str = "Content-Type: application/json\r\n";
 fn health_and_readiness() {
     let server = Server::start(&[]);
     assert_eq!(server.get("/healthz").json(), json!({"status": "ok"}));
-    assert_eq!(server.get("/readyz").json(), json!({"status": "ready"}));
+    let ready = server.get("/readyz").json();
+    assert_eq!(ready["status"], "ready");
+    let source = json!({"kind": "pull", "endpoint": server.pull, "peers": 0, "refused_peers": 0});
+    assert_eq!(ready["sources"], json!([source]));
 
     // A reader that takes nothing keeps the way down open.
     let stalled = server.raw_subscriber(&["t"]);

@@ -3,9 +3,12 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::net::ToSocketAddrs;
 
 use common::observe::{counted, envelope};
-use common::{PATIENCE, Server};
+use common::{PATIENCE, Server, wait_until};
+use newswire::limits;
+use serde_json::Value;
 
 /// An XPUB socket, which shows what it is asked for, and a server that is connected to it.
 struct Upstream {
@@ -16,6 +19,10 @@ struct Upstream {
 
 impl Upstream {
     fn bind(endpoint: &str) -> Self {
+        Self::try_bind(endpoint).expect("a free port")
+    }
+
+    fn try_bind(endpoint: &str) -> Option<Self> {
         let context = zmq::Context::new();
         let socket = context.socket(zmq::XPUB).expect("a socket");
         socket
@@ -24,13 +31,14 @@ impl Upstream {
         socket.set_linger(0).expect("set");
         // Every SUBSCRIBE and UNSUBSCRIBE, and not only what is new to it.
         socket.set_xpub_verbose(true).expect("set");
-        socket.bind(endpoint).expect("a free port");
+        socket.set_ipv6(endpoint.contains('[')).expect("set");
+        socket.bind(endpoint).ok()?;
         let endpoint = socket.get_last_endpoint().expect("bound").expect("UTF-8");
-        Self {
+        Some(Self {
             socket,
             context,
             endpoint,
-        }
+        })
     }
 
     /// The next thing that the server asks for: `+topic` or `-topic`.
@@ -104,7 +112,7 @@ fn a_publisher_that_comes_back_is_asked_again() {
     client.send("[6,\"b\"]");
     client.send("[5,\"c\"]");
     client.settle();
-    let upstream = Upstream::bind(&endpoint);
+    let upstream = wait_for("the port", || Upstream::try_bind(&endpoint));
     // By way of what was wanted before, if libzmq noticed the end first.
     let mut wanted = BTreeSet::new();
     while wanted.iter().ne(["a", "c"]) {
@@ -139,4 +147,128 @@ fn pull_and_several_subs_are_heard_together() {
     socket.send(&envelope("t", "2"), 0).expect("taken");
     assert_eq!(client.text(), "[8,\"t\",2]");
     server.stop();
+}
+
+/// What `attempt` makes, once it does.
+fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let mut made = None;
+    wait_until(what, || {
+        made = attempt();
+        made.is_some()
+    });
+    made.expect("it was made")
+}
+
+/// What `/readyz` says of the server's SUB source.
+fn source(server: &Server) -> Value {
+    let answer = server.get("/readyz");
+    assert_eq!(answer.status, 200, "a publisher's absence is no reason");
+    let body = answer.json();
+    assert_eq!(body["status"], "ready");
+    let sources = body["sources"].as_array().expect("a list").clone();
+    let mut subs = sources.into_iter().filter(|row| row["kind"] == "sub");
+    subs.next().expect("a SUB source")
+}
+
+#[test]
+fn a_push_in_the_publishers_place_is_said_and_the_publisher_is_heard_afterwards() {
+    let context = zmq::Context::new();
+    let push = context.socket(zmq::PUSH).expect("a socket");
+    push.set_linger(0).expect("set");
+    push.bind("tcp://127.0.0.1:*").expect("a free port");
+    let endpoint = push.get_last_endpoint().expect("bound").expect("UTF-8");
+    let server = Server::start(&["--sub", &endpoint]);
+    let mut client = server.subscriber(&["t"]);
+    wait_until("the trouble is known", || {
+        source(&server)["trouble"].is_string()
+    });
+    let row = source(&server);
+    assert_eq!(row["connected"], false, "{row}");
+    assert_eq!(row["peers"], 0, "{row}");
+    assert_eq!(row["endpoint"], endpoint);
+    wait_until("the log says so", || {
+        server.log().contains("is not connected: ")
+    });
+    drop((push, context));
+
+    // The port is free when libzmq's own thread has closed it.
+    let upstream = wait_for("the port", || Upstream::try_bind(&endpoint));
+    assert_eq!(upstream.asked(), "+t");
+    upstream.publish("t", "1");
+    assert_eq!(client.text(), "[8,\"t\",1]");
+    let row = source(&server);
+    assert_eq!(row["connected"], true, "{row}");
+    assert_eq!(row["peers"], 1, "{row}");
+    assert_eq!(row["connects"], 1, "{row}");
+    assert_eq!(row["trouble"], Value::Null, "{row}");
+    let metrics = server.get("/metrics").body;
+    for line in [
+        format!("newswire_source_peers{{source=\"sub\",endpoint=\"{endpoint}\"}} 1"),
+        format!("newswire_source_connects_total{{source=\"sub\",endpoint=\"{endpoint}\"}} 1"),
+    ] {
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_name_leads_to_a_publisher_that_listens_on_one_of_its_addresses() {
+    for host in ["127.0.0.1", "[::1]"] {
+        let Some(upstream) = Upstream::try_bind(&format!("tcp://{host}:*")) else {
+            assert_ne!(host, "127.0.0.1", "a host has IPv4");
+            continue;
+        };
+        let (_, port) = upstream.endpoint.rsplit_once(':').expect("a port");
+        let server = Server::start(&["--sub", &format!("tcp://localhost:{port}")]);
+        // A system whose `localhost` has one kind only cannot show the other.
+        let known: Vec<_> = ("localhost", 1)
+            .to_socket_addrs()
+            .expect("is known")
+            .collect();
+        if known.iter().any(|known| known.is_ipv6()) || host == "127.0.0.1" {
+            let mut client = server.subscriber(&["t"]);
+            assert_eq!(upstream.asked(), "+t");
+            upstream.publish("t", "1");
+            assert_eq!(client.text(), "[8,\"t\",1]");
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn beyond_the_bound_of_names_everything_comes_and_is_filtered_here() {
+    let upstream = Upstream::bind("tcp://127.0.0.1:*");
+    let server = Server::start(&["--sub", &upstream.endpoint]);
+    let mut client = server.subscriber(&["wanted"]);
+    assert_eq!(upstream.asked(), "+wanted");
+    // The bound of bytes, with names of the longest kind.
+    let name = |n: usize| format!("{n:0width$}", width = limits::TOPIC_BYTES_MAX);
+    let count = limits::SUB_TOPIC_BYTES_MAX / limits::TOPIC_BYTES_MAX + 1;
+    let mut crowd: Vec<_> = (0..count.div_ceil(limits::SUBSCRIPTIONS_MAX))
+        .map(|_| server.subscriber(&[]))
+        .collect();
+    let crowd_size = crowd.len();
+    for n in 0..count {
+        crowd[n % crowd_size].send(&format!("[5,\"{}\"]", name(n)));
+    }
+    wait_until("everything is asked for", || {
+        source(&server)["asks_for"] == "everything"
+    });
+    // Whatever was asked for one by one is given up.
+    let mut asked = BTreeSet::from(["wanted".to_owned()]);
+    while asked.iter().ne([""]) {
+        let change = upstream.asked();
+        match change.split_at(1) {
+            ("+", topic) => asked.insert(topic.to_owned()),
+            (_, topic) => asked.remove(topic),
+        };
+        assert!(asked.len() <= count + 1);
+    }
+    upstream.publish("nobody wants this", "1");
+    upstream.publish("wanted", "2");
+    assert_eq!(client.text(), "[8,\"wanted\",2]");
+    assert!(server.log().contains("asks for everything"));
+    let summary = server.stop();
+    assert_eq!(counted(&summary, "dropped.filtered"), 1, "{summary}");
+    assert_eq!(counted(&summary, "dropped.no_subscriber"), 0, "{summary}");
 }

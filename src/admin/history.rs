@@ -363,6 +363,7 @@ mod tests {
             topics: 2,
             subscriptions: 4,
             outboxes_bytes: 9,
+            sources: &[],
             process: Process {
                 cpu_seconds: Some(milliseconds as f64 / 2_000.0),
                 resident_bytes: Some(4_096),

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 
 use super::durations::Durations;
 use super::response::Response;
+use super::sources::{self, SourceRow};
 use crate::stats::{
     Cause, Close, Counter, Dropped, HttpStatus, Ingest, Judged, PeerRefusal, Refusal, Stats, Store,
 };
@@ -46,6 +47,8 @@ pub struct Readings<'a> {
     pub subscriptions: usize,
     /// In bytes, a batch that many owe counted once.
     pub outboxes_bytes: usize,
+    /// Over ZeroMQ.
+    pub sources: &'a [SourceRow<'a>],
     /// Of the system.
     pub process: Process,
 }
@@ -76,6 +79,8 @@ enum What {
     Events,
     Drops,
     PeerRefusals,
+    /// One value a source; left out for a source that has none, and altogether where none has.
+    Sources(fn(&SourceRow<'_>) -> Option<u64>),
     Closes,
     Handshakes,
     Causes,
@@ -154,6 +159,26 @@ pub static METRICS: &[Metric] = &[
         "newswire_refused_peers_total",
         What::PeerRefusals,
         "ZeroMQ peers whose handshake did not succeed, by reason.",
+    ),
+    gauge(
+        "newswire_source_peers",
+        What::Sources(|row| Some(row.peers as u64)),
+        "ZeroMQ peers that are connected now, by source and endpoint.",
+    ),
+    counter(
+        "newswire_source_refused_peers_total",
+        What::Sources(|row| Some(row.refused)),
+        "ZeroMQ peers whose handshake did not succeed, by source and endpoint.",
+    ),
+    counter(
+        "newswire_source_connects_total",
+        What::Sources(|row| Some(row.dialled.as_ref()?.connects)),
+        "Connections made to publishers that newswire connects to, by source and endpoint.",
+    ),
+    gauge(
+        "newswire_source_asks_for_everything",
+        What::Sources(|row| Some((row.dialled.as_ref()?.asks_for == "everything").into())),
+        "1 while a publisher is asked for everything instead of single topics, by source and endpoint.",
     ),
     Metric {
         name: "newswire_ingest_to_socket_seconds",
@@ -364,6 +389,11 @@ impl Page {
             }
             return;
         }
+        if let What::Sources(value) = metric.what
+            && now.sources.iter().all(|row| value(row).is_none())
+        {
+            return;
+        }
         self.head(metric);
         match metric.what {
             What::Build => {
@@ -386,6 +416,14 @@ impl Page {
                 let all = PeerRefusal::ALL.iter();
                 let values = all.map(|&r| (r.name(), stats.peer_refusals(r)));
                 self.labelled(name, "reason", values);
+            }
+            What::Sources(value) => {
+                for row in now.sources {
+                    if let Some(value) = value(row) {
+                        let labels = sources::labels(row);
+                        self.push(format_args!("{name}{{{labels}}} {value}\n"));
+                    }
+                }
             }
             What::Closes => {
                 let all = Close::ALL.iter();
@@ -475,6 +513,13 @@ mod tests {
             topics: 0,
             subscriptions: 0,
             outboxes_bytes: 0,
+            sources: &[SourceRow {
+                ingest: Ingest::Pull,
+                endpoint: "tcp://127.0.0.1:5555",
+                peers: 2,
+                refused: 1,
+                dialled: None,
+            }],
             process: Process {
                 resident_bytes: Some(4_096),
                 started_at: 1.5,
@@ -490,6 +535,7 @@ mod tests {
             "newswire_handshakes_total{result=\"token\"} 1",
             "newswire_auth_checks_total{store=\"list\",result=\"accepted\"} 1",
             "newswire_deliveries_total 7",
+            "newswire_source_peers{source=\"pull\",endpoint=\"tcp://127.0.0.1:5555\"} 2",
             "newswire_ingest_to_socket_seconds_bucket{le=\"0.0025\"} 0",
             "newswire_ingest_to_socket_seconds_bucket{le=\"0.005\"} 2",
             "newswire_ingest_to_socket_seconds_bucket{le=\"+Inf\"} 2",

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod publication;
 pub mod response;
 pub mod routes;
+pub mod sources;
 #[cfg(test)]
 mod tests;
 pub mod vitals;
@@ -60,7 +61,10 @@ pub enum Command {
     /// Whether the loop turns.
     Health,
     /// Whether events and clients are welcome.
-    Readiness,
+    Readiness {
+        /// True exactly when an administrator asks, who may see the sources.
+        has_sources: bool,
+    },
     /// Topics.
     Topics(Page),
     /// Connections.

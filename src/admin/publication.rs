@@ -144,7 +144,7 @@ fn fault(form: &Form, reason: Dropped, text: &[u8], place: Place) -> Fault {
             "names a topic of the server's own".to_owned(),
             "give it a name that does not begin with $",
         ),
-        Dropped::NoSubscriber => (
+        Dropped::NoSubscriber | Dropped::Filtered => (
             "is heard by nobody".to_owned(),
             "subscribe to its topic first",
         ),

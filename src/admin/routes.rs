@@ -176,7 +176,13 @@ fn judge(
         What::Metrics => Order::Whole(Command::Metrics),
         What::History => Order::Whole(Command::History),
         What::Health => Order::Whole(Command::Health),
-        What::Readiness => Order::Whole(Command::Readiness),
+        What::Readiness => {
+            let access = &rules.access;
+            let has_sources = access
+                .judge(door, Right::Administrator, head, false)
+                .is_ok();
+            Order::Whole(Command::Readiness { has_sources })
+        }
         What::Topics => Order::Whole(Command::Topics(page(head)?)),
         What::Connections => Order::Whole(Command::Connections(page(head)?)),
         What::Disconnect => json_alone(head).map(|()| Order::Disconnect)?,

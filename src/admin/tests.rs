@@ -436,7 +436,7 @@ fn requests_are_the_same_at_every_cut() {
             Command::Publish(publication),
             Command::Disconnect(whom),
             Command::Metrics,
-            Command::Readiness,
+            Command::Readiness { has_sources: true },
         ] = &stage.commands[..]
         else {
             panic!("{cut}: {:?}", stage.commands);

@@ -141,6 +141,7 @@ mod tests {
                 topics: 2,
                 subscriptions: 3,
                 outboxes_bytes: 4,
+                sources: &[],
                 process: Process {
                     cpu_seconds: Some(second as f64 / 4.0),
                     ..Process::default()

@@ -154,17 +154,21 @@ impl Dialer {
         self.step = Some(step);
     }
 
-    /// Time has passed.
-    pub fn handle_time(&mut self, now: Duration) {
+    /// Time has passed. Answers true when an attempt has ended because nobody answered.
+    pub fn handle_time(&mut self, now: Duration) -> bool {
         if self.until.is_none_or(|until| now < until) {
-            return;
+            return false;
         }
         match self.state {
             State::Pausing => self.begin_round(now),
             State::Resolving => self.begin_trying(now),
-            State::Connecting => self.handle_failure(now, Failure::Unreachable),
+            State::Connecting => {
+                self.handle_failure(now, Failure::Unreachable);
+                return true;
+            }
             State::Connected => self.until = None,
         }
+        false
     }
 
     /// The name's addresses have come, or the reason why there are none.

@@ -17,6 +17,7 @@ use super::{Server, process};
 use crate::admin::listing::{ConnectionRow, Listing, Page, TopicRow};
 use crate::admin::metrics::{self, Readings};
 use crate::admin::publication::{self, Events};
+use crate::admin::sources::{self, SourceRow};
 use crate::admin::{Command, Publication, Response, Whom};
 use crate::engine::{ConnectionView, Filter, SlotId, TopicView};
 use crate::limits;
@@ -85,10 +86,13 @@ impl Server {
     /// `None`: the answer comes later, or is somebody else's.
     fn carry_out(&mut self, peer: PeerId, command: Command) -> Option<Response> {
         let response = match command {
-            Command::Metrics => metrics::response(&self.readings()),
+            Command::Metrics => {
+                let sources = self.source_rows();
+                metrics::response(&self.readings(&sources))
+            }
             Command::History => Response::json(self.pulse.history(self.moment.now)),
             Command::Health => Response::json("{\"status\":\"ok\"}".to_owned()),
-            Command::Readiness => self.readiness(),
+            Command::Readiness { has_sources } => self.readiness(has_sources),
             Command::Topics(page) => self.list_topics(page),
             Command::Connections(page) => self.list_connections(page),
             Command::DisconnectOne(place, tenant) => {
@@ -143,8 +147,8 @@ impl Server {
         Some(response)
     }
 
-    /// How things are.
-    pub(super) fn readings(&self) -> Readings<'_> {
+    /// How things are. `sources` are left out where nobody asks for them.
+    pub(super) fn readings<'a>(&'a self, sources: &'a [SourceRow<'a>]) -> Readings<'a> {
         let connections = self.engine.connections();
         Readings {
             stats: self.engine.stats(),
@@ -154,14 +158,16 @@ impl Server {
             topics: self.engine.topics(),
             subscriptions: self.engine.subscriptions(),
             outboxes_bytes: self.engine.outboxes_bytes(),
+            sources,
             process: process::read(self.started_unix.as_secs_f64(), connections),
         }
     }
 
-    fn readiness(&self) -> Response {
-        // Every ingest was bound before the first turn, and where this is asked, events can be sent.
+    fn readiness(&self, has_sources: bool) -> Response {
+        // Every listener was bound before the first turn. A publisher that is away makes no server unready.
         if !self.shutdown.has_begun() {
-            return Response::json("{\"status\":\"ready\"}".to_owned());
+            let sources = has_sources.then(|| self.source_rows());
+            return sources::readiness(sources.as_deref());
         }
         Response::refusal(
             HttpStatus::ServiceUnavailable,

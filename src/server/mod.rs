@@ -20,6 +20,7 @@ mod rules;
 mod shutdown;
 mod signals;
 mod sockets;
+mod sources;
 mod start;
 mod stores;
 mod systemd;
@@ -53,12 +54,12 @@ use crate::admin::durations::Durations;
 use crate::auth::gate::Gate;
 use crate::auth::{Moment, Wake};
 use crate::config::Config;
-use crate::engine::{Check, Engine, SlotId, TopicChange, Vacancy};
-use crate::ingest::zeromq::monitor::PeerEvent;
+use crate::engine::{Check, Engine, SlotId, Vacancy};
+use crate::ingest::zeromq::sub::Sub;
 use crate::ingest::zeromq::{PARTS_KEPT, Received, ZeroMqSource};
 use crate::limits;
 use crate::standing::{Standing, Verdict};
-use crate::stats::{Counter, Ingest, Refusal, Stats};
+use crate::stats::{Counter, Dropped, Ingest, Refusal, Stats};
 use crate::wire::envelope::Form;
 
 // The poller's tokens. A connection's is its `SlotId` and needs both halves of a 64-bit number, so
@@ -88,8 +89,11 @@ pub struct Server {
     sources: Vec<ZeroMqSource>,
     /// Which of them is asked first in this turn.
     first_source: usize,
-    /// Those of `sources` that connect out, and are told which topics are wanted.
-    subs: std::ops::Range<usize>,
+    /// In handshakes that were refused, of each of them.
+    refused_peers: Vec<u64>,
+    /// What outlives the sockets of those that connect out: the last of `sources`, in the same order.
+    subs: Vec<Sub>,
+    /// The endpoints of the others, which come first.
     pulls: Vec<String>,
     signals: Signals,
     /// All places are taken: newcomers wait in the kernel until this moment, when one may be had.
@@ -215,6 +219,7 @@ impl Server {
             self.pulse.timeout(self.moment.now, &self.engine),
             self.report.timeout(self.moment.now, self.engine.stats()),
             self.systemd.timeout(self.moment.now),
+            self.sources_timeout(),
             put_off.then_some(Duration::from_secs(1)),
             self.accept_at.map(|at| at.saturating_sub(self.moment.now)),
         ];
@@ -244,7 +249,9 @@ impl Server {
         self.engine.pay();
         self.engine.read();
 
+        // Before the ingest, which empties a socket before another takes its place.
         self.watch_peers();
+        self.dial();
 
         // After the reads: a subscription that came before an event on another socket counts.
         self.ingest();
@@ -390,21 +397,6 @@ impl Server {
         }
     }
 
-    /// Reads who has connected to the sources, who has left, and who was refused.
-    fn watch_peers(&mut self) {
-        let mut budget = limits::TURN_PEER_EVENTS_MAX;
-        for source in &mut self.sources {
-            while source.monitor().is_ready() && budget > 0 {
-                budget -= 1;
-                if let Some(Some(PeerEvent::Refused(refusal))) = source.monitor_mut().poll() {
-                    self.engine.stats_mut().refused_peer(refusal);
-                    let (now, endpoint) = (self.moment.now, source.endpoint());
-                    self.report.refused_peer(now, refusal, endpoint);
-                }
-            }
-        }
-    }
-
     /// Takes events in, as many as the turn's budget allows and as there is room for.
     fn ingest(&mut self) {
         let mut budget = IngestBudget {
@@ -415,6 +407,8 @@ impl Server {
         self.first_source = (self.first_source + 1) % self.sources.len().max(1);
         let order = (self.first_source..self.sources.len()).chain(0..self.first_source);
         for index in order {
+            let is_sub = index >= self.pulls.len();
+            let is_filtered_here = self.asks_for_everything(index);
             while self.sources[index].is_ready() && budget.is_left() && self.takes_events() {
                 let message = match self.sources[index].receive() {
                     Some(Received::Message(message)) => message,
@@ -432,10 +426,13 @@ impl Server {
                 self.engine.stats_mut().count(Counter::Ingested);
                 match self.form.parse(parts) {
                     Ok(event) => {
-                        let is_sub = self.subs.contains(&index);
                         let ingest = if is_sub { Ingest::Sub } else { Ingest::Pull };
                         self.engine.stats_mut().ingested(ingest);
-                        if self.engine.handle_event(&event) == 0 {
+                        if is_filtered_here && self.engine.subscribers(&event.topic) == 0 {
+                            let stats = self.engine.stats_mut();
+                            stats.count(Counter::Events);
+                            stats.dropped(Dropped::Filtered);
+                        } else if self.engine.handle_event(&event) == 0 {
                             self.report.unheard(self.moment.now, &event.topic);
                         }
                     }
@@ -470,18 +467,6 @@ impl Server {
         }
         if self.gate.poll_change() {
             self.engine.handle_changed_standings();
-        }
-    }
-
-    /// Tells the sources that filter which topics are wanted.
-    fn tell_sources(&mut self) {
-        while let Some(change) = self.engine.poll_topic_change() {
-            for source in &mut self.sources[self.subs.clone()] {
-                match &change {
-                    TopicChange::First(topic) => source.subscribe(topic),
-                    TopicChange::Last(topic) => source.unsubscribe(topic),
-                }
-            }
         }
     }
 }

@@ -60,7 +60,7 @@ impl Server {
         let latency = self.latency.take_percentiles();
         let turns = self.turns.take_percentiles();
         let mut history = std::mem::take(&mut self.pulse.history);
-        history.take(now, &self.readings(), self.own(), latency, turns);
+        history.take(now, &self.readings(&[]), self.own(), latency, turns);
         self.pulse.history = history;
         (self.pulse.latency, self.pulse.turns) = (latency, turns);
     }
@@ -96,7 +96,7 @@ impl Server {
             ..
         } = &self.pulse;
         let data = vitals::tell(
-            &self.readings(),
+            &self.readings(&[]),
             self.own(),
             history,
             *latency,

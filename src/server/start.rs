@@ -8,10 +8,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Poll, Registry, Token, Waker};
+use mio::{Poll, Registry, Token, Waker};
 
 use super::commands::Orders;
 use super::lobby::Lobby;
@@ -22,10 +21,11 @@ use super::rules::{admin_rules, admin_standing, form, gate_rules, rules};
 use super::shutdown::Shutdown;
 use super::signals::Signals;
 use super::sockets::{Listeners, SocketOptions};
+use super::sources::watch;
 use super::stores::{self, Stores, Watched};
 use super::{
-    ADMIN_LISTENERS, LISTENERS, LOBBY, MONITORS, PUBLISH_LISTENERS, Reread, SIGNALS, SOURCES,
-    Server, StartError, Systemd, WAKE, capacity, unix_time,
+    ADMIN_LISTENERS, LISTENERS, LOBBY, PUBLISH_LISTENERS, Reread, SIGNALS, Server, StartError,
+    Systemd, WAKE, capacity, unix_time,
 };
 use crate::admin::durations::{Durations, EVENT_BOUNDS, TURN_BOUNDS};
 use crate::auth::gate::Gate;
@@ -33,7 +33,9 @@ use crate::auth::{Moment, Wake};
 use crate::config::{Config, PullZmtp};
 use crate::engine::Engine;
 use crate::ingest::zeromq::socket_file::Access;
+use crate::ingest::zeromq::sub::Sub;
 use crate::ingest::zeromq::{PeerRules, ZeroMqSource};
+use crate::net::names::System;
 
 impl Server {
     /// Binds everything that `systemd` has not passed, raises the limit of open files, takes over the
@@ -50,10 +52,14 @@ impl Server {
         let poll = Poll::new().map_err(system("create a poller"))?;
         let registry = poll.registry();
         let (listeners, lobby) = bind(config, systemd.take_listeners(), registry)?;
-        let Sources { sources, pulls } = open_sources(config, registry)?;
+        let wake = wake(registry)?;
+        let Sources {
+            sources,
+            pulls,
+            subs,
+        } = open_sources(config, registry, &wake)?;
         let signals =
             Signals::register(registry, Token(SIGNALS)).map_err(system("take over signals"))?;
-        let wake = wake(registry)?;
         stores::check(config).map_err(StartError::Store)?;
         let Stores { stores, watched } =
             stores::stores(config, &Watched::default(), &wake).map_err(StartError::Store)?;
@@ -85,7 +91,8 @@ impl Server {
             shutdown: Shutdown::new(config.shutdown_seconds, config.shutdown_close),
             poll,
             listeners,
-            subs: pulls.len()..sources.len(),
+            refused_peers: vec![0; sources.len()],
+            subs,
             sources,
             first_source: 0,
             pulls,
@@ -147,9 +154,11 @@ struct Sources {
     sources: Vec<ZeroMqSource>,
     /// The endpoints of the first, as bound.
     pulls: Vec<String>,
+    /// What outlives the sockets of the others.
+    subs: Vec<Sub>,
 }
 
-fn open_sources(config: &Config, registry: &Registry) -> Result<Sources, StartError> {
+fn open_sources(config: &Config, registry: &Registry, wake: &Wake) -> Result<Sources, StartError> {
     let context = zmq::Context::new();
     let rules = PeerRules {
         takes_old_zmtp: config.pull_zmtp == PullZmtp::Any,
@@ -162,20 +171,30 @@ fn open_sources(config: &Config, registry: &Registry) -> Result<Sources, StartEr
         sources.push(source.map_err(StartError::pull)?);
     }
     let pulls: Vec<String> = sources.iter().map(|s| s.endpoint().to_owned()).collect();
+    let mut subs = Vec::new();
     for endpoint in &config.sub {
-        let source = ZeroMqSource::connect_sub(&context, endpoint, rules);
-        sources.push(source.map_err(StartError::Source)?);
+        let wake = Arc::clone(wake);
+        // The server's time begins with its first turn.
+        let opened = Sub::open(
+            &context,
+            endpoint,
+            rules,
+            Duration::ZERO,
+            System,
+            move || wake(),
+        );
+        let (sub, source) = opened.map_err(StartError::Source)?;
+        subs.push(sub);
+        sources.push(source);
     }
     for (index, source) in sources.iter().enumerate() {
-        let (messages, peers) = source.descriptors().map_err(StartError::Source)?;
-        for (descriptor, first) in [(messages, SOURCES), (peers, MONITORS)] {
-            let token = Token(first + index);
-            registry
-                .register(&mut SourceFd(&descriptor), token, Interest::READABLE)
-                .map_err(system("watch a ZeroMQ socket"))?;
-        }
+        watch(registry, index, source).map_err(system("watch a ZeroMQ socket"))?;
     }
-    Ok(Sources { sources, pulls })
+    Ok(Sources {
+        sources,
+        pulls,
+        subs,
+    })
 }
 
 /// What wakes the loop from another thread.

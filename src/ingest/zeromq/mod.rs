@@ -16,7 +16,7 @@ pub mod interest;
 pub mod monitor;
 mod pull;
 pub mod socket_file;
-mod sub;
+pub mod sub;
 mod trim;
 
 use std::fmt;

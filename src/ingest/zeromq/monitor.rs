@@ -34,6 +34,8 @@ pub enum PeerEvent {
     Left,
     /// A connection ended before its handshake succeeded.
     Refused(PeerRefusal),
+    /// A connection could not be made.
+    Unreachable,
 }
 
 /// Reads the events of one socket.
@@ -133,6 +135,7 @@ fn watched() -> i32 {
         SocketEvent::CONNECTED,
         SocketEvent::ACCEPTED,
         SocketEvent::DISCONNECTED,
+        SocketEvent::CONNECT_RETRIED,
         SocketEvent::HANDSHAKE_SUCCEEDED,
         SocketEvent::HANDSHAKE_FAILED_NO_DETAIL,
         SocketEvent::HANDSHAKE_FAILED_PROTOCOL,
@@ -201,6 +204,8 @@ impl Peers {
             None
         } else if is(SocketEvent::DISCONNECTED) {
             Some(self.handle_end(value))
+        } else if is(SocketEvent::CONNECT_RETRIED) {
+            Some(PeerEvent::Unreachable)
         } else {
             None
         }

@@ -1,0 +1,123 @@
+//! Where events come from over ZeroMQ, as operators see it: in `/readyz`, and as labels of metrics.
+//!
+//! A server whose publisher is away still serves its clients, as long as it runs: `/readyz` is 200 then,
+//! and its body says which source is not connected. A load balancer that took the server out for that
+//! would take out all servers at once, and clients would lose what the other sources bring.
+//!
+//! Never here: sockets, and who may see this.
+
+use serde_json::{Value, json};
+
+use super::response::Response;
+use crate::stats::Ingest;
+
+/// One source.
+#[derive(Clone, Debug)]
+pub struct SourceRow<'a> {
+    /// What kind of source it is.
+    pub ingest: Ingest,
+    /// The endpoint: as bound for PULL, as configured for SUB.
+    pub endpoint: &'a str,
+    /// In peers that are connected now.
+    pub peers: usize,
+    /// In handshakes that were refused since the start.
+    pub refused: u64,
+    /// For a source that connects to its publisher.
+    pub dialled: Option<Dialled<'a>>,
+}
+
+/// How a source that connects to its publisher is doing.
+#[derive(Clone, Debug)]
+pub struct Dialled<'a> {
+    /// What it is doing.
+    pub state: &'static str,
+    /// True exactly when its publisher is connected.
+    pub is_connected: bool,
+    /// In seconds, how long that has been so.
+    pub seconds: u64,
+    /// Why it is not connected, as far as that is known.
+    pub trouble: Option<&'a str>,
+    /// What the publisher is asked for.
+    pub asks_for: &'static str,
+    /// How often a connection was made since the start.
+    pub connects: u64,
+}
+
+/// The answer of a server that serves. `sources` are `None` for somebody who may not see them.
+pub fn readiness(sources: Option<&[SourceRow<'_>]>) -> Response {
+    let mut body = json!({"status": "ready"});
+    if let Some(rows) = sources {
+        body["sources"] = rows.iter().map(source).collect();
+    }
+    Response::json(body.to_string())
+}
+
+fn source(row: &SourceRow<'_>) -> Value {
+    let mut value = json!({
+        "kind": row.ingest.name(),
+        "endpoint": row.endpoint,
+        "peers": row.peers,
+        "refused_peers": row.refused,
+    });
+    if let Some(dialled) = &row.dialled {
+        value["connected"] = dialled.is_connected.into();
+        value["seconds"] = dialled.seconds.into();
+        value["state"] = dialled.state.into();
+        value["connects"] = dialled.connects.into();
+        value["asks_for"] = dialled.asks_for.into();
+        value["trouble"] = dialled.trouble.into();
+    }
+    value
+}
+
+/// The labels of `row`, as Prometheus' text format writes them.
+pub fn labels(row: &SourceRow<'_>) -> String {
+    let endpoint = row.endpoint.replace('\\', "\\\\").replace('"', "\\\"");
+    let source = row.ingest.name();
+    format!("source=\"{source}\",endpoint=\"{endpoint}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> SourceRow<'static> {
+        SourceRow {
+            ingest: Ingest::Sub,
+            endpoint: "tcp://a\"b\\c:1",
+            peers: 0,
+            refused: 3,
+            dialled: Some(Dialled {
+                state: "waiting",
+                is_connected: false,
+                seconds: 7,
+                trouble: Some("nobody is there"),
+                asks_for: "topics",
+                connects: 2,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_away_leaves_the_server_ready_and_is_named() {
+        let response = readiness(Some(&[row()]));
+        assert_eq!(response.status().name(), "200");
+        let body: Value = serde_json::from_slice(response.body()).expect("JSON");
+        assert_eq!(body["status"], "ready");
+        let source = &body["sources"][0];
+        assert_eq!(source["connected"], false);
+        assert_eq!(source["seconds"], 7);
+        assert_eq!(source["trouble"], "nobody is there");
+    }
+
+    #[test]
+    fn a_stranger_sees_no_endpoint() {
+        assert_eq!(readiness(None).body(), b"{\"status\":\"ready\"}");
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        let expected = r#"source="sub",endpoint="tcp://a\"b\\c:1""#;
+        assert_eq!(labels(&row()), expected);
+    }
+}
