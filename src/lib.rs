@@ -10,6 +10,7 @@
 //! | 0 | [`occupant`] | which process has an address, as far as the system tells |
 //! | 1 | [`config`], [`wire`] | text and bytes ↔ values: no I/O, no clock |
 //! | 1 | [`net`] | names and addresses of the peers that newswire connects to |
+//! | 1 | [`exposure`] | who else can read or write a file that decides who gets in |
 //! | 1 | [`standing`] | who asks to be let in, and what a token is worth now: written by `auth`, read by `engine` |
 //! | 2 | [`engine`] | state and policy: time, bytes, verdicts and streams are arguments |
 //! | 3 | [`ingest`], [`auth`] | where events come from; who may listen. They know ring 0 and 1 only |
@@ -59,6 +60,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod exposure;
 pub mod ingest;
 pub mod limits;
 pub mod logging;

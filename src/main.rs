@@ -73,7 +73,10 @@ fn refuse_what_waits(path: &Path) -> Result<(), String> {
 fn check(given: &ConfigFlags) -> Result<(), Failure> {
     let loaded = load(given)?;
     let config = &loaded.config;
-    let entrances = server::check_files(config).map_err(Failure::Usage)?;
+    let (entrances, exposed) = server::check_files(config).map_err(Failure::Usage)?;
+    for exposed in &exposed {
+        tell(&format!("warning: {exposed}"));
+    }
     let connections = server::connections_max(config.connections_max);
     let mut text = loaded.show();
     text.push_str("\n# Tokens that let clients in\n");
@@ -121,7 +124,11 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
             refuse_what_waits(path)?;
         }
         let loaded = Loaded::read(flags.file.as_deref(), &flags.flags);
-        let mut config = loaded.map_err(|error| error.to_string())?.config;
+        let loaded = loaded.map_err(|error| error.to_string())?;
+        for warning in &loaded.warnings {
+            log::warn!("reload: {warning}");
+        }
+        let mut config = loaded.config;
         if config.needs_a_token() {
             config.tokens.extend(made.clone());
         }

@@ -342,8 +342,9 @@ fn plain_tokens_that_everybody_can_read_are_warned_of() {
     let open = File::new("open", "sesame\n");
     set_mode(&open, 0o644);
     let server = serve(&[&open]);
-    let warning = "can be read by every user of this machine, and 1 of its tokens";
+    let warning = "can be read by every user of this machine (mode 644): chmod o-r ";
     server.wait_for_log(warning);
+    server.wait_for_log("1 of its tokens stand in it");
     server.stop();
 
     let guarded = File::new("guarded", "sesame\n");
@@ -357,4 +358,68 @@ fn plain_tokens_that_everybody_can_read_are_warned_of() {
     assert_eq!(status(&server, "sesame"), 101);
     assert!(!server.log().contains(warning), "{}", server.log());
     server.stop();
+}
+
+/// Whoever can write a file lets in whom they like, also where there are only hashes in it.
+#[test]
+fn files_that_everybody_can_write_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let set_mode = |file: &File, mode| {
+        let rights = fs::Permissions::from_mode(mode);
+        fs::set_permissions(&file.0, rights).expect("set");
+    };
+    let hash = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n";
+    let hashed = File::new("hashed-open", hash);
+    set_mode(&hashed, 0o666);
+    let server = serve(&[&hashed]);
+    let told = "can be written by every user of this machine (mode 666): chmod o-w,g-w ";
+    server.wait_for_log(told);
+    server.stop();
+
+    // As `check` says it: of a file of tokens, of a key, of the configuration itself.
+    let secret = File::new("secret-open", &"s".repeat(40));
+    let config = File::new(
+        "configuration-open",
+        &format!(
+            "tokens = [{:?}]\nauth-jwt-algorithm = \"HS256\"\nauth-jwt-key = [{:?}]\n\
+             token = [\"sesame-of-the-file\"]\n",
+            hashed.0, secret.0
+        ),
+    );
+    let check = || {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_newswire"))
+            .args(["check", "--config"])
+            .arg(&config.0)
+            .output()
+            .expect("it starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    set_mode(&secret, 0o604);
+    set_mode(&config, 0o666);
+    let said = check();
+    let lines = [
+        format!("warning: token file: path={} {told}", hashed.0.display()),
+        format!(
+            "warning: auth-jwt-key: path={0} can be read by every user of this machine (mode 604): chmod o-r {0}",
+            secret.0.display()
+        ),
+        format!(
+            "warning: configuration file: path={0} can be read and written by every user of this machine \
+             (mode 666): chmod o-rw,g-w {0}",
+            config.0.display()
+        ),
+    ];
+    for line in &lines {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
+    assert!(!said.contains("sesame"), "{said}");
+    for file in [&hashed, &secret, &config] {
+        set_mode(file, 0o600);
+    }
+    assert_eq!(check(), "");
+    // Without a secret in it, a configuration may be read by everybody.
+    fs::write(&config.0, "connections-max = 10\n").expect("written");
+    set_mode(&config, 0o644);
+    assert_eq!(check(), "");
 }

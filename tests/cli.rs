@@ -57,6 +57,9 @@ impl TempFile {
         let name = format!("newswire-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text).expect("a writable directory");
+        // Some hold tokens, and newswire warns where others can read these.
+        let rights = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, rights).expect("set");
         Self(path)
     }
 

@@ -2,11 +2,18 @@
 //! tools.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+
+/// Nobody else reads it, as in the package.
+fn close(path: &std::path::Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o640)).expect("set");
+}
 
 fn check(file: &str, text: &str) {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
     fs::write(&path, text).expect("written");
+    close(&path);
     let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
         .args(["check", "--config"])
         .arg(&path)
@@ -30,6 +37,7 @@ fn the_example_configuration_is_right_and_so_is_each_of_its_examples() {
     // The file of tokens that they name is there on a machine where it is used.
     let tokens = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("example-tokens");
     fs::write(&tokens, "a-token topics=news,blog_*\n").expect("written");
+    close(&tokens);
     let named = "/etc/newswire/tokens";
     let examples = examples.join("\n");
     assert!(examples.contains(named), "{examples}");
@@ -53,4 +61,11 @@ fn the_services_command_line_is_one() {
         .find_map(|line| line.strip_prefix("ExecStart=/usr/bin/"))
         .expect("a command");
     newswire::cli::parse(command.split(' ').map(Into::into)).expect("it is understood");
+}
+
+/// Nobody but its user gets at what is in its memory.
+#[test]
+fn the_service_leaves_no_core_dump() {
+    let unit = fs::read_to_string("packaging/systemd/newswire.service").expect("it is there");
+    assert!(unit.lines().any(|line| line == "LimitCORE=0"), "{unit}");
 }

@@ -18,9 +18,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("occupant", &[]),
     // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident, and says how
     // those that are JWTs are signed.
-    ("config", &["limits", "wire::jwt", "wire::token"]),
     // Names and addresses, for whoever connects to somebody.
     ("net", &["limits"]),
+    (
+        "config",
+        &["exposure", "limits", "wire::jwt", "wire::token"],
+    ),
+    ("exposure", &[]),
     ("wire", &[]),
     // The form of a moment and of a name is one for all stores.
     ("wire::grant", &["limits"]),
@@ -86,14 +90,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine", &["engine", "limits", "standing", "stats", "wire"]),
     // Ring 3. These do not know each other; only the server knows them.
     ("ingest", &["limits", "net", "stats", "wire"]),
-    ("auth", &["auth", "limits", "standing", "stats", "wire"]),
+    (
+        "auth",
+        &["auth", "exposure", "limits", "standing", "stats", "wire"],
+    ),
     ("admin", &["admin", "limits", "stats", "wire"]),
     ("web", &["wire::files"]),
     (
         "server",
         &[
-            "admin", "auth", "config", "engine", "ingest", "limits", "net", "occupant", "server",
-            "standing", "stats", "web", "wire",
+            "admin", "auth", "config", "engine", "exposure", "ingest", "limits", "net", "occupant",
+            "server", "standing", "stats", "web", "wire",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.

@@ -19,8 +19,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::Wake;
-use super::secret_file::{is_open_to_all, read_secret};
+use super::secret_file::read_secret;
 use super::{Answer, Moment, Question, TokenStore};
+use crate::exposure;
 use crate::limits;
 use crate::stats::{Cause, Store};
 use crate::wire::token_file::Listing;
@@ -59,7 +60,7 @@ impl WatchedFile {
         let wrong = |why: ReadError| why.sentence(path);
         let look = Look::at(path).map_err(|error| wrong(error.into()))?;
         let listing = read_file(path).map_err(wrong)?;
-        warn_of_readers(path, &listing);
+        warn_of_exposure(path, &listing);
         let current = Arc::new(Current(Mutex::new(Arc::new(listing))));
         let (reread, orders) = mpsc::channel();
         let watch = Watch {
@@ -93,6 +94,11 @@ impl WatchedFile {
     pub fn count(&self, unix_seconds: u64) -> (usize, usize) {
         let listing = self.current.get();
         (listing.len(), listing.expired(unix_seconds))
+    }
+
+    /// What is wrong with the rights of the file, and what to do.
+    pub fn exposed(&self) -> Option<String> {
+        exposed(&self.path, &self.current.get())
     }
 
     /// Has the file read again, even if it looks as it did. What comes of it is told as any change is.
@@ -234,7 +240,7 @@ impl Watch {
                 self.complaint = None;
                 let (path, tokens) = (self.path.display(), listing.len());
                 log::info!("token file: read path={path} tokens={tokens}");
-                warn_of_readers(&self.path, &listing);
+                warn_of_exposure(&self.path, &listing);
                 if listing.is_empty() {
                     log::warn!("token file: path={path} has no token in it, so it lets nobody in");
                 }
@@ -286,14 +292,21 @@ fn read_file(path: &Path) -> Result<Listing, ReadError> {
     Listing::parse(&text).map_err(|error| ReadError::Line(error.line, error.reason))
 }
 
-fn warn_of_readers(path: &Path, listing: &Listing) {
-    if listing.plain() > 0 && is_open_to_all(path) {
-        log::warn!(
-            "token file: path={} can be read by every user of this machine, and {} of its tokens stand in \
-             it as they are: chmod o-r, or write their sha256 (`newswire token hash`)",
-            path.display(),
-            listing.plain()
-        );
+/// What is wrong with the rights of the file.
+fn exposed(path: &Path, listing: &Listing) -> Option<String> {
+    let exposed = exposure::of(path, listing.plain() > 0)?;
+    let plain = match listing.plain() {
+        0 => String::new(),
+        plain => format!(
+            "; {plain} of its tokens stand in it as they are: their sha256 will do (`newswire token hash`)"
+        ),
+    };
+    Some(format!("{exposed}{plain}"))
+}
+
+fn warn_of_exposure(path: &Path, listing: &Listing) {
+    if let Some(exposed) = exposed(path, listing) {
+        log::warn!("token file: path={} {exposed}", path.display());
     }
 }
 

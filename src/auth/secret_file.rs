@@ -4,17 +4,13 @@
 //! Whatever the name leads to, reading it ends: a pipe would wait for whoever writes to it, a device may
 //! have no end, and a large file would fill the memory.
 //!
-//! Never here: what stands in a file, a name in an error (the caller knows which option it is of).
+//! Never here: what stands in a file, who else can read it (`exposure`), a name in an error (the caller knows which option it is of).
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
-
-/// The right of everybody to read a file.
-const OTHERS_READ: u32 = 0o004;
 
 /// All of a file that holds secrets. What is returned overwrites itself, and leaves no copies behind.
 ///
@@ -39,12 +35,6 @@ pub fn read_secret(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, 
     }
     text.truncate(read);
     Ok(text)
-}
-
-/// Whether every user of this machine can read a file.
-pub fn is_open_to_all(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|metadata| metadata.mode() & OTHERS_READ != 0)
 }
 
 /// Reads until the end, or until `buffer` is full: how many bytes that were.

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
+use crate::exposure;
 use crate::limits;
 use crate::wire::jwt::JwtAlgorithm;
 use crate::wire::token::Token;
@@ -477,6 +478,12 @@ impl Loaded {
                 text,
             });
         let mut loaded = Self::merge(flags, &environment, file.as_ref())?;
+        if let Some(path) = &path
+            && let Some(exposed) = exposure::of(path, loaded.has_secrets_of_file())
+        {
+            let path = path.display();
+            (loaded.warnings).push(format!("configuration file: path={path} {exposed}"));
+        }
         loaded.file = path;
         Ok(loaded)
     }
@@ -491,6 +498,12 @@ impl Loaded {
         file: Option<&FileText<'_>>,
     ) -> Result<Self, ConfigError> {
         merge::merge(flags, environment, file)
+    }
+
+    /// Returns true when a secret stands in the file.
+    fn has_secrets_of_file(&self) -> bool {
+        let mut all = options().iter().zip(&self.sources);
+        all.any(|(option, source)| option.secret && matches!(source, Source::File(_)))
     }
 
     /// All values in force, as a file that would bring them about again; tokens are only counted.

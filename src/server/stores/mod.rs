@@ -68,15 +68,23 @@ pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<
     Ok(all)
 }
 
-/// Whether every file that `config` names for a store can be read and makes sense, and who could get in
-/// at `unix`. Nobody is asked.
+/// Whether every file that `config` names for a store can be read and makes sense, who could get in now,
+/// and who else could read or write those files, a line each. Nobody is asked.
 ///
 /// # Errors
 /// As the start would say it.
-pub fn check_files(config: &Config) -> Result<Vec<Entrance>, String> {
+pub fn check_files(config: &Config) -> Result<(Vec<Entrance>, Vec<String>), String> {
     let wake: Wake = Arc::new(|| {});
     let Stores { watched, .. } = stores(config, &Watched::default(), &wake)?;
-    Ok(entrances(config, &watched, unix_time()))
+    let files = watched.files.iter().filter_map(|file| {
+        let exposed = file.exposed()?;
+        Some(format!(
+            "token file: path={} {exposed}",
+            file.path().display()
+        ))
+    });
+    let exposed = files.chain(remote::exposed(config)).collect();
+    Ok((entrances(config, &watched, unix_time()), exposed))
 }
 
 /// One way in for clients.

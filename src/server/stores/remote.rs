@@ -15,9 +15,10 @@ use crate::auth::jwks::WatchedSet;
 use crate::auth::jwt::{JwtRules, JwtStore};
 use crate::auth::keys::{self, Key};
 use crate::auth::postgres::{self, PostgresOptions, PostgresStore};
-use crate::auth::secret_file::{is_open_to_all, read_secret};
+use crate::auth::secret_file::read_secret;
 use crate::auth::workers::Bounds;
 use crate::config::Config;
+use crate::exposure;
 use crate::limits;
 use crate::wire::jwt::JwtAlgorithm;
 
@@ -49,6 +50,9 @@ pub(super) fn add(
         all.stores.push(Box::new(store));
     }
     let trust = Trust::load(&config.auth_ca)?;
+    if let Some(exposed) = exposed_authorities(&config.auth_ca) {
+        log::warn!("{exposed}");
+    }
     let settings = http::Settings {
         scheme: config.auth_scheme.clone(),
         trust: trust.clone(),
@@ -157,13 +161,29 @@ fn key_file(path: &Path, algorithm: JwtAlgorithm) -> Result<Vec<Key>, String> {
     let read = read_secret(path, limits::JWT_KEY_FILE_BYTES_MAX);
     let keys = read.and_then(|text| keys::from_file(&text, algorithm));
     let keys = keys.map_err(|reason| format!("auth-jwt-key: {}: {reason}", path.display()))?;
-    if algorithm == JwtAlgorithm::Hs256 && is_open_to_all(path) {
-        let path = path.display();
-        log::warn!(
-            "auth-jwt-key: path={path} can be read by every user of this machine: chmod o-r"
-        );
+    if let Some(exposed) = exposed_key(path, algorithm) {
+        log::warn!("{exposed}");
     }
     Ok(keys)
+}
+
+fn exposed_key(path: &Path, algorithm: JwtAlgorithm) -> Option<String> {
+    let exposed = exposure::of(path, algorithm == JwtAlgorithm::Hs256)?;
+    Some(format!("auth-jwt-key: path={} {exposed}", path.display()))
+}
+
+/// Whoever can write it, can answer in the place of an API or a database.
+fn exposed_authorities(path: &str) -> Option<String> {
+    let exposed = exposure::of(Path::new(path), false)?;
+    Some(format!("auth-ca: path={path} {exposed}"))
+}
+
+/// What is wrong with the rights of the files of `config` that stores of this kind use.
+pub(super) fn exposed(config: &Config) -> Vec<String> {
+    let algorithm = config.jwt_algorithm;
+    let keys = config.jwt_keys.iter();
+    let keys = keys.filter_map(|path| exposed_key(path, algorithm?));
+    keys.chain(exposed_authorities(&config.auth_ca)).collect()
 }
 
 /// Asks those that must be asked to know whether they can be used, and waits for them.

@@ -28,6 +28,11 @@ pub(super) fn entrances(_config: &Config) -> Vec<String> {
     Vec::new()
 }
 
+/// No file.
+pub(super) fn exposed(_config: &Config) -> Vec<String> {
+    Vec::new()
+}
+
 /// There is nothing to be ordered.
 pub(super) fn refetch(_watched: &Sets, _kept: &Sets) {}
 
