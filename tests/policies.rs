@@ -161,8 +161,15 @@ fn a_token_made_for_the_run_works_and_is_shown_once() {
 fn a_refusal_is_reported_though_nothing_follows_it() {
     let server = Server::start(&[]);
     assert_eq!(server.ask(&upgrade("/?token=wrong", "")).0, 401);
-    server.wait_for_log("refused: token=1 from 127.0.0.1 (unknown 1)");
-    server.stop();
+    let line = "refused: token=1 from 127.0.0.1 (unknown 1)";
+    server.wait_for_log(line);
+    // The next one waits for its interval, or for the end.
+    assert_eq!(server.ask(&upgrade("/?token=wrong", "")).0, 401);
+    server.signal("TERM");
+    wait_until("the end tells what was not told", || {
+        server.log().matches(line).count() == 2
+    });
+    assert!(server.wait().0.success());
 }
 
 struct KillOnDrop(std::process::Child);

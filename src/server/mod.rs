@@ -186,6 +186,7 @@ impl Server {
                 Err(error) => return Err(error),
             }
         }
+        self.digest();
         Ok((self.engine.stats().clone(), self.started.elapsed()))
     }
 
@@ -280,13 +281,18 @@ impl Server {
         self.shutdown
             .step(self.moment.now, has_events, &mut self.engine);
         if (self.report).is_digest_due(self.moment.now, self.engine.stats()) {
-            let incidents = self.engine.take_incidents();
-            self.report
-                .digest(self.moment.now, self.engine.stats(), &incidents);
+            self.digest();
         }
 
         // At the very end: a beat says that a whole turn was done.
         self.beat();
+    }
+
+    /// Reports who was refused, what was denied and who was closed since the last time.
+    fn digest(&mut self) {
+        let incidents = self.engine.take_incidents();
+        self.report
+            .digest(self.moment.now, self.engine.stats(), &incidents);
     }
 
     fn beat(&mut self) {

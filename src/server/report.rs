@@ -23,7 +23,8 @@ pub struct Report {
     /// How many refusals have been told.
     refused: [u64; Refusal::ALL.len()],
     refused_at: [Option<Duration>; Refusal::ALL.len()],
-    digest_at: Duration,
+    /// When that was; `None` before the first.
+    digest_at: Option<Duration>,
 }
 
 /// Closes that an operator can do something about; the others are the peers' own affair.
@@ -86,8 +87,8 @@ impl Report {
 
     /// How long until [`Report::digest`] has something to say; `None` when nothing has come to pass.
     pub fn timeout(&self, now: Duration, stats: &Stats) -> Option<Duration> {
-        self.is_news(now, stats)
-            .then(|| (self.digest_at + interval()).saturating_sub(now))
+        let due_at = self.digest_at.map_or(Duration::ZERO, |at| at + interval());
+        self.is_news(now, stats).then(|| due_at.saturating_sub(now))
     }
 
     fn is_news(&self, now: Duration, stats: &Stats) -> bool {
@@ -119,7 +120,7 @@ impl Report {
 
     /// Whether it is time for [`Report::digest`].
     pub fn is_digest_due(&self, now: Duration, stats: &Stats) -> bool {
-        now >= self.digest_at + interval() && self.is_news(now, stats)
+        self.timeout(now, stats) == Some(Duration::ZERO)
     }
 
     /// Reports what has come to pass since the last time; `incidents` are those since then.
@@ -135,7 +136,7 @@ impl Report {
             }
         }
         self.digested = stats.clone();
-        self.digest_at = now;
+        self.digest_at = Some(now);
     }
 
     fn lines(&self, now: Duration, stats: &Stats, incidents: &Incidents) -> Vec<String> {
@@ -258,14 +259,14 @@ mod tests {
         stats.closed(Close::PeerClosed);
         assert_eq!(report.timeout(now, &stats), None);
         stats.refused(Refusal::Token);
-        assert_eq!(report.timeout(now, &stats), Some(interval() - now));
-        assert_eq!(report.timeout(2 * interval(), &stats), Some(Duration::ZERO));
-        assert!(!report.is_digest_due(now, &stats));
-        assert!(report.is_digest_due(2 * interval(), &stats));
-        report.digest(2 * interval(), &stats, &Incidents::default());
-        assert_eq!(report.timeout(2 * interval(), &stats), None);
+        // The first at once, also right after the start: a new user looks into the log then.
+        assert!(report.is_digest_due(now, &stats));
+        report.digest(now, &stats, &Incidents::default());
+        assert_eq!(report.timeout(now, &stats), None);
         stats.count(Counter::SubscribesDenied);
-        assert!(report.timeout(2 * interval(), &stats).is_some());
+        assert_eq!(report.timeout(now, &stats), Some(interval()));
+        assert!(!report.is_digest_due(2 * now, &stats));
+        assert!(report.is_digest_due(now + interval(), &stats));
     }
 
     #[test]
