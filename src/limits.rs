@@ -312,8 +312,9 @@ pub const SUB_CHANGES_MAX: usize = 20_000;
 pub const TURN_TOPIC_BYTES_MAX: usize = 32 * 1024;
 
 /// In subscriptions and ends of them that ZeroMQ queues for a publisher. It drops those that find the
-/// queue full, without a word. A publisher that reads nothing is cut within two minutes, which touch
-/// three minutes of changes, and in which everything can be asked for twice.
+/// queue full, without a word. A publisher that reads nothing is cut after [`PUBLISHER_SECONDS`], which
+/// touch three minutes of changes, and in which everything can be asked for twice. Where an operator gives
+/// publishers much longer, one that reads nothing for five minutes can miss changes.
 pub const SUBSCRIPTIONS_QUEUED_MAX: i32 = 100_000;
 
 /// In bytes, what is held for one SUB socket in the worst case, where a name has `topic` bytes: the names

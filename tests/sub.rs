@@ -3,10 +3,10 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::net::ToSocketAddrs;
+use std::net::{TcpStream, ToSocketAddrs};
 
 use common::observe::{counted, envelope};
-use common::{PATIENCE, Server, wait_until};
+use common::{Client, PATIENCE, Server, wait_until};
 use newswire::limits;
 use serde_json::Value;
 
@@ -267,8 +267,26 @@ fn beyond_the_bound_of_names_everything_comes_and_is_filtered_here() {
     upstream.publish("nobody wants this", "1");
     upstream.publish("wanted", "2");
     assert_eq!(client.text(), "[8,\"wanted\",2]");
-    assert!(server.log().contains("asks for everything"));
+    wait_until("the log says so", || {
+        server.log().contains("asks for everything")
+    });
     let summary = server.stop();
     assert_eq!(counted(&summary, "dropped.filtered"), 1, "{summary}");
     assert_eq!(counted(&summary, "dropped.no_subscriber"), 0, "{summary}");
+}
+
+#[test]
+fn publishers_are_not_asked_for_the_servers_own_topics() {
+    let upstream = Upstream::bind("tcp://127.0.0.1:*");
+    let server = Server::start(&["--sub", &upstream.endpoint]);
+    let address = server.admin_address();
+    let stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    let mut admin = Client::on(stream, &format!("ws://{address}/ws"));
+    admin.send("[5,\"$sys/stats\"]");
+    admin.send("[5,\"t\"]");
+    assert_eq!(upstream.asked(), "+t");
+    drop(admin);
+    assert_eq!(upstream.asked(), "-t");
+    server.stop();
 }

@@ -23,6 +23,7 @@ use crate::ingest::zeromq::sub::Sub;
 use crate::limits;
 use crate::net::dial::State;
 use crate::stats::Ingest;
+use crate::wire::grant;
 
 /// Watches the descriptors of the source with that number.
 ///
@@ -57,7 +58,8 @@ struct Topics<'a>(&'a Engine<ClientStream>);
 
 impl Wanted for Topics<'_> {
     fn is_wanted(&self, topic: &str) -> bool {
-        self.0.subscribers(topic) > 0
+        // No publisher has events of the server's own topics.
+        !topic.starts_with(grant::OWN) && self.0.subscribers(topic) > 0
     }
 
     fn topics(&self) -> usize {
