@@ -8,7 +8,7 @@
 //! for its budget, leaves the source ready, and the loop does not sleep while one is. Every other
 //! call on the socket makes it ready too, in case it took the signal with it.
 //!
-//! libzmq has a thread of its own for its connections; newswire never sees them.
+//! libzmq has a thread of its own for its connections. newswire only hears of them, from each source's monitor.
 //!
 //! Never here: what a message says.
 
