@@ -89,9 +89,24 @@ pub const AUTH_CACHE_SECONDS: u32 = 60;
 /// In seconds that a refused token is refused without asking again: as often as such a client tries.
 pub const AUTH_REFUSED_SECONDS: u64 = 5;
 
-/// In tokens that are remembered although nobody lives by them: refused ones, and accepted ones whose
-/// clients have left. A flood of guesses fills this and no more.
+/// In refused tokens that are remembered; the oldest is forgotten first. And in accepted ones, from which on
+/// those whose clients have left are forgotten before their time.
 pub const AUTH_REMEMBERED_MAX: usize = 100_000;
+
+/// In bytes that one of the refused takes at most, its share of the tables included: half a SHA-256 and two
+/// moments. `tests/allocations.rs` holds it to that.
+pub const AUTH_REFUSED_BYTES: usize = 128;
+
+/// In bytes that newcomers' questions may take while they wait for an answer, for each of `auth-waiting-max`:
+/// that many with a JWT of 900 bytes, or fewer with longer tokens.
+pub const AUTH_QUESTION_BYTES: usize = 1_600;
+
+/// In bytes, what such a question takes beside its token and its page's origin.
+pub const AUTH_QUESTION_OVERHEAD_BYTES: usize = 640;
+
+/// In bytes of an `Origin`. The longest that a browser can send has a host of 253 bytes and a port, and an
+/// extension's is shorter.
+pub const ORIGIN_BYTES_MAX: usize = 512;
 
 /// In tokens that an administrator has withdrawn and that are refused until the next start.
 pub const AUTH_REVOKED_MAX: usize = 100_000;
@@ -103,8 +118,21 @@ pub const AUTH_RETRY_SECONDS: u64 = 5;
 /// question has to find a free place at the store.
 pub const AUTH_RECHECKS_MAX: usize = 64;
 
-/// In open sessions' tokens that are asked about a turn. A JWT's signature takes some 50 µs.
-pub const TURN_RECHECKS_MAX: usize = 64;
+/// In open sessions' tokens that are asked about a turn, at 2 µs each; what signatures cost is counted apart.
+pub const TURN_RECHECKS_MAX: usize = 256;
+
+/// In microseconds a turn, what may be spent on signatures of JWTs: half of it on open sessions' at most, the
+/// rest on newcomers'. The last one may pass it, by what [`JWT_KEYS_MAX`] keys take.
+pub const TURN_JUDGING_MICROSECONDS: u32 = 5_000;
+
+/// In answers of one store that are fetched a turn, at 2 µs each.
+pub const TURN_ANSWERS_MAX: usize = 1_024;
+
+/// In newcomers' tokens that are looked at in one turn. Most take 5 µs, the longest ones 50 µs.
+pub const TURN_CHECKS_MAX: usize = 256;
+
+/// In verdicts a turn that are carried out, each of which writes to a socket: 10 to 20 µs.
+pub const TURN_VERDICTS_MAX: usize = 256;
 
 /// In seconds after which a store is asked again about the token of an open session.
 pub const AUTH_RECHECK_SECONDS: u32 = 300;
@@ -156,15 +184,17 @@ pub const JWT_SECRET_BYTES_MIN: usize = 32;
 /// fast, and its clients come at once. There is no such leeway at the end.
 pub const JWT_NOT_BEFORE_LEEWAY_SECONDS: u64 = 5;
 
-/// In JWTs that have waited for a JWK set and are checked in one turn: at up to 40 µs each, 5 ms. Those
-/// of newcomers are bounded by how many are accepted a turn.
-pub const TURN_JWTS_MAX: usize = 128;
+/// In keys of files, with each of which every token is tried: anybody can make tokens up.
+pub const JWT_KEYS_MAX: usize = 8;
+
+/// In bits of an RSA key. What one check costs grows with the square: 8,192 take a millisecond.
+pub const RSA_BITS_MAX: usize = 4_096;
 
 /// In keys of one set that are used.
 pub const JWKS_KEYS_MAX: usize = 32;
 
-/// In keys of one set with which a token is tried that names none of them, at up to 40 µs of the loop each:
-/// anybody can make up such tokens. Issuers with more keys than these have names for them.
+/// In keys of one set with which a token is tried that names none of them, at up to 300 µs of the loop each
+/// (RSA of 4,096 bits): anybody can make up such tokens. Issuers with more keys than these have names for them.
 pub const JWKS_KEYS_TRIED_MAX: usize = 4;
 
 /// In seconds after which a JWK set is fetched again: as long as a key that was taken out of it may

@@ -142,7 +142,7 @@ impl TokenStore for Everybody {
         true
     }
 
-    fn ask(&mut self, _question: &Question, _moment: Moment) -> Option<Answer> {
+    fn ask(&mut self, _question: &Arc<Question>, _moment: Moment) -> Option<Answer> {
         Some(Answer::Accepted(Grant {
             name: "user 12345".to_owned(),
             ..Grant::default()

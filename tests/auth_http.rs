@@ -139,6 +139,69 @@ fn the_api_decides_about_what_the_list_does_not_know() {
     );
 }
 
+/// Knocks as a client that a proxy has passed on from `address`.
+fn knock_from(server: &Server, token: &str, address: &str) -> u16 {
+    let forwarded = format!("X-Forwarded-For: {address}\r\n");
+    server
+        .ask(&upgrade(&format!("/?token={token}"), &forwarded))
+        .0
+}
+
+/// An API whose tokens are good from one address alone, and a server behind a proxy.
+fn address_bound(options: &[&str]) -> (Api, Server) {
+    let api = Api::start(|asked| match asked.header("x-forwarded-for") {
+        Some("192.0.2.1") | None => Does::status(200),
+        Some(_) => Does::status(403),
+    });
+    let server = serve(&api, &[&["--trusted-proxy", "127.0.0.1"], options].concat());
+    (api, server)
+}
+
+#[test]
+fn a_token_that_is_tried_from_another_address_is_good_for_its_owner() {
+    let (api, server) = address_bound(&["--auth-cache", "60"]);
+    for _ in 0..20 {
+        assert_eq!(knock_from(&server, GOOD, "192.0.2.2"), 401);
+        assert_eq!(knock_from(&server, GOOD, "192.0.2.1"), 101);
+    }
+    assert_eq!(api.asked().len(), 2, "once for each address");
+}
+
+#[test]
+fn a_session_is_asked_about_again_as_it_came() {
+    let (api, server) = address_bound(&["--auth-recheck", "1", "--auth-cache", "0"]);
+    let request = |address: &str| {
+        let uri = format!("ws://{}/?token={GOOD}", server.address);
+        ClientRequestBuilder::new(uri.parse().expect("a URI"))
+            .with_header("X-Forwarded-For", address)
+            .with_header("Origin", "https://news.example")
+    };
+    // Somebody else comes with it first.
+    assert_eq!(knock_from(&server, GOOD, "192.0.2.2"), 401);
+    let (socket, _) =
+        tungstenite::client(request("192.0.2.1"), server.connect()).expect("is let in");
+    let mut client = Client { socket };
+    assert!(client.text().starts_with("[0,"));
+    wait_until("it is asked about again", || api.asked().len() > 3);
+    for asked in &api.asked()[1..] {
+        assert_eq!(asked.header("x-forwarded-for"), Some("192.0.2.1"));
+        assert_eq!(asked.header("origin"), Some("https://news.example"));
+    }
+    client.settle();
+}
+
+#[test]
+fn an_api_that_is_not_told_about_clients_is_asked_once_a_token() {
+    let (api, server) = address_bound(&["--auth-forward", "off"]);
+    for n in 1..10 {
+        assert_eq!(knock_from(&server, GOOD, &format!("192.0.2.{n}")), 101);
+    }
+    let asked = api.asked();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].header("x-forwarded-for"), None);
+    assert_eq!(asked[0].header("origin"), None);
+}
+
 #[test]
 fn topics_of_the_answer_are_obeyed() {
     let api = Moody::new(Does::json(r#"{"topics":["a","b_*"],"name":"Ada"}"#));
@@ -304,6 +367,9 @@ fn crowd(clients: usize, tokens: usize) {
         "60",
         "--auth-cache",
         "600",
+        // They come from as many addresses.
+        "--auth-forward",
+        "off",
     ];
     let server = serve(&api.api, &options);
     let mut fleets: Vec<Fleet> = (0..tokens)

@@ -52,14 +52,14 @@ fn start(options: &PostgresOptions<'_>) -> PostgresStore {
 /// What a store says, now or later.
 fn ask(store: &mut PostgresStore, token: impl AsRef<[u8]>) -> Answer {
     let token = Token::new(token);
-    let question = Question {
+    let question = Arc::new(Question {
         ticket: 7,
         digest: token.digest(),
         token: Some(token),
         client: Ipv4Addr::LOCALHOST.into(),
         origin: None,
         is_recheck: false,
-    };
+    });
     let mut answer = store.ask(&question, Moment::default());
     wait_until("the store answers", || {
         if answer.is_none() {
@@ -80,6 +80,7 @@ fn accepted(name: &str, topics: &[&str], expires_at: Option<u64>) -> Answer {
         name: name.to_owned(),
         topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
         expires_at,
+        ..Grant::default()
     })
 }
 

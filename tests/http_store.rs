@@ -38,6 +38,7 @@ impl Asker {
     fn with(url: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings {
             scheme: String::new(),
+            forwards_client: true,
             trust: Trust::load("").expect("is part of it"),
             bounds: BOUNDS,
         };
@@ -69,14 +70,14 @@ impl Asker {
 
     fn ask_for(&mut self, token: &[u8], client: &str, origin: Option<&str>) -> Answer {
         let token = Token::new(token);
-        let question = Question {
+        let question = Arc::new(Question {
             ticket: 7,
             digest: token.digest(),
             token: Some(token),
             client: client.parse::<IpAddr>().expect("an address"),
             is_recheck: false,
             origin: origin.map(str::to_owned),
-        };
+        });
         if let Some(answer) = self.store.ask(&question, Moment::default()) {
             return answer;
         }
@@ -197,7 +198,8 @@ fn what_no_header_can_hold_is_not_asked_about() {
 fn what_a_body_says_is_granted() {
     let api = Api::start(|asked| {
         match asked.token() {
-        "full" => Does::json(r#"{"topics":["a","b_*"],"expires":"2026-11-24T12:00:00Z","name":"Ada"}"#),
+        "full" => Does::json(r#"{"topics":["a","b_*"],"expires":"2026-11-24T12:00:00Z","name":"Ada",
+            "token_id":7}"#),
         // In pieces.
         "chunked" => Does::Answer(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -217,11 +219,12 @@ fn what_a_body_says_is_granted() {
         name: "Ada".to_owned(),
         topics: topics.clone(),
         expires_at: Some(1_795_521_600),
+        token_id: Some("7".into()),
     };
     let chunked = Grant {
         name: "http".to_owned(),
         topics,
-        expires_at: None,
+        ..Grant::default()
     };
     assert_eq!(asker.ask("full"), Answer::Accepted(full));
     assert_eq!(asker.ask("chunked"), Answer::Accepted(chunked));
@@ -455,6 +458,7 @@ fn an_address_that_is_none_is_named() {
     for url in ["http://", "https:///path", "http://[::1/", "http://a b/"] {
         let settings = Settings {
             scheme: String::new(),
+            forwards_client: true,
             trust: Trust::load("").expect("is part of it"),
             bounds: BOUNDS,
         };

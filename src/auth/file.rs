@@ -135,7 +135,7 @@ impl TokenStore for TokenFile {
         false
     }
 
-    fn ask(&mut self, question: &Question, moment: Moment) -> Option<Answer> {
+    fn ask(&mut self, question: &Arc<Question>, moment: Moment) -> Option<Answer> {
         Some(match self.listing.find(&question.digest) {
             None => Answer::Unknown,
             Some(grant) if grant.has_ended(moment.unix.as_secs()) => Answer::Refused(
@@ -396,7 +396,8 @@ mod tests {
             now: Duration::ZERO,
             unix: Duration::from_secs(unix),
         };
-        file.ask(&question, moment).expect("answers at once")
+        file.ask(&Arc::new(question), moment)
+            .expect("answers at once")
     }
 
     fn knows(file: &mut TokenFile, token: &str) -> bool {

@@ -1,22 +1,30 @@
-//! The door: who may come in, and who may stay.
+//! The gate: which clients may come in, and which may stay.
 //!
-//! Stores are asked in their order, and the first that knows the token decides. What one has said is
-//! good for a while, so that the herd after a restart asks once a token; those who come with a token
-//! that is being asked about wait for the same answer.
+//! Stores are asked in their order, and the first that knows the token decides. What a store has said is good
+//! for a while, so that the herd after a restart asks once a token; clients that come with a token which is
+//! being asked about wait for the same answer. An API may answer about the client as well as about its token,
+//! so what it says counts for clients of the same address and page alone.
 //!
 //! Afterwards the promise is kept: when a token ends, and every now and then, the stores are asked
-//! again. Accepted anew, its sessions go on, with the new grant; refused, they end. While nobody can
-//! tell they stay, for a time of grace; nobody new is let in meanwhile.
+//! again. When they accept the token anew, its sessions go on, with the new grant; when they refuse it, the
+//! sessions end. While no store can tell the sessions stay, for a time of grace; nobody new is let in meanwhile.
+//!
+//! Some answers cost arithmetic. Only [`Gate::turn`] pays for those, and no more than its budget a turn; the
+//! other questions wait in a line.
 //!
 //! Time is an argument, and stores answer when they like: all of this runs in memory.
 //!
 //! Never here: connections (a ticket is all that is seen of them), threads, what a store is.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::ledger::{Asking, Entry, EntryId, Ledger};
+use super::ledger::{Asking, Caller, Entry, EntryId, Key, Ledger};
+use super::line::Line;
+use super::refused::Refused;
 use super::revoked::{Full, Revoked};
 use super::sealed::Sealer;
 use super::{Answer, Moment, Question, TokenStore};
@@ -26,7 +34,10 @@ use crate::stats::{Cause, Close, Judged, Stats, Store};
 use crate::wire::grant::Grant;
 use crate::wire::token::{Digest, Token};
 
-/// The intervals in force.
+/// In microseconds of a turn that are kept for newcomers: the rest may go to rechecks before them.
+const NEWCOMERS_SHARE: u32 = limits::TURN_JUDGING_MICROSECONDS / 2;
+
+/// The intervals and bounds in force.
 #[derive(Clone, Copy, Debug)]
 pub struct GateRules {
     /// For how long an accepted token is not asked about again for newcomers.
@@ -35,13 +46,22 @@ pub struct GateRules {
     pub recheck: Duration,
     /// For how long sessions stay while nobody can tell.
     pub grace: Duration,
+    /// For how long a newcomer waits for its verdict; after that its connection is closed.
+    pub patience: Duration,
+    /// In bytes, what newcomers' questions that are not answered yet may take in memory.
+    pub asking_bytes_max: usize,
+    /// In refused tokens, and in accepted ones from which on those that no session lives by are forgotten.
+    pub remembered_max: usize,
 }
 
-/// The door.
+/// The gate.
 pub struct Gate {
     stores: Vec<Box<dyn TokenStore>>,
     rules: GateRules,
+    /// True exactly when one of `stores` answers about the caller too.
+    asks_of_callers: bool,
     ledger: Ledger,
+    refused: Refused,
     sealer: Sealer,
     /// Answers that were not fetched yet.
     verdicts: VecDeque<(u64, Verdict)>,
@@ -53,6 +73,32 @@ pub struct Gate {
     rechecks: usize,
     /// How many entries have `lost_since`. Kept by [`Gate::set_lost`] alone.
     lost: usize,
+    /// How often stores have changed. What was accepted before the last change is not fresh.
+    changes: u32,
+    doubt: Doubt,
+    /// Questions that wait for the time that they cost.
+    line: Line,
+    /// In microseconds, what may still be spent. More than zero in [`Gate::turn`] alone.
+    budget: u32,
+    /// In bytes, what newcomers' questions take that are not answered yet.
+    asking_bytes: usize,
+    /// When the log last said that this is too much.
+    reported: Option<Duration>,
+    /// True exactly when the last turn has left answers with a store.
+    has_more: bool,
+    /// The place in the ledger at which room is made next.
+    hand: u32,
+}
+
+/// After a change of stores, the walk over all entries, a share a turn: their tokens are asked about again.
+#[derive(Debug, Default)]
+struct Doubt {
+    /// The place that is looked at next; `None`: the walk is done.
+    next: Option<u32>,
+    /// Where the walk ends that begins anew after the last place: at which it was when stores changed again.
+    until: u32,
+    /// Entries that this store has accepted are passed over.
+    spared: Option<Store>,
 }
 
 /// What the stores, in their order, have to say in the end.
@@ -67,19 +113,39 @@ enum Outcome {
     Unavailable,
 }
 
+/// In bytes, what a question takes in memory until it is answered.
+fn bytes(question: &Question) -> usize {
+    let token = question
+        .token
+        .as_ref()
+        .map_or(0, |token| token.bytes().len());
+    let origin = question.origin.as_ref().map_or(0, String::len);
+    token + origin + limits::AUTH_QUESTION_OVERHEAD_BYTES
+}
+
 impl Gate {
-    /// A door in front of `stores`. `key` is random and made for this run.
+    /// A gate in front of `stores`. `key` is random and made for this run.
     pub fn new(stores: Vec<Box<dyn TokenStore>>, rules: GateRules, key: [u8; 32]) -> Self {
         Self {
+            asks_of_callers: stores.iter().any(|store| store.asks_of_callers()),
             stores,
             rules,
             ledger: Ledger::default(),
+            refused: Refused::new(rules.remembered_max),
             sealer: Sealer::new(key),
             verdicts: VecDeque::new(),
             has_changed: false,
             revoked: Revoked::default(),
             rechecks: 0,
             lost: 0,
+            changes: 0,
+            doubt: Doubt::default(),
+            line: Line::default(),
+            budget: 0,
+            asking_bytes: 0,
+            reported: None,
+            has_more: false,
+            hand: 0,
         }
     }
 
@@ -94,88 +160,228 @@ impl Gate {
         moment: Moment,
         stats: &mut Stats,
     ) {
+        self.asks_of_callers = stores.iter().any(|store| store.asks_of_callers());
         self.stores = stores;
         self.rules = rules;
-        let owed: Vec<EntryId> = (self.ledger.ids().into_iter())
-            .filter(|&id| self.ledger.entry(id).asking.is_some())
-            .collect();
-        self.doubt_everything(moment, Some(Store::List));
-        for id in owed {
-            self.ledger.entry(id).asking().had_no_answer = false;
-            // The token of a newcomer is gone with the store that was asked, unless it is kept.
-            self.ask_from(id, 0, None, moment, stats);
+        self.doubt_everything(Some(Store::List));
+        // Those that wait in line are among the others.
+        self.line.clear();
+        for place in 0..self.ledger.places() {
+            let Some(id) = self.ledger.at(place) else {
+                continue;
+            };
+            if let Some(asking) = &mut self.ledger.entry(id).asking {
+                asking.had_no_answer = false;
+                self.ask_from(id, 0, moment, stats);
+            }
         }
     }
 
     /// Judges somebody. The verdict comes out of [`Gate::poll_verdict`] under
     /// `ticket`, in this turn or in a later one.
     pub fn check(&mut self, ticket: u64, applicant: Applicant, moment: Moment, stats: &mut Stats) {
-        let Some(token) = applicant.token else {
+        let Applicant {
+            token,
+            client,
+            origin,
+        } = applicant;
+        let Some(token) = token else {
             let verdict = Verdict::Refused(Cause::Missing);
             return self.verdicts.push_back((ticket, verdict));
         };
         let digest = token.digest();
-        if self.revoked.has(&digest) {
-            stats.checked(Store::Cache, Judged::Refused);
-            let verdict = Verdict::Refused(Cause::Revoked);
-            return self.verdicts.push_back((ticket, verdict));
-        }
-        let id = match self.ledger.find(&digest) {
-            Some(id) => id,
-            None => self
-                .ledger
-                .insert(Entry::new(digest, applicant.client, applicant.origin)),
-        };
-        let entry = self.ledger.entry(id);
-        if let Some(asking) = &mut entry.asking {
-            return asking.waiting.push(ticket);
-        }
-        if moment.now < entry.fresh_until {
-            let (judged, verdict) = match &entry.standing {
-                Some(standing) => (Judged::Accepted, Verdict::Accepted(standing.clone())),
-                None => (Judged::Refused, Verdict::Refused(entry.cause)),
-            };
+        let of_token = Key::of_token(&digest);
+        let of_caller =
+            (self.asks_of_callers).then(|| Key::of_caller(&digest, client, origin.as_deref()));
+        let key = of_caller.unwrap_or(of_token);
+        if let Some((judged, verdict)) = self.remembered(&digest, of_token, key, moment.now) {
             stats.checked(Store::Cache, judged);
             return self.verdicts.push_back((ticket, verdict));
         }
-        entry.asking = Some(Box::new(Asking {
-            waiting: vec![ticket],
-            ..Asking::default()
-        }));
-        self.ask_from(id, 0, Some(token), moment, stats);
+        let id = self.ledger.find(&key);
+        if let Some(asking) = id.and_then(|id| self.ledger.entry(id).asking.as_mut()) {
+            return asking.waiting.push(ticket);
+        }
+        let id = id.unwrap_or_else(|| {
+            self.make_room();
+            let caller = of_caller.map(|key| Caller {
+                key,
+                client,
+                origin: None,
+            });
+            self.ledger.insert(Entry::new(digest, caller))
+        });
+        let question = Question {
+            ticket: id.to_bits(),
+            digest,
+            token: Some(token),
+            is_recheck: false,
+            client,
+            origin,
+        };
+        self.asking_bytes += bytes(&question);
+        let is_too_much = self.asking_bytes > self.rules.asking_bytes_max;
+        self.begin(id, question, vec![ticket]);
+        if is_too_much {
+            self.report(moment.now);
+            stats.checked(Store::Cache, Judged::Unavailable);
+            return self.conclude(id, Outcome::Unavailable, moment, stats);
+        }
+        self.ask_from(id, 0, moment, stats);
     }
 
-    /// Fetches what stores have answered, and asks again about what is due.
+    /// What is known of a token without asking: whoever brings it, or this caller.
+    fn remembered(
+        &mut self,
+        digest: &Digest,
+        of_token: Key,
+        key: Key,
+        now: Duration,
+    ) -> Option<(Judged, Verdict)> {
+        let refused = |key| self.refused.find(key, now);
+        let is_revoked = self.revoked.has(digest).then_some(Cause::Revoked);
+        let cause = is_revoked
+            .or_else(|| refused(&of_token))
+            .or_else(|| refused(&key));
+        if let Some(cause) = cause {
+            return Some((Judged::Refused, Verdict::Refused(cause)));
+        }
+        let changes = self.changes;
+        [of_token, key].iter().find_map(|key| {
+            let id = self.ledger.find(key)?;
+            let entry = self.ledger.entry(id);
+            // Whoever comes while a token is asked about waits for that answer, which is newer.
+            let is_good = entry.asking.is_none() && entry.is_fresh(changes, now);
+            let standing = entry.standing.as_ref().filter(|_| is_good)?;
+            Some((Judged::Accepted, Verdict::Accepted(standing.clone())))
+        })
+    }
+
+    /// Notes a question that is to be asked.
+    fn begin(&mut self, id: EntryId, question: Question, waiting: Vec<u64>) {
+        self.ledger.entry(id).asking = Some(Box::new(Asking {
+            question: Arc::new(question),
+            store: 0,
+            is_of_caller: false,
+            is_partial: false,
+            had_no_answer: false,
+            is_unsigned: false,
+            waiting,
+        }));
+    }
+
+    /// Logs, once in a while, that too many questions wait.
+    fn report(&mut self, now: Duration) {
+        let interval = Duration::from_secs(limits::REPORT_SECONDS);
+        if self.reported.is_some_and(|last| now < last + interval) {
+            return;
+        }
+        self.reported = Some(now);
+        log::warn!(
+            "auth: newcomers get 503: the questions that wait for an answer take {} bytes already \
+             (auth-waiting-max)",
+            self.rules.asking_bytes_max
+        );
+    }
+
+    /// Makes room for a new entry where there are many: forgets some that no session lives by. The hand goes
+    /// over more places than entries come, so those that are remembered for nobody stay few beside the others.
+    fn make_room(&mut self) {
+        if self.ledger.len() < self.rules.remembered_max {
+            return;
+        }
+        for _ in 0..8 {
+            self.hand = (self.hand + 1) % self.ledger.places();
+            if let Some(id) = self.ledger.at(self.hand)
+                && self.ledger.entry(id).sessions() == 0
+            {
+                self.forget(id);
+            }
+        }
+    }
+
+    /// Fetches what stores have answered, asks again about what is due, and goes on with those who wait in
+    /// line.
     pub fn turn(&mut self, moment: Moment, stats: &mut Stats) {
+        self.has_more = false;
         for index in 0..self.stores.len() {
-            while let Some((ticket, answer)) = self.stores[index].poll_answer() {
+            let mut left = limits::TURN_ANSWERS_MAX;
+            while left > 0
+                && let Some((ticket, answer)) = self.stores[index].poll_answer()
+            {
+                left -= 1;
                 self.handle_answer(index, EntryId::from_bits(ticket), answer, moment, stats);
             }
+            self.has_more |= left == 0;
         }
         // All of them: each tells it once.
         let changed = (self.stores.iter_mut()).fold(false, |any, store| store.poll_change() | any);
         if changed {
-            self.doubt_everything(moment, None);
+            self.doubt_everything(None);
         }
+        self.budget = limits::TURN_JUDGING_MICROSECONDS;
+        self.recheck(moment, stats);
+        while self.budget > 0
+            && let Some((id, is_late)) = self.line.take(moment.now, self.rules.patience)
+        {
+            self.budget -= 1;
+            self.resume(id, is_late, moment, stats);
+        }
+        self.budget = 0;
+    }
+
+    /// Asks again about tokens of open sessions.
+    fn recheck(&mut self, moment: Moment, stats: &mut Stats) {
+        let mut places = limits::TURN_REVIEWS_MAX;
         for _ in 0..limits::TURN_RECHECKS_MAX {
-            if self.rechecks >= limits::AUTH_RECHECKS_MAX {
+            if self.rechecks >= limits::AUTH_RECHECKS_MAX || self.budget <= NEWCOMERS_SHARE {
                 return;
             }
-            let Some(id) = self.ledger.pop_due(moment.now) else {
+            let due = self.ledger.pop_due(moment.now);
+            let Some(id) = due.or_else(|| self.next_doubted(&mut places, moment.now)) else {
                 return;
             };
             self.handle_due(id, moment, stats);
         }
     }
 
+    /// The next entry that was accepted before the stores have changed; looks at `places` at most.
+    fn next_doubted(&mut self, places: &mut u32, now: Duration) -> Option<EntryId> {
+        while let Some(place) = self.doubt.next.filter(|_| *places > 0) {
+            *places -= 1;
+            self.doubt.next = match place + 1 {
+                next if next < self.ledger.places() => Some(next),
+                _ if self.doubt.until > 0 => Some(0),
+                _ => None,
+            };
+            if self.doubt.next == Some(self.doubt.until) {
+                self.doubt.next = None;
+            }
+            let Some(id) = self.ledger.at(place) else {
+                continue;
+            };
+            let (changes, spared) = (self.changes, self.doubt.spared);
+            let entry = self.ledger.entry(id);
+            let is_spared = spared.is_some() && entry.accepted_by == spared;
+            if entry.asking.is_none() && entry.accepted_in != changes && !is_spared {
+                entry.recheck_at = now;
+                return Some(id);
+            }
+        }
+        None
+    }
+
     /// How long nothing will be due.
-    pub fn timeout(&mut self, now: Duration) -> Option<Duration> {
-        if !self.verdicts.is_empty() {
+    pub fn timeout(&self, now: Duration) -> Option<Duration> {
+        if !self.verdicts.is_empty() || !self.line.is_empty() || self.has_more {
             return Some(Duration::ZERO);
         }
         // Those who wait for an answer wake the loop when they have it.
         if self.rechecks >= limits::AUTH_RECHECKS_MAX {
             return None;
+        }
+        if self.doubt.next.is_some() {
+            return Some(Duration::ZERO);
         }
         Some(self.ledger.next_due()?.saturating_sub(now))
     }
@@ -190,49 +396,70 @@ impl Gate {
         std::mem::take(&mut self.has_changed)
     }
 
-    /// Withdraws a token until the next start, whatever stores say of it; how many sessions end.
+    /// Refuses a token until the next start, whatever stores say of it, and ends its sessions; answers how
+    /// many. A token that a store has a name for is refused under that name too, in whatever way it is written.
     ///
     /// # Errors
-    /// Too many are withdrawn already, and this one is as good as before.
+    /// Too many are revoked already, and nothing has changed.
     pub fn revoke(&mut self, digest: &Digest) -> Result<usize, Full> {
-        self.revoked.add(digest)?;
-        let Some(entry) = (self.ledger.find(digest)).map(|id| self.ledger.entry(id)) else {
-            return Ok(0);
-        };
-        let sessions = entry.sessions();
-        if let Some(standing) = entry.standing.take() {
-            standing.end(Close::TokenEnded);
+        let mut names = BTreeSet::from([*digest.as_bytes()]);
+        for id in self.ledger.find_all(digest) {
+            let known_as = self.ledger.entry(id).known_as();
+            names.extend(known_as.map(|name| *name.as_bytes()));
         }
-        self.has_changed |= sessions > 0;
-        Ok(sessions)
+        self.revoked.add(&names)?;
+        let found = names.into_iter().map(Digest::from_bytes);
+        let ids: BTreeSet<EntryId> = found.flat_map(|name| self.ledger.find_all(&name)).collect();
+        let mut revoked = 0;
+        for id in ids {
+            let entry = self.ledger.entry(id);
+            let sessions = entry.sessions();
+            if let Some(standing) = entry.standing.take() {
+                standing.end(Close::TokenEnded);
+            }
+            self.forget(id);
+            revoked += sessions;
+        }
+        self.has_changed |= revoked > 0;
+        Ok(revoked)
     }
 
-    /// How many tokens are known in any way.
-    pub fn tokens(&self) -> usize {
+    /// How many verdicts are remembered or being asked for, refusals left out.
+    pub fn entries(&self) -> usize {
         self.ledger.len()
     }
 
     /// Nothing that was said counts any more, for newcomers from now on and for sessions, but those that
     /// `spared` has let in, as soon as it can be asked again.
-    fn doubt_everything(&mut self, moment: Moment, spared: Option<Store>) {
-        for id in self.ledger.ids() {
-            let entry = self.ledger.entry(id);
-            entry.fresh_until = moment.now;
-            if spared.is_none() || entry.accepted_by != spared {
-                entry.recheck_at = moment.now;
-            }
-            self.ledger.wake_at(id, moment.now);
-        }
+    fn doubt_everything(&mut self, spared: Option<Store>) {
+        self.changes = self.changes.wrapping_add(1);
+        self.refused.clear();
+        self.doubt = match self.doubt {
+            // Those that an earlier change has spared, and that were passed over, come in the next lap.
+            Doubt {
+                next: Some(next), ..
+            } => Doubt {
+                next: Some(next),
+                until: next,
+                spared: self.doubt.spared.filter(|_| spared.is_some()),
+            },
+            Doubt { next: None, .. } => Doubt {
+                next: (self.ledger.places() > 0).then_some(0),
+                until: 0,
+                spared,
+            },
+        };
     }
 
     fn handle_due(&mut self, id: EntryId, moment: Moment, stats: &mut Stats) {
+        let changes = self.changes;
         let entry = self.ledger.entry(id);
         // Whatever comes of it sets the next moment.
         if entry.asking.is_some() {
             return;
         }
         if entry.sessions() == 0 {
-            if moment.now < entry.fresh_until {
+            if entry.is_fresh(changes, moment.now) {
                 let at = entry.fresh_until;
                 self.ledger.wake_at(id, at);
             } else {
@@ -244,62 +471,69 @@ impl Gate {
             let at = entry.recheck_at;
             return self.ledger.wake_at(id, at);
         }
-        entry.asking = Some(Box::new(Asking {
-            is_recheck: true,
-            ..Asking::default()
-        }));
-        self.rechecks += 1;
-        self.ask_from(id, 0, None, moment, stats);
-    }
-
-    /// Asks the stores from `first` on, until one knows the token or will answer later. `token` is
-    /// there when somebody has just come with it.
-    fn ask_from(
-        &mut self,
-        id: EntryId,
-        first: usize,
-        token: Option<Token>,
-        moment: Moment,
-        stats: &mut Stats,
-    ) {
-        let entry = self.ledger.entry(id);
-        let sealed = entry.token.as_ref();
+        let sealed = entry.sealed.as_ref();
+        let caller = entry.caller.as_deref();
         let question = Question {
             ticket: id.to_bits(),
-            digest: entry.digest,
-            token: token.or_else(|| sealed.map(|sealed| self.sealer.unseal(sealed))),
-            is_recheck: entry.asking.as_ref().is_some_and(|a| a.is_recheck),
-            client: entry.client,
-            origin: entry.origin.as_deref().map(str::to_owned),
+            digest: entry.token,
+            token: sealed.map(|sealed| self.sealer.unseal(sealed)),
+            is_recheck: true,
+            client: caller.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |caller| caller.client),
+            origin: caller.and_then(|caller| caller.origin.as_deref().map(str::to_owned)),
         };
+        self.rechecks += 1;
+        self.begin(id, question, Vec::new());
+        self.ask_from(id, 0, moment, stats);
+    }
+
+    /// Goes on with a question that has waited in line.
+    fn resume(&mut self, id: EntryId, is_late: bool, moment: Moment, stats: &mut Stats) {
+        let Some(asking) = self
+            .ledger
+            .get_mut(id)
+            .and_then(|entry| entry.asking.as_mut())
+        else {
+            return;
+        };
+        let store = asking.store;
+        if is_late {
+            let answer = Answer::Unavailable("it has waited too long for its turn".to_owned());
+            weigh(&*self.stores[store], answer, asking, stats);
+            return self.conclude(id, Outcome::Unavailable, moment, stats);
+        }
+        self.ask_from(id, store, moment, stats);
+    }
+
+    /// Asks the stores from `first` on, until one knows the token, will answer later, or costs more than is
+    /// left of this turn.
+    fn ask_from(&mut self, id: EntryId, first: usize, moment: Moment, stats: &mut Stats) {
+        let entry = self.ledger.entry(id);
+        let is_of_caller = entry.caller.is_some();
+        let asking = entry.asking();
+        let question = Arc::clone(&asking.question);
         for (index, store) in self.stores.iter_mut().enumerate().skip(first) {
-            // A store that needs the token cannot have let this one in, or it would have been kept.
-            if question.token.is_none() && store.needs_token() {
+            // The token was not kept where a store has let it in that knows it by its digest. And whoever it
+            // has let in has come from many places, about none of which the others can be asked.
+            if question.token.is_none() && store.needs_token()
+                || !is_of_caller && store.asks_of_callers()
+            {
+                asking.is_partial = true;
                 continue;
             }
+            asking.store = index;
+            let cost = store.cost(&question);
+            if cost > 0 && self.budget == 0 {
+                return self.line.push(id, moment.now);
+            }
+            self.budget = self.budget.saturating_sub(cost);
+            asking.is_of_caller |= store.asks_of_callers();
             let Some(answer) = store.ask(&question, moment) else {
-                // The next store may need it, and this one's answer comes without it.
-                if let (None, Some(token)) = (&entry.token, &question.token) {
-                    entry.token = Some(self.sealer.seal(token));
-                }
-                entry.asking().store = index;
                 return;
             };
-            if let Some(outcome) = weigh(&**store, answer, entry.asking(), stats) {
-                if let (
-                    Outcome::Accepted {
-                        needs_token: true, ..
-                    },
-                    None,
-                    Some(token),
-                ) = (&outcome, &entry.token, &question.token)
-                {
-                    entry.token = Some(self.sealer.seal(token));
-                }
+            if let Some(outcome) = weigh(&**store, answer, asking, stats) {
                 return self.conclude(id, outcome, moment, stats);
             }
         }
-        let asking = entry.asking();
         let outcome = match (asking.had_no_answer, asking.is_unsigned) {
             (true, _) => Outcome::Unavailable,
             (false, true) => Outcome::Refused(Cause::BadSignature),
@@ -324,61 +558,104 @@ impl Gate {
         let Some(asking) = asking.filter(|asking| asking.store == index) else {
             return;
         };
+        if answer == Answer::AskAgain {
+            return self.ask_from(id, index, moment, stats);
+        }
         match weigh(&*self.stores[index], answer, asking, stats) {
             Some(outcome) => self.conclude(id, outcome, moment, stats),
-            None => self.ask_from(id, index + 1, None, moment, stats),
+            None => self.ask_from(id, index + 1, moment, stats),
         }
     }
 
     /// The question is answered: tells those who wait, and the sessions that live by the token.
     fn conclude(&mut self, id: EntryId, outcome: Outcome, moment: Moment, stats: &mut Stats) {
         let entry = self.ledger.entry(id);
-        let sessions = entry.sessions();
         let asking = entry.asking.take().expect("it is being asked about");
-        let digest = entry.digest;
-        self.rechecks -= usize::from(asking.is_recheck);
-        let unix = moment.unix.as_secs();
-        let outcome = match outcome {
-            // A revocation may have come meanwhile, and a store may say yes to what has ended.
-            Outcome::Accepted { .. } if self.revoked.has(&digest) => {
-                Outcome::Refused(Cause::Revoked)
-            }
-            Outcome::Accepted { grant, .. } if grant.has_ended(unix) => {
-                Outcome::Refused(Cause::Expired)
-            }
-            outcome => outcome,
+        match asking.question.is_recheck {
+            true => self.rechecks -= 1,
+            false => self.asking_bytes -= bytes(&asking.question),
+        }
+        // What was said of the token alone counts for whoever brings it.
+        let is_wider = !asking.is_of_caller && entry.caller.is_some() && entry.standing.is_none();
+        let id = match outcome {
+            Outcome::Accepted { .. } | Outcome::Refused(_) if is_wider => self.widen(id),
+            _ => id,
         };
+        let entry = self.ledger.entry(id);
+        let (sessions, digest) = (entry.sessions(), entry.token);
+        let unix = moment.unix.as_secs();
         let (judged, verdict, wake_at) = match outcome {
             Outcome::Accepted {
                 store,
                 needs_token,
-                grant,
+                mut grant,
             } => {
-                let entry = self.ledger.entry(id);
-                entry.accepted_by = Some(store);
-                // Known by its digest: the token itself is not needed again.
-                if !needs_token {
-                    entry.token = None;
+                let known_as = grant
+                    .token_id
+                    .take()
+                    .map(|text| Token::new(&*text).digest());
+                let is_revoked = self.revoked.has(&digest)
+                    || known_as.is_some_and(|known_as| self.revoked.has(&known_as));
+                // A revocation may have come meanwhile, and a store may say yes to what has ended.
+                if is_revoked {
+                    self.refuse(id, &asking, Cause::Revoked, moment)
+                } else if grant.has_ended(unix) {
+                    self.refuse(id, &asking, Cause::Expired, moment)
+                } else {
+                    self.keep(id, &asking.question, store, needs_token);
+                    self.ledger.name(id, known_as);
+                    self.accept(id, grant, moment)
                 }
-                self.accept(id, grant, moment)
             }
             Outcome::Refused(cause) if self.is_spared(id, &asking, moment) => {
                 let recheck_at = self.ledger.entry(id).recheck_at;
                 (Judged::Refused, Verdict::Refused(cause), Some(recheck_at))
             }
-            Outcome::Refused(cause) => self.refuse(id, cause, moment),
+            Outcome::Refused(cause) => self.refuse(id, &asking, cause, moment),
             Outcome::Unavailable => self.bear(id, sessions, moment),
         };
         // The first was counted where it was answered.
         for _ in asking.waiting.iter().skip(1) {
             stats.checked(Store::Cache, judged);
         }
-        for ticket in asking.waiting {
+        for &ticket in &asking.waiting {
             self.verdicts.push_back((ticket, verdict.clone()));
         }
         match wake_at {
             Some(at) => self.ledger.wake_at(id, at),
             None => self.forget(id),
+        }
+    }
+
+    /// Makes the entry of a caller that of the token, or forgets it where there is one already.
+    fn widen(&mut self, id: EntryId) -> EntryId {
+        let of_token = Key::of_token(&self.ledger.entry(id).token);
+        match self.ledger.find(&of_token) {
+            Some(wider) => {
+                self.ledger.remove(id);
+                wider
+            }
+            None => {
+                self.ledger.widen(id);
+                id
+            }
+        }
+    }
+
+    /// Keeps of a question what its store needs to be asked again.
+    fn keep(&mut self, id: EntryId, question: &Question, store: Store, needs_token: bool) {
+        let entry = self.ledger.entry(id);
+        entry.accepted_by = Some(store);
+        if let Some(caller) = &mut entry.caller {
+            caller.origin = question.origin.as_deref().map(Into::into);
+        }
+        match (needs_token, &question.token) {
+            // Known by its digest: the token itself is not needed again.
+            (false, _) => entry.sealed = None,
+            (true, Some(token)) if entry.sealed.is_none() => {
+                entry.sealed = Some(self.sealer.seal(token));
+            }
+            (true, _) => {}
         }
     }
 
@@ -389,10 +666,10 @@ impl Gate {
         moment: Moment,
     ) -> (Judged, Verdict, Option<Duration>) {
         self.set_lost(id, None);
-        let rules = self.rules;
+        let (rules, changes) = (self.rules, self.changes);
         let entry = self.ledger.entry(id);
-        // Spread out, always in the same way for the same token.
-        let tenths = u32::from(entry.digest.as_bytes()[0]) * 200 / 255;
+        // Spread out, always in the same way for the same entry.
+        let tenths = u32::from(entry.spread()) * 200 / 255;
         let recheck = rules.recheck * (900 + tenths) / 1_000;
         // The moment after its last good one.
         let left = grant
@@ -401,6 +678,7 @@ impl Gate {
         let until = |interval: Duration| moment.now + left.map_or(interval, |l| l.min(interval));
         entry.recheck_at = until(recheck);
         entry.fresh_until = until(rules.cache);
+        entry.accepted_in = changes;
         let standing = match &entry.standing {
             Some(standing) => {
                 let has_sessions = entry.sessions() > 0;
@@ -418,28 +696,28 @@ impl Gate {
     fn is_spared(&mut self, id: EntryId, asking: &Asking, moment: Moment) -> bool {
         let entry = self.ledger.entry(id);
         let is_listed = entry.accepted_by == Some(Store::List) && entry.sessions() > 0;
-        is_listed && !asking.is_recheck && moment.now < entry.recheck_at
+        is_listed && !asking.question.is_recheck && moment.now < entry.recheck_at
     }
 
     fn refuse(
         &mut self,
         id: EntryId,
+        asking: &Asking,
         cause: Cause,
         moment: Moment,
     ) -> (Judged, Verdict, Option<Duration>) {
         self.set_lost(id, None);
-        let is_full = self.ledger.len() > limits::AUTH_REMEMBERED_MAX;
         let entry = self.ledger.entry(id);
         if let Some(standing) = entry.standing.take() {
             log::info!("auth: token ended: name={:?}", standing.name());
             standing.end(Close::TokenEnded);
             self.has_changed = true;
         }
-        entry.token = None;
-        entry.cause = cause;
-        entry.fresh_until = moment.now + Duration::from_secs(limits::AUTH_REFUSED_SECONDS);
-        let wake_at = (!is_full).then_some(entry.fresh_until);
-        (Judged::Refused, Verdict::Refused(cause), wake_at)
+        // Where not every store was asked, newcomers may fare better.
+        if !asking.is_partial {
+            self.refused.add(&entry.key(), cause, moment.now);
+        }
+        (Judged::Refused, Verdict::Refused(cause), None)
     }
 
     /// Nobody could tell. Sessions stay for a while.
@@ -495,9 +773,12 @@ impl Gate {
         }
     }
 
+    /// Forgets an entry, unless it is being asked about: its answer forgets it then.
     fn forget(&mut self, id: EntryId) {
         self.set_lost(id, None);
-        self.ledger.remove(id);
+        if self.ledger.entry(id).asking.is_none() {
+            self.ledger.remove(id);
+        }
     }
 }
 
@@ -505,7 +786,7 @@ impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
             .field("rules", &self.rules)
-            .field("tokens", &self.ledger.len())
+            .field("entries", &self.ledger.len())
             .finish_non_exhaustive()
     }
 }
@@ -547,5 +828,7 @@ fn weigh(
             asking.had_no_answer = true;
             None
         }
+        // A store says it through `poll_answer` alone, and the gate has asked again.
+        Answer::AskAgain => None,
     }
 }

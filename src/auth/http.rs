@@ -1,7 +1,8 @@
 //! Tokens that an API knows: it is asked with the token itself, as its own clients ask it.
 //!
-//! `GET` with `Accept: application/json` and `Authorization: TOKEN`, or `SCHEME TOKEN`. `X-Forwarded-For` is the client's address, and
-//! `Origin` its page's, if it has one. What the answer means:
+//! `GET` with `Accept: application/json` and `Authorization: TOKEN`, or `SCHEME TOKEN`. `X-Forwarded-For` is
+//! the client's address, and `Origin` its page's, if it has one; so an answer is about a token and who brings
+//! it. Where the operator has the two left out, it is about the token alone. What the answer means:
 //!
 //! | status | |
 //! |---|---|
@@ -11,7 +12,8 @@
 //! | any other; none | it cannot be told |
 //!
 //! A 2xx may say more in a body that is a JSON object: `topics`, a list of patterns; `expires`, in
-//! RFC 3339 or in seconds of Unix time; `name`, for logs. Each may be missing or `null`, and then says
+//! RFC 3339 or in seconds of Unix time; `name`, for logs; `token_id`, a text or a whole number, which is the same
+//! for all texts that the API takes for one token. Each may be missing or `null`, and then says
 //! nothing: all topics, no end. Other fields are ignored. What is said must be right, because a guess
 //! could grant too much: a field of another type, a key that occurs twice, or JSON that is no object, is
 //! no answer. A list
@@ -19,6 +21,8 @@
 //! wrong address answers to everybody.
 //!
 //! Never here: threads and the time-out for all of it (`workers`), connections (`agent`), caching.
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
@@ -42,6 +46,8 @@ const CLIENT: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub struct Settings {
     /// What stands before the token; may be empty.
     pub scheme: String,
+    /// True exactly when the API is told who brings a token. Its answer may depend on that then.
+    pub forwards_client: bool,
     /// Whose certificates are believed.
     pub trust: Trust,
     /// How many are asked, how many wait, and how long.
@@ -52,6 +58,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct HttpStore {
     workers: Workers,
+    /// As [`Settings::forwards_client`].
+    forwards_client: bool,
 }
 
 impl HttpStore {
@@ -64,13 +72,17 @@ impl HttpStore {
         let host = url.authority().map_or("", |authority| authority.as_str());
         let place = format!("host={host}");
         let settings = settings.clone();
-        let bounds = settings.bounds;
+        let (bounds, forwards_client) = (settings.bounds, settings.forwards_client);
         let workers = Workers::start(Store::Http, &place, bounds, wake, move || Asker {
             agent: Agent::new(&settings.trust, bounds.timeout),
             url: url.clone(),
             scheme: settings.scheme.clone(),
+            forwards_client,
         })?;
-        Ok(Self { workers })
+        Ok(Self {
+            workers,
+            forwards_client,
+        })
     }
 }
 
@@ -83,7 +95,11 @@ impl TokenStore for HttpStore {
         true
     }
 
-    fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
+    fn asks_of_callers(&self) -> bool {
+        self.forwards_client
+    }
+
+    fn ask(&mut self, question: &Arc<Question>, _moment: Moment) -> Option<Answer> {
         // No API can have given it out to be sent in a header.
         if !is_sendable(question.presented()) {
             return Some(Answer::Unknown);
@@ -109,11 +125,15 @@ struct Asker {
     agent: Agent,
     url: Uri,
     scheme: String,
+    forwards_client: bool,
 }
 
 impl Worker for Asker {
     fn answer(&mut self, question: &Question) -> Result<Answer, String> {
-        let headers = headers(&self.scheme, question)?;
+        let mut headers = headers(&self.scheme, question)?;
+        if self.forwards_client {
+            forward_client(&mut headers, question);
+        }
         judge(&self.agent.get(&self.url, &headers)?)
     }
 }
@@ -129,6 +149,11 @@ fn headers(scheme: &str, question: &Question) -> Result<HeaderMap, String> {
     // Without it, a framework for pages (Laravel) sends a bad token to its login page.
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(header::AUTHORIZATION, authorization);
+    Ok(headers)
+}
+
+/// Says who brings the token.
+fn forward_client(headers: &mut HeaderMap, question: &Question) {
     let client = question.client.to_canonical().to_string();
     // A proxy may not have said it.
     if !question.client.is_unspecified()
@@ -140,7 +165,6 @@ fn headers(scheme: &str, question: &Question) -> Result<HeaderMap, String> {
     if let Some(Ok(origin)) = question.origin.as_deref().map(HeaderValue::from_str) {
         headers.insert(header::ORIGIN, origin);
     }
-    Ok(headers)
 }
 
 /// What an answer means.
@@ -221,8 +245,15 @@ fn fields_grant(fields: &Map<String, Value>) -> Result<Result<Grant, Flaw>, Stri
         let texts: Vec<String> = texts.ok_or("`topics` in its answer is no list of texts")?;
         topics = Some(texts);
     }
+    let token_id = match field("token_id") {
+        None => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Number(number)) if !number.is_f64() => Some(number.to_string()),
+        Some(_) => return Err("`token_id` in its answer is no text and no whole number".to_owned()),
+    };
     let nameless = Store::Http.name();
-    Ok(Grant::new(name.transpose()?, nameless, topics, expires_at))
+    let grant = Grant::new(name.transpose()?, nameless, topics, expires_at);
+    Ok(grant.map(|grant| grant.with_token_id(token_id)))
 }
 
 #[cfg(test)]
@@ -272,6 +303,7 @@ mod tests {
             name: "Ada".to_owned(),
             topics: ["a", "b_*", "$sys/stats"].map(str::to_owned).to_vec(),
             expires_at: Some(1_795_521_600),
+            ..Grant::default()
         };
         for is_json in [true, false] {
             let answer = judge(&reply(201, is_json, body));

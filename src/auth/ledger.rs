@@ -1,23 +1,29 @@
-//! Every token that somebody lives by, that is being asked about, or that was judged lately.
+//! Every token that a session lives by, that a store is being asked about, or that was accepted lately.
 //!
-//! One entry a token, found by its digest, and woken when it is due: to be asked about again, or to
-//! be forgotten. Entries are a slab with a number for each tenant, as connections are, since answers
-//! and moments that are due outlive the turn in which they named an entry. Cost: see
+//! Some stores answer about a token alone, others about a token and the client that brought it. So an entry
+//! is either of a token, whoever brings it, or of a token and one [`Caller`]. The ledger finds an entry by
+//! its [`Key`], and all entries of a token by the digest of any name that the token has: to revoke a token
+//! is to end all of them.
+//!
+//! Each entry has one moment at which the gate looks at it again. Entries are a slab with a number for each
+//! tenant, as connections are, because answers outlive the turn in which they named an entry. Cost: see
 //! `tests/allocations.rs`.
 //!
-//! Never here: stores, what follows from an answer.
+//! Never here: refused tokens (`refused`), stores, what follows from an answer.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use slab::Slab;
 
+use super::Question;
 use super::sealed::Sealed;
 use crate::standing::Standing;
-use crate::stats::{Cause, Store};
+use crate::stats::Store;
 use crate::wire::token::Digest;
 
 /// One entry, for as long as it is in the ledger.
@@ -42,13 +48,60 @@ impl EntryId {
     }
 }
 
+/// What a verdict is about: a token, or a token and a caller. It is a SHA-256, so it holds neither.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// That of a token, whoever brings it.
+    pub fn of_token(token: &Digest) -> Self {
+        Self(*token.as_bytes())
+    }
+
+    /// That of a token which this client brings from this page.
+    pub fn of_caller(token: &Digest, client: IpAddr, origin: Option<&str>) -> Self {
+        let client = match client.to_canonical() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        let mut hash = Sha256::new();
+        hash.update(token.as_bytes());
+        hash.update(client.octets());
+        hash.update([u8::from(origin.is_some())]);
+        hash.update(origin.unwrap_or_default());
+        Self(hash.finalize().into())
+    }
+
+    /// Half of it: enough to tell one key from any other (nobody finds two with the same half in less than
+    /// 2^64 tries), and half the memory.
+    pub fn half(&self) -> [u8; 16] {
+        let (half, _) = self.0.split_first_chunk().expect("it has 32 bytes");
+        *half
+    }
+}
+
+/// The client that an entry is for.
+#[derive(Debug)]
+pub struct Caller {
+    /// [`Key::of_caller`] of the two and the token.
+    pub key: Key,
+    /// The client's address.
+    pub client: IpAddr,
+    /// Its page's origin, if it named one.
+    pub origin: Option<Box<str>>,
+}
+
 /// The question that is under way about a token.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Asking {
+    /// As stores get it. It holds the token until the answer is there.
+    pub question: Arc<Question>,
     /// The store that is asked now, by its place in the order.
     pub store: usize,
-    /// True exactly when it is asked for the sessions' sake, not for a newcomer's.
-    pub is_recheck: bool,
+    /// True once a store was asked whose answer may depend on the caller.
+    pub is_of_caller: bool,
+    /// True once a store was passed over that might know the token.
+    pub is_partial: bool,
     /// True once one that was asked could not tell.
     pub had_no_answer: bool,
     /// True once a store of JWTs has said that none of its keys signed the token.
@@ -60,54 +113,74 @@ pub struct Asking {
 /// What is known of a token.
 #[derive(Debug)]
 pub struct Entry {
-    /// Which token.
-    pub digest: Digest,
+    /// Which token, as clients present it.
+    pub token: Digest,
+    /// Who brings it; `None`: whoever does.
+    pub caller: Option<Box<Caller>>,
     /// The token itself, where a store needs it to be asked again.
-    pub token: Option<Sealed>,
-    /// Who came with it first.
-    pub client: IpAddr,
-    /// From which page.
-    pub origin: Option<Box<str>>,
-    /// What it is worth; `None` when it was refused, or was not judged yet.
+    pub sealed: Option<Sealed>,
+    /// What the token is worth; `None` before the first answer, and after the token has ended.
     pub standing: Option<Rc<Standing>>,
-    /// Who has accepted it, while there is a standing.
+    /// The store that accepted the token, while there is a standing.
     pub accepted_by: Option<Store>,
-    /// Why it was refused, while there is no standing.
-    pub cause: Cause,
-    /// `Some` exactly while a store is being asked.
+    /// `Some` exactly while a store is being asked, or is to be.
     pub asking: Option<Box<Asking>>,
+    /// How often the stores had changed when the token was accepted.
+    pub accepted_in: u32,
     /// Until then the last answer is as good as a new one.
     pub fresh_until: Duration,
     /// When its sessions' token has to be asked about again.
     pub recheck_at: Duration,
     /// Since when nobody could tell; `None` while the last answer was one.
     pub lost_since: Option<Duration>,
-    /// The one moment of it in `Ledger::due` that counts.
+    /// What the store calls the token, where it has a name of its own for it. Kept by [`Ledger::name`].
+    known_as: Option<Box<Digest>>,
+    /// Its one moment in `Ledger::due`; `Duration::MAX`: it is not in there.
     due_at: Duration,
 }
 
 impl Entry {
     /// That of a token of which nothing is known.
-    pub fn new(digest: Digest, client: IpAddr, origin: Option<String>) -> Self {
+    pub fn new(token: Digest, caller: Option<Caller>) -> Self {
         Self {
-            digest,
-            token: None,
-            client,
-            origin: origin.map(String::into_boxed_str),
+            token,
+            caller: caller.map(Box::new),
+            sealed: None,
             standing: None,
             accepted_by: None,
-            cause: Cause::Unknown,
             asking: None,
+            accepted_in: 0,
             fresh_until: Duration::ZERO,
             recheck_at: Duration::ZERO,
             lost_since: None,
+            known_as: None,
             due_at: Duration::MAX,
         }
+    }
+
+    /// What its verdict is about.
+    pub fn key(&self) -> Key {
+        (self.caller.as_ref()).map_or_else(|| Key::of_token(&self.token), |caller| caller.key)
     }
 
     /// The question that is under way about it, for whoever has begun one.
     pub fn asking(&mut self) -> &mut Asking {
         self.asking.as_mut().expect("it is being asked about")
+    }
+
+    /// What the store calls the token, where that is another text than clients present.
+    pub fn known_as(&self) -> Option<&Digest> {
+        self.known_as.as_deref()
+    }
+
+    /// Returns true while a newcomer may have the last answer, where stores have changed `changes` times.
+    pub fn is_fresh(&self, changes: u32, now: Duration) -> bool {
+        self.accepted_in == changes && now < self.fresh_until
+    }
+
+    /// A number that is the same for each entry, and another one for most.
+    pub fn spread(&self) -> u8 {
+        self.key().0[0]
     }
 
     /// How many sessions live by it.
@@ -116,34 +189,86 @@ impl Entry {
         let count = self.standing.as_ref().map_or(1, Rc::strong_count);
         count - 1
     }
+
+    /// Returns true when this is a name of the token.
+    fn is_named(&self, name: &Digest) -> bool {
+        let known_as = self.known_as.as_ref();
+        self.token.matches(name) || known_as.is_some_and(|known| known.matches(name))
+    }
 }
 
 /// All entries.
 #[derive(Debug, Default)]
 pub struct Ledger {
     entries: Slab<(u32, Entry)>,
-    /// A digest is not worth its token: which bucket is looked at tells nothing that helps to make one, and
-    /// the map's hash has a key of its own.
-    ids: HashMap<[u8; 32], EntryId>,
-    due: BinaryHeap<Reverse<(Duration, EntryId)>>,
+    /// Every entry, by the beginning of its key. A digest is not worth its token, so it does no harm that the
+    /// time of a look-up depends on it.
+    by_key: BTreeSet<(u64, u32)>,
+    /// By the beginnings of a token's names, as far as they are not its entry's key.
+    by_name: BTreeSet<(u64, u32)>,
+    /// Each entry that has a moment, by that.
+    due: BTreeSet<(Duration, u32)>,
     tenants: u32,
+    /// One more than the largest index that was ever taken.
+    places: u32,
+}
+
+/// The beginning of a digest.
+fn start(digest: &[u8; 32]) -> u64 {
+    let (start, _) = digest.split_first_chunk().expect("it has 32 bytes");
+    u64::from_be_bytes(*start)
 }
 
 impl Ledger {
-    /// How many there are.
+    /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The entry of a token.
-    pub fn find(&self, digest: &Digest) -> Option<EntryId> {
-        self.ids.get(digest.as_bytes()).copied()
+    /// How many places entries may have: those of [`Ledger::at`].
+    pub fn places(&self) -> u32 {
+        self.places
     }
 
-    /// Takes a new one in; there must be none of that token.
+    /// The entry in a place, if there is one.
+    pub fn at(&self, place: u32) -> Option<EntryId> {
+        let (tenant, _) = self.entries.get(place as usize)?;
+        Some(EntryId {
+            index: place,
+            tenant: *tenant,
+        })
+    }
+
+    /// The entry of a key.
+    pub fn find(&self, key: &Key) -> Option<EntryId> {
+        let start = start(&key.0);
+        let mut alike = self.by_key.range((start, 0)..=(start, u32::MAX));
+        alike.find_map(|&(_, index)| {
+            let (_, entry) = self.entries.get(index as usize)?;
+            (entry.key() == *key).then(|| self.at(index)).flatten()
+        })
+    }
+
+    /// All entries of the token that has this name.
+    pub fn find_all(&self, name: &Digest) -> Vec<EntryId> {
+        let start = start(name.as_bytes());
+        let alike = (start, 0)..=(start, u32::MAX);
+        let alike = (self.by_key.range(alike.clone())).chain(self.by_name.range(alike));
+        let mut found: Vec<EntryId> = alike
+            .filter_map(|&(_, index)| {
+                let (_, entry) = self.entries.get(index as usize)?;
+                entry.is_named(name).then(|| self.at(index)).flatten()
+            })
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Takes a new one in; there must be none of that key.
     pub fn insert(&mut self, entry: Entry) -> EntryId {
+        debug_assert!(self.find(&entry.key()).is_none(), "one entry a key");
         self.tenants = self.tenants.wrapping_add(1);
-        let digest = *entry.digest.as_bytes();
         // By an eighth at a time, as places of connections: a token of one's own is the common case.
         if self.entries.len() == self.entries.capacity() {
             self.entries.reserve_exact(64 + self.entries.len() / 8);
@@ -153,8 +278,8 @@ impl Ledger {
             index: u32::try_from(index).expect("tokens in force are below 2^32"),
             tenant: self.tenants,
         };
-        let before = self.ids.insert(digest, id);
-        debug_assert!(before.is_none(), "one entry a token");
+        self.places = self.places.max(id.index + 1);
+        self.index(id.index);
         id
     }
 
@@ -173,45 +298,82 @@ impl Ledger {
     /// Forgets it.
     pub fn remove(&mut self, id: EntryId) {
         if self.get_mut(id).is_some() {
-            let (_, entry) = self.entries.remove(id.index as usize);
-            self.ids.remove(entry.digest.as_bytes());
+            self.unindex(id.index);
+            self.wake_at(id, Duration::MAX);
+            self.entries.remove(id.index as usize);
         }
     }
 
-    /// Has it come out of [`Ledger::pop_due`] at `at`, and at no other time.
+    /// Makes an entry of a caller one of the token, whoever brings it; there must be none of that.
+    pub fn widen(&mut self, id: EntryId) {
+        self.unindex(id.index);
+        self.entry(id).caller = None;
+        self.index(id.index);
+    }
+
+    /// Notes what the store calls the token.
+    pub fn name(&mut self, id: EntryId, known_as: Option<Digest>) {
+        let entry = self.entry(id);
+        let known_as = known_as.filter(|name| !name.matches(&entry.token));
+        let is_same = match (&known_as, entry.known_as()) {
+            (Some(name), Some(before)) => name.matches(before),
+            (name, before) => name.is_none() && before.is_none(),
+        };
+        if !is_same {
+            self.unindex(id.index);
+            self.entry(id).known_as = known_as.map(Box::new);
+            self.index(id.index);
+        }
+    }
+
+    /// Has it come out of [`Ledger::pop_due`] at `at`, and at no other time. `Duration::MAX`: at none.
     pub fn wake_at(&mut self, id: EntryId, at: Duration) {
         if let Some(entry) = self.get_mut(id) {
-            entry.due_at = at;
-            self.due.push(Reverse((at, id)));
+            let before = std::mem::replace(&mut entry.due_at, at);
+            self.due.remove(&(before, id.index));
+            if at != Duration::MAX {
+                self.due.insert((at, id.index));
+            }
         }
     }
 
     /// The next that is due.
     pub fn pop_due(&mut self, now: Duration) -> Option<EntryId> {
-        while self.next_due()? <= now {
-            let Reverse((_, id)) = self.due.pop()?;
-            if let Some(entry) = self.get_mut(id) {
-                entry.due_at = Duration::MAX;
-                return Some(id);
-            }
+        let &(at, index) = self.due.first()?;
+        if at > now {
+            return None;
         }
-        None
+        let id = self.at(index).expect("what is due is there");
+        self.wake_at(id, Duration::MAX);
+        Some(id)
     }
 
-    /// When the next is due. Forgets on the way what has got another moment.
-    pub fn next_due(&mut self) -> Option<Duration> {
-        loop {
-            let &Reverse((at, id)) = self.due.peek()?;
-            if self.get_mut(id).is_some_and(|entry| entry.due_at == at) {
-                return Some(at);
-            }
-            self.due.pop();
-        }
+    /// When the next is due.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.due.first().map(|&(at, _)| at)
     }
 
-    /// All that are there.
-    pub fn ids(&self) -> Vec<EntryId> {
-        self.ids.values().copied().collect()
+    /// Where an entry stands in the two indices.
+    fn names(&self, index: u32) -> (u64, [Option<u64>; 2]) {
+        let (_, entry) = &self.entries[index as usize];
+        let is_of_caller = entry.caller.is_some();
+        let token = is_of_caller.then(|| start(entry.token.as_bytes()));
+        let known_as = entry.known_as().map(|name| start(name.as_bytes()));
+        (start(&entry.key().0), [token, known_as])
+    }
+
+    fn index(&mut self, index: u32) {
+        let (key, names) = self.names(index);
+        self.by_key.insert((key, index));
+        (self.by_name).extend(names.into_iter().flatten().map(|name| (name, index)));
+    }
+
+    fn unindex(&mut self, index: u32) {
+        let (key, names) = self.names(index);
+        self.by_key.remove(&(key, index));
+        for name in names.into_iter().flatten() {
+            self.by_name.remove(&(name, index));
+        }
     }
 }
 
@@ -222,9 +384,24 @@ mod tests {
     use super::*;
     use crate::wire::token::Token;
 
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn digest(text: &str) -> Digest {
+        Token::new(text).digest()
+    }
+
     fn entry(token: &str) -> Entry {
-        let digest = Token::new(token).digest();
-        Entry::new(digest, Ipv4Addr::LOCALHOST.into(), None)
+        Entry::new(digest(token), None)
+    }
+
+    fn entry_of(token: &str, client: IpAddr, origin: Option<&str>) -> Entry {
+        let token = digest(token);
+        let caller = Caller {
+            key: Key::of_caller(&token, client, origin),
+            client,
+            origin: origin.map(Into::into),
+        };
+        Entry::new(token, Some(caller))
     }
 
     fn seconds(n: u64) -> Duration {
@@ -244,6 +421,7 @@ mod tests {
         ledger.wake_at(a, seconds(4));
         assert_eq!(ledger.pop_due(seconds(4)), Some(a));
         assert_eq!(ledger.pop_due(seconds(9)), None, "it comes out once");
+        assert_eq!(ledger.next_due(), None);
     }
 
     #[test]
@@ -257,9 +435,47 @@ mod tests {
         assert!(ledger.get_mut(first).is_none());
         assert_eq!(EntryId::from_bits(second.to_bits()), second);
         assert_eq!(ledger.pop_due(seconds(9)), None);
-        assert_eq!(ledger.find(&Token::new("a").digest()), None);
-        assert_eq!(ledger.find(&Token::new("b").digest()), Some(second));
+        assert_eq!(ledger.find(&Key::of_token(&digest("a"))), None);
+        assert_eq!(ledger.find(&Key::of_token(&digest("b"))), Some(second));
         ledger.remove(first);
-        assert_eq!(ledger.len(), 1);
+        assert_eq!((ledger.len(), ledger.places()), (1, 1));
+    }
+
+    #[test]
+    fn a_token_is_one_entry_for_each_caller_and_has_all_its_names() {
+        let mut ledger = Ledger::default();
+        let other = IpAddr::from([192, 0, 2, 7]);
+        let of = |client, origin| Key::of_caller(&digest("a"), client, origin);
+        let all = [
+            ledger.insert(entry("a")),
+            ledger.insert(entry_of("a", CLIENT, None)),
+            ledger.insert(entry_of("a", other, None)),
+            ledger.insert(entry_of("a", other, Some(""))),
+        ];
+        ledger.insert(entry_of("b", CLIENT, None));
+        assert_eq!(ledger.find(&Key::of_token(&digest("a"))), Some(all[0]));
+        assert_eq!(ledger.find(&of(CLIENT, None)), Some(all[1]));
+        assert_eq!(ledger.find(&of(other, None)), Some(all[2]));
+        assert_eq!(ledger.find(&of(other, Some(""))), Some(all[3]));
+        assert_eq!(ledger.find(&of(CLIENT, Some(""))), None);
+        assert_eq!(ledger.find_all(&digest("a")), all);
+
+        ledger.name(all[2], Some(digest("c")));
+        ledger.name(all[3], Some(digest("c")));
+        ledger.name(all[3], Some(digest("d")));
+        ledger.name(all[0], Some(digest("a")));
+        assert_eq!(ledger.find_all(&digest("c")), [all[2]]);
+        assert_eq!(ledger.find_all(&digest("d")), [all[3]]);
+        assert_eq!(ledger.find_all(&digest("a")), all);
+
+        for id in [all[0], all[2], all[3]] {
+            ledger.remove(id);
+        }
+        ledger.widen(all[1]);
+        assert_eq!(ledger.find(&Key::of_token(&digest("a"))), Some(all[1]));
+        assert_eq!(ledger.find(&of(CLIENT, None)), None);
+        assert_eq!(ledger.find_all(&digest("a")), [all[1]]);
+        assert!(ledger.find_all(&digest("c")).is_empty());
+        assert_eq!((ledger.by_key.len(), ledger.by_name.len()), (2, 1));
     }
 }

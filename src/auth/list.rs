@@ -3,6 +3,8 @@
 //! Never here: the tokens themselves. What is kept and compared is their SHA-256, so that the time
 //! of a comparison tells nothing of a token, not even its length.
 
+use std::sync::Arc;
+
 use super::{Answer, Moment, Question, TokenStore};
 use crate::stats::Store;
 use crate::wire::grant::Grant;
@@ -32,7 +34,7 @@ impl TokenStore for TokenList {
         false
     }
 
-    fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
+    fn ask(&mut self, question: &Arc<Question>, _moment: Moment) -> Option<Answer> {
         // Without a short cut: every token is compared, whichever it is.
         let known = self.digests.iter().fold(false, |known, digest| {
             known | digest.matches(&question.digest)
@@ -63,7 +65,7 @@ mod tests {
             origin: None,
             is_recheck: false,
         };
-        list.ask(&question, Moment::default())
+        list.ask(&Arc::new(question), Moment::default())
             .expect("answers at once")
     }
 

@@ -24,9 +24,11 @@ pub mod jwt;
 #[cfg(feature = "all-stores")]
 pub mod keys;
 mod ledger;
+mod line;
 pub mod list;
 #[cfg(feature = "all-stores")]
 pub mod postgres;
+mod refused;
 mod revoked;
 mod sealed;
 pub mod secret_file;
@@ -59,7 +61,7 @@ pub struct Moment {
 }
 
 /// What a store is asked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Question {
     /// Under which the answer comes, if it comes later.
     pub ticket: u64,
@@ -71,7 +73,8 @@ pub struct Question {
     /// True exactly when it is asked for the sake of open sessions: nobody is kept waiting, but who has a
     /// session is not to lose it because strangers ask a lot.
     pub is_recheck: bool,
-    /// The client that came with it. Of several that come with the same one: the first.
+    /// The address of the client that came with it. Where no store answers about the caller, this is any of
+    /// those that came.
     pub client: IpAddr,
     /// That client's page, if it named one.
     pub origin: Option<String>,
@@ -100,6 +103,9 @@ pub enum Answer {
     Unsigned,
     /// It cannot be told now. The text says why, to the operator.
     Unavailable(String),
+    /// What the store has waited for is there, and it is to be asked again. Said by
+    /// [`TokenStore::poll_answer`] alone.
+    AskAgain,
 }
 
 /// Something that knows tokens.
@@ -111,9 +117,21 @@ pub trait TokenStore {
     /// without: [`Question::presented`] has it.
     fn needs_token(&self) -> bool;
 
+    /// Whether its answer may depend on the client that brings a token, and not on the token alone. If so, an
+    /// answer counts for clients of the same address and page.
+    fn asks_of_callers(&self) -> bool {
+        false
+    }
+
+    /// In microseconds of the loop, what the answer to `question` takes, where that is more than a few: then it
+    /// is asked when there is time for it.
+    fn cost(&self, _question: &Question) -> u32 {
+        0
+    }
+
     /// Answers: now, or later under the question's ticket through [`TokenStore::poll_answer`]. Never
     /// waits.
-    fn ask(&mut self, question: &Question, moment: Moment) -> Option<Answer>;
+    fn ask(&mut self, question: &Arc<Question>, moment: Moment) -> Option<Answer>;
 
     /// The next answer that was promised. Each question gets exactly one.
     fn poll_answer(&mut self) -> Option<(u64, Answer)> {

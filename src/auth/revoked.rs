@@ -6,7 +6,7 @@
 //!
 //! Never here: tokens (their digests are enough), sessions, stores, clocks.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::limits;
 use crate::wire::token::Digest;
@@ -25,15 +25,16 @@ impl Revoked {
         self.0.contains(digest.as_bytes())
     }
 
-    /// Withdraws a token.
+    /// Withdraws a token: all of its names, by their digests.
     ///
     /// # Errors
     /// There are too many, and nothing has changed.
-    pub fn add(&mut self, digest: &Digest) -> Result<(), Full> {
-        if self.0.len() >= limits::AUTH_REVOKED_MAX && !self.has(digest) {
+    pub fn add(&mut self, names: &BTreeSet<[u8; 32]>) -> Result<(), Full> {
+        let new = names.iter().filter(|&name| !self.0.contains(name)).count();
+        if self.0.len() + new > limits::AUTH_REVOKED_MAX {
             return Err(Full);
         }
-        self.0.insert(*digest.as_bytes());
+        self.0.extend(names);
         Ok(())
     }
 }
@@ -47,16 +48,20 @@ mod tests {
         Token::new(n.to_string()).digest()
     }
 
+    fn names(all: &[usize]) -> BTreeSet<[u8; 32]> {
+        all.iter().map(|&n| *digest(n).as_bytes()).collect()
+    }
+
     #[test]
     fn a_full_list_forgets_nobody() {
         let mut revoked = Revoked::default();
         for n in 0..limits::AUTH_REVOKED_MAX {
-            assert_eq!(revoked.add(&digest(n)), Ok(()));
+            assert_eq!(revoked.add(&names(&[n])), Ok(()));
         }
-        let new = digest(limits::AUTH_REVOKED_MAX);
-        assert_eq!(revoked.add(&new), Err(Full));
-        assert!(!revoked.has(&new));
+        let new = limits::AUTH_REVOKED_MAX;
+        assert_eq!(revoked.add(&names(&[1, new])), Err(Full));
+        assert!(!revoked.has(&digest(new)));
         assert!((0..limits::AUTH_REVOKED_MAX).all(|n| revoked.has(&digest(n))));
-        assert_eq!(revoked.add(&digest(1)), Ok(()), "once more is no more");
+        assert_eq!(revoked.add(&names(&[1, 2])), Ok(()), "once more is no more");
     }
 }

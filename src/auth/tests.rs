@@ -1,9 +1,10 @@
 //! The gate among stores that do as they are told, in virtual time.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::{Gate, GateRules};
@@ -23,9 +24,16 @@ struct Script {
     /// What it says at once; `None`: later.
     now: Option<Answer>,
     asked: Vec<(u64, Option<String>)>,
+    /// Of whom, in the same order.
+    callers: Vec<(IpAddr, Option<String>)>,
+    /// What it says of this caller alone.
+    of: HashMap<IpAddr, Answer>,
+    /// What each question costs.
+    cost: u32,
     later: VecDeque<(u64, Answer)>,
     has_changed: bool,
     needs_token: bool,
+    asks_of_callers: bool,
 }
 
 impl Script {
@@ -47,11 +55,22 @@ impl TokenStore for Scripted {
         self.1.borrow().needs_token
     }
 
-    fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
+    fn asks_of_callers(&self) -> bool {
+        self.1.borrow().asks_of_callers
+    }
+
+    fn cost(&self, _question: &Question) -> u32 {
+        self.1.borrow().cost
+    }
+
+    fn ask(&mut self, question: &Arc<Question>, _moment: Moment) -> Option<Answer> {
         let mut script = self.1.borrow_mut();
+        let caller = (question.client, question.origin.clone());
+        script.callers.push(caller);
         let token = question.token.as_ref().map(Token::reveal);
         script.asked.push((question.ticket, token));
-        script.now.clone()
+        let of_caller = script.of.get(&question.client);
+        of_caller.or(script.now.as_ref()).cloned()
     }
 
     fn poll_answer(&mut self) -> Option<(u64, Answer)> {
@@ -62,6 +81,10 @@ impl TokenStore for Scripted {
         std::mem::take(&mut self.1.borrow_mut().has_changed)
     }
 }
+
+/// Where clients are, but for those that are said to be elsewhere.
+const OWNER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 struct World {
     gate: Gate,
@@ -75,6 +98,9 @@ const RULES: GateRules = GateRules {
     cache: Duration::from_secs(60),
     recheck: Duration::from_secs(300),
     grace: Duration::from_secs(600),
+    patience: Duration::from_secs(10),
+    asking_bytes_max: 1_000_000,
+    remembered_max: 1_000,
 };
 
 impl World {
@@ -83,6 +109,7 @@ impl World {
         let scripts: Vec<Rc<RefCell<Script>>> = kinds.iter().map(|_| Rc::default()).collect();
         for (kind, script) in kinds.iter().zip(&scripts) {
             script.borrow_mut().needs_token = !matches!(kind, Store::List | Store::File);
+            script.borrow_mut().asks_of_callers = *kind == Store::Http;
         }
         let mut world = Self {
             gate: Gate::new(Vec::new(), RULES, [1; 32]),
@@ -120,11 +147,15 @@ impl World {
     }
 
     fn come(&mut self, token: &str) -> u64 {
+        self.come_from(token, OWNER, None)
+    }
+
+    fn come_from(&mut self, token: &str, client: IpAddr, origin: Option<&str>) -> u64 {
         self.next_ticket += 1;
         let applicant = Applicant {
             token: (!token.is_empty()).then(|| Token::new(token)),
-            client: Ipv4Addr::LOCALHOST.into(),
-            origin: None,
+            client,
+            origin: origin.map(str::to_owned),
         };
         let moment = self.moment();
         (self.gate).check(self.next_ticket, applicant, moment, &mut self.stats);
@@ -136,6 +167,14 @@ impl World {
         let moment = self.moment();
         self.gate.turn(moment, &mut self.stats);
         std::iter::from_fn(|| self.gate.poll_verdict()).collect()
+    }
+
+    /// Has somebody come, and says whether it is let in at once.
+    fn is_let_in(&mut self, token: &str, client: IpAddr) -> bool {
+        self.come_from(token, client, None);
+        let verdicts = self.turn();
+        assert_eq!(verdicts.len(), 1);
+        matches!(verdicts[0].1, Verdict::Accepted(_))
     }
 
     /// Somebody who comes and is let in at once.
@@ -165,6 +204,7 @@ fn grant(topics: &[&str], expires_at: Option<u64>) -> Answer {
         name: "somebody".to_owned(),
         topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
         expires_at,
+        token_id: None,
     })
 }
 
@@ -278,7 +318,7 @@ fn that_nobody_can_tell_is_not_remembered() {
     world.script(0).now = Some(Answer::Unavailable("down".to_owned()));
     world.come("t");
     assert!(matches!(world.turn()[..], [(_, Verdict::Unavailable)]));
-    assert_eq!(world.gate.tokens(), 0);
+    assert_eq!(world.gate.entries(), 0);
     world.script(0).now = Some(yes());
     world.enter("t");
 }
@@ -306,8 +346,7 @@ fn a_sessions_token_is_asked_about_again_and_again() {
     assert!(world.gate.poll_change());
     assert!(!world.gate.poll_change(), "once");
     drop(standing);
-    world.pass(limits::AUTH_REFUSED_SECONDS + 1);
-    assert_eq!(world.gate.tokens(), 0, "nothing of it is left");
+    assert_eq!(world.gate.entries(), 0, "nothing of it is left");
 }
 
 #[test]
@@ -364,7 +403,7 @@ fn sessions_stay_for_a_time_of_grace_when_nobody_can_tell() {
     world.pass(75);
     assert_eq!(standing.ending(), Some(Close::AuthLost));
     assert!(world.gate.poll_change());
-    assert_eq!(world.gate.tokens(), 0);
+    assert_eq!(world.gate.entries(), 0);
 }
 
 #[test]
@@ -440,25 +479,255 @@ fn a_full_list_of_revoked_tokens_takes_no_further_order() {
 }
 
 #[test]
-fn a_flood_of_guesses_is_not_remembered_for_ever() {
-    let mut world = World::new(&[Store::List]);
+fn a_flood_of_guesses_leaves_no_entry() {
+    let mut world = World::new(&[Store::List, Store::Http]);
     world.script(0).now = Some(Answer::Unknown);
-    for n in 0..limits::AUTH_REMEMBERED_MAX + 1_000 {
+    world.script(1).now = Some(Answer::Unknown);
+    for n in 0..1_000 {
         world.come(&n.to_string());
     }
-    assert_eq!(world.gate.tokens(), limits::AUTH_REMEMBERED_MAX);
-    assert_eq!(world.turn().len(), limits::AUTH_REMEMBERED_MAX + 1_000);
-    world.now += Duration::from_secs(limits::AUTH_REFUSED_SECONDS);
-    while world.gate.tokens() > 0 {
-        world.turn();
-        let timeout = world.gate.timeout(world.now);
-        let is_over = world.gate.tokens() == 0;
-        assert_eq!(
-            timeout,
-            (!is_over).then_some(Duration::ZERO),
-            "the rest is due"
-        );
+    assert_eq!(world.turn().len(), 1_000);
+    assert_eq!(world.gate.entries(), 0);
+    world.come("7");
+    assert_eq!(world.turn().len(), 1);
+    assert_eq!(world.asked(1), 1_000, "but it is remembered");
+}
+
+#[test]
+fn of_tokens_whose_clients_have_left_no_more_than_a_number_stay() {
+    let mut world = World::new(&[Store::Http]);
+    world.script(0).now = Some(yes());
+    // One that somebody has, brought from as many pages as he can name.
+    let mut kept = Vec::new();
+    for n in 0..5_000 {
+        world.come_from("t", STRANGER, Some(&n.to_string()));
+        match world.gate.poll_verdict() {
+            Some((_, Verdict::Accepted(standing))) if n < 500 => kept.push(standing),
+            Some((_, Verdict::Accepted(_))) => {}
+            other => panic!("{other:?}"),
+        }
     }
+    assert!(world.gate.entries() <= 1_100, "{}", world.gate.entries());
+    assert!(kept.iter().all(|standing| Rc::strong_count(standing) == 2));
+    assert_eq!(world.gate.revoke(&Token::new("t").digest()), Ok(500));
+}
+
+#[test]
+fn a_verdict_is_about_a_token_and_who_brings_it() {
+    let mut world = World::new(&[Store::Http]);
+    world.script(0).now = Some(Answer::Unknown);
+    world.script(0).of.insert(OWNER, yes());
+    for _ in 0..20 {
+        assert!(!world.is_let_in("t", STRANGER));
+        assert!(world.is_let_in("t", OWNER));
+    }
+    assert_eq!(world.asked(0), 2, "each was asked about once");
+    // Its page is a part of the question too.
+    world.come_from("t", OWNER, Some("https://a.example"));
+    let standing = accepted(&world.turn());
+    let page = Some("https://a.example".to_owned());
+    assert_eq!(world.script(0).callers[2], (OWNER, page.clone()));
+
+    // It is asked about again as it came.
+    world.pass(330);
+    let callers = world.script(0).callers.clone();
+    assert_eq!(callers[3..], [(OWNER, page)]);
+    // The stranger's refusal ends nobody's session.
+    assert!(!world.is_let_in("t", STRANGER));
+    assert_eq!(standing.ending(), None);
+
+    // A revocation ends it, whoever brings it.
+    assert_eq!(world.gate.revoke(&Token::new("t").digest()), Ok(1));
+    assert_eq!(standing.ending(), Some(Close::TokenEnded));
+    assert!(!world.is_let_in("t", OWNER));
+}
+
+#[test]
+fn what_a_store_says_of_the_token_alone_counts_for_everybody() {
+    for (first, asked) in [(Store::Jwt, 2), (Store::List, 1)] {
+        let mut world = World::new(&[first, Store::Http]);
+        world.script(0).now = Some(yes());
+        world.script(1).now = Some(Answer::Unknown);
+        world.come_from("t", OWNER, None);
+        let one = accepted(&world.turn());
+        world.come_from("t", STRANGER, Some("https://a.example"));
+        let other = accepted(&world.turn());
+        assert!(Rc::ptr_eq(&one, &other), "they share it");
+        assert_eq!((world.asked(0), world.gate.entries()), (1, 1));
+
+        // It is known there no more: the sessions end, and newcomers are asked about for themselves.
+        world.script(0).now = Some(Answer::Unknown);
+        world.script(0).has_changed = true;
+        world.script(1).of.insert(OWNER, yes());
+        world.pass(1);
+        assert_eq!(one.ending(), Some(Close::TokenEnded), "{asked}");
+        assert_eq!(world.asked(1), 0, "about which of them?");
+        assert!(world.is_let_in("t", OWNER));
+        assert!(!world.is_let_in("t", STRANGER));
+    }
+    // Known, and not good: nobody else is asked about it.
+    let mut world = World::new(&[Store::File, Store::Http]);
+    world.script(0).now = Some(Answer::Refused(Cause::Expired, "expired".to_owned()));
+    assert!(!world.is_let_in("t", OWNER) && !world.is_let_in("t", STRANGER));
+    assert_eq!((world.asked(0), world.asked(1)), (1, 0));
+}
+
+#[test]
+fn those_who_wait_with_one_token_from_two_places_have_an_answer_each() {
+    let mut world = World::new(&[Store::Http]);
+    let tickets = [OWNER, STRANGER, OWNER, STRANGER].map(|from| world.come_from("t", from, None));
+    assert_eq!(world.asked(0), 2);
+    world.script(0).answer(1, Answer::Unknown);
+    world.script(0).answer(0, yes());
+    let mut verdicts = world.turn();
+    verdicts.sort_by_key(|&(ticket, _)| ticket);
+    for (ticket, (whose, verdict)) in tickets.into_iter().zip(verdicts) {
+        assert_eq!(ticket, whose);
+        assert_eq!(matches!(verdict, Verdict::Accepted(_)), ticket % 2 == 1);
+    }
+}
+
+#[test]
+fn a_token_is_revoked_in_every_way_that_its_store_takes_it() {
+    let named = |id: &str| {
+        Answer::Accepted(Grant {
+            token_id: Some(id.into()),
+            ..Grant::default()
+        })
+    };
+    let digest = |text: &str| Token::new(text).digest();
+    for revoked in ["ab", "AB", "id 7"] {
+        let mut world = World::new(&[Store::Postgres]);
+        world.script(0).now = Some(named("id 7"));
+        let standings = ["ab", "AB"].map(|token| world.enter(token));
+        world.script(0).now = Some(named("id 8"));
+        let other = world.enter("cd");
+        assert_eq!(world.gate.revoke(&digest(revoked)), Ok(2), "{revoked}");
+        for standing in &standings {
+            assert_eq!(standing.ending(), Some(Close::TokenEnded));
+        }
+        assert_eq!(other.ending(), None);
+        world.script(0).now = Some(named("id 7"));
+        for token in ["ab", "AB", "aB"] {
+            assert!(!world.is_let_in(token, OWNER), "{revoked}: {token}");
+        }
+    }
+    // Before anybody has come with it, by the name that the store gives it.
+    let mut world = World::new(&[Store::Postgres]);
+    assert_eq!(world.gate.revoke(&digest("ab")), Ok(0));
+    world.script(0).now = Some(named("ab"));
+    assert!(!world.is_let_in("AB", OWNER) && !world.is_let_in("ab", OWNER));
+}
+
+#[test]
+fn what_costs_time_is_asked_when_there_is_time() {
+    let mut world = World::new(&[Store::List, Store::Jwt]);
+    world.script(0).now = Some(Answer::Unknown);
+    world.script(1).now = Some(Answer::Unknown);
+    world.script(1).cost = 700;
+    let mut waiting = 1_024;
+    for n in 0..waiting {
+        world.come(&n.to_string());
+    }
+    assert_eq!(world.asked(1), 0);
+    while waiting > 0 {
+        let before = world.asked(1);
+        assert_eq!(world.gate.timeout(world.now), Some(Duration::ZERO));
+        waiting -= world.turn().len();
+        let spent = (world.asked(1) - before) as u32 * 700;
+        assert!(spent < limits::TURN_JUDGING_MICROSECONDS + 700, "{spent}");
+        // Whom the list knows, that does not concern.
+        world.script(0).now = Some(yes());
+        world.come(&format!("listed {waiting}"));
+        assert_eq!(
+            world.gate.poll_verdict().map(|(t, _)| t),
+            Some(world.next_ticket)
+        );
+        world.script(0).now = Some(Answer::Unknown);
+    }
+}
+
+#[test]
+fn of_those_who_wait_for_time_nobody_waits_for_ever() {
+    let mut world = World::new(&[Store::Jwt]);
+    world.script(0).now = Some(yes());
+    world.script(0).cost = limits::TURN_JUDGING_MICROSECONDS;
+    for n in 0..10 {
+        world.come(&n.to_string());
+    }
+    assert_eq!(world.turn().len(), 1, "one a turn");
+    world.now += RULES.patience + Duration::from_secs(1);
+    let verdicts = world.turn();
+    assert_eq!(verdicts.len(), 9);
+    let all = verdicts
+        .iter()
+        .all(|(_, v)| matches!(v, Verdict::Unavailable));
+    assert!(all, "{verdicts:?}");
+    assert_eq!(world.gate.entries(), 1);
+}
+
+#[test]
+fn a_change_in_the_middle_of_another_one_leaves_nobody_out() {
+    let mut world = World::new(&[Store::Http]);
+    world.script(0).now = Some(yes());
+    let standings: Vec<_> = (0..1_000).map(|n| world.enter(&n.to_string())).collect();
+    for turns in [0, 1, 2, 3] {
+        world.script(0).has_changed = true;
+        (0..turns).for_each(|_| drop(world.turn()));
+        world.script(0).has_changed = true;
+        let before = world.asked(0);
+        while world.gate.timeout(world.now) == Some(Duration::ZERO) || before == world.asked(0) {
+            world.turn();
+        }
+        let asked = world.script(0).asked[before..].to_vec();
+        let tokens: HashSet<_> = asked.into_iter().map(|(_, token)| token).collect();
+        assert_eq!(tokens.len(), 1_000, "after {turns} turns");
+    }
+    drop(standings);
+}
+
+#[test]
+fn rechecks_and_newcomers_share_the_time() {
+    let mut world = World::new(&[Store::Jwt]);
+    world.script(0).now = Some(yes());
+    let standings: Vec<_> = (0..100).map(|n| world.enter(&n.to_string())).collect();
+    world.script(0).cost = 500;
+    world.script(0).has_changed = true;
+    for n in 0..100 {
+        world.come(&format!("new {n}"));
+    }
+    let asked = world.asked(0);
+    let (mut newcomers, mut turns) = (0, 0);
+    while newcomers < 90 {
+        newcomers += world.turn().len();
+        turns += 1;
+    }
+    let rechecks = world.asked(0) - asked - newcomers;
+    assert!(
+        (4 * turns..=6 * turns).contains(&rechecks),
+        "{rechecks} in {turns}"
+    );
+    drop(standings);
+}
+
+#[test]
+fn what_waits_for_an_answer_has_a_bound_in_bytes() {
+    let mut world = World::new(&[Store::Http]);
+    let long = "x".repeat(8_000);
+    let mut come = 0;
+    while world.gate.poll_verdict().is_none() {
+        world.come(&format!("{come}{long}"));
+        come += 1;
+    }
+    let bytes = (come - 1) * long.len();
+    assert!((900_000..1_000_000).contains(&bytes), "{bytes}");
+    assert_eq!(world.stats.checks(Store::Cache, Judged::Unavailable), 1);
+    assert_eq!(world.asked(0), come - 1);
+    // An answer makes room.
+    world.script(0).answer(0, Answer::Unknown);
+    assert_eq!(world.turn().len(), 1);
+    world.come(&long);
+    assert_eq!(world.asked(0), come);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use std::time::Duration;
 use super::Wake;
 use super::breaker::{Admission, Breaker, Change};
 use super::clock::now;
+use super::line::is_oldest_next;
 use super::{Answer, Question};
 use crate::limits;
 use crate::stats::Store;
@@ -75,7 +76,7 @@ struct State {
 }
 
 struct Waiting {
-    question: Question,
+    question: Arc<Question>,
     since: Duration,
     is_probe: bool,
 }
@@ -118,7 +119,7 @@ impl Workers {
 
     /// Takes a question in, to be answered through [`Workers::poll_answer`]; or answers at once,
     /// because too many wait or the store is down. Never waits.
-    pub fn ask(&mut self, question: &Question) -> Option<Answer> {
+    pub fn ask(&mut self, question: &Arc<Question>) -> Option<Answer> {
         let now = now();
         let waiting_max = self.shared.bounds.waiting_max;
         let mut state = self.shared.state();
@@ -141,7 +142,7 @@ impl Workers {
         state.waiting.insert(
             at,
             Waiting {
-                question: question.clone(),
+                question: Arc::clone(question),
                 since: now,
                 is_probe,
             },
@@ -175,13 +176,11 @@ impl fmt::Debug for Workers {
 }
 
 impl State {
-    /// Whose turn it is: those first that open sessions wait for. Of newcomers the oldest, until it has
-    /// waited for half of its time: more ask then than can be answered, and who has just come has the best
-    /// prospect of an answer in time. Those that are too late come out to be told so.
+    /// Whose turn it is: those first that open sessions wait for, then newcomers ([`is_oldest_next`]).
     fn take(&mut self, now: Duration, timeout: Duration) -> Option<Waiting> {
         let first = self.waiting.front()?;
         let waited = now.saturating_sub(first.since);
-        if first.question.is_recheck || waited <= timeout / 2 || waited > timeout {
+        if first.question.is_recheck || is_oldest_next(waited, timeout) {
             return self.waiting.pop_front();
         }
         self.waiting.pop_back()
@@ -354,14 +353,18 @@ mod tests {
         }
     }
 
-    fn question(ticket: u64, token: &str) -> Question {
+    fn question(ticket: u64, token: &str) -> Arc<Question> {
+        Arc::new(ask(ticket, token, false))
+    }
+
+    fn ask(ticket: u64, token: &str, is_recheck: bool) -> Question {
         Question {
             ticket,
             digest: Token::new(token).digest(),
             token: Some(Token::new(token)),
             client: Ipv4Addr::LOCALHOST.into(),
             origin: None,
-            is_recheck: false,
+            is_recheck,
         }
     }
 
@@ -409,10 +412,7 @@ mod tests {
     #[test]
     fn open_sessions_come_first_and_of_too_many_newcomers_the_newest() {
         let waiting = |ticket, since, is_recheck| Waiting {
-            question: Question {
-                is_recheck,
-                ..question(ticket, "a")
-            },
+            question: Arc::new(ask(ticket, "a", is_recheck)),
             since: Duration::from_secs(since),
             is_probe: false,
         };
@@ -445,10 +445,7 @@ mod tests {
         wait_until(&wakes, || api.asked.load(Ordering::SeqCst) == 1);
         assert_eq!(workers.ask(&question(2, "b")), None);
         assert!(workers.ask(&question(3, "c")).is_some(), "no room");
-        let recheck = Question {
-            is_recheck: true,
-            ..question(4, "d")
-        };
+        let recheck = Arc::new(ask(4, "d", true));
         assert_eq!(workers.ask(&recheck), None);
         let state = workers.shared.state();
         let order = state.waiting.iter().map(|w| w.question.ticket);

@@ -91,6 +91,8 @@ pub struct Config {
     pub auth_urls: Vec<String>,
     /// What stands before the token there; may be empty.
     pub auth_scheme: String,
+    /// True exactly when that API is told who brings a token, so that its answer counts for that caller alone.
+    pub auth_forwards_client: bool,
     /// Databases that know tokens; a password may be among them.
     pub postgres_urls: Vec<String>,
     /// With one parameter, the token.
@@ -231,6 +233,7 @@ impl Default for Config {
             jwt_issuer: String::new(),
             auth_urls: Vec::new(),
             auth_scheme: String::new(),
+            auth_forwards_client: true,
             postgres_urls: Vec::new(),
             postgres_query: String::new(),
             postgres_time_zone: String::new(),

@@ -436,6 +436,34 @@ static OPTIONS: &[OptionSpec] = &[
         },
     },
     OptionSpec {
+        name: "auth-forward",
+        value_name: "client|off",
+        help: "What the API is told about who brings a token. `client` sends the client's address \
+               (X-Forwarded-For) and its page's Origin, and an answer counts for clients of the same address \
+               and page alone; `off` sends neither, so that each token is one question, whoever brings it",
+        heading: WHO,
+        secret: false,
+        kind: Kind::Word {
+            default: "client",
+            get: |config| {
+                if config.auth_forwards_client {
+                    "client"
+                } else {
+                    "off"
+                }
+                .to_owned()
+            },
+            set: |config, text| {
+                config.auth_forwards_client = match text {
+                    "client" => true,
+                    "off" => false,
+                    _ => return Err("`client` or `off` is needed".to_owned()),
+                };
+                Ok(())
+            },
+        },
+    },
+    OptionSpec {
         name: "auth-postgres",
         value_name: "URL",
         help: "Database that is asked about a token, such as postgres://user:password@host/database. Prefer \

@@ -321,6 +321,7 @@ impl<S: Stream> Engine<S> {
             || !self.payable.is_empty()
             || !self.leaving.is_empty()
             || !self.gone.is_empty()
+            || !self.checks.is_empty()
             || self.is_sweeping
             || self.review.is_under_way()
             || self.parting_round.is_under_way()

@@ -454,7 +454,11 @@ impl Server {
 
     fn judge(&mut self) {
         let moment = self.moment;
-        while let Some(Check { id, applicant }) = self.engine.poll_check() {
+        let mut checks = limits::TURN_CHECKS_MAX;
+        while checks > 0
+            && let Some(Check { id, applicant }) = self.engine.poll_check()
+        {
+            checks -= 1;
             if self.take_admitted(id) {
                 let standing = Rc::clone(&self.admin_standing);
                 self.engine.handle_verdict(id, Verdict::Accepted(standing));
@@ -464,9 +468,14 @@ impl Server {
             self.gate.check(id.to_bits(), applicant, moment, stats);
         }
         // Whoever was refused for something else was not asked for.
-        self.admitted.clear();
+        if checks > 0 {
+            self.admitted.clear();
+        }
         self.gate.turn(moment, self.engine.stats_mut());
-        while let Some((ticket, verdict)) = self.gate.poll_verdict() {
+        for _ in 0..limits::TURN_VERDICTS_MAX {
+            let Some((ticket, verdict)) = self.gate.poll_verdict() else {
+                break;
+            };
             if let Some(id) = SlotId::from_bits(ticket) {
                 self.engine.handle_verdict(id, verdict);
             }

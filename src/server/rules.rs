@@ -50,6 +50,11 @@ pub fn gate_rules(config: &Config) -> GateRules {
         cache: seconds(config.auth_cache_seconds),
         recheck: seconds(config.auth_recheck_seconds),
         grace: seconds(config.auth_grace_seconds),
+        patience: seconds(config.handshake_seconds),
+        asking_bytes_max: config
+            .auth_waiting_max
+            .saturating_mul(limits::AUTH_QUESTION_BYTES),
+        remembered_max: limits::AUTH_REMEMBERED_MAX,
     }
 }
 
@@ -76,6 +81,6 @@ pub(super) fn admin_standing() -> Rc<Standing> {
     Standing::new(Grant {
         name: "admin".to_owned(),
         topics: vec!["*".to_owned(), "$sys/*".to_owned()],
-        expires_at: None,
+        ..Grant::default()
     })
 }

@@ -51,6 +51,9 @@ pub struct Grant {
     pub topics: Vec<String>,
     /// In seconds of Unix time, the last moment at which it is good. `None`: it does not expire.
     pub expires_at: Option<u64>,
+    /// What the store calls the token, where it takes several texts for the same one: to revoke one of them is
+    /// to revoke all. The gate takes it out. `None`: the token is what the client presents.
+    pub token_id: Option<Box<str>>,
 }
 
 impl Grant {
@@ -80,7 +83,15 @@ impl Grant {
             name: name.unwrap_or_else(|| nameless.to_owned()),
             topics,
             expires_at,
+            token_id: None,
         })
+    }
+
+    /// The same with [`Grant::token_id`]; an empty one says nothing.
+    #[must_use]
+    pub fn with_token_id(mut self, token_id: Option<String>) -> Self {
+        self.token_id = token_id.filter(|id| !id.is_empty()).map(Into::into);
+        self
     }
 
     /// Whether it is good no more at `unix_seconds`.
@@ -206,6 +217,7 @@ mod tests {
                 name: "ann".to_owned(),
                 topics: vec!["a".to_owned(), "b_*".to_owned()],
                 expires_at: Some(7),
+                token_id: None,
             })
         );
         for name in [None, Some(""), Some("\n\u{202E}")] {

@@ -122,6 +122,11 @@ impl Digest {
         format!("{WRITTEN_PREFIX}{}", HEXLOWER.encode(&self.0))
     }
 
+    /// One that was in a table.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Its bytes, to find it in a table.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

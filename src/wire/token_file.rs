@@ -202,6 +202,7 @@ impl Listing {
             },
             topics: self.topics[entry.topics as usize].clone(),
             expires_at: entry.expires_at.map(NonZeroU64::get),
+            token_id: None,
         })
     }
 
@@ -297,6 +298,7 @@ mod tests {
                 name: "alice".to_owned(),
                 topics: vec!["news".to_owned(), "blog_*".to_owned()],
                 expires_at: Some(1_795_521_600),
+                ..Grant::default()
             })
         );
         assert_eq!(

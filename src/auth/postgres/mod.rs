@@ -139,7 +139,7 @@ impl TokenStore for PostgresStore {
         true
     }
 
-    fn ask(&mut self, question: &Question, _moment: Moment) -> Option<Answer> {
+    fn ask(&mut self, question: &Arc<Question>, _moment: Moment) -> Option<Answer> {
         match text(question.presented()) {
             Some(_) => self.workers.ask(question),
             None => Some(Answer::Unknown),

@@ -1,7 +1,7 @@
 //! What a row says about a token.
 //!
-//! A row accepts. Three of its columns are understood, by name, and none has to be there: `name`,
-//! `topics`, `expires`. A column of a type that could mean this or that is not guessed at: the statement
+//! A row accepts. Four of its columns are understood, by name, and none has to be there: `name`,
+//! `topics`, `expires`, `token_id`. A column of a type that could mean this or that is not guessed at: the statement
 //! is refused when it is prepared, with a word on how to write it.
 //!
 //! Never here: connections, statements.
@@ -24,6 +24,7 @@ pub struct Columns {
     name: Option<usize>,
     topics: Option<usize>,
     expires: Option<usize>,
+    token_id: Option<usize>,
 }
 
 impl Columns {
@@ -56,6 +57,11 @@ impl Columns {
                     "it has to be a number of seconds since 1970 or a timestamptz: expires::timestamptz \
                      takes a timestamp for one of auth-postgres-time-zone",
                 ),
+                "token_id" => (
+                    &mut found.token_id,
+                    is_text(kind),
+                    "it has to be text: token_id::text",
+                ),
                 _ => continue,
             };
             if !is_good {
@@ -75,8 +81,17 @@ impl Columns {
         let topics: Option<Vec<String>> = get(row, self.topics)?;
         let expires: Option<Expires> = get(row, self.expires)?;
         let expires_at = expires.and_then(|expires| expires.0);
+        let token_id: Option<String> = get(row, self.token_id)?;
+        // A char(n) is sent with spaces at its end, which say nothing.
+        let is_padded = |index: usize| *row.columns()[index].type_() == Type::BPCHAR;
+        let token_id = match token_id {
+            Some(id) if self.token_id.is_some_and(is_padded) => {
+                Some(id.trim_end_matches(' ').to_owned())
+            }
+            id => id,
+        };
         match Grant::new(name.as_deref(), Store::Postgres.name(), topics, expires_at) {
-            Ok(grant) => Ok(Answer::Accepted(grant)),
+            Ok(grant) => Ok(Answer::Accepted(grant.with_token_id(token_id))),
             Err(flaw @ Flaw::NoTopic) => Ok(Answer::Refused(Cause::NoTopics, flaw.to_string())),
             Err(flaw @ Flaw::Topic { .. }) => Err(flaw.to_string()),
         }
@@ -181,11 +196,13 @@ mod tests {
             ("name", Type::VARCHAR),
             ("topics", Type::TEXT_ARRAY),
             ("name", Type::TEXT),
+            ("token_id", Type::BPCHAR),
         ]);
         let expected = Columns {
             name: Some(2),
             topics: Some(3),
             expires: Some(1),
+            token_id: Some(5),
         };
         assert_eq!(found, Ok(expected));
         assert_eq!(of(&[("Name", Type::INT4)]), Ok(Columns::default()));
@@ -197,6 +214,7 @@ mod tests {
             ("expires", Type::TIMESTAMP),
             ("expires", Type::DATE),
             ("expires", Type::TEXT),
+            ("token_id", Type::UUID),
         ] {
             let sentence = of(&[(name, kind.clone())]).expect_err("refused");
             assert!(

@@ -55,6 +55,7 @@ pub(super) fn add(
     }
     let settings = http::Settings {
         scheme: config.auth_scheme.clone(),
+        forwards_client: config.auth_forwards_client,
         trust: trust.clone(),
         bounds: bounds(config),
     };
@@ -80,6 +81,15 @@ fn jwt_store(
     for path in &config.jwt_keys {
         keys.extend(key_file(path, algorithm)?);
     }
+    // Each is tried with every token.
+    let (count, max) = (keys.len(), limits::JWT_KEYS_MAX);
+    if count > max {
+        return Err(format!(
+            "auth-jwt-key: there are {count} keys in the files, and at most {max} are taken, because every JWT is \
+             tried with each: take out those that sign no more, or serve them as a JWK set (auth-jwks) and name \
+             them (kid)"
+        ));
+    }
     let mut sets = Vec::new();
     for url in &config.jwks_urls {
         let origin = SetOrigin {
@@ -98,7 +108,7 @@ fn jwt_store(
         issuer: non_empty(&config.jwt_issuer),
         waiting_max: config.auth_waiting_max,
     };
-    Ok(JwtStore::new(rules, keys, sets, Arc::clone(wake)))
+    Ok(JwtStore::new(rules, keys, sets))
 }
 
 fn non_empty(text: &str) -> Option<String> {

@@ -1,0 +1,73 @@
+//! Questions that wait for time of the loop: those whose answer takes arithmetic, signatures above all.
+//!
+//! Anybody can make up tokens that cost as much to judge as good ones. So such a question waits here, and each
+//! turn of the loop spends no more than a fixed time on them.
+//!
+//! Never here: questions that wait for somebody else's answer (those are with their store), tokens.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::ledger::EntryId;
+
+/// Whose turn it is, of those who wait in the order in which they came: returns true when it is the oldest's.
+///
+/// It is, until the oldest has waited for half of its time: more ask then than can be answered, and who has
+/// just come has the best prospect of an answer in time. Those that have waited too long come out to be told.
+pub fn is_oldest_next(waited: Duration, patience: Duration) -> bool {
+    waited <= patience / 2 || waited > patience
+}
+
+/// The line of those who wait.
+#[derive(Debug, Default)]
+pub struct Line(VecDeque<(Duration, EntryId)>);
+
+impl Line {
+    /// Puts a question at the end of the line.
+    pub fn push(&mut self, id: EntryId, now: Duration) {
+        self.0.push_back((now, id));
+    }
+
+    /// The next question, and whether it has waited for longer than `patience`.
+    pub fn take(&mut self, now: Duration, patience: Duration) -> Option<(EntryId, bool)> {
+        let &(since, _) = self.0.front()?;
+        let next = match is_oldest_next(now.saturating_sub(since), patience) {
+            true => self.0.pop_front(),
+            false => self.0.pop_back(),
+        };
+        next.map(|(since, id)| (id, now.saturating_sub(since) > patience))
+    }
+
+    /// Returns true when nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Sends everybody away.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_comes_first_until_it_has_waited_for_long() {
+        let mut line = Line::default();
+        let seconds = Duration::from_secs;
+        for n in 1..=4 {
+            line.push(EntryId::from_bits(n), seconds(n));
+        }
+        let mut take = |now| {
+            let taken = line.take(seconds(now), seconds(10));
+            taken.map(|(id, is_late)| (id.to_bits(), is_late))
+        };
+        assert_eq!(take(6), Some((1, false)));
+        assert_eq!(take(8), Some((4, false)), "2 has waited for 6 s");
+        assert_eq!(take(13), Some((2, true)));
+        assert_eq!(take(13), Some((3, false)), "it is the last one");
+        assert_eq!(take(13), None);
+    }
+}
