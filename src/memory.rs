@@ -28,6 +28,10 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
     let doors = doors.iter().filter(|door| !door.is_empty()).count();
     let sub = limits::sub_bytes(config.topic_bytes_max) as u64;
     let strangers = limits::ADMIN_STRANGERS_MAX * limits::ADMIN_HEAD_BYTES_MAX;
+    let refused = limits::AUTH_REMEMBERED_MAX * limits::AUTH_REFUSED_BYTES;
+    let questions = config
+        .auth_waiting_max
+        .saturating_mul(limits::AUTH_QUESTION_BYTES);
     [
         (
             config.outboxes_bytes_max as u64,
@@ -57,6 +61,15 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
             sub.saturating_mul(config.sub.len() as u64),
             "topics that publishers are asked for (each sub)",
         ),
+        (
+            each(config.head_bytes_max),
+            "tokens of clients (connections-max × head-bytes-max)",
+        ),
+        (
+            questions as u64,
+            "tokens that wait for an answer (auth-waiting-max × 1,600 bytes)",
+        ),
+        (refused as u64, "what is remembered of refused tokens"),
     ]
     .into_iter()
     .map(|(bytes, what)| Part { bytes, what })
@@ -103,20 +116,29 @@ mod tests {
             subscriptions_max: 1_024,
             topic_bytes_max: 1_024,
             event_bytes_max: (1 << 20) - limits::ADMIN_BODY_SLACK_BYTES,
+            head_bytes_max: 1 << 20,
+            // With what is remembered of refused ones, 44 MiB.
+            auth_waiting_max: ((44 << 20)
+                - limits::AUTH_REMEMBERED_MAX * limits::AUTH_REFUSED_BYTES)
+                / limits::AUTH_QUESTION_BYTES
+                + 1,
             ..Config::default()
         };
         let line = total(&config, 64);
-        // 100 + 32 + 128 + 64 + 1 + 65
-        assert!(line.starts_with("at most 390 MiB for others"), "{line}");
+        // 100 + 32 + 128 + 64 + 1 + 65 + 64 + 44
+        assert!(line.starts_with("at most 498 MiB for others"), "{line}");
         let text = comment(&config, 64);
         for part in [
-            "if each of 64 connections did its worst at once: 390 MiB\n",
+            "if each of 64 connections did its worst at once: 498 MiB\n",
             "#   100 MiB left unread",
             "#    32 MiB events",
             "#   128 MiB unfinished messages",
             "#    64 MiB names of topics",
             "#     1 MiB prefixes",
             "#    65 MiB HTTP requests",
+            "#    64 MiB tokens of clients",
+            " MiB tokens that wait for an answer",
+            " MiB what is remembered of refused tokens",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
@@ -124,7 +146,7 @@ mod tests {
             admin: Vec::new(),
             ..config.clone()
         };
-        assert!(total(&closed, 64).starts_with("at most 325 MiB "));
+        assert!(total(&closed, 64).starts_with("at most 433 MiB "));
         let asking = Config {
             sub: vec!["tcp://127.0.0.1:5556".to_owned(); 2],
             ..config.clone()

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use allocation_counter::measure;
-use newswire::auth::gate::Gate;
+use newswire::auth::gate::{Gate, GateRules};
 use newswire::auth::{Answer, Moment, Question, TokenStore};
 use newswire::config::Config;
 use newswire::engine::{Engine, Rules, Stream};
+use newswire::limits;
 use newswire::server::gate_rules;
 use newswire::standing::{Applicant, Verdict};
 use newswire::stats::{Stats, Store};
@@ -179,4 +180,69 @@ fn a_token_of_ones_own_costs_less_than_half_a_kilobyte() {
     println!("{bytes} bytes a token");
     assert_eq!(standings.len(), TOKENS);
     assert!((1..512).contains(&bytes), "{bytes} bytes a token");
+}
+
+/// Knows nobody, but keeps everybody waiting who has a long token.
+struct Nobody;
+
+impl TokenStore for Nobody {
+    fn kind(&self) -> Store {
+        Store::Http
+    }
+
+    fn needs_token(&self) -> bool {
+        true
+    }
+
+    fn asks_of_callers(&self) -> bool {
+        true
+    }
+
+    fn ask(&mut self, question: &Arc<Question>, _moment: Moment) -> Option<Answer> {
+        let is_short = question.presented().bytes().len() < 100;
+        is_short.then_some(Answer::Unknown)
+    }
+}
+
+/// In bytes, what `count` strangers leave behind whose tokens and origins are so long.
+fn left_by(gate: &mut Gate, count: usize, token: usize, origin: usize) -> usize {
+    let info = measure(|| {
+        for n in 0..count {
+            let applicant = Applicant {
+                token: Some(Token::new(format!("{n:0token$}"))),
+                client: Ipv4Addr::LOCALHOST.into(),
+                origin: Some("o".repeat(origin)),
+            };
+            let moment = Moment::default();
+            gate.check(n as u64, applicant, moment, &mut Stats::default());
+            while gate.poll_verdict().is_some() {}
+        }
+    });
+    usize::try_from(info.bytes_current).expect("nothing was there before")
+}
+
+#[test]
+fn what_is_kept_of_strangers_is_what_the_memory_line_says() {
+    // A tenth of what is in force, so that it does not take long.
+    let whole = gate_rules(&Config::default());
+    let rules = GateRules {
+        remembered_max: whole.remembered_max / 10,
+        asking_bytes_max: whole.asking_bytes_max / 10,
+        ..whole
+    };
+    let gate = || Gate::new(vec![Box::new(Nobody)], rules, [7; 32]);
+    // Three times as many as are remembered, each from the longest page that there is.
+    let count = 3 * rules.remembered_max;
+    let bytes = left_by(&mut gate(), count, 50, limits::ORIGIN_BYTES_MAX);
+    let each = bytes / rules.remembered_max;
+    println!("{each} bytes a refused token");
+    assert!((16..=limits::AUTH_REFUSED_BYTES).contains(&each), "{each}");
+
+    // Those that wait for an answer, with short tokens and with the longest ones.
+    for token in [100, 900, limits::HEAD_BYTES_MAX] {
+        let bytes = left_by(&mut gate(), 4_000, token, limits::ORIGIN_BYTES_MAX);
+        println!("{bytes} bytes in questions of {token}");
+        let range = rules.asking_bytes_max / 2..=rules.asking_bytes_max;
+        assert!(range.contains(&bytes), "{bytes}");
+    }
 }

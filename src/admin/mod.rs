@@ -74,7 +74,7 @@ pub enum Command {
     /// Those that fit are to end, which have to be looked for.
     Disconnect(Whom),
     /// A token is good no more.
-    Revoke(Digest),
+    Revoke(Vec<Digest>),
     /// Events.
     Publish(Publication),
     /// Whether a page may publish; it may.

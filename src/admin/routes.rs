@@ -399,13 +399,19 @@ fn written(text: &str) -> Option<Digest> {
 const REVOKED: &str = "send {\"token\":\"…\"}, or {\"sha256\":\"…\"} with the 64 hexadecimal digits that \
                        `newswire token hash` prints";
 
-fn revoked(body: &[u8]) -> Result<Digest, Response> {
+fn revoked(body: &[u8]) -> Result<Vec<Digest>, Response> {
     let (key, mut text) = only_string(body, REVOKED)?;
-    let digest = match key.as_str() {
-        "token" => Some(Token::new(&text).digest()),
-        "sha256" => written(&text),
+    let digests = match key.as_str() {
+        "token" => Some(
+            Token::new(&text)
+                .meanings()
+                .iter()
+                .map(Token::digest)
+                .collect(),
+        ),
+        "sha256" => written(&text).map(|digest| vec![digest]),
         _ => None,
     };
     text.zeroize();
-    digest.ok_or_else(|| Response::refusal(HttpStatus::BadRequest, "this names no token", REVOKED))
+    digests.ok_or_else(|| Response::refusal(HttpStatus::BadRequest, "this names no token", REVOKED))
 }

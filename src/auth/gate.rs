@@ -396,14 +396,18 @@ impl Gate {
         std::mem::take(&mut self.has_changed)
     }
 
-    /// Refuses a token until the next start, whatever stores say of it, and ends its sessions; answers how
+    /// Refuses tokens until the next start, whatever stores say of them, and ends their sessions; answers how
     /// many. A token that a store has a name for is refused under that name too, in whatever way it is written.
     ///
     /// # Errors
     /// Too many are revoked already, and nothing has changed.
-    pub fn revoke(&mut self, digest: &Digest) -> Result<usize, Full> {
-        let mut names = BTreeSet::from([*digest.as_bytes()]);
-        for id in self.ledger.find_all(digest) {
+    pub fn revoke(&mut self, tokens: &[Digest]) -> Result<usize, Full> {
+        let mut names: BTreeSet<[u8; 32]> = tokens.iter().map(|token| *token.as_bytes()).collect();
+        for id in tokens
+            .iter()
+            .flat_map(|token| self.ledger.find_all(token))
+            .collect::<Vec<_>>()
+        {
             let known_as = self.ledger.entry(id).known_as();
             names.extend(known_as.map(|name| *name.as_bytes()));
         }

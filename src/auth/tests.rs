@@ -432,7 +432,7 @@ fn what_is_revoked_stays_out_whatever_stores_say() {
     let standing = world.enter("t");
     let other = world.enter("other");
     let digest = Token::new("t").digest();
-    assert_eq!(world.gate.revoke(&digest), Ok(1));
+    assert_eq!(world.gate.revoke(&[digest]), Ok(1));
     assert!(world.gate.poll_change());
     assert_eq!(standing.ending(), Some(Close::TokenEnded));
     assert_eq!(other.ending(), None);
@@ -447,7 +447,7 @@ fn what_is_revoked_stays_out_whatever_stores_say() {
     // While it is being asked about, too.
     world.script(0).now = None;
     world.come("u");
-    assert_eq!(world.gate.revoke(&Token::new("u").digest()), Ok(0));
+    assert_eq!(world.gate.revoke(&[Token::new("u").digest()]), Ok(0));
     let last = world.asked(0) - 1;
     world.script(0).answer(last, yes());
     assert!(matches!(world.turn()[..], [(_, Verdict::Refused(_))]));
@@ -460,9 +460,9 @@ fn a_full_list_of_revoked_tokens_takes_no_further_order() {
     let standing = world.enter("t");
     for n in 0..limits::AUTH_REVOKED_MAX {
         let digest = Token::new(n.to_string()).digest();
-        assert_eq!(world.gate.revoke(&digest), Ok(0));
+        assert_eq!(world.gate.revoke(&[digest]), Ok(0));
     }
-    let refused = world.gate.revoke(&Token::new("t").digest());
+    let refused = world.gate.revoke(&[Token::new("t").digest()]);
     assert_eq!(refused, Err(super::Full));
     assert_eq!(standing.ending(), None, "nothing was done");
     assert!(!world.gate.poll_change());
@@ -509,7 +509,7 @@ fn of_tokens_whose_clients_have_left_no_more_than_a_number_stay() {
     }
     assert!(world.gate.entries() <= 1_100, "{}", world.gate.entries());
     assert!(kept.iter().all(|standing| Rc::strong_count(standing) == 2));
-    assert_eq!(world.gate.revoke(&Token::new("t").digest()), Ok(500));
+    assert_eq!(world.gate.revoke(&[Token::new("t").digest()]), Ok(500));
 }
 
 #[test]
@@ -537,7 +537,7 @@ fn a_verdict_is_about_a_token_and_who_brings_it() {
     assert_eq!(standing.ending(), None);
 
     // A revocation ends it, whoever brings it.
-    assert_eq!(world.gate.revoke(&Token::new("t").digest()), Ok(1));
+    assert_eq!(world.gate.revoke(&[Token::new("t").digest()]), Ok(1));
     assert_eq!(standing.ending(), Some(Close::TokenEnded));
     assert!(!world.is_let_in("t", OWNER));
 }
@@ -602,7 +602,7 @@ fn a_token_is_revoked_in_every_way_that_its_store_takes_it() {
         let standings = ["ab", "AB"].map(|token| world.enter(token));
         world.script(0).now = Some(named("id 8"));
         let other = world.enter("cd");
-        assert_eq!(world.gate.revoke(&digest(revoked)), Ok(2), "{revoked}");
+        assert_eq!(world.gate.revoke(&[digest(revoked)]), Ok(2), "{revoked}");
         for standing in &standings {
             assert_eq!(standing.ending(), Some(Close::TokenEnded));
         }
@@ -614,7 +614,7 @@ fn a_token_is_revoked_in_every_way_that_its_store_takes_it() {
     }
     // Before anybody has come with it, by the name that the store gives it.
     let mut world = World::new(&[Store::Postgres]);
-    assert_eq!(world.gate.revoke(&digest("ab")), Ok(0));
+    assert_eq!(world.gate.revoke(&[digest("ab")]), Ok(0));
     world.script(0).now = Some(named("ab"));
     assert!(!world.is_let_in("AB", OWNER) && !world.is_let_in("ab", OWNER));
 }

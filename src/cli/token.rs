@@ -148,14 +148,18 @@ impl Revocation {
 /// # Errors
 /// There is no such token, or no server that does it.
 pub fn revoke(revocation: &Revocation) -> Result<String, Failure> {
-    let written = match &revocation.token {
-        Some(token) if Digest::from_written(&token.reveal()).is_some() => token.reveal(),
-        Some(token) => written(token.bytes())?,
-        None => hash_from(io::stdin().lock())?,
+    let token = match &revocation.token {
+        Some(token) => token.clone(),
+        None => read(io::stdin().lock())?,
     };
-    if let Some(Err(reason)) = Digest::from_written(&written) {
-        return Err(wrong(reason));
-    }
+    let written = match Digest::from_written(&token.reveal()) {
+        Some(digest) => vec![digest.map_err(wrong)?.to_written()],
+        None => {
+            let meanings = token.meanings();
+            let written = meanings.iter().map(|token| written(token.bytes()));
+            written.collect::<Result<Vec<_>, _>>()?
+        }
+    };
     let given = &revocation.config;
     let loaded = Loaded::read(given.file.as_deref(), &given.flags)
         .map_err(|error| Failure::Usage(error.to_string()))?;
@@ -171,14 +175,14 @@ pub fn revoke(revocation: &Revocation) -> Result<String, Failure> {
         }
     };
     // The token itself stays here: its digest says enough.
-    let answer = admin
-        .post(
-            "/revoke",
-            config.admin_token.as_ref(),
-            &json!({"sha256": written}),
-        )
-        .map_err(Failure::Runtime)?;
-    let sessions = answer["revoked"].as_u64().unwrap_or_default();
+    let mut sessions = 0;
+    for digest in written {
+        let order = json!({"sha256": digest});
+        let answer = admin
+            .post("/revoke", config.admin_token.as_ref(), &order)
+            .map_err(Failure::Runtime)?;
+        sessions += answer["revoked"].as_u64().unwrap_or_default();
+    }
     Ok(format!("revoked; sessions that end: {sessions}\n"))
 }
 
@@ -205,6 +209,11 @@ pub fn hash(token: Option<&Token>) -> Result<String, Failure> {
 }
 
 fn hash_from(input: impl Read) -> Result<String, Failure> {
+    written(read(input)?.bytes())
+}
+
+/// The token that is the first line of `input`, without the end of that line.
+fn read(input: impl Read) -> Result<Token, Failure> {
     // At its full size from the beginning, so that no copy is left behind.
     let mut text = Zeroizing::new(vec![0; limits::TOKEN_LINE_BYTES_MAX]);
     let mut filled = 0;
@@ -219,7 +228,7 @@ fn hash_from(input: impl Read) -> Result<String, Failure> {
     }
     let line = &text[..filled];
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    written(line.strip_suffix(b"\r").unwrap_or(line))
+    Ok(Token::new(line.strip_suffix(b"\r").unwrap_or(line)))
 }
 
 /// Judged as a token of the configuration is.

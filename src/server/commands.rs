@@ -119,9 +119,9 @@ impl Server {
                 });
                 return None;
             }
-            Command::Revoke(digest) => {
-                // Its sessions end in this turn's review.
-                let Ok(revoked) = self.gate.revoke(&digest) else {
+            Command::Revoke(tokens) => {
+                // Their sessions end in this turn's review.
+                let Ok(revoked) = self.gate.revoke(&tokens) else {
                     return Some(Response::refusal(
                         HttpStatus::ServiceUnavailable,
                         "too many tokens are revoked already; this one is not",

@@ -11,7 +11,7 @@ use std::fmt;
 
 use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
 
-use crate::limits::HEADERS_MAX;
+use crate::limits::{HEADERS_MAX, ORIGIN_BYTES_MAX};
 use crate::stats::Refusal;
 
 /// The sub-protocols that newswire speaks, as clients name them.
@@ -114,6 +114,10 @@ fn check<'a>(request: &Request<'_, 'a>) -> Result<Upgrade<'a>, Refusal> {
     let origin = match headers.only("origin") {
         None => return Err(Refusal::BadRequest),
         Some(None) => None,
+        // It may be kept for as long as the client is there.
+        Some(Some(origin)) if origin.len() > ORIGIN_BYTES_MAX => {
+            return Err(Refusal::BadRequest);
+        }
         Some(Some(origin)) => Some(str::from_utf8(origin).map_err(|_| Refusal::BadRequest)?),
     };
     Ok(Upgrade {
@@ -563,6 +567,10 @@ mod tests {
             (
                 Refusal::BadRequest,
                 get(&["Origin: http://a", "Origin: http://b"]),
+            ),
+            (
+                Refusal::BadRequest,
+                get(&[&format!("Origin: {}", "a".repeat(ORIGIN_BYTES_MAX + 1))]),
             ),
             (Refusal::BadRequest, get(&["Content-Length: 5"])),
             (Refusal::BadRequest, get(&["Transfer-Encoding: chunked"])),

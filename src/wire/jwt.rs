@@ -10,6 +10,8 @@
 use std::fmt;
 
 use data_encoding::BASE64URL_NOPAD;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::grant::moment_of_seconds;
@@ -53,16 +55,18 @@ const P256_ORDER: [u8; 32] = [
 ///
 /// An ECDSA signature (r, s) is as good as (r, -s), and whoever has one can make the other. So that they
 /// are one token (to a revocation, above all), both are known by the form with the smaller s. `None`: the
-/// token is that form, or is no ES256 token.
+/// token is that form, or is no ES256 token. Nothing else of a JWT can be written in another way by somebody
+/// who cannot sign: the rest is under the signature, and base64url has one form ([`Jwt::parse`] takes no other).
 pub fn known_by(token: &[u8]) -> Option<Vec<u8>> {
     // 64 bytes in base64url.
     const SIGNATURE_CHARS: usize = 86;
-    let dot = token.len().checked_sub(SIGNATURE_CHARS + 1)?;
-    let (signed, signature) = (&token[..dot], &token[dot + 1..]);
-    let header = signed.split(|&byte| byte == b'.').next()?;
-    let is_jwt = token[dot] == b'.' && signed.iter().filter(|&&byte| byte == b'.').count() == 1;
-    let names_es256 = |header: Vec<u8>| header.windows(7).any(|part| part == b"\"ES256\"");
-    if !is_jwt || !BASE64URL_NOPAD.decode(header).is_ok_and(names_es256) {
+    let (signed, signature) = split_last(token)?;
+    if signature.len() != SIGNATURE_CHARS {
+        return None;
+    }
+    let (header, _) = split_last(signed)?;
+    // As the reader of the token takes it: a header can spell its words in several ways.
+    if Header::parse(header)?.algorithm != JwtAlgorithm::Es256.name() {
         return None;
     }
     let mut signature = BASE64URL_NOPAD.decode(signature).ok()?;
@@ -125,17 +129,11 @@ impl Jwt {
         let (header, payload) = split_last(signed)?;
         // A dot is no letter of base64url, so a fourth part is refused here too.
         let decode = |part| BASE64URL_NOPAD.decode(part).ok();
-        let header = json::strict(&decode(header)?).ok()?;
-        let header = header.as_object()?;
-        let text = |name| match header.get(name) {
-            None => Some(None),
-            Some(Value::String(text)) => Some(Some(text.clone())),
-            Some(_) => None,
-        };
+        let header = Header::parse(header)?;
         Some(Self {
-            algorithm: text("alg")??,
-            key_id: text("kid")?,
-            is_critical: header.contains_key("crit"),
+            algorithm: header.algorithm,
+            key_id: header.key_id,
+            is_critical: header.is_critical,
             signature: decode(signature)?,
             payload: decode(payload)?,
             signed: signed.into(),
@@ -208,6 +206,63 @@ fn texts(list: &Value) -> Option<Vec<String>> {
     list.map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
+/// What a header says, as far as it matters here. It is read of every token that looks like a JWT, whoever has
+/// made it up; so what does not matter is passed over, and there may not be much of that.
+#[derive(Default)]
+struct Header {
+    algorithm: String,
+    key_id: Option<String>,
+    is_critical: bool,
+}
+
+impl Header {
+    /// In members of a header. RFC 7515 names eleven.
+    const MEMBERS_MAX: usize = 32;
+
+    /// `None` where it is no header: not base64url of a JSON object in which each name occurs once, with `alg`.
+    fn parse(part: &[u8]) -> Option<Self> {
+        let json = BASE64URL_NOPAD.decode(part).ok()?;
+        let header: Self = serde_json::from_slice(&json).ok()?;
+        (!header.algorithm.is_empty()).then_some(header)
+    }
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let mut header = Header::default();
+                let mut names: Vec<String> = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if names.len() == Header::MEMBERS_MAX || names.contains(&name) {
+                        return Err(A::Error::custom(
+                            "a name occurs twice, or there are too many",
+                        ));
+                    }
+                    match &*name {
+                        "alg" => header.algorithm = map.next_value()?,
+                        "kid" => header.key_id = Some(map.next_value()?),
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                    header.is_critical |= name == "crit";
+                    names.push(name);
+                }
+                Ok(header)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,8 +288,22 @@ mod tests {
             known_by(second.as_bytes()).as_deref(),
             Some(first.as_bytes())
         );
+        // However the header writes it.
+        for header in [
+            r#"{"alg":"ES\u003256"}"#,
+            r#"{ "\u0061lg" : "\u0045S256" }"#,
+        ] {
+            let [first, second] = [small, large].map(|[r, s]| token(header, r, s));
+            assert_eq!(
+                known_by(second.as_bytes()).as_deref(),
+                Some(first.as_bytes())
+            );
+            assert_eq!(known_by(first.as_bytes()), None);
+        }
         for other in [
             token(r#"{"alg":"EdDSA"}"#, large[0], large[1]),
+            token(r#"{"alg":"EdDSA","kid":"\"ES256\""}"#, large[0], large[1]),
+            token(r#"{"alg":"ES256","alg":"ES256"}"#, large[0], large[1]),
             token(es256, large[0], [0xFF; 32]),
             second.replacen('.', "_", 1),
             second[1..].to_owned(),
@@ -299,6 +368,12 @@ mod tests {
             r#"{"alg":"HS256","kid":1}"#,
             r#"{"alg":"HS256"} {}"#,
             r#"{"alg":"HS256","typ":"JWT","typ":"JWT"}"#,
+            r#"{"alg":"HS256","kid":null}"#,
+            r#"{"alg":""}"#,
+            &format!(
+                "{{{}\"alg\":\"HS256\"}}",
+                (0..32).map(|n| format!("\"{n}\":1,")).collect::<String>()
+            ),
         ] {
             assert!(Jwt::parse(&token(header, "{}")).is_none(), "{header}");
         }

@@ -54,11 +54,24 @@ impl Token {
         let (_, query) = target.split_once('?')?;
         let mut last_first = query.rsplit('&').filter_map(|pair| pair.split_once('='));
         let (_, value) = last_first.find(|&(name, _)| name == "token")?;
+        Self::from_value(value)
+    }
+
+    /// Out of what stands behind `token=`.
+    fn from_value(value: &str) -> Option<Self> {
         let mut decoded = percent_decode(value);
         let token = decoded.strip_prefix(b"Basic ").unwrap_or(&decoded);
         let token = (!token.is_empty()).then(|| Self::new(token));
         decoded.zeroize();
         token
+    }
+
+    /// The tokens that somebody may mean who hands this text in, to revoke one: the text itself, and what a
+    /// client presents that has the text in its URL (encoded, or with `Basic ` in front).
+    pub fn meanings(&self) -> Vec<Self> {
+        let of_url = str::from_utf8(&self.0).ok().and_then(Self::from_value);
+        let of_url = of_url.filter(|token| token != self);
+        [self.clone()].into_iter().chain(of_url).collect()
     }
 
     /// As text, where the owner of the token is to see it. Not UTF-8: lossily.
@@ -230,6 +243,23 @@ mod tests {
         for (target, expected) in cases {
             assert_eq!(from_target(target).as_deref(), expected, "{target}");
         }
+    }
+
+    #[test]
+    fn a_text_means_the_token_in_a_url_too() {
+        for (text, meanings) in [
+            ("a+b/c==", &["a+b/c=="][..]),
+            ("a%2Bb%2fc%3D=", &["a%2Bb%2fc%3D=", "a+b/c=="]),
+            ("Basic a+b", &["Basic a+b", "a+b"]),
+            ("Basic%20a", &["Basic%20a", "a"]),
+            ("Basic ", &["Basic "]),
+        ] {
+            let found = Token::new(text).meanings();
+            let found: Vec<String> = found.iter().map(Token::reveal).collect();
+            assert_eq!(found, meanings);
+        }
+        let odd = Token::new(b"\xFF%41");
+        assert_eq!(odd.meanings(), [odd]);
     }
 
     #[test]
