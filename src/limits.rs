@@ -125,6 +125,9 @@ pub const TURN_RECHECKS_MAX: usize = 256;
 /// rest on newcomers'. The last one may pass it, by what [`JWT_KEYS_MAX`] keys take.
 pub const TURN_JUDGING_MICROSECONDS: u32 = 5_000;
 
+/// In places of the gate's ledger that one turn looks at after stores have changed: less than a millisecond.
+pub const TURN_DOUBTS_MAX: u32 = 16_384;
+
 /// In answers of one store that are fetched a turn, at 2 µs each.
 pub const TURN_ANSWERS_MAX: usize = 1_024;
 

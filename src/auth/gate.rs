@@ -332,7 +332,7 @@ impl Gate {
 
     /// Asks again about tokens of open sessions.
     fn recheck(&mut self, moment: Moment, stats: &mut Stats) {
-        let mut places = limits::TURN_REVIEWS_MAX;
+        let mut places = limits::TURN_DOUBTS_MAX;
         for _ in 0..limits::TURN_RECHECKS_MAX {
             if self.rechecks >= limits::AUTH_RECHECKS_MAX || self.budget <= NEWCOMERS_SHARE {
                 return;
