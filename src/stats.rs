@@ -190,9 +190,10 @@ reasons! {
         Limit => "limit",
         /// The client read too slowly: its outbox is over `outbox-bytes-max`. Close code 1008.
         SlowConsumer => "slow_consumer",
-        /// All outboxes together are over their bound, and this one owed longest.
+        /// All outboxes together are over their bound, and this client took nothing, or was owed most.
         OutboxesFull => "outboxes_full",
-        /// The client did not answer a ping: its network or its process has gone.
+        /// The client did not answer a ping, and took no byte of what it was owed: its network or its process
+        /// has gone.
         PingTimeout => "ping_timeout",
         /// Its token has ended, was deleted or was revoked. Close code 3000.
         TokenEnded => "token_ended",

@@ -1,5 +1,34 @@
 //! Strangers: whoever has not shown a token yet. They cost a place for as long as a handshake may take,
 //! get an answer that says what was wrong, and nobody else notices them.
+//!
+//! # Which input is bounded by which limit
+//! The `hostile*` files belong together. This table says for each of them what others send, which limit of
+//! `limits.rs` (or which option) bounds it, and which test holds it.
+//!
+//! | input | bound | test |
+//! |---|---|---|
+//! | connections | `connections-max`, `ROOM_MILLISECONDS_MIN`, `TURN_ACCEPTS_MAX` | `thousands_that_say_nothing_are_given_up` |
+//! | bytes of a head | `head-bytes-max`, `HEADERS_MAX` | `heads_without_an_end_are_refused_and_not_kept` |
+//! | time of a head | `handshake-timeout` | `many_requests_that_come_byte_by_byte_are_given_up` |
+//! | bytes behind a head | `head-bytes-max`, `TURN_READ_COST` | `what_comes_behind_the_heads_is_within_the_budget_too` (engine) |
+//! | connections that come and go | `TURN_LEAVES_MAX`, `REAP_LEAVES` | `who_comes_and_goes_at_full_speed_leaves_nothing_behind` |
+//! | readable connections at a time | `FIRST_SHARE_BYTES`, `TURN_READ_COST` | `those_who_say_one_thing_do_not_wait_for_those_who_never_pause` (engine) |
+//! | messages and bytes of clients | `SHARE_BYTES`, `TURN_READ_COST` | `floods_of_small_messages_starve_nobody` |
+//! | one message | `message-bytes-max` | `a_message_of_exactly_the_bound_is_understood_in_every_form` |
+//! | fragments | `message-bytes-max` (`wire/growth.rs`) | `fragments_without_an_end_cost_what_has_come_of_them` |
+//! | answers that a client asks for | `ANSWERS_OWED_BYTES_MAX`, `READ_PIECE_BYTES` | `floods_without_reading_are_bounded` |
+//! | pings that a client sends | one answer is owed | `floods_without_reading_are_bounded` |
+//! | subscriptions | `subscriptions-max`, `topic-bytes-max` | `who_wants_too_many_subscriptions_loses_all_and_costs_nothing` |
+//! | subscriptions that end at a time | `TURN_LEAVES_MAX` | `a_crowd_that_leaves_at_once_is_freed_turn_by_turn` (engine) |
+//! | sessions that end at a time | `TURN_PLACES_MAX`, `END_PLACES` | `those_who_end_together_end_turn_by_turn` (engine) |
+//! | prefixes | `PREFIXES_MAX`, `TOPIC_BYTES_MAX` | `prefixes_are_bounded_in_number_and_length` |
+//! | events that one client does not read | `outbox-bytes-max` | `fifty_megabytes_for_those_who_do_not_read` |
+//! | events that all clients do not read | `outboxes-bytes-max`, `STALLED_SECONDS` | `callers_that_do_not_read_cost_an_honest_reader_nothing` |
+//! | clients that read again together | `TURN_PAYMENT_BYTES_MAX`, `PAYMENT_BYTES_MIN` | `those_who_wake_up_together_starve_nobody` |
+//! | silence | `ping-interval`, `ping-timeout`, `TURN_EXPIRIES_MAX` | `a_slow_client_that_takes_bytes_is_not_taken_for_dead` (engine) |
+//! | events of publishers | `TURN_EVENTS_MAX`, `TURN_EVENT_BYTES_MAX`, `PENDING_BYTES_MAX` | `a_publisher_that_never_pauses_is_heard_by_all` |
+//! | one part of a publisher's message | `PUBLISHER_MESSAGE_BYTES_MAX` | `one_message_that_is_far_too_large_takes_no_memory_for_long` |
+//! | writes of events | `TURN_WRITES_MAX`, `TURN_WRITE_BYTES_MAX` | `a_large_event_does_not_hold_up_small_ones` |
 
 mod common;
 

@@ -47,7 +47,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["limits", "wire::grant", "wire::token"],
     ),
     ("wire::wamp", &["limits", "wire::json"]),
-    ("wire::websocket", &["limits", "wire::websocket"]),
+    ("wire::growth", &[]),
+    (
+        "wire::websocket",
+        &["limits", "wire::growth", "wire::websocket"],
+    ),
     // Ring 2, level by level.
     ("engine::addresses", &[]),
     ("engine::deadlines", &["limits"]),
@@ -470,5 +474,37 @@ fn the_readme_names_every_option_of_load() {
             .match_indices(&flag)
             .any(|(at, _)| section[at + flag.len()..].starts_with(['`', ' ']));
         assert!(named, "{flag}");
+    }
+}
+
+/// The table at the head of `tests/hostile.rs` names limits, options and tests that exist.
+#[test]
+fn the_table_of_bounds_names_what_there_is() {
+    let read = |path: &str| fs::read_to_string(path).expect("a text");
+    let table = read("tests/hostile.rs");
+    let rows: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | "))
+        .skip(1)
+        .collect();
+    assert!(rows.len() > 20, "{rows:?}");
+    let limits = read("src/limits.rs");
+    let mut tests = read("src/engine/tests.rs");
+    for entry in fs::read_dir("tests").expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|e| e == "rs") {
+            tests.push_str(&fs::read_to_string(path).expect("a text"));
+        }
+    }
+    for row in rows {
+        let names: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        let test = names.last().expect("a test");
+        assert!(tests.contains(&format!("fn {test}()")), "{row}");
+        for name in &names[..names.len() - 1] {
+            let is_limit = limits.contains(&format!("pub const {name}:"));
+            let is_option = newswire::config::option(name).is_some();
+            let is_file = Path::new("src").join(name).exists();
+            assert!(is_limit || is_option || is_file, "{name}: {row}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use super::routes::{self, Admitted};
 use super::{AdminRules, Command, Door, head};
 use crate::limits;
 use crate::stats::HttpStatus;
+use crate::wire::growth;
 use crate::wire::http;
 
 /// How long the peer may take to end its half when nothing more is said.
@@ -140,7 +141,8 @@ impl Conversation {
         if matches!(self.phase, Phase::Head) && is_first {
             self.due = now + HEAD;
         }
-        self.input.extend_from_slice(bytes);
+        let most = self.input.len() + self.wants();
+        growth::append(&mut self.input, bytes, most);
         // The first bytes tell a client that speaks something else. After that only a line's end can
         // complete a head: one that comes a byte at a time is not parsed at each of them.
         let is_worth_it = is_first || bytes.contains(&b'\n') || self.wants() == 0;

@@ -723,7 +723,8 @@ static OPTIONS: &[OptionSpec] = &[
         name: "ping-timeout",
         value_name: "SECONDS",
         help: "Time that a client has to answer a ping, after which it is taken for dead. With the default \
-               and the one before it a dead client is gone within 52 s",
+               and the one before it a dead client is gone within 52 s. Bytes that it takes are a sign of \
+               life as well",
         heading: TIME,
         secret: false,
         kind: number!(
@@ -900,8 +901,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "outboxes-bytes-max",
         value_name: "BYTES",
-        help: "What all clients together may leave unread; over it, those that owe longest are closed first. \
-               Lower it on a small machine",
+        help: "What all clients together may leave unread; over it, newswire closes clients that take nothing \
+               first, then those that are owed most. Lower it on a small machine",
         heading: SIZE,
         secret: false,
         kind: number!(

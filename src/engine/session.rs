@@ -18,6 +18,7 @@ use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Counter, Refusal};
 use crate::wire::files::{self, File, Plain};
 use crate::wire::forwarded;
+use crate::wire::growth;
 use crate::wire::http::{self, Upgrade};
 use crate::wire::token::Token;
 use crate::wire::wamp::{self, ClientMessage, Malformed};
@@ -263,7 +264,8 @@ impl Session {
         let head = if kept.is_empty() {
             input
         } else {
-            kept.extend_from_slice(input);
+            // A head over its bound is refused, so it has at most the last read beyond that.
+            growth::append(kept, input, rules.head_bytes_max);
             // Only a line's end can complete a head: one that comes a byte at a time is not parsed
             // at each of them.
             if !input.contains(&b'\n') && kept.len() <= rules.head_bytes_max {
@@ -328,7 +330,8 @@ impl Session {
     /// In `Checking`: keeps bytes that came behind the head, until the verdict.
     pub fn keep(&mut self, early: &[u8]) {
         if let Phase::Checking(pending) = &mut self.0 {
-            pending.early.extend_from_slice(early);
+            let bytes = pending.early.len() + early.len();
+            growth::append(&mut pending.early, early, bytes);
         }
     }
 

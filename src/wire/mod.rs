@@ -1,8 +1,8 @@
 //! Ring 1: bytes to values and back.
 //!
-//! The files do not know each other (but what a JSON string says is `json`'s to know for all, and what
-//! a list of tokens says is made of tokens and grants); the session and the command line put them
-//! together. A new protocol towards clients is one more file here.
+//! The files do not know each other (but `json` knows what a JSON string says and `growth` how a buffer
+//! grows, for all of them, and a list of tokens is made of tokens and grants); the session and the command
+//! line put them together. A new protocol towards clients is one more file here.
 //!
 //! Never here: I/O, clocks, state beyond one message.
 
@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod files;
 pub mod forwarded;
 pub mod grant;
+pub mod growth;
 pub mod http;
 pub mod json;
 pub mod jwt;

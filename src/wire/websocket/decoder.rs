@@ -4,7 +4,7 @@
 //! long or fragmented control frames, lengths that are not minimal, impossible close frames, text
 //! that is not UTF-8. Bytes are judged as they come: a bad byte fails before its frame is whole.
 //!
-//! Never here: a buffer for a connection that is idle. Memory is taken for bytes that have come,
+//! Never here: a buffer for a connection that is idle. Memory is touched for bytes that have come,
 //! never for a length that was only declared.
 
 use std::io::Cursor;
@@ -14,6 +14,7 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::{CONTROL_BYTES_MAX, Incoming, Violation, close_code};
+use crate::wire::growth;
 
 /// What a connection remembers of a message that has not come whole: nothing (8 bytes) while it is
 /// idle.
@@ -306,15 +307,9 @@ impl Partial {
 }
 
 impl Message {
-    /// Appends unmasked bytes. Memory doubles, so that a message in many pieces is not copied for
-    /// each of them, but never past `most`, which is all that the message can become.
+    /// Appends unmasked bytes to a message that can become `most` bytes long.
     fn append(&mut self, bytes: &[u8], most: usize) -> Result<(), Violation> {
-        let needed = self.payload.len() + bytes.len();
-        if needed > self.payload.capacity() {
-            let capacity = (2 * self.payload.capacity()).min(most).max(needed);
-            self.payload.reserve_exact(capacity - self.payload.len());
-        }
-        self.payload.extend_from_slice(bytes);
+        growth::append(&mut self.payload, bytes, most);
         if self.text {
             // RFC 6455 s. 8.1. At once, as Autobahn's strict cases (6.4) want: whoever sends rubbish
             // slowly is not kept.
