@@ -336,6 +336,10 @@ pub const SUB_TOPICS_MAX: usize = 10_000;
 /// 80 ns, and looks at all of them at once when the connection is lost: some 10 ms.
 pub const SUB_TOPIC_BYTES_MAX: usize = 512 * 1024;
 
+/// In changes that a publisher's socket takes in before its program sends something: libzmq's default. A
+/// connection on which more topics are to be told is asked for everything until all are told.
+pub const SUB_UNREAD_MAX: usize = 1_000;
+
 /// In topics a minute whose first subscription or last end is told to a publisher. Beyond this, the socket
 /// asks for everything: libzmq keeps each change for a publisher that does not read.
 pub const SUB_CHANGES_MAX: usize = 20_000;

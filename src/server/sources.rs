@@ -17,7 +17,7 @@ use super::{MONITORS, SOURCES, Server};
 use crate::admin::sources::{Dialled, SourceRow};
 use crate::engine::{Engine, TopicChange};
 use crate::ingest::zeromq::ZeroMqSource;
-use crate::ingest::zeromq::interest::{Budget, Scope, Wanted};
+use crate::ingest::zeromq::interest::{Budget, Wanted};
 use crate::ingest::zeromq::monitor::PeerEvent;
 use crate::ingest::zeromq::sub::Sub;
 use crate::limits;
@@ -155,8 +155,7 @@ impl Server {
     /// Returns true when the publisher of the source with that number was asked for everything: what nobody
     /// wants is to be expected then.
     pub(super) fn asks_for_everything(&self, index: usize) -> bool {
-        self.sub(index)
-            .is_some_and(|sub| sub.scope() == Scope::Everything)
+        self.sub(index).is_some_and(Sub::has_everything)
     }
 
     /// The sources, as operators see them.

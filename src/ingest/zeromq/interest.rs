@@ -11,6 +11,10 @@
 //! - **A bound of changes a minute**, with the same effect: each change is a message that libzmq keeps for
 //!   a publisher that does not read.
 //!
+//! **Many topics on a new connection.** A publisher reads what it is asked for when it sends, and up to
+//! 1,000 changes at a time. So a connection on which more are to be told is asked for everything first, and
+//! no more when all are told. The publisher reads these in order, so it misses no topic in between.
+//!
 //! Never here: the socket, clocks (moments are handed in), and which topics are wanted (the engine's).
 
 use std::collections::{HashSet, VecDeque};
@@ -180,6 +184,12 @@ impl Interest {
         };
     }
 
+    /// Returns true when the publisher was asked for everything, for as long as it takes to tell it the topics
+    /// or for longer: events that nobody wants are to be expected.
+    pub fn has_everything(&self) -> bool {
+        self.has_everything
+    }
+
     /// What is asked for.
     pub fn scope(&self) -> Scope {
         match self.everything_since {
@@ -256,12 +266,14 @@ impl Interest {
         if !self.is_connected {
             return;
         }
+        let are_many = self.walk == Some(0) && wanted.topics() > limits::SUB_UNREAD_MAX;
+        let needs_everything = self.everything_since.is_some() || are_many;
+        if needs_everything && !self.has_everything {
+            ask("", true);
+            self.has_everything = true;
+        }
         if self.everything_since.is_some() {
             self.walk = None;
-            if !self.has_everything {
-                ask("", true);
-                self.has_everything = true;
-            }
         }
         while budget.is_left() {
             if let Some(topic) = self.leaving.pop() {
@@ -558,6 +570,21 @@ mod tests {
             world.turn(now);
         }
         assert!(world.told <= limits::SUB_CHANGES_MAX + 200);
+    }
+
+    #[test]
+    fn a_new_connection_brings_everything_until_many_topics_are_told() {
+        let mut world = World::default();
+        for n in 0..=limits::SUB_UNREAD_MAX {
+            world.come(&n.to_string());
+        }
+        world.interest.begin(ZERO);
+        world.turn(ZERO);
+        assert!(world.asked.contains("") && world.interest.has_everything());
+        assert_eq!(world.interest.scope(), Scope::Topics);
+        assert!(world.interest.is_behind(), "a turn is too short for all");
+        world.settle(ZERO);
+        assert!(world.is_exact() && !world.interest.has_everything());
     }
 
     #[test]

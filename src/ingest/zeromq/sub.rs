@@ -136,6 +136,11 @@ impl Sub {
         &self.endpoint
     }
 
+    /// Returns true when the publisher was asked for everything, for now or for longer.
+    pub fn has_everything(&self) -> bool {
+        self.interest.has_everything()
+    }
+
     /// What the publisher is asked for.
     pub fn scope(&self) -> Scope {
         self.interest.scope()
