@@ -18,13 +18,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("occupant", &[]),
     // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident, and says how
     // those that are JWTs are signed.
-    // Names and addresses, for whoever connects to somebody.
-    ("net", &["limits"]),
     (
         "config",
         &["exposure", "limits", "wire::jwt", "wire::token"],
     ),
     ("exposure", &[]),
+    // Names and addresses, for whoever connects to somebody.
+    ("net", &["limits"]),
     ("wire", &[]),
     // The form of a moment and of a name is one for all stores.
     ("wire::grant", &["limits"]),
