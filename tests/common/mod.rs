@@ -283,10 +283,14 @@ impl Client {
     }
 
     /// Waits until the server has dealt with everything that was sent: what it answers to a CALL
-    /// comes after it has read all that came before.
+    /// comes after it has read all that came before. What the server tells of itself comes at any time,
+    /// and is passed over.
     pub fn settle(&mut self) {
         self.send(r#"[2,"settle","x"]"#);
-        let answer = self.text();
+        let mut answer = self.text();
+        while answer.starts_with(r#"[8,"$sys/"#) {
+            answer = self.text();
+        }
         assert!(answer.starts_with(r#"[4,"settle""#), "{answer}");
     }
 
