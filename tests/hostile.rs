@@ -21,6 +21,7 @@
 //! | subscriptions | `subscriptions-max`, `topic-bytes-max` | `who_wants_too_many_subscriptions_loses_all_and_costs_nothing` |
 //! | subscriptions that end at a time | `TURN_LEAVES_MAX` | `a_crowd_that_leaves_at_once_is_freed_turn_by_turn` (engine) |
 //! | sessions that end at a time | `TURN_PLACES_MAX`, `END_PLACES` | `those_who_end_together_end_turn_by_turn` (engine) |
+//! | topics that publishers are asked for | `SUB_TOPICS_MAX`, `SUB_TOPIC_BYTES_MAX`, `SUB_CHANGES_MAX`, `TURN_TOPIC_BYTES_MAX` | `beyond_the_bound_of_names_everything_comes_and_is_filtered_here` |
 //! | prefixes | `PREFIXES_MAX`, `TOPIC_BYTES_MAX` | `prefixes_are_bounded_in_number_and_length` |
 //! | events that one client does not read | `outbox-bytes-max` | `fifty_megabytes_for_those_who_do_not_read` |
 //! | events that all clients do not read | `outboxes-bytes-max`, `STALLED_SECONDS` | `callers_that_do_not_read_cost_an_honest_reader_nothing` |
