@@ -305,6 +305,32 @@ fn without_files_newcomers_get_503_and_nothing_spins() {
     assert_eq!(counted(&summary, "refused.full"), refused, "{summary}");
 }
 
+/// The same, but the clients say nothing: they make room.
+#[test]
+fn without_files_silent_sockets_keep_nobody_out() {
+    const FILES: usize = 64;
+    let server = Server::start_with_files(FILES as u32, &["--handshake-timeout", "120"]);
+    let mut publishers = Vec::new();
+    while server.files_left(FILES) > 4 {
+        let before = server.files_left_at_rest(FILES);
+        let address = server.pull.trim_start_matches("tcp://");
+        publishers.push(TcpStream::connect(address).expect("it listens"));
+        wait_until("it is in", || server.files_left(FILES) < before);
+    }
+    let mut silent = Vec::new();
+    while server.files_left(FILES) > 0 {
+        let before = server.files_left_at_rest(FILES);
+        silent.push(server.connect());
+        wait_until("it is in", || server.files_left(FILES) < before);
+    }
+    wait_until("a newcomer is let in", || {
+        server.ask(&upgrade(&Server::target(), "")).0 == 101
+    });
+    assert!(server.now()["closed.made_room"] >= 1);
+    drop((silent, publishers));
+    server.stop();
+}
+
 #[test]
 fn a_client_that_says_too_much_before_its_verdict_is_heard_in_order() {
     let server = Server::start(&[]);
