@@ -352,6 +352,57 @@ mod postgresql {
 
     #[test]
     #[ignore = "needs PostgreSQL's server programs"]
+    fn a_token_is_revoked_in_every_way_that_its_column_takes_it() {
+        let cluster = Cluster::start(&[]);
+        let id = "8f14e45f-ceea-467f-a8d0-0c2b1f6b7d11";
+        cluster.sql(&format!(
+            "CREATE TABLE key (id uuid, code char(12)); INSERT INTO key VALUES ('{id}', 'abc'); \
+             GRANT SELECT ON key TO swp"
+        ));
+        let braces = format!("{{{}}}", id.to_ascii_uppercase());
+        for (query, spellings) in [
+            (
+                "SELECT id::text AS token_id FROM key WHERE id = $1",
+                [
+                    id.to_owned(),
+                    id.to_ascii_uppercase(),
+                    id.replace('-', ""),
+                    braces,
+                ],
+            ),
+            (
+                "SELECT code AS token_id FROM key WHERE code = $1",
+                ["abc", "abc%20", "abc%20%20%20", "abc%20%20"].map(str::to_owned),
+            ),
+        ] {
+            // The one that the store writes is revoked before anybody comes, the others while they are used.
+            for revoked in 0..spellings.len() {
+                let options = ["--auth-postgres-query", query];
+                let server = serve(&cluster.url(), &options);
+                let mut clients: Vec<Client> = match revoked {
+                    0 => Vec::new(),
+                    _ => spellings.iter().map(|token| open(&server, token)).collect(),
+                };
+                let revoke = Command::new(env!("CARGO_BIN_EXE_newswire"))
+                    .args(["token", "revoke", &spellings[revoked], "--admin"])
+                    .arg(format!("http://{}/", server.admin.expect("it has one")))
+                    .output()
+                    .expect("it runs");
+                let said = String::from_utf8_lossy(&revoke.stdout).into_owned();
+                let sessions = format!("sessions that end: {}", clients.len());
+                assert!(said.contains(&sessions), "{revoked}: {said} {revoke:?}");
+                for client in &mut clients {
+                    assert_eq!(client.close_code(), 3000);
+                }
+                for token in &spellings {
+                    assert_eq!(request(&server, token).0, 401, "{revoked}: {token}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs PostgreSQL's server programs"]
     fn what_cannot_work_is_an_error_at_the_start() {
         let cluster = Cluster::start(&[]);
         let url = cluster.url();

@@ -155,9 +155,10 @@ pub fn revoke(revocation: &Revocation) -> Result<String, Failure> {
     let written = match Digest::from_written(&token.reveal()) {
         Some(digest) => vec![digest.map_err(wrong)?.to_written()],
         None => {
+            written(token.bytes())?;
             let meanings = token.meanings();
-            let written = meanings.iter().map(|token| written(token.bytes()));
-            written.collect::<Result<Vec<_>, _>>()?
+            let digests = meanings.iter().map(|token| token.digest().to_written());
+            digests.collect()
         }
     };
     let given = &revocation.config;
