@@ -70,10 +70,14 @@ pub const OUTBOXES_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// In bytes, what the kernel may hold of a connection unsent (`TCP_NOTSENT_LOWAT`). Without it a
 /// reader that stalls makes the kernel keep up to 4 MB, outside every bound of ours.
+///
+/// The kernel tells of room again when half of this has left. So of a client that takes less than 64 KiB in
+/// [`PING_SECONDS`] and [`PONG_SECONDS`] together, 1.3 kB a second, no sign of life is seen.
 pub const UNSENT_BYTES_MAX: usize = 128 * 1024;
 
 /// In seconds, how long sent bytes may stay unacknowledged before the kernel gives a peer up
-/// (`TCP_USER_TIMEOUT`). As long as the two keep-alive intervals together.
+/// (`TCP_USER_TIMEOUT`). As long as the two keep-alive intervals together. Each acknowledgement that makes
+/// progress begins the time anew, so a slow peer that acknowledges stays.
 pub const UNACKNOWLEDGED_SECONDS: u32 = 50;
 
 /// In seconds. The kernel counts this one, in milliseconds.
