@@ -79,8 +79,8 @@ impl Key {
         }
     }
 
-    /// In microseconds of a slow core, what it takes to check `signature`; less than the truth only for HS256,
-    /// which takes less than one.
+    /// In microseconds, what it takes to check `signature`: twice what was measured on an idle core, because
+    /// others use the machine too.
     pub fn cost(&self, signature: &[u8]) -> u32 {
         match self {
             Self::Secret(_) => 1,
