@@ -1,12 +1,14 @@
 //! Who else on this machine can read or write a file that decides who gets in.
 //!
-//! Whoever can read a token in it, gets in with it; whoever can write the file, lets in whom they like, also
-//! where only hashes or public keys stand in it. So each such file is looked at when it is read.
+//! Whoever can read a token gets in with it. Whoever can write the file lets in whom they like, even where it
+//! holds only hashes or public keys. So newswire looks at the rights of each such file when it reads it.
 //!
 //! Never here: what is in the file, which option names it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::process::{Gid, getegid, getgroups};
 
 const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
@@ -16,15 +18,19 @@ const GROUP_WRITES: u32 = 0o020;
 /// every user of this machine (mode 644): chmod o-r tokens.txt`. `is_secret`: nobody else may read it.
 pub fn of(path: &Path, is_secret: bool) -> Option<String> {
     let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    // The group of newswire's own user, and root's, are the operator's.
-    let group = metadata.gid();
-    let is_foreign = group != 0 && group != rustix::process::getegid().as_raw();
-    let (who, change) = judge(metadata.mode(), is_secret, is_foreign)?;
+    let has_foreign_group = !is_own(Gid::from_raw(metadata.gid()));
+    let (who, change) = judge(metadata.mode(), is_secret, has_foreign_group)?;
     let mode = metadata.mode() & 0o777;
     Some(format!(
         "can be {who} (mode {mode:o}): chmod {change} {}",
         path.display()
     ))
+}
+
+/// Returns true when the operator has chosen who is in a group: root's, and all that newswire is a member of.
+fn is_own(group: Gid) -> bool {
+    let members = getgroups().unwrap_or_default();
+    group.is_root() || group == getegid() || members.contains(&group)
 }
 
 fn judge(
@@ -63,6 +69,18 @@ mod tests {
         assert_eq!(change(0o666, false, false), Some("o-w,g-w"));
         assert_eq!(change(0o666, true, false), Some("o-rw,g-w"));
         assert_eq!(change(0o602, true, false), Some("o-w,g-w"));
+    }
+
+    #[test]
+    fn a_group_that_newswire_is_a_member_of_is_its_own() {
+        for group in getgroups().expect("the system says") {
+            assert!(is_own(group), "{group:?}");
+        }
+        assert!(is_own(getegid()) && is_own(Gid::ROOT));
+        let all = getgroups().expect("the system says");
+        let mut others = (50_000..).map(Gid::from_raw);
+        let foreign = others.find(|group| *group != getegid() && !all.contains(group));
+        assert!(!is_own(foreign.expect("a free number")));
     }
 
     #[test]
