@@ -29,6 +29,15 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
     let sub = limits::sub_bytes(config.topic_bytes_max) as u64;
     let strangers = limits::ADMIN_STRANGERS_MAX * limits::ADMIN_HEAD_BYTES_MAX;
     let refused = limits::AUTH_REMEMBERED_MAX * limits::AUTH_REFUSED_BYTES;
+    let keeps_tokens = !(config.jwt_keys.is_empty()
+        && config.jwks_urls.is_empty()
+        && config.auth_urls.is_empty()
+        && config.postgres_urls.is_empty());
+    // The gate keeps them for a while after their clients have left.
+    let tokens = match keeps_tokens {
+        true => connections.saturating_add(limits::AUTH_REMEMBERED_MAX) as u64,
+        false => 0,
+    };
     let questions = config
         .auth_waiting_max
         .saturating_mul(limits::AUTH_QUESTION_BYTES);
@@ -62,8 +71,8 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
             "topics that publishers are asked for (each sub)",
         ),
         (
-            each(config.head_bytes_max),
-            "tokens of clients (connections-max × head-bytes-max)",
+            tokens.saturating_mul(config.head_bytes_max as u64),
+            "tokens of clients ((connections-max + 100,000) × head-bytes-max)",
         ),
         (
             questions as u64,
@@ -97,7 +106,7 @@ pub fn comment(config: &Config, connections: usize) -> String {
         "\n# Memory for others, if each of {connections} connections did its worst at once: {}\n",
         rough_bytes(sum(&parts))
     );
-    for part in parts {
+    for part in parts.iter().filter(|part| part.bytes > 0) {
         writeln!(text, "# {:>9} {}", rough_bytes(part.bytes), part.what)
             .expect("a String takes everything");
     }
@@ -125,28 +134,28 @@ mod tests {
             ..Config::default()
         };
         let line = total(&config, 64);
-        // 100 + 32 + 128 + 64 + 1 + 65 + 64 + 44
-        assert!(line.starts_with("at most 498 MiB for others"), "{line}");
+        // 100 + 32 + 128 + 64 + 1 + 65 + 44
+        assert!(line.starts_with("at most 434 MiB for others"), "{line}");
         let text = comment(&config, 64);
         for part in [
-            "if each of 64 connections did its worst at once: 498 MiB\n",
+            "if each of 64 connections did its worst at once: 434 MiB\n",
             "#   100 MiB left unread",
             "#    32 MiB events",
             "#   128 MiB unfinished messages",
             "#    64 MiB names of topics",
             "#     1 MiB prefixes",
             "#    65 MiB HTTP requests",
-            "#    64 MiB tokens of clients",
             " MiB tokens that wait for an answer",
             " MiB what is remembered of refused tokens",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert!(!text.contains(" 0 bytes"), "{text}");
         let closed = Config {
             admin: Vec::new(),
             ..config.clone()
         };
-        assert!(total(&closed, 64).starts_with("at most 433 MiB "));
+        assert!(total(&closed, 64).starts_with("at most 369 MiB "));
         let asking = Config {
             sub: vec!["tcp://127.0.0.1:5556".to_owned(); 2],
             ..config.clone()
@@ -157,6 +166,13 @@ mod tests {
             text.contains(&format!("{asked} topics that publishers")),
             "{text}"
         );
+        // The tokens of 64 clients and of 100,000 that have left, 1 MiB each.
+        let sealing = Config {
+            auth_urls: vec!["https://api.example.com/".to_owned()],
+            ..config.clone()
+        };
+        let text = comment(&sealing, 64);
+        assert!(text.contains("#  97.7 GiB tokens of clients"), "{text}");
         let most = Config {
             subscriptions_max: usize::MAX,
             ..config
