@@ -188,7 +188,7 @@ pub static METRICS: &[Metric] = &[
     },
     Metric {
         name: "newswire_turn_seconds",
-        help: "Time of a turn of the loop, in which everybody has a share. Others wait for that long.",
+        help: "Time of one turn of the loop. Whatever becomes ready during a turn waits for its end.",
         kind: Kind::Histogram,
         what: What::Durations(|now| now.turns),
     },

@@ -73,8 +73,8 @@ pub struct Question {
     /// True exactly when it is asked for the sake of open sessions: nobody is kept waiting, but who has a
     /// session is not to lose it because strangers ask a lot.
     pub is_recheck: bool,
-    /// The address of the client that came with it. Where no store answers about the caller, this is any of
-    /// those that came.
+    /// The address of the client that came with it. It means nothing to a store that does not answer about the
+    /// caller: there it is that of any client, or unspecified.
     pub client: IpAddr,
     /// That client's page, if it named one.
     pub origin: Option<String>,

@@ -4,7 +4,8 @@
 //! Whatever the name leads to, reading it ends: a pipe would wait for whoever writes to it, a device may
 //! have no end, and a large file would fill the memory.
 //!
-//! Never here: what stands in a file, who else can read it (`exposure`), a name in an error (the caller knows which option it is of).
+//! Never here: what stands in a file, who else can read it (`exposure`), the file's name in an error (the
+//! caller knows which option it is of).
 
 use std::fs::File;
 use std::io::{self, Read};

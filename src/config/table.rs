@@ -251,7 +251,7 @@ static OPTIONS: &[OptionSpec] = &[
         help: "Origin of pages of another site that may send POST /publish, as browsers send it, such as \
                https://example.com. Such a page needs publish-token too, and whoever uses it can read \
                that token",
-        heading: WHO,
+        heading: STAFF,
         secret: false,
         kind: Kind::List {
             default: &[],
@@ -566,7 +566,7 @@ static OPTIONS: &[OptionSpec] = &[
         name: "auth-recheck",
         value_name: "SECONDS",
         help: "Time after which the store is asked again about the token of an open session, a tenth more \
-               or less so that they do not all come at once. The session of a token that was deleted may \
+               or less so that not all questions come at once. The session of a token that was deleted may \
                go on for that long",
         heading: TIME,
         secret: false,
@@ -605,7 +605,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-waiting-max",
         value_name: "REQUESTS",
-        help: "Questions that wait for their turn at one API or database; clients beyond get 503. Ten \
+        help: "Questions that wait for their turn at one API or database; clients beyond get 503. It also \
+               bounds what the tokens of all clients that wait may take: 1,600 bytes for each question. Ten \
                thousand different tokens after a restart are a large site",
         heading: SIZE,
         secret: false,
