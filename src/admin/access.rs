@@ -140,6 +140,9 @@ impl Access {
                         "send Authorization: Bearer TOKEN with the server's admin-token, or put it \
                          into the address: ?token=TOKEN"
                     }
+                    Door::Admin if right == Right::Publisher => {
+                        "send Authorization: Bearer TOKEN with the server's publish-token or admin-token"
+                    }
                     Door::Admin => "send Authorization: Bearer TOKEN with the server's admin-token",
                     Door::Publish => {
                         "send Authorization: Bearer TOKEN with the server's publish-token"

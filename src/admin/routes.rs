@@ -158,6 +158,9 @@ fn judge(
         && head.is_said("access-control-request-method")
     {
         rules.access.judge_preflight(head)?;
+        if head.body_bytes()?.is_some_and(|bytes| bytes > 0) {
+            return Err(no_body());
+        }
         return Ok(Admitted {
             right: Right::Anybody,
             head_bytes,
@@ -197,11 +200,7 @@ fn judge(
     let body_bytes = match head.body_bytes()? {
         Some(bytes) if bytes <= max => bytes,
         Some(_) if !route.is_post => {
-            return Err(Response::refusal(
-                HttpStatus::BadRequest,
-                "a GET has no body here",
-                "ask without one; what is looked for stands behind the ? of the address",
-            ));
+            return Err(no_body());
         }
         Some(_) => {
             return Err(Response::refusal(
@@ -234,6 +233,14 @@ fn judge(
         awaits_word: head.has("expect", "100-continue"),
         order,
     })
+}
+
+fn no_body() -> Response {
+    Response::refusal(
+        HttpStatus::BadRequest,
+        "a request with this method has no body here",
+        "ask without one; what is looked for stands behind the ? of the address",
+    )
 }
 
 fn find(head: &Head<'_, '_>, door: Door) -> Result<&'static Route, Response> {

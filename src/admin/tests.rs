@@ -734,6 +734,22 @@ fn pages_of_named_origins_publish_and_others_do_not() {
             assert!(text.contains("\r\nVary: Origin\r\n"), "{text}");
         }
     }
+    // What stands behind the question is no request of its own.
+    let hidden = get("/healthz", "");
+    for length in [
+        format!("Content-Length: {}", hidden.len()),
+        "Transfer-Encoding: chunked".to_owned(),
+    ] {
+        let asked =
+            preflight("/publish", PAGE).replace("\r\n\r\n", &format!("\r\n{length}\r\n\r\n"));
+        let mut stage = Stage::new(Door::Admin, rules(None));
+        stage.send(format!("{asked}{hidden}").as_bytes(), usize::MAX);
+        let statuses = stage.statuses();
+        assert!(
+            matches!(statuses[..], [400 | 411]),
+            "{length}: {statuses:?}"
+        );
+    }
     // Nothing else is for such a page, with whatever token.
     let shown = format!("Origin: {PAGE}\r\nAuthorization: Bearer {ADMIN}\r\n");
     for request in [get("/metrics", &shown), preflight("/metrics", PAGE)] {
