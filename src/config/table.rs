@@ -482,9 +482,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "auth-postgres-query",
         value_name: "SQL",
-        help: "Statement with one parameter, the token as text. A row accepts; its columns name (text), \
-               topics (text[]) and expires (seconds since 1970, or timestamptz) are used where it has them. \
-               The default reads Web Publisher's table",
+        help: "Statement with one parameter, the token as text. A row accepts. newswire uses these columns \
+               where it has them: name (text), topics (text[]), expires (seconds since 1970, or timestamptz) \
+               and token_id (text; what to revoke the token by). The default reads Web Publisher's table",
         heading: WHO,
         secret: false,
         kind: Kind::Word {
@@ -723,9 +723,9 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "ping-timeout",
         value_name: "SECONDS",
-        help: "Time that a client has to answer a ping, after which it is taken for dead. With the default \
-               and the one before it a dead client is gone within 52 s. Bytes that it takes are a sign of \
-               life as well",
+        help: "Time that a client has to answer a ping, after which it is taken for dead. With the defaults \
+               of this option and ping-interval a dead client is gone within 52 s. Bytes that it takes are a \
+               sign of life as well",
         heading: TIME,
         secret: false,
         kind: number!(
@@ -819,8 +819,8 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "head-bytes-max",
         value_name: "BYTES",
-        help: "Size of a client's request before it is let in. Cookies come with it and are long; it is all that \
-               a stranger can make the server keep",
+        help: "Size of a client's request before it is let in. Cookies come with it and are long; \
+               newswire keeps no more than this of a request that is not complete",
         heading: SIZE,
         secret: false,
         kind: number!(
