@@ -310,7 +310,7 @@ impl<S: Stream> Engine<S> {
             };
             connection.link.clear(&mut self.desk);
             self.deadlines.clear(id.index());
-            self.addresses.leave(connection.link.peer().ip());
+            self.leave(connection.link.peer().ip());
         }
         self.room.note_reaped(self.gone.len());
         self.tidy_room();

@@ -162,7 +162,7 @@ impl<S: Stream> Engine<S> {
 
     /// Has what a client came with judged, if nothing speaks against the client.
     fn check(&mut self, id: SlotId, applicant: Applicant) -> Result<(), Refusal> {
-        let Some(connection) = self.slots.get_mut(id) else {
+        let Some(peer) = self.slots.get(id).map(|c| c.link.peer().ip()) else {
             return Ok(());
         };
         if self.is_shutting_down {
@@ -170,11 +170,13 @@ impl<S: Stream> Engine<S> {
         }
         let client = applicant.client;
         // Behind a trusted proxy: only now is it known who is there.
-        if client != connection.link.peer().ip() {
-            if !self.addresses.enter(client) {
+        if client != peer {
+            if !self.enter(client) {
                 return Err(Refusal::AddressFull);
             }
-            connection.link.set_client(client);
+            if let Some(connection) = self.slots.get_mut(id) {
+                connection.link.set_client(client);
+            }
         }
         if self.addresses.is_barred(client, self.desk.now) {
             return Err(Refusal::TooManyTokens);

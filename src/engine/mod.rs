@@ -385,19 +385,25 @@ impl<S: Stream> Engine<S> {
             return Err(Refusal::AddressFull);
         }
         if self.is_full() && !self.make_room() {
-            if !self.rules.session.trusts(address.to_canonical()) {
-                self.addresses.leave(address.to_canonical());
-            }
+            self.leave(address);
             return Err(Refusal::Full);
         }
         Ok(())
     }
 
-    /// Whether one more connection of `address` is within its bound; if so it is counted. Whoever is
-    /// behind a trusted proxy is counted when the upgrade says who it is.
+    /// Returns true when one more connection of `address` is within its bound, and counts it then. A
+    /// proxy's own address is never counted: the client behind it is, once the upgrade has told its address.
     fn enter(&mut self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.rules.session.trusts(address) || self.addresses.enter(address)
+    }
+
+    /// The reverse of [`Engine::enter`], for a connection that was let in.
+    fn leave(&mut self, address: IpAddr) {
+        let address = address.to_canonical();
+        if !self.rules.session.trusts(address) {
+            self.addresses.leave(address);
+        }
     }
 
     fn arm(&mut self, id: SlotId, seconds: u32) {

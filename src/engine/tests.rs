@@ -132,6 +132,10 @@ impl World {
     }
 
     fn knock(&mut self) -> Result<Client, Refusal> {
+        self.knock_from("10.0.0.1:7")
+    }
+
+    fn knock_from(&mut self, peer: &str) -> Result<Client, Refusal> {
         let pipe = Rc::new(RefCell::new(Pipe {
             to_server: VecDeque::new(),
             from_server: Vec::new(),
@@ -141,7 +145,7 @@ impl World {
             server_ended: false,
             is_broken: false,
         }));
-        let peer = "10.0.0.1:7".parse().expect("an address");
+        let peer = peer.parse().expect("an address");
         let stream = FakeStream(Rc::clone(&pipe));
         let id = self.engine.handle_connection(stream, peer);
         id.map(|id| Client { id, pipe })
@@ -1177,4 +1181,42 @@ fn nobody_is_ended_for_a_newcomer_who_may_not_come_in() {
     world.turn();
     assert_eq!(world.refused(), Refusal::AddressFull);
     assert_eq!(world.counted(Close::MadeRoom), 0);
+}
+
+/// The address of a trusted proxy is no client's, whether a proxy comes from there or names it.
+#[test]
+fn the_connections_of_trusted_proxies_are_never_counted() {
+    let mut rules = rules();
+    rules.session.trusted_proxies = vec!["10.0.0.0/24".parse().expect("a network")];
+    rules.connections_per_address_max = 1;
+    let mut world = World::new(rules.clone());
+    let ask = |world: &mut World, client: &Client, address: &str| {
+        let header = format!("\r\nX-Forwarded-For: {address}\r\n\r\n");
+        world.say(client, UPGRADE.replace("\r\n\r\n", &header).as_bytes());
+        world.turn();
+    };
+    // A proxy that asks for nothing, and another one that names the first as its client.
+    let stranger = world.knock_from("10.0.0.2:7").expect("a place");
+    let named = world.connect();
+    ask(&mut world, &named, "10.0.0.2");
+    assert_eq!(world.engine.audit(), Ok(()));
+    stranger.pipe.borrow_mut().peer_ended = true;
+    world.readable(&stranger, true);
+    world.turn();
+    assert_eq!(world.engine.audit(), Ok(()));
+    // A client behind it is counted once, until it leaves, and also after a reload.
+    let client = world.connect();
+    ask(&mut world, &client, "192.0.2.7");
+    world.engine.set_rules(rules);
+    assert_eq!(world.engine.audit(), Ok(()));
+    let second = world.connect();
+    ask(&mut world, &second, "192.0.2.7");
+    assert!(second.heard().starts_with(b"HTTP/1.1 503 "));
+    for client in [&named, &client, &second] {
+        client.pipe.borrow_mut().is_broken = true;
+        world.readable(client, true);
+    }
+    world.turn();
+    assert_eq!(world.engine.connections(), 0);
+    assert_eq!(world.engine.audit(), Ok(()));
 }
