@@ -1,13 +1,14 @@
-//! newswire: a push server. Backends hand it events over ZeroMQ, browsers hear them over WebSocket.
+//! newswire: a push server. Backends hand it events over ZeroMQ or HTTP, browsers hear them over WebSocket.
 //!
-//! One process, one thread, one `mio` poll loop. libzmq has two threads of its own, the log one, and so
-//! has whoever has to be asked about tokens.
+//! One process, one `mio` poll loop on one thread. Other threads only do what would make the loop wait:
+//! libzmq has two, and there are some for log lines, for token stores and the files that they watch, for the
+//! names of publishers' hosts, and for memory that is given back.
 //!
 //! # Three rings, imports pointing inwards
 //! | ring | folder | what it is |
 //! |---|---|---|
 //! | 0 | [`limits`], [`stats`] | numbers and names that everybody may know |
-//! | 0 | [`occupant`] | which process has an address, as far as the system tells |
+//! | 0 | [`occupant`] | which process has an address, if the system tells |
 //! | 1 | [`config`], [`wire`] | text and bytes ↔ values: no I/O, no clock |
 //! | 1 | [`net`] | names and addresses of the peers that newswire connects to |
 //! | 1 | [`exposure`] | who else can read or write a file that decides who gets in |

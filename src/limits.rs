@@ -245,8 +245,7 @@ pub const QUIET_MILLISECONDS: u64 = 200;
 pub const DEADLINE_SECONDS_MAX: u32 = 120;
 
 /// In events, how many one turn takes from the publishers. Those of one topic gather within a turn and
-/// leave in one write a member, so this is also how far a burst can be gathered; but an event of another
-/// topic with a member in common ends the gathering, or that member would hear it too early.
+/// leave in one write a member, so this is also how far a burst can be gathered.
 pub const TURN_EVENTS_MAX: usize = 1_024;
 
 /// In bytes, how much one turn takes from the publishers, so that large events do not make the
@@ -432,8 +431,8 @@ pub const MERGED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// feel it through ZeroMQ's high-water mark.
 pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// In walks under way or waiting, for the same reason, and because walks are compared with each
-/// other.
+/// In walks under way or waiting, for the same reason, and because a member of several topics is looked
+/// for in each of them.
 pub const PENDING_WALKS_MAX: usize = 256;
 
 /// In seconds, how far back the dashboard sees. A sample of each takes 112 bytes, and what was counted by
@@ -595,8 +594,9 @@ const _: () = assert!(TURN_ROOM_MAX < RESERVED_FILES_MIN);
 const _: () = assert!(2 * (ADMIN_CONNECTIONS_MAX + ADMIN_STRANGERS_MAX) < RESERVED_FILES);
 const _: () =
     assert!(SUBSCRIPTIONS_QUEUED_MAX as usize >= 4 * SUB_CHANGES_MAX + 2 * SUB_TOPICS_MAX);
-// Every walk goes forward in every turn.
-const _: () = assert!(PENDING_WALKS_MAX + TURN_EVENTS_MAX <= TURN_WRITES_MAX);
+// Each walk serves at least one member a turn. There can be one walk for each event of a last HTTP request
+// more than the ingest stops at.
+const _: () = assert!(PENDING_WALKS_MAX + PUBLISH_EVENTS_MAX <= TURN_WRITES_MAX);
 const _: () = assert!(BIG_EVENT_BYTES <= BATCH_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= READ_BUFFER_BYTES);
 const _: () = assert!(ADMIN_HEAD_BYTES_MAX <= READ_BUFFER_BYTES);

@@ -73,7 +73,6 @@ fn flood(server: &Server, floods: usize, frames: &[u8], times: usize, events: u6
             witness.check();
         }
     });
-    assert!(witness.heard() >= events);
 }
 
 /// All that costs a client little to send, at full speed, from four at once.

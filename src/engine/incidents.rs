@@ -1,8 +1,8 @@
 //! What an operator asks when a client gets nothing: who was refused, from where and why, and which
 //! topics were denied to which token.
 //!
-//! The engine notes it here, and the report takes it out every few seconds. Strangers cause all of it, so
-//! only some addresses a reason and some topics are kept; the counters have what is beyond.
+//! The engine notes it here, and the report takes it out every few seconds. Strangers cause all of it. So
+//! only some addresses for each reason, and some topics, are kept; the counters have all.
 //!
 //! Never here: tokens, counters, log lines.
 
@@ -15,7 +15,8 @@ use crate::stats::{Cause, Refusal};
 /// An address whose upgrades were refused for one reason.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RefusedAddress {
-    /// The client's, behind whatever proxies.
+    /// The client's; the proxy's where a client was refused before its address was taken over from the proxy's
+    /// header: for its origin, or since its address has no place left.
     pub address: IpAddr,
     /// In upgrades.
     pub count: u64,

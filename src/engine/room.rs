@@ -22,7 +22,7 @@ use std::time::Duration;
 use super::slots::SlotId;
 use crate::limits;
 
-/// In entries that one turn drops from the front of a queue, at some 20 ns each.
+/// In entries that one turn drops from the front of a queue, at an estimated 20 ns each.
 const DROPS_MAX: usize = 1_024;
 
 /// In entries. An empty queue gives the memory back that it had beyond this.

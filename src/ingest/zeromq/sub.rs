@@ -163,7 +163,8 @@ impl Sub {
             return Some(Duration::ZERO);
         }
         let dial = self.dialer.deadline();
-        // In the past, it waits for topics to go, which makes a turn of its own.
+        // A deadline that has passed means that too many topics are still wanted. It takes the end of some to
+        // change that, and a topic that ends makes a turn.
         let scope = self.interest.deadline().filter(|&at| at > now);
         let next = [dial, scope].into_iter().flatten().min();
         next.map(|at| at.saturating_sub(now))
