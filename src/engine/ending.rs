@@ -129,7 +129,12 @@ impl<S: Stream> Engine<S> {
         let peer = connection.link.peer();
         log::debug!("closing: peer={peer} reason={}", reason.name());
         let sent = connection.link.close(last, &mut self.desk);
+        let is_held = connection.link.unread == Unread::Held;
         self.leaving.push_back(id);
+        if is_held {
+            // It owes no answers any more, and no writable edge may be left to come.
+            self.list_rest(id);
+        }
         match sent {
             Sent::Fine => {
                 self.arm(id, self.rules.close_seconds);

@@ -858,6 +858,33 @@ fn a_client_that_does_not_take_its_answers_is_not_read() {
     assert_eq!(world.engine.connections(), 0);
 }
 
+/// Whoever is not read because it does not take its answers is read again when its end begins, or its own end
+/// would not be seen.
+#[test]
+fn the_end_of_a_client_that_was_not_read_is_seen() {
+    let mut world = World::new(Rules {
+        outbox_bytes_max: 1 << 20,
+        outboxes_bytes_max: 1 << 20,
+        ..rules()
+    });
+    let client = world.open();
+    client.heard();
+    client.pipe.borrow_mut().room = 0;
+    let calls = masked(1, br#"[2,"id","p"]"#).repeat(1_000);
+    world.say(&client, &calls);
+    world.turn();
+    assert!(!client.pipe.borrow().to_server.is_empty(), "it is not read");
+    // There is room again, and the Close frame takes it before a writable edge has come.
+    client.pipe.borrow_mut().room = usize::MAX;
+    assert!(world.engine.disconnect(client.id));
+    assert!(client.ended());
+    client.pipe.borrow_mut().peer_ended = true;
+    world.engine.handle_readable(client.id, true);
+    world.turn();
+    world.turn();
+    assert_eq!(world.engine.connections(), 0);
+}
+
 /// The greedy go first: those who take nothing, and of these who is owed most; who reads goes last.
 #[test]
 fn when_outboxes_are_full_a_steady_reader_goes_last() {
