@@ -5,16 +5,14 @@
 //! to give the place free, which only [`Engine::reap`] does. Each connection is counted once, with
 //! one reason, when its end begins.
 //!
-//! Never here: reasons to end a connection that lies in one message (the session's).
-
-use std::time::Duration;
+//! Never here: reasons to end a connection that lie in one message (the session's), and whose end makes
+//! room for a newcomer (`room`).
 
 use super::link::{Sent, Stream, Unread};
 use super::reading::give_back;
-use super::room::Vacancy;
 use super::session::State;
 use super::slots::SlotId;
-use super::{Connection, End, Engine};
+use super::{End, Engine};
 use crate::limits;
 use crate::stats::{Cause, Close, Refusal};
 use crate::wire::{http, websocket};
@@ -41,13 +39,6 @@ pub(super) fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
     let mut frame = Vec::new();
     websocket::encode_close(code, reason, &mut frame);
     frame
-}
-
-impl<S> Connection<S> {
-    /// Whether it is in state `wanted`, and has not been given up yet.
-    fn may_end_from(&self, wanted: State) -> bool {
-        self.session.state() == wanted && self.link.unread != Unread::Gone
-    }
 }
 
 impl<S: Stream> Engine<S> {
@@ -161,71 +152,6 @@ impl<S: Stream> Engine<S> {
             log::debug!("lost: peer={peer} reason={}", reason.name());
         }
         self.give_up(id);
-    }
-
-    /// True exactly when all places are taken, those not counted that will be free when the turn ends.
-    pub(super) fn is_full(&self) -> bool {
-        self.slots.len() - self.room.ended() >= self.rules.connections_max
-    }
-
-    /// Whether a newcomer can have a place, now or soon. Until then it is better off in the kernel.
-    pub fn vacancy(&mut self) -> Vacancy {
-        if !self.is_full() {
-            return Vacancy::Now;
-        }
-        let now = self.desk.now;
-        match self.sparable() {
-            None => Vacancy::Never,
-            // In this turn no more are ended; the next one comes at once.
-            Some(_) if self.room.ended() >= limits::TURN_ROOM_MAX => Vacancy::At(now),
-            Some((_, at)) if at > now => Vacancy::At(at),
-            Some(_) => Vacancy::Now,
-        }
-    }
-
-    /// The connection that is to end first when places are short, and when it may be ended.
-    fn sparable(&mut self) -> Option<(SlotId, Duration)> {
-        let Self {
-            room, slots, desk, ..
-        } = self;
-        let is = |wanted| {
-            let slots = &*slots;
-            move |id| slots.get(id).is_some_and(|c| c.may_end_from(wanted))
-        };
-        room.first(is(State::Upgrading), is(State::Closing), desk.now)
-    }
-
-    /// Ends a connection that can be spared, and answers whether there was one. Its place is free when
-    /// the turn ends.
-    pub fn make_room(&mut self) -> bool {
-        let Some((id, at)) = self.sparable() else {
-            return false;
-        };
-        if at > self.desk.now || self.room.ended() >= limits::TURN_ROOM_MAX {
-            return false;
-        }
-        if let Some(connection) = self.slots.get_mut(id)
-            && connection.session.state() == State::Upgrading
-        {
-            let mut answer = Vec::new();
-            let is_head = connection.session.is_head();
-            http::encode_refusal(Refusal::Full, is_head, &mut answer);
-            // Whether it is heard makes no difference to what follows.
-            let _ = connection.link.send(&answer, &mut self.desk);
-        }
-        self.lose(id, Close::MadeRoom);
-        self.room.note_ended(id);
-        true
-    }
-
-    /// Forgets who can be ended no more to make room.
-    pub(super) fn tidy_room(&mut self) {
-        let Self { room, slots, .. } = self;
-        let is = |wanted| {
-            let slots = &*slots;
-            move |id| slots.get(id).is_some_and(|c| c.may_end_from(wanted))
-        };
-        room.forget(is(State::Upgrading), is(State::Closing));
     }
 
     /// Has the place of a connection freed whose end has begun, in this turn's [`Engine::reap`] or a later
