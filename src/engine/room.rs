@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use super::link::{Stream, Unread};
 use super::session::State;
-use super::slots::SlotId;
+use super::slots::{SlotId, Slots};
 use super::{Connection, Engine};
 use crate::limits;
 use crate::stats::{Close, Refusal};
@@ -58,7 +58,8 @@ impl Queue {
         self.0.push_back((id, now.as_millis() as u64));
     }
 
-    /// The connection that has been in this state longest, and when it may be ended.
+    /// The connection that has been in this state longest, and when it may be ended. It drops whatever has
+    /// moved on before it: each entry once, of `ROOM_ENTRIES_MAX` at the most.
     fn oldest(&mut self, is_there: impl Fn(SlotId) -> bool) -> Option<(SlotId, Duration)> {
         while let Some(&(id, since)) = self.0.front() {
             if is_there(id) {
@@ -101,14 +102,9 @@ impl Room {
         self.ended
     }
 
-    /// The connection that [`Room::first`] named has been ended.
-    pub fn note_ended(&mut self, id: SlotId) {
+    /// A connection has been ended to make room.
+    pub fn note_ended(&mut self) {
         self.ended += 1;
-        for queue in [&mut self.upgrading, &mut self.closing] {
-            if queue.0.front().is_some_and(|&(first, _)| first == id) {
-                queue.0.pop_front();
-            }
-        }
     }
 
     /// Only `left` connections that have ended have not been reaped yet.
@@ -116,19 +112,18 @@ impl Room {
         self.ended = self.ended.min(left);
     }
 
-    /// The connection that is to end first, and when it may be ended. Each question says whether a
-    /// connection is in that state.
+    /// The connection that is to end first, and when it may be ended. `is_in` tells whether a connection is
+    /// in a state.
     pub fn first(
         &mut self,
-        is_upgrading: impl Fn(SlotId) -> bool,
-        is_closing: impl Fn(SlotId) -> bool,
+        is_in: impl Fn(SlotId, State) -> bool,
         now: Duration,
     ) -> Option<(SlotId, Duration)> {
-        let closing = self.closing.oldest(is_closing);
+        let closing = self.closing.oldest(|id| is_in(id, State::Closing));
         if closing.is_some_and(|(_, at)| at <= now) {
             return closing;
         }
-        let upgrading = self.upgrading.oldest(is_upgrading);
+        let upgrading = self.upgrading.oldest(|id| is_in(id, State::Upgrading));
         [closing, upgrading]
             .into_iter()
             .flatten()
@@ -136,25 +131,23 @@ impl Room {
     }
 
     /// Forgets connections that have moved on.
-    pub fn forget(
-        &mut self,
-        is_upgrading: impl Fn(SlotId) -> bool,
-        is_closing: impl Fn(SlotId) -> bool,
-    ) {
-        self.upgrading.forget(is_upgrading);
-        self.closing.forget(is_closing);
+    pub fn forget(&mut self, is_in: impl Fn(SlotId, State) -> bool) {
+        self.upgrading.forget(|id| is_in(id, State::Upgrading));
+        self.closing.forget(|id| is_in(id, State::Closing));
     }
 }
 
-impl<S> Connection<S> {
-    /// Whether it is in state `wanted`, and has not been given up yet.
-    fn may_end_from(&self, wanted: State) -> bool {
-        self.session.state() == wanted && self.link.unread != Unread::Gone
+/// Tells whether a connection is in a state, and has not been given up yet.
+fn is_in<S>(slots: &Slots<Connection<S>>) -> impl Fn(SlotId, State) -> bool {
+    |id, state| {
+        slots
+            .get(id)
+            .is_some_and(|c| c.session.state() == state && c.link.unread != Unread::Gone)
     }
 }
 
 impl<S: Stream> Engine<S> {
-    /// True exactly when all places are taken, those not counted that will be free when the turn ends.
+    /// True exactly when all places are taken. Those that will be free when the turn ends count as free.
     pub(super) fn is_full(&self) -> bool {
         self.slots.len() - self.room.ended() >= self.rules.connections_max
     }
@@ -176,14 +169,7 @@ impl<S: Stream> Engine<S> {
 
     /// The connection that is to end first when places are short, and when it may be ended.
     fn sparable(&mut self) -> Option<(SlotId, Duration)> {
-        let Self {
-            room, slots, desk, ..
-        } = self;
-        let is = |wanted| {
-            let slots = &*slots;
-            move |id| slots.get(id).is_some_and(|c| c.may_end_from(wanted))
-        };
-        room.first(is(State::Upgrading), is(State::Closing), desk.now)
+        self.room.first(is_in(&self.slots), self.desk.now)
     }
 
     /// Ends a connection that can be spared, and answers whether there was one. Its place is free when
@@ -205,18 +191,13 @@ impl<S: Stream> Engine<S> {
             let _ = connection.link.send(&answer, &mut self.desk);
         }
         self.lose(id, Close::MadeRoom);
-        self.room.note_ended(id);
+        self.room.note_ended();
         true
     }
 
     /// Forgets who can be ended no more to make room.
     pub(super) fn tidy_room(&mut self) {
-        let Self { room, slots, .. } = self;
-        let is = |wanted| {
-            let slots = &*slots;
-            move |id| slots.get(id).is_some_and(|c| c.may_end_from(wanted))
-        };
-        room.forget(is(State::Upgrading), is(State::Closing));
+        self.room.forget(is_in(&self.slots));
     }
 }
 
@@ -237,14 +218,14 @@ mod tests {
         room.upgrading.push(id(0), at(1));
         room.upgrading.push(id(1), at(2));
         room.closing.push(id(2), at(3));
-        let mut first = |now| room.first(|_| true, |_| true, now);
+        let mut first = |now| room.first(|_, _| true, now);
         assert_eq!(first(at(3)), Some((id(0), at(1) + MIN)));
         assert_eq!(first(at(9)), Some((id(2), at(3) + MIN)));
-        let first = room.first(|_| true, |_| false, at(9));
+        let first = room.first(|_, state| state == State::Upgrading, at(9));
         assert_eq!(first, Some((id(0), at(1) + MIN)));
-        let first = room.first(|other| other == id(1), |_| false, at(9));
+        let first = room.first(|other, _| other == id(1), at(9));
         assert_eq!(first, Some((id(1), at(2) + MIN)));
-        assert_eq!(room.first(|_| false, |_| false, at(9)), None);
+        assert_eq!(room.first(|_, _| false, at(9)), None);
     }
 
     #[test]
@@ -254,13 +235,13 @@ mod tests {
             room.upgrading.push(id(n), Duration::ZERO);
         }
         assert_eq!(room.upgrading.0.len(), limits::ROOM_ENTRIES_MAX);
-        let first = room.first(|_| true, |_| true, Duration::ZERO);
+        let first = room.first(|_, _| true, Duration::ZERO);
         assert_eq!(first, Some((id(5), MIN)));
-        room.forget(|_| true, |_| true);
+        room.forget(|_, _| true);
         assert_eq!(room.upgrading.0.len(), limits::ROOM_ENTRIES_MAX);
         while !room.upgrading.0.is_empty() {
             let before = room.upgrading.0.len();
-            room.forget(|_| false, |_| true);
+            room.forget(|_, state| state != State::Upgrading);
             assert!(before - room.upgrading.0.len() <= DROPS_MAX);
         }
         assert!(room.upgrading.0.capacity() <= KEPT_CAPACITY);
