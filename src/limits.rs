@@ -502,7 +502,8 @@ pub const TURN_PLACES_MAX: u32 = 16_384;
 /// In places of that budget, what it costs to end a connection with a last word: some 10 µs.
 pub const END_PLACES: u32 = 64;
 
-/// In connections that one turn closes for an administrator, at some 10 µs each.
+/// In connections that one turn closes for an administrator, and again because they read too slowly, at some
+/// 10 µs each.
 pub const TURN_DISCONNECTS_MAX: usize = 512;
 
 /// In events of one HTTP request. They are handed in together, in one turn, which takes requests in until

@@ -24,6 +24,7 @@
 //! | topics that publishers are asked for | `SUB_TOPICS_MAX`, `SUB_TOPIC_BYTES_MAX`, `SUB_CHANGES_MAX`, `TURN_TOPIC_BYTES_MAX` | `beyond_the_bound_of_names_everything_comes_and_is_filtered_here` |
 //! | prefixes | `PREFIXES_MAX`, `TOPIC_BYTES_MAX` | `prefixes_are_bounded_in_number_and_length` |
 //! | events that one client does not read | `outbox-bytes-max` | `fifty_megabytes_for_those_who_do_not_read` |
+//! | clients that come over that bound at a time | `TURN_DISCONNECTS_MAX` | `those_who_are_too_slow_together_end_turn_by_turn` (engine) |
 //! | events that all clients do not read | `outboxes-bytes-max`, `STALLED_SECONDS` | `callers_that_do_not_read_cost_an_honest_reader_nothing` |
 //! | clients that read again together | `TURN_PAYMENT_BYTES_MAX`, `PAYMENT_BYTES_MIN` | `those_who_wake_up_together_starve_nobody` |
 //! | silence | `ping-interval`, `ping-timeout`, `TURN_EXPIRIES_MAX` | `a_slow_client_that_takes_bytes_is_not_taken_for_dead` (engine) |

@@ -533,7 +533,13 @@ impl<S: Stream> Members for Open<'_, S> {
             && (self.failed.is_empty() || !self.failed.contains_key(&member))
             && let Sent::Failed(reason) = connection.link.deliver(batch, from, self.desk)
         {
-            self.failed.insert(member, reason);
+            // The outbox of a slow consumer stays over its bound: where the turn ends no more of them, the next
+            // event finds it so.
+            let is_put_off =
+                reason == Close::SlowConsumer && self.failed.len() >= limits::TURN_DISCONNECTS_MAX;
+            if !is_put_off {
+                self.failed.insert(member, reason);
+            }
         }
     }
 }

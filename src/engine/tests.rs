@@ -885,6 +885,30 @@ fn the_end_of_a_client_that_was_not_read_is_seen() {
     assert_eq!(world.engine.connections(), 0);
 }
 
+/// A crowd that has stopped to read comes over its bound with the same event, and ends turn by turn.
+#[test]
+fn those_who_are_too_slow_together_end_turn_by_turn() {
+    const CLIENTS: usize = limits::TURN_DISCONNECTS_MAX + 100;
+    let mut world = World::new(Rules {
+        connections_max: CLIENTS,
+        outboxes_bytes_max: 1 << 20,
+        ..rules()
+    });
+    let crowd: Vec<Client> = (0..CLIENTS).map(|_| world.subscriber(&["t"])).collect();
+    for client in &crowd {
+        client.pipe.borrow_mut().room = 0;
+    }
+    let event = "1".repeat(11_000);
+    world.publish("t", &event);
+    world.turn();
+    let most = limits::TURN_DISCONNECTS_MAX as u64;
+    assert_eq!(world.counted(Close::SlowConsumer), most);
+    world.publish("t", &event);
+    world.turn();
+    assert_eq!(world.counted(Close::SlowConsumer), CLIENTS as u64);
+    assert_eq!(world.engine.subscriptions(), 0);
+}
+
 /// The greedy go first: those who take nothing, and of these who is owed most; who reads goes last.
 #[test]
 fn when_outboxes_are_full_a_steady_reader_goes_last() {
