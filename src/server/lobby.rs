@@ -121,9 +121,13 @@ impl Lobby {
 
     /// A listener has newcomers.
     pub fn handle_newcomers(&mut self, door: Door, index: usize) {
+        self.listeners_mut(door).handle_readiness(index);
+    }
+
+    fn listeners_mut(&mut self, door: Door) -> &mut Listeners {
         match door {
-            Door::Admin => self.admin.handle_readiness(index),
-            Door::Publish => self.publish.handle_readiness(index),
+            Door::Admin => &mut self.admin,
+            Door::Publish => &mut self.publish,
         }
     }
 
@@ -178,17 +182,9 @@ impl Lobby {
     }
 
     fn accept(&mut self, door: Door, now: Duration, registry: &Registry, stats: &mut Stats) {
-        let listeners = match door {
-            Door::Admin => &mut self.admin,
-            Door::Publish => &mut self.publish,
-        };
-        listeners.tick(now);
+        self.listeners_mut(door).tick(now);
         for _ in 0..limits::TURN_ADMIN_ACCEPTS_MAX {
-            let listeners = match door {
-                Door::Admin => &self.admin,
-                Door::Publish => &self.publish,
-            };
-            if !listeners.is_ready() {
+            if !self.listeners_mut(door).is_ready() {
                 return;
             }
             let victim = match self.room_for_stranger(door, now) {
@@ -196,11 +192,7 @@ impl Lobby {
                 Room::Of(place) => Some(place),
                 Room::None => return,
             };
-            let listeners = match door {
-                Door::Admin => &mut self.admin,
-                Door::Publish => &mut self.publish,
-            };
-            match listeners.accept(now) {
+            match self.listeners_mut(door).accept(now) {
                 Accepted::Newcomer(stream, address) => {
                     if let Some(place) = victim {
                         self.spare(place);
