@@ -5,8 +5,8 @@
 //! first, and of equals those that have stalled longest. Enough end that an eighth of the bound is free
 //! again, so that this does not come back at once.
 //!
-//! It takes a look at every place, a share a turn, and meanwhile nothing is delivered and nothing is read:
-//! what is held does not grow. Up to `TURN_PLACES_MAX` places are one turn's share.
+//! It takes a look at every place, `TURN_PLACES_MAX` of them a turn. Meanwhile nothing is delivered and
+//! nothing is read, so what is held does not grow.
 //!
 //! Never here: the bound of one outbox (the link's).
 
@@ -32,7 +32,6 @@ struct Debt {
     is_moving: bool,
     owed_bytes: Reverse<usize>,
     stalled_since: Duration,
-    place: u32,
 }
 
 /// How far the search for those who have to give up is.
@@ -81,7 +80,6 @@ impl<S: Stream> Engine<S> {
                     is_moving: self.desk.now.saturating_sub(stalled_since) < STALLED,
                     owed_bytes: Reverse(outbox.owed_bytes()),
                     stalled_since,
-                    place,
                 };
                 self.relief.note(debt, id);
             }
