@@ -616,7 +616,14 @@ impl Gate {
                 (Judged::Refused, Verdict::Refused(cause), Some(recheck_at))
             }
             Outcome::Refused(cause) => self.refuse(id, &asking, cause, moment),
-            Outcome::Unavailable => self.bear(id, sessions, moment),
+            Outcome::Unavailable if sessions == 0 => {
+                (Judged::Unavailable, Verdict::Unavailable, None)
+            }
+            Outcome::Unavailable if !asking.question.is_recheck => {
+                let recheck_at = self.next_recheck(id, moment.now);
+                (Judged::Unavailable, Verdict::Unavailable, Some(recheck_at))
+            }
+            Outcome::Unavailable => self.bear(id, moment),
         };
         // The first was counted where it was answered.
         for _ in asking.waiting.iter().skip(1) {
@@ -724,17 +731,22 @@ impl Gate {
         (Judged::Refused, Verdict::Refused(cause), None)
     }
 
-    /// Nobody could tell. Sessions stay for a while.
-    fn bear(
-        &mut self,
-        id: EntryId,
-        sessions: usize,
-        moment: Moment,
-    ) -> (Judged, Verdict, Option<Duration>) {
-        let answer = |wake_at| (Judged::Unavailable, Verdict::Unavailable, wake_at);
-        if sessions == 0 {
-            return answer(None);
+    /// When sessions are asked about after a newcomer with their token could not be told. Its question may have
+    /// found no place, which says nothing about them, so that is no sooner than without the newcomer.
+    fn next_recheck(&mut self, id: EntryId, now: Duration) -> Duration {
+        let changes = self.changes;
+        let entry = self.ledger.entry(id);
+        // The walk after a change of stores may have passed over it, because it was being asked about.
+        if entry.accepted_in != changes {
+            let retry = now + Duration::from_secs(limits::AUTH_RETRY_SECONDS);
+            entry.recheck_at = entry.recheck_at.min(retry);
         }
+        entry.recheck_at
+    }
+
+    /// Nobody could tell what the token of sessions is worth. They stay for a while.
+    fn bear(&mut self, id: EntryId, moment: Moment) -> (Judged, Verdict, Option<Duration>) {
+        let answer = |wake_at| (Judged::Unavailable, Verdict::Unavailable, wake_at);
         let grace = self.rules.grace;
         let since = self.ledger.entry(id).lost_since.unwrap_or(moment.now);
         self.set_lost(id, Some(since));

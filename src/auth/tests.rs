@@ -406,6 +406,48 @@ fn sessions_stay_for_a_time_of_grace_when_nobody_can_tell() {
     assert_eq!(world.gate.entries(), 0);
 }
 
+/// More ask than may wait: that says nothing about a session's token.
+#[test]
+fn a_newcomer_who_finds_no_place_brings_no_session_into_doubt() {
+    let mut world = World::new(&[Store::Http]);
+    world.script(0).now = Some(yes());
+    let token = "t".repeat(2_000);
+    let standing = world.enter(&token);
+    world.pass(RULES.cache.as_secs());
+    world.script(0).now = None;
+    for n in 0..1_000 {
+        world.come(&format!("{n:01000}"));
+    }
+    assert!(!world.turn().is_empty(), "some find no place");
+    world.come(&token);
+    assert!(matches!(world.turn()[..], [(_, Verdict::Unavailable)]));
+    let asked = world.asked(0);
+    world.pass(2 * limits::AUTH_RETRY_SECONDS);
+    assert_eq!(world.asked(0), asked, "it is not due yet");
+    assert_eq!(standing.ending(), None);
+    world.pass(330);
+    assert_eq!(world.asked(0), asked + 1, "it is due");
+}
+
+#[test]
+fn a_change_while_a_newcomer_is_asked_about_is_not_forgotten() {
+    let mut world = World::new(&[Store::Http]);
+    world.script(0).now = Some(yes());
+    let standing = world.enter("t");
+    world.pass(RULES.cache.as_secs());
+    world.script(0).now = None;
+    world.come("t");
+    world.script(0).has_changed = true;
+    world.pass(1);
+    world
+        .script(0)
+        .answer(1, Answer::Unavailable("down".to_owned()));
+    assert!(matches!(world.turn()[..], [(_, Verdict::Unavailable)]));
+    world.script(0).now = Some(Answer::Unknown);
+    world.pass(limits::AUTH_RETRY_SECONDS);
+    assert_eq!(standing.ending(), Some(Close::TokenEnded));
+}
+
 #[test]
 fn a_token_known_by_its_digest_is_not_kept() {
     let mut world = World::new(&[Store::File, Store::Http]);
