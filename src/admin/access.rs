@@ -97,8 +97,8 @@ impl Access {
         }
     }
 
-    /// By what right a request may have what needs `right`. `in_query` says that its token may stand in its
-    /// address, because a browser can put it nowhere else.
+    /// Returns the right by which a request may have what needs `right`. `in_query` says that its token may
+    /// stand in its address, because a browser can put it nowhere else.
     ///
     /// # Errors
     /// The answer to somebody who may not.

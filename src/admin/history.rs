@@ -2,8 +2,8 @@
 //! once.
 //!
 //! While the loop sleeps nothing changes, so it is not woken up for a sample. The seconds that it slept
-//! through are filled in when it wakes up, before anything else happens: in the first of them all has
-//! happened that the loop did before it slept, and in the others nothing.
+//! through are filled in when it wakes up, before anything else happens: the first of them gets everything
+//! that the loop did before it slept, and the others get nothing.
 //!
 //! Dashboards watch; they are no clients. What they add to the numbers themselves is left out here (see
 //! [`Own`]) and stays in `/metrics`, which counts all that there is.
@@ -44,15 +44,15 @@ pub struct Own {
 /// One second.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Of clients, at its end.
+    /// Connections of clients, at its end.
     pub connections: u32,
-    /// That clients are subscribed to, at its end.
+    /// Topics that clients are subscribed to, at its end.
     pub topics: u32,
-    /// Of clients, at its end.
+    /// Subscriptions of clients, at its end.
     pub subscriptions: u32,
-    /// In it.
+    /// Events of publishers in it.
     pub events: u32,
-    /// In it.
+    /// Deliveries to clients in it.
     pub deliveries: u32,
     /// In CPU seconds a second.
     pub cpu: Option<f32>,
@@ -60,12 +60,12 @@ pub struct Sample {
     pub outbox_bytes: u64,
     /// In bytes, when it was taken.
     pub memory_bytes: Option<u64>,
-    /// Of the events that reached their last subscriber in it.
+    /// How long the events took that reached their last subscriber in it.
     latency: Option<Spread>,
-    /// Of the turns that ended in it.
+    /// How long the turns took that ended in it.
     turns: Option<Spread>,
-    /// Since the start: drops, refusals and closes. A refusal ends its connection too, which is not counted
-    /// once more among the closes.
+    /// Drops, refusals and closes since the start. A refusal ends its connection too; that end is not among
+    /// the closes.
     totals: [u64; 3],
 }
 
@@ -134,7 +134,8 @@ impl History {
         self.seconds
     }
 
-    /// The seconds that are over, and have no sample. `latency` and `turns` are those since the last one.
+    /// Adds a sample for each second that is over and has none. `latency` and `turns` are what was measured
+    /// since the last sample.
     pub fn take(
         &mut self,
         now: Duration,

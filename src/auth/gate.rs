@@ -5,7 +5,7 @@
 //! being asked about wait for the same answer. An API may answer about the client as well as about its token,
 //! so what it says counts for clients of the same address and page alone.
 //!
-//! Afterwards the promise is kept: when a token ends, and every now and then, the stores are asked
+//! Afterwards the gate goes on looking: when a token ends, and every now and then, it asks the stores
 //! again. When they accept the token anew, its sessions go on, with the new grant; when they refuse it, the
 //! sessions end. While no store can tell the sessions stay, for a time of grace; nobody new is let in meanwhile.
 //!
@@ -177,7 +177,7 @@ impl Gate {
         }
     }
 
-    /// Judges somebody. The verdict comes out of [`Gate::poll_verdict`] under
+    /// Judges an applicant. The verdict comes out of [`Gate::poll_verdict`] under
     /// `ticket`, in this turn or in a later one.
     pub fn check(&mut self, ticket: u64, applicant: Applicant, moment: Moment, stats: &mut Stats) {
         let Applicant {
@@ -230,7 +230,8 @@ impl Gate {
         self.ask_from(id, 0, moment, stats);
     }
 
-    /// What is known of a token without asking: whoever brings it, or this caller.
+    /// The verdict that the gate knows without asking a store: about the token, whoever brings it, or about
+    /// the token and this caller.
     fn remembered(
         &mut self,
         digest: &Digest,

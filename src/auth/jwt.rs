@@ -37,7 +37,7 @@ pub struct JwtRules {
     pub waiting_max: usize,
 }
 
-/// Those who hold a key may make tokens.
+/// The store of JWTs: whoever holds a key may make tokens.
 pub struct JwtStore {
     rules: JwtRules,
     /// Out of files. Each is for `rules.algorithm`.

@@ -140,7 +140,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// That of a token of which nothing is known.
+    /// The entry of a token of which nothing is known yet.
     pub fn new(token: Digest, caller: Option<Caller>) -> Self {
         Self {
             token,
@@ -178,7 +178,7 @@ impl Entry {
         self.accepted_in == changes && now < self.fresh_until
     }
 
-    /// A number that is the same for each entry, and another one for most.
+    /// A number that an entry keeps, and in which most entries differ.
     pub fn spread(&self) -> u8 {
         self.key().0[0]
     }
@@ -265,7 +265,7 @@ impl Ledger {
         found
     }
 
-    /// Takes a new one in; there must be none of that key.
+    /// Adds an entry; there must be none with its key.
     pub fn insert(&mut self, entry: Entry) -> EntryId {
         debug_assert!(self.find(&entry.key()).is_none(), "one entry a key");
         self.tenants = self.tenants.wrapping_add(1);
@@ -326,7 +326,7 @@ impl Ledger {
         }
     }
 
-    /// Has it come out of [`Ledger::pop_due`] at `at`, and at no other time. `Duration::MAX`: at none.
+    /// Sets the one moment at which the entry comes out of [`Ledger::pop_due`]. `Duration::MAX`: never.
     pub fn wake_at(&mut self, id: EntryId, at: Duration) {
         if let Some(entry) = self.get_mut(id) {
             let before = std::mem::replace(&mut entry.due_at, at);

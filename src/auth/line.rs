@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use super::ledger::EntryId;
 
-/// Whose turn it is, of those who wait in the order in which they came: returns true when it is the oldest's.
+/// Returns true when the oldest of the questions that wait is next, and false when the newest is. `waited` is
+/// how long the oldest has waited, and `patience` how long it may.
 ///
-/// It is, until the oldest has waited for half of its time: more ask then than can be answered, and who has
-/// just come has the best prospect of an answer in time. Those that have waited too long come out to be told.
+/// The oldest is next until it has waited for half of its time. Then more clients ask than can be answered, and
+/// the newest has the best prospect of an answer in time. A question whose time is over comes out to be told so.
 pub fn is_oldest_next(waited: Duration, patience: Duration) -> bool {
     waited <= patience / 2 || waited > patience
 }
@@ -43,7 +44,7 @@ impl Line {
         self.0.is_empty()
     }
 
-    /// Sends everybody away.
+    /// Forgets all questions.
     pub fn clear(&mut self) {
         self.0.clear();
     }

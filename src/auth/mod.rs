@@ -63,15 +63,15 @@ pub struct Moment {
 /// What a store is asked.
 #[derive(Debug)]
 pub struct Question {
-    /// Under which the answer comes, if it comes later.
+    /// The number under which the answer comes, if it comes later.
     pub ticket: u64,
     /// What is kept of the token.
     pub digest: Digest,
     /// The token itself; `None` where it is asked about again and was not kept, because it was let in
     /// by a store that knows it by its digest.
     pub token: Option<Token>,
-    /// True exactly when it is asked for the sake of open sessions: nobody is kept waiting, but who has a
-    /// session is not to lose it because strangers ask a lot.
+    /// True exactly when the question is about open sessions. Stores answer it before others, so that nobody
+    /// loses a session because strangers ask a lot.
     pub is_recheck: bool,
     /// The address of the client that came with it. It means nothing to a store that does not answer about the
     /// caller: there it is that of any client, or unspecified.

@@ -42,7 +42,7 @@ impl Refused {
         }
     }
 
-    /// Why what this key means is refused without asking, if it is.
+    /// Why the gate refuses this key without asking a store; `None`: it has to ask.
     pub fn find(&self, key: &Key, now: Duration) -> Option<Cause> {
         let &(until, cause) = self.until.get(&key.half())?;
         (tenths(now) < until).then_some(cause)
