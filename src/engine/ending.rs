@@ -8,6 +8,8 @@
 //! Never here: reasons to end a connection that lie in one message (the session's), and whose end makes
 //! room for a newcomer (`room`).
 
+use std::net::IpAddr;
+
 use super::link::{Sent, Stream, Unread};
 use super::reading::give_back;
 use super::session::State;
@@ -51,7 +53,7 @@ impl<S: Stream> Engine<S> {
                 self.close(id, Close::SlowConsumer, &frame);
             }
             End::Lost(reason) => self.lose(id, reason),
-            End::Refused(refusal) => self.refuse(id, refusal),
+            End::Refused(refusal, client) => self.refuse_client(id, client, refusal, None),
             End::Served(answer) => self.close(id, Close::Served, &answer),
             End::PeerClosed(code) => self.close(id, Close::PeerClosed, &close_frame(code, "")),
             End::Withdrawn(Close::TokenEnded) => {
@@ -76,34 +78,45 @@ impl<S: Stream> Engine<S> {
 
     /// Refuses an upgrade.
     pub(super) fn refuse(&mut self, id: SlotId, refusal: Refusal) {
-        self.refuse_because(id, refusal, None);
+        if let Some(connection) = self.slots.get(id) {
+            let client = connection.link.peer().ip();
+            self.refuse_client(id, client, refusal, None);
+        }
     }
 
     /// Refuses an upgrade because its token is not good.
     pub(super) fn refuse_token(&mut self, id: SlotId, cause: Cause) {
-        self.desk.stats.refused_token(cause);
-        self.refuse_because(id, Refusal::Token, Some(cause));
+        if let Some(connection) = self.slots.get(id) {
+            let client = connection.link.peer().ip();
+            self.desk.stats.refused_token(cause);
+            self.refuse_client(id, client, Refusal::Token, Some(cause));
+        }
     }
 
-    fn refuse_because(&mut self, id: SlotId, refusal: Refusal, cause: Option<Cause>) {
+    fn refuse_client(
+        &mut self,
+        id: SlotId,
+        client: IpAddr,
+        refusal: Refusal,
+        cause: Option<Cause>,
+    ) {
+        let Some(connection) = self.slots.get(id) else {
+            return;
+        };
         self.desk.stats.refused(refusal);
-        if let Some(connection) = self.slots.get(id) {
-            let peer = connection.link.peer();
-            self.incidents.refused(peer.ip(), refusal, cause);
-            let reason = refusal.name();
-            match cause {
-                Some(cause) => {
-                    log::debug!(
-                        "refused: peer={peer} reason={reason} cause={}",
-                        cause.name()
-                    );
-                }
-                None => log::debug!("refused: peer={peer} reason={reason}"),
+        self.incidents.refused(client, refusal, cause);
+        let (peer, reason) = (connection.link.peer(), refusal.name());
+        match cause {
+            Some(cause) => {
+                log::debug!(
+                    "refused: peer={peer} reason={reason} cause={}",
+                    cause.name()
+                );
             }
+            None => log::debug!("refused: peer={peer} reason={reason}"),
         }
         let mut answer = Vec::new();
-        let is_head = self.slots.get(id).is_some_and(|c| c.session.is_head());
-        http::encode_refusal(refusal, is_head, &mut answer);
+        http::encode_refusal(refusal, connection.session.is_head(), &mut answer);
         self.close(id, Close::Refused, &answer);
     }
 

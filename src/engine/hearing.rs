@@ -141,7 +141,7 @@ impl<S: Stream> Engine<S> {
                     answers.push_frame(|out| websocket::encode_pong(payload, out));
                 }
             }
-            Step::Refuse(refusal) => end = Some(End::Refused(refusal)),
+            Step::Refuse(refusal, client) => end = Some(End::Refused(refusal, client)),
             Step::Serve(plain) => {
                 let (counter, answer) = match plain {
                     Plain::File(answer) => (Counter::FilesServed, answer),
@@ -155,7 +155,9 @@ impl<S: Stream> Engine<S> {
         }
         session.settle();
         if let Some(applicant) = check {
-            end = self.check(id, applicant).err().map(End::Refused);
+            let client = applicant.client;
+            let refused = self.check(id, applicant).err();
+            end = refused.map(|refusal| End::Refused(refusal, client));
         }
         (taken, end)
     }

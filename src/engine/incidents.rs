@@ -15,8 +15,7 @@ use crate::stats::{Cause, Refusal};
 /// An address whose upgrades were refused for one reason.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RefusedAddress {
-    /// The client's; the proxy's where a client was refused before its address was taken over from the proxy's
-    /// header: for its origin, or since its address has no place left.
+    /// The client's; the proxy's only where no request came that could be read.
     pub address: IpAddr,
     /// In upgrades.
     pub count: u64,

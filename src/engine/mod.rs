@@ -554,8 +554,8 @@ fn second(now: Duration) -> u32 {
 enum End {
     /// At once, without a word.
     Lost(Close),
-    /// With an HTTP status.
-    Refused(Refusal),
+    /// With an HTTP status. The address is the client's, of which a link behind a proxy may not know yet.
+    Refused(Refusal, IpAddr),
     /// With the answer to a plain request.
     Served(Vec<u8>),
     /// With the answer to the peer's Close frame.

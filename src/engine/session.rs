@@ -102,8 +102,8 @@ impl Default for SessionRules {
 pub enum Step<'a> {
     /// What the client came with has to be judged.
     Check(Box<Applicant>),
-    /// The upgrade is refused.
-    Refuse(Refusal),
+    /// The upgrade of the client at this address is refused.
+    Refuse(Refusal, IpAddr),
     /// No upgrade is wanted, but a file or a sign of life: the answer.
     Serve(Plain),
     /// The client wants to hear a topic.
@@ -286,7 +286,7 @@ impl Session {
                         self.set_phase(Phase::Checking(Box::new(pending)));
                         Step::Check(applicant)
                     }
-                    Err(refusal) => Step::Refuse(refusal),
+                    Err(refusal) => Step::Refuse(refusal, client),
                 };
                 (head_bytes.saturating_sub(before), Some(step))
             }
@@ -306,7 +306,7 @@ impl Session {
                 let answer = is_plain.then(|| files::answer(head, &rules.files));
                 let step = match answer.flatten() {
                     Some(answer) => Step::Serve(answer),
-                    None => Step::Refuse(refusal),
+                    None => Step::Refuse(refusal, peer),
                 };
                 // The refusal has to know the method.
                 if kept.is_empty() && http::is_head(input) {
