@@ -58,22 +58,24 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine::idset", &[]),
     ("engine::outbox", &["limits"]),
     ("engine::slots", &[]),
-    ("engine::topics", &["engine::idset"]),
+    ("engine::names", &[]),
+    ("engine::topics", &["engine::idset", "engine::names"]),
+    ("engine::lanes", &["engine::outbox"]),
     (
-        "engine::flush",
+        "engine::merge",
         &[
-            "engine::idset",
-            "engine::merge",
+            "engine::lanes",
             "engine::outbox",
             "engine::topics",
             "limits",
         ],
     ),
-    // It is handed the walks of the flush, and makes batches of them.
     (
-        "engine::merge",
+        "engine::flush",
         &[
-            "engine::flush",
+            "engine::idset",
+            "engine::lanes",
+            "engine::merge",
             "engine::outbox",
             "engine::topics",
             "limits",

@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::idset::IdSet;
+use super::lanes::{Lane, Run, Walk};
 use super::merge::{Merger, Source};
 use super::outbox::Batch;
 use super::topics::{TopicId, Topics};
@@ -35,89 +36,6 @@ pub trait Members {
     fn topics(&self, member: u32) -> Option<&IdSet>;
     /// Hands `member` the events of `batch` from byte `from` on.
     fn deliver(&mut self, member: u32, batch: &Rc<Batch>, from: usize);
-}
-
-/// Consecutive events of one topic: no event of another topic was ingested between them.
-#[derive(Clone, Copy, Debug)]
-pub struct Run {
-    /// Its place among all runs.
-    pub sequence: u64,
-    /// In bytes, where it starts in its batch.
-    pub start: usize,
-}
-
-/// A batch on its way through the members of its topic.
-#[derive(Debug)]
-pub struct Walk {
-    batch: Rc<Batch>,
-    /// Ascending in both fields, and never empty. The first one's sequence is the walk's own.
-    runs: Vec<Run>,
-    /// The first place that has not been served.
-    cursor: u32,
-    /// True exactly when the batch gathers no more: some member was served, or it is one big event.
-    is_closed: bool,
-    /// Members that came while the batch was there: from which byte on they are owed it.
-    ahead: HashMap<u32, usize>,
-    /// When its first event came, if anybody wants to know.
-    since: Option<Duration>,
-}
-
-impl Walk {
-    /// Its batch gathers no more, and is about to be shared.
-    fn close(&mut self) {
-        self.is_closed = true;
-        if let Some(batch) = Rc::get_mut(&mut self.batch) {
-            batch.trim();
-        }
-    }
-
-    /// From which byte on `member` is still owed this batch, having been served all runs up to number
-    /// `served`; `None` when it is owed nothing.
-    fn owes(&self, member: u32, served: u64) -> Option<usize> {
-        if member < self.cursor {
-            return None;
-        }
-        let run = self.runs.partition_point(|run| run.sequence <= served);
-        let start = self.runs.get(run)?.start;
-        let from = match self.ahead.get(&member) {
-            Some(&ahead) => start.max(ahead),
-            None => start,
-        };
-        (from < self.batch.bytes().len()).then_some(from)
-    }
-
-    /// Its batch.
-    pub fn batch(&self) -> &Rc<Batch> {
-        &self.batch
-    }
-
-    /// Its runs.
-    pub fn runs(&self) -> &[Run] {
-        &self.runs
-    }
-
-    /// True exactly when the batch can be shared: it gathers no more.
-    pub fn is_closed(&self) -> bool {
-        self.is_closed
-    }
-}
-
-/// The walks of one topic, by age. The front one has the right of way, and the back one gathers.
-#[derive(Debug)]
-pub struct Lane {
-    front: Walk,
-    behind: VecDeque<Walk>,
-}
-
-impl Lane {
-    /// Its walks, the oldest first.
-    pub fn walks(&self) -> impl Iterator<Item = &Walk> {
-        std::iter::once(&self.front).chain(&self.behind)
-    }
-
-    fn back_mut(&mut self) -> &mut Walk {
-        self.behind.back_mut().unwrap_or(&mut self.front)
-    }
 }
 
 /// A batch that has reached everybody.
@@ -376,7 +294,7 @@ impl Flush {
                 if let Some(from) = walk.owes(member, served) {
                     sources.push(Source {
                         topic: id,
-                        walk: walk.runs[0].sequence,
+                        walk: walk.sequence(),
                         from,
                     });
                 }

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::flush::{Lane, Walk};
+use super::lanes::{Lane, Walk};
 use super::outbox::Batch;
 use super::topics::TopicId;
 use crate::limits;
@@ -74,8 +74,8 @@ struct Stretch<'a> {
 impl Stretch<'_> {
     /// True when the walk's own batch serves as well as a copy, and the copy would be large.
     fn is_shared(&self) -> bool {
-        self.walk.is_closed()
-            && self.end == self.walk.batch().bytes().len()
+        self.walk.is_closed
+            && self.end == self.walk.batch.bytes().len()
             && self.end - self.start >= limits::BIG_EVENT_BYTES
     }
 }
@@ -93,10 +93,10 @@ fn merge(sources: &[Source], lanes: &HashMap<TopicId, Lane>) -> (Pieces, usize) 
             pieces.push((Rc::new(std::mem::take(&mut batch)), 0));
         }
         if is_shared {
-            pieces.push((Rc::clone(stretch.walk.batch()), stretch.start));
+            pieces.push((Rc::clone(&stretch.walk.batch), stretch.start));
         } else {
             copied += bytes;
-            batch.copy_frames(stretch.walk.batch(), stretch.start, stretch.end);
+            batch.copy_frames(&stretch.walk.batch, stretch.start, stretch.end);
         }
     }
     if !batch.bytes().is_empty() {
@@ -110,10 +110,10 @@ fn stretches<'a>(sources: &[Source], lanes: &'a HashMap<TopicId, Lane>) -> Vec<S
     let mut runs: Vec<(u64, Stretch<'a>)> = Vec::new();
     for source in sources {
         let walks = lanes.get(&source.topic).into_iter().flat_map(Lane::walks);
-        for walk in walks.filter(|walk| walk.runs()[0].sequence == source.walk) {
-            let ends = walk.runs()[1..].iter().map(|run| run.start);
-            let ends = ends.chain([walk.batch().bytes().len()]);
-            for (run, end) in walk.runs().iter().zip(ends) {
+        for walk in walks.filter(|walk| walk.sequence() == source.walk) {
+            let ends = walk.runs[1..].iter().map(|run| run.start);
+            let ends = ends.chain([walk.batch.bytes().len()]);
+            for (run, end) in walk.runs.iter().zip(ends) {
                 if end > source.from {
                     let start = run.start.max(source.from);
                     runs.push((run.sequence, Stretch { walk, start, end }));

@@ -11,12 +11,13 @@
 //! Never here: what a member is beyond its number, frames, clocks (a second is a number that is handed
 //! in).
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use slab::Slab;
 
 use super::idset::IdSet;
+use super::names::Names;
+pub use super::names::TopicId;
 
 /// In topics, for how many the memory is kept that they have once taken.
 const CAPACITY_KEPT: usize = 64;
@@ -30,25 +31,8 @@ const RATE_SECONDS_MAX: u32 = 300;
 /// In topics, how many of those that had an event are remembered for [`Topics::take_active`].
 const ACTIVE_MAX: usize = 4_096;
 
-/// A topic, for as long as somebody subscribes to it.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct TopicId(u32);
-
-impl TopicId {
-    /// The topic in that place, as it stands in a connection's own set.
-    pub fn of_place(place: u32) -> Self {
-        Self(place)
-    }
-
-    /// Its place.
-    pub fn place(self) -> u32 {
-        self.0
-    }
-}
-
 #[derive(Debug)]
 struct Topic {
-    /// Shared with the key in `Topics::ids`.
     name: Rc<str>,
     /// Never empty.
     members: IdSet,
@@ -109,11 +93,11 @@ pub enum Unsubscribed {
 
 /// All topics that are alive.
 ///
-/// Invariant: `ids` and `topics` name each other, and member `m` is in topic `t` exactly when `t`
+/// Invariant: `names` and `topics` name each other, and member `m` is in topic `t` exactly when `t`
 /// is in `m`'s own set.
 #[derive(Debug, Default)]
 pub struct Topics {
-    ids: HashMap<Rc<str>, TopicId>,
+    names: Names,
     topics: Slab<Topic>,
     subscriptions: usize,
     /// In bytes, the names of all topics.
@@ -143,17 +127,18 @@ impl Topics {
 
     /// The topic of that name, if somebody subscribes to it.
     pub fn find(&self, name: &str) -> Option<TopicId> {
-        self.ids.get(name).copied()
+        self.names
+            .find(name, |id| &*self.topics[id.place() as usize].name == name)
     }
 
     /// The members of a topic that is alive.
     pub fn members(&self, topic: TopicId) -> &IdSet {
-        &self.topics[topic.0 as usize].members
+        &self.topics[topic.place() as usize].members
     }
 
     /// The topic has an event, in this second. Answers how many members hear it.
     pub fn note_event(&mut self, id: TopicId, second: u32) -> usize {
-        let topic = &mut self.topics[id.0 as usize];
+        let topic = &mut self.topics[id.place() as usize];
         if topic.second != second {
             topic.rate = topic.rate_at(second);
             topic.second = second;
@@ -219,20 +204,21 @@ impl Topics {
             ));
         }
         for (index, topic) in &self.topics {
-            if topic.members.is_empty() || self.ids.get(&topic.name) != Some(&TopicId(index as u32))
+            if topic.members.is_empty()
+                || self.find(&topic.name) != Some(TopicId::of_place(index as u32))
             {
                 return Err(format!("topic {:?} is not as it should be", topic.name));
             }
         }
-        let name_bytes: usize = self.ids.keys().map(|name| name.len()).sum();
+        let name_bytes: usize = self.topics.iter().map(|(_, topic)| topic.name.len()).sum();
         if name_bytes != self.name_bytes {
             let counted = self.name_bytes;
             return Err(format!("{name_bytes} bytes of names, {counted} counted"));
         }
-        if self.ids.len() != self.topics.len() {
+        if self.names.len() != self.topics.len() {
             return Err(format!(
                 "{} names, {} topics",
-                self.ids.len(),
+                self.names.len(),
                 self.topics.len()
             ));
         }
@@ -242,10 +228,10 @@ impl Topics {
     /// Makes `member` hear `name`; `own` is its reverse index.
     pub fn subscribe(&mut self, member: u32, own: &mut IdSet, name: &str) -> Subscribed {
         if let Some(id) = self.find(name) {
-            if !own.insert(id.0) {
+            if !own.insert(id.place()) {
                 return Subscribed::Already;
             }
-            self.topics[id.0 as usize].members.insert(member);
+            self.topics[id.place() as usize].members.insert(member);
             self.subscriptions += 1;
             return Subscribed::Joined(id);
         }
@@ -253,16 +239,16 @@ impl Topics {
         self.name_bytes += name.len();
         let mut members = IdSet::default();
         members.insert(member);
-        let id = TopicId(self.topics.insert(Topic {
+        let id = TopicId::of_place(self.topics.insert(Topic {
             name: Rc::clone(&name),
             members,
             events: 0,
             rate: 0.0,
             second: 0,
         }) as u32);
-        self.ids.insert(Rc::clone(&name), id);
+        self.names.insert(&name, id);
         self.most = self.most.max(self.topics.len());
-        own.insert(id.0);
+        own.insert(id.place());
         self.subscriptions += 1;
         Subscribed::Created(name)
     }
@@ -270,7 +256,7 @@ impl Topics {
     /// Makes `member` hear `name` no longer.
     pub fn unsubscribe(&mut self, member: u32, own: &mut IdSet, name: &str) -> Unsubscribed {
         match self.find(name) {
-            Some(id) if own.remove(id.0) => self.leave(member, id),
+            Some(id) if own.remove(id.place()) => self.leave(member, id),
             _ => Unsubscribed::NotSubscribed,
         }
     }
@@ -278,7 +264,7 @@ impl Topics {
     /// Takes `member` out of one of the topics in `own`.
     pub fn leave_one(&mut self, member: u32, own: &mut IdSet) -> Unsubscribed {
         match own.pop() {
-            Some(id) => self.leave(member, TopicId(id)),
+            Some(id) => self.leave(member, TopicId::of_place(id)),
             None => Unsubscribed::NotSubscribed,
         }
     }
@@ -302,28 +288,26 @@ impl Topics {
     }
 
     fn leave(&mut self, member: u32, id: TopicId) -> Unsubscribed {
-        let topic = &mut self.topics[id.0 as usize];
+        let topic = &mut self.topics[id.place() as usize];
         let was_member = topic.members.remove(member);
         debug_assert!(was_member, "the two directions agree");
         self.subscriptions -= 1;
         if !topic.members.is_empty() {
             return Unsubscribed::Left;
         }
-        let topic = self.topics.remove(id.0 as usize);
+        let topic = self.topics.remove(id.place() as usize);
         self.name_bytes -= topic.name.len();
-        self.ids.remove(&topic.name);
+        self.names.remove(&topic.name, id);
         self.shrink();
         Unsubscribed::Gone(id, topic.name)
     }
 
-    /// Gives back the memory of a million names when most of them are gone. It takes a look at every
+    /// Gives back the places of a million topics when most of them are gone. It takes a look at every
     /// place, and comes after seven of eight topics have ended, or the last.
     fn shrink(&mut self) {
         let len = self.topics.len();
-        let is_large = self.topics.capacity().max(self.ids.capacity()) > CAPACITY_KEPT;
-        if is_large && (len == 0 || len < self.most / 8) {
+        if self.topics.capacity() > CAPACITY_KEPT && (len == 0 || len < self.most / 8) {
             self.most = len;
-            self.ids.shrink_to(2 * len);
             self.topics.shrink_to_fit();
         }
     }
@@ -404,16 +388,16 @@ mod tests {
         for n in 0..100_000 {
             topics.subscribe(1, &mut own, &name(n));
         }
-        let kept = |topics: &Topics| topics.ids.capacity().max(topics.topics.capacity());
+        let kept = |topics: &Topics| topics.names.capacity().max(topics.topics.capacity());
         assert!(kept(&topics) >= 100_000);
         for n in (0..100_000).filter(|n| n % 10_000 != 5) {
             topics.unsubscribe(1, &mut own, &name(n));
         }
         // A place that is taken stays where it is, and so do all before it.
         assert!(
-            topics.ids.capacity() <= 10 * 8 * 4,
+            topics.names.capacity() <= 10 * 8 * 4,
             "{}",
-            topics.ids.capacity()
+            topics.names.capacity()
         );
         for n in 0..10 {
             let name = name(n * 10_000 + 5);

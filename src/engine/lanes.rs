@@ -1,0 +1,87 @@
+//! Batches on their way: a walk hands one to the members of a topic, and a topic's walks stand in a lane.
+//!
+//! Never here: which walk is next and how far it gets (the flush), what members of several topics get
+//! (`merge.rs`).
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::outbox::Batch;
+
+/// Consecutive events of one topic: no event of another topic was ingested between them.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// Its place among all runs.
+    pub sequence: u64,
+    /// In bytes, where it starts in its batch.
+    pub start: usize,
+}
+
+/// A batch on its way through the members of its topic.
+#[derive(Debug)]
+pub struct Walk {
+    /// What it hands out. Never empty.
+    pub batch: Rc<Batch>,
+    /// Ascending in both fields, and never empty. The first one's sequence is the walk's own.
+    pub runs: Vec<Run>,
+    /// The first place that has not been served.
+    pub cursor: u32,
+    /// True exactly when the batch gathers no more: some member was served, or it is one big event.
+    pub is_closed: bool,
+    /// Members that came while the batch was there: from which byte on they are owed it.
+    pub ahead: HashMap<u32, usize>,
+    /// When its first event came, if anybody wants to know.
+    pub since: Option<Duration>,
+}
+
+impl Walk {
+    /// The number that no other walk has.
+    pub fn sequence(&self) -> u64 {
+        self.runs[0].sequence
+    }
+
+    /// Its batch gathers no more, and is about to be shared.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+        if let Some(batch) = Rc::get_mut(&mut self.batch) {
+            batch.trim();
+        }
+    }
+
+    /// From which byte on `member` is still owed this batch, having been served all runs up to number
+    /// `served`; `None` when it is owed nothing.
+    pub fn owes(&self, member: u32, served: u64) -> Option<usize> {
+        if member < self.cursor {
+            return None;
+        }
+        let run = self.runs.partition_point(|run| run.sequence <= served);
+        let start = self.runs.get(run)?.start;
+        let from = match self.ahead.get(&member) {
+            Some(&ahead) => start.max(ahead),
+            None => start,
+        };
+        (from < self.batch.bytes().len()).then_some(from)
+    }
+}
+
+/// The walks of one topic, by age. The front one has the right of way, and the back one gathers.
+#[derive(Debug)]
+pub struct Lane {
+    /// The oldest.
+    pub front: Walk,
+    /// The others, by age.
+    pub behind: VecDeque<Walk>,
+}
+
+impl Lane {
+    /// Its walks, the oldest first.
+    pub fn walks(&self) -> impl Iterator<Item = &Walk> {
+        std::iter::once(&self.front).chain(&self.behind)
+    }
+
+    /// The youngest.
+    pub fn back_mut(&mut self) -> &mut Walk {
+        self.behind.back_mut().unwrap_or(&mut self.front)
+    }
+}
