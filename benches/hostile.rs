@@ -29,35 +29,37 @@ const QUIET: Duration = Duration::from_secs(3);
 const ATTACK_MAX: Duration = Duration::from_secs(30);
 const AFTER: Duration = Duration::from_secs(2);
 
-/// A name, and what is done to the server.
-type Case = (&'static str, fn(&Server));
+/// A name, whether the server has a publisher that it tells topics to, and what is done to it.
+type Case = (&'static str, bool, fn(&Server));
 
 const CASES: &[Case] = &[
-    ("flood-400", |server| flood(server, 400)),
-    ("flood-1000", |server| flood(server, 1_000)),
-    ("flood-5000", |server| flood(server, 5_000)),
-    ("leave", leave),
-    ("parts", parts),
-    ("forged", forged),
+    ("flood-400", false, |server| flood(server, 400)),
+    ("flood-1000", false, |server| flood(server, 1_000)),
+    ("flood-5000", false, |server| flood(server, 5_000)),
+    ("leave", false, |server| leave(server, 1_000, 1)),
+    ("sub-leave", true, |server| leave(server, 100, 512)),
+    ("parts", false, parts),
+    ("forged", false, forged),
 ];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let is_asked = |name: &str| words.iter().any(|word| word == name);
-    let is_all = !CASES.iter().any(|(name, _)| is_asked(name));
+    let is_all = !CASES.iter().any(|(name, ..)| is_asked(name));
     println!("Time from an event to a subscriber, in milliseconds\n");
     println!(
         "  case       | quiet:  p50    p99  worst | attacked:  p50    p99   worst | turns over 10 ms"
     );
-    for (name, attack) in CASES {
+    for &(name, has_sub, attack) in CASES {
         if is_all || is_asked(name) {
-            measure(name, *attack);
+            measure(name, has_sub, attack);
         }
     }
 }
 
-fn measure(name: &str, attack: fn(&Server)) {
-    let server = Server::start();
+fn measure(name: &str, has_sub: bool, attack: fn(&Server)) {
+    let upstream = has_sub.then(Upstream::start);
+    let server = Server::start(upstream.as_ref().map(|upstream| &*upstream.endpoint));
     let witness = Witness::start(&server);
     thread::sleep(QUIET);
     let quiet = witness.take();
@@ -96,10 +98,12 @@ struct Server {
     admin: SocketAddr,
     /// The first one is the subscriber's, the second the attacker's.
     pulls: [String; 2],
+    /// True exactly when it tells topics to a publisher.
+    has_sub: bool,
 }
 
 impl Server {
-    fn start() -> Self {
+    fn start(sub: Option<&str>) -> Self {
         pin(SERVER_CORE);
         let mut child = Command::new(env!("CARGO_BIN_EXE_newswire"))
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
@@ -107,6 +111,7 @@ impl Server {
             .args(["--token", TOKEN, "--log-level", "error"])
             .args(["--auth-jwt-algorithm", "RS256"])
             .args(keys().iter().flat_map(|key| ["--auth-jwt-key", key]))
+            .args(sub.iter().flat_map(|endpoint| ["--sub", endpoint]))
             .stdout(Stdio::piped())
             .spawn()
             .expect("started");
@@ -135,6 +140,7 @@ impl Server {
             address,
             admin,
             pulls: pulls.try_into().expect("two endpoints"),
+            has_sub: sub.is_some(),
         }
     }
 
@@ -224,9 +230,33 @@ fn pin(core: usize) {
 
 /// A client's text frame, masked with zeros.
 fn frame(text: &str, out: &mut Vec<u8>) {
-    assert!(text.len() < 126, "the shortest form");
-    out.extend([0x81, 0x80 | text.len() as u8, 0, 0, 0, 0]);
+    match text.len() {
+        short @ ..126 => out.extend([0x81, 0x80 | short as u8]),
+        long => {
+            let long = u16::try_from(long).expect("no longer form is needed");
+            out.extend([0x81, 0x80 | 126]);
+            out.extend(long.to_be_bytes());
+        }
+    }
+    out.extend([0; 4]);
     out.extend(text.bytes());
+}
+
+/// A publisher that the server connects to, and that takes in which topics are wanted.
+struct Upstream {
+    endpoint: String,
+}
+
+impl Upstream {
+    fn start() -> Self {
+        let context = zmq::Context::new();
+        let socket = context.socket(zmq::XPUB).expect("a socket");
+        socket.set_rcvhwm(0).expect("set");
+        socket.bind("tcp://127.0.0.1:*").expect("bound");
+        let endpoint = socket.get_last_endpoint().expect("bound").expect("UTF-8");
+        thread::spawn(move || while socket.recv_bytes(0).is_ok() {});
+        Self { endpoint }
+    }
 }
 
 // --- The subscriber ------------------------------------------------------------------------------
@@ -351,13 +381,14 @@ fn flood(server: &Server, count: usize) {
     // The clients end here, and all of them at once.
 }
 
-/// A thousand clients with a thousand topics each leave at once.
-fn leave(server: &Server) {
-    let mut clients = server.clients(1_000);
+/// `count` clients with a thousand topics each, whose names have `bytes` or a few more, leave at once.
+fn leave(server: &Server, count: usize, bytes: usize) {
+    let mut clients = server.clients(count);
     for (index, stream) in clients.iter_mut().enumerate() {
         let mut subscribes = Vec::new();
         for topic in 0..1_000 {
-            frame(&format!("[5,\"{index}-{topic}\"]"), &mut subscribes);
+            let name = format!("{index}-{topic}");
+            frame(&format!("[5,\"{name:-<bytes$}\"]"), &mut subscribes);
         }
         // A CALL behind them is answered when all of them are done.
         frame("[2,\"done\",\"u\"]", &mut subscribes);
@@ -366,6 +397,10 @@ fn leave(server: &Server) {
     for stream in &mut clients {
         let mut answer = [0; 1_024];
         assert!(stream.read(&mut answer).expect("an answer") > 0);
+    }
+    if server.has_sub {
+        // The publisher is told under a budget; then all of them leave.
+        thread::sleep(AFTER);
     }
 }
 
