@@ -53,8 +53,8 @@
 //! - No token in a log line, an error, or a counter's name.
 //! - No clock but the server's. Whatever happens in a turn has the time at which the turn began; the server
 //!   reads the clock again only to measure. (Commands read their own clock, and so do threads that wait for
-//!   a store: `auth/clock.rs`.) No `unsafe` but one line,
-//!   which gives memory back to the system (`ingest/zeromq/trim.rs`).
+//!   a store: `auth/clock.rs`.)
+//! - No `unsafe` but one line, which gives memory back to the system (`ingest/zeromq/trim.rs`).
 
 pub mod admin;
 pub mod auth;
