@@ -177,7 +177,7 @@ pub static METRICS: &[Metric] = &[
     ),
     gauge(
         "newswire_source_asks_for_everything",
-        What::Sources(|row| Some((row.dialled.as_ref()?.asks_for == "everything").into())),
+        What::Sources(|row| Some(row.dialled.as_ref()?.asks_for_everything.into())),
         "1 while a publisher is asked for everything instead of single topics, by source and endpoint.",
     ),
     Metric {

@@ -37,8 +37,8 @@ pub struct Dialled<'a> {
     pub seconds: u64,
     /// Why it is not connected, as far as that is known.
     pub trouble: Option<&'a str>,
-    /// What the publisher is asked for.
-    pub asks_for: &'static str,
+    /// True exactly when the publisher is asked for everything, and not for single topics.
+    pub asks_for_everything: bool,
     /// How often a connection was made since the start.
     pub connects: u64,
 }
@@ -64,7 +64,11 @@ fn source(row: &SourceRow<'_>) -> Value {
         value["seconds"] = dialled.seconds.into();
         value["state"] = dialled.state.into();
         value["connects"] = dialled.connects.into();
-        value["asks_for"] = dialled.asks_for.into();
+        let asks_for = match dialled.asks_for_everything {
+            true => "everything",
+            false => "topics",
+        };
+        value["asks_for"] = asks_for.into();
         value["trouble"] = dialled.trouble.into();
     }
     value
@@ -92,7 +96,7 @@ mod tests {
                 is_connected: false,
                 seconds: 7,
                 trouble: Some("nobody is there"),
-                asks_for: "topics",
+                asks_for_everything: false,
                 connects: 2,
             }),
         }

@@ -17,7 +17,7 @@ use super::{MONITORS, SOURCES, Server};
 use crate::admin::sources::{Dialled, SourceRow};
 use crate::engine::{Engine, TopicChange};
 use crate::ingest::zeromq::ZeroMqSource;
-use crate::ingest::zeromq::interest::{Budget, Wanted};
+use crate::ingest::zeromq::interest::{Budget, Scope, Wanted};
 use crate::ingest::zeromq::monitor::PeerEvent;
 use crate::ingest::zeromq::sub::Sub;
 use crate::limits;
@@ -180,7 +180,7 @@ impl Server {
                     is_connected: health.state == State::Connected,
                     seconds: health.lasted.as_secs(),
                     trouble: health.trouble,
-                    asks_for: health.scope.name(),
+                    asks_for_everything: health.scope == Scope::Everything,
                     connects: health.connects,
                 }),
             }

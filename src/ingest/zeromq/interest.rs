@@ -88,16 +88,6 @@ pub enum Scope {
     Everything,
 }
 
-impl Scope {
-    /// The name that operators see.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Topics => "topics",
-            Self::Everything => "everything",
-        }
-    }
-}
-
 /// Why a socket asks for everything.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Excess {
