@@ -1,4 +1,4 @@
-//! What a member gets that several lanes owe events: one batch of its own, in the order of ingest.
+//! The events that several lanes owe to one member, merged into one batch in the order of ingest.
 //!
 //! Members with the same topics are owed the same, so what was merged for one is kept for the next: a
 //! crowd that subscribes to the same twenty topics shares one merged batch. Big events are never
@@ -33,7 +33,7 @@ type Pieces = Vec<(Rc<Batch>, usize)>;
 pub struct Merger {
     sources: Vec<Source>,
     merged: HashMap<Vec<Source>, Pieces>,
-    /// In bytes, the copies in `merged`.
+    /// In bytes, the copies in `merged` and the keys that find them.
     bytes: usize,
 }
 
@@ -51,7 +51,7 @@ impl Merger {
         }
         if !self.merged.contains_key(&self.sources[..]) {
             let (pieces, copied) = merge(&self.sources, lanes);
-            self.bytes += copied;
+            self.bytes += copied + size_of_val(&self.sources[..]);
             self.merged.insert(self.sources.clone(), pieces);
         }
         &self.merged[&self.sources[..]]
