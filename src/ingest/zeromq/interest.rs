@@ -88,13 +88,15 @@ pub enum Scope {
     Everything,
 }
 
-/// Why a socket asks for everything.
+/// What a publisher is asked for from now on, and why.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Excess {
-    /// More topics, or more bytes of names, than are told.
+pub enum Decision {
+    /// Everything: more topics, or more bytes of names, are wanted than are told.
+    TooManyTopics,
+    /// Everything: more has changed than is told.
+    TooManyChanges,
+    /// Single topics again.
     Topics,
-    /// More changes than are told.
-    Changes,
 }
 
 /// What is asked of a publisher: `(topic, true)` is a subscription, `(topic, false)` its end, and the empty
@@ -213,9 +215,8 @@ impl Interest {
         self.everything_since.map(|since| since + MINUTE)
     }
 
-    /// Decides what to ask for. Answers why, when that is everything from now on; and `Some(None)` when it
-    /// is single topics again.
-    pub fn decide(&mut self, now: Duration, wanted: &impl Wanted) -> Option<Option<Excess>> {
+    /// Decides what to ask for. `None` when that stays as it is.
+    pub fn decide(&mut self, now: Duration, wanted: &impl Wanted) -> Option<Decision> {
         if now >= self.minute + MINUTE {
             (self.minute, self.changes) = (now, 0);
         }
@@ -226,17 +227,17 @@ impl Interest {
         match self.everything_since {
             None if !fits(1) || !self.told.has_room(1) && !self.changed.is_empty() => {
                 self.want_everything(now);
-                Some(Some(Excess::Topics))
+                Some(Decision::TooManyTopics)
             }
             None if self.changes >= limits::SUB_CHANGES_MAX || !self.waiting.has_room(2) => {
                 self.want_everything(now);
-                Some(Some(Excess::Changes))
+                Some(Decision::TooManyChanges)
             }
             Some(since) if fits(2) && now >= since + MINUTE => {
                 self.everything_since = None;
                 self.walk = Some(0);
                 (self.minute, self.changes) = (now, 0);
-                Some(None)
+                Some(Decision::Topics)
             }
             _ => None,
         }
@@ -408,7 +409,7 @@ mod tests {
         }
 
         /// One turn; answers what was decided.
-        fn turn(&mut self, now: Duration) -> Option<Option<Excess>> {
+        fn turn(&mut self, now: Duration) -> Option<Decision> {
             let Self {
                 hub,
                 interest,
@@ -501,7 +502,7 @@ mod tests {
                 world.come(&name(count));
                 count += 1;
                 if let Some(decided) = world.turn(ZERO) {
-                    assert_eq!(decided, Some(Excess::Topics));
+                    assert_eq!(decided, Decision::TooManyTopics);
                 }
             }
             assert!(world.hub.topics() <= limits::SUB_TOPICS_MAX + 1);
@@ -518,7 +519,7 @@ mod tests {
             assert_eq!(world.turn(MINUTE / 2), None, "not so soon");
             assert_eq!(world.told, told);
             assert_eq!(world.interest.deadline(), Some(MINUTE));
-            assert_eq!(world.turn(MINUTE), Some(None));
+            assert_eq!(world.turn(MINUTE), Some(Decision::Topics));
             assert!(
                 world.asked.contains(""),
                 "everything until all topics are told"
@@ -537,7 +538,7 @@ mod tests {
             world.come(&n.to_string());
             world.go(&n.to_string());
         }
-        assert_eq!(world.turn(ZERO), Some(Some(Excess::Changes)));
+        assert_eq!(world.turn(ZERO), Some(Decision::TooManyChanges));
         assert!(world.interest.changed.is_empty());
         world.settle(ZERO);
         assert_eq!(world.asked, BTreeSet::from([String::new()]));

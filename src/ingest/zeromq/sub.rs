@@ -13,7 +13,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::interest::{Budget, Excess, Interest, Scope, Wanted};
+use super::interest::{Budget, Decision, Interest, Scope, Wanted};
 use super::monitor::{Monitor, PeerEvent};
 use super::{Cause, PeerRules, SourceError, ZeroMqSource, prepare};
 use crate::limits;
@@ -254,7 +254,7 @@ impl Sub {
     ) {
         let endpoint = &self.endpoint;
         match self.interest.decide(now, wanted) {
-            Some(Some(Excess::Topics)) => log::warn!(
+            Some(Decision::TooManyTopics) => log::warn!(
                 "sub: endpoint={endpoint} asks for everything: clients want {} topics, of {} bytes, and over {} \
                  topics or {} bytes ZeroMQ's filter costs more than it saves. Events that nobody wants are \
                  dropped here",
@@ -263,12 +263,12 @@ impl Sub {
                 limits::SUB_TOPICS_MAX,
                 limits::SUB_TOPIC_BYTES_MAX
             ),
-            Some(Some(Excess::Changes)) => log::warn!(
+            Some(Decision::TooManyChanges) => log::warn!(
                 "sub: endpoint={endpoint} asks for everything: clients changed their topics more than {} times a \
                  minute. Events that nobody wants are dropped here",
                 limits::SUB_CHANGES_MAX
             ),
-            Some(None) => log::info!(
+            Some(Decision::Topics) => log::info!(
                 "sub: endpoint={endpoint} asks for {} topics one by one again",
                 wanted.topics()
             ),
