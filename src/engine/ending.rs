@@ -133,9 +133,9 @@ impl<S: Stream> Engine<S> {
         let peer = connection.link.peer();
         log::debug!("closing: peer={peer} reason={}", reason.name());
         let sent = connection.link.close(last, &mut self.desk);
-        let is_held = connection.link.unread == Unread::Held;
+        let is_paused = connection.link.unread == Unread::Paused;
         self.leaving.push_back(id);
-        if is_held {
+        if is_paused {
             // It owes no answers any more, and no writable edge may be left to come.
             self.list_rest(id);
         }

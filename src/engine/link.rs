@@ -40,7 +40,7 @@ pub enum Unread {
     /// It had its first share, and may have more: on the list for the rest.
     Rest,
     /// There may be some, and it is on no list: its peer has to take its own answers first.
-    Held,
+    Paused,
     /// The connection is about to be freed: it is neither read nor written any more.
     Gone,
 }

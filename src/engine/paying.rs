@@ -64,12 +64,12 @@ impl<S: Stream> Engine<S> {
             link.is_payable = true;
             self.payable.push_back(id);
         }
-        let is_held = link.unread == Unread::Held && link.outbox().answers_bytes() == 0;
+        let is_paused = link.unread == Unread::Paused && link.outbox().answers_bytes() == 0;
         if taken > 0 && state == State::Open {
             connection.session.note_heard();
             self.arm(id, self.rules.ping_seconds);
         }
-        if is_held {
+        if is_paused {
             self.list_rest(id);
         }
     }

@@ -103,7 +103,7 @@ impl<S: Stream> Engine<S> {
     /// Has a connection read to its end, behind those who wait for that already.
     pub(super) fn list_rest(&mut self, id: SlotId) {
         if let Some(connection) = self.slots.get_mut(id)
-            && matches!(connection.link.unread, Unread::None | Unread::Held)
+            && matches!(connection.link.unread, Unread::None | Unread::Paused)
         {
             connection.link.unread = Unread::Rest;
             self.reading.rest.push_back(id);
@@ -187,7 +187,7 @@ impl<S: Stream> Engine<S> {
             }
             let owed = connection.link.outbox().answers_bytes();
             if state == State::Open && owed > limits::ANSWERS_OWED_BYTES_MAX {
-                connection.link.unread = Unread::Held;
+                connection.link.unread = Unread::Paused;
                 return cost;
             }
             if left == 0 {
