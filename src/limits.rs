@@ -324,6 +324,10 @@ pub const PAYMENT_BYTES_MIN: usize = 16 * 1024;
 /// what they are owed. Whoever reads steadily takes some more often, on any network.
 pub const STALLED_SECONDS: u64 = 2;
 
+/// In connections that one search remembers as those that have to give up what they are owed first: at 40 bytes
+/// each and twice as many for a while, 1.3 MB. To sort them takes an estimated 2 ms.
+pub const DEBTS_MAX: usize = 16_384;
+
 /// In subscriptions that end a turn because their connections do: at up to 0.45 µs each where each topic
 /// ends with its subscription, 4 ms.
 pub const TURN_LEAVES_MAX: usize = 8_192;

@@ -5,8 +5,9 @@
 //! first, and of equals those that have stalled longest. Enough end that an eighth of the bound is free
 //! again, so that this does not come back at once.
 //!
-//! It takes a look at every place, `TURN_PLACES_MAX` of them a turn. Meanwhile nothing is delivered and
-//! nothing is read, so what is held does not grow.
+//! One search takes a look at every place, `TURN_PLACES_MAX` of them a turn. Then those that it found end,
+//! `TURN_DISCONNECTS_MAX` of them a turn. Meanwhile nothing is delivered and nothing is read, so what is held
+//! does not grow.
 //!
 //! Never here: the bound of one outbox (the link's).
 
@@ -26,7 +27,7 @@ use crate::wire::websocket;
 /// For how long a stream has taken no byte that counts as stalled.
 const STALLED: Duration = Duration::from_secs(limits::STALLED_SECONDS);
 
-/// A connection that is owed something. Those that go first are the smallest.
+/// What a connection is owed, and since when. Those that sort first go first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Debt {
     is_moving: bool,
@@ -34,39 +35,49 @@ struct Debt {
     stalled_since: Duration,
 }
 
-/// How far the search for those who have to give up is.
+/// How far the search for those who have to give up is, and whom it has found.
 #[derive(Debug, Default)]
 pub(super) struct Relief {
     round: Round,
-    /// Those who go first of all that were looked at; up to twice as many as can end in a turn.
-    first: Vec<(Debt, SlotId)>,
+    /// Those who go first of all that were looked at, up to twice `limits::DEBTS_MAX` of them. When the search
+    /// is over, the last one goes first.
+    found: Vec<(Debt, SlotId)>,
 }
 
 impl Relief {
-    /// Whether the search goes on next turn.
+    /// Whether it goes on next turn.
     pub(super) fn is_under_way(&self) -> bool {
-        self.round.is_under_way()
+        self.round.is_under_way() || !self.found.is_empty()
     }
 
     fn note(&mut self, debt: Debt, id: SlotId) {
-        self.first.push((debt, id));
-        if self.first.len() >= 2 * limits::TURN_DISCONNECTS_MAX {
+        if self.found.len() >= 2 * limits::DEBTS_MAX {
             self.keep_first();
         }
+        self.found.push((debt, id));
     }
 
     fn keep_first(&mut self) {
-        self.first.sort_unstable_by_key(|&(debt, _)| debt);
-        self.first.truncate(limits::TURN_DISCONNECTS_MAX);
+        self.found.sort_unstable_by_key(|&(debt, _)| debt);
+        self.found.truncate(limits::DEBTS_MAX);
     }
 }
 
 impl<S: Stream> Engine<S> {
-    /// Goes on with the search, and ends the connections that it found.
+    /// Goes on with the search, or with ending the connections that it found.
     pub(super) fn relieve(&mut self) {
         if !self.relief.is_under_way() {
             self.relief.round.begin(self.slots.places());
         }
+        if self.relief.round.is_under_way() {
+            self.find_debts();
+        }
+        if !self.relief.round.is_under_way() {
+            self.end_debts();
+        }
+    }
+
+    fn find_debts(&mut self) {
         for _ in 0..limits::TURN_PLACES_MAX {
             let Some(place) = self.relief.round.next(self.slots.places()) else {
                 break;
@@ -84,20 +95,30 @@ impl<S: Stream> Engine<S> {
                 self.relief.note(debt, id);
             }
         }
-        if self.relief.is_under_way() {
-            return;
+        if !self.relief.round.is_under_way() {
+            self.relief.keep_first();
+            self.relief.found.reverse();
         }
-        self.relief.keep_first();
+    }
+
+    fn end_debts(&mut self) {
         // They end without a Close frame unless they are between two frames: to finish one would hold on
         // to what must be given up.
         let enough = self.rules.outboxes_bytes_max / 8 * 7;
-        for (_, id) in std::mem::take(&mut self.relief.first) {
+        for _ in 0..limits::TURN_DISCONNECTS_MAX {
             if self.desk.held.bytes() <= enough {
-                break;
+                self.relief.found.clear();
             }
+            let Some((_, id)) = self.relief.found.pop() else {
+                break;
+            };
             let Some(connection) = self.slots.get_mut(id) else {
                 continue;
             };
+            // It may have taken everything since it was found.
+            if connection.link.outbox().is_empty() {
+                continue;
+            }
             let is_between_frames = connection.link.clear(&mut self.desk);
             if is_between_frames && connection.session.state() == State::Open {
                 let frame = close_frame(Some(websocket::close_code::POLICY), "slow consumer");
@@ -105,6 +126,9 @@ impl<S: Stream> Engine<S> {
             } else {
                 self.lose(id, Close::OutboxesFull);
             }
+        }
+        if self.relief.found.is_empty() {
+            self.relief.found = Vec::new();
         }
     }
 }

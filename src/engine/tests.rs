@@ -949,6 +949,39 @@ fn when_outboxes_are_full_a_steady_reader_goes_last() {
     assert!(state(&reader).is_some_and(|view| view.state == "open"));
 }
 
+/// Nobody is read or served while connections have to give up what they are owed. So one search over all
+/// places is enough, however many of them it takes.
+#[test]
+fn those_who_have_to_give_up_are_looked_for_once() {
+    const STRANGERS: usize = 3 * limits::TURN_PLACES_MAX as usize;
+    const CLIENTS: usize = 12 * limits::TURN_DISCONNECTS_MAX;
+    const BOUND: usize = 1_800_000;
+    let mut world = World::new(Rules {
+        connections_max: STRANGERS + CLIENTS,
+        outbox_bytes_max: 1 << 20,
+        outboxes_bytes_max: BOUND,
+        ..rules()
+    });
+    let crowd: Vec<Client> = (0..CLIENTS).map(|_| world.subscriber(&["t"])).collect();
+    let _strangers: Vec<Client> = (0..STRANGERS).map(|_| world.connect()).collect();
+    for client in &crowd {
+        client.pipe.borrow_mut().room = 0;
+    }
+    while !world.engine.is_congested() {
+        world.publish("t", "1");
+        world.turn();
+    }
+    let mut turns = 0;
+    while world.engine.is_congested() {
+        world.turn();
+        turns += 1;
+        assert!(turns < 8, "{turns}");
+    }
+    let ended = world.counted(Close::OutboxesFull);
+    assert!(ended > 2 * limits::TURN_DISCONNECTS_MAX as u64, "{ended}");
+    assert!(world.engine.outboxes_bytes() < BOUND);
+}
+
 /// However many wake up together, a turn is not longer, and who owes nothing hears its events in it.
 #[test]
 fn those_who_wake_up_together_are_paid_turn_by_turn() {
