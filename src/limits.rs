@@ -4,6 +4,8 @@
 //! as one may be set; the others are the design's own. Their relations are asserted where they are
 //! compiled, so that no edit can make a server that accepts an event which it can never deliver.
 //!
+//! A cost is that of one core at some 3 GHz. Where it is called estimated, no test or benchmark has shown it.
+//!
 //! Never here: the values in force (those are in `Config` and in the engine's `Rules`), what only one
 //! file can notice (the size of its buffer, how far it looks back), and code, but for the arithmetic
 //! between limits.
@@ -93,8 +95,8 @@ pub const AUTH_CACHE_SECONDS: u32 = 60;
 /// In seconds that a refused token is refused without asking again: as often as such a client tries.
 pub const AUTH_REFUSED_SECONDS: u64 = 5;
 
-/// In refused tokens that are remembered; the oldest is forgotten first. And in accepted ones, from which on
-/// those whose clients have left are forgotten before their time.
+/// In refused tokens that are remembered; the oldest is forgotten first. It bounds accepted tokens too: beyond
+/// it, those whose clients have left are forgotten before their time.
 pub const AUTH_REMEMBERED_MAX: usize = 100_000;
 
 /// In bytes that one of the refused takes at most, its share of the tables included: half a SHA-256 and two
@@ -252,12 +254,12 @@ pub const TURN_EVENTS_MAX: usize = 1_024;
 /// turn long. One event may pass it.
 pub const TURN_EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// In events of libzmq about connections of publishers, read in one turn over all sources: at about 1 µs
-/// each, some 1 ms. A publisher that connects, pushes and leaves makes three.
+/// In events of libzmq about connections of publishers, read in one turn over all sources: at an estimated
+/// 1 µs each, 1 ms. A publisher that connects, pushes and leaves makes three.
 pub const TURN_PEER_EVENTS_MAX: usize = 1_024;
 
-/// In connections accepted a turn: a herd after a restart must not keep events waiting. At some
-/// 10 µs each this is 2 ms.
+/// In connections accepted a turn: a herd after a restart must not keep events waiting. At an estimated
+/// 10 µs each this is 2.6 ms.
 pub const TURN_ACCEPTS_MAX: usize = 256;
 
 /// In milliseconds that a connection has for its upgrade, or for its end, before a newcomer may have its
@@ -266,15 +268,15 @@ pub const TURN_ACCEPTS_MAX: usize = 256;
 pub const ROOM_MILLISECONDS_MIN: u64 = 250;
 
 /// In connections that one turn ends to make room. They are freed at its end, so for that long there are
-/// as many more than `connections-max`, in descriptors of the reserve. At some 15 µs each.
+/// as many more than `connections-max`, in descriptors of the reserve. At an estimated 15 µs each, 0.5 ms.
 pub const TURN_ROOM_MAX: usize = 32;
 
-/// In connections that are kept in mind as those that can be ended to make room, of each kind: 16 bytes
-/// each, 1 MiB.
+/// In connections that are remembered because they can be ended to make room: so many without a whole
+/// upgrade, and so many that wait for their end. At 16 bytes each, 1 MiB for each kind.
 pub const ROOM_ENTRIES_MAX: usize = 65_536;
 
-/// In nanoseconds, what the reading of one turn may cost, counted by the five prices below. It is no clock:
-/// a turn of the same messages costs the same everywhere, and a slower machine takes longer for it.
+/// In nanoseconds, what the reading of one turn may cost, counted by the five estimated prices below. It is no
+/// clock: the same messages cost the same on every machine, and a slower one takes longer for them.
 pub const TURN_READ_COST: usize = 4_000_000;
 
 /// In nanoseconds, one `read()`.
@@ -414,7 +416,7 @@ pub const TURN_WRITES_MAX: usize = 2_048;
 pub const TURN_WRITE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// In expired deadlines a turn: a herd that came in one second also falls silent in one second. Each may
-/// be a ping, at some 8 µs, so this is 4 ms.
+/// be a ping, at an estimated 8 µs, so this is 4 ms.
 pub const TURN_EXPIRIES_MAX: usize = 512;
 
 /// In bytes of the one buffer into which all sockets are read.
@@ -503,11 +505,11 @@ pub const ADMIN_NAMES_MAX: usize = 100;
 /// each session has a token of its own, 3 ms.
 pub const TURN_PLACES_MAX: u32 = 16_384;
 
-/// In places of that budget, what it costs to end a connection with a last word: some 10 µs.
+/// In places of that budget, what it costs to end a connection with a last word: an estimated 10 µs.
 pub const END_PLACES: u32 = 64;
 
-/// In connections that one turn closes for an administrator, and again because they read too slowly, at some
-/// 10 µs each.
+/// In connections that one turn closes for an administrator, and again because they read too slowly: at an
+/// estimated 10 µs each, 5 ms.
 pub const TURN_DISCONNECTS_MAX: usize = 512;
 
 /// In events of one HTTP request. They are handed in together, in one turn, which takes requests in until

@@ -28,12 +28,12 @@ pub enum Farewell {
     CloseFrame,
 }
 
-/// Who ends on the way down.
+/// Which connections end at a shutdown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Parting {
-    /// Those who are not upgraded yet.
+    /// Those that are not upgraded yet.
     Unfinished,
-    /// Everybody, so.
+    /// All, in this way.
     All(Farewell),
 }
 
@@ -148,7 +148,7 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Ends a connection at once: its peer is gone, or is to be left.
+    /// Ends a connection at once, without a word to its peer.
     pub(super) fn lose(&mut self, id: SlotId, reason: Close) {
         let Some(connection) = self.slots.get_mut(id) else {
             return;
@@ -200,7 +200,7 @@ impl<S: Stream> Engine<S> {
         self.part();
     }
 
-    /// Goes on with the way down, as far as a turn's budget goes.
+    /// Goes on with ending the connections of a shutdown, as far as a turn's budget goes.
     pub(super) fn part(&mut self) {
         let mut left = limits::TURN_PLACES_MAX;
         while left > 0
@@ -228,9 +228,9 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Ends the turn: what is ending leaves its topics, and what is gone gives its place free. No
-    /// other function does either. What the turn's budget leaves over goes on next turn: until it has left
-    /// its last topic, a connection keeps its place and hears nothing.
+    /// Ends the turn: connections whose end has begun leave their topics, and those that are gone give their
+    /// places free. No other function does either. What the turn's budget leaves over goes on next turn:
+    /// until it has left its last topic, a connection keeps its place and receives nothing.
     pub fn reap(&mut self) {
         let mut left = limits::TURN_LEAVES_MAX;
         while left > 0

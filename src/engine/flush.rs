@@ -12,9 +12,9 @@
 //! one batch (`merge.rs`); the later walks find its number in `Flush::served` and pass it by. So
 //! topics gather whatever members they have in common, and only those members cost more.
 //!
-//! `Walk::ahead` serves who subscribes while a batch waits or walks: it is owed only what is appended
-//! afterwards. Where nothing of this happened, a walk costs one look at the next place and one call a
-//! member.
+//! A member that subscribes while a batch waits or walks is owed only what is appended afterwards:
+//! `Walk::ahead` says from which byte on. Where none of this happens, a walk costs one look at the next place
+//! and one call for each member.
 //!
 //! Never here: sockets and outboxes (a delivery is a call-back), protocols (a frame is written by
 //! the caller), clocks (when an event came is the caller's to say, and comes back with its batch).
@@ -364,7 +364,7 @@ impl Flush {
         }
     }
 
-    /// Nobody is owed anything any more: then nothing has to be remembered about anybody.
+    /// Forgets who was served by several lanes, once no walk is left that could serve them again.
     fn rest(&mut self) {
         if self.is_done() && !self.served.is_empty() {
             self.served = HashMap::new();

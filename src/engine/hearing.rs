@@ -47,7 +47,7 @@ impl<S: Stream> Engine<S> {
             cost += limits::MESSAGE_COST;
             let is_last = end.is_some() || at >= bytes.len();
             if is_last || answers.bytes().len() >= limits::ANSWER_BYTES_MAX {
-                // They come before whatever ends it, and whoever cannot have them has ended.
+                // The answers leave before whatever ends the connection; where they cannot, that ends it.
                 if !answers.bytes().is_empty() {
                     cost += limits::ANSWER_COST;
                 }
@@ -188,7 +188,7 @@ impl<S: Stream> Engine<S> {
         Ok(())
     }
 
-    /// A store has judged a token. Whoever has left meanwhile is not missed.
+    /// A store has judged a token. The connection may be gone by now.
     pub fn handle_verdict(&mut self, id: SlotId, verdict: Verdict) {
         let state = self.slots.get(id).map(|c| c.session.state());
         if state != Some(State::Checking) {

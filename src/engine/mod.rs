@@ -132,12 +132,12 @@ impl Default for Rules {
     }
 }
 
-/// Somebody to be judged. The answer goes to [`Engine::handle_verdict`], at once or later.
+/// A client whose token is to be judged. The answer goes to [`Engine::handle_verdict`], at once or later.
 #[derive(Debug)]
 pub struct Check {
     /// Where the answer goes.
     pub id: SlotId,
-    /// With what it came.
+    /// What the client came with.
     pub applicant: Applicant,
 }
 
@@ -170,7 +170,8 @@ pub struct Engine<S> {
     incidents: Incidents,
     room: Room,
     reading: Reading,
-    /// Connections that are owed something and may take it, and that no other writable edge will come for.
+    /// Connections that are owed something and whose streams may take it. No other writable edge will come
+    /// for them.
     payable: VecDeque<SlotId>,
     /// Connections whose end has begun, and which may have topics to leave.
     leaving: VecDeque<SlotId>,
@@ -183,7 +184,7 @@ pub struct Engine<S> {
     review: Round,
     relief: Relief,
     parting: Parting,
-    /// Over those who end on the way down.
+    /// Over the connections that end at a shutdown.
     parting_round: Round,
     /// True exactly when no upgrade is let through any more.
     is_shutting_down: bool,
@@ -232,8 +233,8 @@ impl<S: Stream> Engine<S> {
     /// changes are told stays as it was.
     ///
     /// The addresses of all connections are counted anew only when they were not counted before, or when
-    /// other proxies are trusted: that is the one thing here that takes as long as there are connections,
-    /// some 50 ms for a million.
+    /// other proxies are trusted. That alone looks at every connection at once: an estimated 50 ms for a
+    /// million.
     pub fn set_rules(&mut self, rules: Rules) {
         self.desk.outbox_bytes_max = rules.outbox_bytes_max;
         let was_counted = self.addresses.counts_connections()
@@ -316,8 +317,8 @@ impl<S: Stream> Engine<S> {
         self.desk.payment_left = limits::TURN_PAYMENT_BYTES_MAX;
     }
 
-    /// How long nothing will be due: no time at all while work is left over, and for ever while
-    /// nobody waits for anything.
+    /// How long the loop may sleep: no time at all while work is left over, and for ever (`None`) while no
+    /// deadline is set.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let is_left_over = self.reading.is_left()
             || !self.payable.is_empty()
@@ -413,8 +414,8 @@ impl<S: Stream> Engine<S> {
             .set(id.index(), self.desk.now.as_secs(), seconds);
     }
 
-    /// A publisher's event. It leaves with this turn's [`Engine::flush`]. Answers how many hear it; when
-    /// nobody does, it is dropped.
+    /// A publisher's event. It leaves with this turn's [`Engine::flush`]. Answers how many connections are
+    /// subscribed to its topic; when none is, the event is dropped.
     pub fn handle_event(&mut self, event: &Event<'_>) -> usize {
         self.desk.stats.count(Counter::Events);
         let now = self.desk.now;
@@ -425,8 +426,8 @@ impl<S: Stream> Engine<S> {
         members
     }
 
-    /// An event of the server's own, for whoever is granted that: no publisher's, and not counted as
-    /// one. Returns how many connections hear it.
+    /// An event of the server's own, which is not counted as a publisher's. Answers how many connections are
+    /// subscribed to its topic.
     pub fn handle_own_event(&mut self, event: &Event<'_>) -> usize {
         self.hub.publish(event, second(self.desk.now), None)
     }

@@ -5,15 +5,16 @@
 //! 64 KiB can be one message or ten thousand.
 //!
 //! There are two lists, so that a crowd that never pauses does not hold up those who say one thing:
-//! 1. Whoever became readable gets a small *first share*: enough for one ordinary message or a head.
-//! 2. Whoever has more than that waits for the *rest*, of which the list behind gets a quarter of each
-//!    turn at least.
+//! 1. A connection that became readable gets a small *first share*: enough for one ordinary message or a
+//!    head.
+//! 2. A connection that has more than that waits for the *rest*. At least a quarter of each turn is for
+//!    these.
 //!
 //! In each list the connection that has waited longest comes first. An edge-triggered poller tells of a
-//! byte once, so whoever is on a list stays there until its stream is dry.
+//! byte once, so a connection stays on a list until its stream is dry.
 //!
-//! A connection that owes answers to its own messages is on neither list until its peer has taken them:
-//! whoever asks and does not listen is not asked what else it wants.
+//! A client that sends messages and does not take the answers is read no further: its connection is on
+//! neither list until it has taken them.
 //!
 //! Never here: what the bytes mean (`hearing`), how a connection ends (`ending`).
 
@@ -60,7 +61,7 @@ impl Reading {
         !self.first.is_empty() || !self.rest.is_empty()
     }
 
-    /// Forgets what a connection said that is being freed.
+    /// Forgets the unread bytes of a connection that is being freed.
     pub(super) fn forget(&mut self, id: SlotId) {
         if !self.early.is_empty() {
             self.early.remove(&id);
@@ -197,7 +198,7 @@ impl<S: Stream> Engine<S> {
             let piece = match state {
                 State::Upgrading => self.rules.session.head_bytes_max,
                 State::Open => left.min(limits::READ_PIECE_BYTES),
-                // It is forgotten.
+                // What comes is thrown away.
                 State::Checking | State::Closing => buffer.len(),
             };
             let piece = piece.min(buffer.len());

@@ -19,7 +19,7 @@ impl<S: Stream> Engine<S> {
         self.review.begin(self.slots.places());
     }
 
-    /// Goes on with the round, as far as a turn's budget goes, and with the way down.
+    /// Goes on with the round and with a shutdown, each as far as its budget for a turn goes.
     pub fn review(&mut self) {
         self.part();
         let mut left = limits::TURN_PLACES_MAX;

@@ -72,7 +72,7 @@ pub struct SessionRules {
     pub origins: Vec<String>,
     /// Proxies whose word on the client's address is taken.
     pub trusted_proxies: Vec<IpNet>,
-    /// What a plain GET may have.
+    /// What plain GETs are answered with.
     pub files: Vec<File>,
 }
 
@@ -104,13 +104,13 @@ pub enum Step<'a> {
     Check(Box<Applicant>),
     /// The upgrade of the client at this address is refused.
     Refuse(Refusal, IpAddr),
-    /// No upgrade is wanted, but a file or a sign of life: the answer.
+    /// The request asks for a file or for `/healthz`, and not for an upgrade: the answer.
     Serve(Plain),
-    /// The client wants to hear a topic.
+    /// The client subscribes to a topic.
     Subscribe(Cow<'a, str>),
-    /// The client wants to hear a topic that its token does not allow. WAMP v1 has no answer for that.
+    /// The client subscribes to a topic that its token does not allow. WAMP v1 has no answer for that.
     Denied(Cow<'a, str>, &'a Standing),
-    /// The client wants to hear a topic no more.
+    /// The client unsubscribes from a topic.
     Unsubscribe(Cow<'a, str>),
     /// A PUBLISH or PREFIX: nothing to do but count it.
     Noted(Noted),
