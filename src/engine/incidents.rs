@@ -1,7 +1,7 @@
 //! What an operator asks when a client gets nothing: who was refused, from where and why, and which
 //! topics were denied to which token.
 //!
-//! The engine notes it here, and the report takes it out every few seconds. Strangers cause all of it. So
+//! The engine notes it here, and the report takes each kind out when it writes the line about it. Strangers cause all of it. So
 //! only some addresses for each reason, and some topics, are kept; the counters have all.
 //!
 //! Never here: tokens, counters, log lines.
@@ -24,9 +24,9 @@ pub struct RefusedAddress {
     pub causes: [u64; Cause::ALL.len()],
 }
 
-/// A topic that was denied to a token.
+/// A topic, and a token whose subscriptions to it were denied.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct DeniedTopic {
+pub struct TopicOfToken {
     /// Its name, or the beginning of a long one.
     pub topic: String,
     /// The token's name.
@@ -35,13 +35,13 @@ pub struct DeniedTopic {
     pub count: u64,
 }
 
-/// What has happened since the last report.
+/// What has happened since the last line about its kind.
 #[derive(Debug, Default)]
 pub struct Incidents {
     /// In the order of [`Refusal::ALL`]; each has at most `limits::REPORT_ADDRESSES_MAX`.
     refused: [Vec<RefusedAddress>; Refusal::ALL.len()],
     /// At most `limits::REPORT_TOPICS_MAX`.
-    denied: Vec<DeniedTopic>,
+    denied: Vec<TopicOfToken>,
 }
 
 impl Incidents {
@@ -78,7 +78,7 @@ impl Incidents {
         if let Some(known) = known {
             known.count += 1;
         } else if self.denied.len() < limits::REPORT_TOPICS_MAX {
-            self.denied.push(DeniedTopic {
+            self.denied.push(TopicOfToken {
                 topic: topic.to_owned(),
                 name: standing.name(),
                 count: 1,
@@ -86,14 +86,14 @@ impl Incidents {
         }
     }
 
-    /// The addresses that were refused for `refusal`, as far as they were kept.
-    pub fn refused_addresses(&self, refusal: Refusal) -> &[RefusedAddress] {
-        &self.refused[refusal as usize]
+    /// Takes out the addresses that were refused for `refusal`, as far as they were kept.
+    pub fn take_refused_addresses(&mut self, refusal: Refusal) -> Vec<RefusedAddress> {
+        std::mem::take(&mut self.refused[refusal as usize])
     }
 
-    /// The topics that were denied, as far as they were kept.
-    pub fn denied_topics(&self) -> &[DeniedTopic] {
-        &self.denied
+    /// Takes out the topics that were denied, as far as they were kept.
+    pub fn take_denied_topics(&mut self) -> Vec<TopicOfToken> {
+        std::mem::take(&mut self.denied)
     }
 }
 
@@ -122,13 +122,16 @@ mod tests {
             incidents.refused(address(1), Refusal::Token, Some(cause));
         }
         incidents.refused(address(1), Refusal::Origin, None);
-        let [told] = incidents.refused_addresses(Refusal::Token) else {
+        let [told] = &*incidents.take_refused_addresses(Refusal::Token) else {
             panic!("{incidents:?}");
         };
         assert_eq!((told.address, told.count), (address(1), 3));
         assert_eq!(told.causes[Cause::Expired as usize], 2);
         assert_eq!(told.causes[Cause::Unknown as usize], 1);
-        assert_eq!(incidents.refused_addresses(Refusal::Origin)[0].count, 1);
+        assert_eq!(
+            incidents.take_refused_addresses(Refusal::Origin)[0].count,
+            1
+        );
     }
 
     #[test]
@@ -139,9 +142,9 @@ mod tests {
             incidents.refused(address(n), Refusal::Token, Some(Cause::Unknown));
             incidents.denied(&format!("{n}é{}", "é".repeat(1_000)), &standing);
         }
-        let addresses = incidents.refused_addresses(Refusal::Token);
+        let addresses = incidents.take_refused_addresses(Refusal::Token);
         assert_eq!(addresses.len(), limits::REPORT_ADDRESSES_MAX);
-        let topics = incidents.denied_topics();
+        let topics = incidents.take_denied_topics();
         assert_eq!(topics.len(), limits::REPORT_TOPICS_MAX);
         assert!(
             topics
@@ -162,7 +165,8 @@ mod tests {
         for name in ["ann", "bob", "ann"] {
             incidents.denied("t", &named(name));
         }
-        let told: Vec<(&str, u64)> = (incidents.denied_topics().iter())
+        let topics = incidents.take_denied_topics();
+        let told: Vec<(&str, u64)> = (topics.iter())
             .map(|denied| (&*denied.name, denied.count))
             .collect();
         assert_eq!(told, [("ann", 2), ("bob", 1)]);

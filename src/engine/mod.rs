@@ -63,7 +63,7 @@ use slots::Slots;
 pub use ending::Farewell;
 pub use flush::Finished;
 pub use hub::TopicChange;
-pub use incidents::{DeniedTopic, Incidents, RefusedAddress};
+pub use incidents::{Incidents, RefusedAddress, TopicOfToken};
 pub use link::Stream;
 pub use overview::{Busiest, ConnectionView, Filter};
 pub use room::Vacancy;
@@ -270,9 +270,9 @@ impl<S: Stream> Engine<S> {
         &mut self.desk.stats
     }
 
-    /// Who was refused and what was denied since this was last asked.
-    pub fn take_incidents(&mut self) -> Incidents {
-        std::mem::take(&mut self.incidents)
+    /// What has been counted, and the incidents that the report takes out.
+    pub fn stats_and_incidents(&mut self) -> (&Stats, &mut Incidents) {
+        (&self.desk.stats, &mut self.incidents)
     }
 
     /// How many connections there are, in whatever state.

@@ -295,8 +295,7 @@ impl Server {
                 stats.count(Counter::Ingested);
                 stats.dropped(fault.reason);
                 let parts = [publication.bytes()];
-                self.report
-                    .dropped(self.moment.now, fault.reason, &parts, ENDPOINT);
+                self.report.dropped(fault.reason, &parts, ENDPOINT);
                 return Some(fault.response);
             }
         };
@@ -311,7 +310,7 @@ impl Server {
             self.engine.stats_mut().ingested(Ingest::Http);
             let heard = self.engine.handle_event(event);
             if heard == 0 {
-                self.report.unheard(self.moment.now, &event.topic);
+                self.report.unheard(&event.topic);
             }
             members.push(heard);
         }

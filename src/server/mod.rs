@@ -186,7 +186,8 @@ impl Server {
                 Err(error) => return Err(error),
             }
         }
-        self.digest();
+        let (stats, incidents) = self.engine.stats_and_incidents();
+        self.report.rest(self.moment.now, stats, incidents);
         Ok((self.engine.stats().clone(), self.started.elapsed()))
     }
 
@@ -281,18 +282,12 @@ impl Server {
         self.shutdown
             .step(self.moment.now, has_events, &mut self.engine);
         if (self.report).is_digest_due(self.moment.now, self.engine.stats()) {
-            self.digest();
+            let (stats, incidents) = self.engine.stats_and_incidents();
+            self.report.digest(self.moment.now, stats, incidents);
         }
 
         // At the very end: a beat says that a whole turn was done.
         self.beat();
-    }
-
-    /// Reports who was refused, what was denied and who was closed since the last time.
-    fn digest(&mut self) {
-        let incidents = self.engine.take_incidents();
-        self.report
-            .digest(self.moment.now, self.engine.stats(), &incidents);
     }
 
     fn beat(&mut self) {
@@ -439,13 +434,12 @@ impl Server {
                             stats.count(Counter::Events);
                             stats.dropped(Dropped::Filtered);
                         } else if self.engine.handle_event(&event) == 0 {
-                            self.report.unheard(self.moment.now, &event.topic);
+                            self.report.unheard(&event.topic);
                         }
                     }
                     Err(reason) => {
                         self.engine.stats_mut().dropped(reason);
-                        self.report
-                            .dropped(self.moment.now, reason, parts, message.endpoint);
+                        self.report.dropped(reason, parts, message.endpoint);
                     }
                 }
             }

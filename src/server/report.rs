@@ -1,30 +1,27 @@
 //! What operators read in the log: why messages were dropped, and how many of each kind of trouble
-//! there were, never more than a line a reason and interval.
+//! there were, never more than a line a kind and interval.
 //!
-//! A dropped message is reported at once, with the beginning of it, and then not again for an
-//! interval; counters tell the rest. Refusals, denied subscriptions and closes are added up over an
-//! interval; the first after a quiet interval is reported at once.
+//! The first trouble of a kind after a quiet interval is reported at the end of its turn. What follows
+//! within the interval is added up and reported when the interval is over, and what is left at the end
+//! of the run then. Each kind has an interval of its own: one kind never delays another.
 //!
 //! Never here: tokens, whole messages, anything on the way of a good event.
 
 use std::time::Duration;
 
-use crate::engine::{Engine, Incidents, RefusedAddress, Stream};
+use crate::engine::{Engine, Incidents, RefusedAddress, Stream, TopicOfToken};
 use crate::limits;
 use crate::stats::{Cause, Close, Counter, Dropped, PeerRefusal, Refusal, Stats};
 
-/// When each kind of trouble was last reported.
-#[derive(Debug, Default)]
+/// What has been reported, and what is still to be.
+#[derive(Debug)]
 pub struct Report {
-    dropped_at: [Option<Duration>; Dropped::ALL.len()],
-    refused_peer_at: [Option<Duration>; PeerRefusal::ALL.len()],
-    /// As the last digest found them; refusals are in `refused`.
-    digested: Stats,
-    /// How many refusals have been told.
-    refused: [u64; Refusal::ALL.len()],
-    refused_at: [Option<Duration>; Refusal::ALL.len()],
-    /// When that was; `None` before the first.
-    digest_at: Option<Duration>,
+    /// Troubles that the engine counts.
+    counted: Vec<Counted>,
+    /// In the order of [`Dropped::ALL`].
+    dropped: [Sampled; Dropped::ALL.len()],
+    /// In the order of [`PeerRefusal::ALL`].
+    refused_peers: [Sampled; PeerRefusal::ALL.len()],
 }
 
 /// Closes that an operator can do something about; the others are the peers' own affair.
@@ -40,36 +37,158 @@ const NOTABLE_CLOSES: &[Close] = &[
 /// what comes from behind a proxy that does not pass `Upgrade` on, so they are told now and then.
 const PLAIN: &[Refusal] = &[Refusal::NotUpgrade, Refusal::Method];
 
+/// A kind of trouble that the engine counts. Each has a line of its own.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Refused(Refusal),
+    Denied,
+    Closed(Close),
+}
+
+impl Kind {
+    /// How often it happened since the start.
+    fn count(self, stats: &Stats) -> u64 {
+        match self {
+            Self::Refused(refusal) => stats.refusals(refusal),
+            Self::Denied => stats.counter(Counter::SubscribesDenied),
+            Self::Closed(close) => stats.closes(close),
+        }
+    }
+
+    /// The time between two of its lines.
+    fn interval(self) -> Duration {
+        match self {
+            Self::Refused(refusal) if PLAIN.contains(&refusal) => {
+                Duration::from_secs(limits::REPORT_PLAIN_SECONDS)
+            }
+            _ => interval(),
+        }
+    }
+
+    /// The line about `count` of them; takes what is known of them out of `incidents`.
+    fn line(self, count: u64, incidents: &mut Incidents) -> String {
+        match self {
+            Self::Refused(refusal) => {
+                let from = origins(count, incidents.take_refused_addresses(refusal));
+                format!("refused: {}={count}{from}", refusal.name())
+            }
+            Self::Denied => {
+                let topics = topics_of_tokens(count, &incidents.take_denied_topics());
+                format!("denied: subscribes={count} {topics}")
+            }
+            Self::Closed(close) => format!("closed: {}={count}", close.name()),
+        }
+    }
+}
+
+/// A kind that the engine counts, and how much of it has been reported.
+#[derive(Debug)]
+struct Counted {
+    kind: Kind,
+    /// The count at the last report.
+    told: u64,
+    /// When the last report was; `None` before the first.
+    told_at: Option<Duration>,
+}
+
+impl Counted {
+    /// How many are still to be reported.
+    fn left(&self, stats: &Stats) -> u64 {
+        self.kind.count(stats) - self.told
+    }
+
+    /// How long until they are reported; `None` when there are none.
+    fn timeout(&self, now: Duration, stats: &Stats) -> Option<Duration> {
+        (self.left(stats) > 0).then(|| wait(self.told_at, self.kind.interval(), now))
+    }
+}
+
+/// A kind that is reported with the first of its troubles as a sample.
+#[derive(Debug, Default)]
+struct Sampled {
+    /// The text about the first that is still to be reported.
+    sample: Option<String>,
+    /// How many came after that one.
+    more: u64,
+    /// When the last report was; `None` before the first.
+    told_at: Option<Duration>,
+}
+
+impl Sampled {
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        match self.sample {
+            Some(_) => self.more += 1,
+            None => self.sample = Some(text()),
+        }
+    }
+
+    /// How long until there is a line; `None` when there is nothing to report.
+    fn timeout(&self, now: Duration) -> Option<Duration> {
+        (self.sample.is_some()).then(|| wait(self.told_at, interval(), now))
+    }
+
+    fn take_line(&mut self, now: Duration) -> Option<String> {
+        let mut line = self.sample.take()?;
+        self.told_at = Some(now);
+        match std::mem::take(&mut self.more) {
+            0 => {}
+            more => line.push_str(&format!(" and {more} more since")),
+        }
+        Some(line)
+    }
+}
+
+/// A line of the log that is due.
+#[derive(Debug, Eq, PartialEq)]
+struct Line {
+    level: log::Level,
+    text: String,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        let refusals = Refusal::ALL.iter().map(|&refusal| Kind::Refused(refusal));
+        let closes = NOTABLE_CLOSES.iter().map(|&close| Kind::Closed(close));
+        let counted = refusals
+            .chain([Kind::Denied])
+            .chain(closes)
+            .map(|kind| Counted {
+                kind,
+                told: 0,
+                told_at: None,
+            });
+        Self {
+            counted: counted.collect(),
+            dropped: Default::default(),
+            refused_peers: Default::default(),
+        }
+    }
+}
+
 impl Report {
     /// A publisher's message was dropped. Of more than two parts, three are told.
-    pub fn dropped(&mut self, now: Duration, reason: Dropped, parts: &[&[u8]], endpoint: &str) {
-        if !is_due(&mut self.dropped_at[reason as usize], now) {
-            return;
-        }
-        let first = parts.first().copied().unwrap_or_default();
-        let sample = &first[..first.len().min(limits::SAMPLE_BYTES_MAX)];
-        let sizes: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-        log::warn!(
-            "dropped: reason={} endpoint={endpoint} part_bytes={sizes:?} begins=\"{}\"",
-            reason.name(),
-            sample.escape_ascii()
-        );
+    pub fn dropped(&mut self, reason: Dropped, parts: &[&[u8]], endpoint: &str) {
+        self.dropped[reason as usize].note(|| {
+            let first = parts.first().copied().unwrap_or_default();
+            let sample = &first[..first.len().min(limits::SAMPLE_BYTES_MAX)];
+            let sizes: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+            format!(
+                "dropped: reason={} endpoint={endpoint} part_bytes={sizes:?} begins=\"{}\"",
+                reason.name(),
+                sample.escape_ascii()
+            )
+        });
     }
 
     /// A good event found nobody subscribed: a matter of course at night, and of a misspelt topic.
-    pub fn unheard(&mut self, now: Duration, topic: &str) {
-        if is_due(&mut self.dropped_at[Dropped::NoSubscriber as usize], now) {
-            let reason = Dropped::NoSubscriber.name();
-            log::info!("dropped: reason={reason} topic={topic:?}");
-        }
+    pub fn unheard(&mut self, topic: &str) {
+        let reason = Dropped::NoSubscriber;
+        self.dropped[reason as usize]
+            .note(|| format!("dropped: reason={} topic={topic:?}", reason.name()));
     }
 
     /// libzmq refused a peer of the source at `endpoint`.
-    pub fn refused_peer(&mut self, now: Duration, refusal: PeerRefusal, endpoint: &str) {
-        if !is_due(&mut self.refused_peer_at[refusal as usize], now) {
-            return;
-        }
-        let reason = refusal.name();
+    pub fn refused_peer(&mut self, refusal: PeerRefusal, endpoint: &str) {
         let why = match refusal {
             PeerRefusal::WrongProtocol => {
                 "it does not speak ZMTP 3 (an HTTP request? libzmq before 4.0?), or its socket is of the wrong kind"
@@ -78,44 +197,21 @@ impl Report {
             PeerRefusal::Malformed => "it breaks the rules of ZMTP",
             PeerRefusal::Denied => "it refused newswire",
             // Whoever looks whether a port is open does this, and every network has some.
-            PeerRefusal::Incomplete => {
-                return log::debug!("refused: peer endpoint={endpoint} reason={reason}");
-            }
+            PeerRefusal::Incomplete => "it left before its handshake was done",
         };
-        log::warn!("refused: peer endpoint={endpoint} reason={reason}: {why}");
+        let reason = refusal.name();
+        self.refused_peers[refusal as usize]
+            .note(|| format!("refused: peer endpoint={endpoint} reason={reason}: {why}"));
     }
 
     /// How long until [`Report::digest`] has something to say; `None` when nothing has come to pass.
     pub fn timeout(&self, now: Duration, stats: &Stats) -> Option<Duration> {
-        let due_at = self.digest_at.map_or(Duration::ZERO, |at| at + interval());
-        self.is_news(now, stats).then(|| due_at.saturating_sub(now))
-    }
-
-    fn is_news(&self, now: Duration, stats: &Stats) -> bool {
-        self.denied(stats) > 0
-            || Refusal::ALL
-                .iter()
-                .any(|&r| self.refused(now, stats, r) > 0)
-            || NOTABLE_CLOSES.iter().any(|&c| self.closed(stats, c) > 0)
-    }
-
-    fn denied(&self, stats: &Stats) -> u64 {
-        let counter = Counter::SubscribesDenied;
-        stats.counter(counter) - self.digested.counter(counter)
-    }
-
-    /// How many refusals are to be told.
-    fn refused(&self, now: Duration, stats: &Stats, refusal: Refusal) -> u64 {
-        let told_at = self.refused_at[refusal as usize];
-        let pause = Duration::from_secs(limits::REPORT_PLAIN_SECONDS);
-        match told_at {
-            Some(at) if PLAIN.contains(&refusal) && now < at + pause => 0,
-            _ => stats.refusals(refusal) - self.refused[refusal as usize],
-        }
-    }
-
-    fn closed(&self, stats: &Stats, close: Close) -> u64 {
-        stats.closes(close) - self.digested.closes(close)
+        let counted = self.counted.iter().map(|kind| kind.timeout(now, stats));
+        let sampled = self.dropped.iter().chain(&self.refused_peers);
+        counted
+            .chain(sampled.map(|kind| kind.timeout(now)))
+            .flatten()
+            .min()
     }
 
     /// Whether it is time for [`Report::digest`].
@@ -123,56 +219,69 @@ impl Report {
         self.timeout(now, stats) == Some(Duration::ZERO)
     }
 
-    /// Reports what has come to pass since the last time; `incidents` are those since then.
-    pub fn digest(&mut self, now: Duration, stats: &Stats, incidents: &Incidents) {
-        for line in self.lines(now, stats, incidents) {
-            log::warn!("{line}");
-        }
-        for &refusal in Refusal::ALL {
-            let count = self.refused(now, stats, refusal);
-            if count > 0 {
-                self.refused[refusal as usize] += count;
-                self.refused_at[refusal as usize] = Some(now);
-            }
-        }
-        self.digested = stats.clone();
-        self.digest_at = Some(now);
+    /// Reports the kinds whose time has come, and takes what is known of them out of `incidents`.
+    pub fn digest(&mut self, now: Duration, stats: &Stats, incidents: &mut Incidents) {
+        write(self.take_lines(now, stats, incidents, |timeout| timeout.is_zero()));
     }
 
-    fn lines(&self, now: Duration, stats: &Stats, incidents: &Incidents) -> Vec<String> {
-        let mut lines: Vec<String> = Refusal::ALL
-            .iter()
-            .map(|&refusal| (refusal, self.refused(now, stats, refusal)))
-            .filter(|&(_, count)| count > 0)
-            .map(|(refusal, count)| {
-                let from = origins(count, incidents.refused_addresses(refusal));
-                format!("refused: {}={count}{from}", refusal.name())
-            })
-            .collect();
-        let denied = self.denied(stats);
-        if denied > 0 {
-            lines.push(format!(
-                "denied: subscribes={denied}{}",
-                denials(denied, incidents)
-            ));
+    /// Reports everything that is left, at the end of the run.
+    pub fn rest(&mut self, now: Duration, stats: &Stats, incidents: &mut Incidents) {
+        write(self.take_lines(now, stats, incidents, |_| true));
+    }
+
+    /// The lines about the kinds whose time, given how long they would have to wait, `has_come`.
+    fn take_lines(
+        &mut self,
+        now: Duration,
+        stats: &Stats,
+        incidents: &mut Incidents,
+        has_come: fn(Duration) -> bool,
+    ) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let mut tell = |level, text| lines.push(Line { level, text });
+        for counted in &mut self.counted {
+            if counted.timeout(now, stats).is_some_and(has_come) {
+                let text = counted.kind.line(counted.left(stats), incidents);
+                tell(log::Level::Warn, text);
+                counted.told = counted.kind.count(stats);
+                counted.told_at = Some(now);
+            }
         }
-        let closed: Vec<String> = NOTABLE_CLOSES
-            .iter()
-            .map(|&c| (c.name(), self.closed(stats, c)))
-            .filter(|&(_, count)| count > 0)
-            .map(|(name, count)| format!("{name}={count}"))
-            .collect();
-        if !closed.is_empty() {
-            lines.push(format!("closed: {}", closed.join(" ")));
+        for (sampled, reason) in self.dropped.iter_mut().zip(Dropped::ALL) {
+            if sampled.timeout(now).is_some_and(has_come)
+                && let Some(text) = sampled.take_line(now)
+            {
+                let level = match reason {
+                    Dropped::NoSubscriber => log::Level::Info,
+                    _ => log::Level::Warn,
+                };
+                tell(level, text);
+            }
+        }
+        for (sampled, reason) in self.refused_peers.iter_mut().zip(PeerRefusal::ALL) {
+            if sampled.timeout(now).is_some_and(has_come)
+                && let Some(text) = sampled.take_line(now)
+            {
+                let level = match reason {
+                    PeerRefusal::Incomplete => log::Level::Debug,
+                    _ => log::Level::Warn,
+                };
+                tell(level, text);
+            }
         }
         lines
     }
 }
 
+fn write(lines: Vec<Line>) {
+    for Line { level, text } in lines {
+        log::log!(level, "{text}");
+    }
+}
+
 /// ` from 192.0.2.7 (expired 4, unknown 5), 192.0.2.8 (unknown 1), others (7)`: where `count` refusals came
 /// from, as far as that was kept.
-fn origins(count: u64, addresses: &[RefusedAddress]) -> String {
-    let mut addresses: Vec<&RefusedAddress> = addresses.iter().collect();
+fn origins(count: u64, mut addresses: Vec<RefusedAddress>) -> String {
     addresses.sort_by_key(|address| std::cmp::Reverse(address.count));
     addresses.truncate(limits::REPORT_ADDRESSES_TOLD);
     let told: u64 = addresses.iter().map(|address| address.count).sum();
@@ -200,22 +309,21 @@ fn origins(count: u64, addresses: &[RefusedAddress]) -> String {
     format!(" from {}", parts.join(", "))
 }
 
-/// ` topic="news" name="ann" (2), topic="blog" name="bob" (1), others (4)`: what the `count` SUBSCRIBEs
-/// asked for, as far as that was kept.
-fn denials(count: u64, incidents: &Incidents) -> String {
-    let topics = incidents.denied_topics();
-    let told: u64 = topics.iter().map(|denied| denied.count).sum();
+/// `topic="news" name="ann" (2), topic="blog" name="bob" (1), others (4)`: which topics the `count`
+/// subscriptions were of, as far as that was kept.
+fn topics_of_tokens(count: u64, topics: &[TopicOfToken]) -> String {
+    let told: u64 = topics.iter().map(|known| known.count).sum();
     let mut parts: Vec<String> = topics
         .iter()
-        .map(|denied| {
-            let (topic, name) = (&denied.topic, &denied.name);
-            format!("topic={topic:?} name={name:?} ({})", denied.count)
+        .map(|known| {
+            let (topic, name) = (&known.topic, &known.name);
+            format!("topic={topic:?} name={name:?} ({})", known.count)
         })
         .collect();
     if count > told {
         parts.push(format!("others ({})", count - told));
     }
-    format!(" {}", parts.join(", "))
+    parts.join(", ")
 }
 
 /// What is there now, and what has been counted since the start.
@@ -230,13 +338,9 @@ pub fn summary<S: Stream>(engine: &Engine<S>) {
     );
 }
 
-/// Returns true when nothing was said about this reason for an interval, and notes that it is said now.
-fn is_due(last: &mut Option<Duration>, now: Duration) -> bool {
-    let is_due = last.is_none_or(|last| now >= last + interval());
-    if is_due {
-        *last = Some(now);
-    }
-    is_due
+/// How long a kind that was reported last at `told_at` has to wait for its next line.
+fn wait(told_at: Option<Duration>, interval: Duration, now: Duration) -> Duration {
+    told_at.map_or(Duration::ZERO, |at| (at + interval).saturating_sub(now))
 }
 
 fn interval() -> Duration {
@@ -251,6 +355,17 @@ mod tests {
     use crate::standing::Standing;
     use crate::wire::grant::Grant;
 
+    /// What the report writes now.
+    fn told(
+        report: &mut Report,
+        now: Duration,
+        stats: &Stats,
+        incidents: &mut Incidents,
+    ) -> Vec<String> {
+        let lines = report.take_lines(now, stats, incidents, |timeout| timeout.is_zero());
+        lines.into_iter().map(|line| line.text).collect()
+    }
+
     #[test]
     fn the_loop_wakes_up_for_a_digest_and_for_nothing_else() {
         let mut report = Report::default();
@@ -261,37 +376,120 @@ mod tests {
         stats.refused(Refusal::Token);
         // The first at once, also right after the start: a new user looks into the log then.
         assert!(report.is_digest_due(now, &stats));
-        report.digest(now, &stats, &Incidents::default());
+        report.digest(now, &stats, &mut Incidents::default());
         assert_eq!(report.timeout(now, &stats), None);
-        stats.count(Counter::SubscribesDenied);
+        stats.refused(Refusal::Token);
         assert_eq!(report.timeout(now, &stats), Some(interval()));
         assert!(!report.is_digest_due(2 * now, &stats));
         assert!(report.is_digest_due(now + interval(), &stats));
     }
 
     #[test]
+    fn one_kind_of_trouble_does_not_delay_another() {
+        let (mut report, mut stats) = (Report::default(), Stats::default());
+        let mut incidents = Incidents::default();
+        let standing = Standing::new(Grant::default());
+        let now = Duration::from_secs(4);
+        stats.refused(Refusal::Token);
+        let lines = told(&mut report, now, &stats, &mut incidents);
+        assert_eq!(lines, ["refused: token=1"]);
+        // What was refused again has to wait, and keeps its address until then.
+        stats.refused(Refusal::Token);
+        incidents.refused(IpAddr::from([192, 0, 2, 7]), Refusal::Token, None);
+        stats.count(Counter::SubscribesDenied);
+        incidents.denied("t", &standing);
+        stats.refused(Refusal::Origin);
+        stats.closed(Close::SlowConsumer);
+        assert!(report.is_digest_due(now, &stats));
+        assert_eq!(
+            told(&mut report, now, &stats, &mut incidents),
+            [
+                "refused: origin=1",
+                "denied: subscribes=1 topic=\"t\" name=\"\" (1)",
+                "closed: slow_consumer=1"
+            ]
+        );
+        stats.closed(Close::Limit);
+        assert_eq!(
+            told(&mut report, now, &stats, &mut incidents),
+            ["closed: limit=1"]
+        );
+        assert_eq!(
+            told(&mut report, now + interval(), &stats, &mut incidents),
+            ["refused: token=1 from 192.0.2.7 (1)"]
+        );
+        assert_eq!(report.timeout(now + interval(), &stats), None);
+    }
+
+    #[test]
+    fn what_is_dropped_within_the_interval_is_added_up() {
+        let (mut report, stats) = (Report::default(), Stats::default());
+        let mut none = Incidents::default();
+        let mut now = Duration::from_secs(4);
+        report.unheard("one");
+        let line = |topic| format!("dropped: reason=no_subscriber topic={topic:?}");
+        assert_eq!(told(&mut report, now, &stats, &mut none), [line("one")]);
+        report.unheard("two");
+        report.unheard("three");
+        report.unheard("four");
+        assert_eq!(report.timeout(now, &stats), Some(interval()));
+        // Another reason has its own interval.
+        report.dropped(Dropped::BadJson, &[b"{"], "tcp://127.0.0.1:1");
+        assert_eq!(
+            told(&mut report, now, &stats, &mut none),
+            [r#"dropped: reason=bad_json endpoint=tcp://127.0.0.1:1 part_bytes=[1] begins="{""#]
+        );
+        now += interval();
+        assert_eq!(
+            told(&mut report, now, &stats, &mut none),
+            [format!("{} and 2 more since", line("two"))]
+        );
+        assert_eq!(report.timeout(now, &stats), None);
+
+        // Every reason adds up, and refused peers do, too. At the end nothing has to wait.
+        for _ in 0..2 {
+            for &reason in Dropped::ALL {
+                report.dropped(reason, &[b"x"], "");
+            }
+            for &refusal in PeerRefusal::ALL {
+                report.refused_peer(refusal, "");
+            }
+        }
+        let lines = report.take_lines(now, &stats, &mut none, |_| true);
+        assert_eq!(lines.len(), Dropped::ALL.len() + PeerRefusal::ALL.len());
+        for Line { text, .. } in lines {
+            assert!(text.ends_with(" and 1 more since"), "{text}");
+        }
+    }
+
+    #[test]
     fn requests_for_a_page_are_told_once_an_hour() {
         let (mut report, mut stats) = (Report::default(), Stats::default());
-        let none = Incidents::default();
+        let mut none = Incidents::default();
         stats.refused(Refusal::NotUpgrade);
         let mut now = interval();
+        let first = now;
         assert!(report.is_digest_due(now, &stats));
-        assert_eq!(report.lines(now, &stats, &none), ["refused: not_upgrade=1"]);
-        report.digest(now, &stats, &none);
+        assert_eq!(
+            told(&mut report, now, &stats, &mut none),
+            ["refused: not_upgrade=1"]
+        );
         let hour = Duration::from_secs(limits::REPORT_PLAIN_SECONDS);
         while now < hour {
             stats.refused(Refusal::NotUpgrade);
             now += interval();
-            assert!(!report.is_digest_due(now, &stats));
-            assert_eq!(report.timeout(now, &stats), None);
+            assert_eq!(report.timeout(now, &stats), Some(first + hour - now));
         }
         // Another refusal is told meanwhile, and takes nothing away.
+        now -= interval();
         stats.refused(Refusal::Origin);
-        assert_eq!(report.lines(now, &stats, &none), ["refused: origin=1"]);
-        report.digest(now, &stats, &none);
+        assert_eq!(
+            told(&mut report, now, &stats, &mut none),
+            ["refused: origin=1"]
+        );
         now += hour;
         assert_eq!(
-            report.lines(now, &stats, &none),
+            told(&mut report, now, &stats, &mut none),
             ["refused: not_upgrade=359"]
         );
     }
@@ -308,23 +506,25 @@ mod tests {
         };
         refuse(7, Cause::Expired, 4);
         refuse(7, Cause::Unknown, 5);
-        let report = Report::default();
+        let mut report = Report::default();
         assert_eq!(
-            report.lines(Duration::ZERO, &stats, &incidents),
+            told(&mut report, Duration::ZERO, &stats, &mut incidents),
             ["refused: token=9 from 192.0.2.7 (expired 4, unknown 5)"]
         );
-        let mut refuse = |last, times| {
+        let mut refuse = |last, cause, times| {
             for _ in 0..times {
                 stats.refused(Refusal::Token);
-                incidents.refused(address(last), Refusal::Token, Some(Cause::Revoked));
+                incidents.refused(address(last), Refusal::Token, Some(cause));
             }
         };
-        (10..20).for_each(|last| refuse(last, 2));
+        (10..20).for_each(|last| refuse(last, Cause::Revoked, 2));
+        refuse(7, Cause::Expired, 4);
+        refuse(7, Cause::Unknown, 5);
         stats.refused(Refusal::Origin);
         incidents.refused(address(1), Refusal::Origin, None);
         stats.refused(Refusal::Full);
         assert_eq!(
-            report.lines(Duration::ZERO, &stats, &incidents),
+            told(&mut report, interval(), &stats, &mut incidents),
             [
                 "refused: origin=1 from 192.0.2.1 (1)",
                 "refused: token=29 from 192.0.2.7 (expired 4, unknown 5), 192.0.2.10 (revoked 2), \
@@ -345,9 +545,9 @@ mod tests {
             stats.count(Counter::SubscribesDenied);
             incidents.denied(topic, &standing);
         }
-        let report = Report::default();
+        let mut report = Report::default();
         assert_eq!(
-            report.lines(Duration::ZERO, &stats, &incidents),
+            told(&mut report, Duration::ZERO, &stats, &mut incidents),
             [r#"denied: subscribes=3 topic="news" name="ann" (2), topic="a\nb" name="ann" (1)"#]
         );
     }

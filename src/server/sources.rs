@@ -107,7 +107,7 @@ impl Server {
                     self.engine.stats_mut().refused_peer(refusal);
                     self.refused_peers[index] += 1;
                     if sub.is_none() {
-                        self.report.refused_peer(now, refusal, source.endpoint());
+                        self.report.refused_peer(refusal, source.endpoint());
                     }
                 }
                 if let Some(sub) = &mut sub {
