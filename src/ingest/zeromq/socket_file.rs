@@ -1,7 +1,7 @@
 //! The file of an `ipc://` endpoint: who may have it, and who may connect.
 //!
 //! libzmq deletes whatever stands at the path before it binds: the socket of a server that runs, or a file
-//! that is no socket. So [`make_room`] looks first. A socket where nobody answers was left behind by a process
+//! that is no socket. So `make_room` looks first. A socket where nobody answers was left behind by a process
 //! that has ended, and libzmq may replace it.
 //!
 //! Never here: TCP, and abstract sockets (`ipc://@name`), which have no file: the kernel refuses a name that is
