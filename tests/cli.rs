@@ -344,10 +344,66 @@ fn an_event_that_nobody_takes_is_a_failure() {
         let (code, _, err) = run(&["publish", "--to", &to, "--timeout", "1", "t", "1"]);
         assert_eq!(code, Some(1), "{err}");
         assert!(
-            err.contains(&format!("no server took the event at {to} within 1 s")),
+            err.contains(&format!(
+                "no server answers at {to} within 1 s: is newswire"
+            )),
             "{err}"
         );
         assert_eq!(err.lines().count(), 1, "{err}");
+    }
+}
+
+#[test]
+fn an_event_for_somebody_who_does_not_speak_zeromq_is_a_failure() {
+    let web = |mut stream: TcpStream| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    };
+    let shell = |mut stream: TcpStream| {
+        let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n");
+        // Until the other side goes.
+        let _ = stream.read_to_end(&mut Vec::new());
+    };
+    // As libzmq 2 greets: without a handshake, so that nobody knows what it is.
+    let old = |mut stream: TcpStream| {
+        let _ = stream.write_all(&[1, 0]);
+        let _ = stream.read_to_end(&mut Vec::new());
+    };
+    let plays: [fn(TcpStream); 4] = [web, shell, old, |_| {}];
+    for (n, play) in plays.into_iter().enumerate() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let to = format!("tcp://{}", listener.local_addr().expect("bound"));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                thread::spawn(move || play(stream));
+            }
+        });
+        let url = to.replace("tcp:", "ws:");
+        let said = format!("what answers at {to} does not speak ZeroMQ");
+        // Whoever says nothing may be a proxy whose server is late.
+        let timeout = if n == 3 { "1" } else { "3600" };
+        for arguments in [
+            &["publish", "--timeout", timeout, "t", "1", "--to", &to][..],
+            &["load", &url, "--connections", "1", "--to", &to],
+        ] {
+            let (code, _, err) = run(arguments);
+            assert_eq!(code, Some(1), "{n}: {err}");
+            assert!(err.contains(&said), "{n}: {err}");
+            assert_eq!(err.lines().count(), 1, "{n}: {err}");
+        }
+    }
+}
+
+#[test]
+fn a_load_test_without_a_server_at_the_endpoint_says_so_at_once() {
+    let port = free_port();
+    for host in ["127.0.0.1", "localhost"] {
+        let to = format!("tcp://{host}:{port}");
+        let (code, _, err) = run(&["load", "ws://127.0.0.1:1/", "--to", &to]);
+        assert_eq!(code, Some(1), "{err}");
+        // Nothing was waited for, so no time is named.
+        let at_once = err.contains(&format!("no server answers at {to}: is newswire"))
+            || err.contains(&format!("no server answers at {to} (tried "));
+        assert!(at_once, "{err}");
     }
 }
 
@@ -522,14 +578,8 @@ fn a_load_test_says_when_the_process_is_not_the_server() {
 #[test]
 fn the_former_name_of_an_option_of_load_works_and_is_told() {
     let url = format!("ws://127.0.0.1:{}/", free_port());
-    let (code, _, err) = run(&[
-        "load",
-        &url,
-        "--connections",
-        "1",
-        "--publish",
-        "tcp://127.0.0.1:1",
-    ]);
+    let (_socket, endpoint) = pull(|_| {});
+    let (code, _, err) = run(&["load", &url, "--connections", "1", "--publish", &endpoint]);
     assert_eq!(code, Some(1), "{err}");
     assert!(
         err.contains("--publish of `load` is called --to now"),

@@ -7,6 +7,7 @@
 //! ending the program, printing an error. A command answers with [`Failure`], and `main` does the rest.
 
 mod client;
+mod greeting;
 mod http;
 pub mod load;
 pub mod publish;

@@ -18,7 +18,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::value::RawValue;
 
-use super::push::{self, milliseconds};
+use super::push::{self, Absent, Push};
 use super::{Failure, default_of, number, text, text_or_default};
 use crate::config::Unit;
 use crate::limits;
@@ -171,7 +171,7 @@ impl Options {
 /// An event is no JSON or too large, or no server took one in time.
 pub fn run(options: &Options) -> Result<(), Failure> {
     super::ignore_summary_signal()?;
-    let sender = Sender::new(options)?;
+    let mut sender = Sender::default();
     let mut sent = 0;
     // Time starts anew with each line: a pipe may bring one an hour.
     let mut deadline = Instant::now() + options.timeout;
@@ -223,25 +223,14 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// The PUSH socket. Its end is bounded wherever it is dropped.
+/// The connection, from the first event on: without an event nobody has to be there.
+#[derive(Default)]
 struct Sender {
-    /// Holds its context, whose end waits for what has not left.
-    socket: zmq::Socket,
+    push: Option<Push>,
 }
 
 impl Sender {
-    fn new(options: &Options) -> Result<Self, Failure> {
-        let socket = push::connect(&options.to, options.timeout)?;
-        // A server may be late, and what is queued then has to leave.
-        socket
-            .set_linger(milliseconds(options.timeout))
-            .map_err(|error| {
-                Failure::Runtime(format!("cannot connect to {}: {error}", options.to))
-            })?;
-        Ok(Self { socket })
-    }
-
-    fn send(&self, options: &Options, json: &[u8], deadline: Instant) -> Result<(), Failure> {
+    fn send(&mut self, options: &Options, json: &[u8], deadline: Instant) -> Result<(), Failure> {
         let envelope = envelope(&options.topic, json);
         if envelope.len() > options.event_bytes_max {
             return Err(Failure::Usage(format!(
@@ -250,35 +239,28 @@ impl Sender {
                 options.event_bytes_max
             )));
         }
-        let send = || loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            self.socket.set_sndtimeo(milliseconds(left))?;
-            match self.socket.send(&envelope, 0) {
-                // A signal that is ignored.
-                Err(zmq::Error::EINTR) => {}
-                outcome => return outcome,
+        let push = match &mut self.push {
+            Some(push) => push,
+            none => {
+                let push = push::connect(&options.to, options.timeout, Absent::Await)?;
+                // A server may be late, and what is queued then has to leave.
+                push.set_linger(options.timeout)?;
+                none.insert(push)
             }
         };
-        send().map_err(|error| {
-            Failure::Runtime(match error {
-                zmq::Error::EAGAIN => format!(
-                    "no server took the event at {} within {} s: is newswire running, and does it print \
-                     this endpoint as `pull`?",
-                    options.to,
-                    options.timeout.as_secs()
-                ),
-                error => format!("cannot send to {}: {error}", options.to),
-            })
-        })
+        push.send(&envelope, deadline, options.timeout)
     }
 
     /// Waits until everything has left. libzmq does not say whether it has; but it waits for as long as
     /// it lingers only when it has not.
     fn finish(self, deadline: Instant) -> Result<(), Failure> {
+        let Some(push) = self.push else {
+            return Ok(());
+        };
         let began = Instant::now();
         let linger = deadline.saturating_duration_since(began).max(FLUSH_MIN);
-        let set = self.socket.set_linger(milliseconds(linger));
-        drop(self.socket);
+        let set = push.set_linger(linger);
+        drop(push);
         if set.is_err() || began.elapsed() >= linger {
             return Err(Failure::Runtime(
                 "not everything left in time: the server is connected but takes nothing; it may be \

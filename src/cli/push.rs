@@ -5,7 +5,7 @@
 //! greeted is taken. One socket that is connected to all addresses would not do: with a server that
 //! listens on two of them, events would take turns between two connections and lose their order.
 //!
-//! Never here: events.
+//! Never here: what an event says.
 
 #![expect(
     clippy::disallowed_methods,
@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::greeting::{Contact, Greeting, silence};
 use crate::limits;
 use crate::net::names::{Resolve, System, within};
 use crate::net::{Address, Place};
@@ -23,32 +24,140 @@ use crate::net::{Address, Place};
 /// Between the beginnings of two attempts.
 const STAGGER: Duration = Duration::from_millis(limits::DIAL_STAGGER_MILLISECONDS);
 
-/// A PUSH socket for `endpoint`. For a name with several addresses it is connected when this returns; for
-/// a single address libzmq connects in the background.
+/// A PUSH socket that a server has greeted.
+pub(super) struct Push {
+    endpoint: String,
+    greeting: Greeting,
+    /// Holds its context, whose end waits for what has not left.
+    socket: zmq::Socket,
+}
+
+/// What to do while nobody greets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Absent {
+    /// Wait: a server may be about to start.
+    Await,
+    /// Give up as soon as nobody takes a connection, or whoever does hangs up.
+    GiveUp,
+}
+
+/// A PUSH socket that a server at `endpoint` has greeted.
 ///
 /// # Errors
-/// The name has no address, or no server greeted within `timeout`.
-pub(super) fn connect(endpoint: &str, timeout: Duration) -> Result<zmq::Socket, Failure> {
+/// The name has no address, no server greeted within `timeout`, or what answers speaks something else.
+pub(super) fn connect(endpoint: &str, timeout: Duration, absent: Absent) -> Result<Push, Failure> {
     let deadline = Instant::now() + timeout;
     let addresses = addresses(endpoint, timeout, System).map_err(|reason| {
         Failure::Runtime(format!("cannot find the host of {endpoint}: {reason}"))
     })?;
-    let failed =
-        |error: zmq::Error| Failure::Runtime(format!("cannot connect to {endpoint}: {error}"));
-    let context = zmq::Context::new();
-    match &*addresses {
-        [only] => open(&context, only).map_err(failed),
-        several => race(&context, several, deadline)
-            .map_err(failed)?
-            .ok_or_else(|| {
-                Failure::Runtime(format!(
-                    "no server answers at {endpoint} within {} s (tried {}): is newswire running, and does \
-                     it print this endpoint as `pull`?",
-                    timeout.as_secs(),
-                    list(several)
-                ))
-            }),
+    let raced = race(&zmq::Context::new(), &addresses, deadline, absent);
+    match raced.map_err(|error| failed("connect", endpoint, error))? {
+        Ok((socket, greeting)) => Ok(Push {
+            endpoint: endpoint.to_owned(),
+            greeting,
+            socket,
+        }),
+        Err(contact) => {
+            let waited = match (contact, absent) {
+                (Contact::Nobody, Absent::GiveUp) => None,
+                _ => Some(timeout),
+            };
+            let tried = match &*addresses {
+                [_] => String::new(),
+                several => format!(" (tried {})", list(several)),
+            };
+            Err(nobody(contact, endpoint, waited, &tried))
+        }
     }
+}
+
+impl Push {
+    /// Hands `bytes` to the connection, to one that a server has greeted.
+    ///
+    /// # Errors
+    /// None took it by `deadline`, which is `timeout` after the beginning.
+    pub(super) fn send(
+        &mut self,
+        bytes: &[u8],
+        deadline: Instant,
+        timeout: Duration,
+    ) -> Result<(), Failure> {
+        let Self {
+            endpoint,
+            greeting,
+            socket,
+        } = self;
+        let failed = |error| failed("send", endpoint, error);
+        loop {
+            let contact = greeting.contact(socket).map_err(failed)?;
+            match contact {
+                Contact::Greeted => match socket.send(bytes, zmq::DONTWAIT) {
+                    Ok(()) => return Ok(()),
+                    // Its queue is full, or a signal came that is ignored.
+                    Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => {}
+                    Err(error) => return Err(failed(error)),
+                },
+                Contact::Foreign => return Err(nobody(contact, endpoint, None, "")),
+                Contact::Pending | Contact::Nobody | Contact::HungUp => {}
+            }
+            if Instant::now() >= deadline {
+                return Err(match contact {
+                    Contact::Greeted => Failure::Runtime(format!(
+                        "the server at {endpoint} took no further event within {} s: it may be \
+                         overloaded, or stopped",
+                        timeout.as_secs()
+                    )),
+                    _ => nobody(contact, endpoint, Some(timeout), ""),
+                });
+            }
+            wait([(&*socket, &*greeting)], deadline).map_err(failed)?;
+        }
+    }
+
+    /// The same without waiting. False when the queue is full, or nobody is connected.
+    pub(super) fn try_send(&self, bytes: &[u8]) -> bool {
+        self.socket.send(bytes, zmq::DONTWAIT).is_ok()
+    }
+
+    /// False when the queue is full, or nobody is connected.
+    pub(super) fn has_room(&self) -> bool {
+        matches!(self.socket.get_events(), Ok(events) if events.contains(zmq::POLLOUT))
+    }
+
+    /// How long the end of this waits for what has not left.
+    pub(super) fn set_linger(&self, linger: Duration) -> Result<(), Failure> {
+        self.socket
+            .set_linger(milliseconds(linger))
+            .map_err(|error| failed("set up the connection", &self.endpoint, error))
+    }
+}
+
+impl Drop for Push {
+    fn drop(&mut self) {
+        silence(&self.socket);
+    }
+}
+
+fn failed(what: &str, endpoint: &str, error: zmq::Error) -> Failure {
+    Failure::Runtime(format!("cannot {what} to {endpoint}: {error}"))
+}
+
+/// Why no server greeted at `endpoint`.
+fn nobody(contact: Contact, endpoint: &str, waited: Option<Duration>, tried: &str) -> Failure {
+    Failure::Runtime(match contact {
+        Contact::Foreign | Contact::HungUp => format!(
+            "what answers at {endpoint} does not speak ZeroMQ as a PULL socket does{tried}: is it the \
+             endpoint that newswire prints as `pull`?"
+        ),
+        Contact::Pending | Contact::Nobody | Contact::Greeted => {
+            let within = waited.map(|waited| format!(" within {} s", waited.as_secs()));
+            format!(
+                "no server answers at {endpoint}{}{tried}: is newswire running, and does it print this \
+                 endpoint as `pull`?",
+                within.unwrap_or_default()
+            )
+        }
+    })
 }
 
 /// Where `endpoint` leads: never empty.
@@ -67,59 +176,104 @@ fn addresses(
     }
 }
 
-fn open(context: &zmq::Context, address: &Address) -> Result<zmq::Socket, zmq::Error> {
+fn open(context: &zmq::Context, address: &Address) -> Result<(zmq::Socket, Greeting), zmq::Error> {
     let socket = context.socket(zmq::PUSH)?;
     // It is writable once a server has greeted: nothing queues for one that may never come.
     socket.set_immediate(true)?;
     socket.set_linger(0)?;
     socket.set_ipv6(address.is_ipv6())?;
-    socket.connect(&address.to_string())?;
-    Ok(socket)
-}
-
-/// The first socket that a server has greeted; `None` when none was by the deadline.
-fn race(
-    context: &zmq::Context,
-    addresses: &[Address],
-    deadline: Instant,
-) -> Result<Option<zmq::Socket>, zmq::Error> {
-    let mut left = addresses.iter();
-    let mut sockets: Vec<zmq::Socket> = Vec::new();
-    loop {
-        if let Some(address) = left.next() {
-            match open(context, address) {
-                Ok(socket) => sockets.push(socket),
-                // A host without IPv6 says so here.
-                Err(error) if sockets.is_empty() && left.len() == 0 => return Err(error),
-                Err(_) => continue,
-            }
-        }
-        let now = Instant::now();
-        let until_next = match left.len() {
-            0 => deadline,
-            _ => deadline.min(now + STAGGER),
-        };
-        let patience = until_next.saturating_duration_since(now);
-        let mut items: Vec<zmq::PollItem<'_>> = sockets
-            .iter()
-            .map(|socket| socket.as_poll_item(zmq::POLLOUT))
-            .collect();
-        match zmq::poll(&mut items, milliseconds(patience).into()) {
-            Ok(_) | Err(zmq::Error::EINTR) => {}
-            Err(error) => return Err(error),
-        }
-        if let Some(first) = items.iter().position(zmq::PollItem::is_writable) {
-            drop(items);
-            return Ok(Some(sockets.swap_remove(first)));
-        }
-        if Instant::now() >= deadline {
-            return Ok(None);
+    let greeting = Greeting::of(context, &socket)?;
+    match socket.connect(&address.to_string()) {
+        Ok(()) => Ok((socket, greeting)),
+        Err(error) => {
+            silence(&socket);
+            Err(error)
         }
     }
 }
 
+/// The first socket that a server has greeted; or what is known of those who did not by the deadline.
+fn race(
+    context: &zmq::Context,
+    addresses: &[Address],
+    deadline: Instant,
+    absent: Absent,
+) -> Result<Result<(zmq::Socket, Greeting), Contact>, zmq::Error> {
+    let mut runners = Vec::new();
+    let raced = run(context, addresses, deadline, absent, &mut runners);
+    let raced = raced.map(|first| first.map(|first| runners.swap_remove(first)));
+    for (socket, _) in &runners {
+        silence(socket);
+    }
+    raced
+}
+
+/// [`race`] among `runners`, which begin here; the place of the first.
+fn run(
+    context: &zmq::Context,
+    addresses: &[Address],
+    deadline: Instant,
+    absent: Absent,
+    runners: &mut Vec<(zmq::Socket, Greeting)>,
+) -> Result<Result<usize, Contact>, zmq::Error> {
+    let mut left = addresses.iter();
+    loop {
+        if let Some(address) = left.next() {
+            match open(context, address) {
+                Ok(runner) => runners.push(runner),
+                // A host without IPv6 says so here.
+                Err(error) if runners.is_empty() && left.len() == 0 => return Err(error),
+                Err(_) => continue,
+            }
+        }
+        let mut contacts = Vec::with_capacity(runners.len());
+        for (socket, greeting) in &mut *runners {
+            contacts.push(greeting.contact(socket)?);
+        }
+        if let Some(first) = contacts.iter().position(|&of| of == Contact::Greeted) {
+            return Ok(Ok(first));
+        }
+        let has = |contact| contacts.contains(&contact);
+        let is_over = match absent {
+            Absent::Await => has(Contact::Foreign),
+            Absent::GiveUp => true,
+        };
+        let now = Instant::now();
+        if now >= deadline || left.len() == 0 && is_over && !has(Contact::Pending) {
+            let worst = [Contact::Foreign, Contact::HungUp, Contact::Pending];
+            let told = worst.into_iter().find(|&contact| has(contact));
+            return Ok(Err(told.unwrap_or(Contact::Nobody)));
+        }
+        let until = match left.len() {
+            0 => deadline,
+            _ => deadline.min(now + STAGGER),
+        };
+        wait(
+            runners.iter().map(|(socket, greeting)| (socket, greeting)),
+            until,
+        )?;
+    }
+}
+
+/// Waits until there may be news of one of them, or until `until`.
+fn wait<'a>(
+    of: impl IntoIterator<Item = (&'a zmq::Socket, &'a Greeting)>,
+    until: Instant,
+) -> Result<(), zmq::Error> {
+    let mut patience = until.saturating_duration_since(Instant::now());
+    let mut items = Vec::new();
+    for (socket, greeting) in of {
+        items.extend(greeting.poll_items(socket));
+        patience = patience.min(greeting.patience().unwrap_or(patience));
+    }
+    match zmq::poll(&mut items, milliseconds(patience).into()) {
+        Ok(_) | Err(zmq::Error::EINTR) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// As ZeroMQ wants it; rounded up, so that what is left of a deadline is not lost.
-pub(super) fn milliseconds(duration: Duration) -> i32 {
+fn milliseconds(duration: Duration) -> i32 {
     duration
         .as_nanos()
         .div_ceil(1_000_000)
@@ -168,10 +322,17 @@ mod tests {
     fn reaches(server: &zmq::Socket, known: Vec<SocketAddr>) {
         let addresses = addresses("tcp://publisher.test:1", PATIENCE, Known(known)).expect("known");
         let context = zmq::Context::new();
-        let socket = race(&context, &addresses, Instant::now() + PATIENCE)
+        let deadline = Instant::now() + PATIENCE;
+        let (socket, greeting) = race(&context, &addresses, deadline, Absent::Await)
             .expect("no error")
             .expect("a server");
-        socket.send("here", 0).expect("it is connected");
+        let mut push = Push {
+            endpoint: String::new(),
+            greeting,
+            socket,
+        };
+        let sent = push.send(b"here", deadline, PATIENCE);
+        assert_eq!(sent, Ok(()), "it is connected");
         assert_eq!(server.recv_bytes(0).expect("comes"), b"here");
     }
 
@@ -202,7 +363,8 @@ mod tests {
             &context,
             &mutes,
             Instant::now() + Duration::from_millis(120),
+            Absent::GiveUp,
         );
-        assert!(won.expect("no error").is_none());
+        assert_eq!(won.expect("no error").err(), Some(Contact::Pending));
     }
 }

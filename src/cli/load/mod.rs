@@ -30,8 +30,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub use options::Options;
 pub(super) use options::command;
 
+use super::Failure;
 use super::publish::envelope;
-use super::{Failure, push};
+use super::push::{self, Absent, Push};
 use crate::occupant;
 use fleet::{Course, Fleet, Heard};
 use process::Usage;
@@ -84,7 +85,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 /// A load test under way.
 struct Test<'a> {
     options: &'a Options,
-    publisher: zmq::Socket,
+    publisher: Push,
     fleet: Fleet,
     tally: Tally,
     crowd: Crowd,
@@ -178,7 +179,7 @@ impl<'a> Test<'a> {
         if let Some(pid) = options.pid {
             look_at(pid, course.address)?;
         }
-        let publisher = push::connect(&options.to, PATIENCE)?;
+        let publisher = push::connect(&options.to, PATIENCE, Absent::GiveUp)?;
 
         let is_interrupted = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -348,9 +349,7 @@ impl<'a> Test<'a> {
                 for topic in &self.options.topics {
                     let data = self.tally.probe(now.as_nanos() as u64);
                     // A full queue means that nobody takes the probes; that shows below.
-                    let _ = self
-                        .publisher
-                        .send(&envelope(topic, data.as_bytes())[..], zmq::DONTWAIT);
+                    let _ = self.publisher.try_send(&envelope(topic, data.as_bytes()));
                 }
             }
             self.poll(next.saturating_sub(now))?;
@@ -431,13 +430,13 @@ impl<'a> Test<'a> {
     /// False when the publisher's queue is full.
     fn publish_one(&mut self, n: usize) -> bool {
         let topic = n % self.options.topics.len();
-        if !matches!(self.publisher.get_events(), Ok(events) if events.contains(zmq::POLLOUT)) {
+        if !self.publisher.has_room() {
             return false;
         }
         let at = self.now().as_nanos() as u64;
         let data = self.tally.publish(topic, at, self.options.bytes);
         let event = envelope(&self.options.topics[topic], data.as_bytes());
-        self.publisher.send(&event[..], 0).is_ok()
+        self.publisher.try_send(&event)
     }
 
     fn drain(&mut self) -> Result<(), Failure> {
