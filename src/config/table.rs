@@ -942,7 +942,7 @@ static OPTIONS: &[OptionSpec] = &[
         name: "pid-file",
         value_name: "FILE",
         help: "File for the number of the process: written when everything is bound, removed at the end. One \
-               that a crash left behind is replaced; one whose process lives is an error. For hosts without a \
+               that a crash left behind is replaced; one whose process is a newswire that lives is an error. For hosts without a \
                service manager: systemd needs none",
         heading: LOG,
         secret: false,

@@ -1,8 +1,9 @@
 //! The file with the number of this process, for scripts that send it signals where no service manager
 //! does: written when everything is bound, removed at the end.
 //!
-//! A crash or a power cut leaves the file behind, so one whose process is gone is replaced. Numbers of
-//! processes come again: a process that started after the file was written is not the one that wrote it.
+//! A crash or a power cut leaves the file behind, so one whose process is gone is replaced. A zombie has
+//! ended, and only waits for its parent to notice. Numbers of processes come again: a process that started
+//! after the file was written, or that is no newswire, is not the one that wrote it.
 //!
 //! Never here: sending signals, and the lock that keeps a second server out (its addresses do).
 
@@ -85,33 +86,85 @@ fn read(path: &Path) -> Option<Pid> {
     Pid::from_raw(text.trim().parse().ok().filter(|&pid: &i32| pid > 0)?)
 }
 
-/// Whether process `pid` lives and may have written a file that was changed last at `mtime`, in seconds of
-/// Unix time.
+/// Returns true when process `pid` is a living newswire that may have written a file which was changed last
+/// at `mtime`, in seconds of Unix time.
 fn has_written(pid: Pid, mtime: i64) -> bool {
-    match started(pid) {
-        Some(started) => started <= mtime.saturating_add(SLACK_SECONDS),
+    let pid_text = pid.as_raw_nonzero().to_string();
+    match Process::read(&pid_text) {
+        Some(process) => {
+            process.is_alive()
+                && process.started <= mtime.saturating_add(SLACK_SECONDS)
+                && is_newswire(&process, &pid_text)
+        }
         // `/proc` may show no process of another user: then it is asked whether there is one at all.
         None => !matches!(test_kill_process(pid), Err(Errno::SRCH)),
     }
 }
 
-/// When process `pid` started, in seconds of Unix time.
-fn started(pid: Pid) -> Option<i64> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The second field is the program's name in parentheses, with anything in it; this is the 22nd.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let ticks: u64 = fields.split_whitespace().nth(19)?.parse().ok()?;
-    let system = fs::read_to_string("/proc/stat").ok()?;
-    let boot = system
-        .lines()
-        .find_map(|line| line.strip_prefix("btime "))?;
-    let since_boot = i64::try_from(ticks / clock_ticks_per_second()).ok()?;
-    boot.trim().parse::<i64>().ok()?.checked_add(since_boot)
+/// Returns true when the process is called newswire, or like this process, or runs a file of the same name.
+/// An upgrade may have put another file in its place, or a link may have given it another name.
+fn is_newswire(process: &Process, pid: &str) -> bool {
+    let is_called_so = process.name == env!("CARGO_PKG_NAME")
+        || Process::read("self").is_some_and(|own| own.name == process.name);
+    let program = program(pid);
+    is_called_so || program.is_some() && program == self::program("self")
+}
+
+/// The name of the file that process `pid` runs; `None` when the system does not tell.
+fn program(pid: &str) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let name = path.file_name()?.to_string_lossy();
+    // The kernel says so when the file was replaced.
+    Some(name.trim_end_matches(" (deleted)").to_owned())
+}
+
+/// What the kernel tells of a process.
+#[derive(Debug)]
+struct Process {
+    /// Of up to 15 bytes.
+    name: String,
+    state: char,
+    /// In seconds of Unix time.
+    started: i64,
+}
+
+impl Process {
+    /// `pid` is a number or `self`.
+    fn read(pid: &str) -> Option<Self> {
+        // The name may hold any bytes.
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let system = fs::read_to_string("/proc/stat").ok()?;
+        let boot = (system.lines()).find_map(|line| line.strip_prefix("btime "))?;
+        Self::parse(&String::from_utf8_lossy(&stat), boot.trim().parse().ok()?)
+    }
+
+    /// `PID (NAME) STATE …`, with anything in the name; the 22nd field says when it started.
+    fn parse(stat: &str, boot: i64) -> Option<Self> {
+        let (head, fields) = stat.rsplit_once(')')?;
+        let (_, name) = head.split_once('(')?;
+        let mut fields = fields.split_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let ticks: u64 = fields.nth(18)?.parse().ok()?;
+        let since_boot = i64::try_from(ticks / clock_ticks_per_second()).ok()?;
+        Some(Self {
+            name: name.to_owned(),
+            state,
+            started: boot.checked_add(since_boot)?,
+        })
+    }
+
+    /// Returns false when the process has ended and its parent has not noticed yet.
+    fn is_alive(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X' | 'x')
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
     use std::process::{Child, Command};
+
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
 
     use super::*;
 
@@ -133,17 +186,39 @@ mod tests {
         }
     }
 
-    /// A process that lives until it is dropped.
-    struct Sleeper(Child);
+    /// A process that is waited for when it is dropped.
+    struct Other(Child);
 
-    impl Sleeper {
-        fn new() -> Self {
+    impl Other {
+        /// One that lives, and is called `sleep`.
+        fn unrelated() -> Self {
             let child = Command::new("sleep").arg("600").spawn();
             Self(child.expect("sleep starts"))
         }
+
+        /// One that runs `program` and is called newswire: a process has the name of the link that it was
+        /// started by.
+        fn newswire(program: &str, arguments: &[&str]) -> Self {
+            let paths = std::env::var_os("PATH").expect("there is one");
+            let path = std::env::split_paths(&paths)
+                .map(|folder| folder.join(program))
+                .find(|path| path.exists());
+            let folder = TempPath::new(&format!("{program}-{}", arguments.len()));
+            fs::create_dir_all(&folder.0).expect("a folder");
+            let link = folder.0.join("newswire");
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(path.expect("it is there"), &link).expect("a link");
+            let child = Command::new(&link).arg0(program).args(arguments).spawn();
+            fs::remove_dir_all(&folder.0).expect("removed");
+            Self(child.expect("it starts"))
+        }
+
+        fn number(&self) -> String {
+            self.0.id().to_string()
+        }
     }
 
-    impl Drop for Sleeper {
+    impl Drop for Other {
         fn drop(&mut self) {
             let _ = self.0.kill();
             let _ = self.0.wait();
@@ -165,10 +240,11 @@ mod tests {
 
     #[test]
     fn one_whose_process_lives_is_an_error_and_stays() {
-        let (path, sleeper) = (TempPath::new("lives"), Sleeper::new());
-        fs::write(&path.0, sleeper.0.id().to_string()).expect("written");
+        let path = TempPath::new("lives");
+        let other = Other::newswire("sleep", &["600"]);
+        fs::write(&path.0, other.number()).expect("written");
         let error = PidFile::write(&path.0).expect_err("it lives");
-        let told = format!("its process lives (pid {})", sleeper.0.id());
+        let told = format!("its process lives (pid {})", other.number());
         assert!(error.contains(&told), "{error}");
         assert!(path.0.exists());
     }
@@ -182,12 +258,49 @@ mod tests {
         drop(PidFile::write(&path.0).expect("its process is gone"));
 
         // After a restart of the machine its number may be another process's.
-        let sleeper = Sleeper::new();
-        fs::write(&path.0, sleeper.0.id().to_string()).expect("written");
+        let other = Other::newswire("sleep", &["600", "600"]);
+        fs::write(&path.0, other.number()).expect("written");
         let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
         let file = File::options().write(true).open(&path.0).expect("opened");
         file.set_modified(long_ago).expect("set");
         drop(PidFile::write(&path.0).expect("written before that process started"));
+
+        // Or it is the number of a process that started earlier, and is something else.
+        let other = Other::unrelated();
+        fs::write(&path.0, other.number()).expect("written");
+        drop(PidFile::write(&path.0).expect("that process is no newswire"));
+    }
+
+    #[test]
+    fn a_zombie_is_no_living_process() {
+        let path = TempPath::new("zombie");
+        let other = Other::newswire("true", &[]);
+        let pid = WaitId::Pid(Pid::from_child(&other.0));
+        // Waits until it has ended, and leaves it a zombie.
+        waitid(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).expect("a child");
+        let process = Process::read(&other.number()).expect("not waited for");
+        assert_eq!(process.state, 'Z');
+        fs::write(&path.0, other.number()).expect("written");
+        drop(PidFile::write(&path.0).expect("its process has ended"));
+    }
+
+    #[test]
+    fn a_process_is_read_whatever_its_name_is() {
+        let fields = "1 1 1 0 -1 4194560 1 2 3 4 300 50 0 0 20 0 1 0 700 5";
+        let read = |head: &str| Process::parse(&format!("{head} {fields}"), 1_000);
+        let process = read("12 (a) (b) S").expect("it is one");
+        assert_eq!(process.name, "a) (b");
+        assert!(process.is_alive());
+        let seconds = i64::try_from(700 / clock_ticks_per_second()).expect("few");
+        assert_eq!(process.started, 1_000 + seconds);
+        for state in ["Z", "X"] {
+            assert!(
+                !read(&format!("12 (newswire) {state}"))
+                    .expect("one")
+                    .is_alive()
+            );
+        }
+        assert!(Process::parse("12 (newswire", 0).is_none());
     }
 
     #[test]
