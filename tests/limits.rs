@@ -331,6 +331,36 @@ fn without_files_silent_sockets_keep_nobody_out() {
     server.stop();
 }
 
+/// Strangers who say nothing to the publish listener have few of the few files.
+#[test]
+fn with_few_files_silent_publishers_leave_clients_their_places() {
+    const FILES: usize = 128;
+    const CLIENTS: usize = 80;
+    let publish = ["--publish", "127.0.0.1:0", "--publish-token", "sesame"];
+    let server = Server::start_with_files(FILES as u32, &publish);
+    assert!(
+        server.banner.contains(&format!("{CLIENTS} (of")),
+        "{}",
+        server.banner
+    );
+    let address = server.publish.expect("it listens");
+    let crowd: Vec<TcpStream> = (0..300)
+        .map(|_| {
+            let stream = TcpStream::connect(address).expect("it listens");
+            stream.set_nonblocking(true).expect("set");
+            stream
+        })
+        .collect();
+    let is_open = |stream: &&TcpStream| matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+    wait_until("the others have made room", || {
+        crowd.iter().filter(is_open).count() <= 8
+    });
+    let clients: Vec<_> = (0..CLIENTS).map(|_| server.client()).collect();
+    drop((clients, crowd));
+    let summary = server.stop();
+    assert!(!summary.contains("refused.full"), "{summary}");
+}
+
 #[test]
 fn a_client_that_says_too_much_before_its_verdict_is_heard_in_order() {
     let server = Server::start(&[]);

@@ -11,6 +11,8 @@ use crate::limits;
 pub struct Capacity {
     /// In connections.
     pub connections_max: usize,
+    /// In connections of strangers to each kind of listener for administrators and publishers.
+    pub strangers_max: usize,
     /// One line for the operator.
     pub note: String,
 }
@@ -47,6 +49,7 @@ fn derive(files: usize, asked: usize) -> Capacity {
     if (1..=possible).contains(&asked) {
         return Capacity {
             connections_max: asked,
+            strangers_max: strangers_max(files - asked),
             note: format!("{asked} (connections-max)"),
         };
     }
@@ -56,8 +59,17 @@ fn derive(files: usize, asked: usize) -> Capacity {
     };
     Capacity {
         connections_max: possible,
+        strangers_max: strangers_max(files - possible),
         note: format!("{possible} (of {files} open files, ulimit -n, {reserved} are kept{reason})"),
     }
+}
+
+/// Of the `kept` files that clients cannot take, the program itself opens some. Of the others, strangers
+/// may take a third at the admin listeners and a third at the publish listeners. The last third is for
+/// publishers and administrators.
+fn strangers_max(kept: usize) -> usize {
+    let others = kept.saturating_sub(limits::OWN_FILES);
+    (others / 3).clamp(1, limits::ADMIN_STRANGERS_MAX)
 }
 
 #[cfg(test)]
@@ -76,5 +88,18 @@ mod tests {
         assert!(capped.note.contains("100000"), "{}", capped.note);
         assert_eq!(derive(64, 0).connections_max, 32);
         assert_eq!(derive(usize::MAX, 0).connections_max, u32::MAX as usize);
+    }
+
+    #[test]
+    fn strangers_leave_files_to_clients_and_publishers() {
+        for (files, expected) in [(128, 8), (256, 13), (512, 34), (20_000, 128)] {
+            let capacity = derive(files, 0);
+            assert_eq!(capacity.strangers_max, expected, "{files}");
+            let taken = capacity.connections_max + limits::OWN_FILES + 2 * expected;
+            assert!(files - taken >= expected, "{files}");
+        }
+        // Whatever clients are not allowed to take is kept, too.
+        assert_eq!(derive(512, 100).strangers_max, limits::ADMIN_STRANGERS_MAX);
+        assert_eq!(derive(16, 0).strangers_max, 1);
     }
 }

@@ -64,6 +64,8 @@ pub struct Lobby {
     work: VecDeque<usize>,
     serial: u64,
     rules: AdminRules,
+    /// In connections of strangers, for each kind of listener.
+    strangers_max: usize,
     buffer: Vec<u8>,
     budget: Budget,
     /// The token of the first place.
@@ -84,6 +86,7 @@ impl Lobby {
         admin: Listeners,
         publish: Listeners,
         rules: AdminRules,
+        strangers_max: usize,
         first_token: usize,
     ) -> Self {
         Self {
@@ -93,6 +96,7 @@ impl Lobby {
             work: VecDeque::new(),
             serial: 0,
             rules,
+            strangers_max,
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             budget: Budget::default(),
             first_token,
@@ -114,9 +118,10 @@ impl Lobby {
         &self.rules
     }
 
-    /// Puts other rules in the place of the present ones, for requests to come.
-    pub fn set_rules(&mut self, rules: AdminRules) {
+    /// Puts other rules in the place of the present ones, for requests and newcomers to come.
+    pub fn set_rules(&mut self, rules: AdminRules, strangers_max: usize) {
         self.rules = rules;
+        self.strangers_max = strangers_max;
     }
 
     /// A listener has newcomers.
@@ -222,7 +227,7 @@ impl Lobby {
 
     /// Where a newcomer can have a place.
     fn room_for_stranger(&self, door: Door, now: Duration) -> Room {
-        if self.peers_of(door, true).count() < limits::ADMIN_STRANGERS_MAX {
+        if self.peers_of(door, true).count() < self.strangers_max {
             return Room::Free;
         }
         let mut networks: HashMap<IpAddr, usize> = HashMap::new();

@@ -47,7 +47,7 @@ impl Server {
             self.engine.handle_changed_standings();
             self.admin_standing = admin_standing();
         }
-        self.lobby.set_rules(rules);
+        self.lobby.set_rules(rules, self.capacity.strangers_max);
         log::set_max_level(config.log_level);
         log::info!(
             "reload: done tokens={} connections_max={}",

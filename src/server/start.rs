@@ -51,7 +51,12 @@ impl Server {
         let capacity = capacity::raise(config.connections_max);
         let poll = Poll::new().map_err(system("create a poller"))?;
         let registry = poll.registry();
-        let (listeners, lobby) = bind(config, systemd.take_listeners(), registry)?;
+        let (listeners, lobby) = bind(
+            config,
+            systemd.take_listeners(),
+            capacity.strangers_max,
+            registry,
+        )?;
         let wake = wake(registry)?;
         let Sources {
             sources,
@@ -124,6 +129,7 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> StartError {
 fn bind(
     config: &Config,
     passed: Vec<TcpListener>,
+    strangers_max: usize,
     registry: &Registry,
 ) -> Result<(Listeners, Lobby), StartError> {
     let options = SocketOptions {
@@ -143,6 +149,7 @@ fn bind(
         listen("admin", &config.admin, Vec::new(), ADMIN_LISTENERS)?,
         listen("publish", &config.publish, Vec::new(), PUBLISH_LISTENERS)?,
         admin_rules(config),
+        strangers_max,
         LOBBY,
     );
     Ok((listeners, lobby))
