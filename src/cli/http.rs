@@ -2,6 +2,7 @@
 //!
 //! Never here: TLS (the listener speaks none), trying again, showing a token.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 
 use serde_json::Value;
@@ -22,6 +23,12 @@ pub(super) struct Listener {
     /// Without brackets.
     host: String,
     port: u16,
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}/", self.authority)
+    }
 }
 
 impl Listener {
@@ -69,8 +76,7 @@ impl Listener {
         token: Option<&Token>,
         body: &Value,
     ) -> Result<Value, String> {
-        let failed =
-            |what: &dyn std::fmt::Display| format!("http://{}{path}: {what}", self.authority);
+        let failed = |what: &dyn fmt::Display| format!("http://{}{path}: {what}", self.authority);
         let body = body.to_string();
         let mut request = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\n\

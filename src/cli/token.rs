@@ -184,7 +184,19 @@ pub fn revoke(revocation: &Revocation) -> Result<String, Failure> {
             .map_err(Failure::Runtime)?;
         sessions += answer["revoked"].as_u64().unwrap_or_default();
     }
-    Ok(format!("revoked; sessions that end: {sessions}\n"))
+    Ok(done(&admin, sessions))
+}
+
+/// What was done. No server knows whether anybody else knows the token, so a revocation always succeeds:
+/// which server it was, and whether anybody is gone, tells the user of a wrong server or a typo.
+fn done(admin: &Listener, sessions: u64) -> String {
+    let nobody = match sessions {
+        0 => " (no open session had it)",
+        _ => "",
+    };
+    format!(
+        "revoked at the server of {admin} until its next start; sessions that end: {sessions}{nobody}\n"
+    )
 }
 
 /// A fresh token.
@@ -252,6 +264,17 @@ mod tests {
 
     /// `printf abc | sha256sum`
     const ABC: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn who_revoked_is_named_and_that_nobody_is_gone() {
+        let admin = Listener::parse("127.0.0.1:8081").expect("good");
+        assert_eq!(
+            done(&admin, 0),
+            "revoked at the server of http://127.0.0.1:8081/ until its next start; sessions that end: 0 \
+             (no open session had it)\n"
+        );
+        assert!(done(&admin, 2).ends_with("; sessions that end: 2\n"));
+    }
 
     #[test]
     fn a_token_is_hashed_without_its_line_break() {
