@@ -138,6 +138,13 @@ fn nonsense_is_one_line_on_standard_error_and_exit_code_2() {
             &["publish", "topic", "{\"a\":tru}"],
             "not JSON: expected ident at line 1 column 9",
         ),
+        (&["publish", "topic", "hello"], "quotes: '\"hello\"'"),
+        (&["publish", "topic", "it's"], "quotes: '\"hello\"'"),
+        (&["publish", "$sys/x", "1"], "is the server's own"),
+        (
+            &["load", "ws://a/", "--topic", "$sys/x"],
+            "is the server's own",
+        ),
         (&["publish", "topic"], "standard input is empty"),
         (
             &["publish", "--to", "tcp://*:1", "topic", "1"],

@@ -25,6 +25,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::config::{self, End, FILE_VARIABLE, Flags, Unit, options};
+use crate::wire::grant::OWN;
 use crate::wire::token::Token;
 
 /// What is to be done.
@@ -269,6 +270,17 @@ fn number(name: &str, text: &str, unit: Unit, min: u64, max: u64) -> Result<u64,
 /// The server's ZeroMQ endpoint given as `--name`.
 fn endpoint(name: &str, text: &str) -> Result<String, Failure> {
     config::endpoint(text, End::Connect).map_err(|allowed| wrong(name, text, &allowed))
+}
+
+/// A topic that publishers may use.
+fn topic(text: &str) -> Result<String, Failure> {
+    if text.starts_with(OWN) {
+        return Err(Failure::Usage(format!(
+            "topic {text:?}: what begins with `{OWN}` is the server's own, and it drops such an event: name \
+             another topic"
+        )));
+    }
+    Ok(text.to_owned())
 }
 
 fn wrong(name: &str, text: &str, allowed: &str) -> Failure {

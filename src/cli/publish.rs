@@ -138,6 +138,7 @@ impl Options {
             1,
             limits::EVENT_BYTES_CEILING as u64,
         )?;
+        let topic = super::topic(text(matches, "topic"))?;
         let data = match text(matches, "json") {
             "" if io::stdin().is_terminal() => {
                 return Err(Failure::Usage(
@@ -149,7 +150,11 @@ impl Options {
             "-" => Data::Lines { asked_for: true },
             json => {
                 check_json(json.as_bytes()).map_err(|bad| {
-                    Failure::Usage(format!("the event is not JSON: {}", bad.text()))
+                    Failure::Usage(format!(
+                        "the event is not JSON: {}{}",
+                        bad.text(),
+                        as_text(json)
+                    ))
                 })?;
                 Data::Argument(json.to_owned())
             }
@@ -159,7 +164,7 @@ impl Options {
             timeout: Duration::from_secs(timeout),
             event_bytes_max: event_bytes_max as usize,
             quiet: matches.get_flag("quiet"),
-            topic: text(matches, "topic").to_owned(),
+            topic,
             data,
         })
     }
@@ -291,6 +296,20 @@ impl BadJson {
     fn text(&self) -> String {
         format!("{} at line {} column {}", self.what, self.line, self.column)
     }
+}
+
+/// How a shell is given `text` as JSON, where it may have been meant as a text.
+fn as_text(text: &str) -> String {
+    const SHOWN_MAX: usize = 40;
+    if text.trim_start().starts_with(['{', '[', '"']) {
+        return String::new();
+    }
+    let is_plain = |c: char| !c.is_control() && !"'\"\\".contains(c);
+    let shown = match text.chars().all(is_plain) && text.chars().count() <= SHOWN_MAX {
+        true => text,
+        false => "hello",
+    };
+    format!("; a text is written in two pairs of quotes: '\"{shown}\"'")
 }
 
 /// Checks one JSON value, with white space around it at most.

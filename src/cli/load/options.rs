@@ -156,7 +156,9 @@ impl Options {
                 ))
             })?;
         let topics = match matches.get_many::<String>("topic") {
-            Some(names) => names.cloned().collect(),
+            Some(names) => names
+                .map(|name| super::super::topic(name))
+                .collect::<Result<_, _>>()?,
             None => (0..number("topics", Unit::Count, 1, 1_000_000)?)
                 .map(|n| format!("load-{n}"))
                 .collect(),
