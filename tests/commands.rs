@@ -243,3 +243,15 @@ fn a_publisher_that_waits_for_its_server_is_served_when_it_comes() {
     let summary = server.stop();
     assert_eq!(counted(&summary, "events"), 1, "{summary}");
 }
+
+#[test]
+fn a_load_test_with_a_wrong_token_has_the_servers_hint() {
+    let server = Server::start(&[]);
+    let url = format!("ws://{}/?token=sesame", server.address);
+    let load = ["load", &url, "--connections", "1", "--to", &server.pull];
+    let output = newswire(&load).output().expect("it starts");
+    let err = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains(" answered 401 ") && err.contains('('), "{err}");
+    assert!(!err.contains("sesame"), "{err}");
+}

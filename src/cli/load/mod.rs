@@ -31,6 +31,7 @@ pub use options::Options;
 pub(super) use options::command;
 
 use super::Failure;
+use super::client::{self, ConnectError, Target};
 use super::publish::envelope;
 use super::push::{self, Absent, Push};
 use crate::occupant;
@@ -146,6 +147,24 @@ impl Crowd {
 
 fn runtime(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::Runtime(format!("cannot {what}: {error}"))
+}
+
+/// Why a server refuses every connection with `status`. It is asked once more, for its own words.
+fn refusal(target: &Target, status: u16) -> String {
+    match client::connect(target, PATIENCE) {
+        Err(ConnectError::Refused(text) | ConnectError::Failed(text)) => text,
+        Ok(_) => format!("{target} refused all connections with {status}"),
+    }
+}
+
+/// Why so many of the subscribers may have heard no probe.
+fn unheard(silent: usize, options: &Options) -> String {
+    format!(
+        "{silent} of {} subscribers hear nothing of what is pushed to {}: is that an endpoint of the server \
+         at {}? And may the token hear the topic {}? For a token that may not, name one that it may hear \
+         with --topic",
+        options.connections, options.to, options.target, options.topics[0]
+    )
 }
 
 /// Looks at the process whose CPU time and memory are to be told. That it does not listen at `address` is
@@ -331,7 +350,7 @@ impl<'a> Test<'a> {
             let status = self.crowd.refused.keys().next().copied().unwrap_or(0);
             return Err(Failure::Runtime(match status {
                 0 => format!("no connection was accepted by {}", self.options.target),
-                status => format!("{} refuses connections with {status}", self.options.target),
+                status => refusal(&self.options.target, status),
             }));
         }
         Ok(())
@@ -356,12 +375,9 @@ impl<'a> Test<'a> {
             let heard = self.options.connections - self.tally.unprobed();
             self.progress.set_position(heard as u64);
             if self.now() > began + PATIENCE {
-                return Err(Failure::Runtime(format!(
-                    "{} of {} subscribers hear nothing of what is pushed to {}: is that the server's \
-                     endpoint, and may the token hear these topics?",
+                return Err(Failure::Runtime(unheard(
                     self.tally.unprobed(),
-                    self.options.connections,
-                    self.options.to
+                    self.options,
                 )));
             }
         }
@@ -506,6 +522,17 @@ fn own_resident() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_hears_nothing_is_told_of_both_ends_and_of_the_option_for_a_restricted_token() {
+        let line = ["load", "ws://a:1/?token=sesame", "--to", "tcp://b:2"];
+        let matches = command().try_get_matches_from(line).expect("good");
+        let text = unheard(3, &Options::from_matches(&matches).expect("good"));
+        for part in ["3 of 1000 ", "tcp://b:2", "ws://a:1/?", "load-0", "--topic"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("sesame"), "{text}");
+    }
 
     #[test]
     fn a_subscriber_settles_once_whatever_happens_to_it() {
