@@ -434,8 +434,8 @@ fn limits_for_an_address_look_behind_a_trusted_proxy() {
     assert_eq!(status, 401, "{text}");
     // However a proxy writes an address, and where it writes none, one client's tokens are not another's.
     for (bad, good) in [
-        ("[2001:db8::9]", "[2001:db8::a]"),
-        ("\"[2001:db8::b]:1\"", "fe80::1%eth0"),
+        ("[2001:db8::9]", "[2001:db8:0:1::9]"),
+        ("\"[2001:db8:0:2::b]:1\"", "fe80::1%eth0"),
         ("unknown", "unknown"),
         ("_hidden", "192.0.2.5"),
     ] {

@@ -668,7 +668,7 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "connections-per-address-max",
         value_name: "CONNECTIONS",
-        help: "Connections at a time of one IP address. 0 sets no bound, and is the default because behind a \
+        help: "Connections at a time of one IPv4 address, or one /64 network of IPv6. 0 sets no bound, and is the default because behind a \
                proxy everybody comes from one address",
         heading: SIZE,
         secret: false,
@@ -683,7 +683,7 @@ static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "refused-tokens-max",
         value_name: "TOKENS",
-        help: "Refused tokens a minute of one IP address; after these it gets 429 for the rest of the minute. \
+        help: "Refused tokens a minute of one IPv4 address, or one /64 network of IPv6; after these it gets 429 for the rest of the minute. \
                0 sets no bound, and is the default because pages whose token has expired try again \
                every few seconds, and behind one address there may be many",
         heading: SIZE,

@@ -1,5 +1,8 @@
 //! What is counted for each address: its connections, and its tokens that no store knew.
 //!
+//! A host with IPv6 can have as many addresses of its network as it likes, so the first half of such an
+//! address counts, the /64 (RFC 4291 s. 2.5.4).
+//!
 //! An unknown address is nobody's: several clients may have it, so nothing is counted for it. Both counts
 //! are kept only while there is a bound on them. Refused tokens are forgotten each
 //! minute, all at once.
@@ -7,7 +10,7 @@
 //! Never here: which address a client has (it may come through a proxy), what follows from a bound.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 /// In addresses whose refused tokens are counted; of a flood from more than these, the rest is not.
@@ -16,7 +19,15 @@ const REFUSED_MAX: usize = 100_000;
 /// In seconds.
 const WINDOW: u64 = 60;
 
-/// Counts by address; 0 is no bound.
+/// Addresses that one host can have as many of as it likes are one.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+/// Counts by network; 0 is no bound.
 #[derive(Debug, Default)]
 pub struct Addresses {
     connections_max: usize,
@@ -46,7 +57,7 @@ impl Addresses {
     pub fn recount(&mut self, present: impl Iterator<Item = IpAddr>) {
         self.connections.clear();
         for address in present.filter(|address| !address.is_unspecified()) {
-            *self.connections.entry(address).or_default() += 1;
+            *self.connections.entry(network(address)).or_default() += 1;
         }
     }
 
@@ -55,7 +66,7 @@ impl Addresses {
         if self.connections_max == 0 || address.is_unspecified() {
             return true;
         }
-        let count = self.connections.entry(address).or_default();
+        let count = self.connections.entry(network(address)).or_default();
         let is_within = *count < self.connections_max;
         *count += usize::from(is_within);
         is_within
@@ -63,6 +74,10 @@ impl Addresses {
 
     /// Counts a connection no more that was counted.
     pub fn leave(&mut self, address: IpAddr) {
+        if address.is_unspecified() {
+            return;
+        }
+        let address = network(address);
         if let Some(count) = self.connections.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -81,6 +96,7 @@ impl Addresses {
             self.window = window;
             self.refused_tokens = HashMap::new();
         }
+        let address = network(address);
         let is_known = self.refused_tokens.contains_key(&address);
         if is_known || self.refused_tokens.len() < REFUSED_MAX {
             *self.refused_tokens.entry(address).or_default() += 1;
@@ -90,14 +106,15 @@ impl Addresses {
     /// Whether so many tokens of `address` were refused in this minute that no other is looked at.
     pub fn is_barred(&self, address: IpAddr, now: Duration) -> bool {
         self.refused_tokens_max > 0
+            && !address.is_unspecified()
             && now.as_secs() / WINDOW == self.window
             && self
                 .refused_tokens
-                .get(&address)
+                .get(&network(address))
                 .is_some_and(|&count| count >= self.refused_tokens_max)
     }
 
-    /// In connections of each address.
+    /// In connections of each network.
     pub fn connections(&self) -> &HashMap<IpAddr, usize> {
         &self.connections
     }
@@ -135,6 +152,31 @@ mod tests {
         assert!(!addresses.is_barred(HERE, at(180)));
         addresses.refuse(HERE, at(181));
         assert!(!addresses.is_barred(HERE, at(181)));
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_of_ipv6_count_as_one() {
+        let of = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let (one, other) = (of("2001:db8:0:1::7"), of("2001:db8:0:1:ffff::9"));
+        let stranger = of("2001:db8:0:2::7");
+        let mut addresses = Addresses::default();
+        addresses.set_bounds(1, 1);
+        assert!(addresses.enter(one));
+        assert!(!addresses.enter(other) && addresses.enter(stranger));
+        addresses.leave(one);
+        assert!(addresses.enter(other));
+        addresses.refuse(one, Duration::ZERO);
+        assert!(addresses.is_barred(other, Duration::ZERO));
+        assert!(!addresses.is_barred(stranger, Duration::ZERO));
+        // The loopback address is in the network of the address that means "unknown".
+        let here = of("::1");
+        assert!(addresses.enter(here) && !addresses.enter(here));
+        addresses.leave(of("::"));
+        assert!(!addresses.enter(here));
+        // IPv4 as it is, also in IPv6's form of it.
+        let mapped = of("::ffff:192.0.2.7");
+        assert!(addresses.enter(mapped) && !addresses.enter(of("192.0.2.7")));
+        assert!(addresses.enter(of("192.0.2.8")));
     }
 
     #[test]

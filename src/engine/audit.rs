@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::Engine;
+use super::addresses::network;
 use super::link::Stream;
 use super::outbox::SHARE_BYTES;
 use super::session::State;
@@ -46,8 +47,8 @@ impl<S: Stream> Engine<S> {
                 }
             }
             let address = connection.link.peer().ip();
-            if !self.rules.session.trusts(address) {
-                *addresses.entry(address).or_default() += 1;
+            if !self.rules.session.trusts(address) && !address.is_unspecified() {
+                *addresses.entry(network(address)).or_default() += 1;
             }
         }
         self.hub.topics().audit(subscriptions)?;
