@@ -199,9 +199,9 @@ mod tests {
         /// One that runs `program` and is called newswire: a process has the name of the link that it was
         /// started by.
         fn newswire(program: &str, arguments: &[&str]) -> Self {
-            let paths = std::env::var_os("PATH").expect("there is one");
-            let path = std::env::split_paths(&paths)
-                .map(|folder| folder.join(program))
+            let path = ["/usr/bin", "/bin"]
+                .map(|folder| Path::new(folder).join(program))
+                .into_iter()
                 .find(|path| path.exists());
             let folder = TempPath::new(&format!("{program}-{}", arguments.len()));
             fs::create_dir_all(&folder.0).expect("a folder");
