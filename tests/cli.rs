@@ -307,6 +307,49 @@ fn an_event_arrives_in_the_envelope_byte_for_byte() {
 }
 
 #[test]
+fn an_event_goes_where_the_servers_configuration_says() {
+    let (socket, endpoint) = pull(|_| {});
+    let file = TempFile::new("pull.toml", &format!("pull = [\"{endpoint}\"]\n"));
+    let (_, port) = endpoint.rsplit_once(':').expect("a port");
+    let every = format!("tcp://*:{port}");
+    let unspecified = format!("tcp://0.0.0.0:{port}");
+    let publish = |variable: (&str, &str), arguments: &[&str]| {
+        let mut command = newswire(&["publish"]);
+        command.args(arguments).args(["t", "1"]);
+        finished(
+            &command
+                .env(variable.0, variable.1)
+                .output()
+                .expect("it starts"),
+        )
+    };
+    let off = ("NEWSWIRE_PULL", "off");
+    for (variable, arguments) in [
+        (("NEWSWIRE_PULL", &*endpoint), &[][..]),
+        (("NEWSWIRE_PULL", &*every), &[]),
+        (("NEWSWIRE_PULL", &*unspecified), &[]),
+        (("NEWSWIRE_CONFIG", file.path()), &[]),
+        (
+            ("NEWSWIRE_CONFIG", "/nonexistent"),
+            &["--config", file.path()],
+        ),
+        (off, &["--to", &endpoint]),
+    ] {
+        let (code, _, err) = publish(variable, arguments);
+        assert_eq!(code, Some(0), "{variable:?}: {err}");
+        assert_eq!(received(&socket), "{\"topic\":\"t\",\"data\":1}");
+    }
+    for (variable, part) in [
+        (off, "pull is off in the configuration"),
+        (("NEWSWIRE_PULL", "tcp://*:*"), "pull is tcp://*:* in the"),
+    ] {
+        let (code, _, err) = publish(variable, &[]);
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains(part) && err.contains("--to"), "{err}");
+    }
+}
+
+#[test]
 fn lines_of_standard_input_are_events_up_to_a_bad_one() {
     let (socket, endpoint) = pull(|_| {});
     let (code, _, err) = run_with_input(

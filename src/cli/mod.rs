@@ -24,7 +24,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::config::{self, End, FILE_VARIABLE, Flags, Unit, options};
+use crate::config::{self, End, FILE_VARIABLE, Flags, Loaded, Unit, options};
+use crate::net::{Address, Place};
 use crate::wire::grant::OWN;
 use crate::wire::token::Token;
 
@@ -254,6 +255,59 @@ fn text_or_default(matches: &ArgMatches, name: &str, option: &str) -> String {
         "" => default_of(option),
         given => given.to_owned(),
     }
+}
+
+/// Where the server's configuration is, for a client that is to go where the server is.
+fn config_argument() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help(format!(
+            "The server's configuration file [env: {FILE_VARIABLE}]"
+        ))
+}
+
+/// The server's ZeroMQ endpoint, for [`pull_endpoint`].
+fn to_argument() -> Arg {
+    Arg::new("to")
+        .long("to")
+        .value_parser(NonEmptyStringValueParser::new())
+        .value_name("ENDPOINT")
+        .help(format!(
+            "ZeroMQ endpoint of the server; it prints it as `pull` when it starts [default: the first `pull` \
+             of the configuration, which is {} where nobody says otherwise]",
+            default_of("pull")
+        ))
+}
+
+/// What was given as `--to`; otherwise the first endpoint that a server with this configuration binds.
+fn pull_endpoint(matches: &ArgMatches) -> Result<String, Failure> {
+    if let Some(given) = matches.get_one::<String>("to") {
+        return endpoint("to", given);
+    }
+    let file = matches.get_one::<PathBuf>("config");
+    let loaded = Loaded::read(file.map(PathBuf::as_path), &Flags::new())
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let Some(bound) = loaded.config.pull.first() else {
+        return Err(Failure::Usage(
+            "pull is off in the configuration, so the server takes no event over ZeroMQ: name an endpoint \
+             with --to, or publish over HTTP"
+                .to_owned(),
+        ));
+    };
+    let there = match Place::of(&bound.replacen("://*:", "://127.0.0.1:", 1)) {
+        Some(Place::Fixed(Address::Ip(address))) => {
+            Address::Ip(config::reachable(address)).to_string()
+        }
+        _ => bound.clone(),
+    };
+    config::endpoint(&there, End::Connect).map_err(|_| {
+        Failure::Usage(format!(
+            "pull is {bound} in the configuration, and the server chooses the port: name with --to the \
+             endpoint that it prints as `pull` when it starts"
+        ))
+    })
 }
 
 fn default_of(option: &str) -> String {

@@ -79,16 +79,8 @@ pub(super) fn command() -> Command {
             )
             .allow_negative_numbers(true),
         )
-        .arg(
-            Arg::new("to")
-                .long("to")
-                .value_parser(NonEmptyStringValueParser::new())
-                .value_name("ENDPOINT")
-                .help(format!(
-                    "ZeroMQ endpoint of the server; it prints it as `pull` when it starts [default: {}]",
-                    default_of("pull")
-                )),
-        )
+        .arg(super::to_argument())
+        .arg(super::config_argument())
         .arg(
             Arg::new("timeout")
                 .long("timeout")
@@ -123,7 +115,7 @@ pub(super) fn command() -> Command {
 impl Options {
     /// Out of what clap understood.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
-        let to = super::endpoint("to", &text_or_default(matches, "to", "pull"))?;
+        let to = super::pull_endpoint(matches)?;
         let timeout = number(
             "timeout",
             text(matches, "timeout"),

@@ -5,16 +5,14 @@
 
 use std::io::{self, Read};
 
-use std::path::PathBuf;
-
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::http::Listener;
 use super::{Action, ConfigFlags, Failure, text};
-use crate::config::{self, FILE_VARIABLE, Flags, Loaded};
+use crate::config::{self, Flags, Loaded};
 use crate::limits;
 use crate::wire::token::{Digest, Token};
 
@@ -100,15 +98,7 @@ fn revoke_command() -> Command {
                 .allow_hyphen_values(true)
                 .help("The token that it asks for. Prefer the variable or the file"),
         )
-        .arg(
-            Arg::new("config")
-                .long("config")
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .help(format!(
-                    "The server's configuration file [env: {FILE_VARIABLE}]"
-                )),
-        )
+        .arg(super::config_argument())
 }
 
 /// Which of them is asked for.

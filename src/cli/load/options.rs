@@ -8,7 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::super::client::Target;
-use super::super::{default_of, tell, text, text_or_default};
+use super::super::{tell, text};
 use super::Failure;
 use crate::config::Unit;
 
@@ -61,16 +61,8 @@ pub(in super::super) fn command() -> Command {
              newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --rate 100 --duration 60 --json",
         )
         .arg(super::super::positional("url", "URL", "The server, as subscribers connect").required(true))
-        .arg(
-            Arg::new("to")
-                .long("to")
-                .value_name("ENDPOINT")
-                .value_parser(NonEmptyStringValueParser::new())
-                .help(format!(
-                    "ZeroMQ endpoint of the server; it prints it as `pull` when it starts [default: {}]",
-                    default_of("pull")
-                )),
-        )
+        .arg(super::super::to_argument())
+        .arg(super::super::config_argument())
         .arg(
             // What `--to` was called before, and what means an HTTP listener to `serve`.
             Arg::new("publish")
@@ -164,16 +156,16 @@ impl Options {
                 .collect(),
         };
         let to = match text(matches, "publish") {
-            "" => text_or_default(matches, "to", "pull"),
+            "" => super::super::pull_endpoint(matches)?,
             before => {
                 tell("warning: --publish of `load` is called --to now, as that of `publish` is");
-                before.to_owned()
+                super::super::endpoint("to", before)?
             }
         };
         Ok(Self {
             target: Target::parse(text(matches, "url"))
                 .map_err(|sentence| Failure::Usage(format!("URL: {sentence}")))?,
-            to: super::super::endpoint("to", &to)?,
+            to,
             connections: number("connections", Unit::Count, 1, 10_000_000)? as usize,
             connect_rate: number("connect-rate", Unit::Count, 0, 1_000_000)? as u32,
             topics,
