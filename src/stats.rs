@@ -227,6 +227,16 @@ reasons! {
 }
 
 reasons! {
+    /// Which listener a connection for administrators or publishers came in by.
+    Door {
+        /// The listener of administrators: everything.
+        Admin => "admin",
+        /// The listener of publishers: `POST /publish` and nothing else.
+        Publish => "publish",
+    }
+}
+
+reasons! {
     /// What was answered.
     Judged {
         /// The token is good.
@@ -328,6 +338,7 @@ pub struct Stats {
     checks: [[u64; Judged::COUNT]; Store::COUNT],
     events: [u64; Ingest::COUNT],
     answers: [u64; HttpStatus::COUNT],
+    made_room: [u64; Door::COUNT],
 }
 
 impl Default for Stats {
@@ -342,6 +353,7 @@ impl Default for Stats {
             checks: [[0; Judged::COUNT]; Store::COUNT],
             events: [0; Ingest::COUNT],
             answers: [0; HttpStatus::COUNT],
+            made_room: [0; Door::COUNT],
         }
     }
 }
@@ -398,6 +410,11 @@ impl Stats {
         self.answers[status as usize] += 1;
     }
 
+    /// Counts a connection to the admin or the publish listener that was ended for another one.
+    pub fn made_room(&mut self, door: Door) {
+        self.made_room[door as usize] += 1;
+    }
+
     /// How often `counter` happened.
     pub fn counter(&self, counter: Counter) -> u64 {
         self.counters[counter as usize]
@@ -443,6 +460,11 @@ impl Stats {
         self.answers[status as usize]
     }
 
+    /// How many connections to the listener `door` were ended for others.
+    pub fn rooms_made(&self, door: Door) -> u64 {
+        self.made_room[door as usize]
+    }
+
     /// Everything that is not zero, as `name=value` pairs: the summary at the end of a run.
     pub fn summary(&self) -> String {
         let counters = Counter::ALL
@@ -475,9 +497,16 @@ impl Stats {
         let answers = HttpStatus::ALL
             .iter()
             .map(|&s| (format!("http.{}", s.name()), self.answers(s)));
+        let rooms = Door::ALL.iter().map(|&d| {
+            (
+                format!("listener_made_room.{}", d.name()),
+                self.rooms_made(d),
+            )
+        });
         counters
             .chain(events)
             .chain(answers)
+            .chain(rooms)
             .chain(checks)
             .chain(refusals)
             .chain(causes)
@@ -511,7 +540,7 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let lists: [Vec<&str>; 10] = [
+        let lists: [Vec<&str>; 11] = [
             Counter::ALL.iter().map(|c| c.name()).collect(),
             Refusal::ALL.iter().map(|r| r.name()).collect(),
             Cause::ALL.iter().map(|c| c.name()).collect(),
@@ -522,6 +551,7 @@ mod tests {
             Judged::ALL.iter().map(|j| j.name()).collect(),
             Ingest::ALL.iter().map(|i| i.name()).collect(),
             HttpStatus::ALL.iter().map(|s| s.name()).collect(),
+            Door::ALL.iter().map(|d| d.name()).collect(),
         ];
         for mut names in lists {
             let count = names.len();

@@ -356,6 +356,16 @@ fn with_few_files_silent_publishers_leave_clients_their_places() {
         crowd.iter().filter(is_open).count() <= 8
     });
     let clients: Vec<_> = (0..CLIENTS).map(|_| server.client()).collect();
+    let ended = crowd.len() - crowd.iter().filter(is_open).count();
+    let name = "newswire_listener_made_room_total";
+    assert_eq!(
+        server.metric(&format!("{name}{{listener=\"publish\"}}")),
+        ended as f64
+    );
+    assert_eq!(server.metric(&format!("{name}{{listener=\"admin\"}}")), 0.0);
+    wait_until("the log says so", || {
+        server.log().contains("closed: made_room=") && server.log().contains("listener=publish")
+    });
     drop((clients, crowd));
     let summary = server.stop();
     assert!(!summary.contains("refused.full"), "{summary}");

@@ -13,10 +13,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::Door;
 use super::head::Head;
 use super::response::Response;
-use crate::stats::HttpStatus;
+use crate::stats::{Door, HttpStatus};
 use crate::wire::token::{Digest, Token};
 
 /// The tokens in force.

@@ -16,9 +16,9 @@ use std::time::Duration;
 use super::access::Right;
 use super::response::Response;
 use super::routes::{self, Admitted};
-use super::{AdminRules, Command, Door, head};
+use super::{AdminRules, Command, head};
 use crate::limits;
-use crate::stats::HttpStatus;
+use crate::stats::{Door, HttpStatus};
 use crate::wire::growth;
 use crate::wire::http;
 

@@ -12,7 +12,8 @@ use super::durations::Durations;
 use super::response::Response;
 use super::sources::{self, SourceRow};
 use crate::stats::{
-    Cause, Close, Counter, Dropped, HttpStatus, Ingest, Judged, PeerRefusal, Refusal, Stats, Store,
+    Cause, Close, Counter, Door, Dropped, HttpStatus, Ingest, Judged, PeerRefusal, Refusal, Stats,
+    Store,
 };
 
 /// What the system says of this process; `None` where it does not say.
@@ -86,6 +87,7 @@ enum What {
     Causes,
     Checks,
     Answers,
+    RoomsMade,
     Durations(for<'r> fn(&'r Readings<'_>) -> &'r Durations),
     Gauge(fn(&Readings<'_>) -> usize),
     /// Left out where the system does not say.
@@ -297,6 +299,11 @@ pub static METRICS: &[Metric] = &[
         What::Answers,
         "Requests to the admin and publish listeners, by the status of the answer.",
     ),
+    counter(
+        "newswire_listener_made_room_total",
+        What::RoomsMade,
+        "Connections to the admin and publish listeners that were ended for others, by listener.",
+    ),
     gauge(
         "process_resident_memory_bytes",
         What::Process(|p| p.resident_bytes.map(|bytes| bytes as f64)),
@@ -441,6 +448,14 @@ impl Page {
             What::Answers => {
                 let all = HttpStatus::ALL.iter();
                 self.labelled(name, "code", all.map(|&s| (s.name(), stats.answers(s))));
+            }
+            What::RoomsMade => {
+                let all = Door::ALL.iter();
+                self.labelled(
+                    name,
+                    "listener",
+                    all.map(|&d| (d.name(), stats.rooms_made(d))),
+                );
             }
             What::Checks => {
                 for &store in Store::ALL {

@@ -33,15 +33,6 @@ pub use response::Response;
 
 use crate::wire::token::Digest;
 
-/// Which listener a connection came in by.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Door {
-    /// That of the administrators: everything.
-    Admin,
-    /// That of the publishers: `POST /publish` and nothing else.
-    Publish,
-}
-
 /// What is in force for all conversations.
 #[derive(Clone, Debug)]
 pub struct AdminRules {

@@ -15,9 +15,9 @@ use super::head::Head;
 use super::listing::Page;
 use super::publication::{Media, Publication};
 use super::response::Response;
-use super::{AdminRules, Command, Door, Whom};
+use super::{AdminRules, Command, Whom};
 use crate::limits;
-use crate::stats::HttpStatus;
+use crate::stats::{Door, HttpStatus};
 use crate::wire::json;
 use crate::wire::token::{Digest, Token};
 

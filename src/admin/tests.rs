@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::conversation::{Conversation, Sparable};
 use super::publication::Events;
-use super::{Access, AdminRules, Command, Door, Response, Whom};
+use super::{Access, AdminRules, Command, Response, Whom};
 use crate::limits;
-use crate::stats::HttpStatus;
+use crate::stats::{Door, HttpStatus};
 use crate::wire::envelope::Form;
 use crate::wire::token::Token;
 

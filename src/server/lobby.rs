@@ -29,10 +29,10 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use super::sockets::{Accepted, ClientStream, Listeners};
-use crate::admin::{AdminRules, Command, Conversation, Door, Response};
+use crate::admin::{AdminRules, Command, Conversation, Response};
 use crate::engine::Stream;
 use crate::limits;
-use crate::stats::{HttpStatus, Refusal, Stats};
+use crate::stats::{Door, HttpStatus, Refusal, Stats};
 
 /// Somebody whose command is being carried out, for as long as they are there.
 #[derive(Clone, Copy, Debug)]
@@ -200,7 +200,7 @@ impl Lobby {
             match self.listeners_mut(door).accept(now) {
                 Accepted::Newcomer(stream, address) => {
                     if let Some(place) = victim {
-                        self.spare(place);
+                        self.spare(place, stats);
                     }
                     if let Err(error) = self.welcome(door, stream, address, now, registry) {
                         log::error!("admin: accept: peer={address} error={error}");
@@ -210,7 +210,7 @@ impl Lobby {
                 Accepted::TurnedAway => {
                     stats.answered(HttpStatus::ServiceUnavailable);
                     if let Some(place) = victim {
-                        self.spare(place);
+                        self.spare(place, stats);
                     }
                 }
                 Accepted::Nobody => return,
@@ -268,9 +268,10 @@ impl Lobby {
     }
 
     /// Ends a connection whose place is needed.
-    fn spare(&mut self, place: usize) {
-        let address = self.peers.remove(place).address;
-        log::debug!("admin: its place is needed: peer={address}");
+    fn spare(&mut self, place: usize, stats: &mut Stats) {
+        let peer = self.peers.remove(place);
+        stats.made_room(peer.conversation.door());
+        log::debug!("admin: its place is needed: peer={}", peer.address);
     }
 
     fn welcome(
@@ -331,7 +332,7 @@ impl Lobby {
             if was_stranger && !peer.conversation.is_stranger() && !is_gone {
                 match self.room_for_right(place, now) {
                     Room::Free => {}
-                    Room::Of(other) => self.spare(other),
+                    Room::Of(other) => self.spare(other, stats),
                     Room::None => {
                         self.peers[place].conversation.turn_away(now, &no_place());
                         driven = Driven::Cut;

@@ -49,7 +49,6 @@ pub use rules::{gate_rules, rules};
 pub use stores::{Entrance, check_files};
 pub use systemd::Systemd;
 
-use crate::admin::Door;
 use crate::admin::durations::Durations;
 use crate::auth::gate::Gate;
 use crate::auth::{Moment, Wake};
@@ -59,7 +58,7 @@ use crate::ingest::zeromq::sub::Sub;
 use crate::ingest::zeromq::{PARTS_KEPT, Received, ZeroMqSource};
 use crate::limits;
 use crate::standing::{Standing, Verdict};
-use crate::stats::{Counter, Dropped, Ingest, Refusal, Stats};
+use crate::stats::{Counter, Door, Dropped, Ingest, Refusal, Stats};
 use crate::wire::envelope::Form;
 
 // The poller's tokens. A connection's is its `SlotId` and needs both halves of a 64-bit number, so

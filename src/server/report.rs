@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::engine::{Engine, Incidents, RefusedAddress, Stream, TopicOfToken};
 use crate::limits;
-use crate::stats::{Cause, Close, Counter, Dropped, PeerRefusal, Refusal, Stats};
+use crate::stats::{Cause, Close, Counter, Door, Dropped, PeerRefusal, Refusal, Stats};
 
 /// What has been reported, and what is still to be.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ enum Kind {
     Refused(Refusal),
     Denied,
     Closed(Close),
+    /// A connection to that listener was ended for another one.
+    MadeRoom(Door),
 }
 
 impl Kind {
@@ -52,6 +54,7 @@ impl Kind {
             Self::Refused(refusal) => stats.refusals(refusal),
             Self::Denied => stats.counter(Counter::SubscribesDenied),
             Self::Closed(close) => stats.closes(close),
+            Self::MadeRoom(door) => stats.rooms_made(door),
         }
     }
 
@@ -77,6 +80,13 @@ impl Kind {
                 format!("denied: subscribes={count} {topics}")
             }
             Self::Closed(close) => format!("closed: {}={count}", close.name()),
+            Self::MadeRoom(door) => {
+                format!(
+                    "closed: {}={count} listener={}",
+                    Close::MadeRoom.name(),
+                    door.name()
+                )
+            }
         }
     }
 }
@@ -149,9 +159,11 @@ impl Default for Report {
     fn default() -> Self {
         let refusals = Refusal::ALL.iter().map(|&refusal| Kind::Refused(refusal));
         let closes = NOTABLE_CLOSES.iter().map(|&close| Kind::Closed(close));
+        let rooms = Door::ALL.iter().map(|&door| Kind::MadeRoom(door));
         let counted = refusals
             .chain([Kind::Denied])
             .chain(closes)
+            .chain(rooms)
             .map(|kind| Counted {
                 kind,
                 told: 0,
