@@ -565,7 +565,8 @@ pub const REPORT_ADDRESSES_MAX: usize = 32;
 /// In addresses that one such line names, those with most refusals first: a line is for people.
 pub const REPORT_ADDRESSES_TOLD: usize = 4;
 
-/// In pairs of a denied topic and a token's name that are kept until the next log line, and told in it.
+/// In pairs of a denied (or withdrawn) topic and a token's name that are kept until the next log line, and
+/// told in it.
 /// Each has at most [`SAMPLE_BYTES_MAX`] and [`TOKEN_NAME_BYTES_MAX`] bytes.
 pub const REPORT_TOPICS_MAX: usize = 8;
 

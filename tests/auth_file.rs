@@ -152,18 +152,21 @@ fn topics_of_the_line_are_obeyed() {
 
 #[test]
 fn a_token_that_vanishes_ends_its_sessions_and_no_others() {
-    let file = File::new("vanishes", "one\ntwo\nthree topics=a,b\n");
+    let file = File::new("vanishes", "one\ntwo\nthree topics=a,b name=ann\n");
     let server = serve(&[&file]);
     let (mut one, mut two) = (enter(&server, "one"), enter(&server, "two"));
     let mut three = enter(&server, "three");
     three.send(r#"[5,"a"]"#);
     three.send(r#"[5,"b"]"#);
     three.settle();
-    file.replace("two\nfour\nthree topics=b\n");
+    file.replace("two\nfour\nthree topics=b name=ann\n");
     assert_eq!(close(&mut one), ended());
     assert_eq!(status(&server, "one"), 401);
     assert_eq!(status(&server, "four"), 101);
     two.settle();
+
+    // The client is not told, so the log has to say it.
+    server.wait_for_log("withdrawn: subscriptions=1 topic=\"a\" name=\"ann\" (1)");
 
     // What the line allows now is what is heard.
     let (_context, publisher) = server.publisher();

@@ -1,5 +1,5 @@
 //! What an operator asks when a client gets nothing: who was refused, from where and why, and which
-//! topics were denied to which token.
+//! topics were denied to which token, or withdrawn from it.
 //!
 //! The engine notes it here, and the report takes each kind out when it writes the line about it. Strangers cause all of it. So
 //! only some addresses for each reason, and some topics, are kept; the counters have all.
@@ -24,14 +24,14 @@ pub struct RefusedAddress {
     pub causes: [u64; Cause::ALL.len()],
 }
 
-/// A topic, and a token whose subscriptions to it were denied.
+/// A topic, and a token whose subscriptions to it were denied or withdrawn.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TopicOfToken {
     /// Its name, or the beginning of a long one.
     pub topic: String,
     /// The token's name.
     pub name: String,
-    /// In SUBSCRIBEs.
+    /// In SUBSCRIBEs, or in subscriptions.
     pub count: u64,
 }
 
@@ -42,6 +42,8 @@ pub struct Incidents {
     refused: [Vec<RefusedAddress>; Refusal::ALL.len()],
     /// At most `limits::REPORT_TOPICS_MAX`.
     denied: Vec<TopicOfToken>,
+    /// At most `limits::REPORT_TOPICS_MAX`.
+    withdrawn: Vec<TopicOfToken>,
 }
 
 impl Incidents {
@@ -70,20 +72,12 @@ impl Incidents {
 
     /// A SUBSCRIBE of `topic` was ignored, because the token of `standing` does not allow it.
     pub fn denied(&mut self, topic: &str, standing: &Standing) {
-        let topic = beginning(topic);
-        let known = self
-            .denied
-            .iter_mut()
-            .find(|known| known.topic == topic && standing.is_named(&known.name));
-        if let Some(known) = known {
-            known.count += 1;
-        } else if self.denied.len() < limits::REPORT_TOPICS_MAX {
-            self.denied.push(TopicOfToken {
-                topic: topic.to_owned(),
-                name: standing.name(),
-                count: 1,
-            });
-        }
+        note(&mut self.denied, topic, standing);
+    }
+
+    /// A subscription to `topic` was ended, because the token of `standing` no longer allows it.
+    pub fn withdrawn(&mut self, topic: &str, standing: &Standing) {
+        note(&mut self.withdrawn, topic, standing);
     }
 
     /// Takes out the addresses that were refused for `refusal`, as far as they were kept.
@@ -94,6 +88,28 @@ impl Incidents {
     /// Takes out the topics that were denied, as far as they were kept.
     pub fn take_denied_topics(&mut self) -> Vec<TopicOfToken> {
         std::mem::take(&mut self.denied)
+    }
+
+    /// Takes out the topics that were withdrawn, as far as they were kept.
+    pub fn take_withdrawn_topics(&mut self) -> Vec<TopicOfToken> {
+        std::mem::take(&mut self.withdrawn)
+    }
+}
+
+/// Counts one more of `topic` and the token of `standing`.
+fn note(all: &mut Vec<TopicOfToken>, topic: &str, standing: &Standing) {
+    let topic = beginning(topic);
+    let known = all
+        .iter_mut()
+        .find(|known| known.topic == topic && standing.is_named(&known.name));
+    if let Some(known) = known {
+        known.count += 1;
+    } else if all.len() < limits::REPORT_TOPICS_MAX {
+        all.push(TopicOfToken {
+            topic: topic.to_owned(),
+            name: standing.name(),
+            count: 1,
+        });
     }
 }
 

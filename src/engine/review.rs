@@ -33,7 +33,11 @@ impl<S: Stream> Engine<S> {
     /// Answers what that cost beyond a look, in looks.
     fn review_one(&mut self, index: u32) -> u32 {
         let Self {
-            slots, hub, desk, ..
+            slots,
+            hub,
+            desk,
+            incidents,
+            ..
         } = self;
         let Some(connection) = slots.at_mut(index) else {
             return 0;
@@ -58,6 +62,7 @@ impl<S: Stream> Engine<S> {
             for name in lost {
                 hub.unsubscribe(index, &mut connection.topics, &name);
                 desk.stats.count(Counter::SubscriptionsWithdrawn);
+                incidents.withdrawn(&name, standing);
             }
         }
         cost

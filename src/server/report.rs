@@ -42,6 +42,7 @@ const PLAIN: &[Refusal] = &[Refusal::NotUpgrade, Refusal::Method];
 enum Kind {
     Refused(Refusal),
     Denied,
+    Withdrawn,
     Closed(Close),
     /// A connection to that listener was ended for another one.
     MadeRoom(Door),
@@ -53,6 +54,7 @@ impl Kind {
         match self {
             Self::Refused(refusal) => stats.refusals(refusal),
             Self::Denied => stats.counter(Counter::SubscribesDenied),
+            Self::Withdrawn => stats.counter(Counter::SubscriptionsWithdrawn),
             Self::Closed(close) => stats.closes(close),
             Self::MadeRoom(door) => stats.rooms_made(door),
         }
@@ -78,6 +80,10 @@ impl Kind {
             Self::Denied => {
                 let topics = topics_of_tokens(count, &incidents.take_denied_topics());
                 format!("denied: subscribes={count} {topics}")
+            }
+            Self::Withdrawn => {
+                let topics = topics_of_tokens(count, &incidents.take_withdrawn_topics());
+                format!("withdrawn: subscriptions={count} {topics}")
             }
             Self::Closed(close) => format!("closed: {}={count}", close.name()),
             Self::MadeRoom(door) => {
@@ -161,7 +167,7 @@ impl Default for Report {
         let closes = NOTABLE_CLOSES.iter().map(|&close| Kind::Closed(close));
         let rooms = Door::ALL.iter().map(|&door| Kind::MadeRoom(door));
         let counted = refusals
-            .chain([Kind::Denied])
+            .chain([Kind::Denied, Kind::Withdrawn])
             .chain(closes)
             .chain(rooms)
             .map(|kind| Counted {
