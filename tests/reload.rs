@@ -109,7 +109,7 @@ fn a_bad_file_changes_nothing_and_is_reported() {
 
     file.set(&format!("{good}listen = \"127.0.0.1:1\"\n").replacen("listen", "#", 1));
     server.signal("HUP");
-    server.wait_for_log("reload: listen need a restart");
+    server.wait_for_log("reload: listen needs a restart");
     let (_context, publisher) = server.publisher();
     publisher
         .send(r#"{"topic":"t","data":1}"#, 0)
@@ -137,7 +137,7 @@ fn what_needs_a_restart_is_named_as_long_as_it_differs() {
     let base = format!("{BASE}token = \"{}\"\n", common::TOKEN);
     let file = File::new("fixed", &format!("{base}shutdown-timeout = 5\n"));
     let server = start(&file);
-    let warning = "reload: shutdown-timeout need a restart";
+    let warning = "reload: shutdown-timeout needs a restart";
     let reload = |text: &str, reloads: usize| {
         file.set(text);
         server.signal("HUP");
@@ -166,7 +166,7 @@ fn a_listener_that_stays_open_keeps_its_token() {
     let server = start(&file);
     file.set(&format!("{base}admin = \"127.0.0.1:0\"\n"));
     server.signal("HUP");
-    server.wait_for_log("reload: nothing is changed: admin need a restart");
+    server.wait_for_log("reload: nothing is changed: admin needs a restart");
     server.stop();
 }
 

@@ -12,6 +12,7 @@ use super::stores::{Stores, stores, warn_if_closed};
 use super::{Server, capacity};
 use crate::config::Config;
 use crate::stats::Close;
+use crate::wire::token::Token;
 
 impl Server {
     /// Puts `config` in the place of the present one.
@@ -19,9 +20,9 @@ impl Server {
         let fixed = keep_fixed(&self.config, &mut config);
         // The two together may be what neither is: an open listener whose token is gone.
         if let Err(sentence) = config.check() {
-            let fixed = fixed.join(", ");
+            let needs = needs_restart(&fixed);
             return log::error!(
-                "reload: nothing is changed: {fixed} need a restart, and as they are: {sentence}"
+                "reload: nothing is changed: {needs}, and with the value in force: {sentence}"
             );
         }
         let Stores { stores, watched } = match stores(&config, &self.watched, &self.wake) {
@@ -31,7 +32,7 @@ impl Server {
             }
         };
         if !fixed.is_empty() {
-            log::warn!("reload: {} need a restart", fixed.join(", "));
+            log::warn!("reload: {}", needs_restart(&fixed));
         }
         self.capacity = capacity::raise(config.connections_max);
         self.engine
@@ -49,14 +50,31 @@ impl Server {
         }
         self.lobby.set_rules(rules, self.capacity.strangers_max);
         log::set_max_level(config.log_level);
+        let note = match removes_tokens(&self.config.tokens, &config.tokens) {
+            true => ": sessions of removed tokens end at the next --auth-recheck",
+            false => "",
+        };
         log::info!(
-            "reload: done tokens={} connections_max={}",
+            "reload: done tokens={} connections_max={}{note}",
             config.tokens.len(),
             self.capacity.connections_max
         );
         self.config = config;
         warn_if_closed(&self.entrances());
     }
+}
+
+/// `listen needs a restart`, or `listen, pull need a restart`.
+fn needs_restart(options: &[&str]) -> String {
+    let verb = if options.len() == 1 { "needs" } else { "need" };
+    format!("{} {verb} a restart", options.join(", "))
+}
+
+/// Returns true when a token of `now` is not in `next`.
+fn removes_tokens(now: &[Token], next: &[Token]) -> bool {
+    let next: Vec<_> = next.iter().map(Token::digest).collect();
+    let is_kept = |token: &Token| next.iter().any(|digest| digest.matches(&token.digest()));
+    !now.iter().all(is_kept)
 }
 
 /// Makes of `next` what can be in force: what was done at the start stays as it is `now`. Answers the
@@ -110,4 +128,25 @@ fn keep_fixed(now: &Config, next: &mut Config) -> Vec<&'static str> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_option_needs_and_two_need_a_restart() {
+        assert_eq!(needs_restart(&["listen"]), "listen needs a restart");
+        assert_eq!(
+            needs_restart(&["listen", "pull"]),
+            "listen, pull need a restart"
+        );
+    }
+
+    #[test]
+    fn a_removed_token_is_noticed_and_an_added_one_is_none() {
+        let tokens = ["a", "b"].map(Token::new);
+        assert!(removes_tokens(&tokens, &tokens[1..]));
+        assert!(!removes_tokens(&tokens[1..], &tokens));
+    }
 }
