@@ -73,6 +73,7 @@ fn refuse_what_waits(path: &Path) -> Result<(), String> {
 fn check(given: &ConfigFlags) -> Result<(), Failure> {
     let loaded = load(given)?;
     let config = &loaded.config;
+    server::check_paths(config).map_err(Failure::Usage)?;
     let (entrances, exposed) = server::check_files(config).map_err(Failure::Usage)?;
     for exposed in &exposed {
         tell(&format!("warning: {exposed}"));

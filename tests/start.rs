@@ -149,3 +149,26 @@ fn a_pid_file_is_there_while_the_server_is() {
     server.stop();
     assert!(!file.0.exists());
 }
+
+#[test]
+fn what_cannot_be_bound_is_found_by_check() {
+    let file = File::new("regular", "precious");
+    let folder = File::free("folder");
+    let ipc = format!("ipc://{}", file.path());
+    let pid_file = format!("{}/newswire.pid", folder.path());
+    let name = ["--pull", "tcp://localhost:5599"];
+    for (options, part) in [
+        (name, "names are not looked up: localhost is 127.0.0.1"),
+        (["--pull", &ipc], "a file that is no socket"),
+        (["--pid-file", &pid_file], "there is no folder"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+        command.arg("check").args(options);
+        let output = output_of(command);
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(part), "{error}");
+    }
+    let output = output_of(newswire(&name));
+    assert_eq!(output.status.code(), Some(2));
+}

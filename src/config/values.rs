@@ -161,6 +161,15 @@ pub fn endpoint(text: &str, end: End) -> Result<String, String> {
     if host.is_empty() || !port_is_good || bare_ipv6 {
         return Err(needed());
     }
+    // What is bound may be an interface, such as eth0. The kernel allows 15 bytes for its name.
+    let is_name = host.eq_ignore_ascii_case("localhost") || host.len() > 15;
+    let is_ip = host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok();
+    if end == End::Bind && is_name && !is_ip {
+        return Err(format!(
+            "an IP address or an interface is needed, such as {example} (names are not looked up: localhost is \
+             127.0.0.1)"
+        ));
+    }
     if end == End::Connect && host == "*" {
         return Err(format!(
             "`*` cannot be connected to; name the host, such as {example}"
@@ -452,7 +461,13 @@ mod tests {
         ] {
             assert!(endpoint(text, End::Bind).is_err(), "{text}");
         }
-        assert!(endpoint("tcp://news.example.com:5556", End::Connect).is_ok());
+        for host in ["localhost", "Localhost", "news.example.com"] {
+            let text = format!("tcp://{host}:5556");
+            let error = endpoint(&text, End::Bind).expect_err("a name");
+            assert!(error.contains("localhost is 127.0.0.1"), "{error}");
+            assert!(endpoint(&text, End::Connect).is_ok());
+        }
+        assert!(endpoint("tcp://[2001:db8::1234:5678]:5556", End::Bind).is_ok());
         assert!(endpoint("tcp://*:5555", End::Connect).is_err());
         assert!(endpoint("tcp://127.0.0.1:*", End::Connect).is_err());
         assert!(endpoint(&format!("ipc:///{}", "x".repeat(107)), End::Bind).is_err());

@@ -46,6 +46,7 @@ use stores::Watched;
 pub use capacity::connections_max;
 pub use error::StartError;
 pub use rules::{gate_rules, rules};
+pub use start::check_paths;
 pub use stores::{Entrance, check_files};
 pub use systemd::Systemd;
 

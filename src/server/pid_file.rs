@@ -27,6 +27,25 @@ const SLACK_SECONDS: i64 = 2;
 pub struct PidFile(PathBuf);
 
 impl PidFile {
+    /// Looks whether there is a folder for the file.
+    ///
+    /// # Errors
+    /// One line that names the file and the folder.
+    pub fn check(path: &Path) -> Result<(), String> {
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        if folder.is_dir() {
+            return Ok(());
+        }
+        Err(format!(
+            "pid-file {}: there is no folder {}: make it, or name another file",
+            path.display(),
+            folder.display()
+        ))
+    }
+
     /// Writes the file, in the place of one whose process is gone.
     ///
     /// # Errors
@@ -325,5 +344,9 @@ mod tests {
         assert!(PidFile::write(&path.0).is_err(), "a link");
         let missing = path.0.join("missing");
         assert!(PidFile::write(&missing).is_err());
+        let error = PidFile::check(&missing).expect_err("no folder");
+        assert!(error.contains("there is no folder"), "{error}");
+        assert_eq!(PidFile::check(&path.0), Ok(()));
+        assert_eq!(PidFile::check(Path::new("newswire.pid")), Ok(()));
     }
 }

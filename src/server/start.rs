@@ -32,7 +32,7 @@ use crate::auth::gate::Gate;
 use crate::auth::{Moment, Wake};
 use crate::config::{Config, PullZmtp};
 use crate::engine::Engine;
-use crate::ingest::zeromq::socket_file::Access;
+use crate::ingest::zeromq::socket_file::{Access, is_no_socket};
 use crate::ingest::zeromq::sub::Sub;
 use crate::ingest::zeromq::{PeerRules, ZeroMqSource};
 use crate::net::names::System;
@@ -118,6 +118,22 @@ impl Server {
             moment: Moment::default(),
             _pid_file: pid_file,
         })
+    }
+}
+
+/// Looks whether the paths of `config` can be had, and makes nothing. A newswire that runs may have them.
+///
+/// # Errors
+/// A sentence about the first that cannot.
+pub fn check_paths(config: &Config) -> Result<(), String> {
+    if let Some(endpoint) = config.pull.iter().find(|endpoint| is_no_socket(endpoint)) {
+        return Err(format!(
+            "pull {endpoint}: a file that is no socket stands at this path: move it away, or name another path"
+        ));
+    }
+    match &*config.pid_file {
+        "" => Ok(()),
+        path => PidFile::check(Path::new(path)),
     }
 }
 

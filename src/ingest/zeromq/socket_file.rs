@@ -87,6 +87,12 @@ fn path(endpoint: &str) -> Option<&Path> {
     (!path.starts_with(['@', '*'])).then_some(Path::new(path))
 }
 
+/// Returns true when something that is no socket stands at the path of `endpoint`.
+pub fn is_no_socket(endpoint: &str) -> bool {
+    let found = path(endpoint).and_then(|path| fs::symlink_metadata(path).ok());
+    found.is_some_and(|found| !found.file_type().is_socket())
+}
+
 /// Looks whether libzmq may bind `endpoint`, and with that delete what stands at its path.
 pub(super) fn make_room(endpoint: &str) -> Result<(), Cause> {
     let Some(path) = path(endpoint) else {
