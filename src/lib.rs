@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | 0 | [`limits`], [`stats`] | numbers and names that everybody may know |
 //! | 0 | [`occupant`] | which process has an address, if the system tells |
+//! | 0 | [`trim`] | gives memory back to the system |
 //! | 1 | [`config`], [`wire`] | text and bytes ↔ values: no I/O, no clock |
 //! | 1 | [`net`] | names and addresses of the peers that newswire connects to |
 //! | 1 | [`exposure`] | who else can read or write a file that decides who gets in |
@@ -54,7 +55,7 @@
 //! - No clock but the server's. Whatever happens in a turn has the time at which the turn began; the server
 //!   reads the clock again only to measure. (Commands read their own clock, and so do threads that wait for
 //!   a store: `auth/clock.rs`.)
-//! - No `unsafe` but one line, which gives memory back to the system (`ingest/zeromq/trim.rs`).
+//! - No `unsafe` but one line, which gives memory back to the system (`trim.rs`).
 
 pub mod admin;
 pub mod auth;
@@ -70,5 +71,6 @@ pub mod occupant;
 pub mod server;
 pub mod standing;
 pub mod stats;
+pub mod trim;
 pub mod web;
 pub mod wire;

@@ -41,6 +41,10 @@ pub const PUBLISHER_MESSAGE_BYTES_MAX: i64 = 64 * 1024 * 1024;
 /// to the system: at 64 bytes each, 4 MiB.
 pub const SURPLUS_PARTS_KEPT_MAX: usize = 64 * 1024;
 
+/// In topics. When nearly all of more than these have ended, a thread gives the memory that they had back to
+/// the system: some 10 MB at the least.
+pub const TOPICS_KEPT_MAX: usize = 65_536;
+
 /// In messages that ZeroMQ queues for each publisher before it makes that publisher wait.
 pub const PUBLISHER_MESSAGES_MAX: i32 = 1_000;
 

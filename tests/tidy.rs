@@ -15,6 +15,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("stats", &[]),
     // For whoever binds an address, and whoever measures the one that did.
+    ("trim", &[]),
     ("occupant", &[]),
     // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident, and says how
     // those that are JWTs are signed.
@@ -59,7 +60,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine::outbox", &["limits"]),
     ("engine::slots", &[]),
     ("engine::names", &[]),
-    ("engine::topics", &["engine::idset", "engine::names"]),
+    (
+        "engine::topics",
+        &["engine::idset", "engine::names", "limits"],
+    ),
     ("engine::lanes", &["engine::outbox"]),
     (
         "engine::merge",
@@ -95,7 +99,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine::session", &["limits", "standing", "stats", "wire"]),
     ("engine", &["engine", "limits", "standing", "stats", "wire"]),
     // Ring 3. These do not know each other; only the server knows them.
-    ("ingest", &["limits", "net", "stats", "wire"]),
+    ("ingest", &["limits", "net", "stats", "trim", "wire"]),
     (
         "auth",
         &["auth", "exposure", "limits", "standing", "stats", "wire"],
@@ -106,7 +110,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "server",
         &[
             "admin", "auth", "config", "engine", "exposure", "ingest", "limits", "net", "occupant",
-            "server", "standing", "stats", "web", "wire",
+            "server", "standing", "stats", "trim", "web", "wire",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.

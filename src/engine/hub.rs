@@ -50,6 +50,11 @@ impl Hub {
         &self.topics
     }
 
+    /// True once after very many topics have ended.
+    pub fn poll_freed(&mut self) -> bool {
+        self.topics.take_freed()
+    }
+
     /// The next topic that came or went, in their order.
     pub fn poll_change(&mut self) -> Option<TopicChange> {
         self.changes.as_mut()?.pop_front()

@@ -348,6 +348,11 @@ impl<S: Stream> Engine<S> {
         self.hub.poll_change()
     }
 
+    /// True once after so many topics have ended that their memory is worth giving back to the system.
+    pub fn poll_freed(&mut self) -> bool {
+        self.hub.poll_freed()
+    }
+
     /// The transport of a connection: to register it once.
     pub fn stream_mut(&mut self, id: SlotId) -> Option<&mut S> {
         Some(&mut self.slots.get_mut(id)?.link.stream)

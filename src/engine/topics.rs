@@ -18,6 +18,7 @@ use slab::Slab;
 use super::idset::IdSet;
 use super::names::Names;
 pub use super::names::TopicId;
+use crate::limits;
 
 /// In topics, for how many the memory is kept that they have once taken.
 const CAPACITY_KEPT: usize = 64;
@@ -104,12 +105,19 @@ pub struct Topics {
     name_bytes: usize,
     /// In topics, how many there have been at a time since memory was last given back.
     most: usize,
+    /// True exactly when very many topics have ended, and that was not asked about yet.
+    has_freed: bool,
     /// Topics that had an event in some second since this was last taken, each second's once. Some
     /// may have ended since, or be others.
     active: Vec<TopicId>,
 }
 
 impl Topics {
+    /// True once after very many topics have ended.
+    pub fn take_freed(&mut self) -> bool {
+        std::mem::take(&mut self.has_freed)
+    }
+
     /// How many topics are alive.
     pub fn len(&self) -> usize {
         self.topics.len()
@@ -307,6 +315,7 @@ impl Topics {
     fn shrink(&mut self) {
         let len = self.topics.len();
         if self.topics.capacity() > CAPACITY_KEPT && (len == 0 || len < self.most / 8) {
+            self.has_freed |= self.most >= limits::TOPICS_KEPT_MAX;
             self.most = len;
             self.topics.shrink_to_fit();
         }

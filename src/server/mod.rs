@@ -60,6 +60,7 @@ use crate::ingest::zeromq::{PARTS_KEPT, Received, ZeroMqSource};
 use crate::limits;
 use crate::standing::{Standing, Verdict};
 use crate::stats::{Counter, Door, Dropped, Ingest, Refusal, Stats};
+use crate::trim;
 use crate::wire::envelope::Form;
 
 // The poller's tokens. A connection's is its `SlotId` and needs both halves of a 64-bit number, so
@@ -275,6 +276,9 @@ impl Server {
         // Last: until here no place has changed its tenant, so whatever the turn has noted about a
         // connection meant that connection.
         self.engine.reap();
+        if self.engine.poll_freed() {
+            trim::begin();
+        }
 
         // After the reap, which ends topics.
         self.tell_sources();

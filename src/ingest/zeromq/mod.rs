@@ -17,7 +17,6 @@ pub mod monitor;
 mod pull;
 pub mod socket_file;
 pub mod sub;
-mod trim;
 
 use std::fmt;
 use std::io;
@@ -26,6 +25,7 @@ use std::os::fd::RawFd;
 use monitor::Monitor;
 
 use crate::limits;
+use crate::trim;
 
 /// In parts, how many are kept of one message: one more than any form of envelope has.
 pub const PARTS_KEPT: usize = 3;
