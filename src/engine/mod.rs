@@ -60,6 +60,7 @@ use round::Round;
 use session::{Failure, Session, State};
 use slots::Slots;
 
+pub use addresses::network;
 pub use ending::Farewell;
 pub use flush::Finished;
 pub use hub::TopicChange;

@@ -22,7 +22,7 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mio::{Interest, Registry, Token};
@@ -30,7 +30,7 @@ use slab::Slab;
 
 use super::sockets::{Accepted, ClientStream, Listeners};
 use crate::admin::{AdminRules, Command, Conversation, Response};
-use crate::engine::Stream;
+use crate::engine::{Stream, network};
 use crate::limits;
 use crate::stats::{Door, HttpStatus, Refusal, Stats};
 
@@ -390,14 +390,6 @@ enum Room {
     Of(usize),
     /// Nowhere, for now.
     None,
-}
-
-/// Addresses that one host can have as many of as it likes are one. RFC 4291 s. 2.5.4
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
-    }
 }
 
 /// What somebody with a right is told while all places are in use.
