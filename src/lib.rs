@@ -22,7 +22,7 @@
 //! | – | [`cli`] | the other commands: clients of a server, built on ring 1 |
 //! | – | [`logging`] | the binary's: lines leave through a thread |
 //!
-//! A new protocol towards clients is a file in `wire/` and an arm in `engine/session.rs`; a new
+//! A new protocol towards clients is a file in `wire/` and one in `engine/session/`; a new
 //! source of events a file in `ingest/`; a new token store a file in `auth/`.
 //!
 //! # The way of an event
