@@ -38,6 +38,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "wire::envelope",
         &["limits", "stats", "wire::grant", "wire::json"],
     ),
+    ("wire::publication", &["limits", "stats", "wire::envelope"]),
     ("wire::files", &["limits"]),
     ("wire::http", &["limits", "stats"]),
     // Two forms of a JWT are one token.

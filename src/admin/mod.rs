@@ -28,9 +28,9 @@ use std::net::IpAddr;
 pub use access::Access;
 pub use conversation::Conversation;
 pub use listing::Page;
-pub use publication::Publication;
 pub use response::Response;
 
+use crate::wire::publication::Publication;
 use crate::wire::token::Digest;
 
 /// What is in force for all conversations.

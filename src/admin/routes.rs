@@ -13,12 +13,12 @@ use zeroize::Zeroize;
 use super::access::Right;
 use super::head::Head;
 use super::listing::Page;
-use super::publication::{Media, Publication};
 use super::response::Response;
 use super::{AdminRules, Command, Whom};
 use crate::limits;
 use crate::stats::{Door, HttpStatus};
 use crate::wire::json;
+use crate::wire::publication::{Media, Publication};
 use crate::wire::token::{Digest, Token};
 
 /// Something that can be asked for.

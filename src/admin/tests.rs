@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::conversation::{Conversation, Sparable};
-use super::publication::Events;
 use super::{Access, AdminRules, Command, Response, Whom};
 use crate::limits;
 use crate::stats::{Door, HttpStatus};
 use crate::wire::envelope::Form;
+use crate::wire::publication::Events;
 use crate::wire::token::Token;
 
 const ADMIN: &str = "the-admin-token";

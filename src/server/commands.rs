@@ -16,13 +16,14 @@ use super::lobby::PeerId;
 use super::{Server, process};
 use crate::admin::listing::{ConnectionRow, Listing, Page, TopicRow};
 use crate::admin::metrics::{self, Readings};
-use crate::admin::publication::{self, Events};
+use crate::admin::publication;
 use crate::admin::sources::{self, SourceRow};
-use crate::admin::{Command, Publication, Response, Whom};
+use crate::admin::{Command, Response, Whom};
 use crate::engine::{ConnectionView, Filter, SlotId, TopicView};
 use crate::limits;
 use crate::stats::{Counter, HttpStatus, Ingest};
 use crate::web;
+use crate::wire::publication::{Events, Publication};
 
 /// How long events may wait.
 const PATIENCE: Duration = Duration::from_secs(limits::ADMIN_ANSWER_SECONDS);
@@ -296,7 +297,7 @@ impl Server {
                 stats.dropped(fault.reason);
                 let parts = [publication.bytes()];
                 self.report.dropped(fault.reason, &parts, ENDPOINT);
-                return Some(fault.response);
+                return Some(publication::refusal(&fault));
             }
         };
         let (is_batch, events) = match events {
