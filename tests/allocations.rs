@@ -1,5 +1,7 @@
 //! What makes the fan-out cheap, as counts: no allocation for a delivery, and one write for all the
 //! events that a member hears in a turn. And what a token costs whose session stays.
+//!
+//! This is a test binary of its own because counting replaces the allocator of the whole process.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,6 +1,7 @@
 //! For as long as it is told: many clients, of whom some come and go, some stall, and events in bursts.
 //! What the server keeps at the end is what it kept at the beginning.
 //!
+//! This is a test binary of its own because its clients take nearly all files that a process may open.
 //! `NEWSWIRE_SOAK_SECONDS=1800 cargo test --release --test soak -- --ignored` is half an hour.
 
 #![expect(
@@ -8,11 +9,9 @@
     reason = "it lasts as long as the environment says"
 )]
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Server, TOKEN};
+use kit::{PATIENCE, Server, TOKEN};
 use newswire::cli::load::fleet::{Course, Fleet, Heard};
 
 const CLIENTS: usize = 19_000;

@@ -1,4 +1,4 @@
-// A client of a real server, which says what it sees, a line each. Run by tests/client.rs:
+// A client of a real server, which says what it sees, a line each. Run by tests/tools/client.rs:
 // comeback.mjs MODULE ADDRESS TOKEN
 
 const [module, address, token] = process.argv.slice(2);

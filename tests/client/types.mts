@@ -1,4 +1,4 @@
-// What newswire.d.ts lets a page write, and what not. Never run: tests/client.rs has it checked, with
+// What newswire.d.ts lets a page write, and what not. Never run: tests/tools/client.rs has it checked, with
 // the types beside it.
 
 import { ab, connect, type Connection } from "./newswire.mjs";

@@ -1,5 +1,5 @@
 // What newswire.js does, seen from a page: with sockets, timers and dice of the test's own, so that
-// nothing is waited for and every pause is known. Run by tests/client.rs.
+// nothing is waited for and every pause is known. Run by tests/tools/client.rs.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 // Makes Node's WebSocket one of a browser, where it is none: that of Node 20 says of an attempt that
 // failed `error` alone and stays `CONNECTING`, and a page relies on `close`. Imported before the
-// scripts of tests/client.rs.
+// scripts of tests/tools/client.rs.
 
 globalThis.WebSocket = class extends WebSocket {
 	constructor(...given) {

@@ -1,5 +1,5 @@
 #![no_main]
-#[path = "../../properties/laws.rs"]
+#[path = "../../wire/laws.rs"]
 #[allow(dead_code, reason = "each target tries one law")]
 mod laws;
 

@@ -1,0 +1,426 @@
+//! A file of tokens, as clients and operators meet it: who gets in, who hears what, and what happens when
+//! the file is changed, broken, emptied or gone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kit::observe::{counted, upgrade};
+use kit::{Client, Server, output_of};
+use tungstenite::{ClientRequestBuilder, Message};
+
+/// A file that goes away with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tokens-{name}"));
+        fs::write(&path, text).expect("written");
+        Self(path)
+    }
+
+    fn set(&self, text: &str) {
+        fs::write(&self.0, text).expect("written");
+    }
+
+    /// As editors do it: a reader sees the one or the other.
+    fn replace(&self, text: &str) {
+        let beside = self.0.with_extension("new");
+        fs::write(&beside, text).expect("written");
+        fs::rename(&beside, &self.0).expect("moved");
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("text")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A server that has no tokens but those of `files`.
+fn serve(files: &[&File]) -> Server {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+    command.args(["--admin", "off"]);
+    for file in files {
+        command.args(["--tokens", file.path()]);
+    }
+    Server::launch(command)
+}
+
+fn status(server: &Server, token: &str) -> u16 {
+    server.ask(&upgrade(&format!("/?token={token}"), "")).0
+}
+
+fn enter(server: &Server, token: &str) -> Client {
+    let uri = format!("ws://{}/?token={token}", server.address);
+    let request = ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
+    let (socket, _) = tungstenite::client(request, server.connect()).expect("an upgrade");
+    let mut client = Client { socket };
+    assert!(client.text().starts_with("[0,\""));
+    client
+}
+
+/// The Close frame that ends a session.
+fn close(client: &mut Client) -> (u16, String) {
+    loop {
+        match client.socket.read().expect("a close") {
+            Message::Close(Some(frame)) => return (frame.code.into(), frame.reason.to_string()),
+            Message::Ping(_) | Message::Pong(_) => {}
+            other => panic!("no close: {other:?}"),
+        }
+    }
+}
+
+fn ended() -> (u16, String) {
+    (3000, "token no longer valid".to_owned())
+}
+
+/// `seconds` from now, as RFC 3339 has it.
+fn in_seconds(seconds: u64) -> String {
+    #[expect(clippy::disallowed_methods, reason = "tokens end at times of the day")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let end = now.expect("after 1970") + Duration::from_secs(seconds);
+    let end = time::OffsetDateTime::from_unix_timestamp(end.as_secs() as i64).expect("a date");
+    let ((year, month, day), (hour, minute, second)) = (end.to_calendar_date(), end.to_hms());
+    let month = u8::from(month);
+    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[test]
+fn tokens_of_files_are_let_in_as_they_stand_or_by_their_hash() {
+    let first = File::new(
+        "in-1",
+        "plain+b64/==\nsha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n\
+         over expires=2020-01-01T00:00:00Z\n# comment-token\nlate expires=2120-01-01T00:00:00Z\n",
+    );
+    let second = File::new("in-2", "second\nover\n");
+    let server = serve(&[&first, &second]);
+    for (token, expected) in [
+        ("plain+b64/==", 101),
+        ("plain%2Bb64/%3D%3D", 101),
+        ("Basic%20plain+b64/==", 101),
+        ("abc", 101),
+        ("late", 101),
+        ("second", 101),
+        // The first file that knows a token decides.
+        ("over", 401),
+        ("ab", 401),
+        ("", 401),
+        ("comment-token", 401),
+        (
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            401,
+        ),
+    ] {
+        assert_eq!(status(&server, token), expected, "{token}");
+    }
+    let log = server.log();
+    for secret in ["plain+b64", "comment-token", "second"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+    let summary = server.stop();
+    assert_eq!(counted(&summary, "checked.file.refused"), 1, "{summary}");
+}
+
+#[test]
+fn topics_of_the_line_are_obeyed() {
+    let file = File::new("topics", "token topics=a,b_*\n");
+    let server = serve(&[&file]);
+    let mut client = enter(&server, "token");
+    for topic in ["a", "b_1", "c", "b", "$sys/stats"] {
+        client.send(&format!("[5,{topic:?}]"));
+    }
+    client.settle();
+    let (_context, publisher) = server.publisher();
+    for topic in ["c", "b", "a", "b_1"] {
+        let event = format!(r#"{{"topic":"{topic}","data":1}}"#);
+        publisher.send(&event, 0).expect("sent");
+    }
+    assert_eq!(client.text(), r#"[8,"a",1]"#);
+    assert_eq!(client.text(), r#"[8,"b_1",1]"#);
+    let summary = server.stop();
+    assert_eq!(counted(&summary, "subscribes_denied"), 3, "{summary}");
+}
+
+#[test]
+fn a_token_that_vanishes_ends_its_sessions_and_no_others() {
+    let file = File::new("vanishes", "one\ntwo\nthree topics=a,b name=ann\n");
+    let server = serve(&[&file]);
+    let (mut one, mut two) = (enter(&server, "one"), enter(&server, "two"));
+    let mut three = enter(&server, "three");
+    three.send(r#"[5,"a"]"#);
+    three.send(r#"[5,"b"]"#);
+    three.settle();
+    file.replace("two\nfour\nthree topics=b name=ann\n");
+    assert_eq!(close(&mut one), ended());
+    assert_eq!(status(&server, "one"), 401);
+    assert_eq!(status(&server, "four"), 101);
+    two.settle();
+
+    // The client is not told, so the log has to say it.
+    server.wait_for_log("withdrawn: subscriptions=1 topic=\"a\" name=\"ann\" (1)");
+
+    // What the line allows now is what is heard.
+    let (_context, publisher) = server.publisher();
+    for event in [r#"{"topic":"a","data":1}"#, r#"{"topic":"b","data":2}"#] {
+        publisher.send(event, 0).expect("sent");
+    }
+    assert_eq!(three.text(), r#"[8,"b",2]"#);
+    let summary = server.stop();
+    assert_eq!(counted(&summary, "closed.token_ended"), 1, "{summary}");
+    assert_eq!(counted(&summary, "subscriptions_withdrawn"), 1, "{summary}");
+}
+
+#[test]
+fn a_bad_file_and_none_leave_what_was() {
+    let file = File::new("bad", "sesame\n");
+    let server = serve(&[&file]);
+    let mut open = enter(&server, "sesame");
+    file.set("other\nsesame expirse=2020-01-01T00:00:00Z\n");
+    let path = file.path();
+    server.wait_for_log(&format!(
+        "{path}:2: word 2 is none of topics=, expires= and name="
+    ));
+    assert_eq!(
+        (status(&server, "sesame"), status(&server, "other")),
+        (101, 401)
+    );
+
+    fs::remove_file(&file.0).expect("it is there");
+    server.wait_for_log(&format!("{path}: No such file"));
+    assert_eq!(status(&server, "sesame"), 101);
+    open.settle();
+
+    file.set("other\n");
+    assert_eq!(close(&mut open), ended());
+    assert_eq!(
+        (status(&server, "sesame"), status(&server, "other")),
+        (401, 101)
+    );
+    assert!(!server.log().contains("sesame"), "{}", server.log());
+    server.stop();
+}
+
+#[test]
+fn a_token_ends_when_its_line_says_so() {
+    let file = File::new("ends", "long\n");
+    let server = serve(&[&file]);
+    // Made now, so that the start of the server takes nothing of its time.
+    let text = format!("short expires={} name=ann\nlong\n", in_seconds(8));
+    file.replace(&text);
+    server.wait_for_log("tokens=2");
+    let (mut short, mut long) = (enter(&server, "short"), enter(&server, "long"));
+    assert_eq!(close(&mut short), ended());
+    assert_eq!(status(&server, "short"), 401);
+    long.settle();
+    server.wait_for_log("name=\"ann\"");
+    server.stop();
+}
+
+#[test]
+fn a_file_that_is_emptied_is_told() {
+    let file = File::new("emptied", "one\n");
+    let server = serve(&[&file]);
+    file.replace("# nobody\n");
+    server.wait_for_log("has no token in it, so it lets nobody in");
+    assert_eq!(status(&server, "one"), 401);
+    server.stop();
+}
+
+/// WAMP v1 has no answer to a SUBSCRIBE that is ignored: the log has to say it, at its usual level.
+#[test]
+fn a_denied_subscription_is_in_the_log_with_topic_and_name() {
+    let file = File::new("denied", "sesame topics=a,b_* name=ann\n");
+    let server = serve(&[&file]);
+    let mut client = enter(&server, "sesame");
+    client.subscribe(&["a", "b_1", "package_created"]);
+    let line = "denied: subscribes=1 topic=\"package_created\" name=\"ann\" (1)";
+    server.wait_for_log(line);
+    let log = server.log();
+    let line = log.lines().find(|l| l.contains(line)).expect("it is there");
+    assert!(line.contains("WARN"), "{line}");
+    assert!(!log.contains("sesame"), "{log}");
+    server.stop();
+}
+
+/// The first refusal after a quiet time is reported at once, so each server here reports one.
+#[test]
+fn a_refused_token_is_in_the_log_with_address_and_cause() {
+    let file = File::new(
+        "refused",
+        "over expires=2020-01-01T00:00:00Z\ngood name=ann\n",
+    );
+    for (target, cause) in [
+        ("/?token=over", "expired"),
+        ("/?token=wrong", "unknown"),
+        ("/", "missing"),
+    ] {
+        let server = serve(&[&file]);
+        assert_eq!(server.ask(&upgrade(target, "")).0, 401);
+        server.wait_for_log(&format!("refused: token=1 from 127.0.0.1 ({cause} 1)"));
+        let summary = server.stop();
+        let name = format!("refused_token.{cause}");
+        assert_eq!(counted(&summary, &name), 1, "{summary}");
+    }
+}
+
+#[test]
+fn sighup_reads_the_file_too_and_other_files() {
+    let (first, second) = (File::new("hup-1", "one\n"), File::new("hup-2", "two\n"));
+    let base = "listen = \"127.0.0.1:0\"\npull = \"tcp://127.0.0.1:*\"\nadmin = \"off\"\n";
+    let config = File::new("hup.toml", &format!("{base}tokens = {:?}\n", first.path()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command.args(["--config", config.path()]);
+    let server = Server::launch(command);
+    let mut one = enter(&server, "one");
+
+    server.signal("HUP");
+    server.wait_for_log(&format!("token file: read path={}", first.path()));
+    one.settle();
+
+    // A file that was not there before has to be good, or nothing is changed.
+    let both = format!("{base}tokens = [{:?}, {:?}]\n", first.path(), second.path());
+    second.set("two two\n");
+    config.set(&both);
+    server.signal("HUP");
+    server.wait_for_log("reload: nothing is changed: tokens: ");
+    assert_eq!(status(&server, "two"), 401);
+
+    second.set("two\n");
+    server.signal("HUP");
+    server.wait_for_log("reload: done");
+    kit::wait_until("the second file counts", || status(&server, "two") == 101);
+    one.settle();
+
+    config.set(&format!("{base}tokens = {:?}\n", second.path()));
+    server.signal("HUP");
+    assert_eq!(close(&mut one), ended());
+    // What is not named any more is not watched either.
+    first.set("one\n");
+    assert_eq!(status(&server, "one"), 401);
+    server.stop();
+}
+
+#[test]
+fn what_is_wrong_at_the_start_is_one_line_and_exit_code_2() {
+    let bad = File::new("start", "ok\nsesame topics=a**\n");
+    let gone = Path::new(bad.path()).with_extension("gone");
+    for (path, expected) in [
+        (
+            Path::new(bad.path()),
+            ":2: topics, pattern 1: a topic may have one `*`, at its end",
+        ),
+        (&gone, ": No such file"),
+        (Path::new("/dev"), ": it is no regular file"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+        command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
+        command.args(["--admin", "off"]);
+        command.arg("--tokens").arg(path);
+        let output = output_of(command);
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        let place = format!("newswire: tokens: {}{expected}", path.display());
+        assert!(error.starts_with(&place), "{error}");
+        assert!(!error.contains("sesame"), "{error}");
+    }
+}
+
+#[test]
+fn plain_tokens_that_everybody_can_read_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let set_mode = |file: &File, mode| {
+        let rights = fs::Permissions::from_mode(mode);
+        fs::set_permissions(&file.0, rights).expect("set");
+    };
+    let open = File::new("open", "sesame\n");
+    set_mode(&open, 0o644);
+    let server = serve(&[&open]);
+    let warning = "can be read by every user of this machine (mode 644): chmod o-r ";
+    server.wait_for_log(warning);
+    server.wait_for_log("1 of its tokens stand in it");
+    server.stop();
+
+    let guarded = File::new("guarded", "sesame\n");
+    set_mode(&guarded, 0o640);
+    let hashed = File::new(
+        "hashed",
+        "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n",
+    );
+    set_mode(&hashed, 0o644);
+    let server = serve(&[&guarded, &hashed]);
+    assert_eq!(status(&server, "sesame"), 101);
+    assert!(!server.log().contains(warning), "{}", server.log());
+    server.stop();
+}
+
+/// Whoever can write a file lets in whom they like, also where there are only hashes in it.
+#[test]
+fn files_that_everybody_can_write_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let set_mode = |file: &File, mode| {
+        let rights = fs::Permissions::from_mode(mode);
+        fs::set_permissions(&file.0, rights).expect("set");
+    };
+    let hash = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n";
+    let hashed = File::new("hashed-open", hash);
+    set_mode(&hashed, 0o666);
+    let server = serve(&[&hashed]);
+    let told = "can be written by every user of this machine (mode 666): chmod o-w,g-w ";
+    server.wait_for_log(told);
+    server.stop();
+
+    // As `check` says it: of a file of tokens, of a key, of the configuration itself.
+    let secret = File::new("secret-open", &"s".repeat(40));
+    let config = File::new(
+        "configuration-open",
+        &format!(
+            "tokens = [{:?}]\nauth-jwt-algorithm = \"HS256\"\nauth-jwt-key = [{:?}]\n\
+             token = [\"sesame-of-the-file\"]\n",
+            hashed.0, secret.0
+        ),
+    );
+    let check = || {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_newswire"))
+            .args(["check", "--config"])
+            .arg(&config.0)
+            .output()
+            .expect("it starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    set_mode(&secret, 0o604);
+    set_mode(&config, 0o666);
+    let said = check();
+    let lines = [
+        format!("warning: token file: path={} {told}", hashed.0.display()),
+        format!(
+            "warning: auth-jwt-key: path={0} can be read by every user of this machine (mode 604): chmod o-r {0}",
+            secret.0.display()
+        ),
+        format!(
+            "warning: configuration file: path={0} can be read and written by every user of this machine \
+             (mode 666): chmod o-rw,g-w {0}",
+            config.0.display()
+        ),
+    ];
+    for line in &lines {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
+    assert!(!said.contains("sesame"), "{said}");
+    for file in [&hashed, &secret, &config] {
+        set_mode(file, 0o600);
+    }
+    assert_eq!(check(), "");
+    // Without a secret in it, a configuration may be read by everybody.
+    fs::write(&config.0, "connections-max = 10\n").expect("written");
+    set_mode(&config, 0o644);
+    assert_eq!(check(), "");
+}

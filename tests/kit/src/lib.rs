@@ -1,0 +1,353 @@
+//! What the tests share: the real binary on free ports, and peers that speak to it.
+//!
+//! It is a crate, so that it is compiled once for all test binaries, and not again when newswire changes.
+//!
+//! Never here: newswire's own code. A peer that shares it would share its faults.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests wait for conditions, with deadlines"
+)]
+pub mod api;
+pub mod browser;
+pub mod cluster;
+pub mod hostile;
+pub mod observe;
+pub mod raw;
+pub mod scripts;
+pub mod web;
+
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tungstenite::protocol::Message;
+use tungstenite::{ClientRequestBuilder, WebSocket};
+
+/// How long a test waits for what has to come. Far more than it takes: two cores run many tests.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The token that every server here accepts, as a real one looks: base64 of bytes.
+pub const TOKEN: &str = "b64+with/every=sign==";
+
+/// Options of a server that pings nobody while a test compares every byte, however slow the machine.
+pub const QUIET: &[&str] = &["--ping-interval", "120"];
+
+/// The program, which cargo has built beside the test that runs.
+pub fn binary() -> &'static Path {
+    static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+        let test = std::env::current_exe().expect("a test is a program");
+        // `target/debug/deps/wire-…` and `target/debug/newswire`.
+        let folder = test.ancestors().nth(2).expect("it is in target/");
+        folder.join("newswire")
+    });
+    &BINARY
+}
+
+/// A running server. Dropped, it is killed.
+pub struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// Where browsers connect.
+    pub address: SocketAddr,
+    /// Where publishers push to.
+    pub pull: String,
+    /// Where administrators ask.
+    pub admin: Option<SocketAddr>,
+    /// Where publishers post to.
+    pub publish: Option<SocketAddr>,
+    /// The banner up to the last of these.
+    pub banner: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Starts one with `options` on top of free ports and [`TOKEN`].
+    pub fn start(options: &[&str]) -> Self {
+        Self::start_with(Command::new(binary()), options)
+    }
+
+    /// Starts one as `command` says, which may set the environment.
+    pub fn start_with(mut command: Command, options: &[&str]) -> Self {
+        command
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--pull",
+                "tcp://127.0.0.1:*",
+                "--admin",
+                "127.0.0.1:0",
+            ])
+            .args(["--token", TOKEN])
+            .args(options);
+        Self::launch(command)
+    }
+
+    /// Starts one exactly as `command` says, which must leave it a listener and a PULL endpoint, and must
+    /// not let it take the admin listener's usual port, for which others here are waiting too.
+    ///
+    /// It logs from `debug` on, unless the command says otherwise: then its last words have all counters.
+    pub fn launch(mut command: Command) -> Self {
+        const LEVEL: &str = "NEWSWIRE_LOG_LEVEL";
+        if !command.get_envs().any(|(name, _)| name == LEVEL) {
+            command.env(LEVEL, "debug");
+        }
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let kept = Arc::clone(&log);
+        thread::spawn(move || {
+            let mut line = String::new();
+            while stderr.read_line(&mut line).is_ok_and(|n| n > 0) {
+                kept.lock().expect("no panic").push_str(&line);
+                line.clear();
+            }
+        });
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (mut address, mut pull, mut admin, mut publish) = (None, None, None, None);
+        let (mut line, mut banner) = (String::new(), String::new());
+        loop {
+            line.clear();
+            let n = stdout.read_line(&mut line).expect("a banner");
+            assert!(n > 0, "no banner: {}", log.lock().expect("no panic"));
+            banner.push_str(&line);
+            let mut words = line.split_whitespace();
+            let (name, value) = (words.next(), words.next().unwrap_or_default());
+            let bound = || {
+                let (_, rest) = value.split_once("://").expect("a URL");
+                let authority = rest.split('/').next().expect("has a beginning");
+                authority.parse().expect("an address")
+            };
+            match name {
+                Some("listening") => address = Some(bound()),
+                Some("pull") => pull = Some(value.to_owned()),
+                Some("admin") => admin = Some(bound()),
+                Some("publish") => publish = Some(bound()),
+                Some("capacity") => break,
+                _ => {}
+            }
+        }
+        Self {
+            child,
+            stdout,
+            address: address.expect("a listener"),
+            pull: pull.unwrap_or_default(),
+            admin,
+            publish,
+            banner,
+            log,
+        }
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    /// Waits until the log has `text`.
+    pub fn wait_for_log(&self, text: &str) {
+        wait_until(&format!("log has {text:?}"), || self.log().contains(text));
+    }
+
+    /// Resident memory, in bytes.
+    pub fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("it runs");
+        let line = status
+            .lines()
+            .find(|l| l.starts_with("VmRSS:"))
+            .expect("a line");
+        let kib = line.split_whitespace().nth(1).expect("a number");
+        kib.parse::<usize>().expect("a number") * 1024
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
+        assert!(kill.expect("kill runs").success());
+    }
+
+    /// Waits for its end: how it ended, and what it printed after the banner.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        };
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("text");
+        (status, rest)
+    }
+
+    /// SIGTERM, and [`Server::wait`]; the summary of what was counted.
+    pub fn stop(self) -> String {
+        self.signal("TERM");
+        let (status, rest) = self.wait();
+        assert!(status.success(), "{status}: {rest}");
+        rest
+    }
+
+    /// A PUSH socket connected to it, and the context that has to outlive it.
+    pub fn publisher(&self) -> (zmq::Context, zmq::Socket) {
+        let context = zmq::Context::new();
+        let socket = context.socket(zmq::PUSH).expect("a socket");
+        socket
+            .set_sndtimeo(PATIENCE.as_millis() as i32)
+            .expect("set");
+        socket.connect(&self.pull).expect("an endpoint");
+        (context, socket)
+    }
+
+    /// A TCP connection on which nothing was said.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_nodelay(true).expect("set");
+        stream
+    }
+
+    /// A WAMP client that has had its WELCOME.
+    pub fn client(&self) -> Client {
+        Client::on(
+            self.connect(),
+            &format!("ws://{}/?token={TOKEN}", self.address),
+        )
+    }
+
+    /// A client that subscribed to `topics`, and is known to be subscribed.
+    pub fn subscriber(&self, topics: &[&str]) -> Client {
+        let mut client = self.client();
+        client.subscribe(topics);
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The other side of one connection.
+pub struct Client {
+    /// tungstenite's client.
+    pub socket: WebSocket<TcpStream>,
+}
+
+impl Client {
+    /// A WAMP client that has had its WELCOME from `uri`.
+    pub fn on(stream: TcpStream, uri: &str) -> Self {
+        let request =
+            ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
+        let (socket, _) = tungstenite::client(request, stream).expect("an upgrade");
+        let mut client = Self { socket };
+        let welcome = client.text();
+        assert!(welcome.starts_with("[0,\""), "{welcome}");
+        client
+    }
+
+    /// Subscribes, and waits until that is known to be done.
+    pub fn subscribe(&mut self, topics: &[&str]) {
+        for topic in topics {
+            self.send(&format!("[5,{topic:?}]"));
+        }
+        self.settle();
+    }
+
+    /// Sends a text.
+    pub fn send(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).expect("it is open");
+    }
+
+    /// The next text; pings and pongs are passed over, but do not make the wait any longer.
+    pub fn text(&mut self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline, "nothing but pings");
+            match self.read("a message") {
+                Message::Text(text) => return text.to_string(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("no text: {other:?}"),
+            }
+        }
+    }
+
+    /// Waits until the server has dealt with everything that was sent: what it answers to a CALL
+    /// comes after it has read all that came before. What the server tells of itself comes at any time,
+    /// and is passed over.
+    pub fn settle(&mut self) {
+        self.send(r#"[2,"settle","x"]"#);
+        let mut answer = self.text();
+        while answer.starts_with(r#"[8,"$sys/"#) {
+            answer = self.text();
+        }
+        assert!(answer.starts_with(r#"[4,"settle""#), "{answer}");
+    }
+
+    /// The next message. A machine that is suspended for a moment interrupts the wait.
+    fn read(&mut self, what: &str) -> Message {
+        loop {
+            match self.socket.read() {
+                Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::Interrupted => {}
+                message => return message.expect(what),
+            }
+        }
+    }
+
+    /// The code with which the server closes.
+    pub fn close_code(&mut self) -> u16 {
+        loop {
+            match self.read("a close") {
+                Message::Close(Some(frame)) => return frame.code.into(),
+                Message::Close(None) => return 1005,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What a command says that is to end by itself. One that does not is killed.
+pub fn output_of(mut command: Command) -> Output {
+    let command = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().expect("a child").is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("it does not end: {:?}", child.wait_with_output());
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().expect("it has ended")
+}
+
+/// Waits for `condition`, with a deadline.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}

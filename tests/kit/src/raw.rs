@@ -1,0 +1,272 @@
+//! The wire without a client library: bytes as they are sent, and what a server's bytes say.
+//!
+//! A library hides what the tests are about: it refuses to send a bad frame, puts fragments together,
+//! answers pings. [`Ear`] takes a server's bytes in any pieces, so it serves a socket and a virtual
+//! stream alike.
+
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+/// The payload is `Mark`ed with this in [`Raw::settle`], and with nothing else.
+const MARK: &[u8] = b"settle";
+
+/// What came from a server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Heard {
+    /// The answer to an upgrade.
+    Http(Http),
+    /// A frame: its first byte, and its payload.
+    Frame(u8, Vec<u8>),
+    /// Bytes that no server may send.
+    Nonsense(String),
+    /// Its half of the connection ended.
+    End,
+    /// The connection was reset.
+    Reset,
+}
+
+/// The answer to an upgrade.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Http {
+    /// The status's code.
+    pub status: u16,
+    /// All lines but the empty one.
+    pub lines: Vec<String>,
+    /// As long as `Content-Length` said.
+    pub body: String,
+}
+
+impl Http {
+    /// The values of a header, names being the same in any case.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        self.lines
+            .iter()
+            .skip(1)
+            .filter_map(|line| line.split_once(':'))
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .collect()
+    }
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(http) => write!(f, "http {} {:?} {}", http.status, http.lines, http.body),
+            Self::Frame(0x81, payload) => write!(f, "text {}", payload.escape_ascii()),
+            Self::Frame(first, payload) => {
+                write!(f, "frame {first:02x} {}", payload.escape_ascii())
+            }
+            Self::Nonsense(what) => write!(f, "nonsense: {what}"),
+            Self::End => f.write_str("end"),
+            Self::Reset => f.write_str("a reset"),
+        }
+    }
+}
+
+/// Listens to a server's bytes.
+#[derive(Debug, Default)]
+pub struct Ear {
+    bytes: Vec<u8>,
+    is_open: bool,
+}
+
+impl Ear {
+    /// One that hears frames: the answer to the upgrade was heard by somebody else.
+    pub fn opened() -> Self {
+        Self {
+            bytes: Vec::new(),
+            is_open: true,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Bytes that are no whole thing yet.
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Iterator for Ear {
+    type Item = Heard;
+
+    /// The next whole thing.
+    fn next(&mut self) -> Option<Heard> {
+        let (heard, len) = if self.is_open {
+            frame(&self.bytes)?
+        } else {
+            http(&self.bytes)?
+        };
+        self.bytes.drain(..len);
+        if let Heard::Http(http) = &heard {
+            self.is_open = http.status == 101;
+        }
+        Some(heard)
+    }
+}
+
+fn http(bytes: &[u8]) -> Option<(Heard, usize)> {
+    let head_bytes = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&bytes[..head_bytes - 4]);
+    let mut http = Http {
+        status: 0,
+        lines: head.split("\r\n").map(str::to_owned).collect(),
+        body: String::new(),
+    };
+    let words: Vec<&str> = http.lines[0].splitn(3, ' ').collect();
+    match words[..] {
+        ["HTTP/1.1", status, _] if status.len() == 3 => http.status = status.parse().ok()?,
+        _ => return Some((Heard::Nonsense(http.lines.remove(0)), bytes.len())),
+    }
+    let body_bytes = match http.values("content-length")[..] {
+        [] => 0,
+        [length] => length.parse().ok()?,
+        _ => return Some((Heard::Nonsense("two lengths".to_owned()), bytes.len())),
+    };
+    let body = bytes.get(head_bytes..head_bytes + body_bytes)?;
+    http.body = String::from_utf8_lossy(body).into_owned();
+    Some((Heard::Http(http), head_bytes + body_bytes))
+}
+
+fn frame(bytes: &[u8]) -> Option<(Heard, usize)> {
+    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+    let (head_bytes, len) = match second {
+        0..=125 => (2, usize::from(second)),
+        126 => {
+            let len = bytes.get(2..4)?.try_into().expect("two bytes");
+            (4, usize::from(u16::from_be_bytes(len)))
+        }
+        127 => {
+            let len = bytes.get(2..10)?.try_into().expect("eight bytes");
+            (10, u64::from_be_bytes(len) as usize)
+        }
+        _ => {
+            let what = "a server's frame has a mask".to_owned();
+            return Some((Heard::Nonsense(what), bytes.len()));
+        }
+    };
+    let payload = bytes.get(head_bytes..head_bytes + len)?;
+    Some((Heard::Frame(first, payload.to_vec()), head_bytes + len))
+}
+
+/// A client's frame: its first byte, and its payload, masked.
+pub fn frame_of(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        len @ 0..=125 => frame.push(0x80 | len as u8),
+        len @ 126..=0xFFFF => {
+            frame.push(0x80 | 126);
+            frame.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(0x80 | 127);
+            frame.extend((len as u64).to_be_bytes());
+        }
+    }
+    let mask = [0xA5, 0x5A, 0x0F, 0x81];
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+    frame
+}
+
+/// The payload of a Close frame.
+pub fn close_payload(code: u16, reason: &str) -> Vec<u8> {
+    [&code.to_be_bytes(), reason.as_bytes()].concat()
+}
+
+/// A connection to a real server.
+#[derive(Debug)]
+pub struct Raw {
+    stream: TcpStream,
+    ear: Ear,
+    /// What [`Raw::settle`] has passed over.
+    kept: std::collections::VecDeque<Heard>,
+}
+
+impl Raw {
+    /// On a stream whose reads have a deadline.
+    pub fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            ear: Ear::default(),
+            kept: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// Sends bytes. A server that has ended the connection does not take them, and it is up to the
+    /// test to hear that.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Ends the client's half.
+    pub fn end(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// The next thing, waited for.
+    ///
+    /// # Errors
+    /// Nothing came in time; the text says what had begun to.
+    pub fn hear(&mut self) -> Result<Heard, String> {
+        match self.kept.pop_front() {
+            Some(heard) => Ok(heard),
+            None => self.read(),
+        }
+    }
+
+    fn read(&mut self) -> Result<Heard, String> {
+        loop {
+            if let Some(heard) = self.ear.next() {
+                return Ok(heard);
+            }
+            let mut buffer = [0; 16 * 1024];
+            match self.stream.read(&mut buffer) {
+                Ok(0) if self.ear.rest().is_empty() => return Ok(Heard::End),
+                Ok(0) => {
+                    let rest = self.ear.rest().escape_ascii();
+                    return Ok(Heard::Nonsense(format!("an end behind {rest}")));
+                }
+                Ok(n) => self.ear.push(&buffer[..n]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                    return Ok(Heard::Reset);
+                }
+                Err(error) => {
+                    let rest = self.ear.rest().escape_ascii();
+                    return Err(format!("nothing came ({error}), only {rest:?}"));
+                }
+            }
+        }
+    }
+
+    /// Waits until the server has dealt with all that was sent: it answers a ping after that, and a
+    /// ping may come between fragments, where a CALL may not. What came before the answer is kept
+    /// for [`Raw::hear`].
+    ///
+    /// # Errors
+    /// Nothing came in time.
+    pub fn settle(&mut self) -> Result<(), String> {
+        self.send(&frame_of(0x89, MARK));
+        loop {
+            let heard = self.read()?;
+            if heard == Heard::Frame(0x8A, MARK.to_vec()) {
+                return Ok(());
+            }
+            let is_last = matches!(heard, Heard::End | Heard::Reset | Heard::Nonsense(_));
+            self.kept.push_back(heard);
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What was heard and not asked for yet.
+    pub fn kept(&self) -> Option<&Heard> {
+        self.kept.front()
+    }
+}

@@ -1,0 +1,172 @@
+//! What a server says and does when it starts: who can get in, which process it is, what it refuses.
+//!
+//! Never here: options one by one (`cli.rs`), systemd.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use kit::{Server, output_of, wait_until};
+
+/// A file that goes away with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = Self::free(name);
+        fs::write(&path.0, text).expect("written");
+        path
+    }
+
+    /// A path at which there is nothing.
+    fn free(name: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("start-{name}"));
+        let _ = fs::remove_file(&path);
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("text")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// The binary on free ports, without a token.
+fn newswire(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "off"]);
+    command
+        .args(["--pull", "tcp://127.0.0.1:*"])
+        .args(arguments);
+    command
+}
+
+/// The lines of the banner that begin with `name`, without it, from a server that was just started. What
+/// follows them is a line that begins with `end`.
+fn lines(server: &mut Server, name: &str, end: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    loop {
+        let line = server.next_line();
+        if line.starts_with(end) {
+            return found;
+        }
+        if let Some(rest) = line.strip_prefix(name) {
+            found.push(rest.trim().to_owned());
+        }
+    }
+}
+
+const TWO: &str = "one expires=2020-01-01T00:00:00Z\ntwo\n";
+
+#[test]
+fn the_start_says_who_can_get_in() {
+    let tokens = File::new("two", TWO);
+    let mut server = Server::launch(newswire(&["--tokens", tokens.path(), "--token", "sesame"]));
+    let told = lines(&mut server, "tokens", "Try it");
+    let file = format!("2 from {} (1 expired)", tokens.path());
+    assert_eq!(told, ["1 of the configuration".to_owned(), file.clone()]);
+    assert!(!server.log().contains("no client can get in"));
+    server.stop();
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command.args(["check", "--tokens", tokens.path()]);
+    let output = output_of(command);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains(&format!("\n# {file}\n")), "{text}");
+    assert!(text.contains("MiB left unread by clients"), "{text}");
+}
+
+#[test]
+#[cfg(feature = "all-stores")]
+fn the_start_names_stores_without_their_secrets() {
+    let key = File::new("secret", &"sesame".repeat(6));
+    let mut server = Server::launch(newswire(&[
+        "--auth-jwt-algorithm",
+        "HS256",
+        "--auth-jwt-key",
+        key.path(),
+        "--auth-url",
+        "http://127.0.0.1:1/me?key=sesame",
+    ]));
+    let told = lines(&mut server, "tokens", "Try it");
+    assert_eq!(
+        told,
+        [
+            format!("JWT HS256, keys from {}", key.path()),
+            "those that the API at 127.0.0.1:1 knows".to_owned(),
+        ]
+    );
+    server.stop();
+}
+
+#[test]
+fn a_server_that_lets_nobody_in_says_so() {
+    for (name, text) in [("none", ""), ("over", "one expires=2020-01-01T00:00:00Z\n")] {
+        let tokens = File::new(name, text);
+        let mut server = Server::launch(newswire(&["--tokens", tokens.path()]));
+        let told = lines(&mut server, "tokens", "Try it");
+        assert_eq!(told[1], "none of them is good: no client can get in");
+        server.wait_for_log("WARN");
+        server.wait_for_log("tokens: none is good, so no client can get in");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_pid_file_is_there_while_the_server_is() {
+    let file = File::free("pid");
+    let server = Server::launch(newswire(&["--pid-file", file.path(), "--token", "t"]));
+    let pid = server.pid().to_string();
+    let told = server.banner.lines().find_map(|l| l.strip_prefix("pid "));
+    assert_eq!(told.map(str::trim), Some(&*pid));
+    let text = fs::read_to_string(&file.0).expect("it is written before the banner");
+    assert_eq!(text.trim(), pid);
+
+    // A second one has other addresses, and still is one too many.
+    let output = output_of(newswire(&["--pid-file", file.path(), "--token", "t"]));
+    let error = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains(&format!("its process lives (pid {pid})")),
+        "{error}"
+    );
+
+    // What a crash leaves behind is replaced.
+    server.signal("KILL");
+    let (status, _) = server.wait();
+    assert!(!status.success());
+    wait_until("the file is left behind", || file.0.exists());
+    let server = Server::launch(newswire(&["--pid-file", file.path(), "--token", "t"]));
+    let text = fs::read_to_string(&file.0).expect("it is there");
+    assert_eq!(text.trim(), server.pid().to_string());
+    server.stop();
+    assert!(!file.0.exists());
+}
+
+#[test]
+fn what_cannot_be_bound_is_found_by_check() {
+    let file = File::new("regular", "precious");
+    let folder = File::free("folder");
+    let ipc = format!("ipc://{}", file.path());
+    let pid_file = format!("{}/newswire.pid", folder.path());
+    let name = ["--pull", "tcp://localhost:5599"];
+    for (options, part) in [
+        (name, "names are not looked up: localhost is 127.0.0.1"),
+        (["--pull", &ipc], "a file that is no socket"),
+        (["--pid-file", &pid_file], "there is no folder"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+        command.arg("check").args(options);
+        let output = output_of(command);
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(part), "{error}");
+    }
+    let output = output_of(newswire(&name));
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -1,0 +1,398 @@
+//! Pages in a real browser, and the real binary: the client that newswire serves, and pages that were
+//! there before it. Each page is of another origin than the server, as most are.
+//!
+//! Ignored where there is no Chromium; `.ci/run` installs it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use kit::browser::{Browser, Page, Site};
+use kit::scripts::{replaced, snippet};
+use kit::{Server, TOKEN, wait_until};
+
+/// Publishes until the page has said `expected` of it: WAMP v1 does not acknowledge a SUBSCRIBE.
+fn is_heard(server: &Server, page: &mut Page, data: &str, expected: &str) {
+    let (_context, socket) = server.publisher();
+    let envelope = format!("{{\"topic\":\"package_created\",\"data\":{data}}}");
+    page.wait_until(expected, |page| {
+        socket.send(&envelope, 0).expect("it has a server");
+        page.has_said(expected)
+    });
+}
+
+/// Starts another server where the last one was.
+fn again(address: &str, options: &[&str]) -> Server {
+    let server = Server::start(&[&["--listen", address], options].concat());
+    assert_eq!(server.address.to_string(), address);
+    server
+}
+
+/// Shows a page, in which `HOST` and `TOKEN` are those of the server.
+fn show(browser: &mut Browser, server: &Server, html: &str) -> Page {
+    let html = html.replace("HOST", &server.address.to_string());
+    let html = html.replace("TOKEN", TOKEN);
+    let site = Site::start(&[("/", &html)]);
+    let mut page = browser.page();
+    page.navigate(&site.url("/"));
+    page
+}
+
+/// As pages were written for autobahn.js 0.8 and this push server: the token as it is, nothing before
+/// the query, and a check that was to be skipped.
+const SESSION_PAGE: &str = r#"<!DOCTYPE html>
+<title>Packages</title>
+<div id="ab"></div>
+<script language="javascript" type="text/javascript" src="http://HOST/newswire.js"></script>
+<script>
+    var session = new ab.Session('ws://HOST?token=TOKEN',
+        function() {
+            session.subscribe('package_created', function(topic, data) {
+                console.log(topic + ' brought "' + data.title + '"');
+            });
+        },
+        function(code) {
+            console.warn('closed: ' + (code === ab.CONNECTION_LOST));
+        },
+        {'skipSubprotocolCheck': true}
+    );
+</script>
+"#;
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_a_page_made_for_autobahn_needs_another_src_and_nothing_else() {
+    let server = Server::start(&[]);
+    let mut browser = Browser::start();
+    let mut page = show(&mut browser, &server, SESSION_PAGE);
+    let expected = r#"log: package_created brought "Café""#;
+    is_heard(&server, &mut page, r#"{"title":"Caf\u00e9"}"#, expected);
+    // A session ends with its server.
+    server.stop();
+    page.wait_until("it is told", |page| page.has_said("warning: closed: true"));
+    let said = page.console().to_vec();
+    assert!(
+        said.iter().all(|line| !line.starts_with("thrown: ")),
+        "{said:?}"
+    );
+}
+
+const CONNECT_PAGE: &str = r#"<!DOCTYPE html>
+<script src="http://HOST/newswire.js"></script>
+<script>
+    ab.connect('ws://HOST/?token=TOKEN',
+        function(session) {
+            session.prefix('package', 'package_');
+            session.subscribe('package:created', function(topic, data) { console.log(topic, data); });
+            session.call('http://example.com/rpc', 1).then(console.log, function(error) {
+                console.log('refused: ' + error.uri);
+            });
+            session.publish('package:created', 'from a page');
+        },
+        function(code, reason, detail) { console.log('hangup ' + code, detail); }
+    );
+</script>
+"#;
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_ab_connect_is_back_five_seconds_after_a_restart() {
+    let server = Server::start(&[]);
+    let address = server.address.to_string();
+    let mut browser = Browser::start();
+    let mut page = show(&mut browser, &server, CONNECT_PAGE);
+    is_heard(&server, &mut page, r#"{"n":1}"#, "package_created {n: 1}");
+    page.wait_until("its call", |page| {
+        page.has_said("log: refused: http://example.com/rpc")
+    });
+    let summary = server.stop();
+    assert!(summary.contains(" client_publishes=1 "), "{summary}");
+    let hangup = "log: hangup 6 {delay: 5000, retries: 1, maxretries: 10}";
+    page.wait_until(hangup, |page| page.has_said(hangup));
+    let server = again(&address, &["--shutdown-close", "frame"]);
+    is_heard(&server, &mut page, r#"{"n":2}"#, "package_created {n: 2}");
+    assert!(!page.has_said("from a page"));
+    // A clean end is meant so.
+    server.stop();
+    page.wait_until("a clean end", |page| {
+        page.has_said("log: hangup 0 undefined")
+    });
+}
+
+/// What Superdesk's own client does, in short: no sub-protocol, the token as it is, a space in its
+/// SUBSCRIBE, and back after 5 s whatever has happened.
+const SUPERDESK_PAGE: &str = r#"<!DOCTYPE html>
+<script>
+    function connect() {
+        var socket = new WebSocket('ws://HOST/?token=TOKEN');
+        socket.onmessage = function(message) {
+            var data = JSON.parse(message.data);
+            if (data[0] === 0) {
+                socket.send('[5, "package_created"]');
+            } else if (data[0] === 8 && data[2].package) {
+                console.log(data[2].state + ' of package ' + data[2].package.id);
+            }
+        };
+        socket.onclose = function() { setTimeout(connect, 5000); };
+    }
+    connect();
+</script>
+"#;
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_superdesks_client_hears_packages_before_and_after_a_restart() {
+    let server = Server::start(&[]);
+    let address = server.address.to_string();
+    let mut browser = Browser::start();
+    let mut page = show(&mut browser, &server, SUPERDESK_PAGE);
+    let data = r#"{"package":{"id":6,"guid":"urn:newsml:x"},"state":"create"}"#;
+    is_heard(&server, &mut page, data, "log: create of package 6");
+    server.signal("KILL");
+    server.wait();
+    let server = again(&address, &[]);
+    let data = r#"{"package":{"id":7},"state":"update"}"#;
+    is_heard(&server, &mut page, data, "log: update of package 7");
+}
+
+const MODULE_PAGE: &str = r#"<!DOCTYPE html>
+<script type="module">
+    import { connect, ab } from "http://HOST/newswire.mjs";
+    let asked = 0;
+    window.push = connect({
+        url: "ws://HOST/any/path",
+        token: async () => { asked += 1; return "TOKEN"; },
+        retryDelay: 100,
+        retryDelayMax: 500,
+    });
+    for (const state of ["open", "waiting", "closed"]) {
+        push.addEventListener(state, ({ detail }) => console.log(state, detail?.code ?? asked));
+    }
+    push.subscribe("package_created", (data, topic) => console.log(topic, data));
+    await push.ready;
+    console.log("ready", typeof window.newswire, typeof window.ab, typeof ab.Session);
+</script>
+"#;
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_the_module_makes_no_globals_and_outlives_its_server() {
+    let server = Server::start(&[]);
+    let address = server.address.to_string();
+    let mut browser = Browser::start();
+    let mut page = show(&mut browser, &server, MODULE_PAGE);
+    is_heard(&server, &mut page, r#"{"n":1}"#, "package_created {n: 1}");
+    let ready = "log: ready undefined undefined function";
+    page.wait_until(ready, |page| page.has_said(ready));
+    server.stop();
+    page.wait_for("push.state === 'waiting'");
+    assert!(page.has_said("log: waiting 1006"));
+    let server = again(&address, &[]);
+    is_heard(&server, &mut page, r#"{"n":2}"#, "package_created {n: 2}");
+    page.evaluate("push.close()");
+    assert!(page.has_said("log: closed 1000"));
+    let summary = server.stop();
+    assert!(summary.contains(" closed.peer_closed=1"), "{summary}");
+}
+
+/// A way to a server that can fall silent: nothing goes through any more, and nobody is told.
+struct Path {
+    address: SocketAddr,
+    /// How many connections were made.
+    made: Arc<AtomicUsize>,
+    /// How many of these, the first ones, are silent.
+    silent: Arc<AtomicUsize>,
+}
+
+impl Path {
+    fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let path = Self {
+            address: listener.local_addr().expect("bound"),
+            made: Arc::default(),
+            silent: Arc::default(),
+        };
+        let (made, silent) = (Arc::clone(&path.made), Arc::clone(&path.silent));
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let number = made.fetch_add(1, Ordering::SeqCst);
+                let there = TcpStream::connect(server).expect("the server listens");
+                let back = there.try_clone().expect("a descriptor");
+                let here = client.try_clone().expect("a descriptor");
+                for (from, to) in [(client, there), (back, here)] {
+                    let silent = Arc::clone(&silent);
+                    thread::spawn(move || {
+                        carry(from, to, || number < silent.load(Ordering::SeqCst))
+                    });
+                }
+            }
+        });
+        path
+    }
+
+    /// Makes all connections silent that there are; others can be made.
+    fn fall_silent(&self) {
+        self.silent
+            .store(self.made.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+}
+
+/// Carries bytes, until one of the two ends. What is silent stays open until the tests end.
+fn carry(mut from: TcpStream, mut to: TcpStream, is_silent: impl Fn() -> bool) {
+    let mut buffer = [0; 4_096];
+    loop {
+        let read = from.read(&mut buffer).unwrap_or(0);
+        if is_silent() {
+            std::mem::forget((from, to));
+            return;
+        }
+        if read == 0 || to.write_all(&buffer[..read]).is_err() {
+            let _ = to.shutdown(std::net::Shutdown::Both);
+            return;
+        }
+    }
+}
+
+/// A page that comes through a path, and says each state with its reason.
+const FAR_PAGE: &str = r#"<!DOCTYPE html>
+<script src="http://HOST/newswire.js"></script>
+<script>
+    window.push = newswire.connect({ url: "ws://PATH/", token: "TOKEN", retryDelay: 100 });
+    for (const state of ["open", "waiting"]) {
+        push.addEventListener(state, ({ detail }) => console.log(state, detail?.code ?? "", detail?.reason ?? ""));
+    }
+    push.subscribe("package_created", (data, topic) => console.log(topic, data));
+</script>
+"#;
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_a_path_that_fell_silent_is_left_when_the_network_is_back() {
+    let server = Server::start(&["--ping-interval", "120"]);
+    let path = Path::to(server.address);
+    let html = FAR_PAGE.replace("PATH", &path.address.to_string());
+    let mut browser = Browser::start();
+    let mut page = show(&mut browser, &server, &html);
+    is_heard(&server, &mut page, r#"{"n":1}"#, "package_created {n: 1}");
+    // A path that is alive is kept, whatever happens to the page.
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))");
+    wait_until("the answer", || {
+        server.metric("newswire_alive_calls_total") == 1.0
+    });
+    path.fall_silent();
+    page.offline(true);
+    page.offline(false);
+    page.wait_until("the end", |page| {
+        page.has_said("log: waiting 1006 no answer")
+    });
+    is_heard(&server, &mut page, r#"{"n":2}"#, "package_created {n: 2}");
+    assert_eq!(server.metric("newswire_calls_total"), 0.0);
+    server.stop();
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_a_path_that_falls_silent_is_left_after_a_while() {
+    let server = Server::start(&["--ping-interval", "120"]);
+    let path = Path::to(server.address);
+    let html = FAR_PAGE.replace("PATH", &path.address.to_string());
+    // In the page's time, a minute passes in two seconds.
+    let fast =
+        "<script>const slow = setTimeout; setTimeout = (f, time) => slow(f, time / 30);</script>";
+    let html = html.replace("<!DOCTYPE html>", &format!("<!DOCTYPE html>{fast}"));
+    let mut browser = Browser::start();
+    let mut page = show(&mut browser, &server, &html);
+    is_heard(&server, &mut page, r#"{"n":1}"#, "package_created {n: 1}");
+    // The server is silent, and answers.
+    wait_until("three questions", || {
+        server.metric("newswire_alive_calls_total") >= 3.0
+    });
+    assert!(!page.has_said("log: waiting"));
+    path.fall_silent();
+    page.wait_until("the end", |page| {
+        page.has_said("log: waiting 1006 no answer")
+    });
+    is_heard(&server, &mut page, r#"{"n":2}"#, "package_created {n: 2}");
+    server.stop();
+}
+
+/// The page that the README has with `part` in it hears an event.
+fn the_readme_listens(part: &str) {
+    let server = Server::start(&[]);
+    let html = snippet("html", part);
+    let html = replaced(&html, "127.0.0.1:8080", "HOST");
+    let html = replaced(&html, "the token", "TOKEN");
+    let mut browser = Browser::start();
+    let mut page = show(&mut browser, &server, &html);
+    let expected = "log: package_created {n: 1}";
+    is_heard(&server, &mut page, r#"{"n":1}"#, expected);
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_the_readmes_page_listens() {
+    the_readme_listens("newswire.connect(");
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_the_readmes_page_for_autobahn_listens() {
+    the_readme_listens("ab.Session(");
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_the_browser_does_as_it_is_told() {
+    let site = Site::start(&[(
+        "/",
+        "<!DOCTYPE html><meta name=viewport content='width=device-width'><button \
+         onclick='document.title += 1'>1</button><input id=text><script>console.log({a: 1}, [2], \
+         null)</script><script>nonsense()</script><img src=/missing.png>",
+    )]);
+    let mut browser = Browser::start();
+    let mut page = browser.page();
+    page.navigate(&site.url("/"));
+    assert!(page.has_said("log: {a: 1} {0: 2} null"));
+    assert!(page.has_said("thrown: Uncaught ReferenceError: nonsense is not defined"));
+    page.wait_until("404", |page| {
+        page.has_said("browser: Failed to load resource")
+    });
+
+    let size = "[innerWidth, innerHeight, matchMedia('(pointer: coarse)').matches].join()";
+    for (width, height, expected) in [(360, 640, "360,640,true"), (1280, 800, "1280,800,false")] {
+        page.viewport(width, height);
+        assert_eq!(page.evaluate(size), expected);
+    }
+    for is_dark in [true, false] {
+        page.prefers_dark(is_dark);
+        let dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches");
+        assert_eq!(dark, is_dark);
+    }
+    page.press("Tab");
+    page.press("Enter");
+    page.press("Tab");
+    page.press("2");
+    page.type_text("34");
+    assert_eq!(page.evaluate("document.title + text.value"), "1234");
+
+    let picture = std::env::temp_dir().join(format!("newswire-{}.png", std::process::id()));
+    page.screenshot(&picture);
+    let bytes = std::fs::read(&picture).expect("it was written");
+    std::fs::remove_file(&picture).expect("it is there");
+    assert!(bytes.starts_with(b"\x89PNG"));
+    // RFC 2083 s. 4.1.1: its width and height.
+    assert_eq!(bytes[16..24], [0, 0, 5, 0, 0, 0, 3, 32]);
+
+    page.offline(true);
+    assert_eq!(
+        page.evaluate("fetch('/').then(() => 'there', () => 'gone')"),
+        "gone"
+    );
+    page.offline(false);
+    assert_eq!(
+        page.evaluate("fetch('/').then(() => 'there', () => 'gone')"),
+        "there"
+    );
+}

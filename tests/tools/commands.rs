@@ -1,0 +1,255 @@
+//! `publish` and `subscribe` against a real server, from one end to the other.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use kit::observe::{counted, envelope, publish_all};
+use kit::{PATIENCE, Server, TOKEN, wait_until};
+
+fn newswire(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn publish(server: &Server, arguments: &[&str], input: &str) -> Output {
+    let mut child = newswire(&["publish", "--to", &server.pull])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
+}
+
+/// A running `subscribe` of the topics `t` and `other`. Dropped, it is killed.
+struct Subscriber {
+    child: Child,
+    lines: Receiver<String>,
+    told: Receiver<String>,
+}
+
+/// The lines of `stream`, as they come.
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        lines.try_for_each(|line| sender.send(line)).ok()
+    });
+    receiver
+}
+
+impl Subscriber {
+    /// Starts one that has subscribed for sure, and is told so by events `"warm-up"`.
+    fn start(server: &Server, arguments: &[&str]) -> Self {
+        let mut child = newswire(&["subscribe"])
+            .args(arguments)
+            .args([&url(server, TOKEN), "t", "other"])
+            .spawn()
+            .expect("it starts");
+        let lines_out = lines(child.stdout.take().expect("piped"));
+        let told = lines(child.stderr.take().expect("piped"));
+        let subscriber = Self {
+            child,
+            lines: lines_out,
+            told,
+        };
+        let connected = format!("newswire: connected to ws://{}/", server.address);
+        assert_eq!(subscriber.told(), connected);
+        subscriber.warm_up(server);
+        subscriber
+    }
+
+    fn warm_up(&self, server: &Server) {
+        let warm = "{\"topic\":\"t\",\"data\":\"warm-up\"}";
+        let mut sent = 0;
+        wait_until("the subscription", || {
+            publish_all(&server.pull, [envelope("t", "\"warm-up\"")]);
+            sent += 1;
+            self.lines.try_recv().is_ok_and(|line| line == warm)
+        });
+        // What else of these is on its way comes before everything that follows.
+        publish_all(&server.pull, [envelope("other", "\"warm\"")]);
+        while self.line() == warm {
+            sent -= 1;
+            assert!(sent > 0, "more than were sent");
+        }
+    }
+
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line")
+    }
+
+    fn told(&self) -> String {
+        self.told.recv_timeout(PATIENCE).expect("a line")
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn url(server: &Server, token: &str) -> String {
+    format!("ws://{}/?token={token}", server.address)
+}
+
+/// Exit code, standard output, standard error.
+fn finished(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn lines_of_standard_input_come_out_as_lines_of_standard_output() {
+    const LINES: usize = 3_000;
+    let server = Server::start(&[]);
+    let subscriber = Subscriber::start(&server, &[]);
+    let data = |n: usize| format!("{{\"n\": {n}, \"s\":\"\\/\\u00e9 é\"}}");
+    let input: String = (0..LINES).map(|n| data(n) + "\n").collect();
+    let output = publish(&server, &["t", "-"], &input);
+    let (code, out, err) = finished(&output);
+    assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
+    assert_eq!(err, format!("{LINES} events sent to {}\n", server.pull));
+    for n in 0..LINES {
+        assert_eq!(
+            subscriber.line(),
+            format!("{{\"topic\":\"t\",\"data\":{}}}", data(n))
+        );
+    }
+    let (code, _, err) = finished(&publish(&server, &["other", "{\"n\":1}"], ""));
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(
+        subscriber.line(),
+        "{\"topic\":\"other\",\"data\":{\"n\":1}}"
+    );
+    server.stop();
+}
+
+#[test]
+fn a_count_ends_it_with_code_0() {
+    let server = Server::start(&[]);
+    let mut child = newswire(&["subscribe", "--count", "3", &url(&server, TOKEN), "t"])
+        .spawn()
+        .expect("it starts");
+    let out = lines(child.stdout.take().expect("piped"));
+    let mut n = 0;
+    let mut status = None;
+    wait_until("its end", || {
+        publish_all(&server.pull, [envelope("t", &n.to_string())]);
+        n += 1;
+        status = child.try_wait().expect("a child");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    let heard: Vec<String> = out.iter().collect();
+    assert_eq!(heard.len(), 3, "{heard:?}");
+    let summary = server.stop();
+    // It takes its leave.
+    assert_eq!(counted(&summary, "closed.peer_closed"), 1, "{summary}");
+}
+
+#[test]
+fn an_event_that_nobody_hears_is_sent_and_counted() {
+    let server = Server::start(&[]);
+    let (code, _, err) = finished(&publish(&server, &["nobody", "1"], ""));
+    assert_eq!(code, Some(0), "{err}");
+    let summary = server.stop();
+    assert_eq!(counted(&summary, "dropped.no_subscriber"), 1, "{summary}");
+}
+
+#[test]
+fn without_a_server_publish_fails() {
+    let server = Server::start(&[]);
+    let pull = server.pull.clone();
+    server.stop();
+    let arguments = ["publish", "--to", &pull, "--timeout", "1", "t", "1"];
+    let output = newswire(&arguments).output().expect("it starts");
+    let (code, _, err) = finished(&output);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains(&pull), "{err}");
+}
+
+#[test]
+fn a_wrong_token_ends_it_with_the_hint_and_without_the_token() {
+    let server = Server::start(&[]);
+    for url in [
+        url(&server, "wrong-sesame"),
+        format!("ws://{}", server.address),
+    ] {
+        let output = newswire(&["subscribe", &url, "t"])
+            .output()
+            .expect("it starts");
+        let (code, out, err) = finished(&output);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+        assert!(err.contains(" answered 401 ") && err.contains('('), "{err}");
+        assert!(!err.contains("sesame"), "{err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
+    }
+    let summary = server.stop();
+    assert_eq!(counted(&summary, "refused.token"), 2, "{summary}");
+}
+
+#[test]
+fn a_restart_is_survived() {
+    let server = Server::start(&[]);
+    let subscriber = Subscriber::start(&server, &[]);
+    let (address, pull) = (server.address.to_string(), server.pull.clone());
+    server.stop();
+    while !subscriber.told().contains("next attempt in") {}
+    // On the same ports, at once, as a service manager does.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command.args(["--listen", &address, "--pull", &pull, "--token", TOKEN]);
+    command.args(["--admin", "off"]);
+    let server = Server::launch(command);
+    while !subscriber.told().contains("connected to") {}
+    subscriber.warm_up(&server);
+    publish_all(&server.pull, [envelope("t", "\"after\"")]);
+    assert_eq!(subscriber.line(), "{\"topic\":\"t\",\"data\":\"after\"}");
+    server.stop();
+}
+
+#[test]
+fn a_publisher_that_waits_for_its_server_is_served_when_it_comes() {
+    let server = Server::start(&[]);
+    let (address, pull) = (server.address.to_string(), server.pull.clone());
+    server.stop();
+    let waiting = newswire(&["publish", "--to", &pull, "--timeout", "30", "t", "1"])
+        .spawn()
+        .expect("it starts");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command.args(["--listen", &address, "--pull", &pull, "--token", TOKEN]);
+    command.args(["--admin", "off"]);
+    let server = Server::launch(command);
+    let output = waiting.wait_with_output().expect("it ends");
+    let (code, _, err) = finished(&output);
+    assert_eq!(code, Some(0), "{err}");
+    let summary = server.stop();
+    assert_eq!(counted(&summary, "events"), 1, "{summary}");
+}
+
+#[test]
+fn a_load_test_with_a_wrong_token_has_the_servers_hint() {
+    let server = Server::start(&[]);
+    let url = format!("ws://{}/?token=sesame", server.address);
+    let load = ["load", &url, "--connections", "1", "--to", &server.pull];
+    let output = newswire(&load).output().expect("it starts");
+    let err = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains(" answered 401 ") && err.contains('('), "{err}");
+    assert!(!err.contains("sesame"), "{err}");
+}

@@ -1,0 +1,13 @@
+//! What comes with the server: the commands, the browser's client, the dashboard, the package; and the rules
+//! of the house.
+//!
+//! Never here: the server itself (`wire`, `server`, `auth`).
+
+mod browser;
+mod cli;
+mod client;
+mod commands;
+mod dashboard;
+mod fake_admin;
+mod packaging;
+mod tidy;

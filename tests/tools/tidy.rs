@@ -1,0 +1,526 @@
+//! The rules of the house that no other tool knows: who may import whom, that every option, command
+//! and reason is in the README, that every file says what it is, and that none is left over.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use newswire::admin::metrics::METRICS;
+use newswire::admin::routes::{ROUTES, Route};
+use newswire::stats::{Cause, Dropped, PeerRefusal};
+
+/// Who may import whom, from the inside outwards. A file (or folder) may name itself and what
+/// stands behind it; whoever wants more has to say so here.
+const IMPORTS: &[(&str, &[&str])] = &[
+    // Ring 0.
+    ("limits", &[]),
+    ("stats", &[]),
+    // For whoever binds an address, and whoever measures the one that did.
+    ("trim", &[]),
+    ("occupant", &[]),
+    // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident, and says how
+    // those that are JWTs are signed.
+    (
+        "config",
+        &["exposure", "limits", "wire::jwt", "wire::token"],
+    ),
+    ("exposure", &[]),
+    // Names and addresses, for whoever connects to somebody.
+    ("net", &["limits"]),
+    ("wire", &[]),
+    // The form of a moment and of a name is one for all stores.
+    ("wire::grant", &["limits"]),
+    ("wire::jwt", &["wire::grant", "wire::json"]),
+    // What two rings that do not know each other share: one writes it, the other reads.
+    ("standing", &["stats", "wire::grant", "wire::token"]),
+    ("wire::forwarded", &[]),
+    // What a JSON string says is one thing for publishers and for clients.
+    (
+        "wire::envelope",
+        &["limits", "stats", "wire::grant", "wire::json"],
+    ),
+    ("wire::publication", &["limits", "stats", "wire::envelope"]),
+    ("wire::files", &["limits"]),
+    ("wire::http", &["limits", "stats"]),
+    // Two forms of a JWT are one token.
+    ("wire::token", &["limits", "wire::jwt"]),
+    // A list of tokens is made of tokens and of what they allow.
+    (
+        "wire::token_file",
+        &["limits", "wire::grant", "wire::token"],
+    ),
+    ("wire::wamp", &["limits", "wire::json"]),
+    ("wire::growth", &[]),
+    (
+        "wire::websocket",
+        &["limits", "wire::growth", "wire::websocket"],
+    ),
+    // Ring 2, level by level.
+    ("engine::addresses", &[]),
+    ("engine::deadlines", &["limits"]),
+    ("engine::idset", &[]),
+    ("engine::outbox", &["limits"]),
+    ("engine::slots", &[]),
+    ("engine::names", &[]),
+    (
+        "engine::topics",
+        &["engine::idset", "engine::names", "limits"],
+    ),
+    ("engine::lanes", &["engine::outbox"]),
+    (
+        "engine::merge",
+        &[
+            "engine::lanes",
+            "engine::outbox",
+            "engine::topics",
+            "limits",
+        ],
+    ),
+    (
+        "engine::flush",
+        &[
+            "engine::idset",
+            "engine::lanes",
+            "engine::merge",
+            "engine::outbox",
+            "engine::topics",
+            "limits",
+        ],
+    ),
+    (
+        "engine::hub",
+        &[
+            "engine::flush",
+            "engine::idset",
+            "engine::outbox",
+            "engine::topics",
+            "wire",
+        ],
+    ),
+    ("engine::link", &["engine::outbox", "stats", "wire"]),
+    ("engine::session", &["limits", "standing", "stats", "wire"]),
+    ("engine", &["engine", "limits", "standing", "stats", "wire"]),
+    // Ring 3. These do not know each other; only the server knows them.
+    ("ingest", &["limits", "net", "stats", "trim", "wire"]),
+    (
+        "auth",
+        &["auth", "exposure", "limits", "standing", "stats", "wire"],
+    ),
+    ("admin", &["admin", "limits", "stats", "wire"]),
+    ("web", &["wire::files"]),
+    (
+        "server",
+        &[
+            "admin", "auth", "config", "engine", "exposure", "ingest", "limits", "net", "occupant",
+            "server", "standing", "stats", "trim", "web", "wire",
+        ],
+    ),
+    // The program. Its commands are clients of a server and know nothing of one.
+    (
+        "cli",
+        &["cli", "config", "limits", "net", "occupant", "wire"],
+    ),
+    ("logging", &["limits"]),
+    (
+        "main",
+        &[
+            "wire::token",
+            "banner",
+            "cli",
+            "config",
+            "logging",
+            "memory",
+            "server",
+            "summary",
+        ],
+    ),
+    ("banner", &["config", "memory", "server"]),
+    ("memory", &["config", "limits"]),
+    ("summary", &["stats"]),
+    ("lib", &[]),
+];
+
+/// What the inner rings never mention, so that they run in memory and in virtual time.
+const NEVER: &[(&str, &[&str])] = &[
+    ("wire", &["std::net", "std::time", "mio", "zmq"]),
+    (
+        "engine",
+        &[
+            "mio::",
+            "zmq::",
+            "Instant",
+            "SystemTime",
+            "std::thread",
+            "RawFd",
+        ],
+    ),
+    ("ingest", &["mio::"]),
+    ("auth", &["mio::", "zmq::"]),
+    (
+        "admin",
+        &["mio::", "zmq::", "Instant", "SystemTime", "std::thread"],
+    ),
+];
+
+fn sources() -> Vec<PathBuf> {
+    let found = sources_in("src");
+    assert!(found.len() > 20, "the sources are here");
+    found
+}
+
+fn sources_in(folder: &str) -> Vec<PathBuf> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(Path::new(folder), &mut found);
+    found.sort();
+    found
+}
+
+/// `src/engine/mod.rs` is `engine`, `src/wire/http.rs` is `wire::http`.
+fn module(path: &Path) -> String {
+    let path = path
+        .strip_prefix("src")
+        .expect("below src")
+        .with_extension("");
+    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("::").trim_end_matches("::mod").to_owned()
+}
+
+/// Returns true when a module holds tests and nothing else.
+fn is_of_tests(module: &str) -> bool {
+    module.split("::").any(|part| part == "tests")
+}
+
+/// The code of a file: without its tests, its comments and its strings.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("a text");
+    let text = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .expect("has a beginning");
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn is_in(name: &str, whole: &str) -> bool {
+    name == whole || name.starts_with(&format!("{whole}::"))
+}
+
+/// All of our own modules that `code` names, whole.
+fn imports(code: &str, module: &str, is_folder: bool) -> Vec<String> {
+    let flat: String = code.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let mut starts = vec![("crate::", String::new()), ("newswire::", String::new())];
+    let here = if is_folder { module } else { parent };
+    if !here.is_empty() {
+        let above = here.rsplit_once("::").map_or("", |(above, _)| above);
+        let super_is = if is_folder { above } else { parent };
+        starts.push(("super::", format!("{super_is}::")));
+        starts.push(("self::", format!("{here}::")));
+    }
+    let mut found = Vec::new();
+    for (word, base) in starts {
+        for (at, _) in flat.match_indices(word) {
+            let before = flat[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            for path in expand(&flat[at + word.len()..]) {
+                found.push(format!("{base}{path}").trim_start_matches("::").to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// The paths that begin with `rest`: one, or those of a braced list.
+fn expand(rest: &str) -> Vec<String> {
+    if let Some(list) = rest.strip_prefix('{') {
+        let mut depth = 1;
+        let end = list
+            .char_indices()
+            .find(|&(_, c)| {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                depth == 0
+            })
+            .map_or(list.len(), |(at, _)| at);
+        let mut parts = vec![String::new()];
+        let mut depth = 0;
+        for c in list[..end].chars() {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            if c == ',' && depth == 0 {
+                parts.push(String::new());
+            } else {
+                parts.last_mut().expect("never empty").push(c);
+            }
+        }
+        return parts.iter().flat_map(|part| expand(part.trim())).collect();
+    }
+    let name: String = rest
+        .chars()
+        .take_while(|&c| c.is_alphanumeric() || c == '_')
+        .collect();
+    match rest[name.len()..].strip_prefix("::") {
+        Some(inner) => expand(inner)
+            .into_iter()
+            .map(|inner| format!("{name}::{inner}"))
+            .collect(),
+        None => vec![name],
+    }
+}
+
+#[test]
+fn imports_point_inwards() {
+    let mut wrong = Vec::new();
+    for path in sources() {
+        let module = module(&path);
+        // Tests of a folder may use all of it.
+        if is_of_tests(&module) {
+            continue;
+        }
+        let (_, allowed) = IMPORTS
+            .iter()
+            .filter(|(name, _)| is_in(&module, name))
+            .max_by_key(|(name, _)| name.len())
+            .unwrap_or_else(|| panic!("{module} is in no ring: say where it belongs"));
+        let is_folder = path.ends_with("mod.rs");
+        for import in imports(&code(&path), &module, is_folder) {
+            let (top, _) = import.split_once("::").unwrap_or((&import, ""));
+            let is_ours = IMPORTS
+                .iter()
+                .any(|(name, _)| is_in(name, top) || *name == top);
+            let folder = module.split("::").next().expect("has a name");
+            // Within `config`, `cli` and the like, the whole folder is one entry of the table.
+            let within = IMPORTS.iter().any(|(name, _)| *name == folder)
+                && top == folder
+                && !["engine", "wire"].contains(&folder);
+            let fine = !is_ours
+                || within
+                || is_in(&import, &module)
+                || allowed.iter().any(|allowed| is_in(&import, allowed));
+            if !fine {
+                wrong.push(format!("{module} imports {import}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn inner_rings_know_no_sockets_and_no_clocks() {
+    for path in sources() {
+        let module = module(&path);
+        let code = code(&path);
+        for (_, words) in NEVER.iter().filter(|(ring, _)| is_in(&module, ring)) {
+            for word in *words {
+                // A socket address is a value; a socket is not.
+                let code = code
+                    .replace("std::net::{IpAddr", "")
+                    .replace("std::net::SocketAddr", "");
+                assert!(!code.contains(word), "{module} mentions {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_check_of_imports_sees_what_it_is_to_see() {
+    let code = "use crate::{limits, engine::{Engine, slots::SlotId}}; use super::http::parse; \
+                fn f() { crate::server::run(); }";
+    let mut found = imports(code, "wire::wamp", false);
+    found.sort();
+    let expected = [
+        "engine::Engine",
+        "engine::slots::SlotId",
+        "limits",
+        "server::run",
+        "wire::http::parse",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn every_file_says_what_it_is_and_what_is_never_in_it() {
+    for path in sources() {
+        let text = fs::read_to_string(&path).expect("a text");
+        let page: Vec<&str> = text.lines().take_while(|l| l.starts_with("//!")).collect();
+        assert!(!page.is_empty(), "{} begins with no `//!`", path.display());
+        let page = page.join(" ").replace("//! ", "");
+        let says = page.contains("Never here") || page.contains("must never be");
+        assert!(
+            says || is_of_tests(&module(&path)),
+            "{}: what is never here?",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn no_file_is_left_over() {
+    for path in sources() {
+        let stem = path.file_stem().expect("has a name").to_string_lossy();
+        let folder = path.parent().expect("has a folder");
+        let (owners, name) = match &*stem {
+            "main" | "lib" if folder == Path::new("src") => continue,
+            "mod" => {
+                let above = folder.parent().expect("below src");
+                let name = folder.file_name().expect("has a name").to_string_lossy();
+                (above, name.into_owned())
+            }
+            _ => (folder, stem.into_owned()),
+        };
+        let declared = ["mod.rs", "lib.rs", "main.rs"].iter().any(|owner| {
+            fs::read_to_string(owners.join(owner))
+                .is_ok_and(|text| text.contains(&format!("mod {name};")))
+        });
+        assert!(declared, "{} is no module of any other", path.display());
+    }
+}
+
+#[test]
+fn every_option_is_in_the_readme_with_its_default() {
+    let readme = fs::read_to_string("README.md").expect("a README");
+    for option in newswire::config::options() {
+        let row = readme
+            .lines()
+            .find(|line| line.starts_with(&format!("| `--{}`", option.name)))
+            .unwrap_or_else(|| panic!("--{} has no row in the README's table", option.name));
+        let default = option.default_text();
+        assert!(
+            row.contains(&format!("`{default}`")) || default.is_empty(),
+            "{row}: {default}"
+        );
+    }
+}
+
+/// An example that has expired is one that does not work.
+#[test]
+fn no_date_in_the_readme_passes_soon() {
+    let readme = fs::read_to_string("README.md").expect("a README");
+    assert!(readme.contains("T12:00:00Z"), "the examples have dates");
+    let year = |text: &str| text.parse::<u32>().ok().filter(|_| text.len() == 4);
+    for (at, _) in readme.match_indices('-') {
+        let before = readme[..at].get(at.saturating_sub(4)..).and_then(year);
+        let after = readme[at + 1..].split(|c: char| !c.is_ascii_digit()).next();
+        if let (Some(year), Some([_, _])) = (before, after.map(str::as_bytes)) {
+            assert!(year >= 2090, "{}", &readme[at - 4..at + 3]);
+        }
+    }
+}
+
+/// What the first cells of the README's table below `head` say, in backticks.
+fn first_cells(head: &str) -> Vec<String> {
+    let readme = fs::read_to_string("README.md").expect("a README");
+    let (_, table) = readme.split_once(head).expect("the table's head");
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split('`').nth(1).expect("a name").to_owned())
+        .collect()
+}
+
+#[test]
+fn the_readme_has_every_command_and_no_other() {
+    let mut listed = first_cells("| command | does |");
+    let command = newswire::cli::command();
+    let mut commands: Vec<&str> = command.get_subcommands().map(|c| c.get_name()).collect();
+    listed.sort();
+    commands.sort();
+    assert_eq!(listed, commands);
+}
+
+#[test]
+fn the_readme_has_every_reason_for_a_drop_and_no_other() {
+    let reasons: Vec<&str> = Dropped::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(first_cells("| reason | the message | log |"), reasons);
+}
+
+#[test]
+fn the_readme_has_every_cause_for_refusing_a_token_and_no_other() {
+    let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.name()).collect();
+    assert_eq!(first_cells("| cause | the token |"), causes);
+}
+
+#[test]
+fn the_readme_has_every_reason_for_refusing_a_zeromq_peer_and_no_other() {
+    let reasons: Vec<&str> = PeerRefusal::ALL.iter().map(|r| r.name()).collect();
+    assert_eq!(first_cells("| reason | the peer | log |"), reasons);
+}
+
+#[test]
+fn the_readme_has_every_metric_and_no_other() {
+    let metrics: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+    assert_eq!(first_cells("| metric | is |"), metrics);
+}
+
+#[test]
+fn the_readme_has_every_path_of_the_admin_listener_and_no_other() {
+    let mut listed = first_cells("| path | does |");
+    let method = |route: &Route| if route.is_post { "POST" } else { "GET" };
+    let mut routes: Vec<String> = ROUTES
+        .iter()
+        .map(|route| format!("{} {}", method(route), route.path))
+        .collect();
+    listed.sort();
+    routes.sort();
+    assert_eq!(listed, routes);
+}
+
+#[test]
+fn the_readme_names_every_option_of_load() {
+    let readme = fs::read_to_string("README.md").expect("a README");
+    let (_, section) = readme.split_once("\n## Load test\n").expect("the section");
+    let section = section.split("\n## ").next().unwrap_or(section);
+    let command = newswire::cli::command();
+    let load = command.find_subcommand("load").expect("the command");
+    let shown = load.get_arguments().filter(|option| !option.is_hide_set());
+    for name in shown.filter_map(|option| option.get_long()) {
+        let flag = format!("--{name}");
+        let named = section
+            .match_indices(&flag)
+            .any(|(at, _)| section[at + flag.len()..].starts_with(['`', ' ']));
+        assert!(named, "{flag}");
+    }
+}
+
+/// The table at the head of `tests/wire/hostile/mod.rs` names limits, options and tests that exist.
+#[test]
+fn the_table_of_bounds_names_what_there_is() {
+    let read = |path: &str| fs::read_to_string(path).expect("a text");
+    let table = read("tests/wire/hostile/mod.rs");
+    let rows: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | "))
+        .skip(1)
+        .collect();
+    assert!(rows.len() > 20, "{rows:?}");
+    let limits = read("src/limits.rs");
+    let mut tests = String::new();
+    for folder in ["src/engine/tests", "tests"] {
+        for path in sources_in(folder) {
+            tests.push_str(&fs::read_to_string(path).expect("a text"));
+        }
+    }
+    for row in rows {
+        let names: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        let test = names.last().expect("a test");
+        assert!(tests.contains(&format!("fn {test}()")), "{row}");
+        for name in &names[..names.len() - 1] {
+            let is_limit = limits.contains(&format!("pub const {name}:"));
+            let is_option = newswire::config::option(name).is_some();
+            let is_file = Path::new("src").join(name).exists();
+            assert!(is_limit || is_option || is_file, "{name}: {row}");
+        }
+    }
+}

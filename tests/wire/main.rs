@@ -1,0 +1,19 @@
+//! What clients and publishers say, and what they receive: the wire, event by event and byte by byte.
+//!
+//! Never here: who may come in (`auth`), how the process starts, reloads and ends (`server`), the programs
+//! and pages that come with the server (`tools`).
+
+mod delivery;
+mod files;
+mod foreign_publishers;
+mod hostile;
+mod laws;
+mod limits;
+mod properties;
+mod publish_http;
+mod publishers;
+mod simulation;
+mod slow_reader;
+mod sub;
+mod table;
+mod transcripts;

@@ -1,0 +1,155 @@
+//! The second stage: the real binary, TCP, and publishers over ZeroMQ.
+//!
+//! Nothing is waited for by the clock. That a server has dealt with what a client sent, its answer to
+//! a later ping proves; that it has dealt with what was published, a later event on a topic of its
+//! own, which went the same way.
+
+use std::collections::BTreeMap;
+
+use super::Stage;
+use kit::Server;
+use kit::raw::{Heard, Raw, frame_of};
+
+/// See above.
+pub struct BinaryStage {
+    server: Option<Server>,
+    publisher: (zmq::Context, zmq::Socket),
+    peers: BTreeMap<String, Peer>,
+    has_published: bool,
+    barriers: usize,
+}
+
+struct Peer {
+    raw: Raw,
+    /// True exactly between the 101 and a Close frame or the end.
+    is_open: bool,
+    /// True exactly when something was sent of which it is not known that it was dealt with.
+    is_unsettled: bool,
+}
+
+impl BinaryStage {
+    /// A server with the options of a script.
+    pub fn new(options: &[(String, String)]) -> Self {
+        let options: Vec<String> = options
+            .iter()
+            .flat_map(|(name, value)| [format!("--{name}"), value.clone()])
+            .collect();
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let server = Server::start(&options);
+        Self {
+            publisher: server.publisher(),
+            server: Some(server),
+            peers: BTreeMap::new(),
+            has_published: false,
+            barriers: 0,
+        }
+    }
+
+    fn peer(&mut self, who: &str) -> &mut Peer {
+        self.peers.get_mut(who).expect("it has connected")
+    }
+
+    /// What clients have sent is dealt with.
+    fn settle(&mut self) {
+        for peer in self.peers.values_mut() {
+            if peer.is_open && peer.is_unsettled {
+                peer.raw.settle().expect("an answer");
+                peer.is_unsettled = false;
+            }
+        }
+    }
+
+    /// What was published is dealt with, and so are the events that came of it for `who`.
+    fn settle_events(&mut self, who: &str) -> Result<(), String> {
+        self.barriers += 1;
+        let topic = format!("barrier-{}", self.barriers);
+        let peer = self.peer(who);
+        peer.raw
+            .send(&frame_of(0x81, format!("[5,\"{topic}\"]").as_bytes()));
+        peer.raw.settle()?;
+        if let Some(heard) = peer.raw.kept() {
+            return Err(heard.to_string());
+        }
+        let (_, socket) = &self.publisher;
+        let event = format!("{{\"topic\":\"{topic}\",\"data\":0}}");
+        socket.send(&event, 0).expect("sent");
+        let peer = self.peer(who);
+        let expected = Heard::Frame(0x81, format!("[8,\"{topic}\",0]").into_bytes());
+        let heard = peer.raw.hear()?;
+        peer.raw
+            .send(&frame_of(0x81, format!("[6,\"{topic}\"]").as_bytes()));
+        match heard == expected {
+            true => Ok(()),
+            false => Err(heard.to_string()),
+        }
+    }
+}
+
+impl Stage for BinaryStage {
+    fn connect(&mut self, who: &str) {
+        let stream = self.server.as_ref().expect("it runs").connect();
+        let peer = Peer {
+            raw: Raw::new(stream),
+            is_open: false,
+            is_unsettled: false,
+        };
+        self.peers.insert(who.to_owned(), peer);
+    }
+
+    fn send(&mut self, who: &str, bytes: &[u8]) {
+        let peer = self.peer(who);
+        peer.is_unsettled = true;
+        peer.raw.send(bytes);
+    }
+
+    fn end(&mut self, who: &str) {
+        self.peer(who).raw.end();
+    }
+
+    fn publish(&mut self, parts: &[Vec<u8>]) {
+        self.settle();
+        self.has_published = true;
+        let (_, socket) = &self.publisher;
+        socket.send_multipart(parts, 0).expect("sent");
+    }
+
+    fn wait(&mut self, _seconds: u64) {
+        panic!("scripts that wait run on the engine");
+    }
+
+    fn shutdown(&mut self) {
+        self.settle();
+        if let Some(server) = self.server.take() {
+            // It has to be heard while it goes down, so its end is waited for elsewhere.
+            server.signal("TERM");
+            std::thread::spawn(move || server.wait());
+        }
+    }
+
+    fn hear(&mut self, who: &str) -> Result<Heard, String> {
+        let peer = self.peer(who);
+        let heard = peer.raw.hear()?;
+        match &heard {
+            Heard::Http(http) => peer.is_open = http.status == 101,
+            Heard::Frame(0x88, _) | Heard::End | Heard::Reset => peer.is_open = false,
+            _ => {}
+        }
+        Ok(heard)
+    }
+
+    fn hear_nothing(&mut self, who: &str) -> Result<(), String> {
+        let has_published = self.has_published;
+        let peer = self.peer(who);
+        if !peer.is_open {
+            return Err("only an open session can prove that it hears nothing".to_owned());
+        }
+        peer.raw.settle()?;
+        if let Some(heard) = peer.raw.kept() {
+            return Err(heard.to_string());
+        }
+        match has_published {
+            true => self.settle_events(who),
+            false => Ok(()),
+        }
+    }
+}
