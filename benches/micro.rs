@@ -13,6 +13,7 @@ use newswire::engine::deadlines::Deadlines;
 use newswire::engine::idset::IdSet;
 use newswire::limits;
 use newswire::wire::envelope::Form;
+use newswire::wire::http::{Head, NO_LINES};
 use newswire::wire::token::Token;
 use newswire::wire::websocket::Decoder;
 use newswire::wire::{http, wamp, websocket};
@@ -63,7 +64,11 @@ fn messages(criterion: &mut Criterion) {
         Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nConnection: keep-alive, Upgrade\r\n\
         Pragma: no-cache\r\nCache-Control: no-cache\r\nUpgrade: websocket\r\n\r\n";
     group.bench_function("upgrade", |bencher| {
-        bencher.iter(|| black_box(http::parse(black_box(head), limits::HEAD_BYTES_MAX).is_ok()));
+        bencher.iter(|| {
+            let mut lines = NO_LINES;
+            let head = Head::parse(black_box(head), limits::HEAD_BYTES_MAX, &mut lines);
+            black_box(head.is_ok_and(|head| head.is_some_and(|head| http::judge(&head).is_ok())))
+        });
     });
     group.bench_function("accept key", |bencher| {
         bencher.iter(|| black_box(http::accept_key(black_box("AAAAAAAAAAAAAAAAAAAAAA=="))));

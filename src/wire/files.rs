@@ -1,27 +1,25 @@
-//! A plain GET or HEAD for one of the few files that newswire hands out, or for `healthz`: what it is
-//! answered.
+//! The few files that newswire hands out to a plain GET or HEAD, and the answer to a health check.
 //!
 //! Like a WebSocket, a file is found under any path: only the last segment is its name, so that a
 //! proxy which keeps a prefix (`/push/newswire.js`) needs no rule of its own for it. Everybody may
 //! have a file, a page of any origin may load it as a script or a module, and the connection ends
-//! with it. No byte of the request is in the answer.
+//! with the answer. No byte of the request is in the answer.
 //!
-//! Never here: the files (they are handed in), and what is answered to any other request (`http`).
+//! Never here: what is in the files (the caller has them), and the answer to any other request.
 
-use httparse::{EMPTY_HEADER, Request};
+use super::http::{Answer, CLOSE, Content, Head};
+use crate::limits::FILE_CACHE_SECONDS;
 
-use crate::limits::{FILE_CACHE_SECONDS, HEADERS_MAX};
-
-/// One file, as it leaves.
+/// One file, as newswire sends it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct File {
     /// The last segment of its path.
     pub name: &'static str,
     /// The value of `Content-Type`.
     pub content_type: &'static str,
-    /// All of it.
+    /// The whole content.
     pub body: String,
-    /// `"` and `"` included; another for another body.
+    /// The value of `ETag`, quotes included. Another body has another one.
     pub etag: String,
 }
 
@@ -31,106 +29,90 @@ const HEALTH: &str = "healthz";
 /// A whole answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Plain {
-    /// That to a request for a file.
+    /// The answer to a request for a file.
     File(Vec<u8>),
-    /// That to a health check.
+    /// The answer to a health check.
     Health(Vec<u8>),
 }
 
-/// The answer to `head` if it asks for one of `files`: 200, or 304 for whoever has it already; or if it
-/// asks for `healthz`: 200. `None` for every other request. A HEAD is answered without a body
-/// (RFC 9110 s. 9.3.2).
-pub fn answer(head: &[u8], files: &[File]) -> Option<Plain> {
-    let mut headers = [EMPTY_HEADER; HEADERS_MAX];
-    let mut request = Request::new(&mut headers);
-    if request.parse(head).ok()?.is_partial() {
-        return None;
-    }
-    let has_body = match request.method? {
-        "GET" => true,
-        "HEAD" => false,
+/// Returns the answer to a request for one of `files` (200, or 304 for a client that has the file already) or
+/// for `healthz` (200); `None` for every other request.
+pub fn answer(head: &Head<'_, '_>, files: &[File]) -> Option<Plain> {
+    let is_head = match head.method {
+        "GET" => false,
+        "HEAD" => true,
         _ => return None,
     };
-    let path = request.path?.split(['?', '#']).next()?;
-    let name = path.rsplit('/').next()?;
+    let name = head.path().rsplit('/').next()?;
+    let mut out = Vec::new();
     if name == HEALTH {
-        return Some(Plain::Health(encode_health(has_body)));
+        health().encode(is_head, &mut out);
+        return Some(Plain::Health(out));
     }
     let file = files.iter().find(|file| file.name == name)?;
-    let is_known = request
-        .headers
-        .iter()
-        .filter(|line| line.name.eq_ignore_ascii_case("if-none-match"))
-        .any(|line| names(line.value, &file.etag));
-    Some(Plain::File(encode(file, is_known, has_body)))
+    // RFC 9110 s. 13.1.2: the comparison is the weak one, since a proxy that packs a body weakens its tag.
+    let is_known = head.elements("if-none-match").any(|tag| {
+        let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
+        tag == file.etag.as_bytes()
+    });
+    encode(file, is_known, is_head, &mut out);
+    Some(Plain::File(out))
 }
 
-/// As the admin listener answers it.
-fn encode_health(has_body: bool) -> Vec<u8> {
-    let body = "{\"status\":\"ok\"}";
-    let mut answer = format!(
-        "HTTP/1.1 200 OK\r\n\
-         Connection: close\r\n\
-         Content-Type: application/json\r\n\
-         Content-Length: {}\r\n\
-         Cache-Control: no-store\r\n\
-         \r\n",
-        body.len()
-    );
-    if has_body {
-        answer.push_str(body);
+/// The answer that the admin listener gives too.
+fn health() -> Answer<'static> {
+    Answer {
+        status: "200 OK",
+        lines: &[CLOSE],
+        content: Some(Content {
+            media_type: "application/json",
+            body: b"{\"status\":\"ok\"}",
+            lines: "Cache-Control: no-store\r\n",
+        }),
     }
-    answer.into_bytes()
 }
 
-/// RFC 9110 s. 13.1.2: the comparison is the weak one, since a proxy that packs a body weakens its
-/// tag.
-fn names(list: &[u8], etag: &str) -> bool {
-    list.split(|&byte| byte == b',').any(|tag| {
-        let tag = tag.trim_ascii();
-        tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes()
-    })
-}
-
-fn encode(file: &File, is_known: bool, has_body: bool) -> Vec<u8> {
-    let File {
-        content_type,
-        body,
-        etag,
-        ..
-    } = file;
-    let (status, content) = match is_known {
-        true => ("304 Not Modified", String::new()),
-        false => (
-            "200 OK",
-            format!(
-                "Content-Type: {content_type}\r\nContent-Length: {}\r\n",
-                body.len()
-            ),
-        ),
-    };
+fn encode(file: &File, is_known: bool, is_head: bool, out: &mut Vec<u8>) {
     // A page that isolates itself (COEP) takes a script of another origin only with the second line
     // for origins; without `nosniff` a browser may guess at a type.
-    let mut answer = format!(
-        "HTTP/1.1 {status}\r\n\
-         Connection: close\r\n\
-         {content}\
-         Cache-Control: public, max-age={FILE_CACHE_SECONDS}\r\n\
-         ETag: {etag}\r\n\
+    let caching = format!(
+        "Cache-Control: public, max-age={FILE_CACHE_SECONDS}\r\n\
+         ETag: {}\r\n\
          Access-Control-Allow-Origin: *\r\n\
          Cross-Origin-Resource-Policy: cross-origin\r\n\
-         X-Content-Type-Options: nosniff\r\n\
-         \r\n"
+         X-Content-Type-Options: nosniff\r\n",
+        file.etag
     );
-    if has_body && !is_known {
-        answer.push_str(body);
-    }
-    answer.into_bytes()
+    let answer = match is_known {
+        true => Answer {
+            status: "304 Not Modified",
+            lines: &[CLOSE, &caching],
+            content: None,
+        },
+        false => Answer {
+            status: "200 OK",
+            lines: &[CLOSE],
+            content: Some(Content {
+                media_type: file.content_type,
+                body: file.body.as_bytes(),
+                lines: &caching,
+            }),
+        },
+    };
+    answer.encode(is_head, out);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::http::NO_LINES;
+
+    /// The answer to the request that begins with `bytes`.
+    fn answer(bytes: &[u8], files: &[File]) -> Option<Plain> {
+        let mut lines = NO_LINES;
+        let head = Head::parse(bytes, 1_000, &mut lines).ok()??;
+        super::answer(&head, files)
+    }
 
     fn files() -> Vec<File> {
         let file = |name, etag: &str| File {

@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use newswire::limits;
+use newswire::wire::http::{Head, NO_LINES};
 use newswire::wire::websocket::{Decoder, Incoming, close_code};
 use newswire::wire::{http, websocket};
 use tungstenite::protocol::frame::FrameHeader;
@@ -41,19 +42,21 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
         }
         head.extend_from_slice(&buffer[..n]);
         let mut answer = Vec::new();
-        match http::parse(&head, limits::HEAD_BYTES_MAX) {
-            Ok(None) => {}
-            Ok(Some((upgrade, head_bytes))) => {
-                let key = http::accept_key(upgrade.key);
-                http::encode_accept(&key, upgrade.subprotocol, &mut answer);
-                stream.write_all(&answer)?;
-                break head_bytes;
-            }
-            Err(refusal) => {
-                http::encode_refusal(refusal, false, &mut answer);
-                return stream.write_all(&answer);
-            }
-        }
+        let mut lines = NO_LINES;
+        let refusal = match Head::parse(&head, limits::HEAD_BYTES_MAX, &mut lines) {
+            Ok(None) => continue,
+            Ok(Some(head)) => match http::judge(&head) {
+                Ok(upgrade) => {
+                    http::encode_acceptance(&upgrade.acceptance(), &mut answer);
+                    stream.write_all(&answer)?;
+                    break head.len;
+                }
+                Err(refusal) => refusal,
+            },
+            Err(fault) => fault.into(),
+        };
+        http::encode_refusal(refusal, false, &mut answer);
+        return stream.write_all(&answer);
     };
     let mut decoder = Decoder::default();
     let mut early = head.split_off(head_bytes);

@@ -39,8 +39,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["limits", "stats", "wire::grant", "wire::json"],
     ),
     ("wire::publication", &["limits", "stats", "wire::envelope"]),
-    ("wire::files", &["limits"]),
-    ("wire::http", &["limits", "stats"]),
+    ("wire::files", &["limits", "wire::http"]),
+    ("wire::http", &["limits", "stats", "wire::http"]),
     // Two forms of a JWT are one token.
     ("wire::token", &["limits", "wire::jwt"]),
     // A list of tokens is made of tokens and of what they allow.

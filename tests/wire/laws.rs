@@ -8,25 +8,35 @@ use std::collections::BTreeMap;
 use data_encoding::BASE64URL_NOPAD;
 use newswire::config::{FileText, Flags, Loaded};
 use newswire::limits;
+use newswire::stats::Refusal;
 use newswire::wire::envelope::Form;
 use newswire::wire::files::{self, Plain};
-use newswire::wire::http;
+use newswire::wire::http::{self, Head, NO_LINES, Upgrade};
 use newswire::wire::jwt::Jwt;
 use newswire::wire::token::{Digest, Token};
 use newswire::wire::token_file::Listing;
 use newswire::wire::wamp::{self, ClientMessage};
 use newswire::wire::websocket::{Decoder, Incoming, Violation};
 
+/// The upgrade that the head of `bytes` asks for, and the head's length.
+fn parse(bytes: &[u8]) -> Result<Option<(Upgrade<'_>, usize)>, Refusal> {
+    let mut lines = NO_LINES;
+    match Head::parse(bytes, limits::HEAD_BYTES_MAX, &mut lines)? {
+        Some(head) => Ok(Some((http::judge(&head)?, head.len))),
+        None => Ok(None),
+    }
+}
+
 /// A head is whole or it is not, whatever comes behind it; a refusal is a whole HTTP answer.
 pub fn upgrade(bytes: &[u8]) {
-    match http::parse(bytes, limits::HEAD_BYTES_MAX) {
+    match parse(bytes) {
         Ok(Some((upgrade, head_bytes))) => {
             assert!(head_bytes <= bytes.len());
             let mut longer = bytes[..head_bytes].to_vec();
             longer.extend(b"\x81\x80\0\0\0\0");
-            let again = http::parse(&longer, limits::HEAD_BYTES_MAX);
+            let again = parse(&longer);
             assert_eq!(again, Ok(Some((upgrade, head_bytes))));
-            let shorter = http::parse(&bytes[..head_bytes - 1], limits::HEAD_BYTES_MAX);
+            let shorter = parse(&bytes[..head_bytes - 1]);
             assert!(!matches!(shorter, Ok(Some(_))), "whole before its end");
         }
         Ok(None) => assert!(bytes.len() <= limits::HEAD_BYTES_MAX),
@@ -51,7 +61,11 @@ pub fn upgrade(bytes: &[u8]) {
 /// Whoever asks for a file gets the whole of it, or the head.
 fn file(bytes: &[u8]) {
     let files = newswire::web::files();
-    let (answer, is_health) = match files::answer(bytes, &files) {
+    let mut lines = NO_LINES;
+    let Ok(Some(head)) = Head::parse(bytes, limits::HEAD_BYTES_MAX, &mut lines) else {
+        return;
+    };
+    let (answer, is_health) = match files::answer(&head, &files) {
         Some(Plain::File(answer)) => (answer, false),
         Some(Plain::Health(answer)) => (answer, true),
         None => return,

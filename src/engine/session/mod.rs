@@ -19,7 +19,7 @@ use crate::stats::{Close, Counter, Refusal};
 use crate::wire::files::{self, File, Plain};
 use crate::wire::forwarded;
 use crate::wire::growth;
-use crate::wire::http::{self, Upgrade};
+use crate::wire::http::{self, Acceptance, Head, NO_LINES, Upgrade};
 use crate::wire::token::Token;
 use crate::wire::wamp::{self, ClientMessage, Malformed};
 use crate::wire::websocket::{self, Decoder, Incoming, Violation, close_code};
@@ -168,8 +168,7 @@ impl Failure {
 /// What is kept from the upgrade until the verdict.
 #[derive(Debug)]
 struct Pending {
-    accept_key: String,
-    subprotocol: Option<&'static str>,
+    acceptance: Acceptance,
     /// Bytes behind the head. A client has no reason to send any yet.
     early: Vec<u8>,
     /// True exactly when the socket may hold bytes for which no further readiness will come.
@@ -273,48 +272,43 @@ impl Session {
             }
             &kept[..]
         };
-        match http::parse(head, rules.head_bytes_max) {
-            Ok(Some((upgrade, head_bytes))) => {
-                let client = forwarded::client(peer, &upgrade.forwarded_for, |a| rules.trusts(a));
-                let step = match judge(&upgrade, rules) {
-                    Ok(pending) => {
-                        let applicant = Box::new(Applicant {
-                            token: Token::from_target(upgrade.target),
-                            client,
-                            origin: upgrade.origin.map(str::to_owned),
-                        });
-                        self.set_phase(Phase::Checking(Box::new(pending)));
-                        Step::Check(applicant)
-                    }
-                    Err(refusal) => Step::Refuse(refusal, client),
-                };
-                (head_bytes.saturating_sub(before), Some(step))
-            }
+        let mut lines = NO_LINES;
+        let (refusal, answer) = match Head::parse(head, rules.head_bytes_max, &mut lines) {
             Ok(None) => {
                 if kept.is_empty() {
                     *kept = input.to_vec();
                 }
-                (input.len(), None)
+                return (input.len(), None);
             }
-            Err(refusal) => {
-                // Whoever wants a file is refused as an upgrade first, so upgrades are not asked. Checks
-                // of load balancers speak HTTP/1.0.
-                let is_plain = matches!(
-                    refusal,
-                    Refusal::NotUpgrade | Refusal::Method | Refusal::HttpVersion
-                );
-                let answer = is_plain.then(|| files::answer(head, &rules.files));
-                let step = match answer.flatten() {
-                    Some(answer) => Step::Serve(answer),
-                    None => Step::Refuse(refusal, peer),
-                };
-                // The refusal has to know the method.
-                if kept.is_empty() && http::is_head(input) {
-                    *kept = input.to_vec();
+            Ok(Some(head)) => match http::judge(&head) {
+                Ok(upgrade) => {
+                    let taken = head.len.saturating_sub(before);
+                    let client =
+                        forwarded::client(peer, &upgrade.forwarded_for, |a| rules.trusts(a));
+                    let step = match judge(&upgrade, client, rules) {
+                        Ok((pending, applicant)) => {
+                            self.set_phase(Phase::Checking(Box::new(pending)));
+                            Step::Check(Box::new(applicant))
+                        }
+                        Err(refusal) => Step::Refuse(refusal, client),
+                    };
+                    return (taken, Some(step));
                 }
-                (input.len(), Some(step))
-            }
+                // A client that wants a file is refused as an upgrade first, so upgrades are not asked. Checks
+                // of load balancers speak HTTP/1.0.
+                Err(refusal @ (Refusal::NotUpgrade | Refusal::Method | Refusal::HttpVersion)) => {
+                    (refusal, files::answer(&head, &rules.files))
+                }
+                Err(refusal) => (refusal, None),
+            },
+            Err(fault) => (fault.into(), None),
+        };
+        // The refusal has to know the method.
+        if kept.is_empty() && http::is_head(input) {
+            *kept = input.to_vec();
         }
+        let step = answer.map_or(Step::Refuse(refusal, peer), Step::Serve);
+        (input.len(), Some(step))
     }
 
     /// True exactly when not a byte has come.
@@ -356,7 +350,7 @@ impl Session {
         };
         let early = std::mem::take(&mut pending.early);
         let has_unread = pending.has_unread;
-        http::encode_accept(&pending.accept_key, pending.subprotocol, out);
+        http::encode_acceptance(&pending.acceptance, out);
         let mut welcome = Vec::new();
         wamp::encode_welcome(session_id, &mut welcome);
         websocket::encode_text_header(welcome.len(), out);
@@ -416,21 +410,30 @@ impl Session {
     }
 }
 
-/// What newswire itself has to say to an upgrade that HTTP has nothing against.
-fn judge(upgrade: &Upgrade<'_>, rules: &SessionRules) -> Result<Pending, Refusal> {
-    let allowed = rules.origins.is_empty()
+/// Judges by newswire's own rules an upgrade that HTTP has nothing against. `client` is who asks for it.
+fn judge(
+    upgrade: &Upgrade<'_>,
+    client: IpAddr,
+    rules: &SessionRules,
+) -> Result<(Pending, Applicant), Refusal> {
+    let is_allowed = rules.origins.is_empty()
         || upgrade
             .origin
             .is_none_or(|origin| rules.origins.contains(&origin.to_ascii_lowercase()));
-    if !allowed {
+    if !is_allowed {
         return Err(Refusal::Origin);
     }
-    Ok(Pending {
-        accept_key: http::accept_key(upgrade.key),
-        subprotocol: upgrade.subprotocol,
+    let pending = Pending {
+        acceptance: upgrade.acceptance(),
         early: Vec::new(),
         has_unread: false,
-    })
+    };
+    let applicant = Applicant {
+        token: Token::from_target(upgrade.target),
+        client,
+        origin: upgrade.origin.map(str::to_owned),
+    };
+    Ok((pending, applicant))
 }
 
 impl Opened {

@@ -1,0 +1,12 @@
+//! HTTP/1.1 from the server's side: `head` parses a request's head, `upgrade` judges whether it is a good
+//! WebSocket upgrade, and `response` writes every answer. All listeners use these three.
+//!
+//! Never here: what exists at which path, and who may have it.
+
+mod head;
+mod response;
+mod upgrade;
+
+pub use head::{BodyFault, Head, HeadFault, Lines, NO_LINES, Unclear, is_head};
+pub use response::{Answer, CLOSE, Content, encode_acceptance, encode_refusal};
+pub use upgrade::{Acceptance, SUBPROTOCOLS, Upgrade, accept_key, judge};
