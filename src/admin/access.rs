@@ -13,9 +13,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::head::Head;
 use super::response::Response;
 use crate::stats::{Door, HttpStatus};
+use crate::wire::http::Head;
 use crate::wire::token::{Digest, Token};
 
 /// The tokens in force.
@@ -57,7 +57,7 @@ impl Access {
 
     /// The origin of the page that asks, if its pages may publish.
     pub fn publish_origin(&self, head: &Head<'_, '_>) -> Option<&str> {
-        let origin = head.only("origin").ok()??;
+        let origin = head.text("origin").ok()??;
         let mut named = self.publish_origins.iter();
         named
             .find(|named| named.eq_ignore_ascii_case(origin))
@@ -115,8 +115,7 @@ impl Access {
         if !is_foreign {
             is_of_same_origin(head)?;
         }
-        let shown = head
-            .bearer()
+        let shown = bearer(head)
             .or_else(|| Token::from_target(head.target).filter(|_| in_query))
             .map(|token| token.digest());
         let is = |kept: &Option<Digest>| match (kept, &shown) {
@@ -152,17 +151,29 @@ impl Access {
     }
 }
 
+/// Returns the token of `Authorization: Bearer`. RFC 6750 s. 2.1
+fn bearer(head: &Head<'_, '_>) -> Option<Token> {
+    let (scheme, token) = head.text("authorization").ok()??.split_once(' ')?;
+    let token = token.trim_start();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Token::new(token))
+}
+
+/// Returns the host that a request names, in lower case; `None` only for a client of HTTP/1.0.
+fn host(head: &Head<'_, '_>) -> Option<String> {
+    Some(head.text("host").ok()??.to_ascii_lowercase())
+}
+
 /// A page may ask the server that it came from, by whatever name; TLS may have ended before.
 fn is_of_same_origin(head: &Head<'_, '_>) -> Result<(), Response> {
-    let origin = match head.only("origin") {
+    let origin = match head.text("origin") {
         Ok(None) => return Ok(()),
         Ok(Some(origin)) => origin.to_ascii_lowercase(),
-        Err(()) => String::new(),
+        Err(_) => String::new(),
     };
     let authority = origin
         .strip_prefix("http://")
         .or_else(|| origin.strip_prefix("https://"));
-    if authority.is_some() && authority == head.host.as_deref() {
+    if authority.is_some() && authority == host(head).as_deref() {
         return Ok(());
     }
     Err(Response::refusal(
@@ -176,10 +187,10 @@ fn is_of_same_origin(head: &Head<'_, '_>) -> Result<(), Response> {
 /// An attacker's page has an attacker's host name, whatever address that leads to.
 fn names_this_machine(head: &Head<'_, '_>) -> Result<(), Response> {
     // A browser always says it.
-    let Some(host) = head.host.as_deref() else {
+    let Some(host) = host(head) else {
         return Ok(());
     };
-    if is_of_this_machine(host) {
+    if is_of_this_machine(&host) {
         return Ok(());
     }
     Err(Response::refusal(

@@ -20,7 +20,7 @@ use super::{AdminRules, Command, head};
 use crate::limits;
 use crate::stats::{Door, HttpStatus};
 use crate::wire::growth;
-use crate::wire::http;
+use crate::wire::http::{self, Answer, Head, NO_LINES};
 
 /// How long the peer may take to end its half when nothing more is said.
 const LINGER: Duration = Duration::from_secs(limits::ADMIN_LINGER_SECONDS);
@@ -33,6 +33,13 @@ const BODY: Duration = Duration::from_secs(limits::ADMIN_BODY_SECONDS);
 const ANSWER: Duration = Duration::from_secs(limits::ADMIN_ANSWER_SECONDS);
 const IDLE: Duration = Duration::from_secs(limits::ADMIN_IDLE_SECONDS);
 const STALL: Duration = Duration::from_secs(limits::ADMIN_STALL_SECONDS);
+
+/// The word that some clients await before they send a body.
+const CONTINUE: Answer<'static> = Answer {
+    status: "100 Continue",
+    lines: &[],
+    content: None,
+};
 
 #[derive(Debug)]
 enum Phase {
@@ -309,43 +316,34 @@ impl Conversation {
     /// Goes on as far as what has come allows.
     fn advance(&mut self, now: Duration, rules: &AdminRules) {
         if matches!(self.phase, Phase::Head) && !self.input.is_empty() {
-            let door = self.door;
-            let mut cors = String::new();
-            let admitted = head::read(&self.input, |head, head_bytes| {
-                if head.path == routes::PUBLISH {
-                    cors = rules.access.cors(head);
-                }
-                routes::admit(head, head_bytes, door, rules).map_err(|refusal| {
-                    (
-                        refusal,
-                        head_bytes,
-                        head.method == "HEAD",
-                        head.keeps_alive(),
-                    )
-                })
-            });
-            self.cors = cors;
-            match admitted {
+            let mut lines = NO_LINES;
+            let head = match Head::parse(&self.input, limits::ADMIN_HEAD_BYTES_MAX, &mut lines) {
+                Ok(Some(head)) => head,
                 Ok(None) => return,
-                Ok(Some(Ok(admitted))) => {
-                    self.input.drain(..admitted.head_bytes);
+                Err(fault) => {
+                    let is_head = http::is_head(&self.input);
+                    return self.respond(now, &fault.into(), is_head, false);
+                }
+            };
+            let (len, is_head, keeps_alive) = (head.len, head.method == "HEAD", head.keeps_alive());
+            let admitted = head::check(&head).and_then(|()| {
+                if head.path() == routes::PUBLISH {
+                    self.cors = rules.access.cors(&head);
+                }
+                routes::admit(&head, self.door, rules)
+            });
+            self.input.drain(..len);
+            match admitted {
+                Ok(admitted) => {
                     if admitted.awaits_word && self.input.len() < admitted.body_bytes {
-                        self.output
-                            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                        CONTINUE.encode(false, &mut self.output);
                     }
                     self.right = admitted.right;
                     self.has_shown_right |= admitted.right != Right::Anybody;
                     self.phase = Phase::Body(Box::new(admitted));
                     self.due = now + BODY;
                 }
-                Ok(Some(Err((refusal, head_bytes, is_head, keeps_alive)))) => {
-                    self.input.drain(..head_bytes);
-                    return self.respond(now, &refusal, is_head, keeps_alive);
-                }
-                Err(refusal) => {
-                    let is_head = http::is_head(&self.input);
-                    return self.respond(now, &refusal, is_head, false);
-                }
+                Err(refusal) => return self.respond(now, &refusal, is_head, keeps_alive),
             }
         }
         match std::mem::replace(&mut self.phase, Phase::Over) {
@@ -364,9 +362,9 @@ impl Conversation {
         self.due = now + ANSWER;
         match admitted.with_body(body) {
             Ok(mut command) => {
-                if let Command::WebSocket(head) = &mut command {
+                if let Command::WebSocket { early, .. } = &mut command {
                     // What came behind the head is the engine's to read.
-                    head.append(&mut self.input);
+                    *early = std::mem::take(&mut self.input);
                 }
                 self.command = Some(command);
                 self.phase = Phase::Answering {

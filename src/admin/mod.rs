@@ -30,6 +30,8 @@ pub use conversation::Conversation;
 pub use listing::Page;
 pub use response::Response;
 
+use crate::stats::Refusal;
+use crate::wire::http::Acceptance;
 use crate::wire::publication::Publication;
 use crate::wire::token::Digest;
 
@@ -74,9 +76,13 @@ pub enum Command {
     Dashboard,
     /// The client that the page uses.
     Script,
-    /// The connection becomes a WebSocket of the engine's, with the administrator's right. These are
-    /// the bytes that the engine is to read first.
-    WebSocket(Vec<u8>),
+    /// The connection is to become a WebSocket of the engine's, with the administrator's right.
+    WebSocket {
+        /// What to say to the upgrade.
+        upgrade: Result<Acceptance, Refusal>,
+        /// The bytes that came behind its head.
+        early: Vec<u8>,
+    },
 }
 
 /// Who is to be looked for, and disconnected.

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::limits::PREFLIGHT_SECONDS;
 use crate::stats::HttpStatus;
+use crate::wire::http::{Answer, CLOSE, Content};
 
 const JSON: &str = "application/json";
 
@@ -127,46 +128,42 @@ impl Response {
 
     /// Appends its bytes, with the whole lines of `more`; without the body, to a HEAD.
     pub fn encode(&self, more: &str, is_head: bool, keeps_alive: bool, out: &mut Vec<u8>) {
-        // RFC 9110 s. 8.6: none in a 204.
-        let content = match self.status {
-            HttpStatus::NoContent => String::new(),
-            _ => format!(
-                "Content-Type: {}\r\nContent-Length: {}\r\n",
-                self.content_type,
-                self.body.len()
-            ),
+        let connection = match keeps_alive {
+            true => "Connection: keep-alive\r\n",
+            false => CLOSE,
         };
-        let head = format!(
-            "HTTP/1.1 {} {}\r\n{}{more}{ALWAYS}Connection: {}\r\n{content}\r\n",
-            self.status.name(),
-            phrase(self.status),
-            self.headers,
-            if keeps_alive { "keep-alive" } else { "close" },
-        );
-        out.extend_from_slice(head.as_bytes());
-        if !is_head {
-            out.extend_from_slice(&self.body);
-        }
+        let answer = Answer {
+            status: status_line(self.status),
+            lines: &[&self.headers, more, ALWAYS, connection],
+            // RFC 9110 s. 8.6: none in a 204.
+            content: (self.status != HttpStatus::NoContent).then_some(Content {
+                media_type: self.content_type,
+                body: &self.body,
+                lines: "",
+            }),
+        };
+        answer.encode(is_head, out);
     }
 }
 
-fn phrase(status: HttpStatus) -> &'static str {
+/// A status as the first line of an answer names it: number and phrase.
+fn status_line(status: HttpStatus) -> &'static str {
     match status {
-        HttpStatus::Ok => "OK",
-        HttpStatus::NoContent => "No Content",
-        HttpStatus::SwitchingProtocols => "Switching Protocols",
-        HttpStatus::BadRequest => "Bad Request",
-        HttpStatus::Unauthorized => "Unauthorized",
-        HttpStatus::Forbidden => "Forbidden",
-        HttpStatus::NotFound => "Not Found",
-        HttpStatus::MethodNotAllowed => "Method Not Allowed",
-        HttpStatus::RequestTimeout => "Request Timeout",
-        HttpStatus::LengthRequired => "Length Required",
-        HttpStatus::ContentTooLarge => "Content Too Large",
-        HttpStatus::UnsupportedMediaType => "Unsupported Media Type",
-        HttpStatus::HeadTooLarge => "Request Header Fields Too Large",
-        HttpStatus::NotImplemented => "Not Implemented",
-        HttpStatus::ServiceUnavailable => "Service Unavailable",
-        HttpStatus::HttpVersion => "HTTP Version Not Supported",
+        HttpStatus::Ok => "200 OK",
+        HttpStatus::NoContent => "204 No Content",
+        HttpStatus::SwitchingProtocols => "101 Switching Protocols",
+        HttpStatus::BadRequest => "400 Bad Request",
+        HttpStatus::Unauthorized => "401 Unauthorized",
+        HttpStatus::Forbidden => "403 Forbidden",
+        HttpStatus::NotFound => "404 Not Found",
+        HttpStatus::MethodNotAllowed => "405 Method Not Allowed",
+        HttpStatus::RequestTimeout => "408 Request Timeout",
+        HttpStatus::LengthRequired => "411 Length Required",
+        HttpStatus::ContentTooLarge => "413 Content Too Large",
+        HttpStatus::UnsupportedMediaType => "415 Unsupported Media Type",
+        HttpStatus::HeadTooLarge => "431 Request Header Fields Too Large",
+        HttpStatus::NotImplemented => "501 Not Implemented",
+        HttpStatus::ServiceUnavailable => "503 Service Unavailable",
+        HttpStatus::HttpVersion => "505 HTTP Version Not Supported",
     }
 }

@@ -11,12 +11,12 @@ use serde_json::Value;
 use zeroize::Zeroize;
 
 use super::access::Right;
-use super::head::Head;
 use super::listing::Page;
 use super::response::Response;
 use super::{AdminRules, Command, Whom};
 use crate::limits;
 use crate::stats::{Door, HttpStatus};
+use crate::wire::http::{self, Head};
 use crate::wire::json;
 use crate::wire::publication::{Media, Publication};
 use crate::wire::token::{Digest, Token};
@@ -92,8 +92,6 @@ pub struct Admitted {
     /// By what it may be made.
     pub right: Right,
     /// In bytes.
-    pub head_bytes: usize,
-    /// In bytes.
     pub body_bytes: usize,
     /// True exactly when the answer has no body.
     pub is_head: bool,
@@ -118,44 +116,34 @@ enum Order {
 /// # Errors
 /// The answer to a request that cannot be, or may not be. While its body has not been read, it is the
 /// last of its connection.
-pub fn admit(
-    head: &Head<'_, '_>,
-    head_bytes: usize,
-    door: Door,
-    rules: &AdminRules,
-) -> Result<Admitted, Response> {
-    let has_body = head.is_said("content-length") || head.is_said("transfer-encoding");
-    let admitted = judge(head, head_bytes, door, rules);
-    admitted.map_err(|refusal| match has_body {
+pub fn admit(head: &Head<'_, '_>, door: Door, rules: &AdminRules) -> Result<Admitted, Response> {
+    judge(head, door, rules).map_err(|refusal| match head.announces_body() {
         true => refusal.closing(),
         false => refusal,
     })
 }
 
-fn judge(
-    head: &Head<'_, '_>,
-    head_bytes: usize,
-    door: Door,
-    rules: &AdminRules,
-) -> Result<Admitted, Response> {
-    if door == Door::Admin && head.method == "GET" && head.has("upgrade", "websocket") {
+fn judge(head: &Head<'_, '_>, door: Door, rules: &AdminRules) -> Result<Admitted, Response> {
+    if door == Door::Admin && head.method == "GET" && head.lists("upgrade", "websocket") {
         let access = &rules.access;
         // A page's WebSocket can say the token nowhere else than in its address.
         let right = access.judge(door, Right::Administrator, head, true)?;
         return Ok(Admitted {
             right,
-            head_bytes,
             body_bytes: 0,
             is_head: false,
             keeps_alive: false,
             awaits_word: false,
-            order: Order::Whole(Command::WebSocket(head.upgrade())),
+            order: Order::Whole(Command::WebSocket {
+                upgrade: http::judge(head).map(|upgrade| upgrade.acceptance()),
+                early: Vec::new(),
+            }),
         });
     }
     // RFC 9110 s. 9.3.7 and the Fetch standard: a browser asks before a page may publish.
     if head.method == "OPTIONS"
-        && head.path == PUBLISH
-        && head.is_said("access-control-request-method")
+        && head.path() == PUBLISH
+        && head.has("access-control-request-method")
     {
         rules.access.judge_preflight(head)?;
         if head.body_bytes()?.is_some_and(|bytes| bytes > 0) {
@@ -163,7 +151,6 @@ fn judge(
         }
         return Ok(Admitted {
             right: Right::Anybody,
-            head_bytes,
             body_bytes: 0,
             is_head: false,
             keeps_alive: head.keeps_alive(),
@@ -226,11 +213,10 @@ fn judge(
     };
     Ok(Admitted {
         right,
-        head_bytes,
         body_bytes,
         is_head: head.method == "HEAD",
         keeps_alive: head.keeps_alive(),
-        awaits_word: head.has("expect", "100-continue"),
+        awaits_word: head.lists("expect", "100-continue"),
         order,
     })
 }
@@ -248,7 +234,7 @@ fn find(head: &Head<'_, '_>, door: Door) -> Result<&'static Route, Response> {
     let Some(route) = ROUTES
         .iter()
         .filter(is_here)
-        .find(|route| route.path == head.path)
+        .find(|route| route.path == head.path())
     else {
         let there: Vec<_> = ROUTES.iter().filter(is_here).map(|r| r.path).collect();
         return Err(Response::refusal(
@@ -279,7 +265,7 @@ fn find(head: &Head<'_, '_>, door: Door) -> Result<&'static Route, Response> {
 /// A form, or nothing at all, is what a page of another site can send without asking the server first,
 /// and what curl says unless told otherwise: so it has to be said.
 fn media(head: &Head<'_, '_>) -> Result<Media, Response> {
-    let said = head.only("content-type").ok().flatten().unwrap_or_default();
+    let said = head.text("content-type").ok().flatten().unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim();
     match essence.to_ascii_lowercase().as_str() {
         "application/json" => Ok(Media::Json),
@@ -305,7 +291,7 @@ fn json_alone(head: &Head<'_, '_>) -> Result<(), Response> {
 }
 
 fn page(head: &Head<'_, '_>) -> Result<Page, Response> {
-    let number = |key: &str, default: usize, max: usize| match head.asked(key) {
+    let number = |key: &str, default: usize, max: usize| match head.query_value(key) {
         None => Ok(default),
         Some(text) => text
             .parse::<usize>()
@@ -329,7 +315,7 @@ fn page(head: &Head<'_, '_>) -> Result<Page, Response> {
             limits::ADMIN_PAGE_ENTRIES_MAX,
         )?,
         after: number("after", 0, u32::MAX as usize)? as u32,
-        has_topics: head.asked("topics") == Some("1"),
+        has_topics: head.query_value("topics") == Some("1"),
     })
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::conversation::{Conversation, Sparable};
 use super::{Access, AdminRules, Command, Response, Whom};
 use crate::limits;
-use crate::stats::{Door, HttpStatus};
+use crate::stats::{Door, HttpStatus, Refusal};
 use crate::wire::envelope::Form;
+use crate::wire::http::{Acceptance, accept_key};
 use crate::wire::publication::Events;
 use crate::wire::token::Token;
 
@@ -658,22 +659,50 @@ fn a_websocket_is_handed_over_with_all_that_was_read() {
          Sec-WebSocket-Protocol: wamp\r\n",
     );
     stage.send(format!("{request}behind").as_bytes(), usize::MAX);
-    let [Command::WebSocket(head)] = &stage.commands[..] else {
+    let [Command::WebSocket { upgrade, early }] = &stage.commands[..] else {
         panic!("{:?}", stage.commands);
     };
-    let head = String::from_utf8_lossy(head);
-    assert!(head.ends_with("\r\n\r\nbehind"), "{head}");
-    for (line, is_kept) in [
-        ("Upgrade: websocket\r\n", true),
-        ("Connection: keep-alive, Upgrade\r\n", true),
-        ("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", true),
-        ("sec-websocket-version: 13\r\n", true),
-        ("Sec-WebSocket-Protocol: wamp\r\n", true),
-        ("Origin", false),
-        ("Cookie", false),
-        (ADMIN, false),
+    let acceptance = Acceptance {
+        accept_key: accept_key("AAAAAAAAAAAAAAAAAAAAAA=="),
+        subprotocol: Some("wamp"),
+    };
+    assert_eq!(*upgrade, Ok(acceptance));
+    assert_eq!(early, b"behind");
+    let shown = format!("{:?}", stage.commands);
+    for hidden in ["Origin", "Cookie", "127.0.0.1", ADMIN] {
+        assert!(!shown.contains(hidden), "{hidden}: {shown}");
+    }
+}
+
+/// Whoever may have the WebSocket gets the refusal of an upgrade that is none from the engine.
+#[test]
+fn an_upgrade_is_judged_like_any_other() {
+    let good = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+    let long = format!("{good}Content-Length: 2\r\n");
+    for (request, refusal) in [
+        (
+            get("/", "Upgrade: websocket\r\n"),
+            Refusal::NotConnectionUpgrade,
+        ),
+        (get("/", &good.replace("AA==", "A")), Refusal::BadKey),
+        (
+            get("/", &good.replace("13", "8")),
+            Refusal::WebSocketVersion,
+        ),
+        (
+            get("/", &format!("{good}Sec-WebSocket-Protocol: mqtt\r\n")),
+            Refusal::Subprotocol,
+        ),
+        (get("/", good).replace("1.1", "1.0"), Refusal::HttpVersion),
+        (get("/", &long), Refusal::BadRequest),
     ] {
-        assert_eq!(head.contains(line), is_kept, "{line}: {head}");
+        let mut stage = Stage::new(Door::Admin, rules(None, None));
+        stage.send(request.as_bytes(), usize::MAX);
+        let [Command::WebSocket { upgrade, .. }] = &stage.commands[..] else {
+            panic!("{:?}", stage.commands);
+        };
+        assert_eq!(*upgrade, Err(refusal), "{request}");
     }
 }
 

@@ -6,6 +6,7 @@
 //! Never here: who is read and how far (`reading`), how a connection ends (`ending`), what the bytes mean
 //! (the session's).
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::link::{Sent, Stream};
@@ -17,12 +18,38 @@ use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
 use crate::stats::{Counter, Refusal};
 use crate::wire::files::Plain;
+use crate::wire::http::Acceptance;
 use crate::wire::websocket;
 
 impl<S: Stream> Engine<S> {
-    /// Bytes of a stream that somebody else has read before the engine got it.
-    pub fn handle_early(&mut self, id: SlotId, bytes: &mut [u8]) {
-        self.handle_bytes(id, bytes);
+    /// A stream was accepted whose upgrade another part of the program has parsed and judged, and whose client
+    /// it lets in with `standing`. `early` came behind the upgrade.
+    ///
+    /// # Errors
+    /// Hands the stream back when there is no place for it: its peer is owed that refusal.
+    pub fn handle_admitted(
+        &mut self,
+        stream: S,
+        peer: SocketAddr,
+        upgrade: Result<Acceptance, Refusal>,
+        early: Vec<u8>,
+        standing: Rc<Standing>,
+    ) -> Result<SlotId, (S, Refusal)> {
+        let id = self.handle_connection(stream, peer)?;
+        let is_barred = self
+            .addresses
+            .is_barred(peer.ip().to_canonical(), self.desk.now);
+        match upgrade {
+            Err(refusal) => self.refuse(id, refusal),
+            Ok(_) if is_barred => self.refuse(id, Refusal::TooManyTokens),
+            Ok(acceptance) => {
+                if let Some(connection) = self.slots.get_mut(id) {
+                    connection.session.admit(acceptance, early);
+                }
+                self.handle_verdict(id, Verdict::Accepted(standing));
+            }
+        }
+        Ok(id)
     }
 
     /// The bytes of one read. Answers what it cost to understand them and to do what they say, as

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mio::{Interest, Token};
@@ -21,8 +22,9 @@ use crate::admin::sources::{self, SourceRow};
 use crate::admin::{Command, Response, Whom};
 use crate::engine::{ConnectionView, Filter, SlotId, TopicView};
 use crate::limits;
-use crate::stats::{Counter, HttpStatus, Ingest};
+use crate::stats::{Counter, HttpStatus, Ingest, Refusal};
 use crate::web;
+use crate::wire::http::Acceptance;
 use crate::wire::publication::{Events, Publication};
 
 /// How long events may wait.
@@ -140,8 +142,8 @@ impl Server {
             Command::Dashboard => Response::page(web::DASHBOARD, &web::DASHBOARD_POLICY),
             // The client that clients' pages load from the other listener.
             Command::Script => Response::with_type(web::JAVASCRIPT, web::SCRIPT.as_bytes().into()),
-            Command::WebSocket(head) => {
-                self.hand_over(peer, head);
+            Command::WebSocket { upgrade, early } => {
+                self.hand_over(peer, upgrade, early);
                 return None;
             }
         };
@@ -333,12 +335,16 @@ impl Server {
         }
     }
 
-    /// A connection becomes one of the engine's, and is let in without another token.
-    fn hand_over(&mut self, peer: PeerId, mut head: Vec<u8>) {
+    /// Hands a connection over to the engine, which lets it in without another token.
+    fn hand_over(&mut self, peer: PeerId, upgrade: Result<Acceptance, Refusal>, early: Vec<u8>) {
         let Some((stream, address)) = self.lobby.take(peer) else {
             return;
         };
-        let id = match self.engine.handle_connection(stream, address) {
+        let standing = Rc::clone(&self.admin_standing);
+        let admitted = self
+            .engine
+            .handle_admitted(stream, address, upgrade, early, standing);
+        let id = match admitted {
             Ok(id) => id,
             Err((stream, refusal)) => return self.lobby.refuse(stream, refusal, self.moment.now),
         };
@@ -346,6 +352,7 @@ impl Server {
             .stats_mut()
             .answered(HttpStatus::SwitchingProtocols);
         if let Some(stream) = self.engine.stream_mut(id) {
+            // Edges that came before are reported again.
             let interest = Interest::READABLE | Interest::WRITABLE;
             let token = Token(id.to_bits() as usize);
             if let Err(error) = self.poll.registry().reregister(stream, token, interest) {
@@ -353,16 +360,7 @@ impl Server {
                 return self.engine.handle_unwatched(id);
             }
         }
-        // Its head is whole, so it is judged in this turn.
-        self.admitted.push(id);
         self.pulse.note_dashboard(id);
-        self.engine.handle_early(id, &mut head);
-    }
-
-    /// Whether a connection was let in by the administrators' listener just now. True once.
-    pub(super) fn take_admitted(&mut self, id: SlotId) -> bool {
-        let at = self.admitted.iter().position(|&admitted| admitted == id);
-        at.map(|at| self.admitted.swap_remove(at)).is_some()
     }
 
     /// The addresses of the administrators' listener, as bound.

@@ -58,7 +58,7 @@ use crate::engine::{Check, Engine, SlotId, Vacancy};
 use crate::ingest::zeromq::sub::Sub;
 use crate::ingest::zeromq::{PARTS_KEPT, Received, ZeroMqSource};
 use crate::limits;
-use crate::standing::{Standing, Verdict};
+use crate::standing::Standing;
 use crate::stats::{Counter, Door, Dropped, Ingest, Refusal, Stats};
 use crate::trim;
 use crate::wire::envelope::Form;
@@ -121,9 +121,7 @@ pub struct Server {
     latency: Durations,
     /// How long turns take.
     turns: Durations,
-    /// Connections that the lobby has handed over in this turn: no token is asked of them.
-    admitted: Vec<SlotId>,
-    /// What those are let in by.
+    /// What connections are let in by that the lobby hands over: no token is asked of them.
     admin_standing: Rc<Standing>,
     started: Instant,
     /// The same moment in Unix time.
@@ -259,7 +257,7 @@ impl Server {
         // After the reads: a subscription that came before an event on another socket counts.
         self.ingest();
 
-        // The same for events that come by HTTP; before the judging, since a dashboard comes in here.
+        // The same for events that come by HTTP; before the flush, since a dashboard comes in here.
         self.administer();
         self.pulse();
 
@@ -457,17 +455,8 @@ impl Server {
             && let Some(Check { id, applicant }) = self.engine.poll_check()
         {
             checks -= 1;
-            if self.take_admitted(id) {
-                let standing = Rc::clone(&self.admin_standing);
-                self.engine.handle_verdict(id, Verdict::Accepted(standing));
-                continue;
-            }
             let stats = self.engine.stats_mut();
             self.gate.check(id.to_bits(), applicant, moment, stats);
-        }
-        // Whoever was refused for something else was not asked for.
-        if checks > 0 {
-            self.admitted.clear();
         }
         self.gate.turn(moment, self.engine.stats_mut());
         for _ in 0..limits::TURN_VERDICTS_MAX {

@@ -111,7 +111,6 @@ impl Server {
             pulse: Pulse::default(),
             latency: Durations::new(EVENT_BOUNDS),
             turns: Durations::new(TURN_BOUNDS),
-            admitted: Vec::new(),
             admin_standing: admin_standing(),
             started,
             started_unix: unix_time(),

@@ -311,6 +311,15 @@ impl Session {
         (input.len(), Some(step))
     }
 
+    /// The upgrade came elsewhere, and only the verdict is left to come. `early` came behind the upgrade.
+    pub fn admit(&mut self, acceptance: Acceptance, early: Vec<u8>) {
+        self.set_phase(Phase::Checking(Box::new(Pending {
+            acceptance,
+            early,
+            has_unread: false,
+        })));
+    }
+
     /// True exactly when not a byte has come.
     pub fn is_silent(&self) -> bool {
         matches!(&self.0, Phase::Upgrading(kept) if kept.is_empty())
