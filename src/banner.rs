@@ -32,7 +32,7 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
     for endpoint in server.pulls() {
         line("pull", endpoint);
     }
-    for endpoint in &config.sub {
+    for endpoint in &config.ingest.sub {
         line("sub", endpoint);
     }
     for address in server.admins() {
@@ -82,7 +82,7 @@ fn trial(config: &Config, server: &Server, program: &str, token: &str) -> String
         let endpoint = endpoint
             .replace("tcp://0.0.0.0:", "tcp://127.0.0.1:")
             .replace("tcp://[::]:", "tcp://[::1]:");
-        let to = if Config::default().pull.contains(&endpoint) {
+        let to = if Config::default().ingest.pull.contains(&endpoint) {
             String::new()
         } else {
             format!("--to {} ", shell_word(&endpoint))
@@ -92,7 +92,7 @@ fn trial(config: &Config, server: &Server, program: &str, token: &str) -> String
             "  {program} publish {to}package_created '{{\"n\":1}}'"
         )
         .expect("a String takes everything");
-    } else if let Some(endpoint) = config.sub.first() {
+    } else if let Some(endpoint) = config.ingest.sub.first() {
         writeln!(
             text,
             "  and publish with the PUB socket at {endpoint}: two parts, the topic and the data"

@@ -78,7 +78,7 @@ fn check(given: &ConfigFlags) -> Result<(), Failure> {
     for exposed in &exposed {
         tell(&format!("warning: {exposed}"));
     }
-    let connections = server::connections_max(config.connections_max);
+    let connections = server::connections_max(config.clients.connections_max);
     let mut text = loaded.show();
     text.push_str("\n# Tokens that let clients in\n");
     if config.needs_a_token() {
@@ -110,13 +110,13 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     let token = if config.needs_a_token() {
         let token = cli::token::new()?;
         let shown = token.reveal();
-        config.tokens.push(token);
+        config.auth.tokens.push(token);
         Some(shown)
     } else {
         None
     };
     // Until the end of this function: what is logged while the server goes down is still written.
-    let _logging = logging::start(config.log_level)
+    let _logging = logging::start(config.process.log_level)
         .map_err(|error| Failure::Runtime(format!("cannot start the log: {error}")))?;
     // A token that was made for this run is good for all of it.
     let (made, flags) = (token.clone().map(Token::new), given.clone());
@@ -131,7 +131,7 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
         }
         let mut config = loaded.config;
         if config.needs_a_token() {
-            config.tokens.extend(made.clone());
+            config.auth.tokens.extend(made.clone());
         }
         Ok(config)
     });

@@ -21,29 +21,31 @@ struct Part {
 fn parts(config: &Config, connections: usize) -> Vec<Part> {
     let each = |bytes: usize| (connections as u64).saturating_mul(bytes as u64);
     let names = config
+        .clients
         .subscriptions_max
-        .saturating_mul(config.topic_bytes_max);
-    let request = (config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES) as u64;
-    let doors = [&config.admin, &config.publish];
+        .saturating_mul(config.clients.topic_bytes_max);
+    let request = (config.ingest.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES) as u64;
+    let doors = [&config.admin.addresses, &config.publish.addresses];
     let doors = doors.iter().filter(|door| !door.is_empty()).count();
-    let sub = limits::sub_bytes(config.topic_bytes_max) as u64;
+    let sub = limits::sub_bytes(config.clients.topic_bytes_max) as u64;
     let strangers = limits::ADMIN_STRANGERS_MAX * limits::ADMIN_HEAD_BYTES_MAX;
     let refused = limits::AUTH_REMEMBERED_MAX * limits::AUTH_REFUSED_BYTES;
-    let keeps_tokens = !(config.jwt_keys.is_empty()
-        && config.jwks_urls.is_empty()
-        && config.auth_urls.is_empty()
-        && config.postgres_urls.is_empty());
+    let keeps_tokens = !(config.auth.jwt_keys.is_empty()
+        && config.auth.jwks_urls.is_empty()
+        && config.auth.api_urls.is_empty()
+        && config.auth.postgres_urls.is_empty());
     // The gate keeps them for a while after their clients have left.
     let tokens = match keeps_tokens {
         true => connections.saturating_add(limits::AUTH_REMEMBERED_MAX) as u64,
         false => 0,
     };
     let questions = config
-        .auth_waiting_max
+        .auth
+        .waiting_max
         .saturating_mul(limits::AUTH_QUESTION_BYTES);
     [
         (
-            config.outboxes_bytes_max as u64,
+            config.clients.outboxes_bytes_max as u64,
             "left unread by clients (outboxes-bytes-max)",
         ),
         (
@@ -51,7 +53,12 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
             "events on their way to clients",
         ),
         (
-            each(config.message_bytes_max.max(config.head_bytes_max)),
+            each(
+                config
+                    .clients
+                    .message_bytes_max
+                    .max(config.clients.head_bytes_max),
+            ),
             "unfinished messages of clients (connections-max × message-bytes-max)",
         ),
         (
@@ -67,11 +74,11 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
             "HTTP requests of publishers and administrators",
         ),
         (
-            sub.saturating_mul(config.sub.len() as u64),
+            sub.saturating_mul(config.ingest.sub.len() as u64),
             "topics that publishers are asked for (each sub)",
         ),
         (
-            tokens.saturating_mul(config.head_bytes_max as u64),
+            tokens.saturating_mul(config.clients.head_bytes_max as u64),
             "tokens of clients ((connections-max + 100,000) × head-bytes-max)",
         ),
         (
@@ -115,24 +122,27 @@ pub fn comment(config: &Config, connections: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use newswire::config::ClientOptions;
+
     use super::*;
 
     #[test]
     fn the_memory_is_the_sum_of_its_parts() {
-        let config = Config {
+        let mut config = Config::default();
+        config.clients = ClientOptions {
             outboxes_bytes_max: 100 << 20,
             message_bytes_max: 2 << 20,
             subscriptions_max: 1_024,
             topic_bytes_max: 1_024,
-            event_bytes_max: (1 << 20) - limits::ADMIN_BODY_SLACK_BYTES,
             head_bytes_max: 1 << 20,
-            // With what is remembered of refused ones, 44 MiB.
-            auth_waiting_max: ((44 << 20)
-                - limits::AUTH_REMEMBERED_MAX * limits::AUTH_REFUSED_BYTES)
-                / limits::AUTH_QUESTION_BYTES
-                + 1,
-            ..Config::default()
+            ..config.clients
         };
+        config.ingest.event_bytes_max = (1 << 20) - limits::ADMIN_BODY_SLACK_BYTES;
+        // With what is remembered of refused tokens, 44 MiB.
+        config.auth.waiting_max = ((44 << 20)
+            - limits::AUTH_REMEMBERED_MAX * limits::AUTH_REFUSED_BYTES)
+            / limits::AUTH_QUESTION_BYTES
+            + 1;
         let line = total(&config, 64);
         // 100 + 32 + 128 + 64 + 1 + 65 + 44
         assert!(line.starts_with("at most 434 MiB for others"), "{line}");
@@ -151,15 +161,11 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains(" 0 bytes"), "{text}");
-        let closed = Config {
-            admin: Vec::new(),
-            ..config.clone()
-        };
+        let mut closed = config.clone();
+        closed.admin.addresses.clear();
         assert!(total(&closed, 64).starts_with("at most 369 MiB "));
-        let asking = Config {
-            sub: vec!["tcp://127.0.0.1:5556".to_owned(); 2],
-            ..config.clone()
-        };
+        let mut asking = config.clone();
+        asking.ingest.sub = vec!["tcp://127.0.0.1:5556".to_owned(); 2];
         let asked = rough_bytes(2 * limits::sub_bytes(1_024) as u64);
         let text = comment(&asking, 64);
         assert!(
@@ -167,16 +173,12 @@ mod tests {
             "{text}"
         );
         // The tokens of 64 clients and of 100,000 that have left, 1 MiB each.
-        let sealing = Config {
-            auth_urls: vec!["https://api.example.com/".to_owned()],
-            ..config.clone()
-        };
+        let mut sealing = config.clone();
+        sealing.auth.api_urls = vec!["https://api.example.com/".to_owned()];
         let text = comment(&sealing, 64);
         assert!(text.contains("#  97.7 GiB tokens of clients"), "{text}");
-        let most = Config {
-            subscriptions_max: usize::MAX,
-            ..config
-        };
+        let mut most = config;
+        most.clients.subscriptions_max = usize::MAX;
         total(&most, usize::MAX);
     }
 }

@@ -18,8 +18,9 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::value::RawValue;
 
+use super::Failure;
+use super::arguments::{self, number, text};
 use super::push::{self, Absent, Push};
-use super::{Failure, default_of, number, text, text_or_default};
 use crate::config::Unit;
 use crate::limits;
 
@@ -69,9 +70,9 @@ pub(super) fn command() -> Command {
             "Examples:\n  newswire publish package_created '{\"n\":1}'\n  \
              jq -c '.[]' packages.json | newswire publish --to tcp://127.0.0.1:5555 package_created -",
         )
-        .arg(super::positional("topic", "TOPIC", "Name of the topic").required(true))
+        .arg(arguments::positional("topic", "TOPIC", "Name of the topic").required(true))
         .arg(
-            super::positional(
+            arguments::positional(
                 "json",
                 "JSON",
                 "The event: any JSON value. With `-`, or without it when standard input is no terminal, each \
@@ -79,8 +80,8 @@ pub(super) fn command() -> Command {
             )
             .allow_negative_numbers(true),
         )
-        .arg(super::to_argument())
-        .arg(super::config_argument())
+        .arg(arguments::to_argument())
+        .arg(arguments::config_argument())
         .arg(
             Arg::new("timeout")
                 .long("timeout")
@@ -98,11 +99,10 @@ pub(super) fn command() -> Command {
                 .value_parser(NonEmptyStringValueParser::new())
                 .value_name("BYTES")
                 .allow_negative_numbers(true)
-                .help(format!(
-                    "The server's own limit: what is larger is not sent, because it would be dropped there \
-                     [default: {}]",
-                    default_of("event-bytes-max")
-                )),
+                .help(
+                    "The server's own limit. newswire does not send a larger event, because the server would drop \
+                     it [default: event-bytes-max of the configuration]",
+                ),
         )
         .arg(
             Arg::new("quiet")
@@ -115,7 +115,7 @@ pub(super) fn command() -> Command {
 impl Options {
     /// Out of what clap understood.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
-        let to = super::pull_endpoint(matches)?;
+        let to = arguments::pull_endpoint(matches)?;
         let timeout = number(
             "timeout",
             text(matches, "timeout"),
@@ -123,14 +123,14 @@ impl Options {
             1,
             TIMEOUT_SECONDS_MAX,
         )?;
-        let event_bytes_max = number(
-            "event-bytes-max",
-            &text_or_default(matches, "event-bytes-max", "event-bytes-max"),
-            Unit::Bytes,
-            1,
-            limits::EVENT_BYTES_CEILING as u64,
-        )?;
-        let topic = super::topic(text(matches, "topic"))?;
+        let event_bytes_max = match text(matches, "event-bytes-max") {
+            "" => arguments::server_config(matches)?.ingest.event_bytes_max,
+            given => {
+                let max = limits::EVENT_BYTES_CEILING as u64;
+                number("event-bytes-max", given, Unit::Bytes, 1, max)? as usize
+            }
+        };
+        let topic = arguments::topic(text(matches, "topic"))?;
         let data = match text(matches, "json") {
             "" if io::stdin().is_terminal() => {
                 return Err(Failure::Usage(
@@ -154,7 +154,7 @@ impl Options {
         Ok(Self {
             to,
             timeout: Duration::from_secs(timeout),
-            event_bytes_max: event_bytes_max as usize,
+            event_bytes_max,
             quiet: matches.get_flag("quiet"),
             topic,
             data,

@@ -23,7 +23,7 @@ use tungstenite::error::ProtocolError;
 use tungstenite::{Error, Message, WebSocket};
 
 use super::client::{ConnectError, Target, connect};
-use super::{Failure, tell};
+use super::{Failure, arguments, tell};
 use crate::limits;
 
 /// How long a server may be silent: it pings a client that is silent itself, at the latest after the
@@ -65,9 +65,9 @@ pub(super) fn command() -> Command {
              newswire subscribe --count 1 'ws://127.0.0.1:8080/?token=TOKEN' package_created | jq .data\n\n\
              Quote the URL: `?` and `&` mean something to the shell.",
         )
-        .arg(super::positional("url", "URL", "The server, with the token: ws://HOST:PORT/?token=TOKEN").required(true))
+        .arg(arguments::positional("url", "URL", "The server, with the token: ws://HOST:PORT/?token=TOKEN").required(true))
         .arg(
-            super::positional("topic", "TOPIC", "Topics to subscribe to")
+            arguments::positional("topic", "TOPIC", "Topics to subscribe to")
                 .required(true)
                 .num_args(1..)
                 .action(ArgAction::Append),
@@ -91,7 +91,7 @@ pub(super) fn command() -> Command {
 impl Options {
     /// Out of what clap understood.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
-        let url = super::text(matches, "url");
+        let url = arguments::text(matches, "url");
         let topics = matches.get_many::<String>("topic").into_iter().flatten();
         Ok(Self {
             target: Target::parse(url).map_err(|text| Failure::Usage(format!("URL: {text}")))?,

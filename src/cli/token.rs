@@ -10,8 +10,9 @@ use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::arguments::{self, text};
 use super::http::Listener;
-use super::{Action, ConfigFlags, Failure, text};
+use super::{Action, ConfigFlags, Failure};
 use crate::config::{self, Flags, Loaded};
 use crate::limits;
 use crate::wire::token::{Digest, Token};
@@ -98,7 +99,7 @@ fn revoke_command() -> Command {
                 .allow_hyphen_values(true)
                 .help("The token that it asks for. Prefer the variable or the file"),
         )
-        .arg(super::config_argument())
+        .arg(arguments::config_argument())
 }
 
 /// Which of them is asked for.
@@ -155,7 +156,7 @@ pub fn revoke(revocation: &Revocation) -> Result<String, Failure> {
     let loaded = Loaded::read(given.file.as_deref(), &given.flags)
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let config = loaded.config;
-    let admin = match (&revocation.admin, config.admin.first()) {
+    let admin = match (&revocation.admin, config.admin.addresses.first()) {
         (Some(admin), _) => admin.clone(),
         (None, Some(address)) => {
             Listener::parse(&config::reachable(*address).to_string()).map_err(Failure::Usage)?
@@ -170,7 +171,7 @@ pub fn revoke(revocation: &Revocation) -> Result<String, Failure> {
     for digest in written {
         let order = json!({"sha256": digest});
         let answer = admin
-            .post("/revoke", config.admin_token.as_ref(), &order)
+            .post("/revoke", config.admin.token.as_ref(), &order)
             .map_err(Failure::Runtime)?;
         sessions += answer["revoked"].as_u64().unwrap_or_default();
     }

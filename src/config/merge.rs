@@ -1,48 +1,37 @@
 //! Flags, variables and the file over the defaults.
 //!
-//! A pure function of its three inputs, so that every rule of precedence and every complaint is
-//! tested without a process. A value that a stronger source replaces is checked all the same: it
-//! would bite on the day on which the stronger one goes.
+//! A pure function of its three inputs, so that a test needs no process for a rule of precedence or a complaint. A
+//! value that a stronger layer replaces is checked all the same: otherwise it would fail on the day on which the
+//! stronger one goes.
 //!
-//! Never here: reading the environment or a file, and what an option means (that is `table`).
+//! Never here: reading the environment or a file, and what an option means (that is `options`).
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
-use super::spec::{Bad, Kind, OptionSpec};
-use super::table::options;
-use super::values::Unit;
-use super::{Config, ConfigError, ENVIRONMENT_PREFIX, FILE_VARIABLE, Loaded};
+use super::file::{self, FileText};
+use super::options::options;
+use super::spec::{OptionSpec, Unfit};
+use super::suggest::suggestion;
+use super::{Config, ConfigError, FILE_VARIABLE, Loaded};
 
 /// The flags that were given: an option's name and all its values.
 pub type Flags = BTreeMap<&'static str, Vec<String>>;
 
-/// A configuration file, read.
-#[derive(Debug)]
-pub struct FileText<'a> {
-    /// As the operator named it, for complaints.
-    pub name: String,
-    /// TOML.
-    pub text: &'a str,
-}
-
-/// Where a value came from.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Source {
+/// Where a value came from; each layer wins over those before it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Layer {
     /// The table of options.
     Default,
-    /// The file, and the line in it.
+    /// This line of the file.
     File(usize),
-    /// Its variable.
+    /// The option's variable.
     Environment,
-    /// Its flag.
+    /// The option's flag.
     Flag,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -59,149 +48,70 @@ pub(super) fn merge(
     environment: &BTreeMap<String, String>,
     file: Option<&FileText<'_>>,
 ) -> Result<Loaded, ConfigError> {
-    let mut loaded = Loaded {
-        config: Config::default(),
-        sources: vec![Source::Default; options().len()],
-        file: None,
-        warnings: unknown_variables(environment),
-    };
-    let mut keys = file.map(parse_file).transpose()?.unwrap_or_default();
-    for (option, source) in options().iter().zip(&mut loaded.sources) {
-        let mut apply = |place: &dyn fmt::Display, from: Source, texts: &[String]| {
-            *source = from;
+    let mut config = Config::default();
+    let mut layers = Vec::new();
+    let keys = file.map(file::parse).transpose()?.unwrap_or_default();
+    let file_name = file.map_or("", |file| &file.name);
+    for option in options() {
+        let mut layer = Layer::Default;
+        let mut apply = |from: Layer, place: &dyn fmt::Display, texts: &[String]| {
+            layer = from;
             option
-                .set(&mut loaded.config, texts)
-                .map_err(|bad| complain(option, place, &bad))
+                .set(&mut config, texts)
+                .map_err(|unfit| complain(option, place, &unfit))
         };
-        if let Some((line, texts)) = keys.remove(option.name) {
-            let name = file.map_or("", |file| &file.name);
-            apply(
-                &format_args!("{name}:{line}: {}", option.name),
-                Source::File(line),
-                &texts,
-            )?;
+        if let Some((line, texts)) = keys.get(option.name) {
+            let place = format_args!("{file_name}:{line}: {}", option.name);
+            apply(Layer::File(*line), &place, texts)?;
         }
         let variable = option.environment();
         if let Some(value) = environment.get(&variable) {
-            let place = format!("variable {variable}");
-            if value.trim().is_empty() {
-                return Err(ConfigError(format!(
+            let place = format_args!("variable {variable}");
+            let texts = texts_of_variable(option, value).ok_or_else(|| {
+                ConfigError(format!(
                     "{place}: it is set but empty; unset it, or give it a value"
-                )));
-            }
-            let texts: Vec<String> = if option.is_repeatable() {
-                let items = value.split(',').map(str::trim);
-                items
-                    .filter(|item| !item.is_empty())
-                    .map(str::to_owned)
-                    .collect()
-            } else {
-                vec![value.trim().to_owned()]
-            };
-            apply(&place, Source::Environment, &texts)?;
+                ))
+            })?;
+            apply(Layer::Environment, &place, &texts)?;
         }
         if let Some(texts) = flags.get(option.name) {
-            apply(&format_args!("--{}", option.name), Source::Flag, texts)?;
+            apply(Layer::Flag, &format_args!("--{}", option.name), texts)?;
         }
+        layers.push(layer);
     }
-    loaded.config.check().map_err(ConfigError)?;
-    Ok(loaded)
-}
-
-fn complain(option: &OptionSpec, place: &dyn fmt::Display, bad: &Bad) -> ConfigError {
-    ConfigError(match &bad.value {
-        Some(value) if !option.secret => format!("{place}: {value:?}: {}", bad.allowed),
-        _ => format!("{place}: {}", bad.allowed),
+    config.check().map_err(ConfigError)?;
+    Ok(Loaded {
+        config,
+        layers,
+        file: None,
+        warnings: unknown_variables(environment),
     })
 }
 
-/// The keys of the file, each with its line and its values.
-fn parse_file(
-    file: &FileText<'_>,
-) -> Result<BTreeMap<&'static str, (usize, Vec<String>)>, ConfigError> {
-    let line_at = |offset: usize| {
-        let before = file.text.as_bytes().iter().take(offset);
-        1 + before.filter(|&&byte| byte == b'\n').count()
-    };
-    // The error's own display quotes the line, which may be a token's; its message does not.
-    let table = DeTable::parse(file.text).map_err(|error| {
-        let line = error.span().map_or(1, |span| line_at(span.start));
-        ConfigError(format!(
-            "{}:{line}: not TOML: {}",
-            file.name,
-            error.message()
-        ))
-    })?;
-    let mut keys = BTreeMap::new();
-    for (key, value) in table.get_ref() {
-        let line = line_at(key.span().start);
-        let place = format!("{}:{line}", file.name);
-        let Some(option) = super::option(key.get_ref()) else {
-            return Err(ConfigError(format!(
-                "{place}: there is no option `{}`{}",
-                key.get_ref().escape_debug(),
-                suggestion(key.get_ref(), options().iter().map(|option| option.name)),
-            )));
-        };
-        let texts = texts_of(option, value).map_err(|what| {
-            ConfigError(format!(
-                "{place}: {} takes {}, not {what}",
-                option.name,
-                type_name(option)
-            ))
-        })?;
-        keys.insert(option.name, (line, texts));
+/// The texts of a variable; `None` when it is empty.
+fn texts_of_variable(option: &OptionSpec, value: &str) -> Option<Vec<String>> {
+    let value = value.trim();
+    if value.is_empty() {
+        return None;
     }
-    Ok(keys)
+    if !option.is_repeatable() {
+        return Some(vec![value.to_owned()]);
+    }
+    let items = value.split(',').map(str::trim);
+    let given = items.filter(|item| !item.is_empty());
+    Some(given.map(str::to_owned).collect())
 }
 
-fn type_name(option: &OptionSpec) -> &'static str {
-    match option.kind {
-        Kind::Number {
-            unit: Unit::Bytes, ..
-        } => "an integer, or a string such as \"64KiB\"",
-        Kind::Number { .. } => "an integer",
-        Kind::Word { .. } => "a string",
-        Kind::List { .. } => "a string or an array of strings",
-    }
+fn complain(option: &OptionSpec, place: &dyn fmt::Display, unfit: &Unfit) -> ConfigError {
+    ConfigError(match &unfit.text {
+        Some(text) if !option.is_secret => format!("{place}: {text:?}: {}", unfit.allowed),
+        _ => format!("{place}: {}", unfit.allowed),
+    })
 }
 
-/// The value as texts, or what it is instead.
-fn texts_of(
-    option: &OptionSpec,
-    value: &Spanned<DeValue<'_>>,
-) -> Result<Vec<String>, &'static str> {
-    match (&option.kind, value.get_ref()) {
-        // An integer in another base stays as it was written, and is refused with its range.
-        (Kind::Number { .. }, DeValue::Integer(integer)) => Ok(vec![integer.to_string()]),
-        (
-            Kind::Number {
-                unit: Unit::Bytes, ..
-            }
-            | Kind::Word { .. }
-            | Kind::List { .. },
-            DeValue::String(text),
-        ) => Ok(vec![text.clone().into_owned()]),
-        (Kind::List { .. }, DeValue::Array(items)) => items
-            .iter()
-            .map(|item| match item.get_ref() {
-                DeValue::String(text) => Ok(text.clone().into_owned()),
-                _ => Err("an array of something else"),
-            })
-            .collect(),
-        (_, DeValue::String(_)) => Err("a string"),
-        (_, DeValue::Integer(_)) => Err("an integer"),
-        (_, DeValue::Float(_)) => Err("a number with a fraction"),
-        (_, DeValue::Boolean(_)) => Err("a boolean"),
-        (_, DeValue::Datetime(_)) => Err("a date"),
-        (_, DeValue::Array(_)) => Err("an array"),
-        (_, DeValue::Table(_)) => Err("a table"),
-    }
-}
-
-/// A variable that nobody reads is most often a misspelt one, but it may also be a newer version's.
+/// Warns of variables that newswire does not read: most are misspelt, some belong to a newer version.
 fn unknown_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
-    let known: Vec<String> = options().iter().map(OptionSpec::environment).collect();
+    let known: Vec<String> = options().map(OptionSpec::environment).collect();
     environment
         .keys()
         .filter(|name| *name != FILE_VARIABLE && !known.contains(name))
@@ -214,43 +124,9 @@ fn unknown_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
         .collect()
 }
 
-/// `; did you mean …?`, or where to find the list.
-fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    match nearest(name, known) {
-        Some(known) => format!("; did you mean `{known}`?"),
-        None => "; `newswire --help` lists them all".to_owned(),
-    }
-}
-
-/// The one of `known` that `name` is most likely a misspelling of.
-pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let bare = |name: &'a str| name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(name);
-    let name = name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(name);
-    known
-        .map(|known| (distance(name, bare(known)), known))
-        .min()
-        // Past a third of its letters the resemblance is chance.
-        .filter(|&(distance, known)| distance <= (bare(known).len() / 3).max(1))
-        .map(|(_, known)| known)
-}
-
-/// How many letters have to be put in, taken out or changed (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &b) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::ShutdownClose;
     use super::*;
 
     fn flags(pairs: &[(&'static str, &str)]) -> Flags {
@@ -280,9 +156,9 @@ mod tests {
         merge(&flags(given), &variables(environment), Some(&file)).map_err(|e| e.to_string())
     }
 
-    fn source(loaded: &Loaded, name: &str) -> Source {
-        let index = options().iter().position(|o| o.name == name);
-        loaded.sources[index.expect("an option")].clone()
+    fn layer(loaded: &Loaded, name: &str) -> Layer {
+        let index = options().position(|o| o.name == name);
+        loaded.layers[index.expect("an option")]
     }
 
     #[test]
@@ -294,19 +170,22 @@ mod tests {
         ];
         let loaded = merged(&[("ping-timeout", "100")], &environment, text).expect("good");
         let config = &loaded.config;
-        assert_eq!(config.shutdown_seconds, crate::limits::SHUTDOWN_SECONDS);
+        assert_eq!(
+            config.process.shutdown_seconds,
+            crate::limits::SHUTDOWN_SECONDS
+        );
         assert_eq!(
             (
-                config.close_seconds,
-                config.ping_seconds,
-                config.pong_seconds
+                config.clients.close_seconds,
+                config.clients.ping_seconds,
+                config.clients.pong_seconds
             ),
             (1, 20, 100)
         );
-        assert_eq!(source(&loaded, "shutdown-timeout"), Source::Default);
-        assert_eq!(source(&loaded, "close-timeout"), Source::File(1));
-        assert_eq!(source(&loaded, "ping-interval"), Source::Environment);
-        assert_eq!(source(&loaded, "ping-timeout"), Source::Flag);
+        assert_eq!(layer(&loaded, "shutdown-timeout"), Layer::Default);
+        assert_eq!(layer(&loaded, "close-timeout"), Layer::File(1));
+        assert_eq!(layer(&loaded, "ping-interval"), Layer::Environment);
+        assert_eq!(layer(&loaded, "ping-timeout"), Layer::Flag);
     }
 
     #[test]
@@ -318,12 +197,12 @@ mod tests {
             text,
         );
         let config = loaded.expect("good").config;
-        assert!(config.sub.is_empty());
-        let tokens: Vec<String> = config.tokens.iter().map(|t| t.reveal()).collect();
+        assert!(config.ingest.sub.is_empty());
+        let tokens: Vec<String> = config.auth.tokens.iter().map(|t| t.reveal()).collect();
         assert_eq!(tokens, ["a+b/c==", "two"]);
         let config = merged(&[], &[], text).expect("good").config;
-        assert_eq!(config.sub, ["tcp://a:1", "tcp://b:2"]);
-        assert_eq!(config.tokens.len(), 1);
+        assert_eq!(config.ingest.sub, ["tcp://a:1", "tcp://b:2"]);
+        assert_eq!(config.auth.tokens.len(), 1);
     }
 
     #[test]
@@ -331,10 +210,10 @@ mod tests {
         let text = "# all kinds\nlisten = ['127.0.0.1:1', '[::1]:1']\nevent-bytes-max = '1MiB'\n\
                     outbox-bytes-max = 4_194_304\nshutdown-close = 'frame'\norigin = []\n";
         let config = merged(&[], &[], text).expect("good").config;
-        assert_eq!(config.listen.len(), 2);
-        assert_eq!(config.event_bytes_max, 1 << 20);
-        assert_eq!(config.outbox_bytes_max, 4 << 20);
-        assert_eq!(config.shutdown_close, super::super::ShutdownClose::Frame);
+        assert_eq!(config.listen.addresses.len(), 2);
+        assert_eq!(config.ingest.event_bytes_max, 1 << 20);
+        assert_eq!(config.clients.outbox_bytes_max, 4 << 20);
+        assert_eq!(config.process.shutdown_close, ShutdownClose::Frame);
     }
 
     /// Each complaint is one line that names the place.
@@ -468,17 +347,5 @@ mod tests {
                 "variable NEWSWIRE_LISTN is not read: there is no such option; did you mean `NEWSWIRE_LISTEN`?"
             ]
         );
-    }
-
-    #[test]
-    fn distances() {
-        for (a, b, expected) in [
-            ("", "abc", 3),
-            ("kitten", "sitting", 3),
-            ("same", "same", 0),
-        ] {
-            assert_eq!(distance(a, b), expected);
-            assert_eq!(distance(b, a), expected);
-        }
     }
 }

@@ -3,14 +3,14 @@
 //! `0.0.0.0` is every IPv4 address and `[::]` every address. Listeners of one option share a port
 //! between `[::]` and IPv4, because the first then takes IPv6 alone (`server/sockets.rs`).
 //!
-//! Never here: addresses that others have, names of hosts and of interfaces, and port 0, which is a free
-//! one.
+//! Never here: addresses that other processes have, names of hosts and of interfaces, and port 0, which takes a
+//! free port.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Config;
 
-/// What an option binds.
+/// An address that an option binds.
 struct Bound {
     option: &'static str,
     /// As it was given.
@@ -18,15 +18,15 @@ struct Bound {
     address: SocketAddr,
 }
 
-/// Answers the first two that overlap, as the end of a sentence.
+/// Checks that no two addresses overlap.
 ///
 /// # Errors
-/// There are two.
+/// A sentence that names the first two that do.
 pub(super) fn check(config: &Config) -> Result<(), String> {
     let lists = [
-        ("listen", &config.listen),
-        ("admin", &config.admin),
-        ("publish", &config.publish),
+        ("listen", &config.listen.addresses),
+        ("admin", &config.admin.addresses),
+        ("publish", &config.publish.addresses),
     ];
     let listeners = lists.into_iter().flat_map(|(option, list)| {
         list.iter().map(move |&address| Bound {
@@ -35,7 +35,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
             address,
         })
     });
-    let pulls = config.pull.iter().filter_map(|endpoint| {
+    let pulls = config.ingest.pull.iter().filter_map(|endpoint| {
         Some(Bound {
             option: "pull",
             text: endpoint.clone(),
@@ -55,7 +55,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// The address of a ZeroMQ endpoint; `None` where it has none, or names it.
+/// The address of a ZeroMQ endpoint; `None` when the endpoint has none, or has a name in its place.
 fn tcp(endpoint: &str) -> Option<SocketAddr> {
     let (host, port) = endpoint.strip_prefix("tcp://")?.rsplit_once(':')?;
     let ip = match host.trim_start_matches('[').trim_end_matches(']') {
@@ -77,7 +77,7 @@ fn overlap(one: &Bound, other: &Bound) -> bool {
     covers(a, b, share) || covers(b, a, share)
 }
 
-/// Whether whoever binds `a` takes `b` as well. `share`: `[::]` leaves IPv4 alone.
+/// Returns true when a socket that is bound to `a` takes `b` as well. With `share`, `[::]` leaves IPv4 alone.
 fn covers(a: IpAddr, b: IpAddr, share: bool) -> bool {
     let all = match a {
         IpAddr::V4(a) => a.is_unspecified() && b.is_ipv4(),
@@ -92,12 +92,11 @@ mod tests {
 
     fn config(listen: &[&str], admin: &str, pull: &[&str]) -> Config {
         let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        Config {
-            listen: listen.iter().map(|text| address(text)).collect(),
-            admin: vec![address(admin)],
-            pull: pull.iter().map(|text| (*text).to_owned()).collect(),
-            ..Config::default()
-        }
+        let mut config = Config::default();
+        config.listen.addresses = listen.iter().map(|text| address(text)).collect();
+        config.admin.addresses = vec![address(admin)];
+        config.ingest.pull = pull.iter().map(|text| (*text).to_owned()).collect();
+        config
     }
 
     #[test]

@@ -1,17 +1,17 @@
-//! The values in force, written as the file that would bring them about again.
+//! The values in force, written as a configuration file that gives the same values.
 //!
-//! Never here: a secret. Tokens are counted, in a comment, so the output can be shown to anybody.
+//! Never here: a secret. Secrets are counted, in a comment, so an operator can show the output to anybody.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use super::spec::{Kind, OptionSpec, WhenNone};
-use super::table::options;
-use super::values::{Unit, rough_bytes};
-use super::{Config, Source};
+use super::options::options;
+use super::spec::{OptionSpec, Takes, WhenNone};
+use super::units::{Unit, rough_bytes};
+use super::{Config, Layer};
 
 /// See [`super::Loaded::show`].
-pub(super) fn show(config: &Config, sources: &[Source], file: Option<&Path>) -> String {
+pub(super) fn show(config: &Config, layers: &[Layer], file: Option<&Path>) -> String {
     let mut lines = format!(
         "# newswire {}: the values in force",
         env!("CARGO_PKG_VERSION")
@@ -23,31 +23,22 @@ pub(super) fn show(config: &Config, sources: &[Source], file: Option<&Path>) -> 
     }
     lines.push('\n');
     let mut heading = "";
-    // By heading, as the help has them: the table goes by what belongs together.
-    let mut all: Vec<_> = options().iter().zip(sources).collect();
-    let first = |heading| {
-        options()
-            .iter()
-            .position(|option| option.heading == heading)
-    };
-    all.sort_by_key(|(option, _)| first(option.heading));
-    for (option, source) in all {
+    for (option, layer) in options().zip(layers) {
         if option.heading != heading {
             heading = option.heading;
             writeln!(lines, "\n# {heading}").expect("a String takes everything");
         }
         let texts = option.texts(config);
-        let note = note(option, config);
-        if option.secret {
+        if option.is_secret {
             let n = texts.iter().filter(|text| !text.is_empty()).count();
             writeln!(
                 lines,
-                "# {} = ({n} given, not shown)  # {source}",
+                "# {} = ({n} given, not shown)  # {layer}",
                 option.name
             )
         } else {
-            let value = value(option, &texts);
-            writeln!(lines, "{} = {value}  # {note}{source}", option.name)
+            let (value, note) = (value(option, &texts), note(option, &texts));
+            writeln!(lines, "{} = {value}  # {note}{layer}", option.name)
         }
         .expect("a String takes everything");
     }
@@ -55,17 +46,11 @@ pub(super) fn show(config: &Config, sources: &[Source], file: Option<&Path>) -> 
 }
 
 fn value(option: &OptionSpec, texts: &[String]) -> String {
-    match (&option.kind, texts) {
-        (Kind::Number { .. }, _) => texts.concat(),
-        (Kind::Word { .. }, _) => quote(&texts.concat()),
-        (
-            Kind::List {
-                none: WhenNone::Off,
-                ..
-            },
-            [],
-        ) => quote("off"),
-        (Kind::List { .. }, _) => {
+    match (option.takes(), texts) {
+        (Takes::Number { .. }, _) => texts.concat(),
+        (Takes::Word, _) => quote(&texts.concat()),
+        (Takes::List(WhenNone::Off), []) => quote("off"),
+        (Takes::List(_), _) => {
             let items: Vec<String> = texts.iter().map(|text| quote(text)).collect();
             format!("[{}]", items.join(", "))
         }
@@ -73,17 +58,13 @@ fn value(option: &OptionSpec, texts: &[String]) -> String {
 }
 
 /// What makes a number easier to read.
-fn note(option: &OptionSpec, config: &Config) -> String {
-    match option.kind {
-        Kind::Number {
-            unit: Unit::Bytes,
-            get,
-            ..
-        } if get(config) >= 1024 => format!("{}, ", rough_bytes(get(config))),
-        Kind::Number {
-            unit: Unit::Seconds,
-            ..
-        } => "seconds, ".to_owned(),
+fn note(option: &OptionSpec, texts: &[String]) -> String {
+    let Takes::Number { unit, .. } = option.takes() else {
+        return String::new();
+    };
+    match (unit, texts.concat().parse()) {
+        (Unit::Bytes, Ok(bytes @ 1024..)) => format!("{}, ", rough_bytes(bytes)),
+        (Unit::Seconds, _) => "seconds, ".to_owned(),
         _ => String::new(),
     }
 }
@@ -99,10 +80,11 @@ fn quote(text: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::merge::{FileText, Flags, merge};
+    use super::super::file::FileText;
+    use super::super::merge::{Flags, merge};
 
     #[test]
-    fn what_is_shown_is_a_file_that_brings_it_about_again() {
+    fn what_is_shown_is_a_file_that_gives_the_same_values() {
         let mut flags = Flags::new();
         for (name, values) in [
             ("token", vec!["sesame"]),
@@ -140,7 +122,7 @@ mod tests {
         };
         let again = merge(&Flags::new(), &BTreeMap::new(), Some(&file)).expect("good TOML");
         let mut expected = loaded.config.clone();
-        expected.tokens.clear();
+        expected.auth.tokens.clear();
         assert!(again.config == expected, "{text}");
     }
 }

@@ -403,7 +403,7 @@ impl Server {
     /// Takes events in, as many as the turn's budget allows and as there is room for.
     fn ingest(&mut self) {
         let mut budget = IngestBudget {
-            events: self.config.turn_events_max,
+            events: self.config.ingest.turn_events_max,
             bytes: limits::TURN_EVENT_BYTES_MAX,
         };
         // Another source begins each turn, so that a busy one does not use up every budget.

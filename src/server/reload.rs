@@ -17,7 +17,7 @@ use crate::wire::token::Token;
 impl Server {
     /// Puts `config` in the place of the present one.
     pub(super) fn reload(&mut self, mut config: Config) {
-        let fixed = keep_fixed(&self.config, &mut config);
+        let fixed = self.config.keep_what_needs_restart(&mut config);
         // The two together may be what neither is: an open listener whose token is gone.
         if let Err(sentence) = config.check() {
             let needs = needs_restart(&fixed);
@@ -34,7 +34,7 @@ impl Server {
         if !fixed.is_empty() {
             log::warn!("reload: {}", needs_restart(&fixed));
         }
-        self.capacity = capacity::raise(config.connections_max);
+        self.capacity = capacity::raise(config.clients.connections_max);
         self.engine
             .set_rules(rules(&config, self.capacity.connections_max));
         let stats = self.engine.stats_mut();
@@ -49,14 +49,14 @@ impl Server {
             self.admin_standing = admin_standing();
         }
         self.lobby.set_rules(rules, self.capacity.strangers_max);
-        log::set_max_level(config.log_level);
-        let note = match removes_tokens(&self.config.tokens, &config.tokens) {
+        log::set_max_level(config.process.log_level);
+        let note = match removes_tokens(&self.config.auth.tokens, &config.auth.tokens) {
             true => ": sessions of removed tokens end at the next --auth-recheck",
             false => "",
         };
         log::info!(
             "reload: done tokens={} connections_max={}{note}",
-            config.tokens.len(),
+            config.auth.tokens.len(),
             self.capacity.connections_max
         );
         self.config = config;
@@ -75,59 +75,6 @@ fn removes_tokens(now: &[Token], next: &[Token]) -> bool {
     let next: Vec<_> = next.iter().map(Token::digest).collect();
     let is_kept = |token: &Token| next.iter().any(|digest| digest.matches(&token.digest()));
     !now.iter().all(is_kept)
-}
-
-/// Makes of `next` what can be in force: what was done at the start stays as it is `now`. Answers the
-/// options that would differ.
-fn keep_fixed(now: &Config, next: &mut Config) -> Vec<&'static str> {
-    fn keep<T: Clone + PartialEq>(
-        name: &'static str,
-        now: &T,
-        next: &mut T,
-    ) -> Option<&'static str> {
-        let differs = now != next;
-        next.clone_from(now);
-        differs.then_some(name)
-    }
-    [
-        keep("listen", &now.listen, &mut next.listen),
-        keep("pull", &now.pull, &mut next.pull),
-        keep("pull-zmtp", &now.pull_zmtp, &mut next.pull_zmtp),
-        keep("pull-mode", &now.pull_mode, &mut next.pull_mode),
-        keep("pull-group", &now.pull_group, &mut next.pull_group),
-        keep("sub", &now.sub, &mut next.sub),
-        keep(
-            "publisher-timeout",
-            &now.publisher_seconds,
-            &mut next.publisher_seconds,
-        ),
-        keep("admin", &now.admin, &mut next.admin),
-        keep("publish", &now.publish, &mut next.publish),
-        keep("pid-file", &now.pid_file, &mut next.pid_file),
-        keep(
-            "unsent-bytes-max",
-            &now.unsent_bytes_max,
-            &mut next.unsent_bytes_max,
-        ),
-        keep(
-            "unacknowledged-timeout",
-            &now.unacknowledged_seconds,
-            &mut next.unacknowledged_seconds,
-        ),
-        keep(
-            "shutdown-timeout",
-            &now.shutdown_seconds,
-            &mut next.shutdown_seconds,
-        ),
-        keep(
-            "shutdown-close",
-            &now.shutdown_close,
-            &mut next.shutdown_close,
-        ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
 #[cfg(test)]

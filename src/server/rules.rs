@@ -21,24 +21,24 @@ use crate::wire::grant::Grant;
 pub fn rules(config: &Config, connections_max: usize) -> Rules {
     Rules {
         session: SessionRules {
-            head_bytes_max: config.head_bytes_max,
-            message_bytes_max: config.message_bytes_max,
-            origins: config.origins.clone(),
-            trusted_proxies: config.trusted_proxies.clone(),
+            head_bytes_max: config.clients.head_bytes_max,
+            message_bytes_max: config.clients.message_bytes_max,
+            origins: config.listen.origins.clone(),
+            trusted_proxies: config.listen.trusted_proxies.clone(),
             files: web::files(),
         },
         connections_max,
-        connections_per_address_max: config.connections_per_address_max,
-        refused_tokens_max: config.refused_tokens_max,
-        subscriptions_max: config.subscriptions_max,
-        topic_bytes_max: config.topic_bytes_max,
-        outbox_bytes_max: config.outbox_bytes_max,
-        outboxes_bytes_max: config.outboxes_bytes_max,
-        handshake_seconds: config.handshake_seconds,
-        ping_seconds: config.ping_seconds,
-        pong_seconds: config.pong_seconds,
-        close_seconds: config.close_seconds,
-        tells_topic_changes: !config.sub.is_empty(),
+        connections_per_address_max: config.clients.connections_per_address_max,
+        refused_tokens_max: config.clients.refused_tokens_max,
+        subscriptions_max: config.clients.subscriptions_max,
+        topic_bytes_max: config.clients.topic_bytes_max,
+        outbox_bytes_max: config.clients.outbox_bytes_max,
+        outboxes_bytes_max: config.clients.outboxes_bytes_max,
+        handshake_seconds: config.clients.handshake_seconds,
+        ping_seconds: config.clients.ping_seconds,
+        pong_seconds: config.clients.pong_seconds,
+        close_seconds: config.clients.close_seconds,
+        tells_topic_changes: !config.ingest.sub.is_empty(),
         ..Rules::default()
     }
 }
@@ -47,12 +47,13 @@ pub fn rules(config: &Config, connections_max: usize) -> Rules {
 pub fn gate_rules(config: &Config) -> GateRules {
     let seconds = |n: u32| Duration::from_secs(n.into());
     GateRules {
-        cache: seconds(config.auth_cache_seconds),
-        recheck: seconds(config.auth_recheck_seconds),
-        grace: seconds(config.auth_grace_seconds),
-        patience: seconds(config.handshake_seconds),
+        cache: seconds(config.auth.cache_seconds),
+        recheck: seconds(config.auth.recheck_seconds),
+        grace: seconds(config.auth.grace_seconds),
+        patience: seconds(config.clients.handshake_seconds),
         asking_bytes_max: config
-            .auth_waiting_max
+            .auth
+            .waiting_max
             .saturating_mul(limits::AUTH_QUESTION_BYTES),
         remembered_max: limits::AUTH_REMEMBERED_MAX,
     }
@@ -61,18 +62,18 @@ pub fn gate_rules(config: &Config) -> GateRules {
 /// What an event has to be.
 pub(super) fn form(config: &Config) -> Form {
     Form {
-        topic_field: config.topic_field.clone(),
-        event_bytes_max: config.event_bytes_max,
-        topic_bytes_max: config.topic_bytes_max,
+        topic_field: config.ingest.topic_field.clone(),
+        event_bytes_max: config.ingest.event_bytes_max,
+        topic_bytes_max: config.clients.topic_bytes_max,
     }
 }
 
 /// The rules of all conversations, as they follow from a configuration.
 pub(super) fn admin_rules(config: &Config) -> AdminRules {
     AdminRules {
-        access: Access::new(config.admin_token.as_ref(), config.publish_token.as_ref())
-            .with_publish_origins(&config.publish_origins),
-        body_bytes_max: config.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES,
+        access: Access::new(config.admin.token.as_ref(), config.publish.token.as_ref())
+            .with_publish_origins(&config.publish.origins),
+        body_bytes_max: config.ingest.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES,
     }
 }
 

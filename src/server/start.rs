@@ -30,7 +30,7 @@ use super::{
 use crate::admin::durations::{Durations, EVENT_BOUNDS, TURN_BOUNDS};
 use crate::auth::gate::Gate;
 use crate::auth::{Moment, Wake};
-use crate::config::{Config, PullZmtp};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::ingest::zeromq::socket_file::{Access, is_no_socket};
 use crate::ingest::zeromq::sub::Sub;
@@ -48,7 +48,7 @@ impl Server {
         reread: Reread,
         mut systemd: Systemd,
     ) -> Result<Self, StartError> {
-        let capacity = capacity::raise(config.connections_max);
+        let capacity = capacity::raise(config.clients.connections_max);
         let poll = Poll::new().map_err(system("create a poller"))?;
         let registry = poll.registry();
         let (listeners, lobby) = bind(
@@ -73,7 +73,7 @@ impl Server {
             .and_then(|()| getrandom::fill(&mut key))
             .map_err(|error| StartError::System("get random numbers", error.into()))?;
         // Last: whoever reads it may send signals at once, and everything is bound.
-        let pid_file = match &*config.pid_file {
+        let pid_file = match &*config.process.pid_file {
             "" => None,
             path => Some(PidFile::write(Path::new(path)).map_err(StartError::PidFile)?),
         };
@@ -93,7 +93,10 @@ impl Server {
             form: form(config),
             config: config.clone(),
             reread,
-            shutdown: Shutdown::new(config.shutdown_seconds, config.shutdown_close),
+            shutdown: Shutdown::new(
+                config.process.shutdown_seconds,
+                config.process.shutdown_close,
+            ),
             poll,
             listeners,
             refused_peers: vec![0; sources.len()],
@@ -125,12 +128,17 @@ impl Server {
 /// # Errors
 /// A sentence about the first that cannot.
 pub fn check_paths(config: &Config) -> Result<(), String> {
-    if let Some(endpoint) = config.pull.iter().find(|endpoint| is_no_socket(endpoint)) {
+    if let Some(endpoint) = config
+        .ingest
+        .pull
+        .iter()
+        .find(|endpoint| is_no_socket(endpoint))
+    {
         return Err(format!(
             "pull {endpoint}: a file that is no socket stands at this path: move it away, or name another path"
         ));
     }
-    match &*config.pid_file {
+    match &*config.process.pid_file {
         "" => Ok(()),
         path => PidFile::check(Path::new(path)),
     }
@@ -148,8 +156,8 @@ fn bind(
     registry: &Registry,
 ) -> Result<(Listeners, Lobby), StartError> {
     let options = SocketOptions {
-        unsent_bytes_max: config.unsent_bytes_max,
-        unacknowledged_seconds: config.unacknowledged_seconds,
+        unsent_bytes_max: config.listen.unsent_bytes_max,
+        unacknowledged_seconds: config.listen.unacknowledged_seconds,
     };
     let listen = |option, addresses: &[SocketAddr], passed, first| {
         let mut listeners = Listeners::bind(addresses, passed, options)
@@ -159,10 +167,20 @@ fn bind(
             .map_err(system("watch a listener"))?;
         Ok(listeners)
     };
-    let listeners = listen("listen", &config.listen, passed, LISTENERS)?;
+    let listeners = listen("listen", &config.listen.addresses, passed, LISTENERS)?;
     let lobby = Lobby::new(
-        listen("admin", &config.admin, Vec::new(), ADMIN_LISTENERS)?,
-        listen("publish", &config.publish, Vec::new(), PUBLISH_LISTENERS)?,
+        listen(
+            "admin",
+            &config.admin.addresses,
+            Vec::new(),
+            ADMIN_LISTENERS,
+        )?,
+        listen(
+            "publish",
+            &config.publish.addresses,
+            Vec::new(),
+            PUBLISH_LISTENERS,
+        )?,
         admin_rules(config),
         strangers_max,
         LOBBY,
@@ -183,18 +201,19 @@ struct Sources {
 fn open_sources(config: &Config, registry: &Registry, wake: &Wake) -> Result<Sources, StartError> {
     let context = zmq::Context::new();
     let rules = PeerRules {
-        takes_old_zmtp: config.pull_zmtp == PullZmtp::Any,
-        seconds: config.publisher_seconds,
+        takes_old_zmtp: config.ingest.takes_old_zmtp,
+        seconds: config.ingest.publisher_seconds,
     };
-    let access = Access::new(config.pull_mode, &config.pull_group).map_err(StartError::Access)?;
+    let access = Access::new(config.ingest.pull_mode, &config.ingest.pull_group)
+        .map_err(StartError::Access)?;
     let mut sources = Vec::new();
-    for endpoint in &config.pull {
+    for endpoint in &config.ingest.pull {
         let source = ZeroMqSource::bind_pull(&context, endpoint, rules, access);
         sources.push(source.map_err(StartError::pull)?);
     }
     let pulls: Vec<String> = sources.iter().map(|s| s.endpoint().to_owned()).collect();
     let mut subs = Vec::new();
-    for endpoint in &config.sub {
+    for endpoint in &config.ingest.sub {
         let wake = Arc::clone(wake);
         // The server's time begins with its first turn.
         let opened = Sub::open(

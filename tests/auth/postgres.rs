@@ -405,7 +405,7 @@ mod postgresql {
         let cluster = Cluster::start(&[]);
         let url = cluster.url();
         cluster.sql("CREATE ROLE poor LOGIN PASSWORD 'sesame'");
-        let query = Config::default().postgres_query;
+        let query = Config::default().auth.postgres_query;
         assert_eq!(postgres::check(&options(&url, &query)), Ok(()));
 
         let poor = format!(
@@ -489,7 +489,7 @@ mod postgresql {
     #[ignore = "needs PostgreSQL's server programs"]
     fn keys_of_web_publisher_are_judged_as_it_judges_them() {
         let cluster = Cluster::start(&["timezone=Asia/Tokyo"]);
-        let (url, query) = (cluster.url(), Config::default().postgres_query);
+        let (url, query) = (cluster.url(), Config::default().auth.postgres_query);
         insert(&cluster, KEY, 14_400);
         insert(&cluster, "over", -2);
         cluster.sql("INSERT INTO swp_api_key (user_id, api_key) VALUES (7, 'without end')");
@@ -549,7 +549,7 @@ mod postgresql {
     fn a_connection_that_was_cut_is_made_anew_for_the_same_question() {
         let cluster = Cluster::start(&[]);
         insert(&cluster, KEY, 600);
-        let (url, query) = (cluster.url(), Config::default().postgres_query);
+        let (url, query) = (cluster.url(), Config::default().auth.postgres_query);
         let mut options = options(&url, &query);
         options.bounds.threads = 1;
         let mut store = start(&options);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::super::arguments::{self, text};
 use super::super::client::Target;
-use super::super::{tell, text};
+use super::super::tell;
 use super::Failure;
 use crate::config::Unit;
 
@@ -60,9 +61,9 @@ pub(in super::super) fn command() -> Command {
             "Examples:\n  newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --connections 10000 --pid 4711\n  \
              newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --rate 100 --duration 60 --json",
         )
-        .arg(super::super::positional("url", "URL", "The server, as subscribers connect").required(true))
-        .arg(super::super::to_argument())
-        .arg(super::super::config_argument())
+        .arg(arguments::positional("url", "URL", "The server, as subscribers connect").required(true))
+        .arg(arguments::to_argument())
+        .arg(arguments::config_argument())
         .arg(
             // What `--to` was called before, and what means an HTTP listener to `serve`.
             Arg::new("publish")
@@ -135,7 +136,7 @@ impl Options {
     /// Out of what clap understood.
     pub(in super::super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
         let number = |name: &str, unit, min, max| {
-            super::super::number(name, text(matches, name), unit, min, max)
+            arguments::number(name, text(matches, name), unit, min, max)
         };
         let rate = text(matches, "rate");
         let rate: f64 = rate
@@ -149,17 +150,17 @@ impl Options {
             })?;
         let topics = match matches.get_many::<String>("topic") {
             Some(names) => names
-                .map(|name| super::super::topic(name))
+                .map(|name| arguments::topic(name))
                 .collect::<Result<_, _>>()?,
             None => (0..number("topics", Unit::Count, 1, 1_000_000)?)
                 .map(|n| format!("load-{n}"))
                 .collect(),
         };
         let to = match text(matches, "publish") {
-            "" => super::super::pull_endpoint(matches)?,
+            "" => arguments::pull_endpoint(matches)?,
             before => {
                 tell("warning: --publish of `load` is called --to now, as that of `publish` is");
-                super::super::endpoint("to", before)?
+                arguments::endpoint("to", before)?
             }
         };
         Ok(Self {

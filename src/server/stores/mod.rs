@@ -48,17 +48,23 @@ pub(super) struct Watched {
 /// One line that names the option, the place and what is wrong.
 pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<Stores, String> {
     let mut all = Stores {
-        stores: vec![Box::new(TokenList::new(&config.tokens))],
+        stores: vec![Box::new(TokenList::new(&config.auth.tokens))],
         watched: Watched::default(),
     };
-    for path in &config.token_files {
+    for path in &config.auth.token_files {
         let file = watch_file(path, watched, wake)?;
         all.stores.push(Box::new(TokenFile::new(&file)));
         all.watched.files.push(file);
     }
     remote::add(config, &mut all, &watched.sets, wake)?;
     // Only now: where one store cannot be made, nothing is to change, and these are in force.
-    let kept = |file: &&WatchedFile| config.token_files.iter().any(|path| file.path() == path);
+    let kept = |file: &&WatchedFile| {
+        config
+            .auth
+            .token_files
+            .iter()
+            .any(|path| file.path() == path)
+    };
     watched
         .files
         .iter()
@@ -99,9 +105,9 @@ pub struct Entrance {
 /// Who can get in at `unix`, in the order in which the stores are asked.
 pub(super) fn entrances(config: &Config, watched: &Watched, unix: Duration) -> Vec<Entrance> {
     let mut all = Vec::new();
-    if !config.tokens.is_empty() {
+    if !config.auth.tokens.is_empty() {
         all.push(Entrance {
-            text: format!("{} of the configuration", config.tokens.len()),
+            text: format!("{} of the configuration", config.auth.tokens.len()),
             is_open: true,
         });
     }

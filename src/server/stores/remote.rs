@@ -45,21 +45,21 @@ pub(super) fn add(
     sets: &Sets,
     wake: &Wake,
 ) -> Result<(), String> {
-    if let Some(algorithm) = config.jwt_algorithm {
+    if let Some(algorithm) = config.auth.jwt_algorithm {
         let store = jwt_store(config, algorithm, sets, &mut all.watched.sets, wake)?;
         all.stores.push(Box::new(store));
     }
-    let trust = Trust::load(&config.auth_ca)?;
-    if let Some(exposed) = exposed_authorities(&config.auth_ca) {
+    let trust = Trust::load(&config.auth.authorities)?;
+    if let Some(exposed) = exposed_authorities(&config.auth.authorities) {
         log::warn!("{exposed}");
     }
     let settings = http::Settings {
-        scheme: config.auth_scheme.clone(),
-        forwards_client: config.auth_forwards_client,
+        scheme: config.auth.api_scheme.clone(),
+        forwards_client: config.auth.api_is_told_client,
         trust: trust.clone(),
         bounds: bounds(config),
     };
-    for url in &config.auth_urls {
+    for url in &config.auth.api_urls {
         let store = HttpStore::new(url, &settings, Arc::clone(wake))?;
         all.stores.push(Box::new(store));
     }
@@ -78,7 +78,7 @@ fn jwt_store(
     wake: &Wake,
 ) -> Result<JwtStore, String> {
     let mut keys = Vec::new();
-    for path in &config.jwt_keys {
+    for path in &config.auth.jwt_keys {
         keys.extend(key_file(path, algorithm)?);
     }
     // Each is tried with every token.
@@ -91,12 +91,12 @@ fn jwt_store(
         ));
     }
     let mut sets = Vec::new();
-    for url in &config.jwks_urls {
+    for url in &config.auth.jwks_urls {
         let origin = SetOrigin {
             url: url.clone(),
             algorithm,
-            authorities: config.auth_ca.clone(),
-            timeout_seconds: config.auth_timeout_seconds,
+            authorities: config.auth.authorities.clone(),
+            timeout_seconds: config.auth.timeout_seconds,
         };
         let set = watch_set(&origin, watched, wake)?;
         sets.push(set.clone());
@@ -104,9 +104,9 @@ fn jwt_store(
     }
     let rules = JwtRules {
         algorithm,
-        audience: non_empty(&config.jwt_audience),
-        issuer: non_empty(&config.jwt_issuer),
-        waiting_max: config.auth_waiting_max,
+        audience: non_empty(&config.auth.jwt_audience),
+        issuer: non_empty(&config.auth.jwt_issuer),
+        waiting_max: config.auth.waiting_max,
     };
     Ok(JwtStore::new(rules, keys, sets))
 }
@@ -132,9 +132,9 @@ fn watch_set(origin: &SetOrigin, watched: &Sets, wake: &Wake) -> Result<WatchedS
 /// Who can get in by these, in words.
 pub(super) fn entrances(config: &Config) -> Vec<String> {
     let mut all = Vec::new();
-    if let Some(algorithm) = config.jwt_algorithm {
-        let files = config.jwt_keys.iter().map(|p| p.display().to_string());
-        let sets = config.jwks_urls.iter().map(|url| host(url));
+    if let Some(algorithm) = config.auth.jwt_algorithm {
+        let files = config.auth.jwt_keys.iter().map(|p| p.display().to_string());
+        let sets = config.auth.jwks_urls.iter().map(|url| host(url));
         let keys: Vec<String> = files.chain(sets).collect();
         all.push(format!(
             "JWT {}, keys from {}",
@@ -142,9 +142,9 @@ pub(super) fn entrances(config: &Config) -> Vec<String> {
             keys.join(", ")
         ));
     }
-    let apis = config.auth_urls.iter();
+    let apis = config.auth.api_urls.iter();
     all.extend(apis.map(|url| format!("those that the API at {} knows", host(url))));
-    let databases = config.postgres_urls.iter();
+    let databases = config.auth.postgres_urls.iter();
     all.extend(databases.map(|url| {
         let place = postgres::place(url);
         format!("those that PostgreSQL at {place} knows")
@@ -190,10 +190,11 @@ fn exposed_authorities(path: &str) -> Option<String> {
 
 /// What is wrong with the rights of the files of `config` that stores of this kind use.
 pub(super) fn exposed(config: &Config) -> Vec<String> {
-    let algorithm = config.jwt_algorithm;
-    let keys = config.jwt_keys.iter();
+    let algorithm = config.auth.jwt_algorithm;
+    let keys = config.auth.jwt_keys.iter();
     let keys = keys.filter_map(|path| exposed_key(path, algorithm?));
-    keys.chain(exposed_authorities(&config.auth_ca)).collect()
+    keys.chain(exposed_authorities(&config.auth.authorities))
+        .collect()
 }
 
 /// Asks those that must be asked to know whether they can be used, and waits for them.
@@ -201,7 +202,7 @@ pub(super) fn exposed(config: &Config) -> Vec<String> {
 /// # Errors
 /// As [`stores`].
 pub(in crate::server) fn check(config: &Config) -> Result<(), String> {
-    let trust = Trust::load(&config.auth_ca)?;
+    let trust = Trust::load(&config.auth.authorities)?;
     databases(config, &trust).try_for_each(|options| postgres::check(&options))
 }
 
@@ -209,10 +210,10 @@ fn databases<'a>(
     config: &'a Config,
     trust: &'a Trust,
 ) -> impl Iterator<Item = PostgresOptions<'a>> {
-    config.postgres_urls.iter().map(|url| PostgresOptions {
+    config.auth.postgres_urls.iter().map(|url| PostgresOptions {
         url,
-        query: &config.postgres_query,
-        time_zone: &config.postgres_time_zone,
+        query: &config.auth.postgres_query,
+        time_zone: &config.auth.postgres_time_zone,
         trust,
         bounds: bounds(config),
     })
@@ -221,8 +222,8 @@ fn databases<'a>(
 /// What those may take that ask somebody.
 fn bounds(config: &Config) -> Bounds {
     Bounds {
-        threads: config.auth_requests_max,
-        waiting_max: config.auth_waiting_max,
-        timeout: Duration::from_secs(config.auth_timeout_seconds.into()),
+        threads: config.auth.requests_max,
+        waiting_max: config.auth.waiting_max,
+        timeout: Duration::from_secs(config.auth.timeout_seconds.into()),
     }
 }

@@ -42,10 +42,10 @@ pub(super) fn refetch(_watched: &Sets, _kept: &Sets) {}
 /// When it does.
 pub(in crate::server) fn check(config: &Config) -> Result<(), String> {
     let named = [
-        ("auth-jwt-key", config.jwt_keys.is_empty()),
-        ("auth-jwks", config.jwks_urls.is_empty()),
-        ("auth-url", config.auth_urls.is_empty()),
-        ("auth-postgres", config.postgres_urls.is_empty()),
+        ("auth-jwt-key", config.auth.jwt_keys.is_empty()),
+        ("auth-jwks", config.auth.jwks_urls.is_empty()),
+        ("auth-url", config.auth.api_urls.is_empty()),
+        ("auth-postgres", config.auth.postgres_urls.is_empty()),
     ];
     match named.into_iter().find(|(_, is_empty)| !is_empty) {
         Some((option, _)) => Err(format!(

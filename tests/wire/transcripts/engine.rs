@@ -10,7 +10,7 @@ use std::time::Duration;
 use newswire::auth::Moment;
 use newswire::auth::gate::Gate;
 use newswire::auth::list::TokenList;
-use newswire::config::{Config, Kind, ShutdownClose, option};
+use newswire::config::{Config, ShutdownClose, option};
 use newswire::engine::{Check, Engine, Farewell, SlotId, Stream};
 use newswire::server::{gate_rules, rules};
 use newswire::wire::envelope::Form;
@@ -121,11 +121,11 @@ impl EngineStage {
                 [7; 32],
             ),
             form: Form {
-                topic_field: config.topic_field.clone(),
-                event_bytes_max: config.event_bytes_max,
-                topic_bytes_max: config.topic_bytes_max,
+                topic_field: config.ingest.topic_field.clone(),
+                event_bytes_max: config.ingest.event_bytes_max,
+                topic_bytes_max: config.clients.topic_bytes_max,
             },
-            farewell: match config.shutdown_close {
+            farewell: match config.process.shutdown_close {
                 ShutdownClose::Drop => Farewell::Silent,
                 ShutdownClose::Frame => Farewell::CloseFrame,
             },
@@ -315,11 +315,9 @@ impl Stage for EngineStage {
 
 fn set(config: &mut Config, name: &str, value: &str) {
     let option = option(name).unwrap_or_else(|| panic!("no option --{name}"));
-    match option.kind {
-        Kind::Number { set, .. } => set(config, value.parse().expect("a number")),
-        Kind::Word { set, .. } => set(config, value).expect("a good value"),
-        Kind::List { add, .. } => add(config, value).expect("a good value"),
-    }
+    option
+        .set(config, &[value.to_owned()])
+        .expect("a good value");
 }
 
 /// A small, repeatable source of numbers (xorshift64*).
