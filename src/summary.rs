@@ -1,22 +1,23 @@
-//! What an operator reads at the end of a run: what it came to, and all that was counted.
+//! The summary that a server prints at its end: how long it ran, and what it counted.
 //!
 //! Programs read it too: with the log level `debug`, the line `counted` has every counter that is not
 //! zero, as `name=value`. No other line has such pairs.
 //!
-//! Never here: printing it.
+//! Never here: printing the summary.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use indicatif::HumanCount;
 use newswire::stats::{Close, Counter, Dropped, Refusal, Stats};
 
-/// The summary of a server that has run for `uptime`; with the line `counted` if `has_counters`.
+/// The summary of a server that ran for `uptime`; with the line `counted` when `has_counters`.
 pub fn text(stats: &Stats, uptime: Duration, has_counters: bool) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         writeln!(text, "{name:<11}{value}").expect("a String takes everything");
     };
-    let count = |counter| thousands(stats.counter(counter));
+    let count = |counter| HumanCount(stats.counter(counter));
     line("stopped", &format!("after {}", duration(uptime)));
     line(
         "served",
@@ -47,7 +48,7 @@ pub fn text(stats: &Stats, uptime: Duration, has_counters: bool) -> String {
     text
 }
 
-/// `1,204: slow_consumer 1,200, limit 4`, the most frequent first.
+/// Shows reasons as `1,204: slow_consumer 1,200, limit 4`, the most frequent one first.
 fn by_reason(reasons: impl Iterator<Item = (&'static str, u64)>) -> String {
     let mut reasons: Vec<_> = reasons.filter(|&(_, count)| count > 0).collect();
     reasons.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
@@ -57,24 +58,12 @@ fn by_reason(reasons: impl Iterator<Item = (&'static str, u64)>) -> String {
     }
     let each: Vec<String> = reasons
         .into_iter()
-        .map(|(name, count)| format!("{name} {}", thousands(count)))
+        .map(|(name, count)| format!("{name} {}", HumanCount(count)))
         .collect();
-    format!("{}: {}", thousands(all), each.join(", "))
+    format!("{}: {}", HumanCount(all), each.join(", "))
 }
 
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// The two largest units that it has.
+/// Shows `time` in its two largest units.
 fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     let units = [
@@ -131,7 +120,7 @@ closed     3: slow_consumer 2, shutdown 1
     }
 
     #[test]
-    fn times_have_their_two_largest_units() {
+    fn times_are_shown_in_their_two_largest_units() {
         for (seconds, expected) in [
             (59, "59 s"),
             (60, "1 min 0 s"),
@@ -140,8 +129,5 @@ closed     3: slow_consumer 2, shutdown 1
         ] {
             assert_eq!(duration(Duration::from_secs(seconds)), expected);
         }
-        assert_eq!(thousands(0), "0");
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(1_000), "1,000");
     }
 }

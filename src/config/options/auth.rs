@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use super::super::spec::{List, WhenNone, Word};
-use super::{choice, list, name_of, option, path_text};
+use super::{choice, list, name_of, option};
 use crate::config::values;
 use crate::limits;
 use crate::wire::jwt::JwtAlgorithm;
@@ -150,7 +150,12 @@ group! {
 
 /// Files, none by default.
 const fn paths() -> List<PathBuf> {
-    list(values::path, path_text, WhenNone::Off, &[])
+    list(
+        values::path,
+        |path| path.display().to_string(),
+        WhenNone::Off,
+        &[],
+    )
 }
 
 /// A text that may be anything, empty by default.

@@ -16,7 +16,6 @@
 //! Never here: where a value came from (that is `merge`), and what the values mean together (that is `check`).
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use super::spec::{List, OptionSpec, WhenNone};
 use super::values;
@@ -134,10 +133,6 @@ const fn addresses(default: &'static [&'static str]) -> List<SocketAddr> {
         WhenNone::Off,
         default,
     )
-}
-
-fn path_text(path: &PathBuf) -> String {
-    path.display().to_string()
 }
 
 /// Finds `text` among the names of `all`.
