@@ -27,9 +27,9 @@ macro_rules! reasons {
             }
 
             /// What it means, in a sentence or two.
-            pub fn meaning(self) -> String {
+            pub const fn meaning(self) -> &'static str {
                 let lines = match self { $(Self::$variant => concat!($($meaning),+),)* };
-                lines.trim_start().to_owned()
+                lines.trim_ascii_start()
             }
         }
     };

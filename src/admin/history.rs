@@ -302,7 +302,7 @@ fn explain<T: Copy>(
     out: &mut String,
     kind: &str,
     all: &[T],
-    told: impl Fn(T) -> (&'static str, String),
+    told: impl Fn(T) -> (&'static str, &'static str),
 ) {
     let all: serde_json::Map<_, _> = all
         .iter()

@@ -1,6 +1,6 @@
 //! Everything that is counted and measured, as a Prometheus server reads it (text format 0.0.4).
 //!
-//! Each metric is declared once, here; a test compares the README with these. Names follow Prometheus'
+//! Each metric is declared once, here; `docs/metrics.md` is made from these. Names follow Prometheus'
 //! conventions: base units, `_total` behind counters, and every value of a label is there from the
 //! start, so that the first drop of a kind is an increase from zero.
 //!
@@ -77,21 +77,23 @@ pub struct Metric {
 enum What {
     Build,
     Counter(Counter),
-    Events,
-    Drops,
-    PeerRefusals,
+    /// One value for each value of this label.
+    By(&'static str, fn(&Stats) -> Vec<Labelled>),
+    Checks,
     /// One value a source; left out for a source that has none, and altogether where none has.
     Sources(fn(&SourceRow<'_>) -> Option<u64>),
-    Closes,
-    Handshakes,
-    Causes,
-    Checks,
-    Answers,
-    RoomsMade,
     Durations(for<'r> fn(&'r Readings<'_>) -> &'r Durations),
     Gauge(fn(&Readings<'_>) -> usize),
     /// Left out where the system does not say.
     Process(fn(&Process) -> Option<f64>),
+}
+
+/// A label's value, what it means, and how often that was counted.
+type Labelled = (&'static str, &'static str, u64);
+
+/// One [`Labelled`] for each of `all`.
+fn each<R: Copy>(all: &[R], labelled: impl Fn(R) -> Labelled) -> Vec<Labelled> {
+    all.iter().map(|&reason| labelled(reason)).collect()
 }
 
 const fn counter(name: &'static str, what: What, help: &'static str) -> Metric {
@@ -110,6 +112,44 @@ const fn gauge(name: &'static str, what: What, help: &'static str) -> Metric {
     }
 }
 
+impl Metric {
+    /// Its type, as Prometheus calls it.
+    pub const fn kind(&self) -> &'static str {
+        match self.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+
+    /// Its labels, each with its values and what they mean. A label whose values are not fixed has none here.
+    pub fn labels(&self) -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
+        let meanings = |values: Vec<Labelled>| {
+            let meanings = values
+                .into_iter()
+                .map(|(value, meaning, _)| (value, meaning));
+            meanings.collect()
+        };
+        match self.what {
+            What::Build => vec![("version", Vec::new())],
+            What::By(label, values) => vec![(label, meanings(values(&Stats::default())))],
+            What::Checks => vec![
+                (
+                    "store",
+                    meanings(each(Store::ALL, |s| (s.name(), s.meaning(), 0))),
+                ),
+                (
+                    "result",
+                    meanings(each(Judged::ALL, |j| (j.name(), j.meaning(), 0))),
+                ),
+            ],
+            What::Sources(_) => vec![("source", Vec::new()), ("endpoint", Vec::new())],
+            What::Durations(_) => vec![("le", Vec::new())],
+            What::Counter(_) | What::Gauge(_) | What::Process(_) => Vec::new(),
+        }
+    }
+}
+
 /// All of them, in the order in which they are told.
 pub static METRICS: &[Metric] = &[
     gauge(
@@ -125,7 +165,7 @@ pub static METRICS: &[Metric] = &[
     gauge(
         "newswire_topics",
         What::Gauge(|now| now.topics),
-        "Topics that somebody is subscribed to now.",
+        "Topics that somebody is subscribed to now. $sys/stats of the dashboards is one.",
     ),
     gauge(
         "newswire_subscriptions",
@@ -139,7 +179,9 @@ pub static METRICS: &[Metric] = &[
     ),
     counter(
         "newswire_events_total",
-        What::Events,
+        What::By("ingest", |stats| {
+            each(Ingest::ALL, |r| (r.name(), r.meaning(), stats.events(r)))
+        }),
         "Events of publishers, by where they came in.",
     ),
     counter(
@@ -154,12 +196,18 @@ pub static METRICS: &[Metric] = &[
     ),
     counter(
         "newswire_dropped_total",
-        What::Drops,
+        What::By("reason", |stats| {
+            each(Dropped::ALL, |r| (r.name(), r.meaning(), stats.drops(r)))
+        }),
         "Messages and events that went no further, by reason.",
     ),
     counter(
         "newswire_refused_peers_total",
-        What::PeerRefusals,
+        What::By("reason", |stats| {
+            each(PeerRefusal::ALL, |r| {
+                (r.name(), r.meaning(), stats.peer_refusals(r))
+            })
+        }),
         "ZeroMQ peers whose handshake did not succeed, by reason.",
     ),
     gauge(
@@ -190,7 +238,8 @@ pub static METRICS: &[Metric] = &[
     },
     Metric {
         name: "newswire_turn_seconds",
-        help: "Time of one turn of the loop. Whatever becomes ready during a turn waits for its end.",
+        help: "Time of one turn of the loop. Whatever becomes ready during a turn waits for its end. The budgets of a \
+               turn aim at 0.01.",
         kind: Kind::Histogram,
         what: What::Durations(|now| now.turns),
     },
@@ -201,12 +250,19 @@ pub static METRICS: &[Metric] = &[
     ),
     counter(
         "newswire_handshakes_total",
-        What::Handshakes,
+        What::By("result", |stats| {
+            let count = stats.counter(Counter::Handshakes);
+            let accepted = ("accepted", "The upgrade was answered with 101.", count);
+            let refused = each(Refusal::ALL, |r| (r.name(), r.meaning(), stats.refusals(r)));
+            std::iter::once(accepted).chain(refused).collect()
+        }),
         "Upgrades by result: accepted, or why not.",
     ),
     counter(
         "newswire_refused_tokens_total",
-        What::Causes,
+        What::By("cause", |stats| {
+            each(Cause::ALL, |r| (r.name(), r.meaning(), stats.causes(r)))
+        }),
         "Tokens of clients that were refused, by cause.",
     ),
     counter(
@@ -216,7 +272,9 @@ pub static METRICS: &[Metric] = &[
     ),
     counter(
         "newswire_closed_total",
-        What::Closes,
+        What::By("reason", |stats| {
+            each(Close::ALL, |r| (r.name(), r.meaning(), stats.closes(r)))
+        }),
         "Connections of clients that ended, by reason.",
     ),
     counter(
@@ -227,7 +285,7 @@ pub static METRICS: &[Metric] = &[
     counter(
         "newswire_short_writes_total",
         What::Counter(Counter::ShortWrites),
-        "Writes that a socket took in part or not at all.",
+        "Writes that a socket took in part or not at all, because a client reads slowly.",
     ),
     counter(
         "newswire_messages_total",
@@ -267,7 +325,7 @@ pub static METRICS: &[Metric] = &[
     counter(
         "newswire_alive_calls_total",
         What::Counter(Counter::AliveCalls),
-        "Questions of newswire.js whether the server still answers, all answered.",
+        "Questions of newswire.js whether the server still answers, all answered. There are none while events flow.",
     ),
     counter(
         "newswire_pings_sent_total",
@@ -292,16 +350,22 @@ pub static METRICS: &[Metric] = &[
     counter(
         "newswire_stale_total",
         What::Counter(Counter::Stale),
-        "Readiness and verdicts for connections that had gone.",
+        "Readiness and verdicts for connections that were gone already.",
     ),
     counter(
         "newswire_http_requests_total",
-        What::Answers,
+        What::By("code", |stats| {
+            each(HttpStatus::ALL, |r| {
+                (r.name(), r.meaning(), stats.answers(r))
+            })
+        }),
         "Requests to the admin and publish listeners, by the status of the answer.",
     ),
     counter(
         "newswire_listener_made_room_total",
-        What::RoomsMade,
+        What::By("listener", |stats| {
+            each(Door::ALL, |r| (r.name(), r.meaning(), stats.rooms_made(r)))
+        }),
         "Connections to the admin and publish listeners that were ended for others, by listener.",
     ),
     gauge(
@@ -331,7 +395,7 @@ pub static METRICS: &[Metric] = &[
     ),
 ];
 
-/// Whether a counter has a metric. A test asks that of each.
+/// Returns true when a metric tells `counter`. A test asks that of each.
 #[cfg(test)]
 fn is_told(counter: Counter) -> bool {
     match counter {
@@ -367,24 +431,9 @@ impl Page {
     }
 
     fn head(&mut self, metric: &Metric) {
-        let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
+        let kind = metric.kind();
         let Metric { name, help, .. } = metric;
         self.push(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-    }
-
-    fn labelled<'n>(
-        &mut self,
-        name: &str,
-        label: &str,
-        values: impl Iterator<Item = (&'n str, u64)>,
-    ) {
-        for (value, count) in values {
-            self.push(format_args!("{name}{{{label}=\"{value}\"}} {count}\n"));
-        }
     }
 
     fn metric(&mut self, metric: &Metric, now: &Readings<'_>) {
@@ -411,19 +460,6 @@ impl Page {
                 self.push(format_args!("{name} {}\n", stats.counter(counter)))
             }
             What::Gauge(value) => self.push(format_args!("{name} {}\n", value(now))),
-            What::Events => {
-                let all = Ingest::ALL.iter();
-                self.labelled(name, "ingest", all.map(|&i| (i.name(), stats.events(i))));
-            }
-            What::Drops => {
-                let all = Dropped::ALL.iter();
-                self.labelled(name, "reason", all.map(|&d| (d.name(), stats.drops(d))));
-            }
-            What::PeerRefusals => {
-                let all = PeerRefusal::ALL.iter();
-                let values = all.map(|&r| (r.name(), stats.peer_refusals(r)));
-                self.labelled(name, "reason", values);
-            }
             What::Sources(value) => {
                 for row in now.sources {
                     if let Some(value) = value(row) {
@@ -432,30 +468,10 @@ impl Page {
                     }
                 }
             }
-            What::Closes => {
-                let all = Close::ALL.iter();
-                self.labelled(name, "reason", all.map(|&c| (c.name(), stats.closes(c))));
-            }
-            What::Handshakes => {
-                let accepted = ("accepted", stats.counter(Counter::Handshakes));
-                let refused = Refusal::ALL.iter().map(|&r| (r.name(), stats.refusals(r)));
-                self.labelled(name, "result", std::iter::once(accepted).chain(refused));
-            }
-            What::Causes => {
-                let all = Cause::ALL.iter();
-                self.labelled(name, "cause", all.map(|&c| (c.name(), stats.causes(c))));
-            }
-            What::Answers => {
-                let all = HttpStatus::ALL.iter();
-                self.labelled(name, "code", all.map(|&s| (s.name(), stats.answers(s))));
-            }
-            What::RoomsMade => {
-                let all = Door::ALL.iter();
-                self.labelled(
-                    name,
-                    "listener",
-                    all.map(|&d| (d.name(), stats.rooms_made(d))),
-                );
+            What::By(label, values) => {
+                for (value, _, count) in values(stats) {
+                    self.push(format_args!("{name}{{{label}=\"{value}\"}} {count}\n"));
+                }
             }
             What::Checks => {
                 for &store in Store::ALL {

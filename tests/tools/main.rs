@@ -10,4 +10,5 @@ mod commands;
 mod dashboard;
 mod fake_admin;
 mod packaging;
+mod reference;
 mod tidy;
