@@ -10,14 +10,14 @@
 //!
 //! Never here: clocks, what is told once a second (`vitals`), names of topics.
 
-use std::collections::VecDeque;
-use std::fmt::{Display, Write as _};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::durations::Percentiles;
 use super::metrics::Readings;
 use crate::limits::{HISTORY_COUNTS_SECONDS, HISTORY_SECONDS};
 use crate::stats::{Close, Counter, Dropped, HttpStatus, Refusal, Stats};
+use crate::wire::json::{self, Each, Object};
 
 /// In samples, how far back "a minute ago" is.
 const MINUTE: usize = 60;
@@ -229,96 +229,73 @@ impl History {
         std::array::from_fn(|n| totals[n] - before[n])
     }
 
-    /// All of it as JSON: for each kind of number a list, the oldest first; how old the last ones are; and
+    /// Returns all of it as JSON: for each kind of number a list, the oldest first; how old the last ones are; and
     /// what the reasons mean that [`super::vitals`] tells by name.
     pub fn encode(&self, now: Duration) -> String {
-        let mut out = String::with_capacity(64 * self.samples.len() + 8 * 1024);
         let age = now.saturating_sub(Duration::from_secs(self.seconds));
-        push(
-            &mut out,
-            format_args!("{{\"age_seconds\":{:.3},\"samples\":{{", age.as_secs_f64()),
-        );
-        self.list(&mut out, "connections", |_, s| Some(s.connections));
-        self.list(&mut out, "topics", |_, s| Some(s.topics));
-        self.list(&mut out, "subscriptions", |_, s| Some(s.subscriptions));
-        self.list(&mut out, "outbox_bytes", |_, s| Some(s.outbox_bytes));
-        self.list(&mut out, "events_per_second", |_, s| Some(s.events));
-        self.list(&mut out, "deliveries_per_second", |_, s| Some(s.deliveries));
-        self.list(&mut out, "latency_p50", |_, s| s.latency.map(|l| l.p50));
-        self.list(&mut out, "latency_p99", |_, s| s.latency.map(|l| l.p99));
-        self.list(&mut out, "latency_max", |_, s| s.latency.map(|l| l.max));
-        self.list(&mut out, "turn_p50", |_, s| s.turns.map(|t| t.p50));
-        self.list(&mut out, "turn_p99", |_, s| s.turns.map(|t| t.p99));
-        self.list(&mut out, "turn_max", |_, s| s.turns.map(|t| t.max));
-        self.list(&mut out, "memory_bytes", |_, s| s.memory_bytes);
-        self.list(&mut out, "cpu", |_, s| {
-            s.cpu.map(|cpu| (cpu * 1_000.0).round() / 1_000.0)
+        let mut out = String::with_capacity(64 * self.samples.len() + 8 * 1024);
+        json::object(&mut out, |all| {
+            all.put("age_seconds", format_args!("{:.3}", age.as_secs_f64()))
+                .put_object("samples", |lists| self.lists(lists))
+                .put_object("reasons", |reasons| {
+                    reasons
+                        .put(
+                            "dropped",
+                            meanings(Dropped::ALL, Dropped::name, Dropped::meaning),
+                        )
+                        .put(
+                            "refused",
+                            meanings(Refusal::ALL, Refusal::name, Refusal::meaning),
+                        )
+                        .put("closed", meanings(Close::ALL, Close::name, Close::meaning))
+                        .put(
+                            "http",
+                            meanings(HttpStatus::ALL, HttpStatus::name, HttpStatus::meaning),
+                        );
+                });
         });
-        for (n, name) in TOTALS.iter().enumerate() {
-            let name = format!("{name}_per_minute");
-            self.list(&mut out, &name, |at, _| Some(self.minute(at)[n]));
-        }
-        out.pop();
-        out.push_str("},\"reasons\":{");
-        explain(&mut out, "dropped", Dropped::ALL, |d| {
-            (d.name(), d.meaning())
-        });
-        explain(&mut out, "refused", Refusal::ALL, |r| {
-            (r.name(), r.meaning())
-        });
-        explain(&mut out, "closed", Close::ALL, |c| (c.name(), c.meaning()));
-        explain(&mut out, "http", HttpStatus::ALL, |s| {
-            (s.name(), s.meaning())
-        });
-        out.pop();
-        out.push_str("}}");
         out
     }
 
-    /// Appends `"name":[…],` with one number of each sample.
-    fn list<T: Display>(
-        &self,
-        out: &mut String,
-        name: &str,
-        number: impl Fn(usize, &Sample) -> Option<T>,
-    ) {
-        push(out, format_args!("\"{name}\":["));
+    /// Puts a list for each kind of number, with one number of each sample.
+    fn lists(&self, lists: &mut Object<'_>) {
         let first = self.samples.len().saturating_sub(HISTORY_SECONDS);
-        for (at, sample) in self.samples.iter().enumerate().skip(first) {
-            if at > first {
-                out.push(',');
-            }
-            match number(at, sample) {
-                Some(number) => push(out, format_args!("{number}")),
-                None => out.push_str("null"),
-            }
+        let samples = self.samples.range(first..);
+        macro_rules! put {
+            ($name:literal, $number:expr) => {
+                lists.put($name, Each(samples.clone().map($number)))
+            };
         }
-        out.push_str("],");
+        put!("connections", |s| s.connections);
+        put!("topics", |s| s.topics);
+        put!("subscriptions", |s| s.subscriptions);
+        put!("outbox_bytes", |s| s.outbox_bytes);
+        put!("events_per_second", |s| s.events);
+        put!("deliveries_per_second", |s| s.deliveries);
+        put!("latency_p50", |s| s.latency.map(|l| l.p50));
+        put!("latency_p99", |s| s.latency.map(|l| l.p99));
+        put!("latency_max", |s| s.latency.map(|l| l.max));
+        put!("turn_p50", |s| s.turns.map(|t| t.p50));
+        put!("turn_p99", |s| s.turns.map(|t| t.p99));
+        put!("turn_max", |s| s.turns.map(|t| t.max));
+        put!("memory_bytes", |s| s.memory_bytes);
+        put!("cpu", |s| s
+            .cpu
+            .map(|cpu| (cpu * 1_000.0).round() / 1_000.0));
+        for (n, name) in TOTALS.iter().enumerate() {
+            let counts = (first..self.samples.len()).map(|at| self.minute(at)[n]);
+            lists.put(&format!("{name}_per_minute"), Each(counts));
+        }
     }
 }
 
-/// Appends `"kind":{"name":"what it means",…},`.
-fn explain<T: Copy>(
-    out: &mut String,
-    kind: &str,
+/// What each of the reasons means, by its name.
+fn meanings<T: Copy>(
     all: &[T],
-    told: impl Fn(T) -> (&'static str, &'static str),
-) {
-    let all: serde_json::Map<_, _> = all
-        .iter()
-        .map(|&one| {
-            let (name, meaning) = told(one);
-            (name.to_owned(), meaning.into())
-        })
-        .collect();
-    push(
-        out,
-        format_args!("\"{kind}\":{},", serde_json::Value::from(all)),
-    );
-}
-
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a String takes everything");
+    name: impl Fn(T) -> &'static str,
+    meaning: impl Fn(T) -> &'static str,
+) -> BTreeMap<&'static str, &'static str> {
+    all.iter().map(|&one| (name(one), meaning(one))).collect()
 }
 
 /// Those of publishers' events.

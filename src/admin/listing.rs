@@ -6,11 +6,9 @@
 //!
 //! Never here: where the entries come from.
 
-use std::fmt::Write as _;
-
 use super::response::Response;
 use crate::limits;
-use crate::wire::wamp::quote;
+use crate::wire::json::{self, ToJson};
 
 /// Which page.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,18 +34,15 @@ pub struct TopicRow<'a> {
     pub rate: f32,
 }
 
-impl TopicRow<'_> {
-    /// Appends it as an object.
-    pub fn encode(&self, out: &mut String) {
-        out.push_str("{\"name\":");
-        quote(self.name, out);
-        push(
-            out,
-            format_args!(
-                ",\"subscribers\":{},\"events\":{},\"rate\":{:.3}}}",
-                self.subscribers, self.events, self.rate
-            ),
-        );
+impl ToJson for TopicRow<'_> {
+    fn to_json(&self, out: &mut String) {
+        json::object(out, |topic| {
+            topic
+                .put("name", self.name)
+                .put("subscribers", self.subscribers)
+                .put("events", self.events)
+                .put("rate", format_args!("{:.3}", self.rate));
+        });
     }
 }
 
@@ -72,92 +67,68 @@ pub struct ConnectionRow<'a> {
     pub outbox_bytes: usize,
 }
 
+impl ToJson for ConnectionRow<'_> {
+    fn to_json(&self, out: &mut String) {
+        let (place, tenant) = self.id;
+        json::object(out, |connection| {
+            connection
+                .put("id", &*format!("{place}-{tenant}"))
+                .put("address", &*self.address)
+                .put("state", self.state)
+                .put("name", self.name)
+                .put("age_seconds", self.age_seconds)
+                .put("topics", self.topics)
+                .put("outbox_bytes", self.outbox_bytes);
+            if let Some(names) = &self.topic_names {
+                connection.put("topic_names", &names[..]);
+            }
+        });
+    }
+}
+
 /// A page under way.
 #[derive(Debug)]
 pub struct Listing {
-    json: String,
+    /// What the rows are.
+    what: &'static str,
+    /// The rows, with commas between them.
+    rows: String,
     entries: usize,
     page: Page,
 }
 
 impl Listing {
-    /// An empty one, of `what`.
-    pub fn new(what: &str, page: Page) -> Self {
+    /// Begins a page without rows. `what` says what its rows are.
+    pub fn new(what: &'static str, page: Page) -> Self {
         Self {
-            json: format!("{{\"{what}\":["),
+            what,
+            rows: String::new(),
             entries: 0,
             page,
         }
     }
 
-    /// Whether nothing more may be added.
+    /// Returns true when no more rows may be added.
     pub fn is_full(&self) -> bool {
-        self.entries >= self.page.limit || self.json.len() >= limits::ADMIN_PAGE_BYTES_MAX
+        self.entries >= self.page.limit || self.rows.len() >= limits::ADMIN_PAGE_BYTES_MAX
     }
 
-    fn begin(&mut self) {
+    /// Adds a row.
+    pub fn push(&mut self, row: &impl ToJson) {
         if self.entries > 0 {
-            self.json.push(',');
+            self.rows.push(',');
         }
         self.entries += 1;
+        row.to_json(&mut self.rows);
     }
 
-    /// Adds a topic.
-    pub fn push_topic(&mut self, row: &TopicRow<'_>) {
-        self.begin();
-        row.encode(&mut self.json);
+    /// Returns the whole page. `next` is the place where the next page begins.
+    pub fn finish(self, next: Option<u32>) -> Response {
+        Response::object(|page| {
+            page.put(self.what, format_args!("[{}]", self.rows))
+                .put("next", next);
+        })
     }
-
-    /// Adds a connection.
-    pub fn push_connection(&mut self, row: &ConnectionRow<'_>) {
-        self.begin();
-        let (place, tenant) = row.id;
-        let out = &mut self.json;
-        push(
-            out,
-            format_args!(
-                "{{\"id\":\"{place}-{tenant}\",\"address\":\"{}\"",
-                row.address
-            ),
-        );
-        push(out, format_args!(",\"state\":\"{}\",\"name\":", row.state));
-        quote(row.name, out);
-        match row.age_seconds {
-            Some(age) => push(out, format_args!(",\"age_seconds\":{age}")),
-            None => out.push_str(",\"age_seconds\":null"),
-        }
-        push(
-            out,
-            format_args!(
-                ",\"topics\":{},\"outbox_bytes\":{}",
-                row.topics, row.outbox_bytes
-            ),
-        );
-        if let Some(names) = &row.topic_names {
-            out.push_str(",\"topic_names\":[");
-            for (n, name) in names.iter().enumerate() {
-                if n > 0 {
-                    out.push(',');
-                }
-                quote(name, out);
-            }
-            out.push(']');
-        }
-        out.push('}');
-    }
-
-    /// The whole page; `next` is the place where the one behind it begins.
-    pub fn finish(mut self, next: Option<u32>) -> Response {
-        match next {
-            Some(next) => push(&mut self.json, format_args!("],\"next\":{next}}}")),
-            None => self.json.push_str("],\"next\":null}"),
-        }
-        Response::json(self.json)
-    }
-}
-
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a String takes everything");
 }
 
 #[cfg(test)]
@@ -179,7 +150,7 @@ mod tests {
         let mut listing = Listing::new("topics", PAGE);
         for name in ["a \"☃\"\u{0}", ""] {
             assert!(!listing.is_full());
-            listing.push_topic(&TopicRow {
+            listing.push(&TopicRow {
                 name,
                 subscribers: 1,
                 events: 2,
@@ -193,7 +164,7 @@ mod tests {
         assert_eq!(page["next"], 7);
 
         let mut listing = Listing::new("connections", PAGE);
-        listing.push_connection(&ConnectionRow {
+        listing.push(&ConnectionRow {
             id: (3, 1),
             address: "[::1]:5".to_owned(),
             state: "open",
@@ -221,7 +192,7 @@ mod tests {
         let mut count = 0;
         while !listing.is_full() {
             count += 1;
-            listing.push_topic(&TopicRow {
+            listing.push(&TopicRow {
                 name: &name,
                 subscribers: 1,
                 events: 0,

@@ -47,15 +47,14 @@ pub fn refusal(fault: &Fault) -> Response {
 
 /// The answer to a body that was published: one number of subscribers for one event, a list for a batch.
 pub fn answer(is_batch: bool, members: &[usize]) -> Response {
-    let numbers: Vec<String> = members.iter().map(usize::to_string).collect();
-    let numbers = numbers.join(",");
-    Response::json(if is_batch {
-        format!(
-            "{{\"events\":{},\"subscribers\":[{numbers}]}}",
-            members.len()
-        )
-    } else {
-        format!("{{\"subscribers\":{numbers}}}")
+    Response::object(|body| match is_batch {
+        true => {
+            body.put("events", members.len());
+            body.put("subscribers", members);
+        }
+        false => {
+            body.put("subscribers", members.first());
+        }
     })
 }
 

@@ -4,11 +4,10 @@
 
 use std::borrow::Cow;
 
-use serde_json::json;
-
 use crate::limits::PREFLIGHT_SECONDS;
 use crate::stats::HttpStatus;
 use crate::wire::http::{Answer, CLOSE, Content};
+use crate::wire::json::{self, Object};
 
 const JSON: &str = "application/json";
 
@@ -30,6 +29,11 @@ pub struct Response {
 }
 
 impl Response {
+    /// 200 with a JSON object that has the members that `fill` puts into it.
+    pub fn object(fill: impl FnOnce(&mut Object<'_>)) -> Self {
+        Self::json(json::text(fill))
+    }
+
     /// 200 with JSON.
     pub fn json(body: String) -> Self {
         Self::with_type(JSON, body.into_bytes().into())
@@ -80,10 +84,12 @@ impl Response {
         hint: &str,
         at: Option<(&str, usize)>,
     ) -> Self {
-        let mut body = json!({"error": error, "hint": hint});
-        if let Some((what, number)) = at {
-            body[what] = number.into();
-        }
+        let body = json::text(|body| {
+            body.put("error", error).put("hint", hint);
+            if let Some((what, number)) = at {
+                body.put(what, number);
+            }
+        });
         let headers = match status {
             // RFC 9110 s. 15.5.2. `Basic` would make browsers ask for a password.
             HttpStatus::Unauthorized => "WWW-Authenticate: Bearer realm=\"newswire\"\r\n",
@@ -94,7 +100,7 @@ impl Response {
             status,
             content_type: JSON,
             headers: headers.into(),
-            body: body.to_string().into_bytes().into(),
+            body: body.into_bytes().into(),
             closes: false,
         }
     }

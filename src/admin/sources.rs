@@ -6,10 +6,9 @@
 //!
 //! Never here: sockets, and who may see this.
 
-use serde_json::{Value, json};
-
 use super::response::Response;
 use crate::stats::Ingest;
+use crate::wire::json::{self, ToJson};
 
 /// One source.
 #[derive(Clone, Debug)]
@@ -43,35 +42,43 @@ pub struct Dialled<'a> {
     pub connects: u64,
 }
 
-/// The answer of a server that serves. `sources` are `None` for somebody who may not see them.
+/// Returns the answer of a server that serves. `sources` are `None` for somebody who may not see them.
 pub fn readiness(sources: Option<&[SourceRow<'_>]>) -> Response {
-    let mut body = json!({"status": "ready"});
-    if let Some(rows) = sources {
-        body["sources"] = rows.iter().map(source).collect();
-    }
-    Response::json(body.to_string())
+    Response::object(|body| {
+        if let Some(rows) = sources {
+            body.put("sources", rows);
+        }
+        body.put("status", "ready");
+    })
 }
 
-fn source(row: &SourceRow<'_>) -> Value {
-    let mut value = json!({
-        "kind": row.ingest.name(),
-        "endpoint": row.endpoint,
-        "peers": row.peers,
-        "refused_peers": row.refused,
-    });
-    if let Some(dialled) = &row.dialled {
-        value["connected"] = dialled.is_connected.into();
-        value["seconds"] = dialled.seconds.into();
-        value["state"] = dialled.state.into();
-        value["connects"] = dialled.connects.into();
-        let asks_for = match dialled.asks_for_everything {
-            true => "everything",
-            false => "topics",
-        };
-        value["asks_for"] = asks_for.into();
-        value["trouble"] = dialled.trouble.into();
+impl ToJson for SourceRow<'_> {
+    fn to_json(&self, out: &mut String) {
+        json::object(out, |source| {
+            let dialled = self.dialled.as_ref();
+            if let Some(dialled) = dialled {
+                let asks_for = match dialled.asks_for_everything {
+                    true => "everything",
+                    false => "topics",
+                };
+                source
+                    .put("asks_for", asks_for)
+                    .put("connected", dialled.is_connected)
+                    .put("connects", dialled.connects);
+            }
+            source
+                .put("endpoint", self.endpoint)
+                .put("kind", self.ingest.name())
+                .put("peers", self.peers)
+                .put("refused_peers", self.refused);
+            if let Some(dialled) = dialled {
+                source
+                    .put("seconds", dialled.seconds)
+                    .put("state", dialled.state)
+                    .put("trouble", dialled.trouble);
+            }
+        });
     }
-    value
 }
 
 /// The labels of `row`, as Prometheus' text format writes them.
@@ -106,7 +113,7 @@ mod tests {
     fn a_source_that_is_away_leaves_the_server_ready_and_is_named() {
         let response = readiness(Some(&[row()]));
         assert_eq!(response.status().name(), "200");
-        let body: Value = serde_json::from_slice(response.body()).expect("JSON");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
         assert_eq!(body["status"], "ready");
         let source = &body["sources"][0];
         assert_eq!(source["connected"], false);

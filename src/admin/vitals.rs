@@ -7,13 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
-
 use super::durations::Percentiles;
 use super::history::{History, Own, deliveries};
 use super::listing::TopicRow;
 use super::metrics::Readings;
 use crate::stats::{Close, Counter, Dropped, HttpStatus, Refusal, Stats};
+use crate::wire::json::{self, Each, ToJson};
 
 /// The topic.
 pub const TOPIC: &str = "$sys/stats";
@@ -21,32 +20,60 @@ pub const TOPIC: &str = "$sys/stats";
 /// In topics, how many of the busiest are told.
 pub const BUSIEST_MAX: usize = 10;
 
-/// The counters of each reason in `now`, less those in `before`; reasons with nothing are left out.
-fn reasons(now: &Stats, before: &Stats) -> Value {
-    fn list<T: Copy>(
+/// What happened for a reason: the kind of it, and how often by name. Names that did not occur are left out.
+type ByReason = (&'static str, BTreeMap<&'static str, u64>);
+
+/// What `now` has counted and `before` has not, in the order in which it is told.
+fn reasons(now: &Stats, before: &Stats) -> [ByReason; 4] {
+    fn since<T: Copy>(
         all: &[T],
         name: impl Fn(T) -> &'static str,
         count: impl Fn(T) -> u64,
-    ) -> Value {
-        let some = all.iter().filter(|&&one| count(one) > 0);
-        some.map(|&one| (name(one).to_owned(), json!(count(one))))
-            .collect::<Map<_, _>>()
-            .into()
+    ) -> BTreeMap<&'static str, u64> {
+        let counts = all.iter().map(|&one| (name(one), count(one)));
+        counts.filter(|&(_, count)| count > 0).collect()
     }
-    json!({
-        "dropped": list(Dropped::ALL, Dropped::name, |d| now.drops(d) - before.drops(d)),
-        "closed": list(Close::ALL, Close::name, |c| now.closes(c) - before.closes(c)),
-        "refused": list(Refusal::ALL, Refusal::name, |r| now.refusals(r) - before.refusals(r)),
-        "http": list(HttpStatus::ALL, HttpStatus::name, |s| now.answers(s) - before.answers(s)),
-    })
+    [
+        (
+            "closed",
+            since(Close::ALL, Close::name, |c| {
+                now.closes(c) - before.closes(c)
+            }),
+        ),
+        (
+            "dropped",
+            since(Dropped::ALL, Dropped::name, |d| {
+                now.drops(d) - before.drops(d)
+            }),
+        ),
+        (
+            "http",
+            since(HttpStatus::ALL, HttpStatus::name, |s| {
+                now.answers(s) - before.answers(s)
+            }),
+        ),
+        (
+            "refused",
+            since(Refusal::ALL, Refusal::name, |r| {
+                now.refusals(r) - before.refusals(r)
+            }),
+        ),
+    ]
 }
 
-fn told(percentiles: Percentiles) -> Value {
-    let Percentiles { p50, p90, p99, max } = percentiles;
-    json!({ "p50": p50, "p90": p90, "p99": p99, "max": max })
+impl ToJson for Percentiles {
+    fn to_json(&self, out: &mut String) {
+        json::object(out, |percentiles| {
+            percentiles
+                .put("max", self.max)
+                .put("p50", self.p50)
+                .put("p90", self.p90)
+                .put("p99", self.p99);
+        });
+    }
 }
 
-/// The event's data: the last second of `history` beside what is now, without what is the dashboards' own.
+/// Returns the event's data: the last second of `history` beside what is now, without what is the dashboards' own.
 /// `latency` and `turns` are those of that second.
 pub fn tell(
     readings: &Readings<'_>,
@@ -58,47 +85,47 @@ pub fn tell(
 ) -> String {
     let stats = readings.stats;
     let last = history.last();
-    let mut vitals = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime_seconds": history.seconds(),
-        "connections": last.map(|s| s.connections),
-        "topics": last.map(|s| s.topics),
-        "subscriptions": last.map(|s| s.subscriptions),
-        "outbox_bytes": last.map(|s| s.outbox_bytes),
-        "events": stats.counter(Counter::Events),
-        "events_per_second": last.map(|s| s.events),
-        "deliveries": deliveries(stats, own),
-        "deliveries_per_second": last.map(|s| s.deliveries),
-        "latency_seconds": latency.map(told),
-        "turn_seconds": turns.map(told),
-        "last_minute": history.last_minute().collect::<BTreeMap<_, _>>(),
-        "last_ten_minutes": reasons(stats, history.counted_before()),
-        "memory_bytes": last.and_then(|s| s.memory_bytes),
-        "open_files": readings.process.open_files,
-        "cpu": last.and_then(|s| s.cpu).map(|cpu| (f64::from(cpu) * 1_000.0).round() / 1_000.0),
-    });
-    if let (Value::Object(all), Value::Object(totals)) =
-        (&mut vitals, reasons(stats, &Stats::default()))
-    {
-        all.extend(totals);
-    }
-    let mut text = vitals.to_string();
-    text.pop();
-    text.push_str(",\"top_topics\":[");
+    let [closed, dropped, http, refused] = reasons(stats, &Stats::default());
+    let lately = reasons(stats, history.counted_before());
+    let cpu = last.and_then(|s| s.cpu);
     let others = busiest.iter().filter(|row| row.name != TOPIC);
-    for (n, row) in others.take(BUSIEST_MAX).enumerate() {
-        if n > 0 {
-            text.push(',');
-        }
-        row.encode(&mut text);
-    }
-    text.push_str("]}");
-    text
+    json::text(|told| {
+        told.put(closed.0, closed.1)
+            .put("connections", last.map(|s| s.connections))
+            .put(
+                "cpu",
+                cpu.map(|cpu| (f64::from(cpu) * 1_000.0).round() / 1_000.0),
+            )
+            .put("deliveries", deliveries(stats, own))
+            .put("deliveries_per_second", last.map(|s| s.deliveries))
+            .put(dropped.0, dropped.1)
+            .put("events", stats.counter(Counter::Events))
+            .put("events_per_second", last.map(|s| s.events))
+            .put(http.0, http.1)
+            .put(
+                "last_minute",
+                history.last_minute().collect::<BTreeMap<_, _>>(),
+            )
+            .put("last_ten_minutes", BTreeMap::from(lately))
+            .put("latency_seconds", latency)
+            .put("memory_bytes", last.and_then(|s| s.memory_bytes))
+            .put("open_files", readings.process.open_files)
+            .put("outbox_bytes", last.map(|s| s.outbox_bytes))
+            .put(refused.0, refused.1)
+            .put("subscriptions", last.map(|s| s.subscriptions))
+            .put("topics", last.map(|s| s.topics))
+            .put("turn_seconds", turns)
+            .put("uptime_seconds", history.seconds())
+            .put("version", env!("CARGO_PKG_VERSION"))
+            .put("top_topics", Each(others.take(BUSIEST_MAX)));
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::admin::durations::{Durations, EVENT_BOUNDS};

@@ -210,8 +210,10 @@ fn grant(reply: &Reply) -> Result<Result<Grant, Flaw>, String> {
     if !body.is_empty() && is_json {
         return match json::strict(body) {
             Ok(Value::Object(fields)) => fields_grant(&fields),
-            Err(json::Flaw::Twice) => Err("a key occurs twice in its answer".to_owned()),
-            Ok(_) | Err(json::Flaw::Syntax) => Err("its answer is not a JSON object".to_owned()),
+            Err(json::JsonFlaw::Twice) => Err("a key occurs twice in its answer".to_owned()),
+            Ok(_) | Err(json::JsonFlaw::Syntax) => {
+                Err("its answer is not a JSON object".to_owned())
+            }
         };
     }
     let begins_with = |tag: &[u8]| {

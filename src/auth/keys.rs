@@ -22,7 +22,7 @@ use spki::der::{Decode, Reader, SliceReader, pem};
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use crate::limits;
-use crate::wire::json::{self, Flaw};
+use crate::wire::json::{self, JsonFlaw};
 use crate::wire::jwt::JwtAlgorithm;
 
 /// RFC 8017 s. A.1
@@ -318,8 +318,8 @@ fn from_pem(block: &[u8], algorithm: JwtAlgorithm) -> Result<PublicKey, String> 
 /// It is no set.
 pub fn from_set(text: &[u8], algorithm: JwtAlgorithm) -> Result<(Vec<SetKey>, usize), String> {
     let set = json::strict(text).map_err(|flaw| match flaw {
-        Flaw::Syntax => "it is no JSON",
-        Flaw::Twice => "a key occurs twice in one of its objects",
+        JsonFlaw::Syntax => "it is no JSON",
+        JsonFlaw::Twice => "a key occurs twice in one of its objects",
     })?;
     let members = set.get("keys").and_then(Value::as_array);
     let members = members.ok_or("it is no JWK set: it has no list named keys")?;

@@ -74,10 +74,9 @@ impl Listener {
         &self,
         path: &str,
         token: Option<&Token>,
-        body: &Value,
+        body: &str,
     ) -> Result<Value, String> {
         let failed = |what: &dyn fmt::Display| format!("http://{}{path}: {what}", self.authority);
-        let body = body.to_string();
         let mut request = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n",
@@ -88,7 +87,7 @@ impl Listener {
             request.push_str(&format!("Authorization: Bearer {}\r\n", token.reveal()));
         }
         request.push_str("\r\n");
-        request.push_str(&body);
+        request.push_str(body);
         let mut stream = reach((&self.host, self.port)).map_err(|error| match error.kind() {
             io::ErrorKind::ConnectionRefused => failed(&format_args!(
                 "{error}: is newswire running? It prints its listener for this as `admin` when it starts; \

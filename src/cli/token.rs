@@ -7,7 +7,6 @@ use std::io::{self, Read};
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgMatches, Command};
-use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::arguments::{self, text};
@@ -15,6 +14,7 @@ use super::http::Listener;
 use super::{Action, ConfigFlags, Failure};
 use crate::config::{self, Flags, Loaded};
 use crate::limits;
+use crate::wire::json;
 use crate::wire::token::{Digest, Token};
 
 /// What is to be revoked, and where.
@@ -169,7 +169,9 @@ pub fn revoke(revocation: &Revocation) -> Result<String, Failure> {
     // The token itself stays here: its digest says enough.
     let mut sessions = 0;
     for digest in written {
-        let order = json!({"sha256": digest});
+        let order = json::text(|order| {
+            order.put("sha256", &*digest);
+        });
         let answer = admin
             .post("/revoke", config.admin.token.as_ref(), &order)
             .map_err(Failure::Runtime)?;

@@ -14,7 +14,7 @@ use super::flush::{Budget, Finished, Flush, Members};
 use super::idset::IdSet;
 use super::topics::{Subscribed, TopicId, TopicView, Topics, Unsubscribed};
 use crate::wire::envelope::Event;
-use crate::wire::{wamp, websocket};
+use crate::wire::{json, wamp, websocket};
 
 /// What sources that filter by topic have to know.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -109,7 +109,7 @@ impl Hub {
         };
         let members = self.topics.note_event(topic, second);
         self.quoted.clear();
-        wamp::quote(&event.topic, &mut self.quoted);
+        json::quote(&event.topic, &mut self.quoted);
         let payload_bytes = wamp::event_len(&self.quoted, event.data);
         let frame_bytes = websocket::text_header_len(payload_bytes) + payload_bytes;
         self.flush.add(topic, frame_bytes, since, |out| {

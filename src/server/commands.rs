@@ -94,7 +94,9 @@ impl Server {
                 metrics::response(&self.readings(&sources))
             }
             Command::History => Response::json(self.pulse.history(self.moment.now)),
-            Command::Health => Response::json("{\"status\":\"ok\"}".to_owned()),
+            Command::Health => Response::object(|body| {
+                body.put("status", "ok");
+            }),
             Command::Readiness { has_sources } => self.readiness(has_sources),
             Command::Topics(page) => self.list_topics(page),
             Command::Connections(page) => self.list_connections(page),
@@ -133,7 +135,9 @@ impl Server {
                 };
                 let by = self.whereabouts(peer);
                 log::info!("admin: revoke: by={by} sessions={revoked}");
-                Response::json(format!("{{\"revoked\":{revoked}}}"))
+                Response::object(|body| {
+                    body.put("revoked", revoked);
+                })
             }
             Command::Publish(publication) => {
                 return self.publish(peer, self.moment.now, publication);
@@ -186,7 +190,7 @@ impl Server {
                 return false;
             }
             if let Some(topic) = self.engine.topic_at(place) {
-                listing.push_topic(&topic_row(&topic));
+                listing.push(&topic_row(&topic));
             }
             true
         });
@@ -214,7 +218,7 @@ impl Server {
             row.topic_names = page
                 .has_topics
                 .then(|| names.iter().map(|name| &**name).collect());
-            listing.push_connection(&row);
+            listing.push(&row);
             true
         });
         listing.finish(next)
@@ -229,7 +233,9 @@ impl Server {
     fn disconnected(&self, peer: PeerId, count: usize) -> Response {
         let by = self.whereabouts(peer);
         log::info!("admin: disconnect: by={by} connections={count}");
-        Response::json(format!("{{\"disconnected\":{count}}}"))
+        Response::object(|body| {
+            body.put("disconnected", count);
+        })
     }
 
     /// Goes on with those who are looked for, a share of the places a turn.

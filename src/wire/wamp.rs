@@ -135,7 +135,7 @@ fn name<'a>(
 /// Appends `[0,"<session id>",1,"<server ident>"]`.
 pub fn encode_welcome(session_id: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"[0,");
-    quote_pieces(session_id, |piece| out.extend_from_slice(piece.as_bytes()));
+    json::quote_pieces(session_id, |piece| out.extend_from_slice(piece.as_bytes()));
     out.extend_from_slice(concat!(",1,\"newswire/", env!("CARGO_PKG_VERSION"), "\"]").as_bytes());
 }
 
@@ -146,7 +146,7 @@ pub const ALIVE: &str = "newswire:alive";
 /// Appends `[3,"<id>",null]`: the answer to a call of [`ALIVE`].
 pub fn encode_alive(id: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"[3,");
-    quote_pieces(id, |piece| out.extend_from_slice(piece.as_bytes()));
+    json::quote_pieces(id, |piece| out.extend_from_slice(piece.as_bytes()));
     out.extend_from_slice(b",null]");
 }
 
@@ -154,44 +154,10 @@ pub fn encode_alive(id: &str, out: &mut Vec<u8>) {
 /// stands where an error's should: so the replaced server answered.
 pub fn encode_call_error(id: &str, procedure: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"[4,");
-    quote_pieces(id, |piece| out.extend_from_slice(piece.as_bytes()));
+    json::quote_pieces(id, |piece| out.extend_from_slice(piece.as_bytes()));
     out.push(b',');
-    quote_pieces(procedure, |piece| out.extend_from_slice(piece.as_bytes()));
+    json::quote_pieces(procedure, |piece| out.extend_from_slice(piece.as_bytes()));
     out.extend_from_slice(b",\"You are not allowed to make calls\"]");
-}
-
-/// Appends the topic's name as a JSON string, quotes included, as it stands in EVENT. At most six
-/// bytes for one, and two.
-pub fn quote(topic: &str, out: &mut String) {
-    quote_pieces(topic, |piece| out.push_str(piece));
-}
-
-/// RFC 8259 s. 7: quote, reverse solidus and controls are escaped, nothing else. A solidus stays,
-/// where PHP would have escaped it: to a parser it is the same.
-fn quote_pieces(text: &str, mut push: impl FnMut(&str)) {
-    const HEX: &str = "0123456789abcdef";
-    push("\"");
-    let mut rest = text;
-    // All that is escaped is ASCII, so each cut is between characters.
-    while let Some(at) = rest.find(|c| matches!(c, '"' | '\\' | '\0'..='\x1F')) {
-        let (plain, escaped) = rest.split_at(at);
-        push(plain);
-        match escaped.as_bytes()[0] {
-            b'"' => push("\\\""),
-            b'\\' => push("\\\\"),
-            b'\n' => push("\\n"),
-            b'\r' => push("\\r"),
-            b'\t' => push("\\t"),
-            control => {
-                let low = usize::from(control & 0x0F);
-                push(if control < 0x10 { "\\u000" } else { "\\u001" });
-                push(&HEX[low..=low]);
-            }
-        }
-        rest = &escaped[1..];
-    }
-    push(rest);
-    push("\"");
 }
 
 /// In bytes, how long [`encode_event`] will be.
@@ -425,7 +391,7 @@ mod tests {
     fn an_event_is_its_data_as_it_came() {
         for data in ["{\"n\":1}", "1.0", "[ 1, 2 ]", "\"\\/\\u00e9\"", "null"] {
             let mut topic = String::new();
-            quote("package_created", &mut topic);
+            json::quote("package_created", &mut topic);
             let mut out = b"before".to_vec();
             encode_event(&topic, data, &mut out);
             let expected = format!("before[8,\"package_created\",{data}]");
@@ -435,27 +401,9 @@ mod tests {
     }
 
     #[test]
-    fn quoting_is_undone_by_parsing() {
-        let all: String = (0..0x300).filter_map(char::from_u32).collect();
-        for text in ["", "a", "http://x/y#z", "\"\\\"", "☃\u{2028}𝄞\u{7F}", &all] {
-            let mut quoted = String::new();
-            quote(text, &mut quoted);
-            assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), text);
-            assert_eq!(
-                quoted,
-                serde_json::to_string(text)
-                    .unwrap()
-                    .replace("\\b", "\\u0008")
-                    .replace("\\f", "\\u000c")
-            );
-            assert!(quoted.len() <= 6 * text.len() + 2);
-        }
-    }
-
-    #[test]
     fn the_largest_event_needs_exactly_the_outbox_that_is_asked_for() {
         let mut quoted = String::new();
-        quote(&"\x01".repeat(limits::TOPIC_BYTES_MAX), &mut quoted);
+        json::quote(&"\x01".repeat(limits::TOPIC_BYTES_MAX), &mut quoted);
         let data = "1".repeat(limits::EVENT_BYTES_MAX);
         let header = 10;
         assert_eq!(

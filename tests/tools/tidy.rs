@@ -40,7 +40,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("wire::publication", &["limits", "stats", "wire::envelope"]),
     ("wire::files", &["limits", "wire::http"]),
-    ("wire::http", &["limits", "stats", "wire::http"]),
+    (
+        "wire::http",
+        &["limits", "stats", "wire::http", "wire::json"],
+    ),
+    ("wire::json", &["wire::json"]),
     // Two forms of a JWT are one token.
     ("wire::token", &["limits", "wire::jwt"]),
     // A list of tokens is made of tokens and of what they allow.

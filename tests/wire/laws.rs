@@ -12,6 +12,7 @@ use newswire::stats::Refusal;
 use newswire::wire::envelope::Form;
 use newswire::wire::files::{self, Plain};
 use newswire::wire::http::{self, Head, NO_LINES, Upgrade};
+use newswire::wire::json;
 use newswire::wire::jwt::Jwt;
 use newswire::wire::token::{Digest, Token};
 use newswire::wire::token_file::Listing;
@@ -169,7 +170,7 @@ pub fn wamp_message(text: &[u8]) {
             assert!(is_number(1) || topic == plain(1));
             // What is subscribed to can be quoted in an EVENT, and means the same there.
             let mut quoted = String::new();
-            wamp::quote(&topic, &mut quoted);
+            json::quote(&topic, &mut quoted);
             let back: String = serde_json::from_str(&quoted).expect("a JSON string");
             assert_eq!(back, topic);
             let mut event = Vec::new();

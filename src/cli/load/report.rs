@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
-use serde_json::json;
+
+use crate::wire::json::{self, Each, Object, ToJson};
 
 /// In characters of the longest bar.
 const BAR_MAX: usize = 50;
@@ -170,48 +171,73 @@ impl Report {
     }
 
     /// For a machine: one object, times in nanoseconds.
-    pub fn json(&self) -> serde_json::Value {
-        let latency = |histogram: &Histogram<u64>| {
-            let mut object = serde_json::Map::new();
-            for (percentile, name) in PERCENTILES {
-                object.insert(
-                    name.to_owned(),
-                    json!(histogram.value_at_percentile(percentile)),
-                );
-            }
-            object.insert("max".to_owned(), json!(histogram.max()));
-            object.insert("mean".to_owned(), json!(histogram.mean()));
-            object
-        };
-        json!({
-            "connections": self.connections,
-            "handshakes": self.handshakes,
-            "handshake_seconds": self.handshake_seconds,
-            "refused": self.refused.iter().map(|(status, count)| json!({
-                "status": status, "count": count,
-            })).collect::<Vec<_>>(),
-            "ended": self.ended,
-            "returned": self.returned,
-            "published": self.published,
-            "seconds": self.seconds,
-            "deliveries": self.deliveries,
-            "bytes": self.bytes,
-            "losses": self.losses,
-            "missed_while_not_connected": self.missed,
-            "doubles": self.doubles,
-            "disorder": self.disorder,
-            "strangers": self.strangers,
-            "latency_ns_to_each": latency(&self.to_each),
-            "latency_ns_to_last": latency(&self.to_last),
-            "server": self.server.as_ref().map(|server| json!({
-                "cpu_ns_per_handshake": server.cpu_per_handshake,
-                "cpu_ns_per_delivery": server.cpu_per_delivery,
-                "resident_bytes": server.resident,
-                "resident_bytes_per_connection": server.resident_per_connection,
-            })),
-            "own_resident_bytes_per_connection": self.own_bytes_per_connection,
-            "interrupted": self.is_interrupted,
+    pub fn json(&self) -> String {
+        json::text(|report| {
+            report
+                .put("bytes", self.bytes)
+                .put("connections", self.connections)
+                .put("deliveries", self.deliveries)
+                .put("disorder", self.disorder)
+                .put("doubles", self.doubles)
+                .put("ended", self.ended)
+                .put("handshake_seconds", self.handshake_seconds)
+                .put("handshakes", self.handshakes)
+                .put("interrupted", self.is_interrupted)
+                .put_object("latency_ns_to_each", |latency| {
+                    put_latency(latency, &self.to_each);
+                })
+                .put_object("latency_ns_to_last", |latency| {
+                    put_latency(latency, &self.to_last);
+                })
+                .put("losses", self.losses)
+                .put("missed_while_not_connected", self.missed)
+                .put(
+                    "own_resident_bytes_per_connection",
+                    self.own_bytes_per_connection,
+                )
+                .put("published", self.published)
+                .put("refused", Each(self.refused.iter().map(RefusedReport)))
+                .put("returned", self.returned)
+                .put("seconds", self.seconds)
+                .put("server", &self.server)
+                .put("strangers", self.strangers);
         })
+    }
+}
+
+/// A status, and how many upgrades were refused with it.
+struct RefusedReport<'a>(&'a (u16, u64));
+
+impl ToJson for RefusedReport<'_> {
+    fn to_json(&self, out: &mut String) {
+        let (status, count) = *self.0;
+        json::object(out, |refused| {
+            refused.put("count", count).put("status", status);
+        });
+    }
+}
+
+impl ToJson for ServerReport {
+    fn to_json(&self, out: &mut String) {
+        json::object(out, |server| {
+            server
+                .put("cpu_ns_per_delivery", self.cpu_per_delivery)
+                .put("cpu_ns_per_handshake", self.cpu_per_handshake)
+                .put("resident_bytes", self.resident)
+                .put(
+                    "resident_bytes_per_connection",
+                    self.resident_per_connection,
+                );
+        });
+    }
+}
+
+fn put_latency(latency: &mut Object<'_>, histogram: &Histogram<u64>) {
+    latency
+        .put("max", histogram.max())
+        .put("mean", histogram.mean());
+    for (percentile, name) in PERCENTILES {
+        latency.put(name, histogram.value_at_percentile(percentile));
     }
 }
 

@@ -10,6 +10,7 @@ use std::io::Write as _;
 
 use super::upgrade::Acceptance;
 use crate::stats::Refusal;
+use crate::wire::json;
 
 /// One answer. Lines are whole: each ends with CR and LF.
 #[derive(Debug)]
@@ -90,8 +91,9 @@ pub fn encode_refusal(refusal: Refusal, is_head: bool, out: &mut Vec<u8>) {
         error,
         hint,
     } = told(refusal);
-    // No text in the table needs an escape.
-    let body = format!("{{\"error\":\"{error}\",\"hint\":\"{hint}\"}}");
+    let body = json::text(|body| {
+        body.put("error", error).put("hint", hint);
+    });
     let answer = Answer {
         status,
         lines: &[lines],

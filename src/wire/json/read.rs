@@ -1,5 +1,5 @@
-//! What JSON says: names, which are borrowed where nothing in them is escaped, and objects that decide who
-//! may have what.
+//! Reading JSON: names, which are borrowed where nothing in them is escaped, and objects that decide who may
+//! have what.
 //!
 //! Two readers of an object in which a key occurs twice may take different ones of its values. Where that
 //! would decide about rights (a JWT, a set of keys, the answer of an API, an administrator's order), such
@@ -13,8 +13,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// What `json`, one string with its quotes that is known to be JSON, says. `None`: half of a surrogate
-/// pair is JSON's grammar (RFC 8259 s. 8.2), but no text.
+/// Returns the text of a JSON string. `json` is known to be one, with its quotes. Returns `None` for half of a
+/// surrogate pair: JSON's grammar allows it (RFC 8259 s. 8.2), but it is no text.
 pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
     match json.strip_prefix('"').and_then(|s| s.strip_suffix('"')) {
         Some(inner) if !inner.contains('\\') => Some(Cow::Borrowed(inner)),
@@ -22,25 +22,25 @@ pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Why something is no JSON that may decide about rights.
+/// Why JSON may not decide about rights.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Flaw {
-    /// It is no JSON.
+pub enum JsonFlaw {
+    /// The text is no JSON.
     Syntax,
     /// A key occurs twice in one object.
     Twice,
 }
 
-/// The value of `json`, in which no key occurs twice in an object (RFC 7515 s. 4, RFC 7519 s. 4).
+/// Returns the value of `json`, in which no key occurs twice in an object (RFC 7515 s. 4, RFC 7519 s. 4).
 ///
 /// # Errors
-/// What is wrong. Nothing of `json` is part of that.
-pub fn strict(json: &[u8]) -> Result<Value, Flaw> {
+/// Returns what is wrong. No part of `json` is in it.
+pub fn strict(json: &[u8]) -> Result<Value, JsonFlaw> {
     match serde_json::from_slice(json) {
         Ok(Strict(value)) => Ok(value),
         // Every value is welcome, so this is what `Strict` itself objects to.
-        Err(error) if error.is_data() => Err(Flaw::Twice),
-        Err(_) => Err(Flaw::Syntax),
+        Err(error) if error.is_data() => Err(JsonFlaw::Twice),
+        Err(_) => Err(JsonFlaw::Syntax),
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
             r#"{"a":1,"\u0061":2}"#,
             r#"[{"a":{"b":1,"c":2,"b":1}}]"#,
         ] {
-            assert_eq!(strict(json.as_bytes()), Err(Flaw::Twice), "{json}");
+            assert_eq!(strict(json.as_bytes()), Err(JsonFlaw::Twice), "{json}");
         }
         let deep = "[".repeat(10_000);
         for json in [
@@ -138,9 +138,9 @@ mod tests {
             &deep,
             "<html>",
         ] {
-            assert_eq!(strict(json.as_bytes()), Err(Flaw::Syntax), "{json}");
+            assert_eq!(strict(json.as_bytes()), Err(JsonFlaw::Syntax), "{json}");
         }
-        assert_eq!(strict(b"\"\xff\""), Err(Flaw::Syntax));
+        assert_eq!(strict(b"\"\xff\""), Err(JsonFlaw::Syntax));
     }
 
     #[test]

@@ -1,0 +1,10 @@
+//! JSON, for all who read or write it: `read` understands strings, and objects that decide who may have what;
+//! `write` escapes strings, and writes objects and lists.
+//!
+//! Never here: what an object means, and events, whose data is passed on as it came.
+
+mod read;
+mod write;
+
+pub use read::{JsonFlaw, strict, unquote};
+pub use write::{Each, Object, ToJson, object, quote, quote_pieces, text};
