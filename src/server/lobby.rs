@@ -25,14 +25,16 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry};
 use slab::Slab;
 
-use super::sockets::{Accepted, ClientStream, Listeners};
+use super::listeners::{ClientStream, Listeners};
+use super::outside::Accepted;
+use super::tokens::PollToken;
 use crate::admin::{AdminRules, Command, Conversation, Response};
 use crate::engine::{Stream, network};
 use crate::limits;
-use crate::stats::{Door, HttpStatus, Refusal, Stats};
+use crate::stats::{Door, HttpStatus, Stats};
 
 /// Somebody whose command is being carried out, for as long as they are there.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +70,6 @@ pub struct Lobby {
     strangers_max: usize,
     buffer: Vec<u8>,
     budget: Budget,
-    /// The token of the first place.
-    first_token: usize,
 }
 
 /// What is left of a turn's share.
@@ -87,7 +87,6 @@ impl Lobby {
         publish: Listeners,
         rules: AdminRules,
         strangers_max: usize,
-        first_token: usize,
     ) -> Self {
         Self {
             admin,
@@ -99,7 +98,6 @@ impl Lobby {
             strangers_max,
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             budget: Budget::default(),
-            first_token,
         }
     }
 
@@ -285,7 +283,7 @@ impl Lobby {
         let entry = self.peers.vacant_entry();
         let place = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut stream, Token(self.first_token + place), interest)?;
+        registry.register(&mut stream, PollToken::Lobby(place).into(), interest)?;
         self.serial += 1;
         entry.insert(Peer {
             stream,
@@ -298,11 +296,6 @@ impl Lobby {
         // Most have asked already.
         self.list(place);
         Ok(())
-    }
-
-    /// Tells somebody that there is no place among the clients.
-    pub fn refuse(&mut self, stream: ClientStream, refusal: Refusal, now: Duration) {
-        self.admin.refuse(stream, refusal, now);
     }
 
     /// The next command, as long as the turn's share lasts.

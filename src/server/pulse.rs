@@ -6,21 +6,25 @@
 
 use std::time::Duration;
 
-use super::Server;
-use super::commands::topic_row;
-use crate::admin::durations::Percentiles;
+use super::orders::topic_row;
+use super::outside::Outside;
+use super::turn::Core;
+use crate::admin::durations::{Durations, EVENT_BOUNDS, Percentiles, TURN_BOUNDS};
 use crate::admin::history::{History, Own};
 use crate::admin::vitals::{self, BUSIEST_MAX, TOPIC};
 use crate::engine::{Busiest, Engine, SlotId, Stream};
 use crate::wire::envelope::Event;
 
 /// What was, and who watches it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pulse {
+    /// How long events take.
+    pub latency: Durations,
+    /// How long turns take.
+    pub turns: Durations,
     history: History,
-    /// Of the last second of the history.
-    latency: Option<Percentiles>,
-    turns: Option<Percentiles>,
+    /// Of events and of turns, in the last second of the history.
+    last: [Option<Percentiles>; 2],
     /// In seconds since the start: the last one that was told.
     told: u64,
     busiest: Busiest,
@@ -28,6 +32,21 @@ pub(super) struct Pulse {
     dashboards: Vec<SlotId>,
     /// Of the server's own events.
     deliveries: u64,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            latency: Durations::new(EVENT_BOUNDS),
+            turns: Durations::new(TURN_BOUNDS),
+            history: History::default(),
+            last: [None; 2],
+            told: 0,
+            busiest: Busiest::default(),
+            dashboards: Vec::new(),
+            deliveries: 0,
+        }
+    }
 }
 
 impl Pulse {
@@ -48,21 +67,22 @@ impl Pulse {
     }
 }
 
-impl Server {
+impl<O: Outside> Core<O> {
     /// Takes the samples of the seconds that are over.
-    pub(super) fn sample(&mut self) {
+    pub(super) fn sample(&mut self, outside: &O) {
         let now = self.moment.now;
         if now < self.pulse.history.due() {
             return;
         }
         let engine = &self.engine;
         self.pulse.dashboards.retain(|&id| engine.has(id));
-        let latency = self.latency.take_percentiles();
-        let turns = self.turns.take_percentiles();
+        let latency = self.pulse.latency.take_percentiles();
+        let turns = self.pulse.turns.take_percentiles();
         let mut history = std::mem::take(&mut self.pulse.history);
-        history.take(now, &self.readings(&[]), self.own(), latency, turns);
+        let readings = self.readings(&[], outside);
+        history.take(now, &readings, self.own(), latency, turns);
         self.pulse.history = history;
-        (self.pulse.latency, self.pulse.turns) = (latency, turns);
+        self.pulse.last = [latency, turns];
     }
 
     /// What dashboards add to the numbers.
@@ -76,9 +96,9 @@ impl Server {
         }
     }
 
-    /// Tells how things are, if a second is over. Between the reads, with which listeners come, and the
+    /// Publishes how things are, if a second is over. Between the reads, with which subscribers come, and the
     /// flush.
-    pub(super) fn pulse(&mut self) {
+    pub(super) fn pulse(&mut self, outside: &O) {
         let seconds = self.pulse.history.seconds();
         if self.pulse.told == seconds || self.engine.subscribers(TOPIC) == 0 {
             return;
@@ -89,35 +109,13 @@ impl Server {
             .engine
             .busiest(BUSIEST_MAX + 1, &mut self.pulse.busiest);
         let rows: Vec<_> = busiest.iter().map(topic_row).collect();
-        let Pulse {
-            history,
-            latency,
-            turns,
-            ..
-        } = &self.pulse;
-        let data = vitals::tell(
-            &self.readings(&[]),
-            self.own(),
-            history,
-            *latency,
-            *turns,
-            &rows,
-        );
+        let Pulse { history, last, .. } = &self.pulse;
+        let readings = self.readings(&[], outside);
+        let data = vitals::tell(&readings, self.own(), history, last[0], last[1], &rows);
         let members = self.engine.handle_own_event(&Event {
             topic: TOPIC.into(),
             data: &data,
         });
         self.pulse.deliveries += members as u64;
-    }
-
-    /// How long this turn's events have taken, after the flush. The clock is read once more, if there
-    /// were any.
-    pub(super) fn measure(&mut self) {
-        let mut now = None;
-        while let Some(finished) = self.engine.poll_finished() {
-            let now = *now.get_or_insert_with(|| self.started.elapsed());
-            let took = now.saturating_sub(finished.since);
-            self.latency.record(took, finished.events);
-        }
     }
 }

@@ -7,11 +7,10 @@
 //!
 //! Never here: reading the configuration (`main` hands it in).
 
-use super::rules::{admin_rules, admin_standing, form, gate_rules, rules};
+use super::rules::admin_rules;
 use super::stores::{Stores, stores, warn_if_closed};
 use super::{Server, capacity};
 use crate::config::Config;
-use crate::stats::Close;
 use crate::wire::token::Token;
 
 impl Server {
@@ -35,20 +34,13 @@ impl Server {
             log::warn!("reload: {}", needs_restart(&fixed));
         }
         self.capacity = capacity::raise(config.clients.connections_max);
-        self.engine
-            .set_rules(rules(&config, self.capacity.connections_max));
-        let stats = self.engine.stats_mut();
         self.watched = watched;
-        (self.gate).replace(stores, gate_rules(&config), self.moment, stats);
-        self.form = form(&config);
         let rules = admin_rules(&config);
-        if rules.access.has_other_admin(&self.lobby.rules().access) {
-            // Whoever came with the old token comes back with the new one.
-            self.admin_standing.end(Close::TokenEnded);
-            self.engine.handle_changed_standings();
-            self.admin_standing = admin_standing();
-        }
-        self.lobby.set_rules(rules, self.capacity.strangers_max);
+        let lobby = &mut self.sockets.lobby;
+        let ends_admins = rules.access.has_other_admin(&lobby.rules().access);
+        lobby.set_rules(rules, self.capacity.strangers_max);
+        self.core
+            .reload(&config, self.capacity.connections_max, stores, ends_admins);
         log::set_max_level(config.process.log_level);
         let note = match removes_tokens(&self.config.auth.tokens, &config.auth.tokens) {
             true => ": sessions of removed tokens end at the next --auth-recheck",

@@ -1,4 +1,4 @@
-//! What a configuration means to each part of the server: the engine, the gate, the ingest, the admin
+//! What a configuration means to each part of the server: the engine, the gate, the intake, the admin
 //! listener.
 //!
 //! All of it is made anew at a reload. Never here: what was done at the start and stays, and what a rule
@@ -11,6 +11,7 @@ use crate::admin::{Access, AdminRules};
 use crate::auth::gate::GateRules;
 use crate::config::Config;
 use crate::engine::{Rules, SessionRules};
+use crate::ingest::intake::IntakeRules;
 use crate::limits;
 use crate::standing::Standing;
 use crate::web;
@@ -59,12 +60,15 @@ pub fn gate_rules(config: &Config) -> GateRules {
     }
 }
 
-/// What an event has to be.
-pub(super) fn form(config: &Config) -> Form {
-    Form {
-        topic_field: config.ingest.topic_field.clone(),
-        event_bytes_max: config.ingest.event_bytes_max,
-        topic_bytes_max: config.clients.topic_bytes_max,
+/// The intake's rules.
+pub(super) fn intake_rules(config: &Config) -> IntakeRules {
+    IntakeRules {
+        form: Form {
+            topic_field: config.ingest.topic_field.clone(),
+            event_bytes_max: config.ingest.event_bytes_max,
+            topic_bytes_max: config.clients.topic_bytes_max,
+        },
+        turn_events_max: config.ingest.turn_events_max,
     }
 }
 

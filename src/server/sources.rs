@@ -1,62 +1,64 @@
-//! The ZeroMQ sources in a turn: whose peers come and go, which publisher is connected to again, and which
-//! topics they are asked for.
+//! The intake and the engine, joined: events go from the intake to the engine, wanted topics from the engine to
+//! the sources.
 //!
-//! A source that connects out has two halves: its present socket stands among all sources, and what
-//! outlives that socket is its [`Sub`].
-//!
-//! Never here: events (the ingest takes those), and how a publisher is reached.
+//! Never here: how events come in, and how they reach their subscribers.
 
+use std::io;
+use std::os::fd::RawFd;
 use std::rc::Rc;
-use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-
-use super::sockets::ClientStream;
-use super::{MONITORS, SOURCES, Server};
+use super::outside::Outside;
+use super::report::Report;
+use super::shutdown::Shutdown;
+use super::turn::Core;
 use crate::admin::sources::{Dialled, SourceRow};
-use crate::engine::{Engine, TopicChange};
-use crate::ingest::zeromq::ZeroMqSource;
-use crate::ingest::zeromq::interest::{Budget, Scope, Wanted};
-use crate::ingest::zeromq::monitor::PeerEvent;
-use crate::ingest::zeromq::sub::Sub;
-use crate::limits;
-use crate::net::dial::State;
-use crate::stats::Ingest;
+use crate::engine::{Engine, Stream, TopicChange};
+use crate::ingest::intake::Sink;
+use crate::ingest::wanted::Wanted;
+use crate::ingest::{Descriptor, Host, SourceId};
+use crate::stats::{Counter, Dropped, Ingest, PeerRefusal, Stats};
+use crate::wire::envelope::Event;
 use crate::wire::grant;
 
-/// Watches the descriptors of the source with that number.
-///
-/// # Errors
-/// Those of ZeroMQ and of the poller, with what could not be done.
-pub(super) fn watch(
-    registry: &Registry,
-    index: usize,
-    source: &ZeroMqSource,
-) -> std::io::Result<()> {
-    let (messages, peers) = source.descriptors().map_err(std::io::Error::other)?;
-    for (descriptor, first) in [(messages, SOURCES), (peers, MONITORS)] {
-        let token = Token(first + index);
-        registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
-    }
-    Ok(())
+/// The engine, as the intake sees it.
+struct Receiver<'a, S> {
+    engine: &'a mut Engine<S>,
+    report: &'a mut Report,
+    shutdown: &'a Shutdown,
 }
 
-/// The reverse of [`watch`], before the source is dropped.
-fn unwatch(registry: &Registry, source: &ZeroMqSource) {
-    let Ok((messages, peers)) = source.descriptors() else {
-        return;
-    };
-    for descriptor in [messages, peers] {
-        // One that was not watched needs nothing more.
-        let _ = registry.deregister(&mut SourceFd(&descriptor));
+impl<S: Stream> Sink for Receiver<'_, S> {
+    fn has_room(&self) -> bool {
+        self.shutdown.takes_events() && !self.engine.is_congested()
+    }
+
+    fn stats(&mut self) -> &mut Stats {
+        self.engine.stats_mut()
+    }
+
+    fn handle_event(&mut self, event: &Event<'_>, is_unasked: bool) -> usize {
+        if is_unasked && self.engine.subscribers(&event.topic) == 0 {
+            let stats = self.engine.stats_mut();
+            stats.count(Counter::Events);
+            stats.dropped(Dropped::Filtered);
+            return 0;
+        }
+        let subscribers = self.engine.handle_event(event);
+        if subscribers == 0 {
+            self.report.unheard(&event.topic);
+        }
+        subscribers
+    }
+
+    fn handle_dropped(&mut self, reason: Dropped, parts: &[&[u8]], from: &str) {
+        self.report.dropped(reason, parts, from);
     }
 }
 
 /// The engine's topics, as those that sources are asked for.
-struct Topics<'a>(&'a Engine<ClientStream>);
+struct Topics<'a, S>(&'a Engine<S>);
 
-impl Wanted for Topics<'_> {
+impl<S: Stream> Wanted for Topics<'_, S> {
     fn is_wanted(&self, topic: &str) -> bool {
         // No publisher has events of the server's own topics.
         !topic.starts_with(grant::OWN) && self.0.subscribers(topic) > 0
@@ -79,57 +81,63 @@ impl Wanted for Topics<'_> {
     }
 }
 
-impl Server {
-    /// What outlives the sockets of the source with that number, where it connects out.
-    fn sub(&self, index: usize) -> Option<&Sub> {
-        self.subs.get(index.checked_sub(self.pulls.len())?)
+/// The loop, as sources see it.
+struct Loop<'a, O> {
+    outside: &'a mut O,
+    stats: &'a mut Stats,
+    report: &'a mut Report,
+}
+
+impl<O: Outside> Host for Loop<'_, O> {
+    fn watch(&mut self, id: SourceId, descriptor: Descriptor, file: RawFd) -> io::Result<()> {
+        self.outside.watch_source(id, descriptor, file)
     }
 
-    /// How long the sources have nothing to do; events aside.
-    pub(super) fn sources_timeout(&self) -> Option<Duration> {
-        let now = self.moment.now;
-        self.subs.iter().filter_map(|sub| sub.timeout(now)).min()
+    fn unwatch(&mut self, file: RawFd) {
+        self.outside.unwatch_source(file);
     }
 
-    /// Reads who has connected to the sources, who has left, and who was refused.
-    pub(super) fn watch_peers(&mut self) {
-        let now = self.moment.now;
-        let mut budget = limits::TURN_PEER_EVENTS_MAX;
-        for (index, source) in self.sources.iter_mut().enumerate() {
-            let sub = index.checked_sub(self.pulls.len());
-            let mut sub = sub.and_then(|index| self.subs.get_mut(index));
-            while source.monitor().is_ready() && budget > 0 {
-                budget -= 1;
-                let Some(Some(event)) = source.monitor_mut().poll() else {
-                    continue;
-                };
-                if let PeerEvent::Refused(refusal) = event {
-                    self.engine.stats_mut().refused_peer(refusal);
-                    self.refused_peers[index] += 1;
-                    if sub.is_none() {
-                        self.report.refused_peer(refusal, source.endpoint());
-                    }
-                }
-                if let Some(sub) = &mut sub {
-                    sub.handle_peer(now, event);
-                }
-            }
+    fn refused_peer(&mut self, kind: Ingest, name: &str, refusal: PeerRefusal) {
+        self.stats.refused_peer(refusal);
+        // A source that connects out says itself why it is not connected.
+        if kind == Ingest::Pull {
+            self.report.refused_peer(refusal, name);
         }
     }
+}
 
-    /// Connects to publishers that are not connected. After the peers' ends were read.
-    pub(super) fn dial(&mut self) {
-        let (now, registry) = (self.moment.now, self.poll.registry());
-        for (index, sub) in self.subs.iter_mut().enumerate() {
-            let index = self.pulls.len() + index;
-            let Some(next) = sub.dial(now, &self.sources[index]) else {
-                continue;
-            };
-            unwatch(registry, &self.sources[index]);
-            if let Err(error) = watch(registry, index, &next) {
-                log::error!("sub: endpoint={} error={error}", sub.endpoint());
-            }
-            self.sources[index] = next;
+impl<O: Outside> Core<O> {
+    /// Has `outside` watch the descriptors of all sources. Before the first turn.
+    ///
+    /// # Errors
+    /// Those of the sources and of the poller.
+    pub fn watch_sources(&mut self, outside: &mut O) -> io::Result<()> {
+        self.intake.watch(&mut Loop {
+            outside,
+            stats: self.engine.stats_mut(),
+            report: &mut self.report,
+        })
+    }
+
+    /// Has the sources look after their connections.
+    pub(super) fn tend_sources(&mut self, outside: &mut O) {
+        let host = &mut Loop {
+            outside,
+            stats: self.engine.stats_mut(),
+            report: &mut self.report,
+        };
+        self.intake.tend(self.moment.now, host);
+    }
+
+    /// Takes events in, as many as the turn's budget allows and as there is room for.
+    pub(super) fn take_events(&mut self) {
+        let mut receiver = Receiver {
+            engine: &mut self.engine,
+            report: &mut self.report,
+            shutdown: &self.shutdown,
+        };
+        if self.intake.take(&mut receiver) {
+            self.shutdown.note_event(self.moment.now);
         }
     }
 
@@ -137,53 +145,36 @@ impl Server {
     pub(super) fn tell_sources(&mut self) {
         while let Some(change) = self.engine.poll_topic_change() {
             let (TopicChange::First(topic) | TopicChange::Last(topic)) = change;
-            for sub in &mut self.subs {
-                sub.note_topic(&topic);
-            }
+            self.intake.note_topic(&topic);
         }
-        let mut budget = Budget::default();
-        let (now, wanted) = (self.moment.now, Topics(&self.engine));
-        let count = self.subs.len();
-        // Another source begins each turn, so that one does not use up every budget.
-        let first = self.first_source.checked_rem(count).unwrap_or(0);
-        for index in (first..count).chain(0..first) {
-            let source = &mut self.sources[self.pulls.len() + index];
-            self.subs[index].tell(now, source, &wanted, &mut budget);
-        }
+        self.intake.tell(self.moment.now, &Topics(&self.engine));
     }
 
-    /// Returns true when the publisher of the source with that number was asked for everything: what nobody
-    /// wants is to be expected then.
-    pub(super) fn asks_for_everything(&self, index: usize) -> bool {
-        self.sub(index).is_some_and(Sub::has_everything)
+    /// The endpoints that publishers push to, as bound.
+    pub fn pulls(&self) -> Vec<&str> {
+        let sources = self.intake.sources();
+        let pulls = sources.filter(|source| source.kind() == Ingest::Pull);
+        pulls.map(|source| source.name()).collect()
     }
 
     /// The sources, as operators see them.
     pub(super) fn source_rows(&self) -> Vec<SourceRow<'_>> {
-        let now = self.moment.now;
-        let rows = self.sources.iter().enumerate();
-        let rows = rows.map(|(index, source)| {
-            let sub = self.sub(index);
-            let health = sub.map(|sub| sub.health(now));
-            let is_away = health.is_some_and(|health| health.state != State::Connected);
-            SourceRow {
-                ingest: if sub.is_some() {
-                    Ingest::Sub
-                } else {
-                    Ingest::Pull
-                },
-                endpoint: sub.map_or_else(|| source.endpoint(), Sub::endpoint),
-                peers: if is_away { 0 } else { source.monitor().peers() },
-                refused: self.refused_peers[index],
-                dialled: health.map(|health| Dialled {
-                    state: health.state.name(),
-                    is_connected: health.state == State::Connected,
-                    seconds: health.lasted.as_secs(),
-                    trouble: health.trouble,
-                    asks_for_everything: health.scope == Scope::Everything,
-                    connects: health.connects,
+        let rows = self.intake.sources().filter_map(|source| {
+            let health = source.health(self.moment.now)?;
+            Some(SourceRow {
+                ingest: source.kind(),
+                endpoint: source.name(),
+                peers: health.peers,
+                refused: health.refused,
+                dialled: health.upstream.map(|upstream| Dialled {
+                    state: upstream.state,
+                    is_connected: upstream.is_connected,
+                    seconds: upstream.lasted.as_secs(),
+                    trouble: upstream.trouble,
+                    asks_for_everything: upstream.asks_for_everything,
+                    connects: upstream.connects,
                 }),
-            }
+            })
         });
         rows.collect()
     }

@@ -2,7 +2,7 @@
 //!
 //! libzmq reports each event of a monitored socket through a socket of its own, an `inproc` PAIR. A
 //! [`Monitor`] reads it on the loop, without waiting. Its descriptor has the same contract as a source's
-//! (see [`super`]): after a signal the monitor stays ready until a read finds nothing.
+//! (see [`super::socket`]): after a signal the monitor stays ready until a read finds nothing.
 //!
 //! **Two traps of libzmq.** Its network thread *waits* while it cannot hand an event over, and with it
 //! every connection of the process. So the queue of events has no bound of libzmq's; the loop reads an
@@ -245,18 +245,19 @@ mod tests {
     use std::io::Write;
     use std::net::TcpStream;
 
-    use crate::ingest::zeromq::ZeroMqSource;
+    use crate::ingest::Source;
+    use crate::ingest::zeromq::pull::Pull;
+    use crate::ingest::zeromq::socket::tests::RULES;
     use crate::ingest::zeromq::socket_file::Access;
-    use crate::ingest::zeromq::tests::RULES;
 
-    fn bind(context: &zmq::Context) -> ZeroMqSource {
+    fn bind(context: &zmq::Context) -> Pull {
         let access = Access::default();
-        ZeroMqSource::bind_pull(context, "tcp://127.0.0.1:*", RULES, access).expect("bound")
+        Pull::bind(context, "tcp://127.0.0.1:*", RULES, access).expect("bound")
     }
 
     /// Waits for the next event that means something.
-    fn next(source: &mut ZeroMqSource) -> PeerEvent {
-        let monitor = source.monitor_mut();
+    fn next(source: &mut Pull) -> PeerEvent {
+        let monitor = source.socket.monitor_mut();
         loop {
             match monitor.poll() {
                 Some(Some(event)) => return event,
@@ -273,7 +274,7 @@ mod tests {
     fn peers_of_a_pull_socket_join_leave_and_are_refused() {
         let context = zmq::Context::new();
         let mut source = bind(&context);
-        let endpoint = source.endpoint().to_owned();
+        let endpoint = source.name().to_owned();
         let connect = |kind| {
             let socket = context.socket(kind).expect("a socket");
             socket.set_linger(0).expect("set");
@@ -282,7 +283,7 @@ mod tests {
         };
         let push = connect(zmq::PUSH);
         assert_eq!(next(&mut source), PeerEvent::Joined);
-        assert_eq!(source.monitor().peers(), 1);
+        assert_eq!(source.socket.peers(), 1);
 
         // A kind that does not fit is refused, comes again at once, and is refused again.
         let publisher = connect(zmq::PUB);
@@ -297,10 +298,10 @@ mod tests {
         let incomplete = PeerEvent::Refused(PeerRefusal::Incomplete);
         while next(&mut source) != incomplete {}
 
-        assert_eq!(source.monitor().peers(), 1);
+        assert_eq!(source.socket.peers(), 1);
         drop(push);
         while next(&mut source) != PeerEvent::Left {}
-        assert_eq!(source.monitor().peers(), 0);
+        assert_eq!(source.socket.peers(), 0);
     }
 
     #[test]
@@ -310,7 +311,7 @@ mod tests {
         for _ in 0..20 {
             let source = bind(&context);
             let push = context.socket(zmq::PUSH).expect("a socket");
-            push.connect(source.endpoint()).expect("connected");
+            push.connect(source.name()).expect("connected");
             push.send("one", 0).expect("sent");
             let mut source = source;
             assert_eq!(next(&mut source), PeerEvent::Joined);
@@ -318,7 +319,7 @@ mod tests {
         }
         // libzmq's network thread goes on for the other sources of the process.
         let push = context.socket(zmq::PUSH).expect("a socket");
-        push.connect(other.endpoint()).expect("connected");
+        push.connect(other.name()).expect("connected");
         let mut other = other;
         assert_eq!(next(&mut other), PeerEvent::Joined);
     }

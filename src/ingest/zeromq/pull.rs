@@ -6,21 +6,35 @@
 //! Without a ZAP handler in the process it asks nobody about the peers of ZMTP 3, and lets them in. A SUB
 //! socket needs no domain: newswire chooses whom it connects to.
 //!
-//! Never here: how messages are received (the same for all sources), and what they say.
+//! Never here: how messages are received (the same for all sockets), and what they say.
 
-use super::monitor::Monitor;
+use std::io;
+use std::time::Duration;
+
+use super::monitor::{Monitor, PeerEvent};
+use super::socket::{Socket, prepare};
 use super::socket_file::{self, Access};
-use super::{Cause, PeerRules, SourceError, ZeroMqSource, prepare};
+use super::{PeerRules, SetUpError, SourceError};
+use crate::ingest::{Descriptor, Health, Host, Received, Source, SourceId};
+use crate::stats::Ingest;
 
 /// Any name will do: it is for a ZAP handler, and there is none.
 const ZAP_DOMAIN: &str = "newswire";
 
-impl ZeroMqSource {
-    /// A PULL socket bound to `endpoint`; `access` is for its file, where it has one.
+/// An endpoint that publishers push to.
+#[derive(Debug)]
+pub struct Pull {
+    pub(super) socket: Socket,
+    /// In peers that were refused since the start.
+    refused: u64,
+}
+
+impl Pull {
+    /// Binds a PULL socket to `endpoint`. `access` is for the socket's file, if it has one.
     ///
     /// # Errors
     /// When the endpoint cannot be bound: it is taken, or not an endpoint.
-    pub fn bind_pull(
+    pub fn bind(
         context: &zmq::Context,
         endpoint: &str,
         rules: PeerRules,
@@ -40,30 +54,80 @@ impl ZeroMqSource {
                 let bound = socket.get_last_endpoint()?;
                 Ok(bound.unwrap_or_else(|_| endpoint.to_owned()))
             })?;
-            Ok::<_, Cause>((socket, monitor, bound))
+            Ok::<_, SetUpError>((socket, monitor, bound))
         };
-        Self::new("bind", endpoint, set_up())
+        Ok(Self {
+            socket: Socket::new("bind", endpoint, set_up())?,
+            refused: 0,
+        })
+    }
+}
+
+impl Source for Pull {
+    fn name(&self) -> &str {
+        self.socket.endpoint()
+    }
+
+    fn kind(&self) -> Ingest {
+        Ingest::Pull
+    }
+
+    fn is_ready(&self) -> bool {
+        self.socket.is_ready()
+    }
+
+    fn receive(&mut self) -> Option<Received<'_>> {
+        self.socket.receive()
+    }
+
+    fn tend(&mut self, _: SourceId, _: Duration, budget: &mut usize, host: &mut dyn Host) {
+        while let Some(event) = self.socket.poll_peer(budget) {
+            if let PeerEvent::Refused(refusal) = event {
+                self.refused += 1;
+                host.refused_peer(Ingest::Pull, self.socket.endpoint(), refusal);
+            }
+        }
+    }
+
+    fn watch(&self, id: SourceId, host: &mut dyn Host) -> io::Result<()> {
+        self.socket.watch(id, host)
+    }
+
+    fn handle_readiness(&mut self, descriptor: Descriptor) {
+        self.socket.handle_readiness(descriptor);
+    }
+
+    fn timeout(&self, _: Duration) -> Option<Duration> {
+        self.socket.has_peer_events().then_some(Duration::ZERO)
+    }
+
+    fn health(&self, _: Duration) -> Option<Health<'_>> {
+        Some(Health {
+            peers: self.socket.peers(),
+            refused: self.refused,
+            upstream: None,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::zeromq::tests::RULES;
+    use crate::ingest::zeromq::socket::tests::RULES;
 
-    fn bind(context: &zmq::Context, endpoint: &str) -> Result<ZeroMqSource, SourceError> {
-        ZeroMqSource::bind_pull(context, endpoint, RULES, Access::default())
+    fn bind(context: &zmq::Context, endpoint: &str) -> Result<Pull, SourceError> {
+        Pull::bind(context, endpoint, RULES, Access::default())
     }
 
     #[test]
     fn a_taken_endpoint_is_an_error_that_names_it() {
         let context = zmq::Context::new();
         let first = bind(&context, "tcp://127.0.0.1:*").expect("a free port");
-        let error = bind(&context, first.endpoint()).expect_err("taken");
+        let error = bind(&context, first.name()).expect_err("taken");
         assert!(error.is_taken(), "{error}");
-        assert_eq!(error.endpoint(), first.endpoint());
+        assert_eq!(error.endpoint(), first.name());
         let text = error.to_string();
-        assert!(text.contains(first.endpoint()), "{text}");
+        assert!(text.contains(first.name()), "{text}");
         assert!(text.contains("in use"), "{text}");
     }
 
@@ -71,7 +135,7 @@ mod tests {
     fn an_ipv6_endpoint_is_bound() {
         let context = zmq::Context::new();
         match bind(&context, "tcp://[::1]:*") {
-            Ok(source) => assert!(source.endpoint().starts_with("tcp://[::1]:")),
+            Ok(source) => assert!(source.name().starts_with("tcp://[::1]:")),
             // A host without IPv6 says so, and not that the endpoint is wrong.
             Err(error) => assert!(!error.to_string().contains("Invalid"), "{error}"),
         }

@@ -17,7 +17,7 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::Cause;
+use super::SetUpError;
 
 /// The mode of a socket file of which only the group was given: owner and group may connect.
 const MODE_WITH_GROUP: u32 = 0o660;
@@ -56,8 +56,8 @@ impl Access {
     /// mode. Until it has both, only the owner can connect.
     pub(super) fn bind(
         self,
-        bind: impl FnOnce() -> Result<String, Cause>,
-    ) -> Result<String, Cause> {
+        bind: impl FnOnce() -> Result<String, SetUpError>,
+    ) -> Result<String, SetUpError> {
         if self.mode.is_none() && self.group.is_none() {
             return bind();
         }
@@ -69,12 +69,12 @@ impl Access {
         if let Some(path) = path(&endpoint) {
             if let Some(group) = self.group {
                 let action = "give the socket its group (newswire has to be a member of pull-group, or root)";
-                chown(path, None, Some(group)).map_err(|error| Cause::File(action, error))?;
+                chown(path, None, Some(group)).map_err(|error| SetUpError::File(action, error))?;
             }
             if let Some(mode) = self.mode {
                 let mode = fs::Permissions::from_mode(mode);
                 fs::set_permissions(path, mode)
-                    .map_err(|error| Cause::File("give the socket its mode", error))?;
+                    .map_err(|error| SetUpError::File("give the socket its mode", error))?;
             }
         }
         Ok(endpoint)
@@ -94,28 +94,28 @@ pub fn is_no_socket(endpoint: &str) -> bool {
 }
 
 /// Looks whether libzmq may bind `endpoint`, and with that delete what stands at its path.
-pub(super) fn make_room(endpoint: &str) -> Result<(), Cause> {
+pub(super) fn make_room(endpoint: &str) -> Result<(), SetUpError> {
     let Some(path) = path(endpoint) else {
         // libzmq deletes a file even where the name is one of an abstract socket.
         let name = endpoint.strip_prefix("ipc://@").map(|_| &endpoint[6..]);
         return match name.map(fs::symlink_metadata) {
-            Some(Ok(_)) => Err(Cause::NoSocket),
+            Some(Ok(_)) => Err(SetUpError::NoSocket),
             _ => Ok(()),
         };
     };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Cause::File("look at the path", error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(Cause::NoSocket),
+        Err(error) => return Err(SetUpError::File("look at the path", error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(SetUpError::NoSocket),
         Ok(_) => {}
     }
     match connect(path) {
-        Ok(()) => Err(Cause::Answered),
+        Ok(()) => Err(SetUpError::Answered),
         Err(error) => match error.kind() {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => Ok(()),
             // Its queue of connections is full, so somebody has it.
-            ErrorKind::WouldBlock => Err(Cause::Answered),
-            _ => Err(Cause::File(
+            ErrorKind::WouldBlock => Err(SetUpError::Answered),
+            _ => Err(SetUpError::File(
                 "find out whether somebody answers there",
                 error,
             )),
@@ -139,8 +139,9 @@ mod tests {
     use std::process;
 
     use super::*;
-    use crate::ingest::zeromq::tests::RULES;
-    use crate::ingest::zeromq::{SourceError, ZeroMqSource};
+    use crate::ingest::zeromq::SourceError;
+    use crate::ingest::zeromq::pull::Pull;
+    use crate::ingest::zeromq::socket::tests::RULES;
 
     /// A folder of its own for each test, gone afterwards.
     struct Folder(PathBuf);
@@ -156,9 +157,9 @@ mod tests {
             self.0.join("pull.sock")
         }
 
-        fn bind(&self, access: Access) -> Result<ZeroMqSource, SourceError> {
+        fn bind(&self, access: Access) -> Result<Pull, SourceError> {
             let endpoint = format!("ipc://{}", self.path().display());
-            ZeroMqSource::bind_pull(&zmq::Context::new(), &endpoint, RULES, access)
+            Pull::bind(&zmq::Context::new(), &endpoint, RULES, access)
         }
     }
 
@@ -229,7 +230,7 @@ mod tests {
     fn a_name_of_an_abstract_socket_that_is_taken_is_refused() {
         let name = format!("ipc://@newswire-test-{}", process::id());
         let context = zmq::Context::new();
-        let bind = || ZeroMqSource::bind_pull(&context, &name, RULES, Access::default());
+        let bind = || Pull::bind(&context, &name, RULES, Access::default());
         let _first = bind().expect("bound");
         assert!(bind().expect_err("taken").is_taken());
     }

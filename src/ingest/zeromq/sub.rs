@@ -1,83 +1,54 @@
 //! SUB sockets: newswire connects to publishers that have bound, and asks them for topics.
 //!
-//! A socket lives for one connection. libzmq would connect again by itself, but not everywhere: it resolves
-//! names on the thread that serves all sockets, looks at one address of a name, and after one error of the
-//! protocol it never connects again. So a [`Sub`] watches its socket's monitor, and when the connection is
-//! lost or does not come, it makes the next socket, for the next address ([`Dialer`]). That socket is asked
-//! for all topics anew ([`Interest`]). The old socket stays until its last message was received.
+//! A socket lives for one connection. When the connection is lost or does not come, the [`Sub`] makes the next
+//! socket ([`Connection`] says when and for which address), and asks for all topics anew
+//! ([`Subscriptions`]). The old socket stays until its last message was received.
 //!
-//! Never here: how messages are received (the same for all sources), what they say, and the poller (the
-//! server watches the descriptors of each new socket).
+//! Never here: how messages are received (the same for all sockets), and what they say.
 
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::interest::{Budget, Decision, Interest, Scope, Wanted};
-use super::monitor::{Monitor, PeerEvent};
-use super::{Cause, PeerRules, SourceError, ZeroMqSource, prepare};
+use super::connection::{Change, Connection};
+use super::monitor::Monitor;
+use super::monitor::PeerEvent;
+use super::socket::{Socket, prepare};
+use super::subscriptions::{Decision, Scope, Subscriptions};
+use super::{PeerRules, SetUpError, SourceError};
+use crate::ingest::wanted::{TellBudget, Wanted};
+use crate::ingest::{Descriptor, Health, Host, Received, Source, SourceId};
 use crate::limits;
-use crate::net::dial::{Dialer, Failure, State, Step};
-use crate::net::names::{Resolve, Resolver};
-use crate::net::{Address, Place};
-use crate::stats::PeerRefusal;
+use crate::net::Address;
+use crate::net::names::Resolve;
+use crate::stats::Ingest;
 
 /// In milliseconds after which libzmq connects again by itself: so late that it never comes to that.
 const RECONNECT_MILLISECONDS: i32 = 3_600_000;
 
-const REPORT: Duration = Duration::from_secs(limits::REPORT_SECONDS);
-
-/// One publisher that newswire connects to: how it is reached, and what it is asked for.
+/// One publisher that newswire connects to.
 pub struct Sub {
     context: zmq::Context,
     rules: PeerRules,
-    /// As it is configured.
-    endpoint: String,
-    dialer: Dialer,
-    /// For a name.
-    resolver: Option<Resolver>,
-    interest: Interest,
-    /// True exactly when the present socket is to be replaced: what its monitor still tells is over.
-    is_over: bool,
-    /// Since when there is no connection; `None` while there is one.
-    down_since: Option<Duration>,
-    /// Since when there is a connection, or there was the last one.
-    up_since: Duration,
-    /// How often a connection was made.
-    connects: u64,
-    /// Why there is no connection, as far as that is known.
-    trouble: Option<String>,
-    /// When the log last said so.
-    reported: Option<Duration>,
-}
-
-/// How a publisher is connected, for operators.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Health<'a> {
-    /// What it is doing.
-    pub state: State,
-    /// How long there has been a connection, or none.
-    pub lasted: Duration,
-    /// Why there is none.
-    pub trouble: Option<&'a str>,
-    /// What the publisher is asked for.
-    pub scope: Scope,
-    /// How often a connection was made.
-    pub connects: u64,
+    pub(super) socket: Socket,
+    connection: Connection,
+    subscriptions: Subscriptions,
+    /// In peers that were refused since the start.
+    refused: u64,
 }
 
 impl fmt::Debug for Sub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sub")
-            .field("endpoint", &self.endpoint)
-            .field("dialer", &self.dialer)
+            .field("connection", &self.connection)
             .finish_non_exhaustive()
     }
 }
 
 impl Sub {
-    /// Begins to connect to `endpoint` at `now`, and answers the first socket. A name is resolved by
-    /// `resolve` on a thread, which calls `wake` with each answer.
+    /// Begins to connect to `endpoint` at `now`. A name is resolved by `resolve` on a thread, which calls
+    /// `wake` with each answer.
     ///
     /// # Errors
     /// `endpoint` is not one that could be connected to, or there is no thread left.
@@ -88,173 +59,22 @@ impl Sub {
         now: Duration,
         resolve: impl Resolve,
         wake: impl Fn() + Send + 'static,
-    ) -> Result<(Self, ZeroMqSource), SourceError> {
-        let failed = |cause: zmq::Error| SourceError {
-            endpoint: endpoint.to_owned(),
-            action: "connect to",
-            cause: cause.into(),
-        };
-        let place = Place::of(endpoint).ok_or_else(|| failed(zmq::Error::EINVAL))?;
-        let resolver = match &place {
-            Place::Fixed(_) => None,
-            Place::Named(name) => {
-                let resolver = Resolver::start(name.clone(), resolve, wake);
-                Some(resolver.map_err(|sentence| {
-                    log::error!("sub: {sentence}");
-                    failed(zmq::Error::EMFILE)
-                })?)
-            }
-        };
-        let mut sub = Self {
+    ) -> Result<Self, SourceError> {
+        let (connection, address) = Connection::open(endpoint, now, resolve, wake)?;
+        Ok(Self {
             context: context.clone(),
             rules,
-            endpoint: endpoint.to_owned(),
-            dialer: Dialer::new(place, now),
-            resolver,
-            interest: Interest::default(),
-            is_over: true,
-            down_since: Some(now),
-            up_since: now,
-            connects: 0,
-            trouble: None,
-            reported: None,
-        };
-        let address = match sub.dialer.poll_step() {
-            Some(Step::Connect(address)) => Some(address),
-            Some(Step::Resolve) => {
-                sub.ask();
-                None
-            }
-            None => None,
-        };
-        let source = sub.connect(address.as_ref())?;
-        Ok((sub, source))
+            socket: open_socket(context, endpoint, rules, address.as_ref())?,
+            connection,
+            subscriptions: Subscriptions::default(),
+            refused: 0,
+        })
     }
 
-    /// The endpoint as it is configured.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// Returns true when the publisher was asked for everything, for now or for longer.
-    pub fn has_everything(&self) -> bool {
-        self.interest.has_everything()
-    }
-
-    /// What the publisher is asked for.
-    pub fn scope(&self) -> Scope {
-        self.interest.scope()
-    }
-
-    /// How it is connected.
-    pub fn health(&self, now: Duration) -> Health<'_> {
-        Health {
-            state: self.dialer.state(),
-            lasted: now.saturating_sub(self.down_since.unwrap_or(self.up_since)),
-            trouble: self.trouble.as_deref(),
-            scope: self.scope(),
-            connects: self.connects,
-        }
-    }
-
-    /// How long nothing will be due.
-    pub fn timeout(&self, now: Duration) -> Option<Duration> {
-        if self.interest.is_behind() {
-            return Some(Duration::ZERO);
-        }
-        let dial = self.dialer.deadline();
-        // A deadline that has passed means that too many topics are still wanted. It takes the end of some to
-        // change that, and a topic that ends makes a turn.
-        let scope = self.interest.deadline().filter(|&at| at > now);
-        let next = [dial, scope].into_iter().flatten().min();
-        next.map(|at| at.saturating_sub(now))
-    }
-
-    /// Something has happened to the connection of the present socket.
-    pub fn handle_peer(&mut self, now: Duration, event: PeerEvent) {
-        if self.is_over {
-            return;
-        }
-        match event {
-            PeerEvent::Joined if self.dialer.state() == State::Connecting => self.joined(now),
-            PeerEvent::Joined => {}
-            PeerEvent::Left => {
-                let why = "the connection was lost".to_owned();
-                self.lost(now, Failure::Unreachable, why);
-            }
-            PeerEvent::Unreachable => {
-                let why = format!("nobody takes a connection at {}", self.at());
-                self.lost(now, Failure::Unreachable, why);
-            }
-            PeerEvent::Refused(PeerRefusal::Incomplete) => {
-                let why = format!("{} ended the connection before it greeted", self.at());
-                self.lost(now, Failure::Unreachable, why);
-            }
-            PeerEvent::Refused(refusal) => {
-                let why = match refusal {
-                    PeerRefusal::Mechanism => "wants another security mechanism than NULL",
-                    PeerRefusal::Malformed => "breaks the rules of ZMTP",
-                    PeerRefusal::Denied => "refuses newswire",
-                    PeerRefusal::WrongProtocol | PeerRefusal::Incomplete => {
-                        "is not a PUB or XPUB socket that speaks ZMTP 3"
-                    }
-                };
-                let why = format!("what listens at {} {why}", self.at());
-                self.lost(now, Failure::Refused, why);
-            }
-        }
-    }
-
-    /// Goes on with connecting. Answers the socket that takes the place of `source`, when there is one.
-    pub fn dial(&mut self, now: Duration, source: &ZeroMqSource) -> Option<ZeroMqSource> {
-        if let Some(answer) = self.resolver.as_mut().and_then(Resolver::poll_answer) {
-            if let Err(reason) = &answer {
-                self.trouble(now, format!("the host's name leads nowhere: {reason}"));
-            }
-            self.dialer.handle_answer(now, answer);
-        }
-        let at = self.at();
-        if self.dialer.handle_time(now) {
-            self.is_over = true;
-            let seconds = limits::DIAL_ATTEMPT_SECONDS;
-            self.trouble(now, format!("no answer from {at} within {seconds} s"));
-        }
-        match self.dialer.poll_step()? {
-            Step::Resolve => {
-                self.ask();
-                None
-            }
-            // Its last messages first.
-            step @ Step::Connect(_) if source.is_ready() => {
-                self.dialer.put_back(step);
-                None
-            }
-            Step::Connect(address) => match self.connect(Some(&address)) {
-                Ok(source) => Some(source),
-                Err(error) => {
-                    self.lost(now, Failure::Unreachable, error.to_string());
-                    None
-                }
-            },
-        }
-    }
-
-    /// A topic has its first subscriber, or the last one has left it.
-    pub fn note_topic(&mut self, topic: &Rc<str>) {
-        self.interest.note(topic);
-    }
-
-    /// Tells the publisher which topics are wanted, as far as the budget goes.
-    pub fn tell(
-        &mut self,
-        now: Duration,
-        source: &mut ZeroMqSource,
-        wanted: &impl Wanted,
-        budget: &mut Budget,
-    ) {
-        let endpoint = &self.endpoint;
-        match self.interest.decide(now, wanted) {
-            Some(Decision::TooManyTopics) => log::warn!(
+    fn log(&self, decision: Decision, wanted: &dyn Wanted) {
+        let endpoint = self.connection.endpoint();
+        match decision {
+            Decision::TooManyTopics => log::warn!(
                 "sub: endpoint={endpoint} asks for everything: clients want {} topics, of {} bytes, and over {} \
                  topics or {} bytes ZeroMQ's filter costs more than it saves. Events that nobody wants are \
                  dropped here",
@@ -263,116 +83,142 @@ impl Sub {
                 limits::SUB_TOPICS_MAX,
                 limits::SUB_TOPIC_BYTES_MAX
             ),
-            Some(Decision::TooManyChanges) => log::warn!(
+            Decision::TooManyChanges => log::warn!(
                 "sub: endpoint={endpoint} asks for everything: clients changed their topics more than {} times a \
                  minute. Events that nobody wants are dropped here",
                 limits::SUB_CHANGES_MAX
             ),
-            Some(Decision::Topics) => log::info!(
+            Decision::Topics => log::info!(
                 "sub: endpoint={endpoint} asks for {} topics one by one again",
                 wanted.topics()
             ),
-            None => {}
         }
-        self.interest.tell(wanted, budget, &mut |topic, is_wanted| {
-            source.ask(topic, is_wanted);
-        });
-    }
-
-    fn ask(&mut self) {
-        if let Some(resolver) = &mut self.resolver {
-            resolver.ask();
-        }
-    }
-
-    /// The address that is tried, for the log.
-    fn at(&self) -> String {
-        let address = self.dialer.address();
-        address.map_or_else(|| self.endpoint.clone(), Address::to_string)
-    }
-
-    fn connect(&mut self, address: Option<&Address>) -> Result<ZeroMqSource, SourceError> {
-        let source = ZeroMqSource::open_sub(&self.context, &self.endpoint, self.rules, address)?;
-        self.is_over = address.is_none();
-        Ok(source)
-    }
-
-    fn joined(&mut self, now: Duration) {
-        self.dialer.handle_connected(now);
-        self.interest.begin(now);
-        self.connects += 1;
-        self.up_since = now;
-        let down = now.saturating_sub(self.down_since.take().unwrap_or(now));
-        (self.trouble, self.reported) = (None, None);
-        log::info!(
-            "sub: endpoint={} connected address={} after={:.1} s",
-            self.endpoint,
-            self.at(),
-            down.as_secs_f32()
-        );
-    }
-
-    fn lost(&mut self, now: Duration, failure: Failure, why: String) {
-        self.is_over = true;
-        self.interest.end();
-        self.down_since.get_or_insert(now);
-        self.dialer.handle_failure(now, failure);
-        self.trouble(now, why);
-    }
-
-    /// Notes why there is no connection. The log says it when it is new, and not too often.
-    fn trouble(&mut self, now: Duration, why: String) {
-        let is_new = self.trouble.as_ref() != Some(&why);
-        let is_due = self.reported.is_none_or(|at| now >= at + REPORT);
-        if is_new && is_due {
-            self.reported = Some(now);
-            log::warn!(
-                "sub: endpoint={} is not connected: {why}. newswire tries again",
-                self.endpoint
-            );
-        }
-        self.trouble = Some(why);
     }
 }
 
-impl ZeroMqSource {
-    /// A SUB socket without subscriptions for the publisher at `endpoint`, connected to `address` in the
-    /// background; to nobody when there is no address yet.
-    fn open_sub(
-        context: &zmq::Context,
-        endpoint: &str,
-        rules: PeerRules,
-        address: Option<&Address>,
-    ) -> Result<Self, SourceError> {
-        let set_up = || {
-            let socket = context.socket(zmq::SUB)?;
-            let place = address.map(Address::to_string).unwrap_or_default();
-            prepare(&socket, &place, rules)?;
-            socket.set_sndhwm(limits::SUBSCRIPTIONS_QUEUED_MAX)?;
-            socket.set_reconnect_ivl(RECONNECT_MILLISECONDS)?;
-            let monitor = Monitor::attach(context, &socket)?;
-            if address.is_some() {
-                socket.connect(&place)?;
-            }
-            Ok::<_, Cause>((socket, monitor, endpoint.to_owned()))
-        };
-        Self::new("connect to", endpoint, set_up())
+impl Source for Sub {
+    fn name(&self) -> &str {
+        self.connection.endpoint()
     }
 
-    /// Asks the publisher for `topic`, or no more. ZeroMQ compares prefixes, so longer names come as well, and
-    /// everything for the empty one.
-    fn ask(&mut self, topic: &str, is_wanted: bool) {
-        let result = match is_wanted {
-            true => self.socket.set_subscribe(topic.as_bytes()),
-            false => self.socket.set_unsubscribe(topic.as_bytes()),
+    fn kind(&self) -> Ingest {
+        Ingest::Sub
+    }
+
+    fn is_ready(&self) -> bool {
+        self.socket.is_ready()
+    }
+
+    fn receive(&mut self) -> Option<Received<'_>> {
+        self.socket.receive()
+    }
+
+    fn tend(&mut self, id: SourceId, now: Duration, budget: &mut usize, host: &mut dyn Host) {
+        while let Some(event) = self.socket.poll_peer(budget) {
+            if let PeerEvent::Refused(refusal) = event {
+                self.refused += 1;
+                host.refused_peer(Ingest::Sub, self.connection.endpoint(), refusal);
+            }
+            match self.connection.handle_peer(now, event) {
+                Some(Change::Joined) => self.subscriptions.begin(now),
+                Some(Change::Lost) => self.subscriptions.end(),
+                None => {}
+            }
+        }
+        // After the peer's end was read.
+        let has_messages = self.socket.is_ready();
+        let Some(address) = self.connection.dial(now, has_messages) else {
+            return;
         };
-        self.is_ready = true;
-        if let Err(error) = result {
-            let (endpoint, action) = (&self.endpoint, ["unsubscribe", "subscribe"]);
-            let action = action[usize::from(is_wanted)];
-            log::error!("ingest: {action} endpoint={endpoint} topic={topic:?} error={error}");
+        let endpoint = self.connection.endpoint();
+        match open_socket(&self.context, endpoint, self.rules, Some(&address)) {
+            Ok(next) => {
+                self.socket.unwatch(host);
+                if let Err(error) = next.watch(id, host) {
+                    log::error!("sub: endpoint={endpoint} error={error}");
+                }
+                self.socket = next;
+            }
+            Err(error) => {
+                self.connection.handle_failure(now, &error);
+                self.subscriptions.end();
+            }
         }
     }
+
+    fn watch(&self, id: SourceId, host: &mut dyn Host) -> io::Result<()> {
+        self.socket.watch(id, host)
+    }
+
+    fn handle_readiness(&mut self, descriptor: Descriptor) {
+        self.socket.handle_readiness(descriptor);
+    }
+
+    fn note_topic(&mut self, topic: &Rc<str>) {
+        self.subscriptions.note(topic);
+    }
+
+    fn tell(&mut self, now: Duration, wanted: &dyn Wanted, budget: &mut TellBudget) {
+        if let Some(decision) = self.subscriptions.decide(now, wanted) {
+            self.log(decision, wanted);
+        }
+        let socket = &mut self.socket;
+        self.subscriptions
+            .tell(wanted, budget, &mut |topic, is_wanted| {
+                socket.ask(topic, is_wanted);
+            });
+    }
+
+    fn asks_for_everything(&self) -> bool {
+        self.subscriptions.has_everything()
+    }
+
+    fn timeout(&self, now: Duration) -> Option<Duration> {
+        if self.socket.has_peer_events() || self.subscriptions.is_behind() {
+            return Some(Duration::ZERO);
+        }
+        // A deadline that has passed means that too many topics are still wanted. It takes the end of some to
+        // change that, and a topic that ends makes a turn.
+        let scope = self.subscriptions.deadline().filter(|&at| at > now);
+        let next = [self.connection.deadline(), scope].into_iter().flatten();
+        next.min().map(|at| at.saturating_sub(now))
+    }
+
+    fn health(&self, now: Duration) -> Option<Health<'_>> {
+        let asks_for_everything = self.subscriptions.scope() == Scope::Everything;
+        let upstream = self.connection.upstream(now, asks_for_everything);
+        Some(Health {
+            peers: match upstream.is_connected {
+                true => self.socket.peers(),
+                false => 0,
+            },
+            refused: self.refused,
+            upstream: Some(upstream),
+        })
+    }
+}
+
+/// A SUB socket without subscriptions for the publisher at `endpoint`. It connects to `address` in the
+/// background, and to nobody when there is no address yet.
+fn open_socket(
+    context: &zmq::Context,
+    endpoint: &str,
+    rules: PeerRules,
+    address: Option<&Address>,
+) -> Result<Socket, SourceError> {
+    let set_up = || {
+        let socket = context.socket(zmq::SUB)?;
+        let place = address.map(Address::to_string).unwrap_or_default();
+        prepare(&socket, &place, rules)?;
+        socket.set_sndhwm(limits::SUBSCRIPTIONS_QUEUED_MAX)?;
+        socket.set_reconnect_ivl(RECONNECT_MILLISECONDS)?;
+        let monitor = Monitor::attach(context, &socket)?;
+        if address.is_some() {
+            socket.connect(&place)?;
+        }
+        Ok::<_, SetUpError>((socket, monitor, endpoint.to_owned()))
+    };
+    Socket::new("connect to", endpoint, set_up())
 }
 
 #[cfg(test)]
@@ -381,9 +227,10 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
-    use crate::ingest::zeromq::Received;
+    use crate::ingest::Upstream;
+    use crate::ingest::zeromq::pull::Pull;
+    use crate::ingest::zeromq::socket::tests::{Nowhere, RULES};
     use crate::ingest::zeromq::socket_file::Access;
-    use crate::ingest::zeromq::tests::RULES;
     use crate::net::HostPort;
     use crate::net::names::Answer;
 
@@ -425,7 +272,6 @@ mod tests {
     /// A server's part of one SUB.
     struct Rig {
         sub: Sub,
-        source: ZeroMqSource,
         now: Duration,
         hub: Hub,
         answers: Sender<Answer>,
@@ -437,10 +283,8 @@ mod tests {
             let (answers, asked) = channel();
             let now = Duration::ZERO;
             let opened = Sub::open(context, endpoint, RULES, now, Nameserver(asked), || {});
-            let (sub, source) = opened.expect("an endpoint");
             Self {
-                sub,
-                source,
+                sub: opened.expect("an endpoint"),
                 now,
                 hub: Hub(vec!["t".into()]),
                 answers,
@@ -450,29 +294,19 @@ mod tests {
 
         fn turn(&mut self) {
             // Waits for a message, so that the others get on.
-            let _ = self.source.socket.poll(zmq::POLLIN, 5);
+            let _ = self.sub.socket.zeromq().poll(zmq::POLLIN, 5);
             self.now += TURN;
-            self.source.handle_readiness();
-            self.source.monitor_mut().handle_readiness();
-            while let Some(event) = self.source.monitor_mut().poll() {
-                if let Some(event) = event {
-                    self.sub.handle_peer(self.now, event);
+            self.sub.handle_readiness(Descriptor::Messages);
+            self.sub.handle_readiness(Descriptor::Peers);
+            while let Some(received) = self.sub.receive() {
+                if let Received::Message { parts, .. } = received {
+                    self.heard.push(String::from_utf8_lossy(parts[1]).into());
                 }
             }
-            while let Some(received) = self.source.receive() {
-                let Received::Message(message) = received else {
-                    continue;
-                };
-                let mut room = [&[][..]; super::super::PARTS_KEPT];
-                let parts = message.parts(&mut room);
-                self.heard.push(String::from_utf8_lossy(parts[1]).into());
-            }
-            if let Some(next) = self.sub.dial(self.now, &self.source) {
-                self.source = next;
-            }
-            let mut budget = Budget::default();
             self.sub
-                .tell(self.now, &mut self.source, &self.hub, &mut budget);
+                .tend(SourceId(0), self.now, &mut usize::MAX.clone(), &mut Nowhere);
+            let mut budget = TellBudget::default();
+            self.sub.tell(self.now, &self.hub, &mut budget);
         }
 
         fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
@@ -482,7 +316,7 @@ mod tests {
                 }
                 self.turn();
             }
-            panic!("{what}: {:?}", self.sub.health(self.now));
+            panic!("{what}: {:?}", self.upstream());
         }
 
         /// Until what `publisher` sends is heard.
@@ -493,8 +327,9 @@ mod tests {
             });
         }
 
-        fn state(&self) -> State {
-            self.sub.health(self.now).state
+        fn upstream(&self) -> Upstream<'_> {
+            let health = self.sub.health(self.now).expect("it has connections");
+            health.upstream.expect("it connects out")
         }
     }
 
@@ -524,14 +359,14 @@ mod tests {
         let (push, address) = bound(&theirs, zmq::PUSH, "tcp://127.0.0.1:*");
         let endpoint = format!("tcp://{address}");
         let mut rig = Rig::open(&ours, &endpoint);
-        rig.until("trouble", |rig| rig.sub.health(rig.now).trouble.is_some());
-        assert_ne!(rig.state(), State::Connected);
+        rig.until("trouble", |rig| rig.upstream().trouble.is_some());
+        assert!(!rig.upstream().is_connected);
         drop((push, theirs));
         let theirs = zmq::Context::new();
         let (publisher, _) = bound(&theirs, zmq::PUB, &endpoint);
         rig.hears(&publisher, "1");
-        let health = rig.sub.health(rig.now);
-        assert_eq!((health.state, health.trouble), (State::Connected, None));
+        let upstream = rig.upstream();
+        assert_eq!((upstream.state, upstream.trouble), ("connected", None));
     }
 
     #[test]
@@ -549,13 +384,13 @@ mod tests {
         publisher.set_linger(10_000).expect("set");
         // Waits until they have left.
         drop((publisher, theirs));
-        rig.until("it is gone", |rig| rig.state() != State::Connected);
+        rig.until("it is gone", |rig| !rig.upstream().is_connected);
         let theirs = zmq::Context::new();
         let (publisher, _) = bound(&theirs, zmq::PUB, &endpoint);
         rig.hears(&publisher, "2");
         let last = rig.heard.iter().filter(|heard| heard.starts_with("last"));
         assert_eq!(last.count(), 100);
-        assert_eq!(rig.sub.health(rig.now).connects, 2);
+        assert_eq!(rig.upstream().connects, 2);
     }
 
     #[test]
@@ -585,19 +420,18 @@ mod tests {
         let (publisher, address) = bound(&theirs, zmq::PUB, "tcp://127.0.0.1:*");
         let mut silent = Rig::open(&ours, "tcp://publisher.test:1");
         let mut pull =
-            ZeroMqSource::bind_pull(&ours, "tcp://127.0.0.1:*", RULES, Access::default())
-                .expect("bound");
+            Pull::bind(&ours, "tcp://127.0.0.1:*", RULES, Access::default()).expect("bound");
         let mut rig = Rig::open(&ours, &format!("tcp://{address}"));
         rig.hears(&publisher, "1");
         let push = theirs.socket(zmq::PUSH).expect("a socket");
-        push.connect(pull.endpoint()).expect("connected");
+        push.connect(pull.name()).expect("connected");
         push.send("2", 0).expect("sent");
         rig.until("PULL hears it", |_| {
-            pull.handle_readiness();
+            pull.handle_readiness(Descriptor::Messages);
             pull.receive().is_some()
         });
         silent.turn();
-        assert_eq!(silent.state(), State::Resolving);
+        assert_eq!(silent.upstream().state, "resolving");
         // The answer counts when it comes after all.
         silent.answers.send(Ok(vec![address])).expect("it asks");
         silent.hears(&publisher, "3");

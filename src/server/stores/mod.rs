@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::unix_time;
+use super::clock::unix_time;
 use crate::auth::file::{TokenFile, WatchedFile};
 use crate::auth::list::TokenList;
 use crate::auth::{TokenStore, Wake};

@@ -21,63 +21,10 @@ use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::ingest::wanted::{TellBudget, Wanted};
 use crate::limits;
 
-/// In bytes, what a name costs beyond its own.
-const NAME_COST: usize = 64;
-
-/// In places, how many that are looked at cost as much as one name.
-const PLACES_A_NAME: usize = 16;
-
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// Which topics clients want now.
-pub trait Wanted {
-    /// Returns true when a client is subscribed to `topic`.
-    fn is_wanted(&self, topic: &str) -> bool;
-    /// How many topics are wanted.
-    fn topics(&self) -> usize;
-    /// In bytes, their names.
-    fn bytes(&self) -> usize;
-    /// How many places there are for topics, taken or free.
-    fn places(&self) -> u32;
-    /// The topic in a place.
-    fn topic_at(&self, place: u32) -> Option<Rc<str>>;
-}
-
-/// What may still be told in this turn, over all sources.
-#[derive(Debug)]
-pub struct Budget {
-    bytes: usize,
-    places: usize,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
-            bytes: limits::TURN_TOPIC_BYTES_MAX,
-            places: PLACES_A_NAME,
-        }
-    }
-}
-
-impl Budget {
-    fn is_left(&self) -> bool {
-        self.bytes > 0
-    }
-
-    fn take_name(&mut self, topic: &str) {
-        self.bytes = self.bytes.saturating_sub(topic.len() + NAME_COST);
-    }
-
-    fn take_place(&mut self) {
-        self.places -= 1;
-        if self.places == 0 {
-            self.places = PLACES_A_NAME;
-            self.bytes = self.bytes.saturating_sub(NAME_COST);
-        }
-    }
-}
 
 /// What a publisher is asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -107,14 +54,14 @@ pub type Ask<'a> = &'a mut dyn FnMut(&str, bool);
 ///
 /// Invariant: `told` has at most `limits::SUB_TOPICS_MAX` names, and `changed` twice as many.
 #[derive(Debug, Default)]
-pub struct Interest {
-    /// Names that the publisher was asked for, and was not told the end of.
-    told: Names,
-    /// Names that may differ from what was told, in the order in which they came.
+pub struct Subscriptions {
+    /// NameSet that the publisher was asked for, and was not told the end of.
+    told: NameSet,
+    /// NameSet that may differ from what was told, in the order in which they came.
     changed: VecDeque<Rc<str>>,
     /// The same, to be found.
-    waiting: Names,
-    /// Names that were told before everything was asked for, whose end is to be told.
+    waiting: NameSet,
+    /// NameSet that were told before everything was asked for, whose end is to be told.
     leaving: Vec<Rc<str>>,
     /// The place that is looked at next, while all that is wanted is to be told.
     walk: Option<u32>,
@@ -131,12 +78,12 @@ pub struct Interest {
 
 /// A set of names, and how long they are together.
 #[derive(Debug, Default)]
-struct Names {
+struct NameSet {
     set: HashSet<Rc<str>>,
     bytes: usize,
 }
 
-impl Names {
+impl NameSet {
     fn insert(&mut self, name: &Rc<str>) -> bool {
         let is_new = self.set.insert(Rc::clone(name));
         self.bytes += if is_new { name.len() } else { 0 };
@@ -155,7 +102,7 @@ impl Names {
     }
 }
 
-impl Interest {
+impl Subscriptions {
     /// There is a new connection: nothing was asked on it yet.
     pub fn begin(&mut self, now: Duration) {
         let everything_since = self.everything_since;
@@ -202,7 +149,7 @@ impl Interest {
         }
     }
 
-    /// Returns true when [`Interest::tell`] has something left to do.
+    /// Returns true when [`Subscriptions::tell`] has something left to do.
     pub fn is_behind(&self) -> bool {
         let has_names = !self.leaving.is_empty() || !self.changed.is_empty();
         let wants_everything = self.everything_since.is_some();
@@ -216,7 +163,7 @@ impl Interest {
     }
 
     /// Decides what to ask for. `None` when that stays as it is.
-    pub fn decide(&mut self, now: Duration, wanted: &impl Wanted) -> Option<Decision> {
+    pub fn decide(&mut self, now: Duration, wanted: &dyn Wanted) -> Option<Decision> {
         if now >= self.minute + MINUTE {
             (self.minute, self.changes) = (now, 0);
         }
@@ -247,13 +194,13 @@ impl Interest {
         self.everything_since = Some(now);
         self.walk = None;
         self.changed = VecDeque::new();
-        self.waiting = Names::default();
+        self.waiting = NameSet::default();
         self.leaving.extend(self.told.set.drain());
-        self.told = Names::default();
+        self.told = NameSet::default();
     }
 
     /// Tells the publisher what differs, as far as the budget goes.
-    pub fn tell(&mut self, wanted: &impl Wanted, budget: &mut Budget, ask: Ask<'_>) {
+    pub fn tell(&mut self, wanted: &dyn Wanted, budget: &mut TellBudget, ask: Ask<'_>) {
         if !self.is_connected {
             return;
         }
@@ -299,8 +246,8 @@ impl Interest {
     fn tell_one(
         &mut self,
         topic: &Rc<str>,
-        wanted: &impl Wanted,
-        budget: &mut Budget,
+        wanted: &dyn Wanted,
+        budget: &mut TellBudget,
         ask: Ask<'_>,
     ) {
         let is_wanted = wanted.is_wanted(topic) && !topic.is_empty();
@@ -312,7 +259,7 @@ impl Interest {
             if self.waiting.insert(topic) {
                 self.changed.push_front(Rc::clone(topic));
             }
-            budget.bytes = 0;
+            budget.end();
             return;
         }
         match is_wanted {
@@ -330,13 +277,14 @@ mod tests {
     use std::collections::{BTreeSet, HashMap};
 
     use super::*;
+    use crate::ingest::wanted::NAME_COST;
 
     const ZERO: Duration = Duration::ZERO;
 
     /// The topics of a hub.
     #[derive(Default)]
     struct Hub {
-        names: Names,
+        names: NameSet,
         places: Vec<Option<Rc<str>>>,
         taken: HashMap<Rc<str>, usize>,
         free: Vec<usize>,
@@ -379,11 +327,11 @@ mod tests {
         }
     }
 
-    /// A hub, the interest of one socket, and what a publisher has been asked for.
+    /// A hub, the subscriptions of one socket, and what a publisher has been asked for.
     #[derive(Default)]
     struct World {
         hub: Hub,
-        interest: Interest,
+        subscriptions: Subscriptions,
         asked: BTreeSet<String>,
         /// In changes, how many were told.
         told: usize,
@@ -393,33 +341,33 @@ mod tests {
     impl World {
         fn connected() -> Self {
             let mut world = Self::default();
-            world.interest.begin(ZERO);
+            world.subscriptions.begin(ZERO);
             world
         }
 
         fn come(&mut self, name: &str) {
             let name: Rc<str> = name.into();
             self.hub.come(&name);
-            self.interest.note(&name);
+            self.subscriptions.note(&name);
         }
 
         fn go(&mut self, name: &str) {
             self.hub.go(name);
-            self.interest.note(&name.into());
+            self.subscriptions.note(&name.into());
         }
 
         /// One turn; answers what was decided.
         fn turn(&mut self, now: Duration) -> Option<Decision> {
             let Self {
                 hub,
-                interest,
+                subscriptions,
                 asked,
                 told,
                 most,
             } = self;
-            let decided = interest.decide(now, hub);
+            let decided = subscriptions.decide(now, hub);
             let mut bytes = 0;
-            interest.tell(hub, &mut Budget::default(), &mut |topic, is_wanted| {
+            subscriptions.tell(hub, &mut TellBudget::default(), &mut |topic, is_wanted| {
                 *told += 1;
                 bytes += topic.len() + NAME_COST;
                 let changed = match is_wanted {
@@ -436,7 +384,7 @@ mod tests {
 
         fn settle(&mut self, now: Duration) -> usize {
             for turns in 0..100_000 {
-                if !self.interest.is_behind() {
+                if !self.subscriptions.is_behind() {
                     return turns;
                 }
                 self.turn(now);
@@ -498,7 +446,7 @@ mod tests {
         ] {
             let mut world = World::connected();
             let mut count = 0;
-            while world.interest.scope() == Scope::Topics {
+            while world.subscriptions.scope() == Scope::Topics {
                 world.come(&name(count));
                 count += 1;
                 if let Some(decided) = world.turn(ZERO) {
@@ -518,7 +466,7 @@ mod tests {
             }
             assert_eq!(world.turn(MINUTE / 2), None, "not so soon");
             assert_eq!(world.told, told);
-            assert_eq!(world.interest.deadline(), Some(MINUTE));
+            assert_eq!(world.subscriptions.deadline(), Some(MINUTE));
             assert_eq!(world.turn(MINUTE), Some(Decision::Topics));
             assert!(
                 world.asked.contains(""),
@@ -539,7 +487,7 @@ mod tests {
             world.go(&n.to_string());
         }
         assert_eq!(world.turn(ZERO), Some(Decision::TooManyChanges));
-        assert!(world.interest.changed.is_empty());
+        assert!(world.subscriptions.changed.is_empty());
         world.settle(ZERO);
         assert_eq!(world.asked, BTreeSet::from([String::new()]));
     }
@@ -548,7 +496,7 @@ mod tests {
     fn more_changes_than_a_publisher_may_leave_unread_are_not_told() {
         let mut world = World::connected();
         let mut now = ZERO;
-        while world.interest.scope() == Scope::Topics {
+        while world.subscriptions.scope() == Scope::Topics {
             for n in 0..100 {
                 world.come(&n.to_string());
             }
@@ -569,13 +517,16 @@ mod tests {
         for n in 0..=limits::SUB_UNREAD_MAX {
             world.come(&n.to_string());
         }
-        world.interest.begin(ZERO);
+        world.subscriptions.begin(ZERO);
         world.turn(ZERO);
-        assert!(world.asked.contains("") && world.interest.has_everything());
-        assert_eq!(world.interest.scope(), Scope::Topics);
-        assert!(world.interest.is_behind(), "a turn is too short for all");
+        assert!(world.asked.contains("") && world.subscriptions.has_everything());
+        assert_eq!(world.subscriptions.scope(), Scope::Topics);
+        assert!(
+            world.subscriptions.is_behind(),
+            "a turn is too short for all"
+        );
         world.settle(ZERO);
-        assert!(world.is_exact() && !world.interest.has_everything());
+        assert!(world.is_exact() && !world.subscriptions.has_everything());
     }
 
     #[test]
@@ -584,14 +535,14 @@ mod tests {
         world.come("a");
         world.come("b");
         world.go("a");
-        assert!(!world.interest.is_behind(), "nobody can be told");
-        world.interest.begin(ZERO);
+        assert!(!world.subscriptions.is_behind(), "nobody can be told");
+        world.subscriptions.begin(ZERO);
         world.settle(ZERO);
         assert!(world.is_exact());
-        world.interest.end();
+        world.subscriptions.end();
         world.asked.clear();
         world.come("c");
-        world.interest.begin(ZERO);
+        world.subscriptions.begin(ZERO);
         world.settle(ZERO);
         assert!(world.is_exact());
     }

@@ -1,97 +1,110 @@
 //! What administrators and publishers have carried out on the engine.
 //!
-//! Most is answered at once. Two things take turns: events wait while so many are on their way that no
-//! more are taken in, as ZeroMQ's do; and who is to be disconnected by name or address is looked for a
-//! share a turn, since that may be among a million.
+//! Most commands are answered at once. Two take longer. Events go to the intake, which answers after the flush.
+//! And connections that an administrator ends by name or address are looked for a share a turn, since they may be
+//! among a million.
 //!
 //! Never here: HTTP.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
-use mio::{Interest, Token};
-
-use super::lobby::PeerId;
-use super::{Server, process};
+use super::outside::Outside;
+use super::turn::Core;
 use crate::admin::listing::{ConnectionRow, Listing, Page, TopicRow};
 use crate::admin::metrics::{self, Readings};
 use crate::admin::publication;
 use crate::admin::sources::{self, SourceRow};
 use crate::admin::{Command, Response, Whom};
 use crate::engine::{ConnectionView, Filter, SlotId, TopicView};
+use crate::ingest::http::Receipt;
 use crate::limits;
-use crate::stats::{Counter, HttpStatus, Ingest, Refusal};
+use crate::stats::{HttpStatus, Refusal};
 use crate::web;
 use crate::wire::http::Acceptance;
-use crate::wire::publication::{Events, Publication};
 
-/// How long events may wait.
-const PATIENCE: Duration = Duration::from_secs(limits::ADMIN_ANSWER_SECONDS);
-
-/// Where dropped events of this kind came from, for the log.
-const ENDPOINT: &str = "POST /publish";
-
-/// What is under way for administrators and publishers.
-#[derive(Debug, Default)]
-pub(super) struct Orders {
-    /// Events that wait, since when, and for whom.
-    waiting: VecDeque<(PeerId, Duration, Publication)>,
-    searches: VecDeque<Search>,
-    /// In bytes, the events that were taken in in this turn.
-    published_bytes: usize,
-    /// The events that were taken in in this turn.
-    published: usize,
+/// What is under way for administrators.
+#[derive(Debug)]
+pub(super) struct Orders<P> {
+    searches: VecDeque<Search<P>>,
 }
 
-impl Orders {
-    /// Whether the next turn has something to do here.
-    pub(super) fn are_under_way(&self) -> bool {
-        !self.waiting.is_empty() || !self.searches.is_empty()
+impl<P> Default for Orders<P> {
+    fn default() -> Self {
+        Self {
+            searches: VecDeque::new(),
+        }
     }
 }
 
-/// Somebody is being looked for, to be disconnected.
+impl<P> Orders<P> {
+    /// Returns true when the next turn has something to do here.
+    pub(super) fn are_under_way(&self) -> bool {
+        !self.searches.is_empty()
+    }
+}
+
+/// Connections are being looked for, to be ended.
 #[derive(Debug)]
-struct Search {
-    peer: PeerId,
+struct Search<P> {
+    /// Whoever has asked for it.
+    peer: P,
     whom: Whom,
     /// The place that is looked at next.
     next: u32,
     disconnected: usize,
 }
 
-impl Server {
+impl<O: Outside> Core<O> {
     /// The turn of administrators and publishers.
-    pub(super) fn administer(&mut self) {
-        (self.orders.published_bytes, self.orders.published) = (0, 0);
-        self.lobby.start_turn(
-            self.moment.now,
-            self.poll.registry(),
-            self.engine.stats_mut(),
-        );
-        self.publish_waiting();
-        self.search();
-        while let Some((peer, command)) = self
-            .lobby
-            .poll_command(self.moment.now, self.engine.stats_mut())
-        {
+    pub(super) fn administer(&mut self, outside: &mut O) {
+        let now = self.moment.now;
+        outside.begin_commands(now, self.engine.stats_mut());
+        self.intake
+            .http()
+            .retain(|&publisher| outside.address(publisher).is_some());
+        self.search(outside);
+        while let Some((peer, command)) = outside.poll_command(now, self.engine.stats_mut()) {
             if matches!(command, Command::Topics(_) | Command::Connections(_)) {
-                self.lobby.charge(limits::LISTING_COMMANDS);
+                outside.charge(limits::LISTING_COMMANDS);
             }
-            if let Some(response) = self.carry_out(peer, command) {
-                self.lobby.answer(peer, self.moment.now, &response);
+            if let Some(response) = self.carry_out(outside, peer, command) {
+                outside.answer(peer, now, &response);
             }
         }
     }
 
-    /// `None`: the answer comes later, or is somebody else's.
-    fn carry_out(&mut self, peer: PeerId, command: Command) -> Option<Response> {
+    /// Answers publishers that came by HTTP.
+    pub(super) fn answer_publishers(&mut self, outside: &mut O) {
+        while let Some((publisher, receipt)) = self.intake.http().poll_receipt() {
+            let response = match receipt {
+                Receipt::Published {
+                    is_batch,
+                    subscribers,
+                } => publication::answer(is_batch, &subscribers),
+                Receipt::Bad(fault) => publication::refusal(&fault),
+                Receipt::TimedOut => Response::refusal(
+                    HttpStatus::ServiceUnavailable,
+                    "too many events are on their way to clients",
+                    "send it again in some seconds; nothing was published",
+                ),
+                Receipt::Closing => Response::refusal(
+                    HttpStatus::ServiceUnavailable,
+                    "the server is going down",
+                    "send it to another server, or again in some seconds; nothing was published",
+                )
+                .closing(),
+            };
+            outside.answer(publisher, self.moment.now, &response);
+        }
+    }
+
+    /// The answer to a command. `None` when it comes later, or from the engine.
+    fn carry_out(&mut self, outside: &mut O, peer: O::Peer, command: Command) -> Option<Response> {
         let response = match command {
             Command::Metrics => {
                 let sources = self.source_rows();
-                metrics::response(&self.readings(&sources))
+                metrics::response(&self.readings(&sources, outside))
             }
             Command::History => Response::json(self.pulse.history(self.moment.now)),
             Command::Health => Response::object(|body| {
@@ -103,7 +116,7 @@ impl Server {
             Command::DisconnectOne(place, tenant) => {
                 let id = SlotId::new(place, tenant);
                 let is_there = id.is_some_and(|id| self.engine.disconnect(id));
-                self.disconnected(peer, usize::from(is_there))
+                self.disconnected(outside, peer, usize::from(is_there))
             }
             // Whoever asks goes on waiting, so there are seldom more; but they may also go.
             Command::Disconnect(_)
@@ -133,21 +146,23 @@ impl Server {
                         "take it out of its store; a restart forgets all that are revoked",
                     ));
                 };
-                let by = self.whereabouts(peer);
+                let by = whereabouts(outside, peer);
                 log::info!("admin: revoke: by={by} sessions={revoked}");
                 Response::object(|body| {
                     body.put("revoked", revoked);
                 })
             }
             Command::Publish(publication) => {
-                return self.publish(peer, self.moment.now, publication);
+                let now = self.moment.now;
+                self.intake.http().push(peer, now, publication);
+                return None;
             }
             Command::Preflight => Response::preflight(),
             Command::Dashboard => Response::page(web::DASHBOARD, &web::DASHBOARD_POLICY),
             // The client that clients' pages load from the other listener.
             Command::Script => Response::with_type(web::JAVASCRIPT, web::SCRIPT.as_bytes().into()),
             Command::WebSocket { upgrade, early } => {
-                self.hand_over(peer, upgrade, early);
+                self.hand_over(outside, peer, upgrade, early);
                 return None;
             }
         };
@@ -155,18 +170,22 @@ impl Server {
     }
 
     /// How things are. `sources` are left out where nobody asks for them.
-    pub(super) fn readings<'a>(&'a self, sources: &'a [SourceRow<'a>]) -> Readings<'a> {
+    pub(super) fn readings<'a>(
+        &'a self,
+        sources: &'a [SourceRow<'a>],
+        outside: &O,
+    ) -> Readings<'a> {
         let connections = self.engine.connections();
         Readings {
             stats: self.engine.stats(),
-            latency: &self.latency,
-            turns: &self.turns,
+            latency: &self.pulse.latency,
+            turns: &self.pulse.turns,
             connections,
             topics: self.engine.topics(),
             subscriptions: self.engine.subscriptions(),
             outboxes_bytes: self.engine.outboxes_bytes(),
             sources,
-            process: process::read(self.started_unix.as_secs_f64(), connections),
+            process: outside.process(connections),
         }
     }
 
@@ -224,22 +243,16 @@ impl Server {
         listing.finish(next)
     }
 
-    /// Where somebody is who has ordered something, for the log.
-    fn whereabouts(&self, peer: PeerId) -> String {
-        let address = self.lobby.address(peer);
-        address.map_or_else(|| "left".to_owned(), |address| address.to_string())
-    }
-
-    fn disconnected(&self, peer: PeerId, count: usize) -> Response {
-        let by = self.whereabouts(peer);
+    fn disconnected(&self, outside: &O, peer: O::Peer, count: usize) -> Response {
+        let by = whereabouts(outside, peer);
         log::info!("admin: disconnect: by={by} connections={count}");
         Response::object(|body| {
             body.put("disconnected", count);
         })
     }
 
-    /// Goes on with those who are looked for, a share of the places a turn.
-    fn search(&mut self) {
+    /// Goes on with the searches, a share of the places a turn.
+    fn search(&mut self, outside: &mut O) {
         let mut places_left = limits::TURN_PLACES_MAX;
         let mut closes_left = limits::TURN_DISCONNECTS_MAX;
         while let Some(mut search) = self.orders.searches.pop_front() {
@@ -260,127 +273,47 @@ impl Server {
             if search.next < places {
                 return self.orders.searches.push_front(search);
             }
-            let response = self.disconnected(search.peer, search.disconnected);
-            self.lobby.answer(search.peer, self.moment.now, &response);
-        }
-    }
-
-    /// Events of a publisher, who has waited since `since`.
-    fn publish(
-        &mut self,
-        peer: PeerId,
-        since: Duration,
-        publication: Publication,
-    ) -> Option<Response> {
-        if self.shutdown.has_begun() {
-            return Some(
-                Response::refusal(
-                    HttpStatus::ServiceUnavailable,
-                    "the server is going down",
-                    "send it to another server, or again in some seconds; nothing was published",
-                )
-                .closing(),
-            );
-        }
-        let has_room = !self.engine.is_congested()
-            && self.orders.published_bytes < limits::TURN_EVENT_BYTES_MAX
-            && self.orders.published < limits::TURN_EVENTS_MAX;
-        if !has_room {
-            if self.moment.now >= since + PATIENCE {
-                return Some(Response::refusal(
-                    HttpStatus::ServiceUnavailable,
-                    "too many events are on their way to clients",
-                    "send it again in some seconds; nothing was published",
-                ));
-            }
-            self.orders.waiting.push_back((peer, since, publication));
-            return None;
-        }
-        self.orders.published_bytes += publication.bytes().len();
-        let events = match publication.parse(&self.form) {
-            Ok(events) => events,
-            Err(fault) => {
-                let stats = self.engine.stats_mut();
-                stats.count(Counter::Ingested);
-                stats.dropped(fault.reason);
-                let parts = [publication.bytes()];
-                self.report.dropped(fault.reason, &parts, ENDPOINT);
-                return Some(publication::refusal(&fault));
-            }
-        };
-        let (is_batch, events) = match events {
-            Events::One(event) => (false, vec![event]),
-            Events::Batch(events) => (true, events),
-        };
-        self.orders.published += events.len();
-        let mut members = Vec::with_capacity(events.len());
-        for event in &events {
-            self.engine.stats_mut().count(Counter::Ingested);
-            self.engine.stats_mut().ingested(Ingest::Http);
-            let heard = self.engine.handle_event(event);
-            if heard == 0 {
-                self.report.unheard(&event.topic);
-            }
-            members.push(heard);
-        }
-        Some(publication::answer(is_batch, &members))
-    }
-
-    /// Those first that have waited longest.
-    fn publish_waiting(&mut self) {
-        for _ in 0..self.orders.waiting.len() {
-            let Some((peer, since, publication)) = self.orders.waiting.pop_front() else {
-                return;
-            };
-            if self.lobby.address(peer).is_none() {
-                continue;
-            }
-            if let Some(response) = self.publish(peer, since, publication) {
-                self.lobby.answer(peer, self.moment.now, &response);
-            }
+            let response = self.disconnected(outside, search.peer, search.disconnected);
+            outside.answer(search.peer, self.moment.now, &response);
         }
     }
 
     /// Hands a connection over to the engine, which lets it in without another token.
-    fn hand_over(&mut self, peer: PeerId, upgrade: Result<Acceptance, Refusal>, early: Vec<u8>) {
-        let Some((stream, address)) = self.lobby.take(peer) else {
+    fn hand_over(
+        &mut self,
+        outside: &mut O,
+        peer: O::Peer,
+        upgrade: Result<Acceptance, Refusal>,
+        early: Vec<u8>,
+    ) {
+        let Some((stream, address)) = outside.take(peer) else {
             return;
         };
         let standing = Rc::clone(&self.admin_standing);
         let admitted = self
             .engine
             .handle_admitted(stream, address, upgrade, early, standing);
-        let id = match admitted {
-            Ok(id) => id,
-            Err((stream, refusal)) => return self.lobby.refuse(stream, refusal, self.moment.now),
-        };
-        self.engine
-            .stats_mut()
-            .answered(HttpStatus::SwitchingProtocols);
-        if let Some(stream) = self.engine.stream_mut(id) {
-            // Edges that came before are reported again.
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let token = Token(id.to_bits() as usize);
-            if let Err(error) = self.poll.registry().reregister(stream, token, interest) {
-                log::error!("admin: hand over: peer={address} error={error}");
-                return self.engine.handle_unwatched(id);
+        match admitted {
+            Ok(id) => {
+                self.engine
+                    .stats_mut()
+                    .answered(HttpStatus::SwitchingProtocols);
+                if self.watch_client(outside, id, address) {
+                    self.pulse.note_dashboard(id);
+                }
             }
+            Err((stream, refusal)) => outside.refuse(stream, refusal, self.moment.now),
         }
-        self.pulse.note_dashboard(id);
-    }
-
-    /// The addresses of the administrators' listener, as bound.
-    pub fn admins(&self) -> &[SocketAddr] {
-        self.lobby.admins()
-    }
-
-    /// The addresses of the publishers' HTTP listener, as bound.
-    pub fn publishers(&self) -> &[SocketAddr] {
-        self.lobby.publishers()
     }
 }
 
-/// Looks at places from `first` on, as long as `look` wants to and not too long. Answers where to go on.
+/// Where a peer is that has sent a command, for the log.
+fn whereabouts<O: Outside>(outside: &O, peer: O::Peer) -> String {
+    let address = outside.address(peer);
+    address.map_or_else(|| "left".to_owned(), |address| address.to_string())
+}
+
+/// Looks at places from `first` on, as long as `look` answers true, and not too long. Answers where to go on.
 fn walk(first: u32, places: u32, mut look: impl FnMut(u32) -> bool) -> Option<u32> {
     let end = places.min(first.saturating_add(limits::TURN_PLACES_MAX));
     let next = (first..end).find(|&place| !look(place)).unwrap_or(end);

@@ -1,0 +1,328 @@
+//! One turn of the server: its phases, in the one order that is right.
+//!
+//! A [`Core`] is a server without its sockets, signals and files. It joins the engine, the gate and the intake,
+//! and what it needs from outside is an argument ([`Outside`]). So a simulation can drive a whole server, gate
+//! included, in memory and in virtual time.
+//!
+//! No phase waits, and each has a budget. Everything that is not done within its budget keeps its place (a
+//! listener or source stays ready, a connection is on a list of the engine's, a walk or round has its cursor), and
+//! the next poll does not wait.
+//!
+//! Never here: what is said on a connection (the engine's), what a message says (the wire's), descriptors,
+//! clocks.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::orders::Orders;
+use super::outside::{Accepted, Outside, Ready};
+use super::pulse::Pulse;
+use super::report::{self, Report};
+use super::rules::{admin_standing, gate_rules, intake_rules, rules};
+use super::shutdown::Shutdown;
+use crate::auth::gate::Gate;
+use crate::auth::{Moment, TokenStore};
+use crate::config::Config;
+use crate::engine::{Check, Engine, SlotId, Vacancy};
+use crate::ingest::Source;
+use crate::ingest::intake::Intake;
+use crate::limits;
+use crate::standing::Standing;
+use crate::stats::{Close, Refusal, Stats};
+
+/// Random numbers, made for one run.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeds {
+    /// Session ids are made of it.
+    pub sessions: u64,
+    /// Tokens are sealed with it while they are kept.
+    pub tokens: [u8; 32],
+}
+
+/// A server without its sockets, signals and files.
+pub struct Core<O: Outside> {
+    pub(super) engine: Engine<O::Stream>,
+    pub(super) gate: Gate,
+    pub(super) intake: Intake<O::Peer>,
+    pub(super) orders: Orders<O::Peer>,
+    pub(super) pulse: Pulse,
+    pub(super) report: Report,
+    pub(super) shutdown: Shutdown,
+    /// All places are taken: newcomers wait in the kernel until this moment, when one may be had.
+    accept_at: Option<Duration>,
+    /// What dashboards are let in by that come from the admin listener: no token is asked of them.
+    pub(super) admin_standing: Rc<Standing>,
+    /// This turn's time.
+    pub(super) moment: Moment,
+}
+
+impl<O: Outside> Core<O> {
+    /// A server that serves at most `connections_max` clients, asks `stores` about tokens and takes events from
+    /// `sources`, and by HTTP.
+    pub fn new(
+        config: &Config,
+        connections_max: usize,
+        stores: Vec<Box<dyn TokenStore>>,
+        sources: Vec<Box<dyn Source>>,
+        seeds: Seeds,
+    ) -> Self {
+        Self {
+            engine: Engine::new(rules(config, connections_max), seeds.sessions),
+            gate: Gate::new(stores, gate_rules(config), seeds.tokens),
+            intake: Intake::new(sources, intake_rules(config)),
+            orders: Orders::default(),
+            pulse: Pulse::default(),
+            report: Report::default(),
+            shutdown: Shutdown::new(
+                config.process.shutdown_seconds,
+                config.process.shutdown_close,
+            ),
+            accept_at: None,
+            admin_standing: admin_standing(),
+            moment: Moment::default(),
+        }
+    }
+
+    /// Puts another configuration in the place of the present one. `ends_admins` is true when the administrators'
+    /// token is another: sessions that came with the old one end, and come back with the new one.
+    pub fn reload(
+        &mut self,
+        config: &Config,
+        connections_max: usize,
+        stores: Vec<Box<dyn TokenStore>>,
+        ends_admins: bool,
+    ) {
+        self.engine.set_rules(rules(config, connections_max));
+        let stats = self.engine.stats_mut();
+        self.gate
+            .replace(stores, gate_rules(config), self.moment, stats);
+        self.intake.set_rules(intake_rules(config));
+        if ends_admins {
+            self.admin_standing.end(Close::TokenEnded);
+            self.engine.handle_changed_standings();
+            self.admin_standing = admin_standing();
+        }
+    }
+
+    /// The engine, to look at.
+    pub fn engine(&self) -> &Engine<O::Stream> {
+        &self.engine
+    }
+
+    /// What has been counted.
+    pub fn stats(&self) -> &Stats {
+        self.engine.stats()
+    }
+
+    /// This turn's time.
+    pub fn moment(&self) -> Moment {
+        self.moment
+    }
+
+    /// The shutdown begins. A second one ends the server at once.
+    pub fn shut_down(&mut self) {
+        self.shutdown.begin(self.moment.now, &mut self.engine);
+        self.intake.http().close();
+    }
+
+    /// Returns true when the shutdown is complete.
+    pub fn is_complete(&self) -> bool {
+        self.shutdown.is_complete()
+    }
+
+    /// Logs everything that was not logged yet, at the end of the run.
+    pub fn finish(&mut self) {
+        let (stats, incidents) = self.engine.stats_and_incidents();
+        self.report.rest(self.moment.now, stats, incidents);
+    }
+
+    /// How long the loop may sleep before the next turn.
+    pub fn timeout(&self, outside: &O) -> Option<Duration> {
+        let now = self.moment.now;
+        let has_newcomers = outside.has_newcomers() && self.accept_at.is_none();
+        let has_events = self.intake.is_ready() && self.takes_events();
+        if has_newcomers || has_events || self.orders.are_under_way() {
+            return Some(Duration::ZERO);
+        }
+        let due = [
+            outside.timeout(now),
+            self.engine.poll_timeout(),
+            self.gate.timeout(now),
+            self.intake.timeout(now),
+            self.shutdown.timeout(),
+            self.pulse.timeout(now, &self.engine),
+            self.report.timeout(now, self.engine.stats()),
+            self.accept_at.map(|at| at.saturating_sub(now)),
+        ];
+        due.into_iter().flatten().min()
+    }
+
+    pub(super) fn takes_events(&self) -> bool {
+        self.shutdown.takes_events() && !self.engine.is_congested()
+    }
+
+    /// A turn begins. Its one time is `moment`; whatever happens before [`Core::turn`] has that time too.
+    pub fn begin(&mut self, moment: Moment, outside: &O) {
+        self.moment = moment;
+        self.engine.start_turn(moment.now);
+
+        // A sample is taken first: how things are is how the last turn left them.
+        self.sample(outside);
+    }
+
+    /// One turn.
+    pub fn turn(&mut self, outside: &mut O) {
+        // Readiness only marks.
+        self.hear(outside);
+        self.accept(outside);
+
+        // What was owed leaves before anything is added to it. Then everybody who has sent something is
+        // read, and also those whom the last turn could not read to the end: no event leaves before the flush, so
+        // all who subscribe in this turn are there for this turn's events.
+        self.engine.pay();
+        self.engine.read();
+
+        // Before the intake: an empty socket may be replaced, and one with messages is emptied first.
+        self.tend_sources(outside);
+
+        // Before the intake, which takes in the events that come by HTTP; before the flush, because dashboards come in
+        // here.
+        self.administer(outside);
+
+        // After the reads: a subscription that came before an event on another socket counts.
+        self.take_events();
+        self.pulse(outside);
+
+        // After the reads, which ask; before the flush, so that a session opens in the turn in
+        // which its upgrade came.
+        self.judge();
+
+        // Before the flush: a silent peer that is given up is not written to once more.
+        self.engine.expire();
+        self.engine.review();
+        self.engine.flush();
+        self.measure(outside);
+
+        // After the flush: what publishers are told is true then.
+        self.intake.flushed(self.moment.now);
+        self.answer_publishers(outside);
+
+        // Last: until here no place has changed its tenant, so whatever the turn has noted about a
+        // connection meant that connection.
+        self.engine.reap();
+
+        // After the reap, which ends topics.
+        self.tell_sources();
+        let has_events = self.intake.is_ready();
+        self.shutdown
+            .step(self.moment.now, has_events, &mut self.engine);
+        if (self.report).is_digest_due(self.moment.now, self.engine.stats()) {
+            let (stats, incidents) = self.engine.stats_and_incidents();
+            self.report.digest(self.moment.now, stats, incidents);
+        }
+    }
+
+    /// True once after so many topics have ended that their memory is worth giving back to the system.
+    pub fn poll_freed(&mut self) -> bool {
+        self.engine.poll_freed()
+    }
+
+    /// A turn has taken so long.
+    pub fn note_turn(&mut self, took: Duration) {
+        self.pulse.turns.record(took, 1);
+    }
+
+    /// Logs how things are.
+    pub fn log_summary(&self) {
+        report::summary(&self.engine);
+    }
+
+    fn hear(&mut self, outside: &mut O) {
+        let Self { engine, intake, .. } = self;
+        outside.hear(|ready| match ready {
+            Ready::Readable { id, has_ended } => engine.handle_readable(id, has_ended),
+            Ready::Writable(id) => engine.handle_writable(id),
+            Ready::Source(id, descriptor) => intake.handle_readiness(id, descriptor),
+        });
+    }
+
+    fn accept(&mut self, outside: &mut O) {
+        let now = self.moment.now;
+        outside.begin_accepts(now);
+        self.accept_at = None;
+        for _ in 0..limits::TURN_ACCEPTS_MAX {
+            if outside.has_newcomers()
+                && let Vacancy::At(moment) = self.engine.vacancy()
+            {
+                self.accept_at = Some(moment);
+                return;
+            }
+            match outside.accept(now) {
+                Accepted::Newcomer(stream, peer) => {
+                    match self.engine.handle_connection(stream, peer) {
+                        Ok(id) => {
+                            self.watch_client(outside, id, peer);
+                        }
+                        Err((stream, refusal)) => outside.refuse(stream, refusal, now),
+                    }
+                }
+                // The next newcomer is to find a descriptor.
+                Accepted::TurnedAway => {
+                    self.engine.stats_mut().refused(Refusal::Full);
+                    self.engine.make_room();
+                }
+                Accepted::Nobody => return,
+            }
+        }
+    }
+
+    /// Has `outside` watch the stream of a new client. False when it cannot: the client is lost then.
+    pub(super) fn watch_client(&mut self, outside: &mut O, id: SlotId, peer: SocketAddr) -> bool {
+        // A stream that is gone needs no watching.
+        let Some(stream) = self.engine.stream_mut(id) else {
+            return false;
+        };
+        if let Err(error) = outside.watch_client(id, stream) {
+            log::error!("accept: peer={peer} error={error}");
+            self.engine.handle_unwatched(id);
+            return false;
+        }
+        true
+    }
+
+    fn judge(&mut self) {
+        let moment = self.moment;
+        let mut checks = limits::TURN_CHECKS_MAX;
+        while checks > 0
+            && let Some(Check { id, applicant }) = self.engine.poll_check()
+        {
+            checks -= 1;
+            let stats = self.engine.stats_mut();
+            self.gate.check(id.to_bits(), applicant, moment, stats);
+        }
+        self.gate.turn(moment, self.engine.stats_mut());
+        for _ in 0..limits::TURN_VERDICTS_MAX {
+            let Some((ticket, verdict)) = self.gate.poll_verdict() else {
+                break;
+            };
+            if let Some(id) = SlotId::from_bits(ticket) {
+                self.engine.handle_verdict(id, verdict);
+            }
+        }
+        if self.gate.poll_change() {
+            self.engine.handle_changed_standings();
+        }
+    }
+
+    /// Measures how long the events have taken that this turn's flush has finished. The clock is read once, if there
+    /// were any.
+    fn measure(&mut self, outside: &O) {
+        let mut now = None;
+        while let Some(finished) = self.engine.poll_finished() {
+            let now = *now.get_or_insert_with(|| outside.elapsed());
+            let took = now.saturating_sub(finished.since);
+            self.pulse.latency.record(took, finished.events);
+        }
+    }
+}
