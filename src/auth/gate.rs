@@ -27,6 +27,7 @@ use super::line::Line;
 use super::refused::Refused;
 use super::revoked::{Full, Revoked};
 use super::sealed::Sealer;
+use super::walk::Walk;
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
@@ -75,7 +76,8 @@ pub struct Gate {
     lost: usize,
     /// How often stores have changed. What was accepted before the last change is not fresh.
     changes: u32,
-    doubt: Doubt,
+    /// Over entries that were accepted before the last change.
+    walk: Walk,
     /// Questions that wait for the time that they cost.
     line: Line,
     /// In microseconds, what may still be spent. More than zero in [`Gate::turn`] alone.
@@ -88,17 +90,6 @@ pub struct Gate {
     has_more: bool,
     /// The place in the ledger at which room is made next.
     hand: u32,
-}
-
-/// After a change of stores, the walk over all entries, a share a turn: their tokens are asked about again.
-#[derive(Debug, Default)]
-struct Doubt {
-    /// The place that is looked at next; `None`: the walk is done.
-    next: Option<u32>,
-    /// Where the walk ends that begins anew after the last place: at which it was when stores changed again.
-    until: u32,
-    /// Entries that this store has accepted are passed over.
-    spared: Option<Store>,
 }
 
 /// What the stores, in their order, have to say in the end.
@@ -139,7 +130,7 @@ impl Gate {
             rechecks: 0,
             lost: 0,
             changes: 0,
-            doubt: Doubt::default(),
+            walk: Walk::default(),
             line: Line::default(),
             budget: 0,
             asking_bytes: 0,
@@ -348,23 +339,16 @@ impl Gate {
 
     /// The next entry that was accepted before the stores have changed; looks at `places` at most.
     fn next_doubted(&mut self, places: &mut u32, now: Duration) -> Option<EntryId> {
-        while let Some(place) = self.doubt.next.filter(|_| *places > 0) {
+        while *places > 0
+            && let Some(place) = self.walk.next(self.ledger.places())
+        {
             *places -= 1;
-            self.doubt.next = match place + 1 {
-                next if next < self.ledger.places() => Some(next),
-                _ if self.doubt.until > 0 => Some(0),
-                _ => None,
-            };
-            if self.doubt.next == Some(self.doubt.until) {
-                self.doubt.next = None;
-            }
             let Some(id) = self.ledger.at(place) else {
                 continue;
             };
-            let (changes, spared) = (self.changes, self.doubt.spared);
             let entry = self.ledger.entry(id);
-            let is_spared = spared.is_some() && entry.accepted_by == spared;
-            if entry.asking.is_none() && entry.accepted_in != changes && !is_spared {
+            let is_old = entry.accepted_in != self.changes;
+            if entry.asking.is_none() && is_old && !self.walk.spares(entry.accepted_by) {
                 entry.recheck_at = now;
                 return Some(id);
             }
@@ -381,7 +365,7 @@ impl Gate {
         if self.rechecks >= limits::AUTH_RECHECKS_MAX {
             return None;
         }
-        if self.doubt.next.is_some() {
+        if self.walk.is_under_way() {
             return Some(Duration::ZERO);
         }
         Some(self.ledger.next_due()?.saturating_sub(now))
@@ -434,26 +418,12 @@ impl Gate {
         self.ledger.len()
     }
 
-    /// Nothing that was said counts any more, for newcomers from now on and for sessions, but those that
-    /// `spared` has let in, as soon as it can be asked again.
+    /// No answer counts any more: not for newcomers from now on, and for sessions as soon as their tokens can be
+    /// asked about again. Tokens that the store `spared` has accepted are asked about when they are due.
     fn doubt_everything(&mut self, spared: Option<Store>) {
         self.changes = self.changes.wrapping_add(1);
         self.refused.clear();
-        self.doubt = match self.doubt {
-            // Those that an earlier change has spared, and that were passed over, come in the next lap.
-            Doubt {
-                next: Some(next), ..
-            } => Doubt {
-                next: Some(next),
-                until: next,
-                spared: self.doubt.spared.filter(|_| spared.is_some()),
-            },
-            Doubt { next: None, .. } => Doubt {
-                next: (self.ledger.places() > 0).then_some(0),
-                until: 0,
-                spared,
-            },
-        };
+        self.walk.begin(self.ledger.places(), spared);
     }
 
     fn handle_due(&mut self, id: EntryId, moment: Moment, stats: &mut Stats) {

@@ -34,6 +34,7 @@ mod sealed;
 pub mod secret_file;
 #[cfg(test)]
 mod tests;
+mod walk;
 #[cfg(feature = "all-stores")]
 pub mod workers;
 
