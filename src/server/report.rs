@@ -1,9 +1,9 @@
 //! What operators read in the log: why messages were dropped, and how many of each kind of trouble
-//! there were, never more than a line a kind and interval.
+//! there were, never more than one line for each kind and interval.
 //!
-//! The first trouble of a kind after a quiet interval is reported at the end of its turn. What follows
-//! within the interval is added up and reported when the interval is over, and what is left at the end
-//! of the run then. Each kind has an interval of its own: one kind never delays another.
+//! The first trouble of a kind after a quiet interval is reported at the end of its turn. Those that follow
+//! within the interval are added up and reported when the interval is over, or at the end of the run. Each kind has
+//! an interval of its own: one kind never delays another.
 //!
 //! Never here: tokens, whole messages, anything on the way of a good event.
 
@@ -16,12 +16,8 @@ use crate::stats::{Cause, Close, Counter, Door, Dropped, PeerRefusal, Refusal, S
 /// What has been reported, and what is still to be.
 #[derive(Debug)]
 pub struct Report {
-    /// Troubles that the engine counts.
-    counted: Vec<Counted>,
-    /// In the order of [`Dropped::ALL`].
-    dropped: [Sampled; Dropped::ALL.len()],
-    /// In the order of [`PeerRefusal::ALL`].
-    refused_peers: [Sampled; PeerRefusal::ALL.len()],
+    /// One for each kind, in the order of [`kinds`].
+    troubles: Vec<Trouble>,
 }
 
 /// Closes that an operator can do something about; the others are the peers' own affair.
@@ -33,12 +29,15 @@ const NOTABLE_CLOSES: &[Close] = &[
     Close::MessageTooLarge,
 ];
 
+/// The place of the first [`Kind::Dropped`] among [`kinds`].
+const DROPS_AT: usize = Refusal::ALL.len() + 2 + NOTABLE_CLOSES.len() + Door::ALL.len();
+
 /// Requests for a page, from browsers and from checks of load balancers: a matter of course. But it is also
 /// what comes from behind a proxy that does not pass `Upgrade` on, so they are told now and then.
 const PLAIN: &[Refusal] = &[Refusal::NotUpgrade, Refusal::Method];
 
-/// A kind of trouble that the engine counts. Each has a line of its own.
-#[derive(Clone, Copy, Debug)]
+/// A kind of trouble. Each has a line of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     Refused(Refusal),
     Denied,
@@ -46,17 +45,38 @@ enum Kind {
     Closed(Close),
     /// A connection to that listener was ended for another one.
     MadeRoom(Door),
+    /// A message or event was dropped. The first one is shown.
+    Dropped(Dropped),
+    /// A ZeroMQ peer was refused. The first one is shown.
+    RefusedPeer(PeerRefusal),
+}
+
+/// All kinds, in the order in which they are reported.
+fn kinds() -> impl Iterator<Item = Kind> {
+    let refusals = Refusal::ALL.iter().map(|&refusal| Kind::Refused(refusal));
+    let closes = NOTABLE_CLOSES.iter().map(|&close| Kind::Closed(close));
+    let rooms = Door::ALL.iter().map(|&door| Kind::MadeRoom(door));
+    let drops = Dropped::ALL.iter().map(|&reason| Kind::Dropped(reason));
+    let peers = PeerRefusal::ALL.iter().map(|&r| Kind::RefusedPeer(r));
+    refusals
+        .chain([Kind::Denied, Kind::Withdrawn])
+        .chain(closes)
+        .chain(rooms)
+        .chain(drops)
+        .chain(peers)
 }
 
 impl Kind {
-    /// How often it happened since the start.
-    fn count(self, stats: &Stats) -> u64 {
+    /// How often it happened since the start, as far as `stats` know. `noted` is how often the report was told.
+    fn count(self, noted: u64, stats: &Stats) -> u64 {
         match self {
             Self::Refused(refusal) => stats.refusals(refusal),
             Self::Denied => stats.counter(Counter::SubscribesDenied),
             Self::Withdrawn => stats.counter(Counter::SubscriptionsWithdrawn),
             Self::Closed(close) => stats.closes(close),
             Self::MadeRoom(door) => stats.rooms_made(door),
+            // Not every one of these that is counted is worth a line.
+            Self::Dropped(_) | Self::RefusedPeer(_) => noted,
         }
     }
 
@@ -66,12 +86,22 @@ impl Kind {
             Self::Refused(refusal) if PLAIN.contains(&refusal) => {
                 Duration::from_secs(limits::REPORT_PLAIN_SECONDS)
             }
-            _ => interval(),
+            _ => Duration::from_secs(limits::REPORT_SECONDS),
         }
     }
 
-    /// The line about `count` of them; takes what is known of them out of `incidents`.
-    fn line(self, count: u64, incidents: &mut Incidents) -> String {
+    fn level(self) -> log::Level {
+        match self {
+            Self::Dropped(Dropped::NoSubscriber) => log::Level::Info,
+            // Somebody who looks whether a port is open leaves so, and every network has some of these.
+            Self::RefusedPeer(PeerRefusal::Incomplete) => log::Level::Debug,
+            _ => log::Level::Warn,
+        }
+    }
+
+    /// The line about `count` of them, of which the first one was noted as `sample`. Takes what is known of them
+    /// out of `incidents`.
+    fn line(self, count: u64, sample: Option<String>, incidents: &mut Incidents) -> String {
         match self {
             Self::Refused(refusal) => {
                 let from = origins(count, incidents.take_refused_addresses(refusal));
@@ -93,64 +123,52 @@ impl Kind {
                     door.name()
                 )
             }
+            Self::Dropped(_) | Self::RefusedPeer(_) => {
+                let sample = sample.unwrap_or_default();
+                match count {
+                    0 | 1 => sample,
+                    _ => format!("{sample} and {} more since", count - 1),
+                }
+            }
         }
     }
 }
 
-/// A kind that the engine counts, and how much of it has been reported.
+/// One kind, and how much of it has been reported.
 #[derive(Debug)]
-struct Counted {
+struct Trouble {
     kind: Kind,
+    /// How often the report was told of it, if it is told at all.
+    noted: u64,
+    /// The text about the first one that is still to be reported.
+    sample: Option<String>,
     /// The count at the last report.
     told: u64,
     /// When the last report was; `None` before the first.
     told_at: Option<Duration>,
 }
 
-impl Counted {
+impl Trouble {
     /// How many are still to be reported.
     fn left(&self, stats: &Stats) -> u64 {
-        self.kind.count(stats) - self.told
+        self.kind.count(self.noted, stats) - self.told
     }
 
     /// How long until they are reported; `None` when there are none.
     fn timeout(&self, now: Duration, stats: &Stats) -> Option<Duration> {
-        (self.left(stats) > 0).then(|| wait(self.told_at, self.kind.interval(), now))
-    }
-}
-
-/// A kind that is reported with the first of its troubles as a sample.
-#[derive(Debug, Default)]
-struct Sampled {
-    /// The text about the first that is still to be reported.
-    sample: Option<String>,
-    /// How many came after that one.
-    more: u64,
-    /// When the last report was; `None` before the first.
-    told_at: Option<Duration>,
-}
-
-impl Sampled {
-    fn note(&mut self, text: impl FnOnce() -> String) {
-        match self.sample {
-            Some(_) => self.more += 1,
-            None => self.sample = Some(text()),
-        }
+        let due = self.told_at.map(|at| at + self.kind.interval());
+        (self.left(stats) > 0).then(|| due.map_or(Duration::ZERO, |due| due.saturating_sub(now)))
     }
 
-    /// How long until there is a line; `None` when there is nothing to report.
-    fn timeout(&self, now: Duration) -> Option<Duration> {
-        (self.sample.is_some()).then(|| wait(self.told_at, interval(), now))
-    }
-
-    fn take_line(&mut self, now: Duration) -> Option<String> {
-        let mut line = self.sample.take()?;
+    fn take_line(&mut self, now: Duration, stats: &Stats, incidents: &mut Incidents) -> Line {
+        let left = self.left(stats);
+        let text = self.kind.line(left, self.sample.take(), incidents);
+        self.told += left;
         self.told_at = Some(now);
-        match std::mem::take(&mut self.more) {
-            0 => {}
-            more => line.push_str(&format!(" and {more} more since")),
+        Line {
+            level: self.kind.level(),
+            text,
         }
-        Some(line)
     }
 }
 
@@ -163,30 +181,23 @@ struct Line {
 
 impl Default for Report {
     fn default() -> Self {
-        let refusals = Refusal::ALL.iter().map(|&refusal| Kind::Refused(refusal));
-        let closes = NOTABLE_CLOSES.iter().map(|&close| Kind::Closed(close));
-        let rooms = Door::ALL.iter().map(|&door| Kind::MadeRoom(door));
-        let counted = refusals
-            .chain([Kind::Denied, Kind::Withdrawn])
-            .chain(closes)
-            .chain(rooms)
-            .map(|kind| Counted {
-                kind,
-                told: 0,
-                told_at: None,
-            });
+        let troubles = kinds().map(|kind| Trouble {
+            kind,
+            noted: 0,
+            sample: None,
+            told: 0,
+            told_at: None,
+        });
         Self {
-            counted: counted.collect(),
-            dropped: Default::default(),
-            refused_peers: Default::default(),
+            troubles: troubles.collect(),
         }
     }
 }
 
 impl Report {
-    /// A publisher's message was dropped. Of more than two parts, three are told.
+    /// A publisher's message was dropped. Of more than two parts, three are shown.
     pub fn dropped(&mut self, reason: Dropped, parts: &[&[u8]], endpoint: &str) {
-        self.dropped[reason as usize].note(|| {
+        self.note(Kind::Dropped(reason), || {
             let first = parts.first().copied().unwrap_or_default();
             let sample = &first[..first.len().min(limits::SAMPLE_BYTES_MAX)];
             let sizes: Vec<usize> = parts.iter().map(|part| part.len()).collect();
@@ -198,11 +209,13 @@ impl Report {
         });
     }
 
-    /// A good event found nobody subscribed: a matter of course at night, and of a misspelt topic.
+    /// Nobody is subscribed to the topic of a good event: a matter of course at night, and a sign of a misspelt
+    /// topic.
     pub fn unheard(&mut self, topic: &str) {
         let reason = Dropped::NoSubscriber;
-        self.dropped[reason as usize]
-            .note(|| format!("dropped: reason={} topic={topic:?}", reason.name()));
+        self.note(Kind::Dropped(reason), || {
+            format!("dropped: reason={} topic={topic:?}", reason.name())
+        });
     }
 
     /// libzmq refused a peer of the source at `endpoint`.
@@ -214,25 +227,38 @@ impl Report {
             PeerRefusal::Mechanism => "it wants another security mechanism than NULL",
             PeerRefusal::Malformed => "it breaks the rules of ZMTP",
             PeerRefusal::Denied => "it refused newswire",
-            // Whoever looks whether a port is open does this, and every network has some.
             PeerRefusal::Incomplete => "it left before its handshake was done",
         };
         let reason = refusal.name();
-        self.refused_peers[refusal as usize]
-            .note(|| format!("refused: peer endpoint={endpoint} reason={reason}: {why}"));
+        self.note(Kind::RefusedPeer(refusal), || {
+            format!("refused: peer endpoint={endpoint} reason={reason}: {why}")
+        });
     }
 
-    /// How long until [`Report::digest`] has something to say; `None` when nothing has come to pass.
+    fn note(&mut self, kind: Kind, text: impl FnOnce() -> String) {
+        let place = match kind {
+            Kind::Dropped(reason) => DROPS_AT + reason as usize,
+            Kind::RefusedPeer(refusal) => DROPS_AT + Dropped::ALL.len() + refusal as usize,
+            // The engine counts the others.
+            _ => return,
+        };
+        let trouble = &mut self.troubles[place];
+        debug_assert_eq!(trouble.kind, kind, "the order of `kinds`");
+        trouble.noted += 1;
+        if trouble.sample.is_none() {
+            trouble.sample = Some(text());
+        }
+    }
+
+    /// How long until [`Report::digest`] has something to say; `None` when nothing has happened.
     pub fn timeout(&self, now: Duration, stats: &Stats) -> Option<Duration> {
-        let counted = self.counted.iter().map(|kind| kind.timeout(now, stats));
-        let sampled = self.dropped.iter().chain(&self.refused_peers);
-        counted
-            .chain(sampled.map(|kind| kind.timeout(now)))
-            .flatten()
+        let troubles = self.troubles.iter();
+        troubles
+            .filter_map(|trouble| trouble.timeout(now, stats))
             .min()
     }
 
-    /// Whether it is time for [`Report::digest`].
+    /// Returns true when it is time for [`Report::digest`].
     pub fn is_digest_due(&self, now: Duration, stats: &Stats) -> bool {
         self.timeout(now, stats) == Some(Duration::ZERO)
     }
@@ -255,39 +281,11 @@ impl Report {
         incidents: &mut Incidents,
         has_come: fn(Duration) -> bool,
     ) -> Vec<Line> {
-        let mut lines = Vec::new();
-        let mut tell = |level, text| lines.push(Line { level, text });
-        for counted in &mut self.counted {
-            if counted.timeout(now, stats).is_some_and(has_come) {
-                let text = counted.kind.line(counted.left(stats), incidents);
-                tell(log::Level::Warn, text);
-                counted.told = counted.kind.count(stats);
-                counted.told_at = Some(now);
-            }
-        }
-        for (sampled, reason) in self.dropped.iter_mut().zip(Dropped::ALL) {
-            if sampled.timeout(now).is_some_and(has_come)
-                && let Some(text) = sampled.take_line(now)
-            {
-                let level = match reason {
-                    Dropped::NoSubscriber => log::Level::Info,
-                    _ => log::Level::Warn,
-                };
-                tell(level, text);
-            }
-        }
-        for (sampled, reason) in self.refused_peers.iter_mut().zip(PeerRefusal::ALL) {
-            if sampled.timeout(now).is_some_and(has_come)
-                && let Some(text) = sampled.take_line(now)
-            {
-                let level = match reason {
-                    PeerRefusal::Incomplete => log::Level::Debug,
-                    _ => log::Level::Warn,
-                };
-                tell(level, text);
-            }
-        }
-        lines
+        let troubles = self.troubles.iter_mut();
+        troubles
+            .filter(|trouble| trouble.timeout(now, stats).is_some_and(has_come))
+            .map(|trouble| trouble.take_line(now, stats, incidents))
+            .collect()
     }
 }
 
@@ -356,15 +354,6 @@ pub fn summary<S: Stream>(engine: &Engine<S>) {
     );
 }
 
-/// How long a kind that was reported last at `told_at` has to wait for its next line.
-fn wait(told_at: Option<Duration>, interval: Duration, now: Duration) -> Duration {
-    told_at.map_or(Duration::ZERO, |at| (at + interval).saturating_sub(now))
-}
-
-fn interval() -> Duration {
-    Duration::from_secs(limits::REPORT_SECONDS)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -372,6 +361,10 @@ mod tests {
     use super::*;
     use crate::standing::Standing;
     use crate::wire::grant::Grant;
+
+    fn interval() -> Duration {
+        Duration::from_secs(limits::REPORT_SECONDS)
+    }
 
     /// What the report writes now.
     fn told(
