@@ -326,3 +326,184 @@ impl<O: Outside> Core<O> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::io::{self, ErrorKind, Read, Write};
+    use std::os::fd::RawFd;
+
+    use super::*;
+    use crate::admin::metrics::Process;
+    use crate::admin::{Command, Response};
+    use crate::auth::list::TokenList;
+    use crate::engine::Stream;
+    use crate::ingest::{Descriptor, SourceId};
+    use crate::wire::publication::{Media, Publication};
+    use crate::wire::token::Token;
+
+    /// Both directions of a client's connection.
+    #[derive(Debug, Default)]
+    struct Pipe {
+        to_server: VecDeque<u8>,
+        to_client: Vec<u8>,
+    }
+
+    #[derive(Debug)]
+    struct PipeEnd(Rc<RefCell<Pipe>>);
+
+    impl Read for PipeEnd {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let mut pipe = self.0.borrow_mut();
+            match pipe.to_server.is_empty() {
+                true => Err(ErrorKind::WouldBlock.into()),
+                false => pipe.to_server.read(buffer),
+            }
+        }
+    }
+
+    impl Write for PipeEnd {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().to_client.extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Stream for PipeEnd {
+        fn finish(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// An outside without descriptors. Publishers are numbers.
+    #[derive(Default)]
+    struct Memory {
+        newcomers: VecDeque<PipeEnd>,
+        ready: Vec<Ready>,
+        commands: VecDeque<(u32, Command)>,
+        answers: Vec<(u32, String)>,
+    }
+
+    impl Outside for Memory {
+        type Stream = PipeEnd;
+        type Peer = u32;
+
+        fn hear(&mut self, mark: impl FnMut(Ready)) {
+            self.ready.drain(..).for_each(mark);
+        }
+        fn elapsed(&self) -> Duration {
+            Duration::ZERO
+        }
+        fn timeout(&self, _: Duration) -> Option<Duration> {
+            None
+        }
+        fn begin_accepts(&mut self, _: Duration) {}
+        fn has_newcomers(&self) -> bool {
+            !self.newcomers.is_empty()
+        }
+        fn accept(&mut self, _: Duration) -> Accepted<PipeEnd> {
+            match self.newcomers.pop_front() {
+                Some(stream) => Accepted::Newcomer(stream, ([192, 0, 2, 1], 7).into()),
+                None => Accepted::Nobody,
+            }
+        }
+        fn refuse(&mut self, _: PipeEnd, _: Refusal, _: Duration) {}
+        fn watch_client(&mut self, id: SlotId, _: &mut PipeEnd) -> io::Result<()> {
+            let has_ended = false;
+            self.ready.push(Ready::Readable { id, has_ended });
+            Ok(())
+        }
+        fn watch_source(&mut self, _: SourceId, _: Descriptor, _: RawFd) -> io::Result<()> {
+            Ok(())
+        }
+        fn unwatch_source(&mut self, _: RawFd) {}
+        fn begin_commands(&mut self, _: Duration, _: &mut Stats) {}
+        fn poll_command(&mut self, _: Duration, _: &mut Stats) -> Option<(u32, Command)> {
+            self.commands.pop_front()
+        }
+        fn charge(&mut self, _: usize) {}
+        fn answer(&mut self, peer: u32, _: Duration, response: &Response) {
+            let body = String::from_utf8_lossy(response.body()).into_owned();
+            self.answers.push((peer, body));
+        }
+        fn address(&self, _: u32) -> Option<SocketAddr> {
+            Some(([192, 0, 2, 2], 7).into())
+        }
+        fn take(&mut self, _: u32) -> Option<(PipeEnd, SocketAddr)> {
+            None
+        }
+        fn process(&self, _: usize) -> Process {
+            Process {
+                resident_bytes: None,
+                open_files: None,
+                files_max: None,
+                cpu_seconds: None,
+                started_at: 0.0,
+            }
+        }
+    }
+
+    /// A client's frame with a text, masked with zeros.
+    fn frame(text: &str) -> Vec<u8> {
+        let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+        frame.extend(text.bytes());
+        frame
+    }
+
+    #[test]
+    fn a_whole_server_turns_in_memory() {
+        let config = Config::default();
+        let stores: Vec<Box<dyn TokenStore>> = vec![Box::new(TokenList::new(&[Token::new("t")]))];
+        let seeds = Seeds {
+            sessions: 7,
+            tokens: [7; 32],
+        };
+        let mut core: Core<Memory> = Core::new(&config, 10, stores, Vec::new(), seeds);
+        let mut outside = Memory::default();
+        let pipe = Rc::new(RefCell::new(Pipe::default()));
+        let upgrade = "GET /?token=t HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                       Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        let subscribe = frame("[5,\"news\"]");
+        pipe.borrow_mut().to_server.extend(upgrade.bytes());
+        pipe.borrow_mut().to_server.extend(subscribe);
+        outside.newcomers.push_back(PipeEnd(Rc::clone(&pipe)));
+        let turns = |core: &mut Core<Memory>, outside: &mut Memory| {
+            let mut now = core.moment().now;
+            loop {
+                now += Duration::from_millis(1);
+                let moment = Moment { now, unix: now };
+                core.begin(moment, outside);
+                core.turn(outside);
+                if core.timeout(outside) != Some(Duration::ZERO) && outside.ready.is_empty() {
+                    return;
+                }
+            }
+        };
+        turns(&mut core, &mut outside);
+        assert_eq!(core.engine().subscribers("news"), 1);
+
+        let body = br#"[{"topic":"news","data":1},{"topic":"other","data":2}]"#;
+        let publication = Publication::new(body.to_vec(), Media::Json);
+        outside
+            .commands
+            .push_back((5, Command::Publish(publication)));
+        turns(&mut core, &mut outside);
+        let answer = r#"{"events":2,"subscribers":[1,0]}"#.to_owned();
+        assert_eq!(outside.answers, [(5, answer)]);
+        let heard = String::from_utf8_lossy(&pipe.borrow().to_client).into_owned();
+        assert!(heard.ends_with(r#"[8,"news",1]"#), "{heard:?}");
+
+        core.shut_down();
+        let publication = Publication::new(body.to_vec(), Media::Json);
+        outside
+            .commands
+            .push_back((6, Command::Publish(publication)));
+        turns(&mut core, &mut outside);
+        let (peer, refusal) = &outside.answers[1];
+        assert!(*peer == 6 && refusal.contains("going down"), "{refusal}");
+    }
+}
