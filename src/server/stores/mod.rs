@@ -1,16 +1,16 @@
 //! The token stores that a configuration names, in the order in which they are asked: those that
 //! answer at once first.
 //!
-//! A store that answers later does so on a thread of its own and wakes the poller. What is watched (files
-//! of tokens, JWK sets) goes on being watched when the configuration is read again, so that the loop does
-//! not read a long file, and no set has to be fetched before anybody is let in.
+//! A store that answers later does so on a thread of its own and wakes the poller. Files of tokens and JWK sets
+//! that are watched go on being watched when the configuration is read again: the loop does not read a long
+//! file, and clients do not wait until a set was fetched.
 //!
-//! Never here: what is asked and what follows from it.
+//! A build without the feature `all-stores` has no [`remote`], and refuses a configuration that needs it.
+//!
+//! Never here: what stores are asked, and what follows from their answers.
 
 #[cfg(feature = "all-stores")]
 mod remote;
-#[cfg(not(feature = "all-stores"))]
-mod without;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,12 +22,7 @@ use crate::auth::list::TokenList;
 use crate::auth::{TokenStore, Wake};
 use crate::config::Config;
 
-#[cfg(not(feature = "all-stores"))]
-use without as remote;
-
-pub(super) use remote::check;
-
-/// The stores of a configuration, and what they watch.
+/// The stores of one configuration, and what they watch.
 #[derive(Default)]
 pub(super) struct Stores {
     /// In the order in which they are asked.
@@ -35,14 +30,15 @@ pub(super) struct Stores {
     pub watched: Watched,
 }
 
-/// What is kept when the configuration is read again, as far as it is still named there.
+/// What stores watch. It is kept when the configuration is read again and still names it.
 #[derive(Default)]
 pub(super) struct Watched {
     files: Vec<WatchedFile>,
+    #[cfg(feature = "all-stores")]
     sets: remote::Sets,
 }
 
-/// The stores of `config`; those that watch go on with what is `watched`.
+/// Makes the stores of `config`. Those that watch something go on with what is `watched`.
 ///
 /// # Errors
 /// One line that names the option, the place and what is wrong.
@@ -56,8 +52,11 @@ pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<
         all.stores.push(Box::new(TokenFile::new(&file)));
         all.watched.files.push(file);
     }
+    #[cfg(feature = "all-stores")]
     remote::add(config, &mut all, &watched.sets, wake)?;
-    // Only now: where one store cannot be made, nothing is to change, and these are in force.
+    #[cfg(not(feature = "all-stores"))]
+    refuse_remote(config)?;
+    // Only now: when one store cannot be made, nothing changes, and these stay in force.
     let kept = |file: &&WatchedFile| {
         config
             .auth
@@ -70,26 +69,61 @@ pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<
         .iter()
         .filter(kept)
         .for_each(WatchedFile::reread);
+    #[cfg(feature = "all-stores")]
     remote::refetch(&watched.sets, &all.watched.sets);
     Ok(all)
 }
 
-/// Whether every file that `config` names for a store can be read and makes sense, who could get in now,
-/// and who else could read or write those files, a line each. Nobody is asked.
+/// Asks the stores that can only be checked by asking them, and waits for their answers.
+///
+/// # Errors
+/// As [`stores`].
+pub(super) fn check(config: &Config) -> Result<(), String> {
+    #[cfg(feature = "all-stores")]
+    return remote::check(config);
+    #[cfg(not(feature = "all-stores"))]
+    return refuse_remote(config);
+}
+
+/// Looks for an option that needs a store which this build does not have.
+///
+/// # Errors
+/// The option, and what to do about it.
+#[cfg(not(feature = "all-stores"))]
+fn refuse_remote(config: &Config) -> Result<(), String> {
+    let needed = [
+        ("auth-jwt-key", config.auth.jwt_keys.is_empty()),
+        ("auth-jwks", config.auth.jwks_urls.is_empty()),
+        ("auth-url", config.auth.api_urls.is_empty()),
+        ("auth-postgres", config.auth.postgres_urls.is_empty()),
+    ];
+    match needed.into_iter().find(|(_, is_empty)| !is_empty) {
+        Some((option, _)) => Err(format!(
+            "{option}: this newswire was built without that store; build it with the feature all-stores \
+             (it is there by default), or use a file of tokens"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Reads every file that `config` names for a store. Answers the ways in for clients, and a line for each file
+/// that others can read or write. No API and no database is asked.
 ///
 /// # Errors
 /// As the start would say it.
 pub fn check_files(config: &Config) -> Result<(Vec<Entrance>, Vec<String>), String> {
     let wake: Wake = Arc::new(|| {});
     let Stores { watched, .. } = stores(config, &Watched::default(), &wake)?;
-    let files = watched.files.iter().filter_map(|file| {
+    let exposed = watched.files.iter().filter_map(|file| {
         let exposed = file.exposed()?;
         Some(format!(
             "token file: path={} {exposed}",
             file.path().display()
         ))
     });
-    let exposed = files.chain(remote::exposed(config)).collect();
+    #[cfg(feature = "all-stores")]
+    let exposed = exposed.chain(remote::exposed(config));
+    let exposed = exposed.collect();
     Ok((entrances(config, &watched, unix_time()), exposed))
 }
 
@@ -102,7 +136,7 @@ pub struct Entrance {
     pub is_open: bool,
 }
 
-/// Who can get in at `unix`, in the order in which the stores are asked.
+/// The ways in for clients at `unix`, in the order in which the stores are asked.
 pub(super) fn entrances(config: &Config, watched: &Watched, unix: Duration) -> Vec<Entrance> {
     let mut all = Vec::new();
     if !config.auth.tokens.is_empty() {
@@ -123,15 +157,15 @@ pub(super) fn entrances(config: &Config, watched: &Watched, unix: Duration) -> V
             is_open: tokens > expired,
         });
     }
-    let remote = remote::entrances(config);
-    all.extend(remote.into_iter().map(|text| Entrance {
+    #[cfg(feature = "all-stores")]
+    all.extend(remote::entrances(config).into_iter().map(|text| Entrance {
         text,
         is_open: true,
     }));
     all
 }
 
-/// Says so when nobody can get in: the server runs all the same, since a file may change.
+/// Warns when no client can get in. The server runs all the same, since a file of tokens may change.
 pub(super) fn warn_if_closed(entrances: &[Entrance]) {
     if !entrances.iter().any(|entrance| entrance.is_open) {
         let all: Vec<&str> = entrances.iter().map(|e| e.text.as_str()).collect();

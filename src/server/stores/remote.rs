@@ -1,7 +1,7 @@
 //! The stores that check signatures or ask somebody: JWTs, APIs, databases.
 //!
 //! They bring TLS and a database's driver along, most of what the program weighs; a build for a small
-//! host leaves them out (`without.rs` is there instead). Never here: stores that need neither.
+//! host leaves them out. Never here: stores that need neither.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::exposure;
 use crate::limits;
 use crate::wire::jwt::JwtAlgorithm;
 
-/// The JWK sets that are being watched, and what each one's thread was told.
+/// The JWK sets that are watched, and what the thread of each was told.
 pub(super) type Sets = Vec<(SetOrigin, WatchedSet)>;
 
 /// What a thread that fetches a JWK set was told.
@@ -30,12 +30,12 @@ pub(super) type Sets = Vec<(SetOrigin, WatchedSet)>;
 pub(super) struct SetOrigin {
     url: String,
     algorithm: JwtAlgorithm,
-    /// Empty: the usual authorities.
+    /// A file; empty for the usual authorities.
     authorities: String,
     timeout_seconds: u32,
 }
 
-/// Adds those of `config`; JWK sets among `sets` go on being watched.
+/// Adds the stores of `config`. JWK sets among `sets` go on being watched.
 ///
 /// # Errors
 /// As [`super::stores`].
@@ -120,7 +120,7 @@ fn watch_set(origin: &SetOrigin, watched: &Sets, wake: &Wake) -> Result<WatchedS
         return Ok(set.clone());
     }
     let url = agent::parse_url(&origin.url).map_err(|error| format!("auth-jwks: {error}"))?;
-    // What is wrong with it is told now; it is read again with each fetch, since it may be replaced.
+    // A fault in the file is told now. Each fetch reads the file again, since it may be replaced.
     Trust::load(&origin.authorities)?;
     let authorities = origin.authorities.clone();
     let timeout = Duration::from_secs(origin.timeout_seconds.into());
@@ -129,7 +129,7 @@ fn watch_set(origin: &SetOrigin, watched: &Sets, wake: &Wake) -> Result<WatchedS
     WatchedSet::open(&origin.url, origin.algorithm, Box::new(fetch), wake)
 }
 
-/// Who can get in by these, in words.
+/// The ways in by these stores, in words.
 pub(super) fn entrances(config: &Config) -> Vec<String> {
     let mut all = Vec::new();
     if let Some(algorithm) = config.auth.jwt_algorithm {
@@ -152,13 +152,13 @@ pub(super) fn entrances(config: &Config) -> Vec<String> {
     all
 }
 
-/// A path or a query may be somebody's secret.
+/// The host of a URL. The path and the query may be secret.
 fn host(url: &str) -> String {
     let (_, rest) = url.split_once("://").unwrap_or(("", url));
     rest.split(['/', '?']).next().unwrap_or(rest).to_owned()
 }
 
-/// Orders those of `watched` anew that are `kept`.
+/// Fetches the sets of `watched` again that are among `kept`.
 pub(super) fn refetch(watched: &Sets, kept: &Sets) {
     for (origin, set) in watched {
         if kept.iter().any(|(other, _)| other == origin) {
@@ -182,13 +182,13 @@ fn exposed_key(path: &Path, algorithm: JwtAlgorithm) -> Option<String> {
     Some(format!("auth-jwt-key: path={} {exposed}", path.display()))
 }
 
-/// Whoever can write it, can answer in the place of an API or a database.
+/// Anybody who can write this file can answer in the place of an API or a database.
 fn exposed_authorities(path: &str) -> Option<String> {
     let exposed = exposure::of(Path::new(path), false)?;
     Some(format!("auth-ca: path={path} {exposed}"))
 }
 
-/// What is wrong with the rights of the files of `config` that stores of this kind use.
+/// A line for each file of these stores that others can read or write.
 pub(super) fn exposed(config: &Config) -> Vec<String> {
     let algorithm = config.auth.jwt_algorithm;
     let keys = config.auth.jwt_keys.iter();
@@ -197,11 +197,11 @@ pub(super) fn exposed(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// Asks those that must be asked to know whether they can be used, and waits for them.
+/// Asks the databases of `config`, and waits for their answers.
 ///
 /// # Errors
-/// As [`stores`].
-pub(in crate::server) fn check(config: &Config) -> Result<(), String> {
+/// As [`super::stores`].
+pub(super) fn check(config: &Config) -> Result<(), String> {
     let trust = Trust::load(&config.auth.authorities)?;
     databases(config, &trust).try_for_each(|options| postgres::check(&options))
 }
@@ -219,7 +219,7 @@ fn databases<'a>(
     })
 }
 
-/// What those may take that ask somebody.
+/// The bounds of stores that ask somebody.
 fn bounds(config: &Config) -> Bounds {
     Bounds {
         threads: config.auth.requests_max,
