@@ -38,45 +38,46 @@ macro_rules! reasons {
 reasons! {
     /// What happened, for whatever needs no reason.
     Counter {
-        /// TCP connections that were given a slot.
+        /// Connections of clients that were accepted.
         Connections => "connections",
         /// Upgrades answered with 101.
         Handshakes => "handshakes",
-        /// Plain requests answered with a file.
+        /// Files handed out to pages by the listener for clients.
         FilesServed => "files_served",
-        /// `GET /healthz`s that the listener for clients answered.
+        /// GET /healthz answered by the listener for clients.
         HealthChecks => "health_checks",
         /// Messages of publishers, good or bad.
         Ingested => "ingested",
         /// Messages of publishers that were events.
         Events => "events",
-        /// Events handed to a member's socket or outbox.
+        /// Events handed to a socket of a client or dashboard, or to its outbox.
         Deliveries => "deliveries",
-        /// First writes of events to sockets; what they leave over goes through outboxes.
+        /// First writes of events to sockets.
         Writes => "writes",
-        /// Writes that a socket took only in part, or not at all.
+        /// Writes that a socket took in part or not at all, because a client reads slowly.
         ShortWrites => "short_writes",
         /// WAMP messages of clients.
         Messages => "messages",
         /// SUBSCRIBEs that made a subscription.
         Subscribes => "subscribes",
-        /// SUBSCRIBEs ignored because the grant does not cover the topic.
+        /// SUBSCRIBEs to topics that the token does not allow.
         SubscribesDenied => "subscribes_denied",
-        /// Subscriptions ended because the grant was changed and no longer covers them.
+        /// Subscriptions ended because the token no longer allows them.
         SubscriptionsWithdrawn => "subscriptions_withdrawn",
         /// UNSUBSCRIBEs that ended a subscription.
         Unsubscribes => "unsubscribes",
         /// PUBLISHes of clients, all ignored.
         ClientPublishes => "client_publishes",
-        /// CALLs, all answered with CALLERROR, those of [`Counter::AliveCalls`] left out.
+        /// CALLs of clients, all answered with CALLERROR; those of newswire.js are not among them.
         Calls => "calls",
-        /// CALLs of pages that ask whether the server still answers, all answered with CALLRESULT.
+        /// Questions of newswire.js whether the server still answers, all answered. There are none while events
+        /// flow.
         AliveCalls => "alive_calls",
-        /// Pings sent because a peer was silent.
+        /// Pings sent because a client was silent.
         PingsSent => "pings_sent",
-        /// Pings received.
+        /// Pings of clients.
         PingsReceived => "pings_received",
-        /// Readiness and verdicts that named a connection no longer there.
+        /// Readiness and verdicts for connections that were gone already.
         Stale => "stale",
     }
 }
@@ -469,56 +470,122 @@ impl Stats {
     pub fn summary(&self) -> String {
         let counters = Counter::ALL
             .iter()
-            .map(|&c| (c.name().to_owned(), self.counter(c)));
-        let refusals = Refusal::ALL
-            .iter()
-            .map(|&r| (format!("refused.{}", r.name()), self.refusals(r)));
-        let causes = Cause::ALL
-            .iter()
-            .map(|&c| (format!("refused_token.{}", c.name()), self.causes(c)));
-        let drops = Dropped::ALL
-            .iter()
-            .map(|&d| (format!("dropped.{}", d.name()), self.drops(d)));
-        let peer_refusals = PeerRefusal::ALL
-            .iter()
-            .map(|&r| (format!("refused_peer.{}", r.name()), self.peer_refusals(r)));
-        let closes = Close::ALL
-            .iter()
-            .map(|&c| (format!("closed.{}", c.name()), self.closes(c)));
+            .map(|&counter| (counter.name().to_owned(), self.counter(counter)));
         let checks = Store::ALL.iter().flat_map(|&store| {
             Judged::ALL.iter().map(move |&judged| {
                 let name = format!("checked.{}.{}", store.name(), judged.name());
                 (name, self.checks(store, judged))
             })
         });
-        let events = Ingest::ALL
-            .iter()
-            .map(|&i| (format!("events.{}", i.name()), self.events(i)));
-        let answers = HttpStatus::ALL
-            .iter()
-            .map(|&s| (format!("http.{}", s.name()), self.answers(s)));
-        let rooms = Door::ALL.iter().map(|&d| {
-            (
-                format!("listener_made_room.{}", d.name()),
-                self.rooms_made(d),
-            )
-        });
+        let of = |families: Vec<&'static Family>| {
+            families.into_iter().flat_map(move |family| {
+                let tallies = family.tallies(self).into_iter();
+                tallies.map(move |tally| (format!("{}.{}", family.name, tally.name), tally.count))
+            })
+        };
         counters
-            .chain(events)
-            .chain(answers)
-            .chain(rooms)
+            .chain(of(vec![&EVENTS, &ANSWERED, &MADE_ROOM]))
             .chain(checks)
-            .chain(refusals)
-            .chain(causes)
-            .chain(peer_refusals)
-            .chain(drops)
-            .chain(closes)
+            .chain(of(vec![
+                &REFUSED,
+                &REFUSED_TOKENS,
+                &REFUSED_PEERS,
+                &DROPPED,
+                &CLOSED,
+            ]))
             .filter(|&(_, value)| value > 0)
             .map(|(name, value)| format!("{name}={value}"))
             .collect::<Vec<_>>()
             .join(" ")
     }
 }
+
+/// One of several counters that count the same thing for different reasons.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    /// The reason's name.
+    pub name: &'static str,
+    /// What the reason means.
+    pub meaning: &'static str,
+    /// How often it was counted.
+    pub count: u64,
+}
+
+/// All counters that count the same thing. The metrics, the dashboard, the log and the summary all show them
+/// by their family.
+#[derive(Debug)]
+pub struct Family {
+    /// The name in the summary and on the dashboard.
+    pub name: &'static str,
+    /// The label of the metric, whose values are the names of the reasons.
+    pub label: &'static str,
+    read: fn(&Stats) -> Vec<Tally>,
+}
+
+impl Family {
+    /// Returns one tally for each reason, also for those that never occurred.
+    pub fn tallies(&self, stats: &Stats) -> Vec<Tally> {
+        (self.read)(stats)
+    }
+
+    /// Returns the sum of all counts.
+    pub fn total(&self, stats: &Stats) -> u64 {
+        self.tallies(stats).iter().map(|tally| tally.count).sum()
+    }
+}
+
+/// Declares families, each with the reasons and the method of [`Stats`] that it reads.
+macro_rules! families {
+    ($($(#[$doc:meta])* $family:ident: $name:literal by $label:literal = $reasons:ident, $count:ident;)*) => {$(
+        $(#[$doc])*
+        pub static $family: Family = Family {
+            name: $name,
+            label: $label,
+            read: |stats| {
+                let tally = |&reason: &$reasons| Tally {
+                    name: reason.name(),
+                    meaning: reason.meaning(),
+                    count: stats.$count(reason),
+                };
+                $reasons::ALL.iter().map(tally).collect()
+            },
+        };
+    )*};
+}
+
+families! {
+    /// Events, by where they came in.
+    EVENTS: "events" by "ingest" = Ingest, events;
+    /// Requests to the admin and publish listeners, by the answer.
+    ANSWERED: "http" by "code" = HttpStatus, answers;
+    /// Connections to these listeners that were ended for others.
+    MADE_ROOM: "listener_made_room" by "listener" = Door, rooms_made;
+    /// Upgrades that were refused.
+    REFUSED: "refused" by "result" = Refusal, refusals;
+    /// Tokens that were refused.
+    REFUSED_TOKENS: "refused_token" by "cause" = Cause, causes;
+    /// ZeroMQ peers that were refused.
+    REFUSED_PEERS: "refused_peer" by "reason" = PeerRefusal, peer_refusals;
+    /// Messages and events that went no further.
+    DROPPED: "dropped" by "reason" = Dropped, drops;
+    /// Connections that ended.
+    CLOSED: "closed" by "reason" = Close, closes;
+}
+
+/// Upgrades: those that were accepted, and then [`REFUSED`].
+pub static HANDSHAKES: Family = Family {
+    name: "handshakes",
+    label: "result",
+    read: |stats| {
+        let mut tallies = vec![Tally {
+            name: "accepted",
+            meaning: "The upgrade was answered with 101.",
+            count: stats.counter(Counter::Handshakes),
+        }];
+        tallies.extend(REFUSED.tallies(stats));
+        tallies
+    },
+};
 
 #[cfg(test)]
 mod tests {

@@ -5,11 +5,12 @@
 //!
 //! Never here: printing the summary.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use indicatif::HumanCount;
-use newswire::stats::{Close, Counter, Dropped, Refusal, Stats};
+use newswire::stats::{CLOSED, Counter, DROPPED, REFUSED, Stats, Tally};
 
 /// The summary of a server that ran for `uptime`; with the line `counted` when `has_counters`.
 pub fn text(stats: &Stats, uptime: Duration, has_counters: bool) -> String {
@@ -36,12 +37,9 @@ pub fn text(stats: &Stats, uptime: Duration, has_counters: bool) -> String {
             count(Counter::Deliveries)
         ),
     );
-    let drops = Dropped::ALL.iter().map(|&d| (d.name(), stats.drops(d)));
-    let refusals = Refusal::ALL.iter().map(|&r| (r.name(), stats.refusals(r)));
-    let closes = Close::ALL.iter().map(|&c| (c.name(), stats.closes(c)));
-    line("dropped", &by_reason(drops));
-    line("refused", &by_reason(refusals));
-    line("closed", &by_reason(closes));
+    for family in [&DROPPED, &REFUSED, &CLOSED] {
+        line(family.name, &by_reason(family.tallies(stats)));
+    }
     if has_counters {
         line("counted", &stats.summary());
     }
@@ -49,16 +47,16 @@ pub fn text(stats: &Stats, uptime: Duration, has_counters: bool) -> String {
 }
 
 /// Shows reasons as `1,204: slow_consumer 1,200, limit 4`, the most frequent one first.
-fn by_reason(reasons: impl Iterator<Item = (&'static str, u64)>) -> String {
-    let mut reasons: Vec<_> = reasons.filter(|&(_, count)| count > 0).collect();
-    reasons.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
-    let all = reasons.iter().map(|&(_, count)| count).sum();
-    if all == 0 {
+fn by_reason(mut tallies: Vec<Tally>) -> String {
+    tallies.retain(|tally| tally.count > 0);
+    tallies.sort_by_key(|tally| Reverse(tally.count));
+    if tallies.is_empty() {
         return "none".to_owned();
     }
-    let each: Vec<String> = reasons
-        .into_iter()
-        .map(|(name, count)| format!("{name} {}", HumanCount(count)))
+    let all = tallies.iter().map(|tally| tally.count).sum();
+    let each: Vec<String> = tallies
+        .iter()
+        .map(|tally| format!("{} {}", tally.name, HumanCount(tally.count)))
         .collect();
     format!("{}: {}", HumanCount(all), each.join(", "))
 }
@@ -86,6 +84,8 @@ fn duration(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use newswire::stats::{Close, Refusal};
+
     use super::*;
 
     #[test]

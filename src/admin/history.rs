@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::durations::Percentiles;
 use super::metrics::Readings;
 use crate::limits::{HISTORY_COUNTS_SECONDS, HISTORY_SECONDS};
-use crate::stats::{Close, Counter, Dropped, HttpStatus, Refusal, Stats};
+use crate::stats::{ANSWERED, CLOSED, Close, Counter, DROPPED, REFUSED, Stats};
 use crate::wire::json::{self, Each, Object};
 
 /// In samples, how far back "a minute ago" is.
@@ -238,20 +238,11 @@ impl History {
             all.put("age_seconds", format_args!("{:.3}", age.as_secs_f64()))
                 .put_object("samples", |lists| self.lists(lists))
                 .put_object("reasons", |reasons| {
-                    reasons
-                        .put(
-                            "dropped",
-                            meanings(Dropped::ALL, Dropped::name, Dropped::meaning),
-                        )
-                        .put(
-                            "refused",
-                            meanings(Refusal::ALL, Refusal::name, Refusal::meaning),
-                        )
-                        .put("closed", meanings(Close::ALL, Close::name, Close::meaning))
-                        .put(
-                            "http",
-                            meanings(HttpStatus::ALL, HttpStatus::name, HttpStatus::meaning),
-                        );
+                    for family in [&DROPPED, &REFUSED, &CLOSED, &ANSWERED] {
+                        let tallies = family.tallies(&Stats::default()).into_iter();
+                        let meanings = tallies.map(|tally| (tally.name, tally.meaning));
+                        reasons.put(family.name, meanings.collect::<BTreeMap<_, _>>());
+                    }
                 });
         });
         out
@@ -289,15 +280,6 @@ impl History {
     }
 }
 
-/// What each of the reasons means, by its name.
-fn meanings<T: Copy>(
-    all: &[T],
-    name: impl Fn(T) -> &'static str,
-    meaning: impl Fn(T) -> &'static str,
-) -> BTreeMap<&'static str, &'static str> {
-    all.iter().map(|&one| (name(one), meaning(one))).collect()
-}
-
 /// Those of publishers' events.
 pub fn deliveries(stats: &Stats, own: Own) -> u64 {
     let all = stats.counter(Counter::Deliveries);
@@ -305,10 +287,8 @@ pub fn deliveries(stats: &Stats, own: Own) -> u64 {
 }
 
 fn totals(stats: &Stats) -> [u64; 3] {
-    let drops = Dropped::ALL.iter().map(|&d| stats.drops(d)).sum();
-    let refusals = Refusal::ALL.iter().map(|&r| stats.refusals(r)).sum();
-    let closes = Close::ALL.iter().filter(|&&c| c != Close::Refused);
-    [drops, refusals, closes.map(|&c| stats.closes(c)).sum()]
+    let closes = CLOSED.total(stats) - stats.closes(Close::Refused);
+    [DROPPED.total(stats), REFUSED.total(stats), closes]
 }
 
 fn small(n: impl TryInto<u32>) -> u32 {
@@ -322,6 +302,7 @@ mod tests {
     use super::*;
     use crate::admin::durations::{Durations, EVENT_BOUNDS};
     use crate::admin::metrics::Process;
+    use crate::stats::{Dropped, HttpStatus, Refusal};
 
     const TURNS: Percentiles = Percentiles {
         p50: 0.001,

@@ -11,10 +11,7 @@ use std::fmt::Write as _;
 use super::durations::Durations;
 use super::response::Response;
 use super::sources::{self, SourceRow};
-use crate::stats::{
-    Cause, Close, Counter, Door, Dropped, HttpStatus, Ingest, Judged, PeerRefusal, Refusal, Stats,
-    Store,
-};
+use crate::stats::{self, Counter, Family, Judged, Stats, Store, Tally};
 
 /// What the system says of this process; `None` where it does not say.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,8 +74,8 @@ pub struct Metric {
 enum What {
     Build,
     Counter(Counter),
-    /// One value for each value of this label.
-    By(&'static str, fn(&Stats) -> Vec<Labelled>),
+    /// One value for each value of the family's label.
+    By(&'static Family),
     Checks,
     /// One value a source; left out for a source that has none, and altogether where none has.
     Sources(fn(&SourceRow<'_>) -> Option<u64>),
@@ -88,14 +85,6 @@ enum What {
     Process(fn(&Process) -> Option<f64>),
 }
 
-/// A label's value, what it means, and how often that was counted.
-type Labelled = (&'static str, &'static str, u64);
-
-/// One [`Labelled`] for each of `all`.
-fn each<R: Copy>(all: &[R], labelled: impl Fn(R) -> Labelled) -> Vec<Labelled> {
-    all.iter().map(|&reason| labelled(reason)).collect()
-}
-
 const fn counter(name: &'static str, what: What, help: &'static str) -> Metric {
     Metric {
         name,
@@ -103,6 +92,11 @@ const fn counter(name: &'static str, what: What, help: &'static str) -> Metric {
         kind: Kind::Counter,
         what,
     }
+}
+
+/// The metric of a counter that needs no label.
+const fn of(name: &'static str, which: Counter) -> Metric {
+    counter(name, What::Counter(which), which.meaning())
 }
 
 const fn gauge(name: &'static str, what: What, help: &'static str) -> Metric {
@@ -124,25 +118,18 @@ impl Metric {
 
     /// Its labels, each with its values and what they mean. A label whose values are not fixed has none here.
     pub fn labels(&self) -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
-        let meanings = |values: Vec<Labelled>| {
-            let meanings = values
-                .into_iter()
-                .map(|(value, meaning, _)| (value, meaning));
-            meanings.collect()
-        };
         match self.what {
             What::Build => vec![("version", Vec::new())],
-            What::By(label, values) => vec![(label, meanings(values(&Stats::default())))],
-            What::Checks => vec![
-                (
-                    "store",
-                    meanings(each(Store::ALL, |s| (s.name(), s.meaning(), 0))),
-                ),
-                (
-                    "result",
-                    meanings(each(Judged::ALL, |j| (j.name(), j.meaning(), 0))),
-                ),
-            ],
+            What::By(family) => {
+                let tallies = family.tallies(&Stats::default()).into_iter();
+                let values = tallies.map(|tally| (tally.name, tally.meaning));
+                vec![(family.label, values.collect())]
+            }
+            What::Checks => {
+                let stores = Store::ALL.iter().map(|s| (s.name(), s.meaning()));
+                let results = Judged::ALL.iter().map(|j| (j.name(), j.meaning()));
+                vec![("store", stores.collect()), ("result", results.collect())]
+            }
             What::Sources(_) => vec![("source", Vec::new()), ("endpoint", Vec::new())],
             What::Durations(_) => vec![("le", Vec::new())],
             What::Counter(_) | What::Gauge(_) | What::Process(_) => Vec::new(),
@@ -179,35 +166,19 @@ pub static METRICS: &[Metric] = &[
     ),
     counter(
         "newswire_events_total",
-        What::By("ingest", |stats| {
-            each(Ingest::ALL, |r| (r.name(), r.meaning(), stats.events(r)))
-        }),
+        What::By(&stats::EVENTS),
         "Events of publishers, by where they came in.",
     ),
-    counter(
-        "newswire_ingested_total",
-        What::Counter(Counter::Ingested),
-        "Messages of publishers, good or bad.",
-    ),
-    counter(
-        "newswire_deliveries_total",
-        What::Counter(Counter::Deliveries),
-        "Events handed to a socket of a client or dashboard, or to its outbox.",
-    ),
+    of("newswire_ingested_total", Counter::Ingested),
+    of("newswire_deliveries_total", Counter::Deliveries),
     counter(
         "newswire_dropped_total",
-        What::By("reason", |stats| {
-            each(Dropped::ALL, |r| (r.name(), r.meaning(), stats.drops(r)))
-        }),
+        What::By(&stats::DROPPED),
         "Messages and events that went no further, by reason.",
     ),
     counter(
         "newswire_refused_peers_total",
-        What::By("reason", |stats| {
-            each(PeerRefusal::ALL, |r| {
-                (r.name(), r.meaning(), stats.peer_refusals(r))
-            })
-        }),
+        What::By(&stats::REFUSED_PEERS),
         "ZeroMQ peers whose handshake did not succeed, by reason.",
     ),
     gauge(
@@ -243,26 +214,15 @@ pub static METRICS: &[Metric] = &[
         kind: Kind::Histogram,
         what: What::Durations(|now| now.turns),
     },
-    counter(
-        "newswire_connections_accepted_total",
-        What::Counter(Counter::Connections),
-        "Connections of clients that were accepted.",
-    ),
+    of("newswire_connections_accepted_total", Counter::Connections),
     counter(
         "newswire_handshakes_total",
-        What::By("result", |stats| {
-            let count = stats.counter(Counter::Handshakes);
-            let accepted = ("accepted", "The upgrade was answered with 101.", count);
-            let refused = each(Refusal::ALL, |r| (r.name(), r.meaning(), stats.refusals(r)));
-            std::iter::once(accepted).chain(refused).collect()
-        }),
+        What::By(&stats::HANDSHAKES),
         "Upgrades by result: accepted, or why not.",
     ),
     counter(
         "newswire_refused_tokens_total",
-        What::By("cause", |stats| {
-            each(Cause::ALL, |r| (r.name(), r.meaning(), stats.causes(r)))
-        }),
+        What::By(&stats::REFUSED_TOKENS),
         "Tokens of clients that were refused, by cause.",
     ),
     counter(
@@ -272,100 +232,38 @@ pub static METRICS: &[Metric] = &[
     ),
     counter(
         "newswire_closed_total",
-        What::By("reason", |stats| {
-            each(Close::ALL, |r| (r.name(), r.meaning(), stats.closes(r)))
-        }),
+        What::By(&stats::CLOSED),
         "Connections of clients that ended, by reason.",
     ),
-    counter(
-        "newswire_writes_total",
-        What::Counter(Counter::Writes),
-        "First writes of events to sockets.",
-    ),
-    counter(
-        "newswire_short_writes_total",
-        What::Counter(Counter::ShortWrites),
-        "Writes that a socket took in part or not at all, because a client reads slowly.",
-    ),
-    counter(
-        "newswire_messages_total",
-        What::Counter(Counter::Messages),
-        "WAMP messages of clients.",
-    ),
-    counter(
-        "newswire_subscribes_total",
-        What::Counter(Counter::Subscribes),
-        "SUBSCRIBEs that made a subscription.",
-    ),
-    counter(
+    of("newswire_writes_total", Counter::Writes),
+    of("newswire_short_writes_total", Counter::ShortWrites),
+    of("newswire_messages_total", Counter::Messages),
+    of("newswire_subscribes_total", Counter::Subscribes),
+    of(
         "newswire_subscribes_denied_total",
-        What::Counter(Counter::SubscribesDenied),
-        "SUBSCRIBEs to topics that the token does not allow.",
+        Counter::SubscribesDenied,
     ),
-    counter(
+    of(
         "newswire_subscriptions_withdrawn_total",
-        What::Counter(Counter::SubscriptionsWithdrawn),
-        "Subscriptions ended because the token no longer allows them.",
+        Counter::SubscriptionsWithdrawn,
     ),
-    counter(
-        "newswire_unsubscribes_total",
-        What::Counter(Counter::Unsubscribes),
-        "UNSUBSCRIBEs that ended a subscription.",
-    ),
-    counter(
-        "newswire_client_publishes_total",
-        What::Counter(Counter::ClientPublishes),
-        "PUBLISHes of clients, all ignored.",
-    ),
-    counter(
-        "newswire_calls_total",
-        What::Counter(Counter::Calls),
-        "CALLs of clients, all answered with CALLERROR; those of newswire.js are not among them.",
-    ),
-    counter(
-        "newswire_alive_calls_total",
-        What::Counter(Counter::AliveCalls),
-        "Questions of newswire.js whether the server still answers, all answered. There are none while events flow.",
-    ),
-    counter(
-        "newswire_pings_sent_total",
-        What::Counter(Counter::PingsSent),
-        "Pings sent because a client was silent.",
-    ),
-    counter(
-        "newswire_pings_received_total",
-        What::Counter(Counter::PingsReceived),
-        "Pings of clients.",
-    ),
-    counter(
-        "newswire_files_served_total",
-        What::Counter(Counter::FilesServed),
-        "Files handed out to pages by the listener for clients.",
-    ),
-    counter(
-        "newswire_health_checks_total",
-        What::Counter(Counter::HealthChecks),
-        "GET /healthz answered by the listener for clients.",
-    ),
-    counter(
-        "newswire_stale_total",
-        What::Counter(Counter::Stale),
-        "Readiness and verdicts for connections that were gone already.",
-    ),
+    of("newswire_unsubscribes_total", Counter::Unsubscribes),
+    of("newswire_client_publishes_total", Counter::ClientPublishes),
+    of("newswire_calls_total", Counter::Calls),
+    of("newswire_alive_calls_total", Counter::AliveCalls),
+    of("newswire_pings_sent_total", Counter::PingsSent),
+    of("newswire_pings_received_total", Counter::PingsReceived),
+    of("newswire_files_served_total", Counter::FilesServed),
+    of("newswire_health_checks_total", Counter::HealthChecks),
+    of("newswire_stale_total", Counter::Stale),
     counter(
         "newswire_http_requests_total",
-        What::By("code", |stats| {
-            each(HttpStatus::ALL, |r| {
-                (r.name(), r.meaning(), stats.answers(r))
-            })
-        }),
+        What::By(&stats::ANSWERED),
         "Requests to the admin and publish listeners, by the status of the answer.",
     ),
     counter(
         "newswire_listener_made_room_total",
-        What::By("listener", |stats| {
-            each(Door::ALL, |r| (r.name(), r.meaning(), stats.rooms_made(r)))
-        }),
+        What::By(&stats::MADE_ROOM),
         "Connections to the admin and publish listeners that were ended for others, by listener.",
     ),
     gauge(
@@ -468,8 +366,12 @@ impl Page {
                     }
                 }
             }
-            What::By(label, values) => {
-                for (value, _, count) in values(stats) {
+            What::By(family) => {
+                for Tally {
+                    name: value, count, ..
+                } in family.tallies(stats)
+                {
+                    let label = family.label;
                     self.push(format_args!("{name}{{{label}=\"{value}\"}} {count}\n"));
                 }
             }
@@ -505,6 +407,7 @@ mod tests {
 
     use super::*;
     use crate::admin::durations::{EVENT_BOUNDS, TURN_BOUNDS};
+    use crate::stats::{Dropped, Ingest, Refusal};
 
     #[test]
     fn every_counter_is_told() {

@@ -11,7 +11,7 @@ use super::durations::Percentiles;
 use super::history::{History, Own, deliveries};
 use super::listing::TopicRow;
 use super::metrics::Readings;
-use crate::stats::{Close, Counter, Dropped, HttpStatus, Refusal, Stats};
+use crate::stats::{ANSWERED, CLOSED, Counter, DROPPED, Family, REFUSED, Stats};
 use crate::wire::json::{self, Each, ToJson};
 
 /// The topic.
@@ -20,45 +20,14 @@ pub const TOPIC: &str = "$sys/stats";
 /// In topics, how many of the busiest are told.
 pub const BUSIEST_MAX: usize = 10;
 
-/// What happened for a reason: the kind of it, and how often by name. Names that did not occur are left out.
-type ByReason = (&'static str, BTreeMap<&'static str, u64>);
-
-/// What `now` has counted and `before` has not, in the order in which it is told.
-fn reasons(now: &Stats, before: &Stats) -> [ByReason; 4] {
-    fn since<T: Copy>(
-        all: &[T],
-        name: impl Fn(T) -> &'static str,
-        count: impl Fn(T) -> u64,
-    ) -> BTreeMap<&'static str, u64> {
-        let counts = all.iter().map(|&one| (name(one), count(one)));
-        counts.filter(|&(_, count)| count > 0).collect()
-    }
-    [
-        (
-            "closed",
-            since(Close::ALL, Close::name, |c| {
-                now.closes(c) - before.closes(c)
-            }),
-        ),
-        (
-            "dropped",
-            since(Dropped::ALL, Dropped::name, |d| {
-                now.drops(d) - before.drops(d)
-            }),
-        ),
-        (
-            "http",
-            since(HttpStatus::ALL, HttpStatus::name, |s| {
-                now.answers(s) - before.answers(s)
-            }),
-        ),
-        (
-            "refused",
-            since(Refusal::ALL, Refusal::name, |r| {
-                now.refusals(r) - before.refusals(r)
-            }),
-        ),
-    ]
+/// What `now` has counted of a family and `before` has not, by reason. Reasons that did not occur are left out.
+fn since(before: &Stats, now: &Stats, family: &Family) -> BTreeMap<&'static str, u64> {
+    let before = family.tallies(before);
+    let counts = family.tallies(now).into_iter().zip(before);
+    counts
+        .map(|(now, before)| (now.name, now.count - before.count))
+        .filter(|&(_, count)| count > 0)
+        .collect()
 }
 
 impl ToJson for Percentiles {
@@ -85,12 +54,14 @@ pub fn tell(
 ) -> String {
     let stats = readings.stats;
     let last = history.last();
-    let [closed, dropped, http, refused] = reasons(stats, &Stats::default());
-    let lately = reasons(stats, history.counted_before());
+    let start = Stats::default();
+    let all = |family| since(&start, stats, family);
+    let lately =
+        |family: &'static Family| (family.name, since(history.counted_before(), stats, family));
     let cpu = last.and_then(|s| s.cpu);
     let others = busiest.iter().filter(|row| row.name != TOPIC);
     json::text(|told| {
-        told.put(closed.0, closed.1)
+        told.put(CLOSED.name, all(&CLOSED))
             .put("connections", last.map(|s| s.connections))
             .put(
                 "cpu",
@@ -98,20 +69,23 @@ pub fn tell(
             )
             .put("deliveries", deliveries(stats, own))
             .put("deliveries_per_second", last.map(|s| s.deliveries))
-            .put(dropped.0, dropped.1)
+            .put(DROPPED.name, all(&DROPPED))
             .put("events", stats.counter(Counter::Events))
             .put("events_per_second", last.map(|s| s.events))
-            .put(http.0, http.1)
+            .put(ANSWERED.name, all(&ANSWERED))
             .put(
                 "last_minute",
                 history.last_minute().collect::<BTreeMap<_, _>>(),
             )
-            .put("last_ten_minutes", BTreeMap::from(lately))
+            .put(
+                "last_ten_minutes",
+                BTreeMap::from([&CLOSED, &DROPPED, &ANSWERED, &REFUSED].map(lately)),
+            )
             .put("latency_seconds", latency)
             .put("memory_bytes", last.and_then(|s| s.memory_bytes))
             .put("open_files", readings.process.open_files)
             .put("outbox_bytes", last.map(|s| s.outbox_bytes))
-            .put(refused.0, refused.1)
+            .put(REFUSED.name, all(&REFUSED))
             .put("subscriptions", last.map(|s| s.subscriptions))
             .put("topics", last.map(|s| s.topics))
             .put("turn_seconds", turns)
@@ -130,6 +104,7 @@ mod tests {
     use super::*;
     use crate::admin::durations::{Durations, EVENT_BOUNDS};
     use crate::admin::metrics::Process;
+    use crate::stats::Dropped;
 
     #[test]
     fn it_tells_the_last_second_and_leaves_out_what_is_its_own() {
