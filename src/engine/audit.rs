@@ -10,7 +10,7 @@ use super::Engine;
 use super::addresses::network;
 use super::link::Stream;
 use super::outbox::SHARE_BYTES;
-use super::session::State;
+use super::session::Stage;
 
 impl<S: Stream> Engine<S> {
     /// Compares members with reverse indices, what outboxes hold with what is accounted for, and
@@ -29,7 +29,7 @@ impl<S: Stream> Engine<S> {
                     return Err(format!("{id:?} has topic {topic}, which does not have it"));
                 }
             }
-            if connection.session.state() != State::Open
+            if connection.session.stage() != Stage::Open
                 && !connection.topics.is_empty()
                 && !self.leaving.contains(&id)
                 && !self.gone.contains(&id)

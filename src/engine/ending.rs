@@ -12,12 +12,11 @@ use std::net::IpAddr;
 
 use super::link::{Sent, Stream, Unread};
 use super::reading::give_back;
-use super::session::State;
+use super::session::{LastWord, Stage};
 use super::slots::SlotId;
-use super::{End, Engine};
+use super::{Ending, Engine};
 use crate::limits;
 use crate::stats::{Cause, Close, Refusal};
-use crate::wire::{http, websocket};
 
 /// How open connections end at a shutdown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,42 +36,39 @@ pub(super) enum Parting {
     All(Farewell),
 }
 
-pub(super) fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
-    let mut frame = Vec::new();
-    websocket::encode_close(code, reason, &mut frame);
-    frame
-}
-
 impl<S: Stream> Engine<S> {
     /// Ends a connection in the way that fits its cause.
-    pub(super) fn end(&mut self, id: SlotId, end: End) {
+    pub(super) fn end(&mut self, id: SlotId, end: Ending) {
         match end {
-            // Its socket is full, so this is heard only by a peer that wakes up in time.
-            End::Lost(Close::SlowConsumer) => {
-                let frame = close_frame(Some(websocket::close_code::POLICY), "slow consumer");
-                self.close(id, Close::SlowConsumer, &frame);
+            // Its socket is full, so only a peer that wakes up in time learns why.
+            Ending::Lost(reason @ Close::SlowConsumer) => {
+                self.part_with(id, reason, LastWord::SlowConsumer);
             }
-            End::Lost(reason) => self.lose(id, reason),
-            End::Refused(refusal, client) => self.refuse_client(id, client, refusal, None),
-            End::Served(answer) => self.close(id, Close::Served, &answer),
-            End::PeerClosed(code) => self.close(id, Close::PeerClosed, &close_frame(code, "")),
-            End::Withdrawn(Close::TokenEnded) => {
-                let code = websocket::close_code::TOKEN_ENDED;
-                let frame = close_frame(Some(code), "token no longer valid");
-                self.close(id, Close::TokenEnded, &frame);
+            Ending::Lost(reason) => self.lose(id, reason),
+            Ending::Refused(refusal, client) => self.refuse_client(id, client, refusal, None),
+            Ending::Served(answer) => self.close(id, Close::Served, &answer),
+            Ending::PeerClosed(code) => {
+                self.part_with(id, Close::PeerClosed, LastWord::Goodbye(code));
             }
-            // A clean end, so that autobahn.js does not come back (wire.md s. 4).
-            End::Disconnected => {
-                let code = websocket::close_code::POLICY;
-                let frame = close_frame(Some(code), "disconnected by an administrator");
-                self.close(id, Close::Disconnected, &frame);
+            Ending::Withdrawn(reason @ Close::TokenEnded) => {
+                self.part_with(id, reason, LastWord::TokenEnded);
             }
-            // Its token may be as good as ever: without a Close frame a client comes back.
-            End::Withdrawn(reason) => self.lose(id, reason),
-            End::Failed(failure) => {
-                let (reason, code, text) = failure.close();
-                self.close(id, reason, &close_frame(Some(code), text));
+            // Its token may be as good as ever: without a last word a client comes back.
+            Ending::Withdrawn(reason) => self.lose(id, reason),
+            // A clean end, so that autobahn.js does not come back.
+            Ending::Disconnected => {
+                self.part_with(id, Close::Disconnected, LastWord::Disconnected);
             }
+            Ending::Failed(breach) => self.part_with(id, breach.reason, LastWord::Breach(breach)),
+        }
+    }
+
+    /// Ends an open session politely, with a last word in its client's protocol.
+    pub(super) fn part_with(&mut self, id: SlotId, reason: Close, word: LastWord) {
+        if let Some(connection) = self.slots.get(id) {
+            let mut last = Vec::new();
+            connection.session.last_word(word, &mut last);
+            self.close(id, reason, &last);
         }
     }
 
@@ -115,8 +111,7 @@ impl<S: Stream> Engine<S> {
             }
             None => log::debug!("refused: peer={peer} reason={reason}"),
         }
-        let mut answer = Vec::new();
-        http::encode_refusal(refusal, connection.session.is_head(), &mut answer);
+        let answer = connection.session.refusal(refusal);
         self.close(id, Close::Refused, &answer);
     }
 
@@ -125,7 +120,7 @@ impl<S: Stream> Engine<S> {
         let Some(connection) = self.slots.get_mut(id) else {
             return;
         };
-        if connection.session.state() == State::Closing {
+        if connection.session.stage() == Stage::Closing {
             return;
         }
         connection.session.close();
@@ -153,7 +148,7 @@ impl<S: Stream> Engine<S> {
         let Some(connection) = self.slots.get_mut(id) else {
             return;
         };
-        if connection.session.state() != State::Closing {
+        if connection.session.stage() != Stage::Closing {
             let is_lost = matches!(reason, Close::PeerGone | Close::SocketError);
             let reason = match is_lost && connection.session.is_silent() {
                 true => Close::Probe,
@@ -210,18 +205,16 @@ impl<S: Stream> Engine<S> {
             let Some((id, connection)) = self.slots.at(place) else {
                 continue;
             };
-            match (self.parting, connection.session.state()) {
-                (_, State::Closing) if self.parting != Parting::All(Farewell::Silent) => {}
-                (Parting::Unfinished, State::Open) => {}
-                (Parting::Unfinished, _) => {
-                    self.refuse(id, Refusal::ShuttingDown);
+            match (self.parting, connection.session.stage()) {
+                (_, Stage::Closing) if self.parting != Parting::All(Farewell::Silent) => {}
+                (Parting::Unfinished, Stage::Open) => {}
+                (Parting::All(Farewell::Silent), _) => self.lose(id, Close::Shutdown),
+                (Parting::All(Farewell::CloseFrame), Stage::Open) => {
+                    self.part_with(id, Close::Shutdown, LastWord::GoingAway);
                     left = left.saturating_sub(limits::END_PLACES);
                 }
-                (Parting::All(Farewell::Silent), _) => self.lose(id, Close::Shutdown),
-                (Parting::All(Farewell::CloseFrame), _) => {
-                    let code = websocket::close_code::GOING_AWAY;
-                    let frame = close_frame(Some(code), "the server is going down");
-                    self.close(id, Close::Shutdown, &frame);
+                (Parting::Unfinished | Parting::All(Farewell::CloseFrame), _) => {
+                    self.refuse(id, Refusal::ShuttingDown);
                     left = left.saturating_sub(limits::END_PLACES);
                 }
             }

@@ -11,15 +11,14 @@ use std::rc::Rc;
 
 use super::link::{Sent, Stream};
 use super::outbox::Batch;
-use super::session::{Failure, Noted, State, Step};
+use super::session::{Action, Noted, Outcome, SessionId, Stage};
 use super::slots::SlotId;
-use super::{Check, Connection, End, Engine, second};
+use super::{Check, Connection, Ending, Engine, second};
 use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
 use crate::stats::{Counter, Refusal};
 use crate::wire::files::Plain;
 use crate::wire::http::Acceptance;
-use crate::wire::websocket;
 
 impl<S: Stream> Engine<S> {
     /// A stream was accepted whose upgrade another part of the program has parsed and judged, and whose client
@@ -58,11 +57,11 @@ impl<S: Stream> Engine<S> {
         let Some(connection) = self.slots.get_mut(id) else {
             return 0;
         };
-        let mut cost = match connection.session.state() {
-            State::Upgrading => limits::HEAD_COST,
-            State::Checking | State::Open | State::Closing => 0,
+        let mut cost = match connection.session.stage() {
+            Stage::Upgrading => limits::HEAD_COST,
+            Stage::Checking | Stage::Open | Stage::Closing => 0,
         };
-        if connection.session.state() == State::Open {
+        if connection.session.stage() == Stage::Open {
             connection.session.note_heard();
             self.arm(id, self.rules.ping_seconds);
         }
@@ -88,19 +87,24 @@ impl<S: Stream> Engine<S> {
         cost
     }
 
-    fn answer(&mut self, id: SlotId, answers: Batch) -> Option<End> {
+    fn answer(&mut self, id: SlotId, answers: Batch) -> Option<Ending> {
         if answers.bytes().is_empty() {
             return None;
         }
         let link = &mut self.slots.get_mut(id)?.link;
         match link.answer(answers, &mut self.desk) {
             Sent::Fine => None,
-            Sent::Failed(reason) => Some(End::Lost(reason)),
+            Sent::Failed(reason) => Some(Ending::Lost(reason)),
         }
     }
 
     /// One message of a connection, from its bytes to what it does. What it is answered is gathered.
-    fn step(&mut self, id: SlotId, bytes: &mut [u8], answers: &mut Batch) -> (usize, Option<End>) {
+    fn step(
+        &mut self,
+        id: SlotId,
+        bytes: &mut [u8],
+        answers: &mut Batch,
+    ) -> (usize, Option<Ending>) {
         let Some(connection) = self.slots.get_mut(id) else {
             return (bytes.len(), None);
         };
@@ -109,7 +113,7 @@ impl<S: Stream> Engine<S> {
             session,
             topics: own,
         } = connection;
-        if session.state() == State::Checking {
+        if session.stage() == Stage::Checking {
             session.keep(bytes);
             return (bytes.len(), None);
         }
@@ -120,71 +124,80 @@ impl<S: Stream> Engine<S> {
             incidents,
             ..
         } = self;
-        let (taken, step) = session.step(bytes, link.peer().ip(), &rules.session);
-        let Some(step) = step else {
+        let (taken, action) = session.step(bytes, link.peer().ip(), &rules.session);
+        let Some(action) = action else {
             return (taken, None);
         };
         let mut end = None;
         let mut check = None;
-        match step {
-            Step::Check(applicant) => check = Some(*applicant),
-            Step::Subscribe(topic) => {
+        match action {
+            Action::Check(applicant) => check = Some(*applicant),
+            Action::Subscribe(topic) => {
                 desk.stats.count(Counter::Messages);
-                if topic.len() > rules.topic_bytes_max {
-                    end = Some(End::Failed(Failure::Limit("topic too long")));
-                } else if hub.subscribe(id.index(), own, &topic) {
+                let outcome = if topic.len() > rules.topic_bytes_max {
+                    Outcome::TopicTooLong
+                } else if !hub.subscribe(id.index(), own, &topic) {
+                    Outcome::Subscribed
+                } else {
                     desk.stats.count(Counter::Subscribes);
-                    if own.len() > rules.subscriptions_max {
-                        end = Some(End::Failed(Failure::Limit("too many subscriptions")));
+                    match own.len() > rules.subscriptions_max {
+                        true => Outcome::TooMany,
+                        false => Outcome::Subscribed,
                     }
-                }
+                };
+                end = session.answer(outcome).err().map(Ending::Failed);
             }
-            Step::Denied(topic, standing) => {
+            Action::Denied(topic, standing) => {
                 desk.stats.count(Counter::Messages);
                 desk.stats.count(Counter::SubscribesDenied);
                 incidents.denied(&topic, standing);
                 log::debug!("denied: peer={} topic={topic:?}", link.peer());
+                end = session.answer(Outcome::Denied).err().map(Ending::Failed);
             }
-            Step::Unsubscribe(topic) => {
+            Action::Unsubscribe(topic) => {
                 desk.stats.count(Counter::Messages);
                 if hub.unsubscribe(id.index(), own, &topic) {
                     desk.stats.count(Counter::Unsubscribes);
                 }
             }
-            Step::Noted(Noted::Prefix) => desk.stats.count(Counter::Messages),
-            Step::Noted(Noted::Publish) => {
+            Action::Noted(Noted::Prefix) => desk.stats.count(Counter::Messages),
+            Action::Noted(Noted::Publish) => {
                 desk.stats.count(Counter::Messages);
                 desk.stats.count(Counter::ClientPublishes);
             }
-            Step::Noted(Noted::Pong) => {}
-            Step::Reply(frame, counter) => {
+            Action::Noted(Noted::Pong) => {}
+            Action::Reply(frame, counter) => {
                 desk.stats.count(Counter::Messages);
                 desk.stats.count(counter);
                 answers.push_frame(|out| out.extend_from_slice(&frame));
             }
-            Step::Pong(payload) => {
+            Action::Pong(encoding, payload) => {
                 desk.stats.count(Counter::PingsReceived);
-                if !link.replace_pong(payload, desk) {
-                    answers.push_frame(|out| websocket::encode_pong(payload, out));
+                if link.outbox().is_empty() {
+                    answers.push_frame(|out| encoding.pong(payload, out));
+                } else {
+                    let mut frame = Vec::with_capacity(payload.len() + 2);
+                    encoding.pong(payload, &mut frame);
+                    link.replace_pong(frame, desk);
                 }
             }
-            Step::Refuse(refusal, client) => end = Some(End::Refused(refusal, client)),
-            Step::Serve(plain) => {
+            Action::Refuse(refusal, client) => end = Some(Ending::Refused(refusal, client)),
+            Action::Serve(plain) => {
                 let (counter, answer) = match plain {
                     Plain::File(answer) => (Counter::FilesServed, answer),
                     Plain::Health(answer) => (Counter::HealthChecks, answer),
                 };
                 desk.stats.count(counter);
-                end = Some(End::Served(answer));
+                end = Some(Ending::Served(answer));
             }
-            Step::PeerClosed(code) => end = Some(End::PeerClosed(code)),
-            Step::Fail(failure) => end = Some(End::Failed(failure)),
+            Action::PeerClosed(code) => end = Some(Ending::PeerClosed(code)),
+            Action::Fail(breach) => end = Some(Ending::Failed(breach)),
         }
         session.settle();
         if let Some(applicant) = check {
             let client = applicant.client;
             let refused = self.check(id, applicant).err();
-            end = refused.map(|refusal| End::Refused(refusal, client));
+            end = refused.map(|refusal| Ending::Refused(refusal, client));
         }
         (taken, end)
     }
@@ -217,8 +230,8 @@ impl<S: Stream> Engine<S> {
 
     /// A store has judged a token. The connection may be gone by now.
     pub fn handle_verdict(&mut self, id: SlotId, verdict: Verdict) {
-        let state = self.slots.get(id).map(|c| c.session.state());
-        if state != Some(State::Checking) {
+        let state = self.slots.get(id).map(|c| c.session.stage());
+        if state != Some(Stage::Checking) {
             self.desk.stats.count(Counter::Stale);
             return;
         }
@@ -239,7 +252,7 @@ impl<S: Stream> Engine<S> {
     }
 
     fn open(&mut self, id: SlotId, standing: Rc<Standing>) {
-        let session_id = session_id(self.seed, id);
+        let session_id = SessionId::new(self.seed, id.to_bits());
         let Some(connection) = self.slots.get_mut(id) else {
             return;
         };
@@ -252,14 +265,14 @@ impl<S: Stream> Engine<S> {
         let opened =
             connection
                 .session
-                .open(standing, second(self.desk.now), &session_id, &mut answer);
+                .open(standing, second(self.desk.now), session_id, &mut answer);
         let Some((early, has_unread)) = opened else {
             return;
         };
         self.desk.stats.count(Counter::Handshakes);
         // 101 and WELCOME in one write.
         if let Sent::Failed(reason) = connection.link.send(&answer, &mut self.desk) {
-            return self.end(id, End::Lost(reason));
+            return self.end(id, Ending::Lost(reason));
         }
         self.arm(id, self.rules.ping_seconds);
         if !early.is_empty() {
@@ -268,17 +281,4 @@ impl<S: Stream> Engine<S> {
             self.list_rest(id);
         }
     }
-}
-
-/// 96 bits in hexadecimal: a number of this process's and the slot's, both scrambled, so that they
-/// are unique here and across processes and do not tell how many connections there are.
-fn session_id(seed: u64, id: SlotId) -> String {
-    // The finaliser of SplitMix64: a bijection, so different slots stay different.
-    let scramble = |mut x: u64| {
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    };
-    let process = scramble(!seed) >> 32;
-    format!("{process:08x}{:016x}", scramble(seed ^ id.to_bits()))
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::flush::{Budget, Finished, Flush, Members};
 use super::idset::IdSet;
+use super::session::{Encoder, Encoding};
 use super::topics::{Subscribed, TopicId, TopicView, Topics, Unsubscribed};
 use crate::wire::envelope::Event;
-use crate::wire::{json, wamp, websocket};
 
 /// What sources that filter by topic have to know.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,8 +32,7 @@ pub struct Hub {
     flush: Flush,
     /// `None` when nobody wants to know.
     changes: Option<VecDeque<TopicChange>>,
-    /// A topic's name as JSON, while an event is encoded.
-    quoted: String,
+    encoder: Encoder,
 }
 
 impl Hub {
@@ -108,14 +107,10 @@ impl Hub {
             return 0;
         };
         let members = self.topics.note_event(topic, second);
-        self.quoted.clear();
-        json::quote(&event.topic, &mut self.quoted);
-        let payload_bytes = wamp::event_len(&self.quoted, event.data);
-        let frame_bytes = websocket::text_header_len(payload_bytes) + payload_bytes;
-        self.flush.add(topic, frame_bytes, since, |out| {
-            websocket::encode_text_header(payload_bytes, out);
-            wamp::encode_event(&self.quoted, event.data, out);
-        });
+        self.encoder.begin(&event.topic);
+        let encoded = self.encoder.encode(Encoding::Wamp1, event);
+        self.flush
+            .add(topic, encoded.bytes(), since, |out| encoded.write(out));
         members
     }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use super::outbox::{Batch, Held, Outbox};
 use crate::stats::{Close, Counter, Stats};
-use crate::wire::websocket;
 
 /// What the engine needs of a transport: bytes both ways, and a way to say that no more will come.
 ///
@@ -178,17 +177,11 @@ impl<S: Stream> Link<S> {
         Sent::Fine
     }
 
-    /// Answers a ping in the place of the answer to an earlier one, while the peer does not read. False
-    /// when nothing is owed, and nothing keeps the answer from being sent.
-    pub fn replace_pong(&mut self, payload: &[u8], desk: &mut Desk) -> bool {
-        if self.outbox.is_empty() {
-            return false;
-        }
-        let mut frame = Vec::with_capacity(payload.len() + 2);
-        websocket::encode_pong(payload, &mut frame);
+    /// Owes the answer to a ping in the place of the answer to an earlier one. Something must be owed:
+    /// otherwise nothing keeps the answer from being sent.
+    pub fn replace_pong(&mut self, frame: Vec<u8>, desk: &mut Desk) {
         self.outbox
             .set_pong(&Batch::of_frame(frame), &mut desk.held);
-        true
     }
 
     /// Goes on with what is owed, as far as the turn's budget goes. Answers how many bytes the stream took.

@@ -57,7 +57,7 @@ use reading::Reading;
 use relief::Relief;
 use room::Room;
 use round::Round;
-use session::{Failure, Session, State};
+use session::{Breach, Session, Stage};
 use slots::Slots;
 
 pub use addresses::network;
@@ -76,7 +76,6 @@ use crate::limits;
 use crate::standing::Applicant;
 use crate::stats::{Close, Counter, Dropped, Refusal, Stats};
 use crate::wire::envelope::Event;
-use crate::wire::websocket;
 
 /// The limits in force.
 #[derive(Clone, Debug)]
@@ -454,20 +453,20 @@ impl<S: Stream> Engine<S> {
             let Some(connection) = self.slots.at_mut(index) else {
                 continue;
             };
-            let state = connection.session.state();
+            let state = connection.session.stage();
             let is_to_be_pinged = connection.session.note_silent();
             let is_owed = !connection.link.outbox().is_empty();
             let id = self.slots.id_at(index);
             match state {
-                State::Upgrading => self.refuse(id, Refusal::Timeout),
-                State::Checking => self.refuse(id, Refusal::AuthUnavailable),
+                Stage::Upgrading => self.refuse(id, Refusal::Timeout),
+                Stage::Checking => self.refuse(id, Refusal::AuthUnavailable),
                 // A ping would wait behind what it has not taken. Bytes that it takes are a sign of life.
-                State::Open if is_to_be_pinged && is_owed => self.arm(id, self.rules.pong_seconds),
-                State::Open if is_to_be_pinged => self.ping(id),
+                Stage::Open if is_to_be_pinged && is_owed => self.arm(id, self.rules.pong_seconds),
+                Stage::Open if is_to_be_pinged => self.ping(id),
                 // Nobody is there to read a Close frame, and a client that is there after all
                 // comes back only if it does not get one (wire.md s. 4).
-                State::Open => self.lose(id, Close::PingTimeout),
-                State::Closing => self.give_up(id),
+                Stage::Open => self.lose(id, Close::PingTimeout),
+                Stage::Closing => self.give_up(id),
             }
         }
     }
@@ -477,11 +476,11 @@ impl<S: Stream> Engine<S> {
             return;
         };
         let mut frame = Vec::new();
-        websocket::encode_ping(&[], &mut frame);
+        connection.session.ping(&mut frame);
         self.desk.stats.count(Counter::PingsSent);
         match connection.link.send(&frame, &mut self.desk) {
             Sent::Fine => self.arm(id, self.rules.pong_seconds),
-            Sent::Failed(reason) => self.end(id, End::Lost(reason)),
+            Sent::Failed(reason) => self.end(id, Ending::Lost(reason)),
         }
     }
 
@@ -512,7 +511,7 @@ impl<S: Stream> Engine<S> {
         let failed = open.failed;
         for (member, reason) in failed {
             let id = self.slots.id_at(member);
-            self.end(id, End::Lost(reason));
+            self.end(id, Ending::Lost(reason));
         }
     }
 }
@@ -537,7 +536,7 @@ impl<S: Stream> Members for Open<'_, S> {
             return;
         };
         // A connection that is closing leaves its topics only at the end of this or a later turn.
-        let is_open = connection.session.state() == State::Open;
+        let is_open = connection.session.stage() == Stage::Open;
         if is_open
             && (self.failed.is_empty() || !self.failed.contains_key(&member))
             && let Sent::Failed(reason) = connection.link.deliver(batch, from, self.desk)
@@ -560,7 +559,7 @@ fn second(now: Duration) -> u32 {
 
 /// How a connection comes to its end.
 #[derive(Debug)]
-enum End {
+enum Ending {
     /// At once, without a word.
     Lost(Close),
     /// With an HTTP status. The address is the client's, of which a link behind a proxy may not know yet.
@@ -569,8 +568,8 @@ enum End {
     Served(Vec<u8>),
     /// With the answer to the peer's Close frame.
     PeerClosed(Option<u16>),
-    /// With a close code.
-    Failed(Failure),
+    /// Because its client broke a rule.
+    Failed(Breach),
     /// Because its token has lost its worth.
     Withdrawn(Close),
     /// Because an administrator wants it to.

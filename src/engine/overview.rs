@@ -10,10 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::link::Stream;
-use super::session::State;
+use super::session::Stage;
 use super::slots::SlotId;
 use super::topics::{TopicId, TopicView};
-use super::{End, Engine, second};
+use super::{Ending, Engine, second};
 use crate::stats::Close;
 
 /// A connection, as an administrator sees it.
@@ -62,7 +62,7 @@ impl<S: Stream> Engine<S> {
         Some(ConnectionView {
             id,
             peer: connection.link.peer(),
-            state: session.state().name(),
+            state: session.stage().name(),
             name: session
                 .standing()
                 .map_or(String::new(), |standing| standing.name()),
@@ -80,7 +80,7 @@ impl<S: Stream> Engine<S> {
             return false;
         };
         let (session, peer) = (&connection.session, connection.link.peer());
-        session.state() != State::Closing
+        session.stage() != Stage::Closing
             && match *whom {
                 Filter::Name(name) => session.standing().is_some_and(|s| s.is_named(name)),
                 Filter::Address(ip, port) => {
@@ -101,11 +101,11 @@ impl<S: Stream> Engine<S> {
     /// Ends a connection, and tells it so if it is a WebSocket yet. False when it is not there any
     /// more, or ending already.
     pub fn disconnect(&mut self, id: SlotId) -> bool {
-        match self.slots.get(id).map(|c| c.session.state()) {
-            None | Some(State::Closing) => return false,
-            Some(State::Open) => self.end(id, End::Disconnected),
-            Some(State::Upgrading | State::Checking) => {
-                self.end(id, End::Lost(Close::Disconnected));
+        match self.slots.get(id).map(|c| c.session.stage()) {
+            None | Some(Stage::Closing) => return false,
+            Some(Stage::Open) => self.end(id, Ending::Disconnected),
+            Some(Stage::Upgrading | Stage::Checking) => {
+                self.end(id, Ending::Lost(Close::Disconnected));
             }
         }
         true

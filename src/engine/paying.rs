@@ -10,9 +10,9 @@
 //! (`relief`).
 
 use super::link::{Sent, Stream, Unread};
-use super::session::State;
+use super::session::Stage;
 use super::slots::SlotId;
-use super::{End, Engine};
+use super::{Ending, Engine};
 use crate::stats::{Close, Counter};
 
 impl<S: Stream> Engine<S> {
@@ -50,14 +50,14 @@ impl<S: Stream> Engine<S> {
             return;
         }
         let Ok(taken) = link.pay(&mut self.desk) else {
-            return self.end(id, End::Lost(Close::SocketError));
+            return self.end(id, Ending::Lost(Close::SocketError));
         };
-        let state = connection.session.state();
+        let state = connection.session.stage();
         if link.outbox().is_empty() {
-            if state == State::Closing
+            if state == Stage::Closing
                 && let Sent::Failed(reason) = link.finish()
             {
-                return self.end(id, End::Lost(reason));
+                return self.end(id, Ending::Lost(reason));
             }
         } else if self.desk.payment_left == 0 {
             // It may take more than the budget allowed, and then no other edge comes.
@@ -65,7 +65,7 @@ impl<S: Stream> Engine<S> {
             self.payable.push_back(id);
         }
         let is_paused = link.unread == Unread::Paused && link.outbox().answers_bytes() == 0;
-        if taken > 0 && state == State::Open {
+        if taken > 0 && state == Stage::Open {
             connection.session.note_heard();
             self.arm(id, self.rules.ping_seconds);
         }

@@ -23,7 +23,7 @@ use std::io::ErrorKind;
 
 use super::Engine;
 use super::link::{Stream, Unread};
-use super::session::State;
+use super::session::Stage;
 use super::slots::SlotId;
 use crate::limits;
 use crate::stats::{Close, Counter};
@@ -178,16 +178,16 @@ impl<S: Stream> Engine<S> {
             let Some(connection) = self.slots.get_mut(id) else {
                 return cost;
             };
-            let state = connection.session.state();
+            let state = connection.session.stage();
             if connection.link.unread == Unread::Gone {
                 return cost;
             }
-            if state == State::Checking {
+            if state == Stage::Checking {
                 connection.session.note_unread();
                 return cost;
             }
             let owed = connection.link.outbox().answers_bytes();
-            if state == State::Open && owed > limits::ANSWERS_OWED_BYTES_MAX {
+            if state == Stage::Open && owed > limits::ANSWERS_OWED_BYTES_MAX {
                 connection.link.unread = Unread::Paused;
                 return cost;
             }
@@ -196,10 +196,10 @@ impl<S: Stream> Engine<S> {
                 return cost;
             }
             let piece = match state {
-                State::Upgrading => self.rules.session.head_bytes_max,
-                State::Open => left.min(limits::READ_PIECE_BYTES),
+                Stage::Upgrading => self.rules.session.head_bytes_max,
+                Stage::Open => left.min(limits::READ_PIECE_BYTES),
                 // What comes is thrown away.
-                State::Checking | State::Closing => buffer.len(),
+                Stage::Checking | Stage::Closing => buffer.len(),
             };
             let piece = piece.min(buffer.len());
             cost += limits::READ_COST;

@@ -15,14 +15,12 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::Engine;
-use super::ending::close_frame;
 use super::link::Stream;
 use super::round::Round;
-use super::session::State;
+use super::session::{LastWord, Stage};
 use super::slots::SlotId;
 use crate::limits;
 use crate::stats::Close;
-use crate::wire::websocket;
 
 /// For how long a stream has taken no byte that counts as stalled.
 const STALLED: Duration = Duration::from_secs(limits::STALLED_SECONDS);
@@ -120,9 +118,8 @@ impl<S: Stream> Engine<S> {
                 continue;
             }
             let is_between_frames = connection.link.clear(&mut self.desk);
-            if is_between_frames && connection.session.state() == State::Open {
-                let frame = close_frame(Some(websocket::close_code::POLICY), "slow consumer");
-                self.close(id, Close::OutboxesFull, &frame);
+            if is_between_frames && connection.session.stage() == Stage::Open {
+                self.part_with(id, Close::OutboxesFull, LastWord::SlowConsumer);
             } else {
                 self.lose(id, Close::OutboxesFull);
             }

@@ -7,8 +7,8 @@
 //! Never here: why a token has lost its worth.
 
 use super::link::Stream;
-use super::session::State;
-use super::{End, Engine};
+use super::session::Stage;
+use super::{Ending, Engine};
 use crate::limits;
 use crate::stats::Counter;
 
@@ -45,10 +45,10 @@ impl<S: Stream> Engine<S> {
         let Some(standing) = connection.session.standing() else {
             return 0;
         };
-        debug_assert!(connection.session.state() == State::Open);
+        debug_assert!(connection.session.stage() == Stage::Open);
         if let Some(reason) = standing.ending() {
             let id = slots.id_at(index);
-            self.end(id, End::Withdrawn(reason));
+            self.end(id, Ending::Withdrawn(reason));
             return limits::END_PLACES;
         }
         let mut cost = 0;

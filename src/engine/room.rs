@@ -20,12 +20,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::link::{Stream, Unread};
-use super::session::State;
+use super::session::Stage;
 use super::slots::{SlotId, Slots};
 use super::{Connection, Engine};
 use crate::limits;
 use crate::stats::{Close, Refusal};
-use crate::wire::http;
 
 /// In entries that one turn drops from the front of a queue, at an estimated 20 ns each.
 const DROPS_MAX: usize = 1_024;
@@ -116,14 +115,14 @@ impl Room {
     /// in a state.
     pub fn first(
         &mut self,
-        is_in: impl Fn(SlotId, State) -> bool,
+        is_in: impl Fn(SlotId, Stage) -> bool,
         now: Duration,
     ) -> Option<(SlotId, Duration)> {
-        let closing = self.closing.oldest(|id| is_in(id, State::Closing));
+        let closing = self.closing.oldest(|id| is_in(id, Stage::Closing));
         if closing.is_some_and(|(_, at)| at <= now) {
             return closing;
         }
-        let upgrading = self.upgrading.oldest(|id| is_in(id, State::Upgrading));
+        let upgrading = self.upgrading.oldest(|id| is_in(id, Stage::Upgrading));
         [closing, upgrading]
             .into_iter()
             .flatten()
@@ -131,18 +130,18 @@ impl Room {
     }
 
     /// Forgets connections that have moved on.
-    pub fn forget(&mut self, is_in: impl Fn(SlotId, State) -> bool) {
-        self.upgrading.forget(|id| is_in(id, State::Upgrading));
-        self.closing.forget(|id| is_in(id, State::Closing));
+    pub fn forget(&mut self, is_in: impl Fn(SlotId, Stage) -> bool) {
+        self.upgrading.forget(|id| is_in(id, Stage::Upgrading));
+        self.closing.forget(|id| is_in(id, Stage::Closing));
     }
 }
 
 /// Tells whether a connection is in a state, and has not been given up yet.
-fn is_in<S>(slots: &Slots<Connection<S>>) -> impl Fn(SlotId, State) -> bool {
+fn is_in<S>(slots: &Slots<Connection<S>>) -> impl Fn(SlotId, Stage) -> bool {
     |id, state| {
         slots
             .get(id)
-            .is_some_and(|c| c.session.state() == state && c.link.unread != Unread::Gone)
+            .is_some_and(|c| c.session.stage() == state && c.link.unread != Unread::Gone)
     }
 }
 
@@ -182,11 +181,9 @@ impl<S: Stream> Engine<S> {
             return false;
         }
         if let Some(connection) = self.slots.get_mut(id)
-            && connection.session.state() == State::Upgrading
+            && connection.session.stage() == Stage::Upgrading
         {
-            let mut answer = Vec::new();
-            let is_head = connection.session.is_head();
-            http::encode_refusal(Refusal::Full, is_head, &mut answer);
+            let answer = connection.session.refusal(Refusal::Full);
             // Whether it is heard makes no difference to what follows.
             let _ = connection.link.send(&answer, &mut self.desk);
         }
@@ -221,7 +218,7 @@ mod tests {
         let mut first = |now| room.first(|_, _| true, now);
         assert_eq!(first(at(3)), Some((id(0), at(1) + MIN)));
         assert_eq!(first(at(9)), Some((id(2), at(3) + MIN)));
-        let first = room.first(|_, state| state == State::Upgrading, at(9));
+        let first = room.first(|_, state| state == Stage::Upgrading, at(9));
         assert_eq!(first, Some((id(0), at(1) + MIN)));
         let first = room.first(|other, _| other == id(1), at(9));
         assert_eq!(first, Some((id(1), at(2) + MIN)));
@@ -241,7 +238,7 @@ mod tests {
         assert_eq!(room.upgrading.0.len(), limits::ROOM_ENTRIES_MAX);
         while !room.upgrading.0.is_empty() {
             let before = room.upgrading.0.len();
-            room.forget(|_, state| state != State::Upgrading);
+            room.forget(|_, state| state != Stage::Upgrading);
             assert!(before - room.upgrading.0.len() <= DROPS_MAX);
         }
         assert!(room.upgrading.0.capacity() <= KEPT_CAPACITY);

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::*;
 use crate::standing::{Standing, Verdict};
 use crate::stats::Cause;
+use crate::wire::websocket;
 
 /// Both ends of a virtual connection.
 #[derive(Debug)]

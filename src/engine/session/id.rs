@@ -1,0 +1,36 @@
+//! The number of a session, which its client hears in the welcome.
+//!
+//! Never here: how a protocol writes it, which connection it is (`slots`).
+
+use std::fmt;
+
+/// 96 bits: 32 for the process and 64 for the session, both scrambled, so that they are unique here and across
+/// processes and do not tell how many connections there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SessionId {
+    process: u32,
+    session: u64,
+}
+
+impl SessionId {
+    /// That of session number `number` in the process that has drawn `seed`.
+    pub fn new(seed: u64, number: u64) -> Self {
+        // The finaliser of SplitMix64: a bijection, so different sessions stay different.
+        let scramble = |mut x: u64| {
+            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            x ^ (x >> 31)
+        };
+        Self {
+            process: (scramble(!seed) >> 32) as u32,
+            session: scramble(seed ^ number),
+        }
+    }
+}
+
+impl fmt::Display for SessionId {
+    /// In hexadecimal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}{:016x}", self.process, self.session)
+    }
+}

@@ -1,0 +1,94 @@
+//! The words between a session and the engine: what a client's bytes ask the engine to do, what becomes of
+//! it, and what a client hears last.
+//!
+//! They are the same for every protocol. The engine carries an [`Action`] out and knows no protocol; a
+//! protocol reads the other words and writes them in its own form.
+//!
+//! Never here: bytes of a protocol.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use super::Encoding;
+use crate::standing::{Applicant, Standing};
+use crate::stats::{Close, Counter, Refusal};
+use crate::wire::files::Plain;
+
+/// What the engine is to do.
+#[derive(Debug)]
+pub enum Action<'a> {
+    /// What the client came with has to be judged.
+    Check(Box<Applicant>),
+    /// The upgrade of the client at this address is refused.
+    Refuse(Refusal, IpAddr),
+    /// The request asks for a file or for `/healthz`, and not for an upgrade: the answer.
+    Serve(Plain),
+    /// The client subscribes to a topic.
+    Subscribe(Cow<'a, str>),
+    /// The client subscribes to a topic that its token does not allow.
+    Denied(Cow<'a, str>, &'a Standing),
+    /// The client unsubscribes from a topic.
+    Unsubscribe(Cow<'a, str>),
+    /// Nothing but to count it.
+    Noted(Noted),
+    /// The frame that answers a CALL, and what the CALL is counted as.
+    Reply(Vec<u8>, Counter),
+    /// The client pings; the answer carries this payload.
+    Pong(Encoding, &'a [u8]),
+    /// The client closes, with this code.
+    PeerClosed(Option<u16>),
+    /// The client broke a rule.
+    Fail(Breach),
+}
+
+/// Messages without a consequence.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Noted {
+    /// A prefix was defined.
+    Prefix,
+    /// A client published, which clients cannot.
+    Publish,
+    /// A pong.
+    Pong,
+}
+
+/// What became of a client's wish to subscribe.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The client is subscribed now, or was before.
+    Subscribed,
+    /// The client's token does not allow the topic.
+    Denied,
+    /// The topic's name has too many bytes.
+    TopicTooLong,
+    /// The client has more subscriptions than it may have.
+    TooMany,
+}
+
+/// A rule that a client broke. The protocol's file makes it, and writes it when the connection ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Breach {
+    /// What the end of the connection is counted as.
+    pub reason: Close,
+    /// The protocol's own code.
+    pub code: u16,
+    /// Which rule, in words for the client.
+    pub text: &'static str,
+}
+
+/// Why an open session ends, as its client is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LastWord {
+    /// The client has said goodbye, with this code.
+    Goodbye(Option<u16>),
+    /// The client broke a rule.
+    Breach(Breach),
+    /// The client does not read what it is owed.
+    SlowConsumer,
+    /// The client's token is no longer good.
+    TokenEnded,
+    /// An administrator wants it.
+    Disconnected,
+    /// The server goes down.
+    GoingAway,
+}

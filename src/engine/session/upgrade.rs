@@ -1,0 +1,146 @@
+//! What is said before a session is open: the client's HTTP request, and newswire's answer to it.
+//!
+//! Never here: how a head is cut and understood (`wire`), what a token is worth (the verdict is an argument),
+//! what an open session says.
+
+use std::net::IpAddr;
+
+use super::{Action, Encoding, Memory, Session, SessionRules};
+use crate::standing::Applicant;
+use crate::stats::Refusal;
+use crate::wire::files;
+use crate::wire::forwarded;
+use crate::wire::growth;
+use crate::wire::http::{self, Acceptance, Head, NO_LINES, Upgrade};
+use crate::wire::token::Token;
+
+/// What is kept from the upgrade until the verdict.
+#[derive(Debug)]
+pub(super) struct Pending {
+    acceptance: Acceptance,
+    pub(super) encoding: Encoding,
+    /// Bytes behind the head. A client has no reason to send any yet.
+    pub(super) early: Vec<u8>,
+    /// True exactly when the socket may hold bytes for which no further readiness will come.
+    pub(super) has_unread: bool,
+}
+
+impl Pending {
+    fn new(acceptance: Acceptance, early: Vec<u8>) -> Box<Self> {
+        Box::new(Self {
+            acceptance,
+            encoding: Encoding::Wamp1,
+            early,
+            has_unread: false,
+        })
+    }
+
+    /// Appends the answer that opens the session.
+    pub(super) fn accept(&self, out: &mut Vec<u8>) {
+        http::encode_acceptance(&self.acceptance, out);
+    }
+}
+
+impl Session {
+    pub(super) fn upgrade(
+        &mut self,
+        input: &[u8],
+        peer: IpAddr,
+        rules: &SessionRules,
+    ) -> (usize, Option<Action<'static>>) {
+        let Memory::Upgrading(kept) = &mut self.0 else {
+            return (0, None);
+        };
+        let before = kept.len();
+        let head = if kept.is_empty() {
+            input
+        } else {
+            // A head over its bound is refused, so it has at most the last read beyond that.
+            growth::append(kept, input, rules.head_bytes_max);
+            // Only a line's end can complete a head: one that comes a byte at a time is not parsed
+            // at each of them.
+            if !input.contains(&b'\n') && kept.len() <= rules.head_bytes_max {
+                return (input.len(), None);
+            }
+            &kept[..]
+        };
+        let mut lines = NO_LINES;
+        let (refusal, answer) = match Head::parse(head, rules.head_bytes_max, &mut lines) {
+            Ok(None) => {
+                if kept.is_empty() {
+                    *kept = input.to_vec();
+                }
+                return (input.len(), None);
+            }
+            Ok(Some(head)) => match http::judge(&head) {
+                Ok(upgrade) => {
+                    let taken = head.len.saturating_sub(before);
+                    let client =
+                        forwarded::client(peer, &upgrade.forwarded_for, |a| rules.trusts(a));
+                    let action = match judge(&upgrade, client, rules) {
+                        Ok((pending, applicant)) => {
+                            self.set_memory(Memory::Checking(pending));
+                            Action::Check(Box::new(applicant))
+                        }
+                        Err(refusal) => Action::Refuse(refusal, client),
+                    };
+                    return (taken, Some(action));
+                }
+                // A client that wants a file is refused as an upgrade first, so upgrades are not asked. Checks
+                // of load balancers speak HTTP/1.0.
+                Err(refusal @ (Refusal::NotUpgrade | Refusal::Method | Refusal::HttpVersion)) => {
+                    (refusal, files::answer(&head, &rules.files))
+                }
+                Err(refusal) => (refusal, None),
+            },
+            Err(fault) => (fault.into(), None),
+        };
+        // The refusal has to know the method.
+        if kept.is_empty() && http::is_head(input) {
+            *kept = input.to_vec();
+        }
+        let action = answer.map_or(Action::Refuse(refusal, peer), Action::Serve);
+        (input.len(), Some(action))
+    }
+
+    /// The upgrade came elsewhere, and only the verdict is left to come. `early` came behind the upgrade.
+    pub fn admit(&mut self, acceptance: Acceptance, early: Vec<u8>) {
+        self.set_memory(Memory::Checking(Pending::new(acceptance, early)));
+    }
+
+    /// Returns true when the client has not sent a byte.
+    pub fn is_silent(&self) -> bool {
+        matches!(&self.0, Memory::Upgrading(kept) if kept.is_empty())
+    }
+
+    /// The answer that refuses the upgrade.
+    pub fn refusal(&self, refusal: Refusal) -> Vec<u8> {
+        // The answer to HEAD has no body.
+        let is_head = matches!(&self.0, Memory::Upgrading(kept) if http::is_head(kept));
+        let mut answer = Vec::new();
+        http::encode_refusal(refusal, is_head, &mut answer);
+        answer
+    }
+}
+
+/// Applies newswire's own rules to an upgrade that is good HTTP. `client` is who asks for it.
+fn judge(
+    upgrade: &Upgrade<'_>,
+    client: IpAddr,
+    rules: &SessionRules,
+) -> Result<(Box<Pending>, Applicant), Refusal> {
+    let is_allowed = rules.origins.is_empty()
+        || upgrade
+            .origin
+            .is_none_or(|origin| rules.origins.contains(&origin.to_ascii_lowercase()));
+    if !is_allowed {
+        return Err(Refusal::Origin);
+    }
+    let pending = Pending::new(upgrade.acceptance(), Vec::new());
+    let applicant = Applicant {
+        token: Token::from_target(upgrade.target),
+        client,
+        origin: upgrade.origin.map(str::to_owned),
+    };
+    Ok((pending, applicant))
+}
