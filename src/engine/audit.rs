@@ -8,8 +8,9 @@ use std::rc::Rc;
 
 use super::Engine;
 use super::addresses::network;
+use super::audiences::AudienceId;
+use super::batch::SHARE_BYTES;
 use super::link::Stream;
-use super::outbox::SHARE_BYTES;
 use super::session::Stage;
 
 impl<S: Stream> Engine<S> {
@@ -23,14 +24,14 @@ impl<S: Stream> Engine<S> {
         let mut batches = HashMap::new();
         let mut addresses = HashMap::new();
         for (id, connection) in self.slots.iter() {
-            for topic in connection.topics.iter() {
+            for audience in connection.audiences.iter().map(AudienceId::of_number) {
                 subscriptions += 1;
-                if !self.hub.topics().is_member(topic, id.index()) {
-                    return Err(format!("{id:?} has topic {topic}, which does not have it"));
+                if !self.hub.topics().is_member(audience, id.index()) {
+                    return Err(format!("{id:?} has {audience:?}, which does not have it"));
                 }
             }
             if connection.session.stage() != Stage::Open
-                && !connection.topics.is_empty()
+                && !connection.audiences.is_empty()
                 && !self.leaving.contains(&id)
                 && !self.gone.contains(&id)
             {

@@ -260,9 +260,9 @@ impl<S: Stream> Engine<S> {
         let Some(connection) = self.slots.get_mut(id) else {
             return true;
         };
-        while *left > 0 && self.hub.leave(id.index(), &mut connection.topics) {
+        while *left > 0 && self.hub.leave_one(id.index(), &mut connection.audiences) {
             *left -= 1;
         }
-        connection.topics.is_empty()
+        connection.audiences.is_empty()
     }
 }

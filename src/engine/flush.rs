@@ -1,16 +1,16 @@
-//! From events to members: what is gathered, in which order it leaves, and how far a turn gets.
+//! From events to members: in which order batches leave, and how far a turn gets.
 //!
-//! The events of one topic gather in one batch, and a *walk* hands the batch to the topic's members
-//! in the order of their places, so that memory is read forwards. A walk has a cursor: a topic of a
-//! hundred thousand members would keep everybody else waiting for half a second, so a turn serves a
-//! slice of it and the next turn goes on. Events that come meanwhile for the same topic gather in
-//! the batch behind it. The walks of one topic are its *lane*.
+//! The events of one audience gather in one batch, and a *walk* hands the batch to the audience's members
+//! in the order of their places, so that memory is read forwards. A walk has a cursor: an audience of a
+//! hundred thousand members would keep all others waiting for half a second, so a turn serves a
+//! slice of it and the next turn goes on. Events that come meanwhile for the same audience gather in
+//! the batch behind it (`lanes`).
 //!
-//! **Order.** A member hears events in the order in which they were ingested, across topics too. Most
+//! **Order.** A member receives events in the order in which they were ingested, across topics too. Most
 //! members are in one lane only, whose walks stand in that order. A member that is in several lanes
-//! at once is served by whichever walk reaches it first, with all that any lane owes it, merged into
-//! one batch (`merge.rs`); the later walks find its number in `Flush::served` and pass it by. So
-//! topics gather whatever members they have in common, and only those members cost more.
+//! at once is served by the walk that reaches it first, with all that any lane owes it, merged into
+//! one batch (`merge`); the later walks find its number in `Flush::served` and pass it by. So
+//! audiences gather whatever members they have in common, and only those members cost more.
 //!
 //! A member that subscribes while a batch waits or walks is owed only what is appended afterwards:
 //! `Walk::ahead` says from which byte on. Where none of this happens, a walk costs one look at the next place
@@ -19,26 +19,26 @@
 //! Never here: sockets and outboxes (a delivery is a call-back), protocols (a frame is written by
 //! the caller), clocks (when an event came is the caller's to say, and comes back with its batch).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::audiences::AudienceId;
+use super::batch::Batch;
 use super::idset::IdSet;
-use super::lanes::{Lane, Run, Walk};
-use super::merge::{Merger, Source};
-use super::outbox::Batch;
-use super::topics::{TopicId, Topics};
-use crate::limits;
+use super::lanes::{Lane, Lanes};
+use super::merge::{Claim, Merger};
+use super::topics::Topics;
 
 /// Those who are served: the engine's connections, or those of a test.
-pub trait Members {
-    /// The topics that `member` subscribes to; `None` when there is no such member any more.
-    fn topics(&self, member: u32) -> Option<&IdSet>;
+pub trait Recipients {
+    /// The audiences of `member`; `None` when there is no such member any more.
+    fn audiences(&self, member: u32) -> Option<&IdSet>;
     /// Hands `member` the events of `batch` from byte `from` on.
     fn deliver(&mut self, member: u32, batch: &Rc<Batch>, from: usize);
 }
 
-/// A batch that has reached everybody.
+/// A batch that has reached all its members.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Finished {
     /// When its first event came. The others came in the same turn, or while the batch before it was
@@ -50,14 +50,14 @@ pub struct Finished {
 
 /// How much one turn may send.
 #[derive(Clone, Copy, Debug)]
-pub struct Budget {
+pub struct WriteBudget {
     /// In writes over all walks.
     pub writes: usize,
     /// In bytes over all walks.
     pub bytes: usize,
 }
 
-impl Budget {
+impl WriteBudget {
     /// The part of it for one of `walks` walks, in writes of `bytes` each. Every walk gets an equal
     /// share of what is left, so that no large one keeps the small ones waiting, and what a small one
     /// leaves is for those behind it.
@@ -73,103 +73,38 @@ impl Budget {
     }
 }
 
-/// All batches that have not reached all of their members.
+/// Hands batches to the members of their audiences.
 #[derive(Debug, Default)]
 pub struct Flush {
-    lanes: HashMap<TopicId, Lane>,
-    /// The keys of `lanes`, in the order in which a turn serves them.
-    order: VecDeque<TopicId>,
-    /// How many walks there are in all lanes.
-    walks: usize,
-    /// In bytes, the sum of the batches of all walks.
-    pending_bytes: usize,
-    /// The number of the last run.
-    sequence: u64,
-    /// The topic of the last run, to which its next event is added; `None` when the next event begins a
-    /// run in any case.
-    open_run: Option<TopicId>,
+    lanes: Lanes,
     /// Members that were served by several lanes at once: the last run that they had. Empty when no
     /// walk is left. At most one entry a member.
     served: HashMap<u32, u64>,
     merger: Merger,
-    /// Emptied batches, whose memory serves the next ones.
-    spare: Vec<Batch>,
     /// What the last run has finished.
     finished: Vec<Finished>,
 }
 
 impl Flush {
-    /// Whether every batch has reached everybody.
+    /// Returns true when every batch has reached all its members.
     pub fn is_done(&self) -> bool {
         self.lanes.is_empty()
     }
 
-    /// Whether so much is on its way that no more should be taken in.
+    /// Returns true when so much is on its way that no more should be taken in.
     pub fn is_congested(&self) -> bool {
-        self.pending_bytes > limits::PENDING_BYTES_MAX || self.walks > limits::PENDING_WALKS_MAX
+        self.lanes.is_congested()
     }
 
-    /// Adds one frame of `frame_bytes` for the members of `topic`; `encode` writes it. `since` is when
-    /// the event came.
+    /// As [`Lanes::add`].
     pub fn add(
         &mut self,
-        topic: TopicId,
+        audience: AudienceId,
         frame_bytes: usize,
         since: Option<Duration>,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
-        self.pending_bytes += frame_bytes;
-        let mut lane = self.lanes.get_mut(&topic);
-        let is_big = frame_bytes >= limits::BIG_EVENT_BYTES;
-        if !is_big
-            && let Some(walk) = lane.as_deref_mut().map(Lane::back_mut)
-            && !walk.is_closed
-            && walk.batch.bytes().len() + frame_bytes <= limits::BATCH_BYTES_MAX
-            && let Some(batch) = Rc::get_mut(&mut walk.batch)
-        {
-            if self.open_run != Some(topic) {
-                self.sequence += 1;
-                self.open_run = Some(topic);
-                walk.runs.push(Run {
-                    sequence: self.sequence,
-                    start: batch.bytes().len(),
-                });
-            }
-            let before = batch.bytes().len();
-            batch.push_frame(encode);
-            debug_assert_eq!(batch.bytes().len() - before, frame_bytes);
-            return;
-        }
-        let spare = if is_big { None } else { self.spare.pop() };
-        let mut batch = spare.unwrap_or_default();
-        batch.push_frame(|out| {
-            out.reserve_exact(frame_bytes);
-            encode(out);
-        });
-        self.sequence += 1;
-        self.open_run = Some(topic);
-        let walk = Walk {
-            batch: Rc::new(batch),
-            runs: vec![Run {
-                sequence: self.sequence,
-                start: 0,
-            }],
-            cursor: 0,
-            is_closed: is_big,
-            ahead: HashMap::new(),
-            since,
-        };
-        self.walks += 1;
-        if let Some(lane) = lane {
-            lane.behind.push_back(walk);
-            return;
-        }
-        let lane = Lane {
-            front: walk,
-            behind: VecDeque::new(),
-        };
-        self.lanes.insert(topic, lane);
-        self.order.push_back(topic);
+        self.lanes.add(audience, frame_bytes, since, encode);
     }
 
     /// The next of what the last run has finished.
@@ -177,54 +112,41 @@ impl Flush {
         self.finished.pop()
     }
 
-    /// `member` has subscribed to `topic` just now: what was ingested before is not for it.
-    pub fn note_subscribed(&mut self, topic: TopicId, member: u32) {
-        let Some(lane) = self.lanes.get_mut(&topic) else {
-            return;
-        };
-        for walk in std::iter::once(&mut lane.front).chain(&mut lane.behind) {
-            if member >= walk.cursor {
-                walk.ahead.insert(member, walk.batch.bytes().len());
-            }
-        }
+    /// `member` has joined `audience` just now: what was ingested before is not for it.
+    pub fn note_joined(&mut self, audience: AudienceId, member: u32) {
+        self.lanes.note_joined(audience, member);
     }
 
-    /// The topic's last member has left; its id may come to mean another topic.
-    pub fn note_gone(&mut self, topic: TopicId) {
-        let Some(lane) = self.lanes.remove(&topic) else {
-            return;
-        };
-        self.order.retain(|&other| other != topic);
-        if self.open_run == Some(topic) {
-            self.open_run = None;
-        }
-        let Lane { front, behind } = lane;
-        for walk in std::iter::once(front).chain(behind) {
-            self.retire(walk);
-        }
+    /// The last member has left the audience; its id may come to mean another one.
+    pub fn note_gone(&mut self, audience: AudienceId) {
+        self.lanes.remove(audience);
         self.rest();
     }
 
-    /// Hands out as much as `budget` allows. Answers whether anything is left.
-    pub fn run(&mut self, topics: &Topics, mut budget: Budget, members: &mut impl Members) -> bool {
+    /// Hands out as much as `budget` allows. Returns true while anything is left.
+    pub fn run(
+        &mut self,
+        topics: &Topics,
+        mut budget: WriteBudget,
+        recipients: &mut impl Recipients,
+    ) -> bool {
         self.finished.clear();
-        let mut walks_left = self.walks;
-        for _ in 0..self.order.len() {
-            let Some(topic) = self.order.pop_front() else {
+        let mut walks_left = self.lanes.walks();
+        for _ in 0..self.lanes.in_order() {
+            let Some(audience) = self.lanes.take_next() else {
                 break;
             };
-            while self.lanes.contains_key(&topic) {
-                let is_done = self.advance(topic, topics, walks_left, &mut budget, members);
+            while let Some(waiting) = self.lanes.get(audience).map(Lane::waiting) {
+                let is_done = self.advance(audience, topics, walks_left, &mut budget, recipients);
                 walks_left = walks_left.saturating_sub(1);
                 if is_done {
-                    self.finish(topic);
+                    self.finish(audience);
                     continue;
                 }
                 // The walks behind this one wait, and gather on: then the next walk is one larger
                 // batch instead of many small ones.
-                let behind = self.lanes.get(&topic).map_or(0, |lane| lane.behind.len());
-                walks_left = walks_left.saturating_sub(behind);
-                self.order.push_back(topic);
+                walks_left = walks_left.saturating_sub(waiting);
+                self.lanes.put_back(audience);
                 break;
             }
         }
@@ -233,67 +155,71 @@ impl Flush {
         !self.is_done()
     }
 
-    /// Serves its share of members of the front walk of `topic`; true when that was the end of it.
+    /// Serves its share of members of the front walk of `audience`. Returns true when that was the end of it.
     fn advance(
         &mut self,
-        topic: TopicId,
+        audience: AudienceId,
         topics: &Topics,
         walks: usize,
-        budget: &mut Budget,
-        members: &mut impl Members,
+        budget: &mut WriteBudget,
+        recipients: &mut impl Recipients,
     ) -> bool {
-        // A lone walk has nobody in common with another.
-        let is_alone = self.walks == 1;
-        let Some(lane) = self.lanes.get_mut(&topic) else {
+        // A lone walk has no member in common with another.
+        let is_alone = self.lanes.walks() == 1;
+        let Some(lane) = self.lanes.get_mut(audience) else {
             return true;
         };
         lane.front.close();
         let batch = Rc::clone(&lane.front.batch);
         let share = budget.share(walks, batch.bytes().len());
-        let mut places = topics.members(topic).iter_from(lane.front.cursor);
+        let mut places = topics.members(audience).iter_from(lane.front.cursor);
         let has_exceptions = !lane.front.ahead.is_empty() || !self.served.is_empty();
         let mut cursor = lane.front.cursor;
         for member in places.by_ref().take(share) {
             cursor = member + 1;
-            let is_single = || members.topics(member).is_some_and(|own| own.len() == 1);
+            let is_single = || {
+                recipients
+                    .audiences(member)
+                    .is_some_and(|own| own.len() == 1)
+            };
             if !has_exceptions && (is_alone || is_single()) {
-                members.deliver(member, &batch, 0);
+                recipients.deliver(member, &batch, 0);
                 budget.take(batch.bytes().len());
             } else {
-                self.serve(member, topic, budget, members);
+                self.serve(member, audience, budget, recipients);
             }
         }
-        if let Some(lane) = self.lanes.get_mut(&topic) {
+        if let Some(lane) = self.lanes.get_mut(audience) {
             lane.front.cursor = cursor;
         }
         places.next().is_none()
     }
 
-    /// Serves one member, which the front walk of `topic` has reached, whatever it is owed.
+    /// Serves one member, which the front walk of `audience` has reached, with all that it is owed.
     fn serve(
         &mut self,
         member: u32,
-        topic: TopicId,
-        budget: &mut Budget,
-        members: &mut impl Members,
+        audience: AudienceId,
+        budget: &mut WriteBudget,
+        recipients: &mut impl Recipients,
     ) {
         let served = self.served.get(&member).copied().unwrap_or(0);
-        let Some(walk) = self.lanes.get(&topic).map(|lane| &lane.front) else {
+        let Some(walk) = self.lanes.get(audience).map(|lane| &lane.front) else {
             return;
         };
         let Some(from) = walk.owes(member, served) else {
             return;
         };
-        let Some(own) = members.topics(member) else {
+        let Some(own) = recipients.audiences(member) else {
             return;
         };
         let lanes = &self.lanes;
-        let sources = self.merger.sources();
-        let mut note = |id: TopicId, lane: &Lane| {
+        let claims = self.merger.claims();
+        let mut note = |audience: AudienceId, lane: &Lane| {
             for walk in lane.walks() {
                 if let Some(from) = walk.owes(member, served) {
-                    sources.push(Source {
-                        topic: id,
+                    claims.push(Claim {
+                        audience,
                         walk: walk.sequence(),
                         from,
                     });
@@ -302,65 +228,40 @@ impl Flush {
         };
         // By whichever are fewer. The order does not matter, as long as it is the same for all.
         if own.len() <= lanes.len() {
-            for id in own.iter().map(TopicId::of_place) {
-                if let Some(lane) = lanes.get(&id) {
+            for id in own.iter().map(AudienceId::of_number) {
+                if let Some(lane) = lanes.get(id) {
                     note(id, lane);
                 }
             }
         } else {
             let mut common: Vec<_> = lanes
                 .iter()
-                .filter(|(id, _)| own.contains(id.place()))
+                .filter(|(id, _)| own.contains(id.number()))
                 .collect();
-            common.sort_unstable_by_key(|&(&id, _)| id);
-            for (&id, lane) in common {
+            common.sort_unstable_by_key(|&(id, _)| id);
+            for (id, lane) in common {
                 note(id, lane);
             }
         }
-        if sources.iter().all(|source| source.topic == topic) {
+        if claims.iter().all(|claim| claim.audience == audience) {
             // The walks behind this one keep their place.
-            members.deliver(member, &walk.batch, from);
+            recipients.deliver(member, &walk.batch, from);
             budget.take(walk.batch.bytes().len() - from);
             return;
         }
         for (batch, from) in self.merger.merge(lanes) {
-            members.deliver(member, batch, *from);
+            recipients.deliver(member, batch, *from);
             budget.take(batch.bytes().len() - from);
         }
-        self.served.insert(member, self.sequence);
         // The next event is behind what this member has had.
-        self.open_run = None;
+        self.served.insert(member, self.lanes.end_run());
     }
 
-    /// The front walk of `topic` has reached everybody.
-    fn finish(&mut self, topic: TopicId) {
-        let Some(lane) = self.lanes.get_mut(&topic) else {
-            return;
-        };
-        let walk = match lane.behind.pop_front() {
-            Some(next) => std::mem::replace(&mut lane.front, next),
-            None => match self.lanes.remove(&topic) {
-                Some(lane) => lane.front,
-                None => return,
-            },
-        };
-        let events = walk.batch.frames_from(0);
-        let finished = walk.since.map(|since| Finished { since, events });
-        self.finished.extend(finished);
-        self.retire(walk);
-    }
-
-    /// Forgets a walk; keeps its batch's memory when nobody owes it any more and it is of the usual
-    /// size.
-    fn retire(&mut self, walk: Walk) {
-        self.walks -= 1;
-        self.pending_bytes -= walk.batch.bytes().len();
-        if let Ok(mut batch) = Rc::try_unwrap(walk.batch)
-            && batch.capacity() <= limits::BATCH_BYTES_MAX
-            && self.spare.len() < 4
-        {
-            batch.clear();
-            self.spare.push(batch);
+    /// The front walk of `audience` has reached all members.
+    fn finish(&mut self, audience: AudienceId) {
+        let finished = self.lanes.finish_front(audience);
+        if let Some((Some(since), events)) = finished {
+            self.finished.push(Finished { since, events });
         }
     }
 
@@ -374,12 +275,15 @@ impl Flush {
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::Encoding;
     use super::super::topics::Subscribed;
+    use super::super::walk::Walk;
     use super::*;
+    use crate::limits;
 
     const SINCE: Duration = Duration::from_secs(7);
 
-    const ALL: Budget = Budget {
+    const ALL: WriteBudget = WriteBudget {
         writes: usize::MAX,
         bytes: usize::MAX,
     };
@@ -407,8 +311,8 @@ mod tests {
         kept: &'a mut Vec<Rc<Batch>>,
     }
 
-    impl Members for Crowd<'_> {
-        fn topics(&self, member: u32) -> Option<&IdSet> {
+    impl Recipients for Crowd<'_> {
+        fn audiences(&self, member: u32) -> Option<&IdSet> {
             self.own.get(&member)
         }
 
@@ -434,19 +338,25 @@ mod tests {
 
         fn subscribe(&mut self, member: u32, topic: &str) {
             let own = self.own.entry(member).or_default();
-            if let Subscribed::Joined(id) = self.topics.subscribe(member, own, topic) {
-                self.flush.note_subscribed(id, member);
+            let subscribed = self.topics.subscribe(member, own, Encoding::Wamp1, topic);
+            if let Subscribed::Joined(audience) = subscribed {
+                self.flush.note_joined(audience, member);
             }
         }
 
+        fn audience(&self, topic: &str) -> AudienceId {
+            let topic = self.topics.find(topic).expect("it has members");
+            AudienceId::new(topic, Encoding::Wamp1)
+        }
+
         fn add(&mut self, topic: &str, text: &str) {
-            let id = self.topics.find(topic).expect("has members");
-            self.flush.add(id, text.len(), Some(SINCE), |out| {
+            let audience = self.audience(topic);
+            self.flush.add(audience, text.len(), Some(SINCE), |out| {
                 out.extend(text.bytes());
             });
         }
 
-        fn run(&mut self, budget: Budget) -> bool {
+        fn run(&mut self, budget: WriteBudget) -> bool {
             let mut crowd = Crowd {
                 own: &self.own,
                 heard: &mut self.heard,
@@ -475,7 +385,7 @@ mod tests {
             ("123", "123", "123")
         );
         assert_eq!(hall.writes, 3);
-        assert_eq!(hall.flush.pending_bytes, 0);
+        assert_eq!(hall.flush.lanes.pending_bytes(), 0);
     }
 
     #[test]
@@ -534,7 +444,7 @@ mod tests {
     #[test]
     fn what_comes_after_a_merged_batch_follows_it() {
         let mut hall = two_crowds();
-        let slice = Budget {
+        let slice = WriteBudget {
             writes: 30,
             bytes: usize::MAX,
         };
@@ -564,7 +474,7 @@ mod tests {
         assert!((0..100).all(|member| hall.heard(member) == of_a));
         assert!((200..300).all(|member| hall.heard(member) == of_b));
         assert_eq!(hall.heard(500), all);
-        assert_eq!(hall.flush.pending_bytes, 0);
+        assert_eq!(hall.flush.lanes.pending_bytes(), 0);
     }
 
     #[test]
@@ -574,7 +484,7 @@ mod tests {
         hall.add("b", "2");
         // The walk of `a` reaches its last member, which is owed both; the walk of `b` has begun.
         while !hall.heard.contains_key(&500) {
-            hall.run(Budget {
+            hall.run(WriteBudget {
                 writes: 40,
                 bytes: usize::MAX,
             });
@@ -582,7 +492,7 @@ mod tests {
         assert_eq!(hall.heard(500), "12");
         hall.add("b", "3");
         let mut own = hall.own.remove(&500).expect("it is there");
-        hall.topics.unsubscribe(500, &mut own, "a");
+        hall.topics.unsubscribe(500, &mut own, Encoding::Wamp1, "a");
         hall.own.insert(500, own);
         while hall.run(ALL) {}
         assert_eq!(hall.heard(500), "123");
@@ -616,7 +526,7 @@ mod tests {
         hall.subscribe(99, "small");
         hall.add("large", "L");
         hall.add("small", "s");
-        let slice = Budget {
+        let slice = WriteBudget {
             writes: 32,
             bytes: usize::MAX,
         };
@@ -640,7 +550,7 @@ mod tests {
     fn events_gather_behind_a_cut_walk() {
         let mut hall = Hall::default();
         (0..40).for_each(|member| hall.subscribe(member, "t"));
-        let slice = Budget {
+        let slice = WriteBudget {
             writes: 10,
             bytes: usize::MAX,
         };
@@ -659,7 +569,7 @@ mod tests {
     fn who_comes_while_a_batch_waits_hears_only_what_follows() {
         let mut hall = Hall::default();
         (0..40).for_each(|member| hall.subscribe(member, "t"));
-        let slice = Budget {
+        let slice = WriteBudget {
             writes: 10,
             bytes: usize::MAX,
         };
@@ -684,7 +594,7 @@ mod tests {
         hall.subscribe(3, "c");
         hall.run(ALL);
         assert_eq!((hall.heard(1), hall.heard(2), hall.heard(3)), ("", "2", ""));
-        assert_eq!(hall.flush.pending_bytes, 0);
+        assert_eq!(hall.flush.lanes.pending_bytes(), 0);
     }
 
     #[test]
@@ -694,8 +604,8 @@ mod tests {
         hall.add("t", "a");
         hall.add("t", &big);
         hall.add("t", "z");
-        let topic = hall.topics.find("t").expect("has a member");
-        let walks: Vec<&Walk> = hall.flush.lanes[&topic].walks().collect();
+        let lane = hall.flush.lanes.get(hall.audience("t"));
+        let walks: Vec<&Walk> = lane.expect("it has events").walks().collect();
         assert_eq!(walks.len(), 3);
         assert_eq!(walks[1].batch.capacity(), big.len());
         hall.run(ALL);

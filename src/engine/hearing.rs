@@ -9,8 +9,8 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use super::batch::Batch;
 use super::link::{Sent, Stream};
-use super::outbox::Batch;
 use super::session::{Action, Noted, Outcome, SessionId, Stage};
 use super::slots::SlotId;
 use super::{Check, Connection, Ending, Engine, second};
@@ -111,7 +111,7 @@ impl<S: Stream> Engine<S> {
         let Connection {
             link,
             session,
-            topics: own,
+            audiences: own,
         } = connection;
         if session.stage() == Stage::Checking {
             session.keep(bytes);
@@ -132,11 +132,11 @@ impl<S: Stream> Engine<S> {
         let mut check = None;
         match action {
             Action::Check(applicant) => check = Some(*applicant),
-            Action::Subscribe(topic) => {
+            Action::Subscribe(encoding, topic) => {
                 desk.stats.count(Counter::Messages);
                 let outcome = if topic.len() > rules.topic_bytes_max {
                     Outcome::TopicTooLong
-                } else if !hub.subscribe(id.index(), own, &topic) {
+                } else if !hub.subscribe(id.index(), own, encoding, &topic) {
                     Outcome::Subscribed
                 } else {
                     desk.stats.count(Counter::Subscribes);
@@ -145,18 +145,18 @@ impl<S: Stream> Engine<S> {
                         false => Outcome::Subscribed,
                     }
                 };
-                end = session.answer(outcome).err().map(Ending::Failed);
+                end = encoding.answer(outcome).err().map(Ending::Failed);
             }
-            Action::Denied(topic, standing) => {
+            Action::Denied(encoding, topic, standing) => {
                 desk.stats.count(Counter::Messages);
                 desk.stats.count(Counter::SubscribesDenied);
                 incidents.denied(&topic, standing);
                 log::debug!("denied: peer={} topic={topic:?}", link.peer());
-                end = session.answer(Outcome::Denied).err().map(Ending::Failed);
+                end = encoding.answer(Outcome::Denied).err().map(Ending::Failed);
             }
-            Action::Unsubscribe(topic) => {
+            Action::Unsubscribe(encoding, topic) => {
                 desk.stats.count(Counter::Messages);
-                if hub.unsubscribe(id.index(), own, &topic) {
+                if hub.unsubscribe(id.index(), own, encoding, &topic) {
                     desk.stats.count(Counter::Unsubscribes);
                 }
             }

@@ -1,16 +1,18 @@
-//! Where events meet their subscribers: topics, and the batches on their way through them.
+//! Where events meet their subscribers: topics, and the batches on their way to their audiences.
 //!
-//! The hub keeps the two in step: whoever subscribes while a batch waits is not owed what was
-//! ingested before, and a topic that ends takes its batches along.
+//! The hub keeps the two in step: a member that subscribes while a batch waits is not owed what was
+//! ingested before, and an audience that ends takes its batches along. An event is encoded once for each
+//! audience of its topic.
 //!
-//! Never here: connections (a member is a number, and keeps the set of its own topics itself),
-//! sockets, clocks (moments are handed in).
+//! Never here: connections (a member is a number, and keeps the set of its own audiences itself),
+//! protocols (an encoder knows them), sockets, clocks (moments are handed in).
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::flush::{Budget, Finished, Flush, Members};
+use super::audiences::AudienceId;
+use super::flush::{Finished, Flush, Recipients, WriteBudget};
 use super::idset::IdSet;
 use super::session::{Encoder, Encoding};
 use super::topics::{Subscribed, TopicId, TopicView, Topics, Unsubscribed};
@@ -30,7 +32,7 @@ pub enum TopicChange {
 pub struct Hub {
     topics: Topics,
     flush: Flush,
-    /// `None` when nobody wants to know.
+    /// `None` when nobody asks for them.
     changes: Option<VecDeque<TopicChange>>,
     encoder: Encoder,
 }
@@ -59,11 +61,17 @@ impl Hub {
         self.changes.as_mut()?.pop_front()
     }
 
-    /// Makes `member` hear `name`; false when it does already.
-    pub fn subscribe(&mut self, member: u32, own: &mut IdSet, name: &str) -> bool {
-        match self.topics.subscribe(member, own, name) {
+    /// Makes `member` a subscriber of the topic `name`; returns false when it is one already.
+    pub fn subscribe(
+        &mut self,
+        member: u32,
+        own: &mut IdSet,
+        encoding: Encoding,
+        name: &str,
+    ) -> bool {
+        match self.topics.subscribe(member, own, encoding, name) {
             Subscribed::Already => return false,
-            Subscribed::Joined(topic) => self.flush.note_subscribed(topic, member),
+            Subscribed::Joined(audience) => self.flush.note_joined(audience, member),
             Subscribed::Created(name) => {
                 if let Some(changes) = &mut self.changes {
                     changes.push_back(TopicChange::First(name));
@@ -73,48 +81,61 @@ impl Hub {
         true
     }
 
-    /// Makes `member` hear `name` no longer; false when it did not.
-    pub fn unsubscribe(&mut self, member: u32, own: &mut IdSet, name: &str) -> bool {
-        match self.topics.unsubscribe(member, own, name) {
+    /// Ends the subscription of `member` to the topic `name`; returns false when there was none.
+    pub fn unsubscribe(
+        &mut self,
+        member: u32,
+        own: &mut IdSet,
+        encoding: Encoding,
+        name: &str,
+    ) -> bool {
+        let left = self.topics.unsubscribe(member, own, encoding, name);
+        self.note_left(left)
+    }
+
+    /// Takes `member` out of an audience; returns false when it was not in it.
+    pub fn leave(&mut self, member: u32, own: &mut IdSet, audience: AudienceId) -> bool {
+        let left = self.topics.leave(member, own, audience);
+        self.note_left(left)
+    }
+
+    /// Takes `member` out of one of the audiences in `own`; returns false when there was none.
+    pub fn leave_one(&mut self, member: u32, own: &mut IdSet) -> bool {
+        let left = self.topics.leave_one(member, own);
+        self.note_left(left)
+    }
+
+    fn note_left(&mut self, left: Unsubscribed) -> bool {
+        match left {
             Unsubscribed::NotSubscribed => return false,
             Unsubscribed::Left => {}
-            Unsubscribed::Gone(topic, name) => self.note_gone(topic, name),
+            Unsubscribed::Gone(audience, topic) => {
+                self.flush.note_gone(audience);
+                if let (Some(changes), Some(name)) = (&mut self.changes, topic) {
+                    changes.push_back(TopicChange::Last(name));
+                }
+            }
         }
         true
     }
 
-    /// Takes `member` out of one of the topics in `own`; false when there was none.
-    pub fn leave(&mut self, member: u32, own: &mut IdSet) -> bool {
-        match self.topics.leave_one(member, own) {
-            Unsubscribed::NotSubscribed => return false,
-            Unsubscribed::Left => {}
-            Unsubscribed::Gone(topic, name) => self.note_gone(topic, name),
-        }
-        true
-    }
-
-    fn note_gone(&mut self, topic: TopicId, name: Rc<str>) {
-        self.flush.note_gone(topic);
-        if let Some(changes) = &mut self.changes {
-            changes.push_back(TopicChange::Last(name));
-        }
-    }
-
-    /// Takes an event in, encoded once for all its members; answers how many there are. `second` is
-    /// when, and `since` comes back with [`Hub::poll_finished`].
+    /// Takes an event in, encoded once for each audience of its topic. Answers how many members these have.
+    /// `second` is when, and `since` comes back with [`Hub::poll_finished`].
     pub fn publish(&mut self, event: &Event<'_>, second: u32, since: Option<Duration>) -> usize {
         let Some(topic) = self.topics.find(&event.topic) else {
             return 0;
         };
         let members = self.topics.note_event(topic, second);
         self.encoder.begin(&event.topic);
-        let encoded = self.encoder.encode(Encoding::Wamp1, event);
-        self.flush
-            .add(topic, encoded.bytes(), since, |out| encoded.write(out));
+        for (audience, encoding) in self.topics.audiences(topic) {
+            let encoded = self.encoder.encode(encoding, event);
+            let write = |out: &mut Vec<u8>| encoded.write(out);
+            self.flush.add(audience, encoded.bytes(), since, write);
+        }
         members
     }
 
-    /// The next batch that has reached everybody since the last [`Hub::run`] began.
+    /// The next batch that has reached all its members since the last [`Hub::run`] began.
     pub fn poll_finished(&mut self) -> Option<Finished> {
         self.flush.poll_finished()
     }
@@ -143,16 +164,16 @@ impl Hub {
     }
 
     /// Hands out what waits, as far as `budget` goes.
-    pub fn run(&mut self, budget: Budget, members: &mut impl Members) {
-        self.flush.run(&self.topics, budget, members);
+    pub fn run(&mut self, budget: WriteBudget, recipients: &mut impl Recipients) {
+        self.flush.run(&self.topics, budget, recipients);
     }
 
-    /// Whether every batch has reached everybody.
+    /// Returns true when every batch has reached all its members.
     pub fn is_done(&self) -> bool {
         self.flush.is_done()
     }
 
-    /// Whether so much is on its way that no more should be taken in.
+    /// Returns true when so much is on its way that no more should be taken in.
     pub fn is_congested(&self) -> bool {
         self.flush.is_congested()
     }

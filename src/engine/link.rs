@@ -10,7 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::outbox::{Batch, Held, Outbox};
+use super::batch::{Batch, Held};
+use super::outbox::Outbox;
 use crate::stats::{Close, Counter, Stats};
 
 /// What the engine needs of a transport: bytes both ways, and a way to say that no more will come.

@@ -1,6 +1,6 @@
 //! The events that several lanes owe to one member, merged into one batch in the order of ingest.
 //!
-//! Members with the same topics are owed the same, so what was merged for one is kept for the next: a
+//! Members of the same audiences are owed the same, so what was merged for one is kept for the next: a
 //! crowd that subscribes to the same twenty topics shares one merged batch. Big events are never
 //! copied: the merged batch ends before one, and the event's own batch follows.
 //!
@@ -9,19 +9,20 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::lanes::{Lane, Walk};
-use super::outbox::Batch;
-use super::topics::TopicId;
+use super::audiences::AudienceId;
+use super::batch::Batch;
+use super::lanes::{Lane, Lanes};
+use super::walk::Walk;
 use crate::limits;
 
-/// A walk that owes a member something, and from which byte on.
+/// What a member is owed by one walk.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Source {
+pub struct Claim {
     /// Its lane.
-    pub topic: TopicId,
-    /// The sequence of its first run, which is no other walk's.
+    pub audience: AudienceId,
+    /// The walk: the sequence of its first run, which no other walk has.
     pub walk: u64,
-    /// In bytes.
+    /// In bytes, from where on.
     pub from: usize,
 }
 
@@ -31,30 +32,30 @@ type Pieces = Vec<(Rc<Batch>, usize)>;
 /// Merges, and remembers what it has merged until the flush's run ends: until then no batch changes.
 #[derive(Debug, Default)]
 pub struct Merger {
-    sources: Vec<Source>,
-    merged: HashMap<Vec<Source>, Pieces>,
+    claims: Vec<Claim>,
+    merged: HashMap<Vec<Claim>, Pieces>,
     /// In bytes, the copies in `merged` and the keys that find them.
     bytes: usize,
 }
 
 impl Merger {
-    /// The list of sources, emptied, to be filled for the next member.
-    pub fn sources(&mut self) -> &mut Vec<Source> {
-        self.sources.clear();
-        &mut self.sources
+    /// The list of claims, emptied, to be filled with those of the next member.
+    pub fn claims(&mut self) -> &mut Vec<Claim> {
+        self.claims.clear();
+        &mut self.claims
     }
 
-    /// What the sources that were listed last owe, in the order of ingest.
-    pub fn merge(&mut self, lanes: &HashMap<TopicId, Lane>) -> &[(Rc<Batch>, usize)] {
+    /// What the claims that were listed last amount to, in the order of ingest.
+    pub fn merge(&mut self, lanes: &Lanes) -> &[(Rc<Batch>, usize)] {
         if self.bytes > limits::MERGED_BYTES_MAX {
             self.clear();
         }
-        if !self.merged.contains_key(&self.sources[..]) {
-            let (pieces, copied) = merge(&self.sources, lanes);
-            self.bytes += copied + size_of_val(&self.sources[..]);
-            self.merged.insert(self.sources.clone(), pieces);
+        if !self.merged.contains_key(&self.claims[..]) {
+            let (pieces, copied) = merge(&self.claims, lanes);
+            self.bytes += copied + size_of_val(&self.claims[..]);
+            self.merged.insert(self.claims.clone(), pieces);
         }
-        &self.merged[&self.sources[..]]
+        &self.merged[&self.claims[..]]
     }
 
     /// Forgets what was merged: batches are about to change.
@@ -81,11 +82,11 @@ impl Stretch<'_> {
 }
 
 /// Answers the pieces, and how many bytes of them are copies.
-fn merge(sources: &[Source], lanes: &HashMap<TopicId, Lane>) -> (Pieces, usize) {
+fn merge(claims: &[Claim], lanes: &Lanes) -> (Pieces, usize) {
     let mut pieces: Pieces = Vec::new();
     let mut copied = 0;
     let mut batch = Batch::default();
-    for stretch in stretches(sources, lanes) {
+    for stretch in stretches(claims, lanes) {
         let bytes = stretch.end - stretch.start;
         let is_shared = stretch.is_shared();
         let is_full = batch.bytes().len() + bytes > limits::BATCH_BYTES_MAX;
@@ -105,17 +106,17 @@ fn merge(sources: &[Source], lanes: &HashMap<TopicId, Lane>) -> (Pieces, usize) 
     (pieces, copied)
 }
 
-/// The stretches of all sources, in the order of ingest.
-fn stretches<'a>(sources: &[Source], lanes: &'a HashMap<TopicId, Lane>) -> Vec<Stretch<'a>> {
+/// The stretches of all claims, in the order of ingest.
+fn stretches<'a>(claims: &[Claim], lanes: &'a Lanes) -> Vec<Stretch<'a>> {
     let mut runs: Vec<(u64, Stretch<'a>)> = Vec::new();
-    for source in sources {
-        let walks = lanes.get(&source.topic).into_iter().flat_map(Lane::walks);
-        for walk in walks.filter(|walk| walk.sequence() == source.walk) {
+    for claim in claims {
+        let walks = lanes.get(claim.audience).into_iter().flat_map(Lane::walks);
+        for walk in walks.filter(|walk| walk.sequence() == claim.walk) {
             let ends = walk.runs[1..].iter().map(|run| run.start);
             let ends = ends.chain([walk.batch.bytes().len()]);
             for (run, end) in walk.runs.iter().zip(ends) {
-                if end > source.from {
-                    let start = run.start.max(source.from);
+                if end > claim.from {
+                    let start = run.start.max(claim.from);
                     runs.push((run.sequence, Stretch { walk, start, end }));
                 }
             }

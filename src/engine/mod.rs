@@ -14,7 +14,9 @@
 //! Never here: descriptors, `mio`, ZeroMQ, clocks, token stores.
 
 mod addresses;
+mod audiences;
 mod audit;
+mod batch;
 pub mod deadlines;
 mod ending;
 mod flush;
@@ -39,6 +41,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod walk;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -46,13 +49,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use addresses::Addresses;
+use batch::{Batch, Held};
 use deadlines::Deadlines;
 use ending::Parting;
-use flush::{Budget, Members};
+use flush::{Recipients, WriteBudget};
 use hub::Hub;
 use idset::IdSet;
 use link::{Desk, Link, Sent};
-use outbox::{Batch, Held};
 use reading::Reading;
 use relief::Relief;
 use room::Room;
@@ -148,8 +151,8 @@ struct Connection<S> {
     link: Link<S>,
     /// What was agreed on it.
     session: Session,
-    /// The topics that it is a member of.
-    topics: IdSet,
+    /// The audiences that it is a member of.
+    audiences: IdSet,
 }
 
 // Two thirds of what an idle connection may cost (120 bytes); its share of the generations,
@@ -376,7 +379,7 @@ impl<S: Stream> Engine<S> {
         let id = self.slots.insert(Connection {
             link: Link::new(stream, peer),
             session: Session::default(),
-            topics: IdSet::default(),
+            audiences: IdSet::default(),
         });
         self.desk.stats.count(Counter::Connections);
         self.arm(id, self.rules.handshake_seconds);
@@ -495,7 +498,7 @@ impl<S: Stream> Engine<S> {
     }
 
     fn deliver(&mut self) {
-        let budget = Budget {
+        let budget = WriteBudget {
             writes: self.rules.turn_writes_max,
             bytes: limits::TURN_WRITE_BYTES_MAX,
         };
@@ -524,10 +527,10 @@ struct Open<'a, S> {
     failed: BTreeMap<u32, Close>,
 }
 
-impl<S: Stream> Members for Open<'_, S> {
+impl<S: Stream> Recipients for Open<'_, S> {
     #[inline]
-    fn topics(&self, member: u32) -> Option<&IdSet> {
-        Some(&self.slots.at(member)?.1.topics)
+    fn audiences(&self, member: u32) -> Option<&IdSet> {
+        Some(&self.slots.at(member)?.1.audiences)
     }
 
     #[inline]

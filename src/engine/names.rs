@@ -10,12 +10,12 @@ use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
-/// A topic, for as long as somebody subscribes to it.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+/// A topic, for as long as it is alive.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct TopicId(u32);
 
 impl TopicId {
-    /// The topic in that place, as it stands in a connection's own set.
+    /// The topic in that place.
     pub fn of_place(place: u32) -> Self {
         Self(place)
     }

@@ -1,178 +1,48 @@
 //! What a connection still owes its socket.
 //!
 //! Most connections owe nothing at any moment, so an empty outbox is one null pointer. What is owed
-//! is kept as shares in batches: a batch is encoded once, never changed once it is shared, and
-//! freed when the last who owes it has paid. [`Held`] counts the memory of all batches that anybody
-//! owes, each once, and of every share in one: of tiny events, that is the larger part.
+//! is kept as shares in batches.
 //!
 //! Never here: what the frames say, sockets (a stream is anything that can be written to), bounds
-//! (the engine closes who is over them).
+//! (the engine closes connections that are over theirs).
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::batch::{Batch, Held, Share};
 use crate::limits;
 
-/// How many pieces one system call takes along.
+/// In shares, how many one system call takes along.
 const SLICES_MAX: usize = 16;
 
-/// In bytes of a batch's memory that are not worth giving back.
-const TRIM_BYTES_MIN: usize = 256;
-
-/// Whole frames in one block, on their way to any number of sockets.
-#[derive(Debug, Default)]
-pub struct Batch {
-    bytes: Vec<u8>,
-    /// Where each frame ends.
-    ends: Vec<usize>,
-    /// In outboxes.
-    holders: Cell<u32>,
-}
-
-impl Batch {
-    /// Appends one frame, which `encode` writes.
-    pub fn push_frame(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        encode(&mut self.bytes);
-        self.ends.push(self.bytes.len());
-    }
-
-    /// Appends the frames of `other` that lie between `start` and `end`, which are ends of frames.
-    pub fn copy_frames(&mut self, other: &Self, start: usize, end: usize) {
-        let shift = self.bytes.len();
-        self.bytes.extend_from_slice(&other.bytes[start..end]);
-        let first = other.ends.partition_point(|&frame_end| frame_end <= start);
-        let frames = other.ends[first..].iter();
-        let frames = frames.take_while(|&&frame_end| frame_end <= end);
-        self.ends
-            .extend(frames.map(|&frame_end| frame_end - start + shift));
-    }
-
-    /// A batch of frames that go to one connection alone.
-    pub fn of_frame(bytes: Vec<u8>) -> Rc<Self> {
-        Rc::new(Self {
-            ends: vec![bytes.len()],
-            bytes,
-            holders: Cell::new(0),
-        })
-    }
-
-    /// All of it.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// How many shares of it are held.
-    pub fn holders(&self) -> u32 {
-        self.holders.get()
-    }
-
-    /// How many frames begin at `from` or behind it.
-    pub fn frames_from(&self, from: usize) -> usize {
-        self.ends.len() - self.ends.partition_point(|&end| end <= from)
-    }
-
-    /// Where the frame ends of which `sent` bytes into the batch are the middle; `sent` itself when
-    /// it lies between two frames.
-    fn frame_end(&self, sent: usize) -> usize {
-        self.ends[self.ends.partition_point(|&end| end < sent)..]
-            .first()
-            .copied()
-            .filter(|_| sent > 0)
-            .unwrap_or(sent)
-    }
-
-    /// Gives back memory that a larger batch has left it, before anybody keeps it.
-    pub fn trim(&mut self) {
-        if self.bytes.capacity() > 2 * self.bytes.len() + TRIM_BYTES_MIN {
-            self.bytes.shrink_to_fit();
-            self.ends.shrink_to_fit();
-        }
-    }
-
-    /// In bytes, what it costs to keep it. It does not change while anybody holds it.
-    pub fn footprint(&self) -> usize {
-        size_of::<Self>() + self.bytes.capacity() + size_of_val(&self.ends[..])
-    }
-
-    /// Makes it empty, its memory kept for the next one.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-    }
-
-    /// In bytes, the memory it keeps.
-    pub fn capacity(&self) -> usize {
-        self.bytes.capacity()
-    }
-}
-
-/// In bytes, what each share in a batch costs beside it.
-pub const SHARE_BYTES: usize = size_of::<Piece>();
-
-/// In bytes of memory, all batches that any outbox holds, each counted once, and all shares in them.
-#[derive(Debug, Default)]
-pub struct Held(usize);
-
-impl Held {
-    /// The sum.
-    pub fn bytes(&self) -> usize {
-        self.0
-    }
-
-    fn take(&mut self, batch: &Batch) {
-        self.0 += SHARE_BYTES;
-        if batch.holders.get() == 0 {
-            self.0 += batch.footprint();
-        }
-        batch.holders.set(batch.holders.get() + 1);
-    }
-
-    fn release(&mut self, batch: &Batch) {
-        batch.holders.set(batch.holders.get() - 1);
-        self.0 -= SHARE_BYTES;
-        if batch.holders.get() == 0 {
-            self.0 -= batch.footprint();
-        }
-    }
-}
-
-/// A share in a batch: from `start` to its end.
+/// What is owed, while anything is.
 #[derive(Debug)]
-struct Piece {
-    batch: Rc<Batch>,
-    start: usize,
-    /// Where this share ends; the batch's end but for a connection that is being closed.
-    end: usize,
-}
-
-#[derive(Debug)]
-struct Queue {
+struct Owed {
     /// Never empty.
-    pieces: VecDeque<Piece>,
-    /// In bytes, the sum of the pieces (and of no pong).
-    owed: usize,
+    shares: VecDeque<Share>,
+    /// In bytes, the sum of the shares (and of no pong).
+    bytes: usize,
     /// The answer to the latest ping, to leave between two frames. A peer that pings and does not
-    /// read is owed one, not a queue of them (RFC 6455 s. 5.5.3 allows that).
+    /// read is owed one, not all of them (RFC 6455 s. 5.5.3 allows that).
     pong: Option<Rc<Batch>>,
     /// In bytes, the answers to the peer's own messages that were added since there was none.
     answers: usize,
-    /// In bytes of `owed` from the front on, where the last answer ends; 0 when none is owed.
+    /// In bytes of `bytes` from the front on, where the last answer ends; 0 when none is owed.
     answers_end: usize,
-    /// When the stream last took a byte, or when this queue began.
+    /// When the stream last took a byte, or when the first of this was added.
     moved: Duration,
 }
 
 /// What one connection owes, in the order in which it came to owe it.
 #[derive(Debug, Default)]
-pub struct Outbox(Option<Box<Queue>>);
+pub struct Outbox(Option<Box<Owed>>);
 
 const _: () = assert!(size_of::<Outbox>() == size_of::<usize>());
 
 impl Outbox {
-    /// Whether nothing is owed.
+    /// Returns true when nothing is owed.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -180,46 +50,46 @@ impl Outbox {
 
     /// In bytes, what is owed.
     pub fn owed_bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |queue| queue.owed)
+        self.0.as_ref().map_or(0, |owed| owed.bytes)
     }
 
     /// Since when the stream has taken no byte of what is owed; `None` when nothing is owed.
     pub fn stalled_since(&self) -> Option<Duration> {
-        self.0.as_ref().map(|queue| queue.moved)
+        self.0.as_ref().map(|owed| owed.moved)
     }
 
     /// In bytes, the answers to the peer's own messages that are owed. The number only falls when the
     /// stream has taken all of them: then it is 0.
     pub fn answers_bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |queue| queue.answers)
+        self.0.as_ref().map_or(0, |owed| owed.answers)
     }
 
     /// All batches that it holds a share of, one for each share.
     pub fn batches(&self) -> impl Iterator<Item = &Rc<Batch>> {
-        let pieces = self.0.iter().flat_map(|queue| &queue.pieces);
-        let pongs = self.0.iter().filter_map(|queue| queue.pong.as_ref());
-        pieces.map(|piece| &piece.batch).chain(pongs)
+        let shares = self.0.iter().flat_map(|owed| &owed.shares);
+        let pongs = self.0.iter().filter_map(|owed| owed.pong.as_ref());
+        shares.map(|share| &share.batch).chain(pongs)
     }
 
     /// Adds `batch` from `start` on.
     pub fn push(&mut self, batch: &Rc<Batch>, start: usize, now: Duration, held: &mut Held) {
-        let end = batch.bytes.len();
+        let end = batch.bytes().len();
         if start == end {
             return;
         }
         held.take(batch);
-        let queue = self.0.get_or_insert_with(|| {
-            Box::new(Queue {
-                pieces: VecDeque::new(),
-                owed: 0,
+        let owed = self.0.get_or_insert_with(|| {
+            Box::new(Owed {
+                shares: VecDeque::new(),
+                bytes: 0,
                 pong: None,
                 answers: 0,
                 answers_end: 0,
                 moved: now,
             })
         });
-        queue.owed += end - start;
-        queue.pieces.push_back(Piece {
+        owed.bytes += end - start;
+        owed.shares.push_back(Share {
             batch: Rc::clone(batch),
             start,
             end,
@@ -228,18 +98,18 @@ impl Outbox {
 
     /// The last `bytes` that were added are answers to the peer's own messages.
     pub fn note_answers(&mut self, bytes: usize) {
-        if let Some(queue) = &mut self.0 {
-            queue.answers += bytes;
-            queue.answers_end = queue.owed;
+        if let Some(owed) = &mut self.0 {
+            owed.answers += bytes;
+            owed.answers_end = owed.bytes;
         }
     }
 
     /// Makes `pong` the one that will be sent, while anything is owed.
     pub fn set_pong(&mut self, pong: &Rc<Batch>, held: &mut Held) {
         debug_assert!(!self.is_empty(), "nothing keeps it from being sent");
-        let Some(queue) = &mut self.0 else { return };
+        let Some(owed) = &mut self.0 else { return };
         held.take(pong);
-        if let Some(older) = queue.pong.replace(Rc::clone(pong)) {
+        if let Some(older) = owed.pong.replace(Rc::clone(pong)) {
             held.release(&older);
         }
     }
@@ -258,13 +128,13 @@ impl Outbox {
         held: &mut Held,
     ) -> io::Result<usize> {
         let mut taken = 0;
-        while let Some(queue) = &mut self.0
+        while let Some(owed) = &mut self.0
             && *budget > 0
         {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut used = 0;
-            for (slice, piece) in slices.iter_mut().zip(&queue.pieces) {
-                *slice = IoSlice::new(&piece.batch.bytes[piece.start..piece.end]);
+            for (slice, share) in slices.iter_mut().zip(&owed.shares) {
+                *slice = IoSlice::new(&share.batch.bytes()[share.start..share.end]);
                 used += 1;
             }
             let outcome = stream.write_vectored(&slices[..used]);
@@ -274,7 +144,7 @@ impl Outbox {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     taken += written;
-                    queue.moved = now;
+                    owed.moved = now;
                     self.pay(written, held);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(taken),
@@ -287,20 +157,20 @@ impl Outbox {
 
     /// Takes `written` bytes off the front.
     fn pay(&mut self, mut written: usize, held: &mut Held) {
-        let Some(queue) = &mut self.0 else { return };
-        queue.owed -= written;
-        queue.answers_end = queue.answers_end.saturating_sub(written);
-        if queue.answers_end == 0 {
-            queue.answers = 0;
+        let Some(owed) = &mut self.0 else { return };
+        owed.bytes -= written;
+        owed.answers_end = owed.answers_end.saturating_sub(written);
+        if owed.answers_end == 0 {
+            owed.answers = 0;
         }
-        while let Some(front) = queue.pieces.front_mut() {
-            let owed = front.end - front.start;
-            if written < owed {
+        while let Some(front) = owed.shares.front_mut() {
+            let left = front.end - front.start;
+            if written < left {
                 front.start += written;
                 return;
             }
-            written -= owed;
-            if let Some(paid) = queue.pieces.pop_front() {
+            written -= left;
+            if let Some(paid) = owed.shares.pop_front() {
                 held.release(&paid.batch);
             }
             if written == 0 {
@@ -308,53 +178,53 @@ impl Outbox {
             }
         }
         // Between two frames: the place for a control frame (RFC 6455 s. 5.4).
-        if let Some(pong) = queue.pong.take() {
-            let end = pong.bytes.len();
-            queue.owed += end;
-            if queue.answers_end > 0 {
-                queue.answers_end += end;
+        if let Some(pong) = owed.pong.take() {
+            let end = pong.bytes().len();
+            owed.bytes += end;
+            if owed.answers_end > 0 {
+                owed.answers_end += end;
             }
-            queue.pieces.push_front(Piece {
+            owed.shares.push_front(Share {
                 batch: pong,
                 start: 0,
                 end,
             });
         }
-        if queue.pieces.is_empty() {
+        if owed.shares.is_empty() {
             self.0 = None;
         }
     }
 
-    /// Gives up everything but the rest of a frame that has begun to leave: a Close frame may follow
-    /// there, and nowhere else.
+    /// Gives up everything but the rest of a frame that has begun to leave. A last word may follow there,
+    /// and nowhere else.
     pub fn keep_begun_frame(&mut self, held: &mut Held) {
-        let Some(queue) = &mut self.0 else { return };
-        if let Some(pong) = queue.pong.take() {
+        let Some(owed) = &mut self.0 else { return };
+        if let Some(pong) = owed.pong.take() {
             held.release(&pong);
         }
-        let Some(front) = queue.pieces.front_mut() else {
+        let Some(front) = owed.shares.front_mut() else {
             return;
         };
         front.end = front.batch.frame_end(front.start).min(front.end);
-        queue.owed = front.end - front.start;
-        (queue.answers, queue.answers_end) = (0, 0);
-        let keep = usize::from(queue.owed > 0);
-        for piece in queue.pieces.drain(keep..) {
-            held.release(&piece.batch);
+        owed.bytes = front.end - front.start;
+        (owed.answers, owed.answers_end) = (0, 0);
+        let keep = usize::from(owed.bytes > 0);
+        for share in owed.shares.drain(keep..) {
+            held.release(&share.batch);
         }
-        if queue.pieces.is_empty() {
+        if owed.shares.is_empty() {
             self.0 = None;
         }
     }
 
-    /// Gives up everything. Answers whether that was between two frames.
+    /// Gives up everything. Returns true when that was between two frames.
     pub fn clear(&mut self, held: &mut Held) -> bool {
         self.keep_begun_frame(held);
-        let Some(queue) = self.0.take() else {
+        let Some(owed) = self.0.take() else {
             return true;
         };
-        for piece in queue.pieces {
-            held.release(&piece.batch);
+        for share in owed.shares {
+            held.release(&share.batch);
         }
         false
     }
@@ -363,6 +233,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::batch::SHARE_BYTES;
 
     /// Takes `takes.pop()` bytes a call, then would block.
     struct Slow {
@@ -513,25 +384,5 @@ mod tests {
             assert_eq!(rest(&mut outbox, &mut held), kept, "after {sent} bytes");
             assert_eq!(held.bytes(), 0);
         }
-    }
-
-    #[test]
-    fn a_small_batch_does_not_keep_a_large_ones_memory() {
-        let mut batch = Batch::default();
-        batch.push_frame(|out| out.resize(100_000, b'x'));
-        batch.clear();
-        assert!(batch.capacity() >= 100_000, "for the next one");
-        batch.push_frame(|out| out.extend(b"abc"));
-        batch.trim();
-        assert!(batch.capacity() < 1_000);
-        assert_eq!(batch.bytes(), b"abc");
-    }
-
-    #[test]
-    fn a_batch_knows_how_many_frames_are_left() {
-        let batch = batch(&["abc", "de"]);
-        assert_eq!(batch.frames_from(0), 2);
-        assert_eq!(batch.frames_from(3), 1);
-        assert_eq!(batch.frames_from(5), 0);
     }
 }

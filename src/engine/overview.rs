@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::audiences::AudienceId;
 use super::link::Stream;
 use super::session::Stage;
 use super::slots::SlotId;
@@ -69,12 +70,12 @@ impl<S: Stream> Engine<S> {
             age: session
                 .opened_at()
                 .map(|at| Duration::from_secs(age(at).into())),
-            topics: connection.topics.len(),
+            topics: connection.audiences.len(),
             outbox_bytes: connection.link.outbox().owed_bytes(),
         })
     }
 
-    /// Whether there is a connection in a place that is meant, and has not begun to end.
+    /// Returns true when the connection in a place is meant, and has not begun to end.
     pub fn matches(&self, place: u32, whom: &Filter<'_>) -> bool {
         let Some((_, connection)) = self.slots.at(place) else {
             return false;
@@ -89,13 +90,15 @@ impl<S: Stream> Engine<S> {
             }
     }
 
-    /// The first `count` names of the topics that a connection hears.
+    /// The names of the first `count` topics that a connection is subscribed to.
     pub fn topics_at(&self, place: u32, count: usize) -> Vec<Rc<str>> {
         let Some((_, connection)) = self.slots.at(place) else {
             return Vec::new();
         };
-        let topics = connection.topics.iter().take(count);
-        topics.map(|topic| self.hub.topics().name(topic)).collect()
+        let topics = connection.audiences.iter().take(count);
+        topics
+            .map(|audience| self.hub.topics().name(AudienceId::of_number(audience)))
+            .collect()
     }
 
     /// Ends a connection, and tells it so if it is a WebSocket yet. False when it is not there any
@@ -127,7 +130,7 @@ impl<S: Stream> Engine<S> {
         self.hub.topics().name_at(place)
     }
 
-    /// In bytes, the names of all topics that somebody hears.
+    /// In bytes, the names of all topics.
     pub fn topic_bytes(&self) -> usize {
         self.hub.topics().name_bytes()
     }
@@ -139,13 +142,10 @@ impl<S: Stream> Engine<S> {
 
     /// How many connections are subscribed to `topic`.
     pub fn subscribers(&self, topic: &str) -> usize {
-        let topics = self.hub.topics();
-        topics
-            .find(topic)
-            .map_or(0, |topic| topics.members(topic).len())
+        self.hub.topics().subscribers(topic)
     }
 
-    /// Whether a connection is still there, in whatever state.
+    /// Returns true while a connection is there, in whatever stage.
     pub fn has(&self, id: SlotId) -> bool {
         self.slots.get(id).is_some()
     }

@@ -6,6 +6,7 @@
 //!
 //! Never here: why a token has lost its worth.
 
+use super::audiences::AudienceId;
 use super::link::Stream;
 use super::session::Stage;
 use super::{Ending, Engine};
@@ -53,14 +54,12 @@ impl<S: Stream> Engine<S> {
         }
         let mut cost = 0;
         if standing.has_changed() {
-            cost = 2 * connection.topics.len() as u32;
-            let names = connection
-                .topics
-                .iter()
-                .map(|topic| hub.topics().name(topic));
-            let lost: Vec<_> = names.filter(|name| !standing.allows(name)).collect();
-            for name in lost {
-                hub.unsubscribe(index, &mut connection.topics, &name);
+            cost = 2 * connection.audiences.len() as u32;
+            let audiences = connection.audiences.iter().map(AudienceId::of_number);
+            let names = audiences.map(|audience| (audience, hub.topics().name(audience)));
+            let lost: Vec<_> = names.filter(|(_, name)| !standing.allows(name)).collect();
+            for (audience, name) in lost {
+                hub.leave(index, &mut connection.audiences, audience);
                 desk.stats.count(Counter::SubscriptionsWithdrawn);
                 incidents.withdrawn(&name, standing);
             }

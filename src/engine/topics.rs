@@ -1,11 +1,12 @@
-//! Topics by name, and who their members are.
+//! Topics by name, their members and their statistics.
 //!
-//! A topic is alive while somebody subscribes to it: the first subscriber makes it, the last one
-//! that leaves takes it along, so that names invented by clients cannot pile up. The other
-//! direction (a connection's own topics) is an [`IdSet`] of [`TopicId`]s that the connection keeps
-//! and hands in, so that leaving everything costs as much as it had, not as much as there is.
+//! A topic is alive while it has a subscriber: the first one makes it and the last one that leaves takes it
+//! along, so names that clients invent cannot pile up. Its members stand in its audiences, one for each
+//! encoding. The other direction (the audiences of a connection) is an [`IdSet`] of [`AudienceId`]s that the
+//! connection keeps and hands in. So to leave all of them costs as much as the connection had, not as much as
+//! there is. A member is in at most one audience of a topic, because it has one encoding.
 //!
-//! A topic also counts its events, and how many a second there are lately: what an administrator asks
+//! A topic also counts its events, and how many a second it has lately: what an administrator asks
 //! first. That is 16 bytes a topic, written where its members are looked up anyway.
 //!
 //! Never here: what a member is beyond its number, frames, clocks (a second is a number that is handed
@@ -15,9 +16,13 @@ use std::rc::Rc;
 
 use slab::Slab;
 
+use super::audiences::{AudienceId, Audiences};
 use super::idset::IdSet;
 use super::names::Names;
+use super::session::Encoding;
+
 pub use super::names::TopicId;
+
 use crate::limits;
 
 /// In topics, for how many the memory is kept that they have once taken.
@@ -36,7 +41,7 @@ const ACTIVE_MAX: usize = 4_096;
 struct Topic {
     name: Rc<str>,
     /// Never empty.
-    members: IdSet,
+    audiences: Audiences,
     /// Since it is alive.
     events: u64,
     /// In events a second, as of `second`.
@@ -62,7 +67,7 @@ impl Topic {
 pub struct TopicView {
     /// Its name.
     pub name: Rc<str>,
-    /// How many connections hear it.
+    /// How many connections are subscribed to it.
     pub subscribers: usize,
     /// How many events it has had since its first subscriber came.
     pub events: u64,
@@ -75,8 +80,8 @@ pub struct TopicView {
 pub enum Subscribed {
     /// Nothing: the member had it.
     Already,
-    /// The topic has one more member.
-    Joined(TopicId),
+    /// The audience has one more member.
+    Joined(AudienceId),
     /// There was no such topic.
     Created(Rc<str>),
 }
@@ -86,15 +91,16 @@ pub enum Subscribed {
 pub enum Unsubscribed {
     /// Nothing: the member did not have it.
     NotSubscribed,
-    /// The topic has one member less.
+    /// The audience has one member less.
     Left,
-    /// It was the last one; the topic is gone, and its id may be given to another.
-    Gone(TopicId, Rc<str>),
+    /// It was the last one: the audience is gone. With it its topic, when that is named here, and then the
+    /// id may be given to another.
+    Gone(AudienceId, Option<Rc<str>>),
 }
 
 /// All topics that are alive.
 ///
-/// Invariant: `names` and `topics` name each other, and member `m` is in topic `t` exactly when `t`
+/// Invariant: `names` and `topics` name each other, and member `m` is in audience `a` exactly when `a`
 /// is in `m`'s own set.
 #[derive(Debug, Default)]
 pub struct Topics {
@@ -139,12 +145,26 @@ impl Topics {
             .find(name, |id| &*self.topics[id.place() as usize].name == name)
     }
 
-    /// The members of a topic that is alive.
-    pub fn members(&self, topic: TopicId) -> &IdSet {
-        &self.topics[topic.place() as usize].members
+    /// The members of an audience of a topic that is alive.
+    #[inline]
+    pub fn members(&self, audience: AudienceId) -> &IdSet {
+        let topic = &self.topics[audience.topic().place() as usize];
+        topic.audiences.get(audience)
     }
 
-    /// The topic has an event, in this second. Answers how many members hear it.
+    /// The audiences of a topic that is alive, as far as they have members, with their encodings.
+    pub fn audiences(&self, topic: TopicId) -> impl Iterator<Item = (AudienceId, Encoding)> {
+        let encodings = self.topics[topic.place() as usize].audiences.encodings();
+        encodings.map(move |encoding| (AudienceId::new(topic, encoding), encoding))
+    }
+
+    /// How many members the topic of that name has.
+    pub fn subscribers(&self, name: &str) -> usize {
+        let topic = self.find(name).map(|id| &self.topics[id.place() as usize]);
+        topic.map_or(0, |topic| topic.audiences.members())
+    }
+
+    /// The topic has an event, in this second. Answers how many members it has.
     pub fn note_event(&mut self, id: TopicId, second: u32) -> usize {
         let topic = &mut self.topics[id.place() as usize];
         if topic.second != second {
@@ -158,7 +178,7 @@ impl Topics {
         // The sum of what all seconds leave of one event each is one event a second. Beyond some hundred
         // thousand of them the rounding shows, by a few in a hundred.
         topic.rate += 1.0 - RATE_KEPT;
-        topic.members.len()
+        topic.audiences.members()
     }
 
     /// The topics that had events since this was last asked, as many as are remembered.
@@ -176,7 +196,7 @@ impl Topics {
         let topic = self.topics.get(place as usize)?;
         Some(TopicView {
             name: Rc::clone(&topic.name),
-            subscribers: topic.members.len(),
+            subscribers: topic.audiences.members(),
             events: topic.events,
             rate: topic.rate_at(second),
         })
@@ -188,23 +208,24 @@ impl Topics {
         Some(Rc::clone(&topic.name))
     }
 
-    /// The name of the topic with that number, as it stands in a connection's own set.
-    pub fn name(&self, topic: u32) -> Rc<str> {
-        Rc::clone(&self.topics[topic as usize].name)
+    /// The name of an audience's topic.
+    pub fn name(&self, audience: AudienceId) -> Rc<str> {
+        Rc::clone(&self.topics[audience.topic().place() as usize].name)
     }
 
-    /// Whether the topic with that number, as it stands in a connection's own set, has `member`.
-    pub fn is_member(&self, topic: u32, member: u32) -> bool {
-        let topic = self.topics.get(topic as usize);
-        topic.is_some_and(|topic| topic.members.contains(member))
+    /// Returns true when the audience is there and has `member`.
+    pub fn is_member(&self, audience: AudienceId, member: u32) -> bool {
+        let topic = self.topics.get(audience.topic().place() as usize);
+        topic.is_some_and(|topic| topic.audiences.get(audience).contains(member))
     }
 
-    /// Whether there are `subscriptions` pairs in all, counted in every way.
+    /// Checks that there are `subscriptions` pairs in all, counted in every way.
     ///
     /// # Errors
     /// What does not agree.
     pub fn audit(&self, subscriptions: usize) -> Result<(), String> {
-        let members: usize = self.topics.iter().map(|(_, t)| t.members.len()).sum();
+        let all = self.topics.iter();
+        let members: usize = all.map(|(_, topic)| topic.audiences.members()).sum();
         if members != subscriptions || self.subscriptions != subscriptions {
             let counted = self.subscriptions;
             return Err(format!(
@@ -212,7 +233,7 @@ impl Topics {
             ));
         }
         for (index, topic) in &self.topics {
-            if topic.members.is_empty()
+            if topic.audiences.is_empty()
                 || self.find(&topic.name) != Some(TopicId::of_place(index as u32))
             {
                 return Err(format!("topic {:?} is not as it should be", topic.name));
@@ -233,47 +254,76 @@ impl Topics {
         Ok(())
     }
 
-    /// Makes `member` hear `name`; `own` is its reverse index.
-    pub fn subscribe(&mut self, member: u32, own: &mut IdSet, name: &str) -> Subscribed {
-        if let Some(id) = self.find(name) {
-            if !own.insert(id.place()) {
-                return Subscribed::Already;
+    /// Makes `member` a subscriber of the topic `name`, in its encoding; `own` is its reverse index.
+    pub fn subscribe(
+        &mut self,
+        member: u32,
+        own: &mut IdSet,
+        encoding: Encoding,
+        name: &str,
+    ) -> Subscribed {
+        let known = self.find(name);
+        let (topic, created) = match known {
+            Some(topic) => (topic, None),
+            None => {
+                let name: Rc<str> = name.into();
+                (self.create(Rc::clone(&name)), Some(name))
             }
-            self.topics[id.place() as usize].members.insert(member);
-            self.subscriptions += 1;
-            return Subscribed::Joined(id);
+        };
+        let audience = AudienceId::new(topic, encoding);
+        if !own.insert(audience.number()) {
+            return Subscribed::Already;
         }
-        let name: Rc<str> = name.into();
+        let audiences = &mut self.topics[topic.place() as usize].audiences;
+        audiences.get_mut(audience).insert(member);
+        self.subscriptions += 1;
+        match created {
+            Some(name) => Subscribed::Created(name),
+            None => Subscribed::Joined(audience),
+        }
+    }
+
+    fn create(&mut self, name: Rc<str>) -> TopicId {
         self.name_bytes += name.len();
-        let mut members = IdSet::default();
-        members.insert(member);
         let id = TopicId::of_place(self.topics.insert(Topic {
             name: Rc::clone(&name),
-            members,
+            audiences: Audiences::default(),
             events: 0,
             rate: 0.0,
             second: 0,
         }) as u32);
         self.names.insert(&name, id);
         self.most = self.most.max(self.topics.len());
-        own.insert(id.place());
-        self.subscriptions += 1;
-        Subscribed::Created(name)
+        id
     }
 
-    /// Makes `member` hear `name` no longer.
-    pub fn unsubscribe(&mut self, member: u32, own: &mut IdSet, name: &str) -> Unsubscribed {
+    /// Takes `member`, which has this encoding, out of the topic `name`.
+    pub fn unsubscribe(
+        &mut self,
+        member: u32,
+        own: &mut IdSet,
+        encoding: Encoding,
+        name: &str,
+    ) -> Unsubscribed {
         match self.find(name) {
-            Some(id) if own.remove(id.place()) => self.leave(member, id),
-            _ => Unsubscribed::NotSubscribed,
+            Some(topic) => self.leave(member, own, AudienceId::new(topic, encoding)),
+            None => Unsubscribed::NotSubscribed,
         }
     }
 
-    /// Takes `member` out of one of the topics in `own`.
+    /// Takes `member` out of one of the audiences in `own`.
     pub fn leave_one(&mut self, member: u32, own: &mut IdSet) -> Unsubscribed {
         match own.pop() {
-            Some(id) => self.leave(member, TopicId::of_place(id)),
+            Some(number) => self.remove(member, AudienceId::of_number(number)),
             None => Unsubscribed::NotSubscribed,
+        }
+    }
+
+    /// Takes `member` out of an audience.
+    pub fn leave(&mut self, member: u32, own: &mut IdSet, audience: AudienceId) -> Unsubscribed {
+        match own.remove(audience.number()) {
+            true => self.remove(member, audience),
+            false => Unsubscribed::NotSubscribed,
         }
     }
 
@@ -284,7 +334,7 @@ impl Topics {
         &mut self,
         member: u32,
         mut own: IdSet,
-        mut gone: impl FnMut(TopicId, Rc<str>),
+        mut gone: impl FnMut(AudienceId, Option<Rc<str>>),
     ) {
         loop {
             match self.leave_one(member, &mut own) {
@@ -295,23 +345,28 @@ impl Topics {
         }
     }
 
-    fn leave(&mut self, member: u32, id: TopicId) -> Unsubscribed {
-        let topic = &mut self.topics[id.place() as usize];
-        let was_member = topic.members.remove(member);
+    fn remove(&mut self, member: u32, audience: AudienceId) -> Unsubscribed {
+        let place = audience.topic().place() as usize;
+        let audiences = &mut self.topics[place].audiences;
+        let members = audiences.get_mut(audience);
+        let was_member = members.remove(member);
         debug_assert!(was_member, "the two directions agree");
         self.subscriptions -= 1;
-        if !topic.members.is_empty() {
+        if !members.is_empty() {
             return Unsubscribed::Left;
         }
-        let topic = self.topics.remove(id.place() as usize);
+        if !audiences.is_empty() {
+            return Unsubscribed::Gone(audience, None);
+        }
+        let topic = self.topics.remove(place);
         self.name_bytes -= topic.name.len();
-        self.names.remove(&topic.name, id);
+        self.names.remove(&topic.name, audience.topic());
         self.shrink();
-        Unsubscribed::Gone(id, topic.name)
+        Unsubscribed::Gone(audience, Some(topic.name))
     }
 
-    /// Gives back the places of a million topics when most of them are gone. It takes a look at every
-    /// place, and comes after seven of eight topics have ended, or the last.
+    /// Gives back the places of a million topics when most of them are gone. It looks at every place, so it is
+    /// done after seven of eight topics have ended, or the last.
     fn shrink(&mut self) {
         let len = self.topics.len();
         if self.topics.capacity() > CAPACITY_KEPT && (len == 0 || len < self.most / 8) {
@@ -326,29 +381,39 @@ impl Topics {
 mod tests {
     use super::*;
 
+    const WAMP: Encoding = Encoding::Wamp1;
+
     #[test]
     fn a_topic_lives_as_long_as_somebody_subscribes() {
         let mut topics = Topics::default();
         let (mut one, mut two) = (IdSet::default(), IdSet::default());
-        let created = topics.subscribe(1, &mut one, "news");
+        let created = topics.subscribe(1, &mut one, WAMP, "news");
         assert_eq!(created, Subscribed::Created("news".into()));
-        let id = topics.find("news").expect("it was created");
-        assert_eq!(topics.subscribe(1, &mut one, "news"), Subscribed::Already);
+        let topic = topics.find("news").expect("it was created");
+        let audience = AudienceId::new(topic, WAMP);
+        assert!(topics.audiences(topic).eq([(audience, WAMP)]));
         assert_eq!(
-            topics.subscribe(2, &mut two, "news"),
-            Subscribed::Joined(id)
+            topics.subscribe(1, &mut one, WAMP, "news"),
+            Subscribed::Already
+        );
+        assert_eq!(
+            topics.subscribe(2, &mut two, WAMP, "news"),
+            Subscribed::Joined(audience)
         );
         assert_eq!(topics.subscriptions(), 2);
-        assert!(topics.members(id).iter().eq([1, 2]));
+        assert!(topics.members(audience).iter().eq([1, 2]));
 
-        assert_eq!(topics.unsubscribe(1, &mut one, "news"), Unsubscribed::Left);
         assert_eq!(
-            topics.unsubscribe(1, &mut one, "news"),
+            topics.unsubscribe(1, &mut one, WAMP, "news"),
+            Unsubscribed::Left
+        );
+        assert_eq!(
+            topics.unsubscribe(1, &mut one, WAMP, "news"),
             Unsubscribed::NotSubscribed
         );
         assert_eq!(
-            topics.unsubscribe(2, &mut two, "news"),
-            Unsubscribed::Gone(id, "news".into())
+            topics.unsubscribe(2, &mut two, WAMP, "news"),
+            Unsubscribed::Gone(audience, Some("news".into()))
         );
         assert!(topics.len() == 0 && topics.find("news").is_none());
         assert_eq!(topics.subscriptions(), 0);
@@ -357,7 +422,7 @@ mod tests {
     #[test]
     fn a_steady_rate_is_found_and_fades() {
         let mut topics = Topics::default();
-        topics.subscribe(1, &mut IdSet::default(), "t");
+        topics.subscribe(1, &mut IdSet::default(), WAMP, "t");
         let id = topics.find("t").expect("it was created");
         for second in 1..=60 {
             for _ in 0..20 {
@@ -378,11 +443,13 @@ mod tests {
         let mut topics = Topics::default();
         let (mut one, mut two) = (IdSet::default(), IdSet::default());
         for name in ["a", "b", "c"] {
-            topics.subscribe(1, &mut one, name);
+            topics.subscribe(1, &mut one, WAMP, name);
         }
-        topics.subscribe(2, &mut two, "b");
+        topics.subscribe(2, &mut two, WAMP, "b");
         let mut gone = Vec::new();
-        topics.leave_all(1, one, |_, name| gone.push(name.to_string()));
+        topics.leave_all(1, one, |_, name| {
+            gone.extend(name.map(|name| name.to_string()))
+        });
         gone.sort();
         assert_eq!(gone, ["a", "c"]);
         assert_eq!((topics.len(), topics.subscriptions()), (1, 1));
@@ -395,12 +462,12 @@ mod tests {
         let mut own = IdSet::default();
         let name = |n: u32| format!("topic {n}");
         for n in 0..100_000 {
-            topics.subscribe(1, &mut own, &name(n));
+            topics.subscribe(1, &mut own, WAMP, &name(n));
         }
         let kept = |topics: &Topics| topics.names.capacity().max(topics.topics.capacity());
         assert!(kept(&topics) >= 100_000);
         for n in (0..100_000).filter(|n| n % 10_000 != 5) {
-            topics.unsubscribe(1, &mut own, &name(n));
+            topics.unsubscribe(1, &mut own, WAMP, &name(n));
         }
         // A place that is taken stays where it is, and so do all before it.
         assert!(
@@ -411,13 +478,13 @@ mod tests {
         for n in 0..10 {
             let name = name(n * 10_000 + 5);
             let id = topics.find(&name).expect("it is alive");
-            assert!(topics.members(id).contains(1));
-            topics.unsubscribe(1, &mut own, &name);
+            assert!(topics.is_member(AudienceId::new(id, WAMP), 1));
+            topics.unsubscribe(1, &mut own, WAMP, &name);
         }
         assert!(own.is_empty() && topics.len() == 0);
         assert_eq!(topics.audit(0), Ok(()));
         for n in 0..100_000 {
-            topics.subscribe(1, &mut own, &name(n));
+            topics.subscribe(1, &mut own, WAMP, &name(n));
         }
         topics.leave_all(1, own, |_, _| {});
         assert!(kept(&topics) <= CAPACITY_KEPT, "{}", kept(&topics));

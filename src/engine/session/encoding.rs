@@ -24,8 +24,8 @@ impl Encoding {
     pub const ALL: [Self; 1] = [Self::Wamp1];
 
     /// Its place in [`Encoding::ALL`].
-    pub fn number(self) -> usize {
-        self as usize
+    pub fn number(self) -> u32 {
+        self as u32
     }
 
     /// Appends the first message of a session.

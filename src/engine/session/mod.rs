@@ -22,7 +22,7 @@ use std::rc::Rc;
 use upgrade::Pending;
 use wamp1::Prefixes;
 
-pub use encoding::{EncodedEvent, Encoder, Encoding};
+pub use encoding::{Encoder, Encoding};
 pub use id::SessionId;
 pub use rules::SessionRules;
 pub use step::{Action, Breach, LastWord, Noted, Outcome};
@@ -190,17 +190,6 @@ impl Session {
         }
     }
 
-    /// Tells the client what became of its subscription.
-    ///
-    /// # Errors
-    /// The connection has to end, because the protocol has no other answer.
-    pub fn answer(&self, outcome: Outcome) -> Result<(), Breach> {
-        match self.opened() {
-            Some(opened) => opened.encoding.answer(outcome),
-            None => Ok(()),
-        }
-    }
-
     /// Appends the last message to the client, if the session is open.
     pub fn last_word(&self, word: LastWord, out: &mut Vec<u8>) {
         if let Some(opened) = self.opened() {
@@ -218,11 +207,6 @@ impl Session {
             Memory::Open(opened) => Some(opened),
             _ => None,
         }
-    }
-
-    /// In which encoding the client receives events; `None` unless it is open.
-    pub fn encoding(&self) -> Option<Encoding> {
-        Some(self.opened()?.encoding)
     }
 
     /// What its token is worth now; `None` unless it is open.

@@ -1,8 +1,9 @@
 //! The words between a session and the engine: what a client's bytes ask the engine to do, what becomes of
 //! it, and what a client hears last.
 //!
-//! They are the same for every protocol. The engine carries an [`Action`] out and knows no protocol; a
-//! protocol reads the other words and writes them in its own form.
+//! They are the same for every protocol. The engine carries an [`Action`] out and knows no protocol: where
+//! the client has to be answered, the action names the client's encoding. A protocol reads the other words and
+//! writes them in its own form.
 //!
 //! Never here: bytes of a protocol.
 
@@ -24,11 +25,11 @@ pub enum Action<'a> {
     /// The request asks for a file or for `/healthz`, and not for an upgrade: the answer.
     Serve(Plain),
     /// The client subscribes to a topic.
-    Subscribe(Cow<'a, str>),
+    Subscribe(Encoding, Cow<'a, str>),
     /// The client subscribes to a topic that its token does not allow.
-    Denied(Cow<'a, str>, &'a Standing),
+    Denied(Encoding, Cow<'a, str>, &'a Standing),
     /// The client unsubscribes from a topic.
-    Unsubscribe(Cow<'a, str>),
+    Unsubscribe(Encoding, Cow<'a, str>),
     /// Nothing but to count it.
     Noted(Noted),
     /// The frame that answers a CALL, and what the CALL is counted as.

@@ -84,12 +84,14 @@ fn act<'a>(
         ClientMessage::Subscribe { topic } => {
             let topic = expand(prefixes, topic);
             if standing.allows(&topic) {
-                Action::Subscribe(topic)
+                Action::Subscribe(Encoding::Wamp1, topic)
             } else {
-                Action::Denied(topic, standing)
+                Action::Denied(Encoding::Wamp1, topic, standing)
             }
         }
-        ClientMessage::Unsubscribe { topic } => Action::Unsubscribe(expand(prefixes, topic)),
+        ClientMessage::Unsubscribe { topic } => {
+            Action::Unsubscribe(Encoding::Wamp1, expand(prefixes, topic))
+        }
         ClientMessage::Publish => Action::Noted(Noted::Publish),
     }
 }

@@ -1,0 +1,171 @@
+//! Whole frames in one block of memory, which any number of connections may owe.
+//!
+//! A batch is written once, never changed once it is shared, and freed when the last connection that owes it has
+//! paid. [`Held`] counts the memory of all batches that anybody owes, each once, and of every share in one: of
+//! tiny events, that is the larger part.
+//!
+//! Never here: what the frames say, who owes them (`outbox`).
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// In bytes of a batch's memory that are not worth giving back.
+const TRIM_BYTES_MIN: usize = 256;
+
+/// Whole frames in one block, on their way to any number of sockets.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// Where each frame ends.
+    ends: Vec<usize>,
+    /// In outboxes.
+    holders: Cell<u32>,
+}
+
+impl Batch {
+    /// Appends one frame, which `encode` writes.
+    pub fn push_frame(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        encode(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Appends the frames of `other` that lie between `start` and `end`, which are ends of frames.
+    pub fn copy_frames(&mut self, other: &Self, start: usize, end: usize) {
+        let shift = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes[start..end]);
+        let first = other.ends.partition_point(|&frame_end| frame_end <= start);
+        let frames = other.ends[first..].iter();
+        let frames = frames.take_while(|&&frame_end| frame_end <= end);
+        self.ends
+            .extend(frames.map(|&frame_end| frame_end - start + shift));
+    }
+
+    /// A batch of frames that go to one connection alone.
+    pub fn of_frame(bytes: Vec<u8>) -> Rc<Self> {
+        Rc::new(Self {
+            ends: vec![bytes.len()],
+            bytes,
+            holders: Cell::new(0),
+        })
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many shares of it are held.
+    pub fn holders(&self) -> u32 {
+        self.holders.get()
+    }
+
+    /// How many frames begin at `from` or behind it.
+    pub fn frames_from(&self, from: usize) -> usize {
+        self.ends.len() - self.ends.partition_point(|&end| end <= from)
+    }
+
+    /// Where the frame ends of which `sent` bytes into the batch are the middle; `sent` itself when
+    /// it lies between two frames.
+    pub fn frame_end(&self, sent: usize) -> usize {
+        self.ends[self.ends.partition_point(|&end| end < sent)..]
+            .first()
+            .copied()
+            .filter(|_| sent > 0)
+            .unwrap_or(sent)
+    }
+
+    /// Gives back memory that a larger batch has left it, before anybody keeps it.
+    pub fn trim(&mut self) {
+        if self.bytes.capacity() > 2 * self.bytes.len() + TRIM_BYTES_MIN {
+            self.bytes.shrink_to_fit();
+            self.ends.shrink_to_fit();
+        }
+    }
+
+    /// In bytes, what it costs to keep it. It does not change while anybody holds it.
+    pub fn footprint(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity() + size_of_val(&self.ends[..])
+    }
+
+    /// Makes it empty, its memory kept for the next one.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// In bytes, the memory it keeps.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+/// A share in a batch: from `start` to its end.
+#[derive(Debug)]
+pub struct Share {
+    /// What it is a share of.
+    pub batch: Rc<Batch>,
+    /// In bytes.
+    pub start: usize,
+    /// Where this share ends; the batch's end but for a connection that is being closed.
+    pub end: usize,
+}
+
+/// In bytes, what each share in a batch costs beside it.
+pub const SHARE_BYTES: usize = size_of::<Share>();
+
+/// In bytes of memory, all batches that any outbox holds, each counted once, and all shares in them.
+#[derive(Debug, Default)]
+pub struct Held(usize);
+
+impl Held {
+    /// The sum.
+    pub fn bytes(&self) -> usize {
+        self.0
+    }
+
+    /// An outbox has one share more in `batch`.
+    pub fn take(&mut self, batch: &Batch) {
+        self.0 += SHARE_BYTES;
+        if batch.holders.get() == 0 {
+            self.0 += batch.footprint();
+        }
+        batch.holders.set(batch.holders.get() + 1);
+    }
+
+    /// An outbox has one share less in `batch`.
+    pub fn release(&mut self, batch: &Batch) {
+        batch.holders.set(batch.holders.get() - 1);
+        self.0 -= SHARE_BYTES;
+        if batch.holders.get() == 0 {
+            self.0 -= batch.footprint();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_batch_does_not_keep_a_large_ones_memory() {
+        let mut batch = Batch::default();
+        batch.push_frame(|out| out.resize(100_000, b'x'));
+        batch.clear();
+        assert!(batch.capacity() >= 100_000, "for the next one");
+        batch.push_frame(|out| out.extend(b"abc"));
+        batch.trim();
+        assert!(batch.capacity() < 1_000);
+        assert_eq!(batch.bytes(), b"abc");
+    }
+
+    #[test]
+    fn a_batch_knows_how_many_frames_are_left() {
+        let mut batch = Batch::default();
+        for frame in ["abc", "de"] {
+            batch.push_frame(|out| out.extend(frame.bytes()));
+        }
+        assert_eq!(batch.frames_from(0), 2);
+        assert_eq!(batch.frames_from(3), 1);
+        assert_eq!(batch.frames_from(5), 0);
+    }
+}

@@ -1,0 +1,78 @@
+//! A batch on its way: a walk hands it to the members of an audience.
+//!
+//! Never here: the other walks of the audience (`lanes`), which walk is next and how far it gets (`flush`), what
+//! members of several audiences get (`merge`).
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::batch::Batch;
+
+/// Consecutive events of one audience: no event of another was ingested between them.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// Its place among all runs.
+    pub sequence: u64,
+    /// In bytes, where it starts in its batch.
+    pub start: usize,
+}
+
+/// A batch on its way through the members of its audience.
+#[derive(Debug)]
+pub struct Walk {
+    /// What it hands out. Never empty.
+    pub batch: Rc<Batch>,
+    /// Ascending in both fields, and never empty. The first one's sequence is the walk's own.
+    pub runs: Vec<Run>,
+    /// The first place that has not been served.
+    pub cursor: u32,
+    /// True exactly when the batch gathers no more: some member was served, or it is one big event.
+    pub is_closed: bool,
+    /// Members that came while the batch was there: from which byte on they are owed it.
+    pub ahead: HashMap<u32, usize>,
+    /// When its first event came; `None` when nobody measures that.
+    pub since: Option<Duration>,
+}
+
+impl Walk {
+    /// That of a batch which has one run.
+    pub fn new(batch: Batch, sequence: u64, is_closed: bool, since: Option<Duration>) -> Self {
+        Self {
+            batch: Rc::new(batch),
+            runs: vec![Run { sequence, start: 0 }],
+            cursor: 0,
+            is_closed,
+            ahead: HashMap::new(),
+            since,
+        }
+    }
+
+    /// The number that no other walk has.
+    pub fn sequence(&self) -> u64 {
+        self.runs[0].sequence
+    }
+
+    /// Its batch gathers no more, and is about to be shared.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+        if let Some(batch) = Rc::get_mut(&mut self.batch) {
+            batch.trim();
+        }
+    }
+
+    /// From which byte on `member` is still owed this batch, having been served all runs up to number
+    /// `served`; `None` when it is owed nothing.
+    pub fn owes(&self, member: u32, served: u64) -> Option<usize> {
+        if member < self.cursor {
+            return None;
+        }
+        let run = self.runs.partition_point(|run| run.sequence <= served);
+        let start = self.runs.get(run)?.start;
+        let from = match self.ahead.get(&member) {
+            Some(&ahead) => start.max(ahead),
+            None => start,
+        };
+        (from < self.batch.bytes().len()).then_some(from)
+    }
+}
