@@ -10,30 +10,29 @@
 
 use std::net::IpAddr;
 
+use super::Engine;
 use super::link::{Sent, Stream, Unread};
-use super::reading::give_back;
-use super::session::{LastWord, Stage};
+use super::session::{Breach, LastWord, Stage};
 use super::slots::SlotId;
-use super::{Ending, Engine};
-use crate::limits;
 use crate::stats::{Cause, Close, Refusal};
 
-/// How open connections end at a shutdown.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Farewell {
-    /// Without a Close frame: clients take it for an accident, and come back.
-    Silent,
-    /// With Close 1001.
-    CloseFrame,
-}
-
-/// Which connections end at a shutdown.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Parting {
-    /// Those that are not upgraded yet.
-    Unfinished,
-    /// All, in this way.
-    All(Farewell),
+/// How a connection comes to its end.
+#[derive(Debug)]
+pub enum Ending {
+    /// At once, without a word.
+    Lost(Close),
+    /// With an HTTP status. The address is the client's, of which a link behind a proxy may not know yet.
+    Refused(Refusal, IpAddr),
+    /// With the answer to a plain request.
+    Served(Vec<u8>),
+    /// With the answer to the peer's Close frame.
+    PeerClosed(Option<u16>),
+    /// Because its client broke a rule.
+    Failed(Breach),
+    /// Because its token has lost its worth.
+    Withdrawn(Close),
+    /// Because an administrator wants it to.
+    Disconnected,
 }
 
 impl<S: Stream> Engine<S> {
@@ -175,94 +174,5 @@ impl<S: Stream> Engine<S> {
     /// A stream could not be registered with the poller: nothing would ever be heard of it.
     pub fn handle_unwatched(&mut self, id: SlotId) {
         self.lose(id, Close::SocketError);
-    }
-
-    /// No upgrade is let through any more; those under way are refused.
-    pub fn handle_shutdown(&mut self) {
-        self.is_shutting_down = true;
-        self.begin_parting(Parting::Unfinished);
-    }
-
-    /// Every connection ends.
-    pub fn close_all(&mut self, farewell: Farewell) {
-        self.is_shutting_down = true;
-        self.begin_parting(Parting::All(farewell));
-    }
-
-    fn begin_parting(&mut self, parting: Parting) {
-        self.parting = parting;
-        self.parting_round.begin(self.slots.places());
-        self.part();
-    }
-
-    /// Goes on with ending the connections of a shutdown, as far as a turn's budget goes.
-    pub(super) fn part(&mut self) {
-        let mut left = limits::TURN_PLACES_MAX;
-        while left > 0
-            && let Some(place) = self.parting_round.next(self.slots.places())
-        {
-            left -= 1;
-            let Some((id, connection)) = self.slots.at(place) else {
-                continue;
-            };
-            match (self.parting, connection.session.stage()) {
-                (_, Stage::Closing) if self.parting != Parting::All(Farewell::Silent) => {}
-                (Parting::Unfinished, Stage::Open) => {}
-                (Parting::All(Farewell::Silent), _) => self.lose(id, Close::Shutdown),
-                (Parting::All(Farewell::CloseFrame), Stage::Open) => {
-                    self.part_with(id, Close::Shutdown, LastWord::GoingAway);
-                    left = left.saturating_sub(limits::END_PLACES);
-                }
-                (Parting::Unfinished | Parting::All(Farewell::CloseFrame), _) => {
-                    self.refuse(id, Refusal::ShuttingDown);
-                    left = left.saturating_sub(limits::END_PLACES);
-                }
-            }
-        }
-    }
-
-    /// Ends the turn: connections whose end has begun leave their topics, and those that are gone give their
-    /// places free. No other function does either. What the turn's budget leaves over goes on next turn:
-    /// until it has left its last topic, a connection keeps its place and receives nothing.
-    pub fn reap(&mut self) {
-        let mut left = limits::TURN_LEAVES_MAX;
-        while left > 0
-            && let Some(&id) = self.leaving.front()
-        {
-            if self.leave_topics(id, &mut left) {
-                self.leaving.pop_front();
-            }
-        }
-        while left > 0
-            && let Some(&id) = self.gone.front()
-        {
-            if !self.leave_topics(id, &mut left) {
-                break;
-            }
-            self.gone.pop_front();
-            left = left.saturating_sub(limits::REAP_LEAVES);
-            self.reading.forget(id);
-            let Some(mut connection) = self.slots.remove(id) else {
-                continue;
-            };
-            connection.link.clear(&mut self.desk);
-            self.deadlines.clear(id.index());
-            self.leave(connection.link.peer().ip());
-        }
-        self.room.note_reaped(self.gone.len());
-        self.tidy_room();
-        give_back(&mut self.leaving);
-        give_back(&mut self.gone);
-    }
-
-    /// Has a connection leave its topics, `left` at the most. Answers whether it has left all.
-    fn leave_topics(&mut self, id: SlotId, left: &mut usize) -> bool {
-        let Some(connection) = self.slots.get_mut(id) else {
-            return true;
-        };
-        while *left > 0 && self.hub.leave_one(id.index(), &mut connection.audiences) {
-            *left -= 1;
-        }
-        connection.audiences.is_empty()
     }
 }

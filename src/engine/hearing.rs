@@ -6,51 +6,18 @@
 //! Never here: who is read and how far (`reading`), how a connection ends (`ending`), what the bytes mean
 //! (the session's).
 
-use std::net::SocketAddr;
-use std::rc::Rc;
-
+use super::Engine;
 use super::batch::Batch;
+use super::connection::Connection;
+use super::ending::Ending;
 use super::link::{Sent, Stream};
-use super::session::{Action, Noted, Outcome, SessionId, Stage};
+use super::session::{Action, Noted, Outcome, Stage};
 use super::slots::SlotId;
-use super::{Check, Connection, Ending, Engine, second};
 use crate::limits;
-use crate::standing::{Applicant, Standing, Verdict};
-use crate::stats::{Counter, Refusal};
+use crate::stats::Counter;
 use crate::wire::files::Plain;
-use crate::wire::http::Acceptance;
 
 impl<S: Stream> Engine<S> {
-    /// A stream was accepted whose upgrade another part of the program has parsed and judged, and whose client
-    /// it lets in with `standing`. `early` came behind the upgrade.
-    ///
-    /// # Errors
-    /// Hands the stream back when there is no place for it: its peer is owed that refusal.
-    pub fn handle_admitted(
-        &mut self,
-        stream: S,
-        peer: SocketAddr,
-        upgrade: Result<Acceptance, Refusal>,
-        early: Vec<u8>,
-        standing: Rc<Standing>,
-    ) -> Result<SlotId, (S, Refusal)> {
-        let id = self.handle_connection(stream, peer)?;
-        let is_barred = self
-            .addresses
-            .is_barred(peer.ip().to_canonical(), self.desk.now);
-        match upgrade {
-            Err(refusal) => self.refuse(id, refusal),
-            Ok(_) if is_barred => self.refuse(id, Refusal::TooManyTokens),
-            Ok(acceptance) => {
-                if let Some(connection) = self.slots.get_mut(id) {
-                    connection.session.admit(acceptance, early);
-                }
-                self.handle_verdict(id, Verdict::Accepted(standing));
-            }
-        }
-        Ok(id)
-    }
-
     /// The bytes of one read. Answers what it cost to understand them and to do what they say, as
     /// [`limits::TURN_READ_COST`] counts.
     pub(super) fn handle_bytes(&mut self, id: SlotId, bytes: &mut [u8]) -> usize {
@@ -200,85 +167,5 @@ impl<S: Stream> Engine<S> {
             end = refused.map(|refusal| Ending::Refused(refusal, client));
         }
         (taken, end)
-    }
-
-    /// Has what a client came with judged, if nothing speaks against the client.
-    fn check(&mut self, id: SlotId, applicant: Applicant) -> Result<(), Refusal> {
-        let Some(peer) = self.slots.get(id).map(|c| c.link.peer().ip()) else {
-            return Ok(());
-        };
-        if self.is_shutting_down {
-            return Err(Refusal::ShuttingDown);
-        }
-        let client = applicant.client;
-        // Behind a trusted proxy: only now is it known who is there.
-        if client != peer {
-            if !self.enter(client) {
-                return Err(Refusal::AddressFull);
-            }
-            if let Some(connection) = self.slots.get_mut(id) {
-                connection.link.set_client(client);
-            }
-        }
-        if self.addresses.is_barred(client, self.desk.now) {
-            return Err(Refusal::TooManyTokens);
-        }
-        self.arm(id, self.rules.handshake_seconds);
-        self.checks.push_back(Check { id, applicant });
-        Ok(())
-    }
-
-    /// A store has judged a token. The connection may be gone by now.
-    pub fn handle_verdict(&mut self, id: SlotId, verdict: Verdict) {
-        let state = self.slots.get(id).map(|c| c.session.stage());
-        if state != Some(Stage::Checking) {
-            self.desk.stats.count(Counter::Stale);
-            return;
-        }
-        match verdict {
-            Verdict::Accepted(_) if self.is_shutting_down => {
-                self.refuse(id, Refusal::ShuttingDown);
-            }
-            Verdict::Accepted(standing) => self.open(id, standing),
-            Verdict::Refused(cause) => {
-                if let Some(connection) = self.slots.get(id) {
-                    let address = connection.link.peer().ip();
-                    self.addresses.refuse(address, self.desk.now);
-                }
-                self.refuse_token(id, cause);
-            }
-            Verdict::Unavailable => self.refuse(id, Refusal::AuthUnavailable),
-        }
-    }
-
-    fn open(&mut self, id: SlotId, standing: Rc<Standing>) {
-        let session_id = SessionId::new(self.seed, id.to_bits());
-        let Some(connection) = self.slots.get_mut(id) else {
-            return;
-        };
-        log::debug!(
-            "open: peer={} name={:?}",
-            connection.link.peer(),
-            standing.name()
-        );
-        let mut answer = Vec::with_capacity(256);
-        let opened =
-            connection
-                .session
-                .open(standing, second(self.desk.now), session_id, &mut answer);
-        let Some((early, has_unread)) = opened else {
-            return;
-        };
-        self.desk.stats.count(Counter::Handshakes);
-        // 101 and WELCOME in one write.
-        if let Sent::Failed(reason) = connection.link.send(&answer, &mut self.desk) {
-            return self.end(id, Ending::Lost(reason));
-        }
-        self.arm(id, self.rules.ping_seconds);
-        if !early.is_empty() {
-            self.keep_early(id, early);
-        } else if has_unread {
-            self.list_rest(id);
-        }
     }
 }

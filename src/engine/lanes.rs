@@ -82,6 +82,7 @@ impl Lanes {
     }
 
     /// In bytes, the sum of the batches of all walks.
+    #[cfg(test)]
     pub fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }

@@ -10,11 +10,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::audiences::AudienceId;
+use super::ending::Ending;
 use super::link::Stream;
 use super::session::Stage;
 use super::slots::SlotId;
 use super::topics::{TopicId, TopicView};
-use super::{Ending, Engine, second};
+use super::{Engine, second};
 use crate::stats::Close;
 
 /// A connection, as an administrator sees it.

@@ -9,10 +9,11 @@
 //! Never here: first writes of events and answers (the link's), who must give up what it is owed
 //! (`relief`).
 
+use super::Engine;
+use super::ending::Ending;
 use super::link::{Sent, Stream, Unread};
 use super::session::Stage;
 use super::slots::SlotId;
-use super::{Ending, Engine};
 use crate::stats::{Close, Counter};
 
 impl<S: Stream> Engine<S> {

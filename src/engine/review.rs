@@ -6,10 +6,11 @@
 //!
 //! Never here: why a token has lost its worth.
 
+use super::Engine;
 use super::audiences::AudienceId;
+use super::ending::Ending;
 use super::link::Stream;
 use super::session::Stage;
-use super::{Ending, Engine};
 use crate::limits;
 use crate::stats::Counter;
 

@@ -19,10 +19,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::Engine;
+use super::connection::Connection;
 use super::link::{Stream, Unread};
 use super::session::Stage;
 use super::slots::{SlotId, Slots};
-use super::{Connection, Engine};
 use crate::limits;
 use crate::stats::{Close, Refusal};
 

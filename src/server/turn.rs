@@ -177,11 +177,9 @@ impl<O: Outside> Core<O> {
         self.hear(outside);
         self.accept(outside);
 
-        // What was owed leaves before anything is added to it. Then everybody who has sent something is
-        // read, and also those whom the last turn could not read to the end: no event leaves before the flush, so
-        // all who subscribe in this turn are there for this turn's events.
-        self.engine.pay();
-        self.engine.read();
+        // Clients whom the last turn could not read to the end are read too: no event leaves before all who
+        // subscribe in this turn are there for this turn's events.
+        self.engine.take_in();
 
         // Before the intake: an empty socket may be replaced, and one with messages is emptied first.
         self.tend_sources(outside);
@@ -198,10 +196,7 @@ impl<O: Outside> Core<O> {
         // which its upgrade came.
         self.judge();
 
-        // Before the flush: a silent peer that is given up is not written to once more.
-        self.engine.expire();
-        self.engine.review();
-        self.engine.flush();
+        self.engine.hand_out();
         self.measure(outside);
 
         // After the flush: what publishers are told is true then.

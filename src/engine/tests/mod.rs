@@ -4,10 +4,13 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::*;
+use super::{Engine, Farewell, Rules, SessionRules, SlotId, Stream, TopicChange, Vacancy};
+use crate::limits;
 use crate::standing::{Standing, Verdict};
-use crate::stats::Cause;
+use crate::stats::{Cause, Close, Counter, Dropped, Refusal};
+use crate::wire::envelope::Event;
 use crate::wire::websocket;
 
 /// Both ends of a virtual connection.
@@ -203,12 +206,9 @@ impl World {
     /// The rest of a turn.
     fn turn(&mut self) {
         self.engine.start_turn(self.now);
-        self.engine.pay();
-        self.engine.read();
+        self.engine.take_in();
         self.accept_all();
-        self.engine.expire();
-        self.engine.review();
-        self.engine.flush();
+        self.engine.hand_out();
         self.engine.reap();
     }
 
