@@ -1,6 +1,6 @@
 //! A publisher's message becomes an [`Event`], or the reason why it is none.
 //!
-//! Three forms are understood (wire.md s. 1 tells whose they are):
+//! Three forms are understood (docs/wire.md s. 1 tells whose they are):
 //! - one part, `{"topic":"…","data":…}`: an object with `data` and a string `topic`. Other keys do
 //!   not matter.
 //! - one part, flat: any other object in which [`Form::topic_field`] is a string. The whole object

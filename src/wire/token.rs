@@ -42,7 +42,7 @@ impl Token {
         Self(BASE64URL_NOPAD.encode(&random).into_bytes().into())
     }
 
-    /// Out of a request target's query (wire.md s. 3); `None` where there is no `token=`, or an
+    /// Out of a request target's query (docs/wire.md s. 3); `None` where there is no `token=`, or an
     /// empty one.
     ///
     /// The query begins at the first `?`, a fragment ends it, `&` alone separates. Clients

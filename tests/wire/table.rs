@@ -1,4 +1,4 @@
-//! The contract's tables (wire.md s. 2, 3 and 4), a row a case, asked of the real binary with raw
+//! The contract's tables (docs/wire.md s. 2, 3 and 4), a row a case, asked of the real binary with raw
 //! sockets: every status of an upgrade, every form of a token, every message and frame, and what the
 //! two clients that exist make of it.
 //!
@@ -453,7 +453,7 @@ fn frames() {
     }
 }
 
-/// How autobahn.js sees the end: after a clean one it never comes back (wire.md s. 4).
+/// How autobahn.js sees the end: after a clean one it never comes back (docs/wire.md s. 4).
 #[derive(Debug, Eq, PartialEq)]
 enum Ending {
     Clean(u16),

@@ -171,7 +171,7 @@ pub(super) fn warn_if_closed(entrances: &[Entrance]) {
         let all: Vec<&str> = entrances.iter().map(|e| e.text.as_str()).collect();
         log::warn!(
             "tokens: none is good, so no client can get in: {}; put one into the file (`newswire token new`), \
-             or see *Tokens* in the README",
+             or see docs/tokens.md",
             all.join(", ")
         );
     }

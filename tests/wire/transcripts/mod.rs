@@ -251,7 +251,7 @@ fn on_the_binary() {
 
 #[test]
 fn a_mistake_in_a_script_is_told_with_its_place() {
-    let parse = |step: &str| script::parse("a.txt", &format!("# x, wire.md s. 2\n\n{step}\n"));
+    let parse = |step: &str| script::parse("a.txt", &format!("# x, docs/wire.md s. 2\n\n{step}\n"));
     for (step, error) in [
         (
             "connected",

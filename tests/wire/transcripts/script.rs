@@ -95,9 +95,9 @@ pub fn parse(file: &str, text: &str) -> Result<Script, String> {
         ));
     }
     let comment = text.lines().take_while(|line| line.starts_with('#'));
-    if !comment.collect::<String>().contains("wire.md s. ") {
+    if !comment.collect::<String>().contains("docs/wire.md s. ") {
         return Err(format!(
-            "{file}:1: the first comment names a section, as in `wire.md s. 2`"
+            "{file}:1: the first comment names a section, as in `docs/wire.md s. 2`"
         ));
     }
     for (index, line) in text.lines().enumerate() {
