@@ -1,6 +1,6 @@
 //! From a request to a [`Command`]: what there is, who may have it, and what its body has to be.
 //!
-//! The table is what the README lists. What a request lacks is said as early as it is known: nobody's
+//! The table is what docs/operate.md lists. What a request lacks is said as early as it is known: nobody's
 //! body is read who may not send it.
 //!
 //! Never here: bytes that have not come yet (the conversation's), what a command does.

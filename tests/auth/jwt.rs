@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use data_encoding::BASE64URL_NOPAD;
 use kit::api::{Api, Does};
 use kit::observe::{counted, upgrade};
+use kit::scripts::{Script, interpreter, replaced, snippet};
 use kit::{Client, Server, output_of};
 use newswire::auth::jwks::WatchedSet;
 use newswire::auth::jwt::{JwtRules, JwtStore};
@@ -539,4 +540,40 @@ fn a_key_that_cannot_be_right_ends_the_start() {
         );
         assert!(!error.contains("sesame"), "{error}");
     }
+}
+
+/// The backend's half of the walk-through in docs/tokens.md. Its page is in `tests/tools/browser.rs`.
+#[test]
+#[ignore = "needs PHP, without any extension"]
+fn clients_get_in_with_a_token_from_plain_php() {
+    let key = KeyFile::new("php", &format!("{SECRET}\n"));
+    let options = [
+        "--auth-jwt-algorithm",
+        "HS256",
+        "--auth-jwt-key",
+        key.path(),
+    ];
+    let server = serve(&options);
+    let text = snippet("docs/tokens.md", "php", "hash_hmac");
+    let text = replaced(&text, "/etc/newswire/secret.txt", key.path());
+    let script = Script::new("push-token.php", &text);
+    let mut php = interpreter("PHP", "php");
+    php.args(["-d", "display_errors=stderr", "-d", "log_errors=0"])
+        .arg(&script.0);
+    let output = output_of(php);
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    let token = String::from_utf8(output.stdout).expect("text");
+    let mut client = enter(&server, &token);
+    client.subscribe(&["another", "package_created"]);
+    let (_context, socket) = server.publisher();
+    for topic in ["another", "package_created"] {
+        let envelope = format!("{{\"topic\":{topic:?},\"data\":1}}");
+        socket.send(&envelope, 0).expect("it has a server");
+    }
+    // It names one of the two topics.
+    assert_eq!(client.text(), r#"[8,"package_created",1]"#);
+    server.stop();
 }

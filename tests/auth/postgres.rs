@@ -480,7 +480,7 @@ mod postgresql {
             "{said}"
         );
 
-        // As the README has it.
+        // As docs/tokens.md has it.
         cluster.sql("GRANT SELECT (user_id, api_key, valid_to) ON swp_api_key TO poor");
         assert_eq!(postgres::check(&options(&poor, &query)), Ok(()));
     }

@@ -318,10 +318,10 @@ fn in_chromium_a_path_that_falls_silent_is_left_after_a_while() {
     server.stop();
 }
 
-/// The page that the README has with `part` in it hears an event.
-fn the_readme_listens(part: &str) {
+/// The page that the documentation has on `page` with `part` in it hears an event.
+fn the_documentation_listens(page: &str, part: &str) {
     let server = Server::start(&[]);
-    let html = snippet("html", part);
+    let html = snippet(page, "html", part);
     let html = replaced(&html, "127.0.0.1:8080", "HOST");
     let html = replaced(&html, "the token", "TOKEN");
     let mut browser = Browser::start();
@@ -333,13 +333,33 @@ fn the_readme_listens(part: &str) {
 #[test]
 #[ignore = "needs Chromium"]
 fn in_chromium_the_readmes_page_listens() {
-    the_readme_listens("newswire.connect(");
+    the_documentation_listens("README.md", "newswire.connect(");
 }
 
 #[test]
 #[ignore = "needs Chromium"]
-fn in_chromium_the_readmes_page_for_autobahn_listens() {
-    the_readme_listens("ab.Session(");
+fn in_chromium_the_page_of_browser_md_listens() {
+    the_documentation_listens("docs/browser.md", "newswire.connect(");
+}
+
+/// The other half of the walk-through is `clients_get_in_with_a_token_from_plain_php`.
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_the_page_of_the_walk_through_fetches_its_token_and_listens() {
+    let server = Server::start(&[]);
+    let html = snippet("docs/tokens.md", "html", "fetchToken");
+    let html = replaced(&html, "127.0.0.1:8080", &server.address.to_string());
+    let site = Site::start(&[("/", &html), ("/push-token.php", TOKEN)]);
+    let mut browser = Browser::start();
+    let mut page = browser.page();
+    page.navigate(&site.url("/"));
+    is_heard(&server, &mut page, r#"{"n":1}"#, "log: news {n: 1}");
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_the_documentations_page_for_autobahn_listens() {
+    the_documentation_listens("docs/browser.md", "ab.Session(");
 }
 
 #[test]

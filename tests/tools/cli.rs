@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
+use kit::scripts::snippet;
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::{Message, WebSocket};
 
@@ -474,11 +475,9 @@ fn events_that_do_not_leave_in_time_are_a_failure() {
 }
 
 #[test]
-fn the_readmes_example_file_is_a_configuration() {
-    let readme = std::fs::read_to_string("README.md").expect("a README");
-    let (_, rest) = readme.split_once("\n```toml\n").expect("an example file");
-    let (example, _) = rest.split_once("\n```\n").expect("its end");
-    let file = TempFile::new("example.toml", example);
+fn the_documentations_example_file_is_a_configuration() {
+    let example = snippet("docs/operate.md", "toml", "newswire.toml");
+    let file = TempFile::new("example.toml", &example);
     let (code, out, err) = run(&["check", "--config", file.path()]);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     let keys = example.lines().filter(|line| line.contains(" = ")).count();

@@ -103,12 +103,12 @@ fn the_browsers_client_outlives_its_server() {
     assert!(summary.contains(" subscribes=2 "), "{summary}");
 }
 
-/// The README's `part`, which prints what it hears, before and after a restart.
-fn the_readme_listens(part: &str, comes_back: bool) {
+/// The documentation's `part`, which prints what it hears, before and after a restart.
+fn the_documentation_listens(part: &str, comes_back: bool) {
     let server = Server::start(&[]);
     let address = server.address.to_string();
     let module = module(&format!("readme-{comes_back}.mjs"));
-    let mut text = snippet("js", part);
+    let mut text = snippet("docs/browser.md", "js", part);
     if comes_back {
         let path = module.0.to_str().expect("a path");
         text = replaced(&text, "http://127.0.0.1:8080/newswire.mjs", path);
@@ -143,14 +143,14 @@ fn the_readme_listens(part: &str, comes_back: bool) {
 
 #[test]
 #[ignore = "needs Node 20.10 or newer, for its WebSocket"]
-fn the_browsers_client_of_the_readme_listens_and_comes_back() {
-    the_readme_listens("newswire.mjs", true);
+fn the_browsers_client_of_the_documentation_listens_and_comes_back() {
+    the_documentation_listens("newswire.mjs", true);
 }
 
 #[test]
 #[ignore = "needs Node 20.10 or newer, for its WebSocket"]
 fn the_browsers_client_can_be_done_without() {
-    the_readme_listens("new WebSocket(", false);
+    the_documentation_listens("new WebSocket(", false);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod commands;
 mod dashboard;
+mod docs;
 mod fake_admin;
 mod packaging;
 mod reference;

@@ -1,12 +1,8 @@
-//! The rules of the house that no other tool knows: who may import whom, that every option, command
-//! and reason is in the README, that every file says what it is, and that none is left over.
+//! The rules of the house that no other tool knows: who may import whom, that every file says
+//! what it is, and that none is left over.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use newswire::admin::metrics::METRICS;
-use newswire::admin::routes::{ROUTES, Route};
-use newswire::stats::{Cause, Dropped, PeerRefusal};
 
 /// Who may import whom, from the inside outwards. A file (or folder) may name itself and what
 /// stands behind it; whoever wants more has to say so here.
@@ -546,113 +542,6 @@ fn no_file_is_left_over() {
                 .is_ok_and(|text| text.contains(&format!("mod {name};")))
         });
         assert!(declared, "{} is no module of any other", path.display());
-    }
-}
-
-#[test]
-fn every_option_is_in_the_readme_with_its_default() {
-    let readme = fs::read_to_string("README.md").expect("a README");
-    for option in newswire::config::options() {
-        let row = readme
-            .lines()
-            .find(|line| line.starts_with(&format!("| `--{}`", option.name)))
-            .unwrap_or_else(|| panic!("--{} has no row in the README's table", option.name));
-        let default = option.default_text();
-        assert!(
-            row.contains(&format!("`{default}`")) || default.is_empty(),
-            "{row}: {default}"
-        );
-    }
-}
-
-/// An example that has expired is one that does not work.
-#[test]
-fn no_date_in_the_readme_passes_soon() {
-    let readme = fs::read_to_string("README.md").expect("a README");
-    assert!(readme.contains("T12:00:00Z"), "the examples have dates");
-    let year = |text: &str| text.parse::<u32>().ok().filter(|_| text.len() == 4);
-    for (at, _) in readme.match_indices('-') {
-        let before = readme[..at].get(at.saturating_sub(4)..).and_then(year);
-        let after = readme[at + 1..].split(|c: char| !c.is_ascii_digit()).next();
-        if let (Some(year), Some([_, _])) = (before, after.map(str::as_bytes)) {
-            assert!(year >= 2090, "{}", &readme[at - 4..at + 3]);
-        }
-    }
-}
-
-/// What the first cells of the README's table below `head` say, in backticks.
-fn first_cells(head: &str) -> Vec<String> {
-    let readme = fs::read_to_string("README.md").expect("a README");
-    let (_, table) = readme.split_once(head).expect("the table's head");
-    let rows = table
-        .lines()
-        .skip(2)
-        .take_while(|line| line.starts_with('|'));
-    rows.map(|row| row.split('`').nth(1).expect("a name").to_owned())
-        .collect()
-}
-
-#[test]
-fn the_readme_has_every_command_and_no_other() {
-    let mut listed = first_cells("| command | does |");
-    let command = newswire::cli::command();
-    let mut commands: Vec<&str> = command.get_subcommands().map(|c| c.get_name()).collect();
-    listed.sort();
-    commands.sort();
-    assert_eq!(listed, commands);
-}
-
-#[test]
-fn the_readme_has_every_reason_for_a_drop_and_no_other() {
-    let reasons: Vec<&str> = Dropped::ALL.iter().map(|reason| reason.name()).collect();
-    assert_eq!(first_cells("| reason | the message | log |"), reasons);
-}
-
-#[test]
-fn the_readme_has_every_cause_for_refusing_a_token_and_no_other() {
-    let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.name()).collect();
-    assert_eq!(first_cells("| cause | the token |"), causes);
-}
-
-#[test]
-fn the_readme_has_every_reason_for_refusing_a_zeromq_peer_and_no_other() {
-    let reasons: Vec<&str> = PeerRefusal::ALL.iter().map(|r| r.name()).collect();
-    assert_eq!(first_cells("| reason | the peer | log |"), reasons);
-}
-
-#[test]
-fn the_readme_has_every_metric_and_no_other() {
-    let metrics: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
-    assert_eq!(first_cells("| metric | is |"), metrics);
-}
-
-#[test]
-fn the_readme_has_every_path_of_the_admin_listener_and_no_other() {
-    let mut listed = first_cells("| path | does |");
-    let method = |route: &Route| if route.is_post { "POST" } else { "GET" };
-    let mut routes: Vec<String> = ROUTES
-        .iter()
-        .map(|route| format!("{} {}", method(route), route.path))
-        .collect();
-    listed.sort();
-    routes.sort();
-    assert_eq!(listed, routes);
-}
-
-#[test]
-fn the_readme_names_every_option_of_load() {
-    let readme = fs::read_to_string("README.md").expect("a README");
-    let (_, section) = readme.split_once("\n## Load test\n").expect("the section");
-    let section = section.split("\n## ").next().unwrap_or(section);
-    let command = newswire::cli::command();
-    let load = command.find_subcommand("load").expect("the command");
-    let shown = load.get_arguments().filter(|option| !option.is_hide_set());
-    for name in shown.filter_map(|option| option.get_long()) {
-        let flag = format!("--{name}");
-        let named = section
-            .match_indices(&flag)
-            .any(|(at, _)| section[at + flag.len()..].starts_with(['`', ' ']));
-        assert!(named, "{flag}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The README's own snippets, run as they stand there by the interpreters that their readers have.
+//! The documentation's own snippets, run as they stand there by the interpreters that their readers have.
 //! Only addresses and tokens are replaced.
 //!
 //! `.ci/run` installs what the interpreters need.
@@ -7,6 +7,8 @@ use std::process::Command;
 
 use kit::Server;
 use kit::scripts::{Script, interpreter, replaced, snippet};
+
+const PUBLISH: &str = "docs/publish.md";
 
 /// Runs a publisher against a server, and compares what a subscriber hears.
 fn publishes(mut interpreter: Command, name: &str, text: &str, data: &str) {
@@ -33,7 +35,7 @@ fn php_publishes() {
     publishes(
         interpreter("PHP", "php"),
         "publisher.php",
-        &snippet("php", "ZMQContext"),
+        &snippet(PUBLISH, "php", "ZMQContext"),
         r#"{"headline":"Caf\u00e9 reopens","url":"https:\/\/example.com\/a\/6"}"#,
     );
 }
@@ -77,14 +79,20 @@ fn posts(mut interpreter: Command, name: &str, text: &str) {
 fn publishing_by_http_from_plain_php() {
     let mut php = interpreter("PHP", "php");
     php.args(["-d", "display_errors=stderr", "-d", "log_errors=0"]);
-    posts(php, "post.php", &snippet("php", "stream_context_create"));
+    let text = snippet(PUBLISH, "php", "stream_context_create");
+    posts(php, "post.php", &text);
 }
 
 #[test]
 #[ignore = "needs curl"]
 fn publishing_by_http_from_curl() {
-    for (name, part) in [("one.sh", "  -d '{\"topic\":"), ("batch.sh", "x-ndjson")] {
-        let text = snippet("sh", part).replace("curl ", "curl -sS ");
+    let one = "  -d '{\"topic\":";
+    for (page, name, part) in [
+        ("README.md", "one.sh", one),
+        (PUBLISH, "one.sh", one),
+        (PUBLISH, "batch.sh", "x-ndjson"),
+    ] {
+        let text = snippet(page, "sh", part).replace("curl ", "curl -sS ");
         posts(Command::new("sh"), name, &text);
     }
 }
@@ -95,7 +103,7 @@ fn python_publishes() {
     publishes(
         interpreter("PYTHON", "python3"),
         "publisher.py",
-        &snippet("python", "import zmq"),
+        &snippet(PUBLISH, "python", "import zmq"),
         r#"{"headline": "Caf\u00e9 reopens", "url": "https://example.com/a/6"}"#,
     );
 }
@@ -106,7 +114,7 @@ fn node_publishes() {
     publishes(
         interpreter("NODE", "node"),
         "publisher.cjs",
-        &snippet("js", "require(\"zeromq\")"),
+        &snippet(PUBLISH, "js", "require(\"zeromq\")"),
         r#"{"headline":"Café reopens","url":"https://example.com/a/6"}"#,
     );
 }

@@ -1,4 +1,4 @@
-//! The README's snippets, and the interpreters that run them.
+//! The documentation's snippets, and the interpreters that run them.
 //!
 //! These are `php`, `python3`, `node` and the like of the `PATH`, or what the variables `PHP`, `PYTHON`,
 //! `NODE` and the like name.
@@ -10,17 +10,21 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-/// The one block of the README in `language` that has `part`.
-pub fn snippet(language: &str, part: &str) -> String {
-    let readme = fs::read_to_string("README.md").expect("a README");
-    let blocks = readme.split("\n```").skip(1).step_by(2);
+/// The one block of `page` in `language` that has `part`.
+pub fn snippet(page: &str, language: &str, part: &str) -> String {
+    let text = fs::read_to_string(page).expect("a page");
+    let blocks = text.split("\n```").skip(1).step_by(2);
     let mut found = blocks
         .filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'))
         .filter(|body| body.contains(part));
     let body = found
         .next()
-        .unwrap_or_else(|| panic!("no block in {language} has {part:?}"));
-    assert_eq!(found.next(), None, "two blocks in {language} have {part:?}");
+        .unwrap_or_else(|| panic!("{page}: no block in {language} has {part:?}"));
+    assert_eq!(
+        found.next(),
+        None,
+        "{page}: two blocks in {language} have {part:?}"
+    );
     format!("{body}\n")
 }
 
