@@ -1,8 +1,8 @@
-//! The HTTP client of stores that ask the web: whom it trusts, how long it waits, how much it reads.
+//! The HTTP client of stores that ask the web: which authorities it trusts, how long it waits, how much it reads.
 //!
-//! One GET at a time, on a connection that is kept for the next. A redirect is not followed, because
-//! it would carry the token to somebody else; it is an answer like any other. No proxy is taken from
-//! the environment: a token goes to the address that is configured, and nowhere else.
+//! It sends one GET at a time, on a connection that it keeps for the next. It does not follow a redirect, because
+//! that would carry the token to another server; a redirect is an answer like any other. It takes no proxy from the
+//! environment: a token goes to the address that is configured, and nowhere else.
 //!
 //! Never here: what is asked, what an answer means, threads.
 
@@ -18,16 +18,16 @@ use super::clock::now;
 use super::secret_file::read_secret;
 use crate::limits;
 
-/// How long a connection is kept that nobody uses. Many servers end theirs earlier, some after 5 s,
-/// which shows; a firewall that forgets one after some minutes does not, and would cost a time-out.
+/// How long the client keeps an idle connection. Many servers close theirs earlier, some after 5 s, which the client
+/// notices. A firewall that forgets one after some minutes says nothing, and would cost a time-out.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// The authorities whose certificates are believed.
+/// The authorities whose certificates the client accepts.
 #[derive(Clone, Debug)]
 pub struct Trust(RootCerts);
 
 impl Trust {
-    /// Those of the PEM file `path`; where that is empty, Mozilla's, which are part of the program.
+    /// The authorities of the PEM file `path`. When `path` is empty: Mozilla's, which are part of the program.
     ///
     /// # Errors
     /// The file cannot be read or has no certificate.
@@ -51,7 +51,7 @@ impl Trust {
         Ok(Self(certificates.into()))
     }
 
-    /// As they stand in the file, for who speaks another protocol; `None`: Mozilla's.
+    /// The certificates as they stand in the file, for another protocol than HTTP; `None`: Mozilla's.
     pub fn certificates(&self) -> Option<impl Iterator<Item = &[u8]>> {
         match &self.0 {
             RootCerts::Specific(certificates) => Some(certificates.iter().map(|c| c.der())),
@@ -60,26 +60,26 @@ impl Trust {
     }
 }
 
-/// What was answered.
+/// The answer of a server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reply {
     /// Its status.
     pub status: u16,
     /// True exactly when the body is said to be JSON.
     pub is_json: bool,
-    /// `None` where it is longer than `limits::AUTH_BODY_BYTES_MAX`, and where the status says no
-    /// anyway and it did not come whole.
+    /// `None` when it is longer than `limits::AUTH_BODY_BYTES_MAX`, and when the status is a refusal and the body
+    /// did not arrive whole.
     pub body: Option<Vec<u8>>,
 }
 
 impl Reply {
-    /// Whether the status is one of those that say yes.
+    /// Returns true when the status is a success.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 }
 
-/// An address that can be asked.
+/// Parses an address that the client can ask.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -91,18 +91,18 @@ pub fn parse_url(text: &str) -> Result<Uri, String> {
     }
 }
 
-/// A client for one thread, which keeps one connection.
+/// A client for one thread. It keeps one connection.
 #[derive(Debug)]
 pub struct Agent {
     agent: ureq::Agent,
-    /// In all, from the look-up of the name to the last byte.
+    /// The time for all of it, from the look-up of the name to the last byte.
     timeout: Duration,
-    /// True exactly when the last question was answered, so that its connection may be kept.
+    /// True exactly when the last question had an answer, so that its connection may be used again.
     has_kept: bool,
 }
 
 impl Agent {
-    /// A client that believes `trust` and waits for `timeout`.
+    /// A client that accepts the certificates of `trust` and waits for `timeout`.
     pub fn new(trust: &Trust, timeout: Duration) -> Self {
         let tls = TlsConfig::builder().root_certs(trust.0.clone()).build();
         let config = ureq::Agent::config_builder()
@@ -122,10 +122,10 @@ impl Agent {
         }
     }
 
-    /// The body of `url`, for whom nothing but 200 is an answer.
+    /// Fetches the body of `url`. Any status but 200 is an error.
     ///
     /// # Errors
-    /// Why there is none; `url` is not part of that.
+    /// The reason, without `url`.
     pub fn fetch(&mut self, url: &Uri) -> Result<Vec<u8>, String> {
         let max = limits::AUTH_BODY_BYTES_MAX;
         let mut headers = HeaderMap::new();
@@ -143,12 +143,12 @@ impl Agent {
     /// Asks `url`, and reads the answer.
     ///
     /// # Errors
-    /// Why there is no answer; nothing of the question is part of that.
+    /// The reason, without a piece of the question.
     pub fn get(&mut self, url: &Uri, headers: &HeaderMap) -> Result<Reply, String> {
         let start = now();
         let mut reply = self.try_once(url, headers, self.timeout);
-        // The other end may close a kept connection in the moment in which it is used again. That
-        // says nothing about the store, and the next connection is a new one.
+        // The server may close a kept connection in the moment in which the client uses it again. That says nothing
+        // about the store, and the next connection is a new one.
         if self.has_kept && reply.as_ref().is_err_and(is_hang_up) {
             let left = self.timeout.saturating_sub(now().saturating_sub(start));
             reply = self.try_once(url, headers, left);
@@ -196,13 +196,13 @@ impl Agent {
     }
 }
 
-/// All of it, so that the connection can be used again.
+/// Reads the whole body, so that the connection can be used again.
 fn read(body: Body) -> Result<Vec<u8>, Error> {
     let max = limits::AUTH_BODY_BYTES_MAX as u64;
     body.into_with_config().limit(max).read_to_vec()
 }
 
-/// Whether the other end was gone.
+/// Returns true when the server had closed the connection.
 fn is_hang_up(error: &Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let gone = [
@@ -214,7 +214,7 @@ fn is_hang_up(error: &Error) -> bool {
     matches!(error, Error::Io(error) if gone.contains(&error.kind()))
 }
 
-/// Whether a `Content-Type` is `application/json`, or of those that are built upon it.
+/// Returns true when a `Content-Type` is `application/json`, or a type that is built upon it.
 fn is_json(content_type: &HeaderValue) -> bool {
     let text = content_type.to_str().unwrap_or_default();
     let kind = text.split(';').next().unwrap_or_default().trim();

@@ -1,9 +1,8 @@
-//! Whether a store is asked at all: not while it is down, but for a probe.
+//! Decides whether a store is asked at all: not while it is down, but for a probe.
 //!
-//! A store that hangs would make every newcomer wait for a whole time-out before it hears 503, and
-//! would get each of their questions on top of what it cannot bear. So after some failures in a row
-//! the breaker is open: one question at a time is let through, at most one a second, and the first
-//! that is answered closes it again.
+//! A store that hangs would make every newcomer wait for a whole time-out before it gets 503, and each newcomer
+//! would add a question to its load. So after some failures in a row the breaker is open: it lets one question at a
+//! time through, at most one a second, and the first one with an answer closes it again.
 //!
 //! Never here: threads, clocks (the time is an argument), the log, questions themselves.
 
@@ -14,32 +13,32 @@ use crate::limits;
 /// How long after a probe the next one may be sent.
 const PROBE_INTERVAL: Duration = Duration::from_secs(limits::AUTH_PROBE_SECONDS);
 
-/// What may be done with a question.
+/// What the caller may do with a question.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Admission {
-    /// It is asked.
+    /// Ask it.
     Ask,
-    /// It is asked, and whoever asks it owes the breaker a word about how that ended.
+    /// Ask it, and tell the breaker how that ended.
     Probe,
-    /// It is not asked; the text says what was wrong with the last one.
+    /// Do not ask it; the text says what was wrong with the last one.
     Refuse(String),
 }
 
-/// What a word to the breaker has changed.
+/// What changed for the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Change {
     /// Nothing.
     None,
     /// The store counts as down from now on.
     Opened,
-    /// It counts as up again.
+    /// The store counts as up again.
     Closed,
 }
 
 /// The state of one store, as its answers show it.
 #[derive(Debug, Default)]
 pub struct Breaker {
-    /// Since the last question that was answered.
+    /// In failures since the last question with an answer.
     failures: u32,
     /// `Some` exactly while `failures >= limits::AUTH_FAILURES_MAX`.
     open: Option<Open>,
@@ -51,13 +50,13 @@ struct Open {
     reason: String,
     /// True exactly while a probe is on its way.
     is_probing: bool,
-    /// Before that, no other is sent.
+    /// No other probe goes before this time.
     probe_due: Duration,
 }
 
 impl Breaker {
-    /// Whether the next question may be asked. A [`Admission::Probe`] is the only one until it is
-    /// ended by [`Breaker::answered`], [`Breaker::failed`] or [`Breaker::probe_lost`].
+    /// Decides about the next question. An [`Admission::Probe`] is the only one until [`Breaker::answered`],
+    /// [`Breaker::failed`] or [`Breaker::probe_lost`] ends it.
     pub fn admit(&mut self, now: Duration) -> Admission {
         let Some(open) = &mut self.open else {
             return Admission::Ask;
@@ -70,7 +69,7 @@ impl Breaker {
         Admission::Probe
     }
 
-    /// The store said something.
+    /// The store answered.
     pub fn answered(&mut self) -> Change {
         self.failures = 0;
         match self.open.take() {
@@ -79,7 +78,7 @@ impl Breaker {
         }
     }
 
-    /// The store said nothing, for `reason`. `was_probe`: the question was let through as a probe.
+    /// The store did not answer, for `reason`. `was_probe`: the question was a probe.
     pub fn failed(&mut self, now: Duration, reason: &str, was_probe: bool) -> Change {
         self.failures = self.failures.saturating_add(1);
         if let Some(open) = &mut self.open {
@@ -99,7 +98,7 @@ impl Breaker {
         Change::Opened
     }
 
-    /// A probe was given up before it was sent.
+    /// A probe was dropped before it was sent.
     pub fn probe_lost(&mut self) {
         if let Some(open) = &mut self.open {
             open.is_probing = false;

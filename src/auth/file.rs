@@ -1,13 +1,12 @@
-//! A file of tokens: read at the start, and again whenever it has changed.
+//! A file of tokens: newswire reads it at the start, and again whenever it has changed.
 //!
-//! The list is in memory and answers at once. After the start the disk is touched by a thread alone: it
-//! looks at the file twice a second, reads it when two looks in a row have seen the same change, so
-//! that a file which is just being written is left alone, and puts the new list where the loop finds
-//! it. A file with anything wrong in it changes nothing, and neither does one that is gone: the log
-//! says so, once, and the list that was in force stays.
+//! The list is in memory and answers at once. After the start only a thread touches the disk. It looks at the file
+//! twice a second, and reads it when two looks in a row have seen the same change, so that it leaves alone a file
+//! that is just being written. It puts the new list where the loop finds it. A file with anything wrong in it
+//! changes nothing, and neither does a missing file: the log says so, once, and the list that was in force stays.
 //!
-//! Never here: what a line says (`wire/token_file.rs`), and the text of the file for longer than it
-//! takes to read it.
+//! Never here: the meaning of a line (`wire/token_file.rs`), and the text of the file for longer than it takes to
+//! read it.
 
 use std::fmt::Display;
 use std::io;
@@ -26,16 +25,16 @@ use crate::limits;
 use crate::stats::{Cause, Store};
 use crate::wire::token_file::Listing;
 
-/// A file that is watched for as long as this, or a store of it, is there.
+/// A file that a thread watches for as long as this, or a store of it, exists.
 #[derive(Clone, Debug)]
 pub struct WatchedFile {
     path: Arc<Path>,
     current: Arc<Current>,
-    /// Has the file read now, whatever it looks like. Dropped, it ends the thread.
+    /// Tells the thread to read the file now, whatever it looks like. Dropping it ends the thread.
     reread: Sender<()>,
 }
 
-/// The list in force. It is locked for as long as a pointer is copied.
+/// The list in force. The lock is held for as long as it takes to copy a pointer.
 #[derive(Debug)]
 struct Current(Mutex<Arc<Listing>>);
 
@@ -52,7 +51,7 @@ impl Current {
 }
 
 impl WatchedFile {
-    /// Reads the file, and has it watched from then on; `wake` is called when there is a new list.
+    /// Reads the file, and starts to watch it. The thread calls `wake` when there is a new list.
     ///
     /// # Errors
     /// One line that names the file, the line in it, and what is wrong.
@@ -85,25 +84,25 @@ impl WatchedFile {
         })
     }
 
-    /// As it was given.
+    /// The path as the operator gave it.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// In tokens that are in it, and in those of them that have ended at `unix_seconds`.
+    /// The number of tokens in it, and of those that have ended at `unix_seconds`.
     pub fn count(&self, unix_seconds: u64) -> (usize, usize) {
         let listing = self.current.get();
         (listing.len(), listing.expired(unix_seconds))
     }
 
-    /// What is wrong with the rights of the file, and what to do.
+    /// What is wrong with the rights of the file, and the command that mends it.
     pub fn exposed(&self) -> Option<String> {
         exposed(&self.path, &self.current.get())
     }
 
-    /// Has the file read again, even if it looks as it did. What comes of it is told as any change is.
+    /// Tells the thread to read the file again, even if it looks as it did. A change is reported like any other.
     pub fn reread(&self) {
-        // It fails when there is no thread any more, and then nothing can be done about it.
+        // It fails when the thread has ended, and then nothing can be done about it.
         let _ = self.reread.send(());
     }
 }
@@ -112,12 +111,12 @@ impl WatchedFile {
 #[derive(Debug)]
 pub struct TokenFile {
     file: WatchedFile,
-    /// As it was when a change was last told.
+    /// The list at the last change that was reported.
     listing: Arc<Listing>,
 }
 
 impl TokenFile {
-    /// A store of what is in `file` now, and whatever comes.
+    /// A store of the tokens in `file`, now and after each change.
     pub fn new(file: &WatchedFile) -> Self {
         Self {
             file: file.clone(),
@@ -157,8 +156,8 @@ impl TokenStore for TokenFile {
     }
 }
 
-/// What tells a file from the one before. The time at which its inode was changed cannot be set, so a
-/// copy that takes the old file's time along is seen too.
+/// What distinguishes a file from the one before. Nobody can set the time at which an inode changed, so this also
+/// notices a copy that keeps the times of the old file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Look {
     device: u64,
@@ -184,21 +183,20 @@ impl Look {
 /// The thread's state.
 struct Watch {
     path: PathBuf,
-    /// As the file looked when it was last read, whatever came of that. `None`: it is gone.
+    /// How the file looked when it was last read, whatever the result. `None`: there was no file.
     read: Option<Look>,
-    /// As it looked last, if that was something else.
+    /// How it looked last, if that was something else.
     seen: Option<Look>,
-    /// What was logged last, so that it is not said again twice a second.
+    /// The last complaint in the log, so that it is not repeated twice a second.
     complaint: Option<String>,
-    /// Lists that stores may still have. They are freed here, since that takes a while when they are
-    /// long.
+    /// Lists that stores may still have. They are freed here, since that takes a while when they are long.
     retired: Vec<Arc<Listing>>,
     current: Arc<Current>,
     wake: Wake,
 }
 
 impl Watch {
-    /// Until nobody wants to know any more.
+    /// Runs until the file and all of its stores are dropped.
     fn run(mut self, orders: &Receiver<()>) {
         let pause = Duration::from_millis(limits::TOKEN_FILE_LOOK_MILLISECONDS);
         loop {
@@ -218,7 +216,7 @@ impl Watch {
             Ok(look) if Some(look) == self.seen => self.read(),
             Ok(look) => self.seen = Some(look),
             Err(error) => {
-                // Back with the same look, it is read again: nobody knows what it was meanwhile.
+                // When the file is back and looks the same, it is read again: nobody knows what it was meanwhile.
                 (self.read, self.seen) = (None, None);
                 self.complain(&ReadError::from(error));
             }
@@ -230,7 +228,7 @@ impl Watch {
         let outcome = read_file(&self.path);
         let after = Look::at(&self.path).ok();
         if before != after {
-            // It was written while it was read. The next two looks decide.
+            // The file was written while it was read. The next two looks decide.
             (self.read, self.seen) = (None, after);
             return;
         }
@@ -263,14 +261,14 @@ impl Watch {
 
 /// Why a file of tokens could not be read.
 enum ReadError {
-    /// Something in this line, counted from 1.
+    /// This line, counted from 1, is wrong.
     Line(usize, String),
     /// The file as a whole.
     File(String),
 }
 
 impl ReadError {
-    /// One line.
+    /// One line of text.
     fn sentence(&self, path: &Path) -> String {
         let path = path.display();
         match self {

@@ -1,20 +1,20 @@
 //! The gate: which clients may come in, and which may stay.
 //!
-//! Stores are asked in their order, and the first that knows the token decides. What a store has said is good
-//! for a while, so that the herd after a restart asks once a token; clients that come with a token which is
-//! being asked about wait for the same answer. An API may answer about the client as well as about its token,
-//! so what it says counts for clients of the same address and page alone.
+//! The gate asks stores in their order, and the first store that knows the token decides. An answer is good for a
+//! while, so that the herd after a restart causes one question for each token; clients that bring a token about
+//! which a store is being asked wait for the same answer. An API may answer about the client as well as about its
+//! token, so its answer counts only for clients of the same address and page.
 //!
-//! Afterwards the gate goes on looking: when a token ends, and every now and then, it asks the stores
-//! again. When they accept the token anew, its sessions go on, with the new grant; when they refuse it, the
-//! sessions end. While no store can tell the sessions stay, for a time of grace; nobody new is let in meanwhile.
+//! Afterwards the gate asks again: when a token ends, and every few minutes. When the stores accept the token anew,
+//! its sessions go on, with the new grant; when they refuse it, the sessions end. While no store can tell, the
+//! sessions stay, for a time of grace; the gate lets no new client in meanwhile.
 //!
 //! Some answers cost arithmetic. Only [`Gate::turn`] pays for those, and no more than its budget a turn; the
 //! other questions wait in a line.
 //!
 //! Time is an argument, and stores answer when they like: all of this runs in memory.
 //!
-//! Never here: connections (a ticket is all that is seen of them), threads, what a store is.
+//! Never here: connections (the gate sees a ticket), threads, what a store is.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -35,23 +35,24 @@ use crate::stats::{Cause, Close, Judged, Stats, Store};
 use crate::wire::grant::Grant;
 use crate::wire::token::{Digest, Token};
 
-/// In microseconds of a turn that are kept for newcomers: the rest may go to rechecks before them.
+/// In microseconds of a turn that are kept for newcomers: rechecks, which come first, may use the rest.
 const NEWCOMERS_SHARE: u32 = limits::TURN_JUDGING_MICROSECONDS / 2;
 
 /// The intervals and bounds in force.
 #[derive(Clone, Copy, Debug)]
 pub struct GateRules {
-    /// For how long an accepted token is not asked about again for newcomers.
+    /// For how long the gate does not ask again about an accepted token for newcomers.
     pub cache: Duration,
-    /// After how long it is asked about again for sessions, a tenth more or less.
+    /// After how long the gate asks about it again for sessions, a tenth more or less.
     pub recheck: Duration,
-    /// For how long sessions stay while nobody can tell.
+    /// For how long sessions stay while no store can tell.
     pub grace: Duration,
     /// For how long a newcomer waits for its verdict; after that its connection is closed.
     pub patience: Duration,
-    /// In bytes, what newcomers' questions that are not answered yet may take in memory.
+    /// In bytes, what newcomers' questions take that have no answer yet.
     pub asking_bytes_max: usize,
-    /// In refused tokens, and in accepted ones from which on those that no session lives by are forgotten.
+    /// In refused tokens that the gate remembers. When it remembers as many accepted ones, it forgets those without
+    /// a session.
     pub remembered_max: usize,
 }
 
@@ -64,27 +65,27 @@ pub struct Gate {
     ledger: Ledger,
     refused: Refused,
     sealer: Sealer,
-    /// Answers that were not fetched yet.
+    /// Verdicts that were not fetched yet.
     verdicts: VecDeque<(u64, Verdict)>,
-    /// True exactly when standings were changed that sessions live by, and it was not told yet.
+    /// True exactly when standings of sessions have changed and [`Gate::poll_change`] has not said so yet.
     has_changed: bool,
-    /// Withdrawn by an administrator.
+    /// Tokens that an administrator revoked.
     revoked: Revoked,
-    /// How many sessions' tokens are being asked about.
+    /// How many tokens of sessions a store is being asked about.
     rechecks: usize,
     /// How many entries have `lost_since`. Kept by [`Gate::set_lost`] alone.
     lost: usize,
-    /// How often stores have changed. What was accepted before the last change is not fresh.
+    /// How often stores have changed. A token that was accepted before the last change is not fresh.
     changes: u32,
     /// Over entries that were accepted before the last change.
     walk: Walk,
     /// Questions that wait for the time that they cost.
     line: Line,
-    /// In microseconds, what may still be spent. More than zero in [`Gate::turn`] alone.
+    /// In microseconds, what is left for this turn. More than zero in [`Gate::turn`] alone.
     budget: u32,
-    /// In bytes, what newcomers' questions take that are not answered yet.
+    /// In bytes, what newcomers' questions take that have no answer yet.
     asking_bytes: usize,
-    /// When the log last said that this is too much.
+    /// When the log last said that `asking_bytes` is too much.
     reported: Option<Duration>,
     /// True exactly when the last turn has left answers with a store.
     has_more: bool,
@@ -92,7 +93,7 @@ pub struct Gate {
     hand: u32,
 }
 
-/// What the stores, in their order, have to say in the end.
+/// What the stores say in the end.
 enum Outcome {
     Accepted {
         store: Store,
@@ -140,10 +141,9 @@ impl Gate {
         }
     }
 
-    /// Puts other stores and intervals in the place of the present ones. Everything that was said is
-    /// asked again, and so is what the old ones still owe; but a token of the configuration that is
-    /// no longer in it is refused from now on, and its sessions end when it is due to be asked about:
-    /// to read the configuration again is not to drop anybody.
+    /// Replaces the stores and the intervals. The gate asks again about everything that the old stores have said or
+    /// still owe. But it refuses a token that is no longer in the configuration from now on, and ends its sessions
+    /// only when their recheck is due: reading the configuration again must not drop anybody.
     pub fn replace(
         &mut self,
         stores: Vec<Box<dyn TokenStore>>,
@@ -155,7 +155,7 @@ impl Gate {
         self.stores = stores;
         self.rules = rules;
         self.doubt_everything(Some(Store::List));
-        // Those that wait in line are among the others.
+        // Questions that wait in line are among those below.
         self.line.clear();
         for place in 0..self.ledger.places() {
             let Some(id) = self.ledger.at(place) else {
@@ -168,8 +168,8 @@ impl Gate {
         }
     }
 
-    /// Judges an applicant. The verdict comes out of [`Gate::poll_verdict`] under
-    /// `ticket`, in this turn or in a later one.
+    /// Judges an applicant. [`Gate::poll_verdict`] returns the verdict under `ticket`, in this turn or in a later
+    /// one.
     pub fn check(&mut self, ticket: u64, applicant: Applicant, moment: Moment, stats: &mut Stats) {
         let Applicant {
             token,
@@ -221,8 +221,8 @@ impl Gate {
         self.ask_from(id, 0, moment, stats);
     }
 
-    /// The verdict that the gate knows without asking a store: about the token, whoever brings it, or about
-    /// the token and this caller.
+    /// The verdict that the gate knows without asking a store: about the token for every caller, or about the token
+    /// and this caller.
     fn remembered(
         &mut self,
         digest: &Digest,
@@ -242,14 +242,15 @@ impl Gate {
         [of_token, key].iter().find_map(|key| {
             let id = self.ledger.find(key)?;
             let entry = self.ledger.entry(id);
-            // Whoever comes while a token is asked about waits for that answer, which is newer.
+            // A client that comes while a store is being asked about the token waits for that answer, which is
+            // newer.
             let is_good = entry.asking.is_none() && entry.is_fresh(changes, now);
             let standing = entry.standing.as_ref().filter(|_| is_good)?;
             Some((Judged::Accepted, Verdict::Accepted(standing.clone())))
         })
     }
 
-    /// Notes a question that is to be asked.
+    /// Notes a question that the gate is going to ask.
     fn begin(&mut self, id: EntryId, question: Question, waiting: Vec<u64>) {
         self.ledger.entry(id).asking = Some(Box::new(Asking {
             question: Arc::new(question),
@@ -276,8 +277,8 @@ impl Gate {
         );
     }
 
-    /// Makes room for a new entry where there are many: forgets some that no session lives by. The hand goes
-    /// over more places than entries come, so those that are remembered for nobody stay few beside the others.
+    /// Makes room for a new entry when there are many: forgets some entries without a session. The hand moves over
+    /// more places than entries come, so that entries without a session stay few beside the others.
     fn make_room(&mut self) {
         if self.ledger.len() < self.rules.remembered_max {
             return;
@@ -292,8 +293,8 @@ impl Gate {
         }
     }
 
-    /// Fetches what stores have answered, asks again about what is due, and goes on with those who wait in
-    /// line.
+    /// Fetches the answers of stores, asks again about tokens that are due, and goes on with the questions that wait
+    /// in line.
     pub fn turn(&mut self, moment: Moment, stats: &mut Stats) {
         self.has_more = false;
         for index in 0..self.stores.len() {
@@ -306,7 +307,7 @@ impl Gate {
             }
             self.has_more |= left == 0;
         }
-        // All of them: each tells it once.
+        // It asks all stores, because each says it only once.
         let changed = (self.stores.iter_mut()).fold(false, |any, store| store.poll_change() | any);
         if changed {
             self.doubt_everything(None);
@@ -337,7 +338,7 @@ impl Gate {
         }
     }
 
-    /// The next entry that was accepted before the stores have changed; looks at `places` at most.
+    /// The next entry that was accepted before the stores changed. Looks at `places` places at most.
     fn next_doubted(&mut self, places: &mut u32, now: Duration) -> Option<EntryId> {
         while *places > 0
             && let Some(place) = self.walk.next(self.ledger.places())
@@ -356,12 +357,12 @@ impl Gate {
         None
     }
 
-    /// How long nothing will be due.
+    /// How long it takes until something is due.
     pub fn timeout(&self, now: Duration) -> Option<Duration> {
         if !self.verdicts.is_empty() || !self.line.is_empty() || self.has_more {
             return Some(Duration::ZERO);
         }
-        // Those who wait for an answer wake the loop when they have it.
+        // Stores wake the loop when they have an answer.
         if self.rechecks >= limits::AUTH_RECHECKS_MAX {
             return None;
         }
@@ -371,21 +372,22 @@ impl Gate {
         Some(self.ledger.next_due()?.saturating_sub(now))
     }
 
-    /// The next verdict, and whose it is.
+    /// The next verdict, with its ticket.
     pub fn poll_verdict(&mut self) -> Option<(u64, Verdict)> {
         self.verdicts.pop_front()
     }
 
-    /// True once after standings were changed that sessions live by.
+    /// Returns true once after standings of sessions have changed.
     pub fn poll_change(&mut self) -> bool {
         std::mem::take(&mut self.has_changed)
     }
 
-    /// Refuses tokens until the next start, whatever stores say of them, and ends their sessions; answers how
-    /// many. A token that a store has a name for is refused under that name too, in whatever way it is written.
+    /// Refuses tokens until the next start, whatever stores say about them, and ends their sessions. Returns how
+    /// many sessions those are. When a store has a name for a token, the gate refuses that name too, in whatever way
+    /// a client writes the token.
     ///
     /// # Errors
-    /// Too many are revoked already, and nothing has changed.
+    /// Too many tokens are revoked already; nothing has changed.
     pub fn revoke(&mut self, tokens: &[Digest]) -> Result<usize, Full> {
         let mut names: BTreeSet<[u8; 32]> = tokens.iter().map(|token| *token.as_bytes()).collect();
         for id in tokens
@@ -413,7 +415,7 @@ impl Gate {
         Ok(revoked)
     }
 
-    /// How many verdicts are remembered or being asked for, refusals left out.
+    /// How many entries there are: tokens that were accepted, or about which a store is being asked.
     pub fn entries(&self) -> usize {
         self.ledger.len()
     }
@@ -429,7 +431,7 @@ impl Gate {
     fn handle_due(&mut self, id: EntryId, moment: Moment, stats: &mut Stats) {
         let changes = self.changes;
         let entry = self.ledger.entry(id);
-        // Whatever comes of it sets the next moment.
+        // The answer sets the next moment.
         if entry.asking.is_some() {
             return;
         }
@@ -479,16 +481,16 @@ impl Gate {
         self.ask_from(id, store, moment, stats);
     }
 
-    /// Asks the stores from `first` on, until one knows the token, will answer later, or costs more than is
-    /// left of this turn.
+    /// Asks the stores from `first` on, until one knows the token, will answer later, or costs more than is left of
+    /// this turn.
     fn ask_from(&mut self, id: EntryId, first: usize, moment: Moment, stats: &mut Stats) {
         let entry = self.ledger.entry(id);
         let is_of_caller = entry.caller.is_some();
         let asking = entry.asking();
         let question = Arc::clone(&asking.question);
         for (index, store) in self.stores.iter_mut().enumerate().skip(first) {
-            // The token was not kept where a store has let it in that knows it by its digest. And whoever it
-            // has let in has come from many places, about none of which the others can be asked.
+            // The gate did not keep the token when a store accepted it that knows it by its digest. And clients with
+            // that token came from many places, about none of which the other stores can be asked.
             if question.token.is_none() && store.needs_token()
                 || !is_of_caller && store.asks_of_callers()
             {
@@ -517,7 +519,7 @@ impl Gate {
         self.conclude(id, outcome, moment, stats);
     }
 
-    /// A store has answered later.
+    /// Handles an answer that came later.
     fn handle_answer(
         &mut self,
         index: usize,
@@ -526,8 +528,8 @@ impl Gate {
         moment: Moment,
         stats: &mut Stats,
     ) {
-        // The one place where an entry may be gone, or be asked about elsewhere: the answer is of a store
-        // that was replaced meanwhile.
+        // Only here can an entry be gone, or be part of another question: the answer is of a store that was replaced
+        // meanwhile.
         let entry = self.ledger.get_mut(id);
         let asking = entry.and_then(|entry| entry.asking.as_mut());
         let Some(asking) = asking.filter(|asking| asking.store == index) else {
@@ -542,7 +544,7 @@ impl Gate {
         }
     }
 
-    /// The question is answered: tells those who wait, and the sessions that live by the token.
+    /// Concludes a question: tells the waiting clients, and the sessions that have the token.
     fn conclude(&mut self, id: EntryId, outcome: Outcome, moment: Moment, stats: &mut Stats) {
         let entry = self.ledger.entry(id);
         let asking = entry.asking.take().expect("it is being asked about");
@@ -550,7 +552,7 @@ impl Gate {
             true => self.rechecks -= 1,
             false => self.asking_bytes -= bytes(&asking.question),
         }
-        // What was said of the token alone counts for whoever brings it.
+        // An answer about the token alone counts for every caller.
         let is_wider = !asking.is_of_caller && entry.caller.is_some() && entry.standing.is_none();
         let id = match outcome {
             Outcome::Accepted { .. } | Outcome::Refused(_) if is_wider => self.widen(id),
@@ -571,7 +573,7 @@ impl Gate {
                     .map(|text| Token::new(&*text).digest());
                 let is_revoked = self.revoked.has(&digest)
                     || known_as.is_some_and(|known_as| self.revoked.has(&known_as));
-                // A revocation may have come meanwhile, and a store may say yes to what has ended.
+                // A revocation may have come meanwhile, and a store may accept a token that has ended.
                 if is_revoked {
                     self.refuse(id, &asking, Cause::Revoked, moment)
                 } else if grant.has_ended(unix) {
@@ -596,7 +598,7 @@ impl Gate {
             }
             Outcome::Unavailable => self.bear(id, moment),
         };
-        // The first was counted where it was answered.
+        // The first client was counted where the store answered.
         for _ in asking.waiting.iter().skip(1) {
             stats.checked(Store::Cache, judged);
         }
@@ -609,7 +611,7 @@ impl Gate {
         }
     }
 
-    /// Makes the entry of a caller that of the token, or forgets it where there is one already.
+    /// Makes the entry of a caller the entry of the token, or forgets it when the token has an entry already.
     fn widen(&mut self, id: EntryId) -> EntryId {
         let of_token = Key::of_token(&self.ledger.entry(id).token);
         match self.ledger.find(&of_token) {
@@ -624,7 +626,7 @@ impl Gate {
         }
     }
 
-    /// Keeps of a question what its store needs to be asked again.
+    /// Keeps the parts of a question that its store needs to be asked again.
     fn keep(&mut self, id: EntryId, question: &Question, store: Store, needs_token: bool) {
         let entry = self.ledger.entry(id);
         entry.accepted_by = Some(store);
@@ -632,7 +634,7 @@ impl Gate {
             caller.origin = question.origin.as_deref().map(Into::into);
         }
         match (needs_token, &question.token) {
-            // Known by its digest: the token itself is not needed again.
+            // The store knows it by its digest: it does not need the token again.
             (false, _) => entry.sealed = None,
             (true, Some(token)) if entry.sealed.is_none() => {
                 entry.sealed = Some(self.sealer.seal(token));
@@ -650,10 +652,10 @@ impl Gate {
         self.set_lost(id, None);
         let (rules, changes) = (self.rules, self.changes);
         let entry = self.ledger.entry(id);
-        // Spread out, always in the same way for the same entry.
+        // The times are spread out, always in the same way for the same entry.
         let tenths = u32::from(entry.spread()) * 200 / 255;
         let recheck = rules.recheck * (900 + tenths) / 1_000;
-        // The moment after its last good one.
+        // The moment after the last one at which the token is good.
         let left = grant
             .expires_at
             .map(|end| Duration::from_secs(end.saturating_add(1)).saturating_sub(moment.unix));
@@ -674,7 +676,7 @@ impl Gate {
         (Judged::Accepted, Verdict::Accepted(standing), Some(wake_at))
     }
 
-    /// Whether the sessions of a token that was refused to a newcomer stay: see [`Gate::replace`].
+    /// Returns true when sessions stay although their token was refused to a newcomer: see [`Gate::replace`].
     fn is_spared(&mut self, id: EntryId, asking: &Asking, moment: Moment) -> bool {
         let entry = self.ledger.entry(id);
         let is_listed = entry.accepted_by == Some(Store::List) && entry.sessions() > 0;
@@ -695,19 +697,20 @@ impl Gate {
             standing.end(Close::TokenEnded);
             self.has_changed = true;
         }
-        // Where not every store was asked, newcomers may fare better.
+        // When not every store was asked, a newcomer may get another answer.
         if !asking.is_partial {
             self.refused.add(&entry.key(), cause, moment.now);
         }
         (Judged::Refused, Verdict::Refused(cause), None)
     }
 
-    /// When sessions are asked about after a newcomer with their token could not be told. Its question may have
-    /// found no place, which says nothing about them, so that is no sooner than without the newcomer.
+    /// When the gate asks about sessions after no store could tell about a newcomer with their token. The newcomer's
+    /// question may have found no place, which says nothing about the sessions, so that is no sooner than without
+    /// the newcomer.
     fn next_recheck(&mut self, id: EntryId, now: Duration) -> Duration {
         let changes = self.changes;
         let entry = self.ledger.entry(id);
-        // The walk after a change of stores may have passed over it, because it was being asked about.
+        // The walk after a change of stores may have skipped the entry, because a store was being asked about it.
         if entry.accepted_in != changes {
             let retry = now + Duration::from_secs(limits::AUTH_RETRY_SECONDS);
             entry.recheck_at = entry.recheck_at.min(retry);
@@ -715,7 +718,7 @@ impl Gate {
         entry.recheck_at
     }
 
-    /// Nobody could tell what the token of sessions is worth. They stay for a while.
+    /// No store could tell about the token of sessions. The sessions stay for a while.
     fn bear(&mut self, id: EntryId, moment: Moment) -> (Judged, Verdict, Option<Duration>) {
         let answer = |wake_at| (Judged::Unavailable, Verdict::Unavailable, wake_at);
         let grace = self.rules.grace;
@@ -735,8 +738,8 @@ impl Gate {
         answer(Some(entry.recheck_at))
     }
 
-    /// Since when nobody can tell what a token is worth that sessions live by; `None`: somebody could, or
-    /// none do any more. Logs when the first is lost, and when none is.
+    /// Notes since when no store can tell about a token of sessions; `None`: a store could tell, or no session is
+    /// left. Logs the first such token, and the end of the last.
     fn set_lost(&mut self, id: EntryId, since: Option<Duration>) {
         let before = std::mem::replace(&mut self.ledger.entry(id).lost_since, since);
         match (before, since) {
@@ -760,7 +763,7 @@ impl Gate {
         }
     }
 
-    /// Forgets an entry, unless it is being asked about: its answer forgets it then.
+    /// Forgets an entry, unless a store is being asked about it: then the answer forgets it.
     fn forget(&mut self, id: EntryId) {
         self.set_lost(id, None);
         if self.ledger.entry(id).asking.is_none() {
@@ -778,7 +781,7 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// What follows from one store's answer; `None` when the next one is to be asked.
+/// The outcome of one store's answer; `None` when the gate has to ask the next one.
 fn weigh(
     store: &dyn TokenStore,
     answer: Answer,
@@ -815,7 +818,7 @@ fn weigh(
             asking.had_no_answer = true;
             None
         }
-        // A store says it through `poll_answer` alone, and the gate has asked again.
+        // Only `poll_answer` returns it, and the gate has asked again.
         Answer::AskAgain => None,
     }
 }

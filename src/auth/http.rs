@@ -1,8 +1,9 @@
-//! Tokens that an API knows: it is asked with the token itself, as its own clients ask it.
+//! Tokens that an API knows: newswire asks it with the token itself, as its own clients do.
 //!
-//! `GET` with `Accept: application/json` and `Authorization: TOKEN`, or `SCHEME TOKEN`. `X-Forwarded-For` is
-//! the client's address, and `Origin` its page's, if it has one; so an answer is about a token and who brings
-//! it. Where the operator has the two left out, it is about the token alone. What the answer means:
+//! The request is `GET` with `Accept: application/json` and `Authorization: TOKEN`, or `SCHEME TOKEN`.
+//! `X-Forwarded-For` is the client's address, and `Origin` the origin of its page, if it has one; so an answer is
+//! about a token and its caller. When the operator leaves the two out, it is about the token alone. The status
+//! means:
 //!
 //! | status | |
 //! |---|---|
@@ -11,14 +12,12 @@
 //! | 3xx | it cannot be told: a redirect is not followed, and may mean that the API has moved |
 //! | any other; none | it cannot be told |
 //!
-//! A 2xx may say more in a body that is a JSON object: `topics`, a list of patterns; `expires`, in
-//! RFC 3339 or in seconds of Unix time; `name`, for logs; `token_id`, a text or a whole number, which is the same
-//! for all texts that the API takes for one token. Each may be missing or `null`, and then says
-//! nothing: all topics, no end. Other fields are ignored. What is said must be right, because a guess
-//! could grant too much: a field of another type, a key that occurs twice, or JSON that is no object, is
-//! no answer. A list
-//! without a topic is a refusal. Any other body says nothing, except for a web page: that is what a
-//! wrong address answers to everybody.
+//! A 2xx may say more in a body that is a JSON object: `topics`, a list of patterns; `expires`, in RFC 3339 or in
+//! seconds of Unix time; `name`, for logs; `token_id`, a text or a whole number, which is the same for all texts
+//! that the API takes for one token. Each may be missing or `null`, and then says nothing: all topics, no end. Other
+//! fields are ignored. A field of another type, a key that occurs twice, or JSON that is no object, is no answer,
+//! because a guess could grant too much. A list without a topic is a refusal. Any other body says nothing, except
+//! for a web page: a wrong address answers with one to everybody.
 //!
 //! Never here: threads and the time-out for all of it (`workers`), connections (`agent`), caching.
 
@@ -41,16 +40,16 @@ use crate::wire::token::Token;
 /// The address of a client.
 const CLIENT: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// How an API is asked.
+/// How newswire asks an API.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What stands before the token; may be empty.
+    /// The word before the token; may be empty.
     pub scheme: String,
-    /// True exactly when the API is told who brings a token. Its answer may depend on that then.
+    /// True exactly when the API is told who brings a token. Its answer may then depend on the caller.
     pub forwards_client: bool,
-    /// Whose certificates are believed.
+    /// The authorities whose certificates are accepted.
     pub trust: Trust,
-    /// How many are asked, how many wait, and how long.
+    /// How many questions run, how many wait, and how long.
     pub bounds: Bounds,
 }
 
@@ -63,10 +62,10 @@ pub struct HttpStore {
 }
 
 impl HttpStore {
-    /// A store that asks `url`. `wake` is called after there is an answer.
+    /// A store that asks `url`. It calls `wake` when there is an answer.
     ///
     /// # Errors
-    /// `url` is none, or there is no thread left.
+    /// `url` is no address, or the system has no thread left.
     pub fn new(url: &str, settings: &Settings, wake: Wake) -> Result<Self, String> {
         let url = parse_url(url).map_err(|error| format!("auth-url: {error}"))?;
         let host = url.authority().map_or("", |authority| authority.as_str());
@@ -100,7 +99,7 @@ impl TokenStore for HttpStore {
     }
 
     fn ask(&mut self, question: &Arc<Question>, _moment: Moment) -> Option<Answer> {
-        // No API can have given it out to be sent in a header.
+        // No API can have handed out such a token for a header.
         if !is_sendable(question.presented()) {
             return Some(Answer::Unknown);
         }
@@ -112,15 +111,15 @@ impl TokenStore for HttpStore {
     }
 }
 
-/// Whether a token arrives as it is when it is sent in a header: visible ASCII, and spaces inside
-/// (RFC 9110 s. 5.5). More can be written there, but is read in one way here and in another there.
+/// Returns true when a token arrives unchanged in a header: visible ASCII, and spaces inside (RFC 9110 s. 5.5).
+/// Other bytes are possible, but servers read them in different ways.
 fn is_sendable(token: &Token) -> bool {
     let text = Zeroizing::new(token.reveal());
     let is_visible = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
     is_visible && text.trim_matches(' ') == text.as_str()
 }
 
-/// What one thread asks with.
+/// The worker of one thread.
 struct Asker {
     agent: Agent,
     url: Uri,
@@ -146,31 +145,31 @@ fn headers(scheme: &str, question: &Question) -> Result<HeaderMap, String> {
         .map_err(|_| "the token cannot be sent in a header".to_owned())?;
     authorization.set_sensitive(true);
     let mut headers = HeaderMap::new();
-    // Without it, a framework for pages (Laravel) sends a bad token to its login page.
+    // Without this header, a framework for pages (Laravel) sends a bad token to its login page.
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(header::AUTHORIZATION, authorization);
     Ok(headers)
 }
 
-/// Says who brings the token.
+/// Adds the headers that say who brings the token.
 fn forward_client(headers: &mut HeaderMap, question: &Question) {
     let client = question.client.to_canonical().to_string();
-    // A proxy may not have said it.
+    // The proxy may not have named the address.
     if !question.client.is_unspecified()
         && let Ok(client) = HeaderValue::from_str(&client)
     {
         headers.insert(CLIENT, client);
     }
-    // One that cannot be passed on as it came is not passed on.
+    // An origin that a header cannot carry unchanged is left out.
     if let Some(Ok(origin)) = question.origin.as_deref().map(HeaderValue::from_str) {
         headers.insert(header::ORIGIN, origin);
     }
 }
 
-/// What an answer means.
+/// What the answer of the API means.
 ///
 /// # Errors
-/// It is another's: the API itself is not there.
+/// The answer is not from the API: the API itself is not there.
 fn judge(reply: &Reply) -> Result<Answer, String> {
     match reply.status {
         _ if reply.is_success() => Ok(match grant(reply) {
@@ -182,7 +181,7 @@ fn judge(reply: &Reply) -> Result<Answer, String> {
             Err(reason) => Answer::Unavailable(reason),
         }),
         401 | 403 | 404 => Ok(Answer::Unknown),
-        // RFC 9110 s. 15.6: a gateway's word for an API that is down, overloaded or slow.
+        // RFC 9110 s. 15.6: a gateway says this of an API that is down, overloaded or slow.
         status @ 502..=504 => Err(format!("it answered with status {status}")),
         status @ 300..=399 => Ok(Answer::Unavailable(format!(
             "it answered with status {status}, and a token is not taken along: if that leads to another \
@@ -195,17 +194,17 @@ fn judge(reply: &Reply) -> Result<Answer, String> {
     }
 }
 
-/// What the body of a 2xx grants.
+/// The grant in the body of a 2xx.
 ///
 /// # Errors
-/// Why that cannot be told. Nothing of the body is part of it.
+/// The reason why there is none, without a piece of the body.
 fn grant(reply: &Reply) -> Result<Result<Grant, Flaw>, String> {
     let max = limits::AUTH_BODY_BYTES_MAX;
     let Some(body) = &reply.body else {
         return Err(format!("its answer is longer than {max} bytes"));
     };
     let body = body.trim_ascii();
-    // Not all who send JSON say so.
+    // Not every server that sends JSON says so.
     let is_json = reply.is_json || body.starts_with(b"{");
     if !body.is_empty() && is_json {
         return match json::strict(body) {

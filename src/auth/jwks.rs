@@ -1,10 +1,10 @@
-//! A JWK set, fetched by a thread of its own and kept: the keys of somebody who replaces them.
+//! A JWK set, which a thread of its own fetches and keeps: the keys of an issuer that replaces them.
 //!
-//! It is fetched at the start, every now and then, and when a token names a key that is not in it. While
-//! it cannot be had, the keys that were there stay; before it was had for the first time, nobody can
-//! tell. A start does not wait for it, and does not fail without it.
+//! The thread fetches it at the start, every ten minutes, and when a token names a key that is not in it. While the
+//! set cannot be fetched, the last keys stay; before the first fetch succeeds, the store cannot tell. A start does
+//! not wait for it, and does not fail without it.
 //!
-//! Never here: how it is fetched (that is a closure), which token it is for, the poller.
+//! Never here: how the set is fetched (that is a closure), which token it is for, the poller.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,36 +18,36 @@ use super::keys::{self, SetKey};
 use crate::limits;
 use crate::wire::jwt::JwtAlgorithm;
 
-/// Gets the set's bytes, however long that takes.
+/// Fetches the set's bytes, however long that takes.
 ///
 /// # Errors
-/// Why it could not, in one line.
+/// The reason, in one line.
 pub type Fetch = Box<dyn FnMut() -> Result<Vec<u8>, String> + Send>;
 
-/// A set that is fetched for as long as this is there.
+/// A set that a thread fetches for as long as this exists.
 #[derive(Clone, Debug)]
 pub struct WatchedSet {
     url: Arc<str>,
     state: Arc<Shared>,
-    /// Has the set fetched now. Dropped, it ends the thread.
+    /// Tells the thread to fetch the set now. Dropping it ends the thread.
     orders: Sender<()>,
 }
 
-/// Locked for as long as a few words are copied.
+/// The lock is held for as long as it takes to copy a few words.
 #[derive(Debug)]
 struct Shared(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// `None` until it was had once. Replaced when the keys are others than before, and only then.
+    /// `None` until the first fetch succeeds. Replaced only when the keys differ from those before.
     keys: Option<Arc<Vec<SetKey>>>,
-    /// Why the last fetch brought nothing, if it did not.
+    /// Why the last fetch failed, if it did.
     failure: Option<String>,
-    /// In fetches that were asked for, the first of them by the start.
+    /// In fetches that were ordered, the first of them by the start.
     ordered: u64,
     /// How many of these are done. Never more than `ordered`.
     served: u64,
-    /// When one was asked for last because of a token.
+    /// When a token last caused a fetch.
     wanted: Option<Duration>,
 }
 
@@ -60,19 +60,19 @@ impl Shared {
 /// What is known of a set.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// `None`: it was never had.
+    /// `None`: no fetch has succeeded yet.
     pub keys: Option<Arc<Vec<SetKey>>>,
-    /// Why the last fetch brought nothing, if it did not.
+    /// Why the last fetch failed, if it did.
     pub failure: Option<String>,
-    /// True exactly while a fetch is under way that was asked for.
+    /// True exactly while an ordered fetch is under way.
     pub is_awaited: bool,
-    /// How many that were asked for are done.
+    /// How many ordered fetches are done.
     pub served: u64,
 }
 
 impl WatchedSet {
-    /// Starts to fetch the set of keys for `algorithm`, which the log and errors call `url`; `wake` is
-    /// called after each fetch.
+    /// Starts to fetch the set of keys for `algorithm`. The log and errors call the set `url`; the thread calls
+    /// `wake` after each fetch.
     ///
     /// # Errors
     /// The system has no thread left.
@@ -112,7 +112,7 @@ impl WatchedSet {
         })
     }
 
-    /// What it is called.
+    /// The name of the set in the log.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -128,15 +128,15 @@ impl WatchedSet {
         }
     }
 
-    /// Has the set fetched, whatever is known of it.
+    /// Orders a fetch, whatever is known of the set.
     pub fn refetch(&self) {
         self.state.lock().ordered += 1;
-        // It fails when there is no thread any more, and then nothing can be done about it.
+        // It fails when the thread has ended, and then nothing can be done about it.
         let _ = self.orders.send(());
     }
 
-    /// Has the set fetched because a token names a key that is not there. False when that was tried a
-    /// moment ago: anybody can make up such tokens.
+    /// Orders a fetch because a token names a key that is not there. Returns false when that was tried a moment ago:
+    /// anybody can make up such tokens.
     pub fn want(&self, now: Duration) -> bool {
         let pause = Duration::from_secs(limits::JWKS_REFETCH_SECONDS);
         let mut state = self.state.lock();
@@ -150,26 +150,26 @@ impl WatchedSet {
     }
 }
 
-/// The thread's part.
+/// The thread's state.
 struct Fetcher {
     url: String,
     algorithm: JwtAlgorithm,
     fetch: Fetch,
     /// In a row.
     failures: u32,
-    /// What was logged last of what is wrong, so that it is not said again at each try.
+    /// The last complaint in the log, so that it is not repeated at each try.
     complaint: Option<String>,
     state: Arc<Shared>,
     wake: Wake,
 }
 
 impl Fetcher {
-    /// Until nobody wants to know any more.
+    /// Runs until the set is dropped.
     fn run(mut self, orders: &Receiver<()>) {
         loop {
             let pause = self.fetch();
             match orders.recv_timeout(pause) {
-                // All that have come are served by the next fetch.
+                // The next fetch serves all orders that have come.
                 Ok(()) => while orders.try_recv().is_ok() {},
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -177,7 +177,7 @@ impl Fetcher {
         }
     }
 
-    /// Fetches once, and says how long to wait until the next time.
+    /// Fetches once. Returns how long to wait until the next time.
     fn fetch(&mut self) -> Duration {
         let serves = self.state.lock().ordered;
         let outcome = (self.fetch)().and_then(|json| keys::from_set(&json, self.algorithm));

@@ -1,16 +1,16 @@
-//! JSON Web Tokens: the token itself says what it allows, and a signature says that this is true.
+//! JSON Web Tokens: the token itself says what it allows, and a signature proves it.
 //!
-//! The algorithm is the configuration's. A token that names another one is not looked at, so that none
-//! can have itself checked with `none`, or with a public key for a secret. A signature that no key
-//! made is somebody else's token, and other stores are asked; one that is right, above claims that are
-//! not, is ours and refused.
+//! The configuration names the algorithm. The store does not look at a token that names another one, so that no
+//! token can be checked with `none`, or with a public key for a secret. A signature of no known key belongs to
+//! another store, and the gate asks the next one. When the signature is right and the claims are not, the token is
+//! refused here.
 //!
-//! The loop checks signatures, once a token and not once a client. On an idle core HS256 takes less than 1 µs,
-//! RS256 with 2,048 bits 28 µs, EdDSA 50 µs, ES256 55 µs, RS256 with 4,096 bits 110 µs; each for every key that
-//! is tried. The store says what a question costs, and the gate asks it when there is time for that. When a
-//! token names a key which is not there, the store has the JWK set fetched and answers after that.
+//! The loop checks signatures, once for each token and not for each client. On an idle core HS256 takes less than 1
+//! µs, RS256 with 2,048 bits 28 µs, EdDSA 50 µs, ES256 55 µs, RS256 with 4,096 bits 110 µs; each for every key that
+//! is tried. The store says what a question costs, and the gate asks when there is time for that. When a token names
+//! a key which is not there, the store orders a fetch of the JWK set and answers after that.
 //!
-//! Never here: what a token's bytes are (`wire/jwt.rs`), arithmetic of keys (`keys`), the network.
+//! Never here: the form of a token (`wire/jwt.rs`), arithmetic of keys (`keys`), the network.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,49 +27,49 @@ use crate::wire::jwt::{Claims, Jwt, JwtAlgorithm};
 /// What a token has to have.
 #[derive(Clone, Debug)]
 pub struct JwtRules {
-    /// The one with which it is signed.
+    /// The algorithm of the signature.
     pub algorithm: JwtAlgorithm,
-    /// One of `aud`; `None`: it is not asked.
+    /// It has to be one of `aud`; `None`: `aud` is not checked.
     pub audience: Option<String>,
-    /// `iss`; `None`: it is not asked.
+    /// It has to be `iss`; `None`: `iss` is not checked.
     pub issuer: Option<String>,
     /// In tokens that may wait for a JWK set.
     pub waiting_max: usize,
 }
 
-/// The store of JWTs: whoever holds a key may make tokens.
+/// The store of JWTs: the owner of a key makes tokens.
 pub struct JwtStore {
     rules: JwtRules,
-    /// Out of files. Each is for `rules.algorithm`.
+    /// Keys of files. Each is for `rules.algorithm`.
     keys: Vec<Key>,
     sets: Vec<WatchedSet>,
-    /// The keys of `sets` as they were when a change was last told.
+    /// The keys of `sets` at the last change that was reported.
     told: Vec<Option<Arc<Vec<SetKey>>>>,
     /// Questions that wait for a fetch.
     waiting: Vec<u64>,
-    /// Questions that waited for one that is done, and are to be asked again.
+    /// Questions whose fetch is done, and that the gate has to ask again.
     ready: VecDeque<u64>,
-    /// How many fetches were done when `waiting` was last looked at.
+    /// How many fetches were done at the last look at `waiting`.
     served: u64,
 }
 
-/// In microseconds, what it takes to read a token of the usual length.
+/// In microseconds, reading a token of the usual length.
 const READING_MICROSECONDS: u32 = 10;
 
-/// What the keys that are there say of a token.
+/// What the keys that are there say about a token.
 enum Signature {
-    /// One of them made it.
+    /// One of them signed it.
     Good,
-    /// None made it, and none that is missing could have.
+    /// None signed it, and no key that is missing could have.
     Foreign,
-    /// A set is being fetched that may have its key.
+    /// A set that may have its key is being fetched.
     Awaited,
-    /// A set cannot be had that may have its key.
+    /// A set that may have its key cannot be fetched.
     Unavailable(String),
 }
 
 impl JwtStore {
-    /// With the keys of files, and sets of keys that change.
+    /// A store with the keys of files, and with sets of keys that change.
     pub fn new(rules: JwtRules, keys: Vec<Key>, sets: Vec<WatchedSet>) -> Self {
         let known = sets.iter().map(WatchedSet::known);
         let (told, served): (Vec<_>, Vec<_>) = known.map(|set| (set.keys, set.served)).unzip();
@@ -84,7 +84,7 @@ impl JwtStore {
         }
     }
 
-    /// The token, if it may be one of ours: a JWT whose header names the algorithm.
+    /// The token, if it is a JWT whose header names the algorithm.
     fn read(&self, question: &Question) -> Option<Jwt> {
         let jwt = Jwt::parse(question.presented().bytes())?;
         let algorithm = self.rules.algorithm.name();
@@ -95,8 +95,8 @@ impl JwtStore {
         Some(jwt)
     }
 
-    /// The keys of one set that may have signed the token, but no more than are tried. A key without a name may
-    /// be any token's, and a token that names none may be any key's.
+    /// The keys of one set that may have signed the token, but no more than the store tries. A key without a name
+    /// may fit any token, and a token that names none may fit any key.
     fn candidates<'a>(keys: &'a [SetKey], jwt: &Jwt) -> impl Iterator<Item = &'a PublicKey> {
         let may_be_its =
             move |key: &&SetKey| key.id.is_none() || jwt.key_id.is_none() || key.id == jwt.key_id;
@@ -131,14 +131,13 @@ impl JwtStore {
         outcome
     }
 
-    /// What claims that are true allow at `unix`.
+    /// The grant of claims whose signature is right, at `unix`.
     ///
     /// # Errors
-    /// Why they allow nothing.
+    /// The reason why they grant nothing.
     fn grant(&self, claims: Claims, unix: Duration) -> Result<Grant, (Cause, String)> {
         let no = |cause, reason: &str| Err((cause, reason.to_owned()));
-        // RFC 7519 s. 4.1.4: on or after this moment it must not be accepted. A grant names the last good
-        // one.
+        // RFC 7519 s. 4.1.4: from this moment on the token must not be accepted. A grant has the last good moment.
         let expires_at = claims.expires_at.map(|end| end.saturating_sub(1));
         if grant::has_ended(expires_at, unix.as_secs()) {
             return no(Cause::Expired, "it has expired (exp)");

@@ -1,10 +1,10 @@
-//! Keys that check signatures of JWTs: out of a file or a JWK set, for the one algorithm that the
+//! Keys that check signatures of JWTs. They come from a file or a JWK set, and are for the one algorithm that the
 //! configuration names.
 //!
-//! A key is made for one algorithm and works with no other, so there is nothing that a token could choose.
-//! What is weak or meant for something else is refused where it is read: a public key as the secret of
-//! HS256 (anybody could sign with it), a private key, RSA of less than 2,048 bits. So is what would cost the loop
-//! too much: RSA of more than 4,096.
+//! A key is made for one algorithm and works with no other, so a token has nothing to choose. Weak keys, and keys
+//! for something else, are refused where they are read: a public key as the secret of HS256 (everybody could sign
+//! with it), a private key, RSA of less than 2,048 bits. So are keys that would cost the loop too much: RSA of more
+//! than 4,096.
 //!
 //! Never here: files, the network, which key is tried for which token.
 
@@ -45,11 +45,11 @@ const SIGNATURE_BYTES: usize = 64;
 pub enum Key {
     /// The secret of HS256.
     Secret(hmac::Key),
-    /// Whatever everybody may know.
+    /// A public key.
     Public(PublicKey),
 }
 
-/// The half of a key that can only check.
+/// The public half of a key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PublicKey {
     /// Modulus and exponent, without zeros in front.
@@ -70,7 +70,7 @@ pub struct SetKey {
 }
 
 impl Key {
-    /// Whether `signature` was made over `message` by the owner of this key.
+    /// Returns true when the owner of this key made `signature` over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             // In constant time.
@@ -79,8 +79,8 @@ impl Key {
         }
     }
 
-    /// In microseconds, what it takes to check `signature`: twice what was measured on an idle core, because
-    /// others use the machine too.
+    /// In microseconds, checking `signature`: twice the time measured on an idle core, because others use the
+    /// machine too.
     pub fn cost(&self, signature: &[u8]) -> u32 {
         match self {
             Self::Secret(_) => 1,
@@ -96,18 +96,18 @@ impl PublicKey {
             return 0;
         }
         match self {
-            // It grows with the square of the length: 50 µs for 2,048 bits, 200 µs for 4,096.
+            // The time grows with the square of the length: 50 µs for 2,048 bits, 200 µs for 4,096.
             Self::Rsa(n, e) => {
                 let square = (n.len() * n.len() / 1_300) as u32;
-                // Nearly all have 65,537. The largest that is taken has 33 bits.
+                // Nearly all keys have 65,537. The largest exponent that is accepted has 33 bits.
                 square * if e.len() <= 3 { 1 } else { 4 }
             }
             Self::P256(_) | Self::Ed25519(_) => 120,
         }
     }
 
-    /// Whether a signature is as long as this key's are (RFC 8017 s. 8.2.2, step 1; RFC 7518 s. 3.4; RFC 8032
-    /// s. 5.1.6): most of what another key has made is known by that, and costs nothing.
+    /// Returns true when a signature is as long as this key's are (RFC 8017 s. 8.2.2, step 1; RFC 7518 s. 3.4; RFC
+    /// 8032 s. 5.1.6). That sorts out most signatures of other keys, and costs nothing.
     fn may_have_made(&self, signature: &[u8]) -> bool {
         signature.len()
             == match self {
@@ -194,7 +194,7 @@ impl PublicKey {
     }
 }
 
-/// Never a secret's bytes.
+/// It never shows a secret's bytes.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -204,7 +204,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// What another kind of key was given in place of.
+/// The kind of key that was given in the place of another.
 fn not_for(algorithm: JwtAlgorithm) -> String {
     let needed = match algorithm {
         JwtAlgorithm::Hs256 => "a secret",
@@ -218,8 +218,8 @@ fn not_for(algorithm: JwtAlgorithm) -> String {
     )
 }
 
-/// The keys in the text of a file: for HS256 the file is the secret, but for one line break at its end;
-/// for the others it is PEM with one public key or several.
+/// The keys in the text of a file. For HS256 the file is the secret, without one line break at its end; for the
+/// others it is PEM with one public key or several.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -241,8 +241,8 @@ pub fn from_file(text: &[u8], algorithm: JwtAlgorithm) -> Result<Vec<Key>, Strin
 }
 
 fn secret(text: &[u8]) -> Result<hmac::Key, String> {
-    // The classic swap: a server that checks HS256 with the public key of RS256 lets everybody sign who
-    // has that key, which is everybody.
+    // The classic swap: a server that checks HS256 with the public key of RS256 lets everybody sign, because
+    // everybody has that key.
     if memchr::memmem::find(text, b"-----BEGIN ").is_some()
         || SubjectPublicKeyInfoRef::from_der(text).is_ok()
     {
@@ -265,8 +265,8 @@ fn secret(text: &[u8]) -> Result<hmac::Key, String> {
     Ok(hmac::Key::new(hmac::HMAC_SHA256, text))
 }
 
-/// The PEM blocks in a text, each from its first line to its last, or to the end where that is missing.
-/// What stands between them is commentary (RFC 7468 s. 5.2).
+/// The PEM blocks in a text, each from its first line to its last, or to the end when the last is missing. The text
+/// between them is commentary (RFC 7468 s. 5.2).
 fn blocks(text: &[u8]) -> Vec<&[u8]> {
     let starts: Vec<usize> = memchr::memmem::find_iter(text, b"-----BEGIN ").collect();
     let ends = starts.iter().skip(1).copied().chain([text.len()]);
@@ -311,8 +311,8 @@ fn from_pem(block: &[u8], algorithm: JwtAlgorithm) -> Result<PublicKey, String> 
     }
 }
 
-/// The keys of a JWK set (RFC 7517 s. 5) that check signatures of `algorithm`, and how many were left
-/// out. Whatever is of no use here is passed over: a set serves others too.
+/// The keys of a JWK set (RFC 7517 s. 5) that check signatures of `algorithm`, and how many others there are. A set
+/// may serve other programs too.
 ///
 /// # Errors
 /// It is no set.

@@ -1,13 +1,13 @@
-//! Every token that a session lives by, that a store is being asked about, or that was accepted lately.
+//! Every token that has a session, or was accepted lately, or about which a store is being asked.
 //!
-//! Some stores answer about a token alone, others about a token and the client that brought it. So an entry
-//! is either of a token, whoever brings it, or of a token and one [`Caller`]. The ledger finds an entry by
-//! its [`Key`], and all entries of a token by the digest of any name that the token has: to revoke a token
-//! is to end all of them.
+//! Some stores answer about a token alone, others about a token and the client that brought it. So an entry is
+//! either for a token, whoever brings it, or for a token and one [`Caller`]. The ledger finds an entry by its
+//! [`Key`], and all entries of a token by the digest of any name that the token has: to revoke a token is to end all
+//! of them.
 //!
-//! Each entry has one moment at which the gate looks at it again. Entries are a slab with a number for each
-//! tenant, as connections are, because answers outlive the turn in which they named an entry. Cost: see
-//! `tests/allocations.rs`.
+//! Each entry has one moment at which the gate looks at it again. Entries are a slab with a number for each tenant,
+//! as connections are, because answers outlive the turn in which they named an entry. Cost: see the test of
+//! allocations.
 //!
 //! Never here: refused tokens (`refused`), stores, what follows from an answer.
 
@@ -34,7 +34,7 @@ pub struct EntryId {
 }
 
 impl EntryId {
-    /// In one number: what stores see.
+    /// The ticket of the entry, which stores see.
     pub fn to_bits(self) -> u64 {
         u64::from(self.tenant) << 32 | u64::from(self.index)
     }
@@ -48,17 +48,17 @@ impl EntryId {
     }
 }
 
-/// What a verdict is about: a token, or a token and a caller. It is a SHA-256, so it holds neither.
+/// The subject of a verdict: a token, or a token and a caller. It is a SHA-256, so it holds neither.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// That of a token, whoever brings it.
+    /// The key of a token, whoever brings it.
     pub fn of_token(token: &Digest) -> Self {
         Self(*token.as_bytes())
     }
 
-    /// That of a token which this client brings from this page.
+    /// The key of a token which this client brings from this page.
     pub fn of_caller(token: &Digest, client: IpAddr, origin: Option<&str>) -> Self {
         let client = match client.to_canonical() {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -87,37 +87,37 @@ pub struct Caller {
     pub key: Key,
     /// The client's address.
     pub client: IpAddr,
-    /// Its page's origin, if it named one.
+    /// The origin of the client's page, if the client named one.
     pub origin: Option<Box<str>>,
 }
 
-/// The question that is under way about a token.
+/// A question about a token that is under way.
 #[derive(Debug)]
 pub struct Asking {
-    /// As stores get it. It holds the token until the answer is there.
+    /// The question as stores get it. It holds the token until the answer is there.
     pub question: Arc<Question>,
-    /// The store that is asked now, by its place in the order.
+    /// The place of the store that is asked now.
     pub store: usize,
     /// True once a store was asked whose answer may depend on the caller.
     pub is_of_caller: bool,
-    /// True once a store was passed over that might know the token.
+    /// True once a store was skipped that might know the token.
     pub is_partial: bool,
-    /// True once one that was asked could not tell.
+    /// True once a store that was asked could not tell.
     pub had_no_answer: bool,
     /// True once a store of JWTs has said that none of its keys signed the token.
     pub is_unsigned: bool,
-    /// Who waits for the answer.
+    /// The tickets of the clients that wait for the answer.
     pub waiting: Vec<u64>,
 }
 
-/// What is known of a token.
+/// What the gate knows about a token.
 #[derive(Debug)]
 pub struct Entry {
-    /// Which token, as clients present it.
+    /// The digest of the token as clients present it.
     pub token: Digest,
-    /// Who brings it; `None`: whoever does.
+    /// The caller; `None`: every caller.
     pub caller: Option<Box<Caller>>,
-    /// The token itself, where a store needs it to be asked again.
+    /// The token itself, when a store needs it to be asked again.
     pub sealed: Option<Sealed>,
     /// What the token is worth; `None` before the first answer, and after the token has ended.
     pub standing: Option<Rc<Standing>>,
@@ -125,22 +125,22 @@ pub struct Entry {
     pub accepted_by: Option<Store>,
     /// `Some` exactly while a store is being asked, or is to be.
     pub asking: Option<Box<Asking>>,
-    /// How often the stores had changed when the token was accepted.
+    /// How often the stores had changed when a store accepted the token.
     pub accepted_in: u32,
-    /// Until then the last answer is as good as a new one.
+    /// Until then the last answer counts for newcomers.
     pub fresh_until: Duration,
-    /// When its sessions' token has to be asked about again.
+    /// When the gate has to ask again about the token of its sessions.
     pub recheck_at: Duration,
-    /// Since when nobody could tell; `None` while the last answer was one.
+    /// Since when no store could tell; `None` when the last question had an answer.
     pub lost_since: Option<Duration>,
-    /// What the store calls the token, where it has a name of its own for it. Kept by [`Ledger::name`].
+    /// The store's own name of the token, if it has one. Kept by [`Ledger::name`].
     known_as: Option<Box<Digest>>,
     /// Its one moment in `Ledger::due`; `Duration::MAX`: it is not in there.
     due_at: Duration,
 }
 
 impl Entry {
-    /// The entry of a token of which nothing is known yet.
+    /// The entry of a token about which nothing is known yet.
     pub fn new(token: Digest, caller: Option<Caller>) -> Self {
         Self {
             token,
@@ -158,22 +158,22 @@ impl Entry {
         }
     }
 
-    /// What its verdict is about.
+    /// The subject of its verdict.
     pub fn key(&self) -> Key {
         (self.caller.as_ref()).map_or_else(|| Key::of_token(&self.token), |caller| caller.key)
     }
 
-    /// The question that is under way about it, for whoever has begun one.
+    /// The question about it that is under way; the caller has begun one.
     pub fn asking(&mut self) -> &mut Asking {
         self.asking.as_mut().expect("it is being asked about")
     }
 
-    /// What the store calls the token, where that is another text than clients present.
+    /// The store's own name of the token, when that is another text than clients present.
     pub fn known_as(&self) -> Option<&Digest> {
         self.known_as.as_deref()
     }
 
-    /// Returns true while a newcomer may have the last answer, where stores have changed `changes` times.
+    /// Returns true while the last answer counts for newcomers. `changes`: how often stores have changed.
     pub fn is_fresh(&self, changes: u32, now: Duration) -> bool {
         self.accepted_in == changes && now < self.fresh_until
     }
@@ -183,7 +183,7 @@ impl Entry {
         self.key().0[0]
     }
 
-    /// How many sessions live by it.
+    /// How many sessions have it.
     pub fn sessions(&self) -> usize {
         // One share of the standing is the entry's own.
         let count = self.standing.as_ref().map_or(1, Rc::strong_count);
@@ -204,9 +204,9 @@ pub struct Ledger {
     /// Every entry, by the beginning of its key. A digest is not worth its token, so it does no harm that the
     /// time of a look-up depends on it.
     by_key: BTreeSet<(u64, u32)>,
-    /// By the beginnings of a token's names, as far as they are not its entry's key.
+    /// By the beginnings of a token's names, except for those that are the entry's key.
     by_name: BTreeSet<(u64, u32)>,
-    /// Each entry that has a moment, by that.
+    /// The entries that have a moment, in the order of the moments.
     due: BTreeSet<(Duration, u32)>,
     tenants: u32,
     /// One more than the largest index that was ever taken.
@@ -269,7 +269,8 @@ impl Ledger {
     pub fn insert(&mut self, entry: Entry) -> EntryId {
         debug_assert!(self.find(&entry.key()).is_none(), "one entry a key");
         self.tenants = self.tenants.wrapping_add(1);
-        // By an eighth at a time, as places of connections: a token of one's own is the common case.
+        // It grows by an eighth at a time, as the slab of connections does: often each client has a token of its
+        // own.
         if self.entries.len() == self.entries.capacity() {
             self.entries.reserve_exact(64 + self.entries.len() / 8);
         }
@@ -283,19 +284,18 @@ impl Ledger {
         id
     }
 
-    /// The entry that is meant, for whoever knows that it is there: it was found, or came out of here, in
-    /// this turn.
+    /// The entry of `id`. The caller knows that it is there: it was found, or returned from here, in this turn.
     pub fn entry(&mut self, id: EntryId) -> &mut Entry {
         self.get_mut(id).expect("it was found in this turn")
     }
 
-    /// The entry that is meant, if it is still there.
+    /// The entry of `id`, if it is still there.
     pub fn get_mut(&mut self, id: EntryId) -> Option<&mut Entry> {
         let (tenant, entry) = self.entries.get_mut(id.index as usize)?;
         (*tenant == id.tenant).then_some(entry)
     }
 
-    /// Forgets it.
+    /// Forgets the entry of `id`.
     pub fn remove(&mut self, id: EntryId) {
         if self.get_mut(id).is_some() {
             self.unindex(id.index);
@@ -304,14 +304,14 @@ impl Ledger {
         }
     }
 
-    /// Makes an entry of a caller one of the token, whoever brings it; there must be none of that.
+    /// Makes the entry of a caller the entry of the token, whoever brings it; the token must have none.
     pub fn widen(&mut self, id: EntryId) {
         self.unindex(id.index);
         self.entry(id).caller = None;
         self.index(id.index);
     }
 
-    /// Notes what the store calls the token.
+    /// Notes the store's own name of the token.
     pub fn name(&mut self, id: EntryId, known_as: Option<Digest>) {
         let entry = self.entry(id);
         let known_as = known_as.filter(|name| !name.matches(&entry.token));
@@ -337,7 +337,7 @@ impl Ledger {
         }
     }
 
-    /// The next that is due.
+    /// The next entry that is due.
     pub fn pop_due(&mut self, now: Duration) -> Option<EntryId> {
         let &(at, index) = self.due.first()?;
         if at > now {
@@ -348,7 +348,7 @@ impl Ledger {
         Some(id)
     }
 
-    /// When the next is due.
+    /// When the next entry is due.
     pub fn next_due(&self) -> Option<Duration> {
         self.due.first().map(|&(at, _)| at)
     }

@@ -1,9 +1,9 @@
-//! Questions that wait for time of the loop: those whose answer takes arithmetic, signatures above all.
+//! Questions that wait for time of the loop: their answer takes arithmetic, signatures above all.
 //!
 //! Anybody can make up tokens that cost as much to judge as good ones. So such a question waits here, and each
 //! turn of the loop spends no more than a fixed time on them.
 //!
-//! Never here: questions that wait for somebody else's answer (those are with their store), tokens.
+//! Never here: questions that wait for another program's answer (those are with their store), tokens.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,13 +13,14 @@ use super::ledger::EntryId;
 /// Returns true when the oldest of the questions that wait is next, and false when the newest is. `waited` is
 /// how long the oldest has waited, and `patience` how long it may.
 ///
-/// The oldest is next until it has waited for half of its time. Then more clients ask than can be answered, and
-/// the newest has the best prospect of an answer in time. A question whose time is over comes out to be told so.
+/// The oldest is next until it has waited for half of its time. Then more clients ask than the loop can answer, and
+/// the newest has the best chance of an answer in time. A question whose time is over is returned too, so that its
+/// client can be told.
 pub fn is_oldest_next(waited: Duration, patience: Duration) -> bool {
     waited <= patience / 2 || waited > patience
 }
 
-/// The line of those who wait.
+/// The line of waiting questions.
 #[derive(Debug, Default)]
 pub struct Line(VecDeque<(Duration, EntryId)>);
 
@@ -39,7 +40,7 @@ impl Line {
         next.map(|(since, id)| (id, now.saturating_sub(since) > patience))
     }
 
-    /// Returns true when nobody waits.
+    /// Returns true when no question waits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,7 +1,7 @@
 //! The tokens of the configuration: a list in memory, which answers at once.
 //!
-//! Never here: the tokens themselves. What is kept and compared is their SHA-256, so that the time
-//! of a comparison tells nothing of a token, not even its length.
+//! Never here: the tokens themselves. The list keeps and compares their SHA-256, so that the time of a comparison
+//! tells nothing about a token, not even its length.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::stats::Store;
 use crate::wire::grant::Grant;
 use crate::wire::token::{Digest, Token};
 
-/// Tokens that may hear everything.
+/// Tokens that may subscribe to every topic.
 #[derive(Debug)]
 pub struct TokenList {
     digests: Vec<Digest>,
@@ -35,7 +35,7 @@ impl TokenStore for TokenList {
     }
 
     fn ask(&mut self, question: &Arc<Question>, _moment: Moment) -> Option<Answer> {
-        // Without a short cut: every token is compared, whichever it is.
+        // There is no short cut: it compares every token, whichever matches.
         let known = self.digests.iter().fold(false, |known, digest| {
             known | digest.matches(&question.digest)
         });

@@ -1,11 +1,9 @@
-//! Who may listen: the stores that know tokens.
+//! Who may subscribe: the stores that know tokens.
 //!
-//! A store answers at once, if it has its tokens in memory or needs none, or later, if it has to ask
-//! somebody: then the loop goes on, and fetches the answer when it is there. A new store is one file
-//! here.
+//! A store answers at once when it has its tokens in memory or needs none, and later when it has to ask another
+//! program: then the loop goes on, and fetches the answer when it is there. A new store is one file here.
 //!
-//! Never here: connections (a store sees a ticket, a number that means nothing to it), sockets of
-//! clients.
+//! Never here: connections (a store sees a ticket, a number that means nothing to it) and sockets of clients.
 
 #[cfg(feature = "all-stores")]
 pub mod agent;
@@ -48,36 +46,36 @@ use crate::stats::{Cause, Store};
 use crate::wire::grant::Grant;
 use crate::wire::token::{Digest, Token};
 
-/// Called after there is an answer, from any thread. It must not wait.
+/// A store calls it from any thread when there is an answer. It must not wait.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
-/// The two times of a turn: the loop's, from which intervals are counted, and everybody's, in which
-/// expiries are written.
+/// The two times of a turn: the loop's own, which measures intervals, and the time of day, in which stores write
+/// expiries.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moment {
     /// Since the server started.
     pub now: Duration,
-    /// Since 1970, as this machine believes.
+    /// Since 1970, by this machine's clock.
     pub unix: Duration,
 }
 
 /// What a store is asked.
 #[derive(Debug)]
 pub struct Question {
-    /// The number under which the answer comes, if it comes later.
+    /// The number under which a later answer comes.
     pub ticket: u64,
-    /// What is kept of the token.
+    /// The token's digest.
     pub digest: Digest,
-    /// The token itself; `None` where it is asked about again and was not kept, because it was let in
-    /// by a store that knows it by its digest.
+    /// The token itself. `None` when the gate asks again about a token that it did not keep, because the store that
+    /// accepted it knows it by its digest.
     pub token: Option<Token>,
     /// True exactly when the question is about open sessions. Stores answer it before others, so that nobody
     /// loses a session because strangers ask a lot.
     pub is_recheck: bool,
-    /// The address of the client that came with it. It means nothing to a store that does not answer about the
-    /// caller: there it is that of any client, or unspecified.
+    /// The address of the client that brought the token. It means nothing to a store whose answer does not depend on
+    /// the caller: there it is the address of any client, or unspecified.
     pub client: IpAddr,
-    /// That client's page, if it named one.
+    /// The origin of that client's page, if the client named one.
     pub origin: Option<String>,
 }
 
@@ -89,57 +87,57 @@ impl Question {
     }
 }
 
-/// What a store says.
+/// The answer of a store.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
     /// The token is good.
     Accepted(Grant),
-    /// The token is known here, and not good: no other store is asked. The text says why, to the
-    /// log; nothing of the token is in it.
+    /// The store knows the token, and it is not good: the gate asks no other store. The text gives the reason, for
+    /// the log, without a piece of the token.
     Refused(Cause, String),
-    /// The token is not known here.
+    /// The store does not know the token.
     Unknown,
-    /// The token is not known here, although it looks like one of this store's: none of its keys has
-    /// signed it. The next store is asked.
+    /// The store does not know the token, although it looks like one of the store's: none of its keys has signed it.
+    /// The gate asks the next store.
     Unsigned,
-    /// It cannot be told now. The text says why, to the operator.
+    /// The store cannot tell now. The text gives the reason, for the operator.
     Unavailable(String),
-    /// What the store has waited for is there, and it is to be asked again. Said by
-    /// [`TokenStore::poll_answer`] alone.
+    /// What the store waited for is there, and the gate has to ask it again. Only [`TokenStore::poll_answer`]
+    /// returns this.
     AskAgain,
 }
 
-/// Something that knows tokens.
+/// A store: it knows tokens.
 pub trait TokenStore {
-    /// Which kind it is.
+    /// The kind of this store.
     fn kind(&self) -> Store;
 
-    /// Whether it needs the token itself, each time that it is asked. If so, it is asked with it and never
-    /// without: [`Question::presented`] has it.
+    /// Returns true when the store needs the token itself each time. Then the gate never asks it without:
+    /// [`Question::presented`] has the token.
     fn needs_token(&self) -> bool;
 
-    /// Whether its answer may depend on the client that brings a token, and not on the token alone. If so, an
-    /// answer counts for clients of the same address and page.
+    /// Returns true when the store's answer may depend on the client that brings a token. Then an answer counts only
+    /// for clients of the same address and page.
     fn asks_of_callers(&self) -> bool {
         false
     }
 
-    /// In microseconds of the loop, what the answer to `question` takes, where that is more than a few: then it
-    /// is asked when there is time for it.
+    /// In microseconds of the loop: what the answer to `question` takes, when that is more than a few. Then the gate
+    /// asks when there is time for it.
     fn cost(&self, _question: &Question) -> u32 {
         0
     }
 
-    /// Answers: now, or later under the question's ticket through [`TokenStore::poll_answer`]. Never
-    /// waits.
+    /// Answers now, or later under the question's ticket through [`TokenStore::poll_answer`]. Never waits.
     fn ask(&mut self, question: &Arc<Question>, moment: Moment) -> Option<Answer>;
 
-    /// The next answer that was promised. Each question gets exactly one.
+    /// The next of the answers that come later. Each question gets exactly one.
     fn poll_answer(&mut self) -> Option<(u64, Answer)> {
         None
     }
 
-    /// True once after its tokens have become others: whatever it has said must be asked again.
+    /// Returns true once after the store's tokens have changed: then the gate asks again about everything that the
+    /// store has said.
     fn poll_change(&mut self) -> bool {
         false
     }

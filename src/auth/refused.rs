@@ -1,8 +1,8 @@
-//! What was refused a moment ago, so that stores are not asked about it again.
+//! Tokens that were refused a moment ago, so that the gate does not ask stores about them again.
 //!
-//! Anybody can have tokens refused, as fast as connections are made. So as little as possible is kept of each,
-//! all of it in memory of a known size: half of a SHA-256 and a moment. When the list is full, the gate forgets
-//! the oldest refusal first.
+//! Anybody can have tokens refused, as fast as connections are made. So the list keeps as little as possible of
+//! each, in memory of a known size: half of a SHA-256 and a moment. When the list is full, it forgets the oldest
+//! refusal first.
 //!
 //! Never here: tokens, addresses, origins; accepted tokens (those are in the ledger).
 
@@ -13,10 +13,10 @@ use super::ledger::Key;
 use crate::limits;
 use crate::stats::Cause;
 
-/// In tenths of a second, for how long a refusal counts. It is one interval for all, so the oldest ends first.
+/// In tenths of a second, how long a refusal counts. It is one interval for all, so the oldest ends first.
 const INTERVAL: u32 = 10 * limits::AUTH_REFUSED_SECONDS as u32;
 
-/// In tenths of a second, which go round in 13 years; a `Duration` is four times as large.
+/// In tenths of a second, which overflow after 13 years; a `Duration` is four times as large.
 fn tenths(now: Duration) -> u32 {
     (now.as_millis() / 100) as u32
 }
@@ -26,9 +26,9 @@ fn tenths(now: Duration) -> u32 {
 pub struct Refused {
     /// In refusals.
     max: usize,
-    /// Until when each counts, and why it was refused.
+    /// Until when each refusal counts, and its cause.
     until: HashMap<[u8; 16], (u32, Cause)>,
-    /// In the order in which they end. One that was refused again before its end stands here twice.
+    /// The refusals in the order in which they end. A token that was refused again before the end stands here twice.
     order: VecDeque<(u32, [u8; 16])>,
 }
 
@@ -42,7 +42,7 @@ impl Refused {
         }
     }
 
-    /// Why the gate refuses this key without asking a store; `None`: it has to ask.
+    /// The cause for which the gate refuses this key without asking a store; `None`: it has to ask.
     pub fn find(&self, key: &Key, now: Duration) -> Option<Cause> {
         let &(until, cause) = self.until.get(&key.half())?;
         (tenths(now) < until).then_some(cause)
@@ -59,12 +59,12 @@ impl Refused {
         self.order.push_back((until, key.half()));
     }
 
-    /// Forgets all: stores have changed.
+    /// Forgets all refusals, because stores have changed.
     pub fn clear(&mut self) {
         *self = Self::new(self.max);
     }
 
-    /// How many are remembered.
+    /// How many refusals are remembered.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.until.len()

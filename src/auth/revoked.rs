@@ -1,8 +1,7 @@
-//! What an administrator has withdrawn: refused until the next start, whatever stores say of it.
+//! The tokens that an administrator revoked: the gate refuses them until the next start, whatever stores say.
 //!
-//! Also beyond the end that the token had when it was withdrawn, since a store may have moved that. The
-//! list is bounded, and one that is full takes no further order: to forget a token that is in it would let
-//! somebody in again who was thrown out.
+//! A revocation outlasts the end that the token had, since a store may move that end. The list is bounded, and a
+//! full one takes no further order: to forget a token would let a client in again that was thrown out.
 //!
 //! Never here: tokens (their digests are enough), sessions, stores, clocks.
 
@@ -11,24 +10,24 @@ use std::collections::{BTreeSet, HashSet};
 use crate::limits;
 use crate::wire::token::Digest;
 
-/// The tokens that are withdrawn, by their digests; at most `limits::AUTH_REVOKED_MAX`.
+/// The revoked tokens, by their digests; at most `limits::AUTH_REVOKED_MAX`.
 #[derive(Debug, Default)]
 pub struct Revoked(HashSet<[u8; 32]>);
 
-/// No further token can be withdrawn.
+/// No further token can be revoked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Full;
 
 impl Revoked {
-    /// Whether this token is withdrawn.
+    /// Returns true when this token is revoked.
     pub fn has(&self, digest: &Digest) -> bool {
         self.0.contains(digest.as_bytes())
     }
 
-    /// Withdraws a token: all of its names, by their digests.
+    /// Revokes a token: all of its names, by their digests.
     ///
     /// # Errors
-    /// There are too many, and nothing has changed.
+    /// There are too many; nothing has changed.
     pub fn add(&mut self, names: &BTreeSet<[u8; 32]>) -> Result<(), Full> {
         let new = names.iter().filter(|&name| !self.0.contains(name)).count();
         if self.0.len() + new > limits::AUTH_REVOKED_MAX {

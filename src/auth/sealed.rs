@@ -1,12 +1,11 @@
-//! Tokens that have to be asked about again, as they lie in memory meanwhile.
+//! Tokens in memory about which a store has to be asked again.
 //!
-//! An API or a database wants to see the token itself each time that it is asked, so its digest is
-//! not enough. Between two questions the token is kept under a key that was made for this run and
-//! stands elsewhere: a piece of memory that gets out by accident (a read past a buffer's end, a page
-//! of swap) holds no token. Whoever can read all of the process's memory can read the key too; no
-//! program that must present a token again can prevent that.
+//! An API or a database needs the token itself each time, so its digest is not enough. Between two questions the
+//! token is kept encrypted under a key that was made for this run and lies elsewhere: a piece of memory that gets
+//! out by accident (a read past a buffer's end, a page of swap) holds no token. An attacker who can read all of the
+//! process's memory can read the key too; no program that must present a token again can prevent that.
 //!
-//! Never here: tokens of stores that know them by their digest. Those are not kept at all.
+//! Never here: tokens of stores that know them by their digest. The gate does not keep those at all.
 
 use std::fmt;
 
@@ -16,7 +15,7 @@ use zeroize::Zeroize;
 
 use crate::wire::token::Token;
 
-/// A token under the run's key. Its `Debug` shows nothing.
+/// A token, encrypted under the run's key. Its `Debug` shows nothing.
 pub struct Sealed {
     bytes: Box<[u8]>,
     /// Never used twice in a run.
@@ -26,17 +25,17 @@ pub struct Sealed {
 /// Seals and unseals.
 pub struct Sealer {
     key: [u8; 32],
-    /// How many have been sealed.
+    /// How many tokens have been sealed.
     count: u64,
 }
 
 impl Sealer {
-    /// With a `key` that is random and made for this run.
+    /// A sealer with a `key` that is random and made for this run.
     pub fn new(key: [u8; 32]) -> Self {
         Self { key, count: 0 }
     }
 
-    /// Puts `token` under the key.
+    /// Encrypts `token`.
     pub fn seal(&mut self, token: &Token) -> Sealed {
         self.count += 1;
         let mut bytes: Box<[u8]> = token.bytes().into();
@@ -47,7 +46,7 @@ impl Sealer {
         }
     }
 
-    /// The token again.
+    /// Decrypts the token.
     pub fn unseal(&self, sealed: &Sealed) -> Token {
         let mut bytes = sealed.bytes.clone();
         self.apply(sealed.nonce, &mut bytes);

@@ -1,11 +1,10 @@
-//! Files that are named in the configuration and hold secrets, or what secrets are checked with: tokens,
-//! keys, authorities.
+//! Files of the configuration that hold secrets, or keys that check secrets: tokens, keys, authorities.
 //!
-//! Whatever the name leads to, reading it ends: a pipe would wait for whoever writes to it, a device may
-//! have no end, and a large file would fill the memory.
+//! Reading ends, whatever the name leads to: a pipe would wait for its writer, a device may have no end, and a large
+//! file would fill the memory.
 //!
-//! Never here: what stands in a file, who else can read it (`exposure`), the file's name in an error (the
-//! caller knows which option it is of).
+//! Never here: the content of a file, who else can read it (`exposure`), the name of the file in an error (the
+//! caller knows the option).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,13 +12,14 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// All of a file that holds secrets. What is returned overwrites itself, and leaves no copies behind.
+/// Reads a whole file of secrets. The returned text overwrites itself when it is dropped, and leaves no copies
+/// behind.
 ///
 /// # Errors
-/// Why it cannot be read, without its name.
+/// The reason why it cannot be read, without its name.
 pub fn read_secret(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, String> {
     let told = |error: io::Error| error.to_string();
-    // Asked before it is opened: opening a pipe waits for whoever writes to it.
+    // This comes before the opening: opening a pipe waits for its writer.
     let metadata = path.metadata().map_err(told)?;
     if !metadata.is_file() {
         return Err("it is no regular file".to_owned());
@@ -27,7 +27,7 @@ pub fn read_secret(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, 
     if metadata.len() > bytes_max as u64 {
         return Err(format!("it is larger than {bytes_max} bytes"));
     }
-    // All at once, and one byte more to see that it is all: a buffer that grows is copied.
+    // It reads all at once, and one byte more to see that it is all: a buffer that grows is copied.
     let mut text = Zeroizing::new(vec![0; metadata.len() as usize + 1]);
     let file = File::open(path).map_err(told)?;
     let read = fill(file, &mut text).map_err(told)?;
@@ -38,7 +38,7 @@ pub fn read_secret(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, 
     Ok(text)
 }
 
-/// Reads until the end, or until `buffer` is full: how many bytes that were.
+/// Reads until the end, or until `buffer` is full. Returns how many bytes that were.
 fn fill(mut file: File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

@@ -1,12 +1,12 @@
-//! Threads for stores that have to ask somebody: the loop hands a question over and goes on.
+//! Threads for stores that ask another program: the loop hands a question over and goes on.
 //!
-//! There are as many threads as questions may be under way at a time, and each has a worker of its
-//! own, which keeps a connection. Questions beyond wait in one queue, bounded in number, and not for
-//! longer than an answer is worth. A store that does not answer is not asked by everybody
-//! ([`Breaker`]), and its going down and coming back are logged once each.
+//! There are as many threads as questions may be under way at a time, and each has a worker of its own, which keeps
+//! a connection. Further questions wait in one queue, bounded in number, and no longer than an answer is useful. The
+//! [`Breaker`] keeps questions from a store that does not answer; the log says once that it is down, and once that
+//! it is back.
 //!
-//! Never here: what is asked and how (that is the worker's), tokens in a log line, the poller (who
-//! is to be woken up is a closure).
+//! Never here: the question on the wire (that is the worker's), tokens in a log line, the poller (a closure wakes
+//! it).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,50 +23,50 @@ use super::{Answer, Question};
 use crate::limits;
 use crate::stats::Store;
 
-/// What one thread does. It never leaves that thread.
+/// The work of one thread. It never leaves that thread.
 pub trait Worker {
-    /// Asks, and waits for the answer; no longer than the time-out.
+    /// Asks, and waits for the answer, no longer than the time-out.
     ///
     /// # Errors
-    /// The store could not be reached or did not answer in time: the text says why, without the
-    /// token. Some of these in a row, and the store counts as down. A store that answers, but not
-    /// what was asked, is an [`Answer::Unavailable`]: that may be this one token's doing.
+    /// The store could not be reached or did not answer in time: the text gives the reason, without the token. After
+    /// some of these in a row the store counts as down. A store that answers something else than what was asked is
+    /// an [`Answer::Unavailable`]: that may be the fault of this one token.
     fn answer(&mut self, question: &Question) -> Result<Answer, String>;
 }
 
-/// How much, and for how long.
+/// How many questions, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Questions under way at a time.
     pub threads: usize,
     /// Questions that wait for one of these threads.
     pub waiting_max: usize,
-    /// How long one may wait; after that its client is gone.
+    /// How long a question may wait; after that its client is gone.
     pub timeout: Duration,
 }
 
-/// The threads of one store. Dropped, they end as soon as their questions under way are answered;
-/// nobody waits for that, and what was not answered by then never is.
+/// The threads of one store. After a drop they end as soon as their questions under way have an answer; nobody waits
+/// for that, and answers after the drop are lost.
 pub struct Workers {
     shared: Arc<Shared>,
 }
 
 struct Shared {
     kind: Store,
-    /// As the log has it, `host=…`: what tells it from others of its kind.
+    /// The place as the log shows it, `host=…`, which distinguishes it from others of its kind.
     place: String,
     bounds: Bounds,
     wake: Wake,
     state: Mutex<State>,
-    /// Notified when there is something in `State::waiting`, or nothing will be any more.
+    /// Notified when there is something in `State::waiting`, and when the threads have to end.
     work: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// At most `Bounds::waiting_max`. While the breaker is open: the probe, at most.
+    /// At most `Bounds::waiting_max`; while the breaker is open, the probe alone.
     waiting: VecDeque<Waiting>,
-    /// Not fetched yet. One for each question at most, so bounded by whoever asks.
+    /// Answers that were not fetched yet. There is at most one for each question, so the caller bounds them.
     answers: VecDeque<(u64, Answer)>,
     breaker: Breaker,
     /// When the log last had a line about a question without an answer.
@@ -82,8 +82,8 @@ struct Waiting {
 }
 
 impl Workers {
-    /// Starts the threads of a store; `place` (`host=…`) tells it from others of its kind in the log. Each
-    /// thread makes its worker when the first question is there, and another one if that panics.
+    /// Starts the threads of a store; `place` (`host=…`) distinguishes it in the log. Each thread makes its worker
+    /// for its first question, and a new one if that panics.
     ///
     /// # Errors
     /// The system has no thread left.
@@ -102,7 +102,7 @@ impl Workers {
             state: Mutex::default(),
             work: Condvar::new(),
         });
-        // Its drop ends those that were started, if one cannot be.
+        // If one thread cannot be started, the drop ends the others.
         let workers = Self { shared };
         let make = Arc::new(make);
         for _ in 0..bounds.threads {
@@ -117,13 +117,13 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Takes a question in, to be answered through [`Workers::poll_answer`]; or answers at once,
-    /// because too many wait or the store is down. Never waits.
+    /// Takes a question in, whose answer [`Workers::poll_answer`] returns; or answers at once, because too many wait
+    /// or the store is down. Never waits.
     pub fn ask(&mut self, question: &Arc<Question>) -> Option<Answer> {
         let now = now();
         let waiting_max = self.shared.bounds.waiting_max;
         let mut state = self.shared.state();
-        // Of those the gate itself has few under way.
+        // The gate itself has only few of those under way.
         if state.waiting.len() >= waiting_max && !question.is_recheck {
             let reason = format!("{waiting_max} questions wait already (auth-waiting-max)");
             self.shared.report(&mut state, now, &reason);
@@ -176,7 +176,7 @@ impl fmt::Debug for Workers {
 }
 
 impl State {
-    /// Whose turn it is: those first that open sessions wait for, then newcomers ([`is_oldest_next`]).
+    /// The next question: first those of open sessions, then those of newcomers ([`is_oldest_next`]).
     fn take(&mut self, now: Duration, timeout: Duration) -> Option<Waiting> {
         let first = self.waiting.front()?;
         let waited = now.saturating_sub(first.since);
@@ -188,17 +188,17 @@ impl State {
 }
 
 impl Shared {
-    /// Nothing panics while it holds the lock, and if it did, every field would still be true.
+    /// No code panics while it holds the lock, and if it did, every field would still be valid.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As the log has it.
+    /// The place as the log shows it.
     fn name(&self) -> String {
         format!("{} {}", self.kind.name(), self.place)
     }
 
-    /// A thread's life.
+    /// Runs one thread.
     fn work<W: Worker>(&self, make: &impl Fn() -> W) {
         let mut worker = None;
         while let Some(Waiting {
@@ -216,7 +216,7 @@ impl Shared {
                 worker.get_or_insert_with(make).answer(&question)
             }));
             let answer = asked.unwrap_or_else(|_| {
-                // Whatever it was in the middle of.
+                // The worker may have been in the middle of something.
                 worker = None;
                 Err("a thread panicked over it; standard error says where".to_owned())
             });
@@ -224,7 +224,7 @@ impl Shared {
         }
     }
 
-    /// The next question, once there is one; `None` when the pool is over.
+    /// Waits for the next question; `None` when the threads have to end.
     fn next(&self) -> Option<Waiting> {
         let mut state = self.state();
         loop {
@@ -241,7 +241,7 @@ impl Shared {
         }
     }
 
-    /// Nobody waits for the answer any more, so nobody is asked.
+    /// No client waits for the answer any more, so the store is not asked.
     fn give_up(&self, ticket: u64, was_probe: bool) {
         let reason = "it waited longer than auth-timeout for its turn";
         let mut state = self.state();
@@ -274,7 +274,7 @@ impl Shared {
             _ => {}
         }
         if change == Change::Opened {
-            // They would all meet the same.
+            // All of them would fail in the same way.
             let State {
                 waiting, answers, ..
             } = &mut *state;
@@ -289,7 +289,7 @@ impl Shared {
         (self.wake)();
     }
 
-    /// Logs that a question has no answer, once in a while.
+    /// Logs, at most once in a while, that a question has no answer.
     fn report(&self, state: &mut State, now: Duration, reason: &str) {
         let interval = Duration::from_secs(limits::REPORT_SECONDS);
         let is_soon = |last: Duration| now.saturating_sub(last) < interval;

@@ -1,8 +1,8 @@
-//! Where a database is, out of what the operator wrote.
+//! The address of a database, from the text that the operator wrote.
 //!
-//! The address may hold a password, and a password that is not percent-encoded makes pieces of itself
-//! look like a host or an option. So nothing of a text that cannot be read is repeated, and of one
-//! that can, [`Address::place`] is all that is ever shown.
+//! The text may hold a password, and when the password is not percent-encoded, pieces of it look like a host or an
+//! option. So no error repeats a text that cannot be parsed, and of a text that can, only [`Address::place`] is ever
+//! shown.
 //!
 //! Never here: connections, certificates.
 
@@ -13,23 +13,23 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-/// How a session calls itself, unless the address says otherwise.
+/// The name of a session, unless the address has another one.
 const APPLICATION_NAME: &str = "newswire";
 
 /// A database.
 #[derive(Clone)]
 pub struct Address {
-    /// With the password.
+    /// It has the password.
     pub config: Config,
     /// `host:port/database`, for logs.
     pub place: String,
 }
 
 impl Address {
-    /// Reads `text`, a URL or key=value pairs. `timeout` is what one question may take.
+    /// Parses `text`, a URL or key=value pairs. `timeout` is the time for one question.
     ///
     /// # Errors
-    /// What is wrong, without a piece of it.
+    /// The reason, without a piece of the text.
     pub fn parse(text: &str, timeout: Duration) -> Result<Self, String> {
         let mut config: Config = text.parse().map_err(|_| unreadable(text).to_owned())?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
@@ -47,14 +47,15 @@ impl Address {
             config.application_name(APPLICATION_NAME);
         }
         if config.get_connect_timeout().is_none() {
-            // A name may have two addresses, the first of which is dead.
+            // A name may have two addresses, and the first one may be dead.
             config.connect_timeout(timeout / 2);
         }
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(timeout);
         }
         if config.get_ssl_mode() == SslMode::Prefer && is_local(&config) {
-            // Debian's server shows a certificate that nobody has signed, and nobody listens here.
+            // Debian's server shows a certificate that no authority has signed, and nobody can read along on this
+            // machine.
             config.ssl_mode(SslMode::Disable);
         }
         let place = place(&config);
@@ -70,7 +71,7 @@ const UNREADABLE: &str = "it cannot be read: either it has an option that is not
 const NO_SSLMODE: &str = "sslmode is disable, prefer or require; require checks the certificate and the \
                           host's name in it, as verify-full does elsewhere";
 
-/// The driver would name the option that it does not know, and that may be half of a password.
+/// The driver would name the unknown option, which may be half of a password.
 fn unreadable(text: &str) -> &'static str {
     let known = ["disable", "prefer", "require"].map(|mode| format!("sslmode={mode}"));
     let has_mode = text.contains("sslmode=");

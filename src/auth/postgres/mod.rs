@@ -1,15 +1,15 @@
 //! A table in PostgreSQL that knows tokens.
 //!
-//! Each thread keeps one connection, on which the statement is prepared. A connection that was good for
-//! the last question and fails at this one may have been cut meanwhile, so the question is asked once
-//! more on a new one. All of that together takes no longer than the time-out, whatever the database
-//! does: it is counted here, and the database is asked to count too, so that it does not go on for
-//! nobody.
+//! Each thread keeps one connection, on which the statement is prepared. When a connection that was good for the
+//! last question fails at this one, it may have been cut meanwhile, so the thread asks once more on a new one. All
+//! of that together takes no longer than the time-out, whatever the database does: the thread counts the time
+//! itself, and also tells the database to count, so that the database does not go on with a question that nobody
+//! waits for.
 //!
-//! The driver is asynchronous, because its synchronous face cannot give up waiting; its runtime runs
-//! on these threads alone, while they wait.
+//! The driver is asynchronous, because its synchronous interface cannot stop waiting; its runtime runs on these
+//! threads alone, while they wait.
 //!
-//! Never here: the loop's thread, but at the start; passwords and tokens in a text.
+//! Never here: the loop's thread, except at the start; passwords and tokens in a text.
 
 mod address;
 mod row;
@@ -33,28 +33,28 @@ use super::{Answer, Moment, Question, TokenStore};
 use crate::stats::Store;
 use crate::wire::token::Token;
 
-/// What the operator says about one database.
+/// The options of one database.
 #[derive(Clone)]
 pub struct PostgresOptions<'a> {
-    /// Where it is, and with which password.
+    /// The address, with the password.
     pub url: &'a str,
-    /// With one parameter, the token.
+    /// The statement, with one parameter: the token.
     pub query: &'a str,
-    /// Of the session in which that runs.
+    /// The time zone of the session in which the statement runs.
     pub time_zone: &'a str,
-    /// Whose certificates are believed.
+    /// The authorities whose certificates are accepted.
     pub trust: &'a Trust,
-    /// How much and for how long.
+    /// How many questions, and for how long.
     pub bounds: Bounds,
 }
 
-/// What a session needs to know.
+/// What a session needs.
 struct Settings {
     address: Address,
     encryption: Encryption,
     query: String,
     time_zone: String,
-    /// What one question may take, whatever has to be done for it.
+    /// The time for one question, with everything that has to be done for it.
     timeout: Duration,
 }
 
@@ -79,14 +79,13 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Makes the threads; a connection is made when the first question is asked. `wake` is called
-    /// whenever there is an answer.
+    /// Starts the threads; a thread connects for its first question. The store calls `wake` when there is an answer.
     ///
     /// # Errors
-    /// What of the options cannot be used, without the password.
+    /// Which of the options cannot be used, without the password.
     pub fn start(options: &PostgresOptions<'_>, wake: Wake) -> Result<Self, String> {
         let settings = Arc::new(Settings::new(options)?);
-        // The threads own it, and the last of them waits for what it still does.
+        // The threads own the runtime, and the last one waits for the work that is left.
         let runtime = Arc::new(runtime(options.bounds.threads)?);
         let place = format!("database={}", settings.address.place);
         let theirs = Arc::clone(&settings);
@@ -102,17 +101,17 @@ pub fn place(url: &str) -> String {
     address.map_or_else(|_| "an address that cannot be used".to_owned(), |a| a.place)
 }
 
-/// Connects, prepares the statement and asks about no token, and waits for that as long as one question
-/// may take. For the start of the program, before there is anybody to serve.
+/// Connects, prepares the statement and asks about no token. It waits for that as long as one question may take. The
+/// start calls it, before there is a client to serve.
 ///
 /// # Errors
-/// What was configured does not fit that database. That it cannot be reached is no error: it is logged,
-/// and it may come.
+/// The options do not fit that database. A database that cannot be reached is no error: the log says so, and it may
+/// come back.
 pub fn check(options: &PostgresOptions<'_>) -> Result<(), String> {
     let settings = Arc::new(Settings::new(options)?);
     let runtime = Arc::new(runtime(1)?);
     let asked = Asker::new(&settings, &runtime).ask("");
-    // A look-up of a name may go on, and is not waited for.
+    // The look-up of a name may still run; the start does not wait for it.
     if let Some(runtime) = Arc::into_inner(runtime) {
         runtime.shutdown_background();
     }
@@ -157,28 +156,28 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
-/// What the driver runs on, for `threads` of ours: whoever waits drives it for the others.
+/// The runtime of the driver, for `threads` threads: a thread that waits drives it for the others.
 fn runtime(threads: usize) -> Result<Runtime, String> {
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        // Of its own, for the look-ups of hosts' names.
+        // Threads of the runtime, for the look-ups of hosts' names.
         .max_blocking_threads(threads)
         .build()
         .map_err(|error| format!("auth-postgres: no runtime: {error}"))
 }
 
-/// What a database could have; no text there has a zero byte.
+/// A text that a database could hold: none there has a zero byte.
 fn text(token: &Token) -> Option<&str> {
     let text = std::str::from_utf8(token.bytes()).ok()?;
     (!text.contains('\0')).then_some(text)
 }
 
-/// One thread's side of it.
+/// The worker of one thread.
 struct Asker {
     settings: Arc<Settings>,
     runtime: Arc<Runtime>,
-    /// That of the last question, if that was answered.
+    /// The session of the last question, if that had an answer.
     session: Option<Session>,
 }
 
@@ -193,7 +192,7 @@ impl Asker {
 
     fn ask(&mut self, token: &str) -> Result<Answer, Fault> {
         let limit = self.settings.timeout;
-        // Taken out: what is given up in the middle is dropped, and its connection with it.
+        // The session is taken out: a question that is stopped in the middle is dropped, and its connection with it.
         let session = self.session.take();
         let asked = async { timeout(limit, ask(&self.settings, session, token)).await };
         let (session, answer) = self.runtime.block_on(asked).unwrap_or_else(|_| {
@@ -207,7 +206,7 @@ impl Asker {
 
 impl Worker for Asker {
     fn answer(&mut self, question: &Question) -> Result<Answer, String> {
-        // The store has looked at it before.
+        // The store has checked it before.
         let token = text(question.presented()).expect("it is a text");
         match self.ask(token) {
             Ok(answer) => Ok(answer),
@@ -217,8 +216,8 @@ impl Worker for Asker {
     }
 }
 
-/// Asks on `session`, and on a new one if there is none or it has come to its end. The session that is
-/// good for the next question comes back.
+/// Asks on `session`, and on a new one when there is none or it has ended. Returns the session that is good for the
+/// next question.
 async fn ask(
     settings: &Settings,
     session: Option<Session>,

@@ -1,8 +1,8 @@
-//! What a row says about a token.
+//! The meaning of a row.
 //!
-//! A row accepts. Four of its columns are understood, by name, and none has to be there: `name`,
-//! `topics`, `expires`, `token_id`. A column of a type that could mean this or that is not guessed at: the statement
-//! is refused when it is prepared, with a word on how to write it.
+//! A row accepts the token. newswire understands four columns, by name, and none has to be there: `name`, `topics`,
+//! `expires`, `token_id`. It does not guess the meaning of a column whose type is ambiguous: it refuses the
+//! statement when it prepares it, and says how to write the column.
 //!
 //! Never here: connections, statements.
 
@@ -15,10 +15,10 @@ use crate::auth::Answer;
 use crate::stats::{Cause, Store};
 use crate::wire::grant::{Flaw, Grant, moment_of_seconds};
 
-/// In seconds from 1970 to 2000, from which PostgreSQL counts.
+/// In seconds, from 1970 to 2000: PostgreSQL counts from there.
 const Y2000_UNIX_SECONDS: i64 = 946_684_800;
 
-/// In which column what stands, as far as it does.
+/// The columns that the statement has.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Columns {
     name: Option<usize>,
@@ -31,7 +31,7 @@ impl Columns {
     /// Looks at the columns of a statement.
     ///
     /// # Errors
-    /// One of them has a type that is not understood: which, and what to write instead.
+    /// One of them has a type that is not understood: which one, and what to write instead.
     pub fn of(columns: &[Column]) -> Result<Self, String> {
         let columns = columns.iter().map(|column| (column.name(), column.type_()));
         Self::of_types(columns)
@@ -72,17 +72,17 @@ impl Columns {
         Ok(found)
     }
 
-    /// What `row` says.
+    /// The answer in `row`.
     ///
     /// # Errors
-    /// It says nothing that can be understood: what is wrong with it.
+    /// The row cannot be understood: what is wrong with it.
     pub fn answer(&self, row: &Row) -> Result<Answer, String> {
         let name: Option<String> = get(row, self.name)?;
         let topics: Option<Vec<String>> = get(row, self.topics)?;
         let expires: Option<Expires> = get(row, self.expires)?;
         let expires_at = expires.and_then(|expires| expires.0);
         let token_id: Option<String> = get(row, self.token_id)?;
-        // A char(n) is sent with spaces at its end, which say nothing.
+        // A char(n) has spaces at its end, which mean nothing.
         let is_padded = |index: usize| *row.columns()[index].type_() == Type::BPCHAR;
         let token_id = match token_id {
             Some(id) if self.token_id.is_some_and(is_padded) => {
@@ -102,7 +102,7 @@ fn is_text(kind: &Type) -> bool {
     <String as FromSql>::accepts(kind)
 }
 
-/// What stands in a column, if that is there and not NULL.
+/// The value of a column, if the column is there and not NULL.
 fn get<'a, T: FromSql<'a>>(row: &'a Row, index: Option<usize>) -> Result<Option<T>, String> {
     let Some(index) = index else {
         return Ok(None);
@@ -114,7 +114,7 @@ fn get<'a, T: FromSql<'a>>(row: &'a Row, index: Option<usize>) -> Result<Option<
     })
 }
 
-/// The last second, counted from 1970, at which a token is good; `None`: for ever.
+/// The last second since 1970 at which a token is good; `None`: for ever.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Expires(Option<u64>);
 
@@ -136,9 +136,9 @@ impl<'a> FromSql<'a> for Expires {
             Type::INT8 => i64::from_sql(kind, raw)? as f64,
             Type::FLOAT4 => f32::from_sql(kind, raw)?.into(),
             Type::FLOAT8 => f64::from_sql(kind, raw)?,
-            // What `extract(epoch FROM …)` gives, from PostgreSQL 14 on.
+            // The type of `extract(epoch FROM …)` from PostgreSQL 14 on.
             Type::NUMERIC => numeric(raw).ok_or("it is cut")?,
-            // In microseconds; the ends stand for `infinity` and `-infinity`.
+            // In microseconds; the smallest and the largest number stand for `-infinity` and `infinity`.
             _ => match i64::from_sql(kind, raw)? {
                 i64::MAX => f64::INFINITY,
                 i64::MIN => f64::NEG_INFINITY,
@@ -161,7 +161,7 @@ impl<'a> FromSql<'a> for Expires {
     }
 }
 
-/// A `numeric` as it is sent, to the whole below it: four numbers of 16 bits (how many digits, the
+/// A `numeric`, rounded down to a whole number. On the wire it has four numbers of 16 bits (how many digits, the
 /// weight of the first, the sign, the scale), and the digits, to the base of 10,000.
 fn numeric(raw: &[u8]) -> Option<f64> {
     let mut words = raw
@@ -173,7 +173,7 @@ fn numeric(raw: &[u8]) -> Option<f64> {
     });
     Some(match sign {
         0x0000 => whole,
-        // Before 1970, which is over, however long.
+        // A moment before 1970, which is over.
         0x4000 | 0xF000 => -1.0,
         0xD000 => f64::INFINITY,
         _ => f64::NAN,

@@ -1,11 +1,10 @@
 //! One connection to a database, and the statement that is prepared on it.
 //!
-//! The driver's own task for a connection is not used: the connection is served while a question is
-//! under way, by whoever asks it. So nothing runs between two questions, and dropping the session is
-//! all that ends it.
+//! The driver's own task for a connection is not used: the thread that asks serves the connection while its question
+//! is under way. So nothing runs between two questions, and dropping the session is all that ends it.
 //!
-//! Never here: when a session is made anew, how long anything may take, and what a database says while it
-//! runs the statement: a token may be in it.
+//! Never here: when to make a new session, how long anything may take, and the words of a database while it runs the
+//! statement: a token may be in them.
 
 use std::error::Error as _;
 use std::fmt;
@@ -23,7 +22,7 @@ use super::row::Columns;
 use super::tls::Encrypted;
 use crate::auth::Answer;
 
-/// The session's own values: where one cannot be set, nothing else is asked.
+/// Settings of the session: when one of them cannot be set, nothing else is asked.
 const SETUP: &str = "SELECT set_config('TimeZone', $1, false), \
                      set_config('statement_timeout', $2, false), \
                      set_config('default_transaction_read_only', 'on', false)";
@@ -31,11 +30,11 @@ const SETUP: &str = "SELECT set_config('TimeZone', $1, false), \
 /// Why there is no answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// The database cannot be reached, or cannot answer now. It may pass by itself.
+    /// The database cannot be reached, or cannot answer now. That may pass.
     Silent(String),
-    /// What was configured does not fit what is there: it stays until somebody changes either.
+    /// The options do not fit the database: that stays until an operator changes either.
     Mistake(String),
-    /// It has answered, and the answer is not understood. That may be this one token's doing.
+    /// The database answered, and the answer is not understood. That may be the fault of this one token.
     Odd(String),
 }
 
@@ -46,7 +45,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A connection on which questions can be asked.
+/// A connection that takes questions.
 pub struct Session {
     client: Client,
     link: Link,
@@ -109,7 +108,7 @@ impl Session {
     }
 }
 
-/// The driver's side of a connection; `None` once that has ended.
+/// The driver's side of a connection; `None` after its end.
 struct Link(Option<Connection<Socket, Encrypted>>);
 
 impl Link {
@@ -130,7 +129,7 @@ impl Link {
                 }
             }
             match (work.as_mut().poll(context), failure) {
-                // The server's last word says more than that there is no more.
+                // The server's last message says more than the end of the connection.
                 (Poll::Ready(Err(error)), Some(failure)) if error.is_closed() => {
                     Poll::Ready(Err(failure))
                 }
@@ -141,8 +140,8 @@ impl Link {
     }
 }
 
-/// A token on its way to the database, whatever its type is there: as text, which the database reads
-/// as it reads a literal. The driver shows its parameters to the log; of this one nothing is seen.
+/// A token on its way to the database, as text, whatever type it has there: the database reads it as it reads a
+/// literal. The driver shows its parameters to the log; it shows nothing of this one.
 struct Secret<'a>(&'a str);
 
 impl fmt::Debug for Secret<'_> {
@@ -172,8 +171,8 @@ impl ToSql for Secret<'_> {
     to_sql_checked!();
 }
 
-/// Whether the token can be none, because it is no value of the type that it is compared with (a UUID,
-/// say, or what the database's encoding has).
+/// Returns true when the text can be no token, because it is no value of the type with which the statement compares
+/// it (a UUID, say, or a text in the database's encoding).
 fn is_no_value(error: &Error) -> bool {
     [
         SqlState::INVALID_TEXT_REPRESENTATION,
@@ -185,24 +184,23 @@ fn is_no_value(error: &Error) -> bool {
     .any(|state| error.code() == Some(state))
 }
 
-/// The class of an error, as PostgreSQL sorts them.
+/// The class of an error, as PostgreSQL sorts errors.
 fn class(error: &Error) -> &str {
     error.code().map_or("", |state| &state.code()[..2])
 }
 
-/// A fault while nothing of a token was said.
+/// A fault before the database had a token.
 fn before(error: &Error) -> Fault {
     let text = describe(error);
     match class(error) {
-        // The password or the role, the database, the statement, its time zone or something in it.
+        // The password or the role, the database, the statement, its time zone or something in it is wrong.
         "28" | "3D" | "42" | "22" | "0A" => Fault::Mistake(text),
         _ => Fault::Silent(text),
     }
 }
 
-/// A fault while the database had a token, which its words may quote: a function can raise an error of
-/// whatever class, with whatever text. So of an error of the database only the severity and the SQLSTATE
-/// are told, in words of our own.
+/// A fault while the database had a token. Its message may quote the token: a function can raise an error of any
+/// class, with any text. So only the severity and the SQLSTATE of an error are shown, in our own words.
 fn during(error: &Error) -> Fault {
     let Some(said) = error.as_db_error() else {
         return Fault::Silent(describe(error));
@@ -229,13 +227,13 @@ fn during(error: &Error) -> Fault {
     let text = format!("{words} ({severity}, SQLSTATE {state}); the database's log says more");
     match class {
         "42" => Fault::Mistake(text),
-        // Of the connection, the transaction, resources, an operator, the system: not of a value.
+        // Errors of the connection, the transaction, resources, an operator, the system: not of a value.
         "08" | "0A" | "25" | "40" | "53" | "55" | "57" | "58" | "XX" => Fault::Silent(text),
         _ => Fault::Odd(text),
     }
 }
 
-/// In one line, with the database's own words: of an error before it had a token.
+/// The error in one line, in the database's own words: it had no token yet.
 fn describe(error: &Error) -> String {
     if let Some(said) = error.as_db_error() {
         let message = said.message().replace(char::is_control, " ");

@@ -1,9 +1,9 @@
-//! The way to a database, encrypted: rustls between the driver and its socket.
+//! TLS to a database: rustls between the driver and its socket.
 //!
-//! The certificate and the host's name in it are always checked. What must not be encrypted, and what
-//! need not, the address says (`sslmode`); the driver asks here only where the server agrees.
+//! newswire always checks the certificate and the host's name in it. The address (`sslmode`) says what has to be
+//! encrypted; the driver uses this code only when the server agrees.
 //!
-//! Never here: what is said on the connection, addresses.
+//! Never here: the content of the connection, addresses.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -22,17 +22,17 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::auth::agent::Trust;
 
-/// Who is believed.
+/// The authorities that are trusted.
 #[derive(Clone)]
 pub struct Encryption {
     connector: TlsConnector,
 }
 
 impl Encryption {
-    /// Believes whom `trust` does.
+    /// Trusts the authorities of `trust`.
     ///
     /// # Errors
-    /// There is a certificate in it that cannot be an authority's.
+    /// It has a certificate that cannot be an authority's.
     pub fn new(trust: &Trust) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         match trust.certificates() {
@@ -68,11 +68,11 @@ impl MakeTlsConnect<Socket> for Encryption {
     }
 }
 
-/// With whom a connection is to be encrypted.
+/// The host with which a connection is to be encrypted.
 pub struct Handshake {
     connector: TlsConnector,
-    /// `None` where no certificate could have it. The driver makes one of these for every connection,
-    /// also for those that it will not encrypt.
+    /// `None` when no certificate could name the host. The driver makes one of these for every connection, also for
+    /// those that it will not encrypt.
     name: Option<ServerName<'static>>,
 }
 
