@@ -1,7 +1,7 @@
 //! `newswire`: arguments become a command, a command becomes an exit code.
 //!
-//! The only place that ends the program or prints an error. Exit codes: 0, it did what it was asked
-//! for; 1, it could not; 2, what it was asked for makes no sense. Never here: what a command does, and
+//! This is the only place that ends the program or prints an error. Exit codes: 0, the command did what it was asked
+//! for; 1, it could not; 2, the arguments or the configuration make no sense. Never here: what a command does, and
 //! what the banner and the summary say.
 
 mod banner;
@@ -18,7 +18,7 @@ use newswire::server::{self, Server, StartError, Systemd};
 use newswire::wire::token::Token;
 
 fn main() -> ExitCode {
-    // Arguments need not be text: a file's name may be any bytes.
+    // Arguments need not be text: a file's name may have any bytes.
     let mut arguments = std::env::args_os().peekable();
     let program = arguments.peek().map_or("newswire".into(), |program| {
         program.to_string_lossy().into_owned()
@@ -57,8 +57,9 @@ fn load(given: &ConfigFlags) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-/// Whoever reads a pipe waits for its other end, and the loop waits for nobody: at the start it may be
-/// one (`--config <(…)`), later it may not. What is not there is told by whoever reads it.
+/// Refuses a file that is no regular one. Reading a pipe waits for its writer, and the loop waits for nobody: at the
+/// start the file may be a pipe (`--config <(…)`), later it may not. When there is no file at all, reading it says
+/// so.
 fn refuse_what_waits(path: &Path) -> Result<(), String> {
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => Err(format!(
@@ -74,9 +75,9 @@ fn check(given: &ConfigFlags) -> Result<(), Failure> {
     let loaded = load(given)?;
     let config = &loaded.config;
     server::check_paths(config).map_err(Failure::Usage)?;
-    let (entrances, exposed) = server::check_files(config).map_err(Failure::Usage)?;
-    for exposed in &exposed {
-        tell(&format!("warning: {exposed}"));
+    let (entrances, warnings) = server::check_stores(config).map_err(Failure::Usage)?;
+    for warning in &warnings {
+        tell(&format!("warning: {warning}"));
     }
     let connections = server::connections_max(config.clients.connections_max);
     let mut text = loaded.show();
@@ -98,11 +99,11 @@ fn check(given: &ConfigFlags) -> Result<(), Failure> {
 
 fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     let failed = |error| match error {
-        // A file or an address of the configuration, and what is wrong with it.
+        // A file or an address of the configuration is wrong.
         StartError::Store(sentence) => Failure::Usage(sentence),
         error => Failure::Runtime(error.to_string()),
     };
-    // First of all, and before the log's thread.
+    // This comes first, before the log's thread is there.
     let systemd = Systemd::from_environment().map_err(failed)?;
     let Loaded {
         mut config, file, ..
@@ -115,10 +116,10 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     } else {
         None
     };
-    // Until the end of this function: what is logged while the server goes down is still written.
+    // It lives until the end of this function: log lines of the shutdown are still written.
     let _logging = logging::start(config.process.log_level)
         .map_err(|error| Failure::Runtime(format!("cannot start the log: {error}")))?;
-    // A token that was made for this run is good for all of it.
+    // A token that was made for this run stays good for all of it.
     let (made, flags) = (token.clone().map(Token::new), given.clone());
     let reread = Box::new(move || {
         if let Some(path) = &file {

@@ -1,10 +1,10 @@
 //! The command line: which command with which arguments, and how it is explained to a stranger.
 //!
-//! The commands other than `serve` are clients; each is one file here. Flags of `serve` and `check`
-//! follow from the table of options.
+//! The commands other than `serve` are clients; each has a file here. The flags of `serve` and `check` follow from
+//! the options ([`crate::config::options`]).
 //!
-//! Never here: the server and the engine (a client that shares code with them cannot test them),
-//! ending the program, printing an error. A command answers with [`Failure`], and `main` does the rest.
+//! Never here: the server and the engine (a client that shares code with them cannot test them), the end of the
+//! program, printing an error. A command returns a [`Failure`], and `main` does the rest.
 
 mod arguments;
 mod client;
@@ -28,7 +28,7 @@ pub use config_flags::ConfigFlags;
 
 use crate::wire::token::Token;
 
-/// What is to be done.
+/// What the command line asks for.
 #[derive(Debug)]
 pub enum Action {
     /// Run the server.
@@ -43,20 +43,20 @@ pub enum Action {
     Load(Box<load::Options>),
     /// Print a fresh token.
     NewToken,
-    /// Print what stands for this token in a file; `None`: for the one on standard input.
+    /// Print the `sha256:…` that stands for this token in a file; `None`: for the token on standard input.
     HashToken(Option<Token>),
     /// Have a running server refuse a token.
     RevokeToken(token::Revocation),
-    /// Print this, because it was asked for: the help or the version.
+    /// Print this text, the help or the version.
     Print(String),
 }
 
-/// Why a command did not do what it was asked for, in one line.
+/// Why a command failed, in one line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Failure {
-    /// What it was asked for makes no sense: exit code 2.
+    /// The arguments or the configuration make no sense: exit code 2.
     Usage(String),
-    /// It makes sense, but did not work: exit code 1.
+    /// The command could not do it: exit code 1.
     Runtime(String),
 }
 
@@ -90,7 +90,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Fa
     let matches = match command().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => return Ok(Action::Print(error.render().to_string())),
-        // A command goes first, or it is none.
+        // A command is the first argument.
         Err(error) => return Err(Failure::Usage(explain::explain(&error, arguments.get(1)))),
     };
     match matches.subcommand() {
@@ -119,7 +119,9 @@ pub fn command() -> Command {
         .long_about(
             "Check a configuration and print the values in force, without serving.\n\nThe output is a \
              configuration file that brings the same values about, each with its source in a comment. \
-             Tokens are counted, not shown.",
+             Tokens are counted, not shown.\n\nThe check reads the files that the configuration names, and fetches \
+             the JWK sets (--auth-jwks); it warns when a set cannot be fetched. It asks no API and no database, and \
+             binds nothing.",
         )
         .after_help("Example:\n  newswire check --config /etc/newswire/newswire.toml")
         .args(config_flags::arguments());
@@ -140,22 +142,21 @@ pub fn command() -> Command {
         .subcommand(check)
 }
 
-/// SIGUSR1 makes a server log what it has counted, and ends a process that does not know it. Whoever sends
-/// it to everything that is called newswire is not to end clients.
+/// Ignores SIGUSR1. It makes a server log what it has counted, and would end a client. An operator may send it to
+/// every process that is called newswire.
 fn ignore_summary_signal() -> Result<(), Failure> {
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::default())
         .map(drop)
         .map_err(|error| Failure::Runtime(format!("cannot ignore SIGUSR1: {error}")))
 }
 
-/// Writes `text` to standard output. That may be closed, which is no reason to fail, and `print!`
-/// would panic.
+/// Writes `text` to standard output. A closed output is no reason to fail, and `print!` would panic.
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Writes a line to standard error, which may be closed too.
+/// Writes a line to standard error, which may be closed as well.
 pub fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "newswire: {text}");
 }

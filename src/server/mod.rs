@@ -44,7 +44,7 @@ pub use error::StartError;
 pub use outside::{Accepted, Outside, Ready};
 pub use rules::{gate_rules, rules};
 pub use start::check_paths;
-pub use stores::{Entrance, check_files};
+pub use stores::{Entrance, check_stores};
 pub use systemd::Systemd;
 pub use turn::{Core, Seeds};
 

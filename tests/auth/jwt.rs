@@ -507,6 +507,42 @@ fn a_set_is_waited_for_and_its_keys_come_and_go() {
 }
 
 #[test]
+fn check_says_when_a_set_cannot_be_used() {
+    let vectors = recorded();
+    let set = vectors["sets"][1]["set"].to_string();
+    for (answer, warning) in [
+        (Does::json(&set), None),
+        (
+            Does::json(r#"{"keys":[]}"#),
+            Some("no key in it is for ES256"),
+        ),
+        (Does::status(500), Some("it answered with status 500")),
+    ] {
+        let api = Api::start(move |_| answer.clone());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+        let url = api.url();
+        command.args([
+            "check",
+            "--auth-jwks",
+            &url,
+            "--auth-jwt-algorithm",
+            "ES256",
+        ]);
+        let output = output_of(command);
+        let told = String::from_utf8(output.stderr).expect("text");
+        assert!(output.status.success(), "{told}");
+        assert_eq!(api.asked().len(), 1);
+        match warning {
+            None => assert_eq!(told, ""),
+            Some(part) => {
+                let start = "newswire: warning: auth-jwks: the set of 127.0.0.1:";
+                assert!(told.starts_with(start) && told.contains(part), "{told}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_key_that_cannot_be_right_ends_the_start() {
     let vectors = recorded();
     let public = vectors["files"]["RS256"].as_str().expect("text");

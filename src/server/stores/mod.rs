@@ -13,7 +13,7 @@
 mod remote;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::clock::unix_time;
@@ -106,13 +106,19 @@ fn refuse_remote(config: &Config) -> Result<(), String> {
     }
 }
 
-/// Reads every file that `config` names for a store. Answers the ways in for clients, and a line for each file
-/// that others can read or write. No API and no database is asked.
+/// Checks the stores of `config` as far as that takes no token: reads the files, and fetches the JWK sets. Returns
+/// who could get in now, and warnings: files that others can read or write, and sets that cannot be fetched.
+///
+/// Asks no API and no database.
 ///
 /// # Errors
 /// As the start would say it.
-pub fn check_files(config: &Config) -> Result<(Vec<Entrance>, Vec<String>), String> {
-    let wake: Wake = Arc::new(|| {});
+pub fn check_stores(config: &Config) -> Result<(Vec<Entrance>, Vec<String>), String> {
+    let (sender, fetched) = mpsc::channel();
+    let wake: Wake = Arc::new(move || {
+        // It fails after the check.
+        let _ = sender.send(());
+    });
     let Stores { watched, .. } = stores(config, &Watched::default(), &wake)?;
     let exposed = watched.files.iter().filter_map(|file| {
         let exposed = file.exposed()?;
@@ -122,9 +128,13 @@ pub fn check_files(config: &Config) -> Result<(Vec<Entrance>, Vec<String>), Stri
         ))
     });
     #[cfg(feature = "all-stores")]
-    let exposed = exposed.chain(remote::exposed(config));
-    let exposed = exposed.collect();
-    Ok((entrances(config, &watched, unix_time()), exposed))
+    let exposed = exposed
+        .chain(remote::exposed(config))
+        .chain(remote::unfetched(&watched.sets, &fetched));
+    #[cfg(not(feature = "all-stores"))]
+    drop(fetched);
+    let warnings = exposed.collect();
+    Ok((entrances(config, &watched, unix_time()), warnings))
 }
 
 /// One way in for clients.

@@ -5,13 +5,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use super::Stores;
 use crate::auth::Wake;
 use crate::auth::agent::{self, Agent, Trust};
 use crate::auth::http::{self, HttpStore};
-use crate::auth::jwks::WatchedSet;
+use crate::auth::jwks::{Known, WatchedSet};
 use crate::auth::jwt::{JwtRules, JwtStore};
 use crate::auth::keys::{self, Key};
 use crate::auth::postgres::{self, PostgresOptions, PostgresStore};
@@ -165,6 +166,34 @@ pub(super) fn refetch(watched: &Sets, kept: &Sets) {
             set.refetch();
         }
     }
+}
+
+/// Waits until each of `sets` was fetched or could not be, which `fetched` tells. Returns a sentence for each set
+/// that brought no key.
+pub(super) fn unfetched(sets: &Sets, fetched: &Receiver<()>) -> Vec<String> {
+    let sentence = |(origin, set): &(SetOrigin, WatchedSet)| {
+        // A fetch ends by itself after `timeout_seconds`, but for the system's own time to look up a name.
+        let patience = Duration::from_secs(2 * u64::from(origin.timeout_seconds));
+        while set.known().is_awaited && fetched.recv_timeout(patience).is_ok() {}
+        let reason = match set.known() {
+            Known {
+                is_awaited: true, ..
+            } => "it does not answer".to_owned(),
+            Known {
+                failure: Some(reason),
+                ..
+            } => reason,
+            Known {
+                keys: Some(keys), ..
+            } if !keys.is_empty() => return None,
+            _ => format!("no key in it is for {}", origin.algorithm.name()),
+        };
+        Some(format!(
+            "auth-jwks: the set of {} cannot be used now: {reason}",
+            host(&origin.url)
+        ))
+    };
+    sets.iter().filter_map(sentence).collect()
 }
 
 fn key_file(path: &Path, algorithm: JwtAlgorithm) -> Result<Vec<Key>, String> {
