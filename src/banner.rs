@@ -1,6 +1,8 @@
-//! What an operator has to know at the start, and two commands to try it with.
+//! The banner: what an operator has to know at the start, and two commands to try the server with.
 //!
-//! Programs read it too: a line `listening  ws://…` for each address, `pull       …` for each endpoint,
+//! Programs read it too: there is a line `listening  ws://…` for each address, `pull       …` for each endpoint,
+//! `admin      http://…` and `publish    http://…` for each of those listeners, as they were bound, before
+//! `capacity`.
 //! `admin      http://…` and `publish    http://…` for each of those listeners, as they were bound, before
 //! `capacity`.
 //!
@@ -13,10 +15,11 @@ use newswire::server::Server;
 
 use crate::memory;
 
-/// Stands in a URL for a token that is not shown.
+/// This stands in a URL in the place of a token that is not shown.
 const YOUR_TOKEN: &str = "YOUR_TOKEN";
 
-/// The banner of a server that has started as `program`. The two commands work as they stand when
+/// The banner of a server that was started as `program`. The two commands work as they stand when `token` was made
+/// for this run.
 /// `token` was made for this run.
 pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>) -> String {
     let mut text = format!("newswire {}\n", env!("CARGO_PKG_VERSION"));
@@ -62,7 +65,7 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
     text
 }
 
-/// The two commands, with the program as it was started.
+/// The two commands, with the program as the user called it.
 fn trial(config: &Config, server: &Server, program: &str, token: &str) -> String {
     let program = shell_word(program);
     let mut text = String::new();

@@ -1,10 +1,10 @@
-//! The most that others can make a server hold: its parts, and their sum.
+//! The most memory that others can make a server hold: the parts, and their sum.
 //!
-//! The worst case, which never comes: all clients leave everything unread, each is in the middle of its
-//! largest message, and each has all the names that it may, the longest ones, none of which another has
-//! too. The start prints the sum, `check` the parts.
+//! This is a worst case, which never comes: all clients leave everything unread, each is in the middle of its
+//! largest message, and each has as many names as it may, the longest ones, none of which another client has too.
+//! The start prints the sum, `check` the parts.
 //!
-//! Never here: what is held now, the tables around these, ZeroMQ's queues of events and the kernel's buffers.
+//! Never here: what is held now, the tables around these parts, ZeroMQ's queues of events and the kernel's buffers.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use newswire::limits;
 /// One kind of thing that is held for others.
 struct Part {
     bytes: u64,
-    /// What it is, and which options bound it.
+    /// What the memory is for, and which options bound it.
     what: &'static str,
 }
 
@@ -34,7 +34,7 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
         && config.auth.jwks_urls.is_empty()
         && config.auth.api_urls.is_empty()
         && config.auth.postgres_urls.is_empty());
-    // The gate keeps them for a while after their clients have left.
+    // The gate keeps tokens for a while after their clients have left.
     let tokens = match keeps_tokens {
         true => connections.saturating_add(limits::AUTH_REMEMBERED_MAX) as u64,
         false => 0,
@@ -98,7 +98,7 @@ fn sum(parts: &[Part]) -> u64 {
         .fold(0, |sum, part| sum.saturating_add(part.bytes))
 }
 
-/// For the start: the sum alone.
+/// The sum, for the start.
 pub fn total(config: &Config, connections: usize) -> String {
     format!(
         "at most {} for others, if all clients did their worst at once (`newswire check` has the parts)",
@@ -106,7 +106,7 @@ pub fn total(config: &Config, connections: usize) -> String {
     )
 }
 
-/// For `check`: the parts, as comments of a configuration file.
+/// The parts, for `check`: comments of a configuration file.
 pub fn comment(config: &Config, connections: usize) -> String {
     let parts = parts(config, connections);
     let mut text = format!(
@@ -172,7 +172,7 @@ mod tests {
             text.contains(&format!("{asked} topics that publishers")),
             "{text}"
         );
-        // The tokens of 64 clients and of 100,000 that have left, 1 MiB each.
+        // These are the tokens of 64 clients and of 100,000 that have left, 1 MiB each.
         let mut sealing = config.clone();
         sealing.auth.api_urls = vec!["https://api.example.com/".to_owned()];
         let text = comment(&sealing, 64);

@@ -1,7 +1,7 @@
 //! A blocking WebSocket client: from a URL to an open connection, or to the reason why there is none.
 //!
-//! The token in a URL is sent as it stands and never shown: whoever tells of a [`Target`] gets it
-//! without its query. Never here: TLS (the server speaks none either), and trying again.
+//! newswire sends the token in a URL as it stands and never shows it: a [`Target`] shows itself without its query.
+//! Never here: TLS (the server speaks none either), and trying again.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -17,13 +17,13 @@ use tungstenite::{ClientRequestBuilder, Error, WebSocket, client::client_with_co
 use crate::net::HostPort;
 use crate::net::names::{System, within};
 
-/// What the client offers to speak.
+/// The sub-protocol that the client offers.
 const SUBPROTOCOL: &str = "wamp";
 
-/// For the connection, and for each read and write until the upgrade is done.
+/// How long the connection may take, and each read and write until the upgrade is done.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// For the rest of a refusal's body, which comes in one piece with its head, or at once after it.
+/// How long the rest of a refusal's body may take. It comes in one piece with its head, or at once after it.
 const BODY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// In bytes of a refusal's body that are read.
@@ -82,7 +82,7 @@ impl Target {
         let needed = |what: &str| Err(format!("{what}; a URL such as {EXAMPLE} is needed"));
         match uri.host() {
             None | Some("") => needed("there is no host in it"),
-            // What stands behind the host has to be a port; `http` lets anything pass.
+            // The text behind the host has to be a port; `http` accepts anything there.
             Some(host) if host != authority && uri.port_u16().is_none_or(|port| port == 0) => {
                 needed("the port is none")
             }
@@ -99,7 +99,7 @@ impl Target {
         (bare.unwrap_or(host), self.uri.port_u16().unwrap_or(80))
     }
 
-    /// The address of the host that takes connections: where there are several, the first that does.
+    /// The address of the host that accepts connections: of several, the first one that does.
     pub(super) fn resolve(&self) -> Result<SocketAddr, String> {
         let (host, port) = self.address();
         let addresses =
@@ -112,8 +112,8 @@ impl Target {
         }
     }
 
-    /// An upgrade request, for who speaks on sockets of his own. Its key is always the same, since
-    /// only whoever doubts that a WebSocket server answers has to choose one.
+    /// An upgrade request, for a caller with sockets of its own. Its key is always the same: only a client that
+    /// doubts whether a WebSocket server answers has to choose one.
     pub(super) fn upgrade_request(&self) -> Vec<u8> {
         let target = self
             .uri
@@ -139,13 +139,13 @@ impl fmt::Display for Target {
 /// Why there is no connection.
 #[derive(Debug)]
 pub(super) enum ConnectError {
-    /// The server, or who stands before it, answered no; asked again it would say the same.
+    /// The server, or a proxy in front of it, refused; it would refuse again.
     Refused(String),
-    /// It may be different in a while.
+    /// A later attempt may succeed.
     Failed(String),
 }
 
-/// Connects and upgrades. Reads of the answer wait `read_patience` at most.
+/// Connects and upgrades. Each read of the answer waits for at most `read_patience`.
 pub(super) fn connect(
     target: &Target,
     read_patience: Duration,
@@ -168,7 +168,7 @@ pub(super) fn connect(
         Err(HandshakeError::Failure(Error::Http(response))) => {
             Err(refusal(target, *response, answers))
         }
-        // It went away in the middle: a restart, or a place that was just lost.
+        // The server went away in the middle: it restarts, or another client took the place.
         Err(HandshakeError::Failure(
             error @ Error::Protocol(ProtocolError::HandshakeIncomplete),
         )) => Err(failed(&error)),
@@ -179,7 +179,7 @@ pub(super) fn connect(
     }
 }
 
-/// The addresses of a host, asked for as all of newswire does.
+/// The addresses of a host, looked up as all of newswire does.
 fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     let name = HostPort {
         host: host.to_owned(),
@@ -188,7 +188,7 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     within(HANDSHAKE_PATIENCE, &name, System)
 }
 
-/// A TCP connection to the first of the host's addresses that takes one.
+/// A TCP connection to the first of the host's addresses that accepts one.
 pub(super) fn reach((host, port): (&str, u16)) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in addresses(host, port).map_err(io::Error::other)? {
@@ -205,8 +205,8 @@ pub(super) fn reach((host, port): (&str, u16)) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// What an answer other than 101 means: try again after a time-out, too many requests, or a fault of the
-/// server's; not otherwise.
+/// What an answer other than 101 means: try again after a time-out, after too many requests, and after a fault of
+/// the server; not otherwise.
 fn refusal(
     target: &Target,
     response: Response<Option<Vec<u8>>>,
@@ -219,12 +219,12 @@ fn refusal(
         .and_then(|length| length.to_str().ok()?.parse().ok())
         .unwrap_or(BODY_BYTES_MAX)
         .min(BODY_BYTES_MAX);
-    // tungstenite keeps what came together with the head; the rest is still in the socket.
+    // tungstenite keeps the bytes that came together with the head; the rest is still in the socket.
     let mut body = response.into_body().unwrap_or_default();
     body.truncate(length);
     if answers.set_read_timeout(Some(BODY_PATIENCE)).is_ok() {
         let missing = (length - body.len()) as u64;
-        // What can be read is enough: the status has already said it.
+        // A part of the body is enough: the status has already said what happened.
         let _ = answers.by_ref().take(missing).read_to_end(&mut body);
     }
     let text = format!("{target} answered {status}{}", explanation(&body));
@@ -234,7 +234,7 @@ fn refusal(
     }
 }
 
-/// The `error` and `hint` of newswire's own refusals, or the beginning of somebody else's page.
+/// The `error` and `hint` of newswire's own refusals, or the beginning of another server's page.
 fn explanation(body: &[u8]) -> String {
     if let Ok(json) = serde_json::from_slice::<serde_json::Value>(body)
         && let Some(error) = json["error"].as_str()

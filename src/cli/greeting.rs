@@ -1,12 +1,12 @@
-//! Whether what answers a PUSH socket speaks ZeroMQ.
+//! Finds out whether the peer of a PUSH socket speaks ZeroMQ.
 //!
-//! libzmq takes whatever bytes a peer says for a greeting of ZMTP 1 or 2, and its socket is writable then:
-//! an SSH or HTTP server "takes" every event. Only ZMTP 3, which every libzmq since 4.0 speaks, has a
-//! handshake with a result, and libzmq reports it to the socket's monitor. So a peer has greeted when its
-//! handshake succeeded; one whose connection is writable without that is somebody else.
+//! libzmq takes any bytes of a peer for a greeting of ZMTP 1 or 2, and its socket is writable then: an SSH or HTTP
+//! server "takes" every event. Only ZMTP 3, which every libzmq since 4.0 speaks, has a handshake with a result, and
+//! libzmq reports it to the socket's monitor. So a peer has greeted when its handshake succeeded; a peer whose
+//! connection is writable without that is something else.
 //!
-//! libzmq's network thread waits when a monitor does not take an event: the queue of events has no bound,
-//! and [`silence`] goes before the end of a [`Greeting`].
+//! libzmq's network thread waits when a monitor does not take an event. So the queue of events has no bound, and
+//! [`silence`] has to be called before the [`Greeting`] is dropped.
 //!
 //! Never here: events to publish, and what to tell the user.
 
@@ -20,21 +20,21 @@ use std::time::{Duration, Instant};
 
 use zmq::SocketEvent;
 
-/// How long after a connection has become writable the success of its handshake may be reported. libzmq
-/// does both in one go, so this is for a machine that is very busy.
+/// How long after a connection has become writable libzmq may report the success of its handshake. libzmq does both
+/// in one go, so this is for a machine that is very busy.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What is known of the other side.
+/// What is known of the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Contact {
     /// Nothing yet.
     Pending,
-    /// Nobody takes a connection.
+    /// No peer accepts a connection.
     Nobody,
-    /// Somebody took the last connection and ended it before any handshake. A proxy without its server
-    /// does so too.
+    /// A peer accepted the last connection and ended it before any handshake. A proxy without its server does so
+    /// too.
     HungUp,
-    /// Somebody speaks, and it is not ZMTP 3.
+    /// A peer speaks, and it does not speak ZMTP 3.
     Foreign,
     /// A peer greeted, and is connected.
     Greeted,
@@ -71,7 +71,7 @@ impl Greeting {
         })
     }
 
-    /// What is known of the other side of `socket`, the one that is followed.
+    /// What is known of the peer of `socket`, which is the socket that this follows.
     pub(super) fn contact(&mut self, socket: &zmq::Socket) -> Result<Contact, zmq::Error> {
         loop {
             // The first frame is the event, the second an address.
@@ -108,7 +108,7 @@ impl Greeting {
                 _ => Contact::HungUp,
             };
         } else if self.contact == Contact::Pending {
-            // libzmq also tries again after a connection that has ended; that has been told before.
+            // libzmq also tries again after a connection has ended; that was reported before.
             self.contact = Contact::Nobody;
         }
     }
@@ -135,8 +135,8 @@ impl Greeting {
 
 /// Ends the reports of `socket`. Its [`Greeting`] may be dropped after this.
 pub(super) fn silence(socket: &zmq::Socket) {
-    // libzmq keeps one monitor a socket; one for no event at all takes the place of the last one. It
-    // fails only when there is no socket any more.
+    // libzmq keeps one monitor a socket; a monitor of no event at all replaces the last one. This fails only when
+    // the socket is gone.
     let _ = socket.monitor(&unused_endpoint(), 0);
 }
 

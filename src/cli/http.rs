@@ -15,12 +15,12 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 const EXAMPLE: &str = "http://127.0.0.1:8081/";
 
-/// Where a server's administrators ask.
+/// A server's admin listener.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Listener {
-    /// As it stands in a URL, with the port.
+    /// The host as it stands in a URL, with the port.
     authority: String,
-    /// Without brackets.
+    /// The host without brackets.
     host: String,
     port: u16,
 }
@@ -66,7 +66,7 @@ impl Listener {
         })
     }
 
-    /// Posts JSON, and answers the JSON of a 200.
+    /// Posts JSON, and returns the JSON of a 200.
     ///
     /// # Errors
     /// It cannot be asked, or says no: in one line, with what it advises.
@@ -95,7 +95,7 @@ impl Listener {
             )),
             _ => failed(&error),
         })?;
-        // It may answer, and end, before it has read everything.
+        // The server may answer, and end, before it has read everything.
         let sent = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();
         let read = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer);

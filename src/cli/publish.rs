@@ -1,10 +1,10 @@
 //! `newswire publish`: hands events to a server's PULL endpoint, as a backend would.
 //!
-//! ZeroMQ's PUSH has no acknowledgement, so "sent" means: a connection that has greeted took the
-//! event, and its bytes left this process in time. That is the most that can be known, and more than a
-//! plain PUSH socket tells, which queues for a server that may never come.
+//! ZeroMQ's PUSH has no acknowledgement, so "sent" means: a connection that has greeted took the event, and its
+//! bytes left this process in time. No client can know more. A plain PUSH socket tells less: it queues for a server
+//! that may never come.
 //!
-//! Never here: changing the data. It is checked to be JSON and passed on byte for byte.
+//! Never here: changing the data. newswire checks that it is JSON, and passes it on byte for byte.
 
 #![expect(
     clippy::disallowed_methods,
@@ -27,10 +27,10 @@ use crate::limits;
 /// In seconds. A server on the same network greets in milliseconds; libzmq tries again each 0.1 s.
 const TIMEOUT_SECONDS: &str = "5";
 
-/// In seconds; what `--timeout` takes.
+/// In seconds, the largest `--timeout`.
 const TIMEOUT_SECONDS_MAX: u64 = 3_600;
 
-/// The least time for the bytes to leave, when waiting for the connection took all the rest.
+/// The least time for the bytes to leave, even when waiting for the connection took all the rest.
 const FLUSH_MIN: Duration = Duration::from_millis(100);
 
 /// What is to be published, and where.
@@ -47,11 +47,11 @@ pub struct Options {
 /// Where the events are.
 #[derive(Debug, Eq, PartialEq)]
 enum Data {
-    /// On the command line; known to be JSON.
+    /// On the command line; it is JSON.
     Argument(String),
     /// On standard input, one a line.
     Lines {
-        /// True exactly when `-` was given, so that no line at all is what may be meant.
+        /// True exactly when `-` was given. Then an empty input may be what the user means.
         asked_for: bool,
     },
 }
@@ -113,7 +113,7 @@ pub(super) fn command() -> Command {
 }
 
 impl Options {
-    /// Out of what clap understood.
+    /// Makes the options of the arguments.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
         let to = arguments::pull_endpoint(matches)?;
         let timeout = number(
@@ -193,7 +193,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             })
         }
     };
-    // Also after a bad line: the good ones before it are to leave.
+    // Also after a bad line: the good lines before it have to leave.
     let left = sender.finish(deadline);
     let events = if sent == 1 {
         "1 event"
@@ -212,7 +212,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         Ok(()) => {
             left?;
             if !options.quiet {
-                // Nobody may be listening; the events are sent all the same.
+                // Standard error may be closed; the events are sent all the same.
                 let _ = writeln!(io::stderr(), "{events} sent to {}", options.to);
             }
             Ok(())
@@ -220,7 +220,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// The connection, from the first event on: without an event nobody has to be there.
+/// The connection, which is made for the first event: without an event no server has to be there.
 #[derive(Default)]
 struct Sender {
     push: Option<Push>,
@@ -240,7 +240,7 @@ impl Sender {
             Some(push) => push,
             none => {
                 let push = push::connect(&options.to, options.timeout, Absent::Await)?;
-                // A server may be late, and what is queued then has to leave.
+                // A server may be late, and the events in the queue then have to leave.
                 push.set_linger(options.timeout)?;
                 none.insert(push)
             }
@@ -248,8 +248,8 @@ impl Sender {
         push.send(&envelope, deadline, options.timeout)
     }
 
-    /// Waits until everything has left. libzmq does not say whether it has; but it waits for as long as
-    /// it lingers only when it has not.
+    /// Waits until everything has left. libzmq does not say whether it has; but dropping the socket takes as long as
+    /// its linger time only when it has not.
     fn finish(self, deadline: Instant) -> Result<(), Failure> {
         let Some(push) = self.push else {
             return Ok(());
@@ -290,7 +290,7 @@ impl BadJson {
     }
 }
 
-/// How a shell is given `text` as JSON, where it may have been meant as a text.
+/// How the user writes `text` as JSON in a shell, in case it was meant as a text.
 fn as_text(text: &str) -> String {
     const SHOWN_MAX: usize = 40;
     if text.trim_start().starts_with(['{', '[', '"']) {
@@ -304,7 +304,7 @@ fn as_text(text: &str) -> String {
     format!("; a text is written in two pairs of quotes: '\"{shown}\"'")
 }
 
-/// Checks one JSON value, with white space around it at most.
+/// Checks that there is one JSON value, with at most white space around it.
 fn check_json(json: &[u8]) -> Result<(), BadJson> {
     serde_json::from_slice::<&RawValue>(json)
         .map(|_| ())
@@ -321,7 +321,7 @@ fn check_json(json: &[u8]) -> Result<(), BadJson> {
         })
 }
 
-/// Hands each line to `take` that is not empty; the complaint about one names it.
+/// Hands each line that is not empty to `take`. A complaint names its line.
 fn lines(
     mut input: impl BufRead,
     bytes_max: usize,
@@ -330,7 +330,7 @@ fn lines(
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        // The line's end does not count, and may be two bytes.
+        // The line break does not count, and may have two bytes.
         let read = input
             .by_ref()
             .take(bytes_max as u64 + 2)

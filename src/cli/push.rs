@@ -1,11 +1,11 @@
-//! A PUSH socket that is connected to a server, wherever the name in the endpoint leads.
+//! A PUSH socket that is connected to a server, whichever address of the host the server has.
 //!
-//! A name may have several addresses, of both kinds, and a server may listen on one of them only. So each
-//! address gets a socket of its own, one a little after the other, and the first one that a server has
-//! greeted is taken. One socket that is connected to all addresses would not do: with a server that
-//! listens on two of them, events would take turns between two connections and lose their order.
+//! A name may have several addresses, of both kinds, and a server may listen on one of them only. So each address
+//! gets a socket of its own, one a little after the other, and the first socket that a server greets wins. One
+//! socket for all addresses would not do: with a server that listens on two of them, events would take turns between
+//! two connections and lose their order.
 //!
-//! Never here: what an event says.
+//! Never here: the content of an event.
 
 #![expect(
     clippy::disallowed_methods,
@@ -28,16 +28,16 @@ const STAGGER: Duration = Duration::from_millis(limits::DIAL_STAGGER_MILLISECOND
 pub(super) struct Push {
     endpoint: String,
     greeting: Greeting,
-    /// Holds its context, whose end waits for what has not left.
+    /// Holds the context, whose end waits for messages that have not left.
     socket: zmq::Socket,
 }
 
-/// What to do while nobody greets.
+/// What to do while no server greets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Absent {
     /// Wait: a server may be about to start.
     Await,
-    /// Give up as soon as nobody takes a connection, or whoever does hangs up.
+    /// Give up as soon as no address accepts a connection, or its peer hangs up.
     GiveUp,
 }
 
@@ -93,7 +93,7 @@ impl Push {
             match contact {
                 Contact::Greeted => match socket.send(bytes, zmq::DONTWAIT) {
                     Ok(()) => return Ok(()),
-                    // Its queue is full, or a signal came that is ignored.
+                    // The queue is full, or a signal came that is ignored.
                     Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => {}
                     Err(error) => return Err(failed(error)),
                 },
@@ -114,17 +114,17 @@ impl Push {
         }
     }
 
-    /// The same without waiting. False when the queue is full, or nobody is connected.
+    /// The same without waiting. Returns false when the queue is full, or no server is connected.
     pub(super) fn try_send(&self, bytes: &[u8]) -> bool {
         self.socket.send(bytes, zmq::DONTWAIT).is_ok()
     }
 
-    /// False when the queue is full, or nobody is connected.
+    /// Returns false when the queue is full, or no server is connected.
     pub(super) fn has_room(&self) -> bool {
         matches!(self.socket.get_events(), Ok(events) if events.contains(zmq::POLLOUT))
     }
 
-    /// How long the end of this waits for what has not left.
+    /// How long the drop waits for messages that have not left.
     pub(super) fn set_linger(&self, linger: Duration) -> Result<(), Failure> {
         self.socket
             .set_linger(milliseconds(linger))
@@ -160,7 +160,7 @@ fn nobody(contact: Contact, endpoint: &str, waited: Option<Duration>, tried: &st
     })
 }
 
-/// Where `endpoint` leads: never empty.
+/// The addresses of `endpoint`; there is at least one.
 fn addresses(
     endpoint: &str,
     timeout: Duration,
@@ -178,7 +178,7 @@ fn addresses(
 
 fn open(context: &zmq::Context, address: &Address) -> Result<(zmq::Socket, Greeting), zmq::Error> {
     let socket = context.socket(zmq::PUSH)?;
-    // It is writable once a server has greeted: nothing queues for one that may never come.
+    // The socket is writable once a server has greeted: it queues nothing for a server that may never come.
     socket.set_immediate(true)?;
     socket.set_linger(0)?;
     socket.set_ipv6(address.is_ipv6())?;
@@ -192,7 +192,7 @@ fn open(context: &zmq::Context, address: &Address) -> Result<(zmq::Socket, Greet
     }
 }
 
-/// The first socket that a server has greeted; or what is known of those who did not by the deadline.
+/// The first socket that a server greets; or what is known of the peers by the deadline.
 fn race(
     context: &zmq::Context,
     addresses: &[Address],
@@ -208,7 +208,7 @@ fn race(
     raced
 }
 
-/// [`race`] among `runners`, which begin here; the place of the first.
+/// [`race`] among `runners`, which begin here. Returns the place of the first.
 fn run(
     context: &zmq::Context,
     addresses: &[Address],
@@ -221,7 +221,7 @@ fn run(
         if let Some(address) = left.next() {
             match open(context, address) {
                 Ok(runner) => runners.push(runner),
-                // A host without IPv6 says so here.
+                // A host without IPv6 fails here.
                 Err(error) if runners.is_empty() && left.len() == 0 => return Err(error),
                 Err(_) => continue,
             }
@@ -272,7 +272,7 @@ fn wait<'a>(
     }
 }
 
-/// As ZeroMQ wants it; rounded up, so that what is left of a deadline is not lost.
+/// A time as ZeroMQ wants it, rounded up so that the rest of a deadline is not lost.
 fn milliseconds(duration: Duration) -> i32 {
     duration
         .as_nanos()

@@ -1,11 +1,11 @@
-//! `newswire subscribe`: prints the events of a server, one JSON line each, and comes back when the
-//! connection is lost.
+//! `newswire subscribe`: prints the events of a server, one JSON line each, and connects again when the connection
+//! is lost.
 //!
-//! A line is `{"topic":…,"data":…}`, the data byte for byte; but a line break, which in JSON can only
-//! be white space between tokens, becomes a space, so that one event stays one line. Standard output is
-//! for events alone; what happens to the connection is told on standard error.
+//! A line is `{"topic":…,"data":…}`, with the data byte for byte; but a line break, which in JSON can only be white
+//! space between tokens, becomes a space, so that one event stays one line. Standard output is for events alone;
+//! standard error tells what happens to the connection.
 //!
-//! Never here: showing the URL's query, and judging what the server sends beyond what is printed.
+//! Never here: the URL's query in a text, and judging what the server sends beyond what is printed.
 
 #![expect(
     clippy::disallowed_methods,
@@ -26,11 +26,11 @@ use super::client::{ConnectError, Target, connect};
 use super::{Failure, arguments, tell};
 use crate::limits;
 
-/// How long a server may be silent: it pings a client that is silent itself, at the latest after the
-/// longest interval that it can be told; and the ping may be late.
+/// How long a server may be silent. It pings a client that is silent itself, at the latest after the longest
+/// interval that an operator can set; and the ping may be late.
 const SILENCE_MAX: Duration = Duration::from_secs(limits::DEADLINE_SECONDS_MAX as u64 + 30);
 
-/// How long nothing comes before the user is told once what that may mean.
+/// How long the silence lasts before the user is told, once, what it may mean.
 const QUIET_MAX: Duration = Duration::from_secs(3);
 
 const QUIET: &str = "no event so far; WAMP v1 does not confirm a subscription, so if there should have been \
@@ -42,7 +42,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// The longest pause, and how long a connection has to last to make the next pause a first one.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Where to listen, and to what.
+/// The server, and the topics.
 #[derive(Debug)]
 pub struct Options {
     target: Target,
@@ -89,7 +89,7 @@ pub(super) fn command() -> Command {
 }
 
 impl Options {
-    /// Out of what clap understood.
+    /// Makes the options of the arguments.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
         let url = arguments::text(matches, "url");
         let topics = matches.get_many::<String>("topic").into_iter().flatten();
@@ -105,11 +105,11 @@ impl Options {
 /// How a connection ended.
 #[derive(Debug)]
 enum End {
-    /// All that was asked for is printed, or nobody reads it any more.
+    /// All events that were asked for are printed, or nobody reads the output any more.
     Done,
-    /// It may be made again.
+    /// A new attempt may succeed.
     Lost(String),
-    /// It would be refused again, or its events could not be printed again.
+    /// A new attempt would be refused, or its events could not be printed.
     Fatal(String),
 }
 
@@ -162,14 +162,14 @@ fn listen(
         let text = match socket.read() {
             Ok(Message::Text(text)) => text,
             Ok(Message::Close(frame)) => {
-                // The answer is in tungstenite's hands; whether it arrives is the server's matter.
+                // tungstenite answers; whether the answer arrives is the server's matter.
                 let _ = socket.flush();
                 return match frame {
                     Some(frame) => lost(&format_args!("the server closed: {frame}")),
                     None => lost(&"the server closed"),
                 };
             }
-            // A ping's answer leaves with the next read.
+            // The answer to a ping leaves with the next read.
             Ok(_) => continue,
             // A signal that is ignored.
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -195,7 +195,7 @@ fn listen(
                 .map_err(|error| lost(&error))
                 .and_then(|()| {
                     print(out, topic, data).map_err(|error| match error.kind() {
-                        // Whoever read the lines has had enough.
+                        // The reader of the lines has closed the pipe.
                         io::ErrorKind::BrokenPipe => End::Done,
                         _ => End::Fatal(format!("standard output: {error}")),
                     })
@@ -210,14 +210,14 @@ fn listen(
             None => Ok(()),
         };
         if let Err(end) = step {
-            // Politely, where there is still somebody to be polite to.
+            // Ends with a Close frame while there is a connection.
             let _ = socket.close(None).and_then(|()| socket.flush());
             return end;
         }
     }
 }
 
-/// From now on silence means what it always does.
+/// From now on silence means a dead connection again.
 fn heard_one(socket: &WebSocket<TcpStream>, is_quiet: &mut bool) -> io::Result<()> {
     match std::mem::take(is_quiet) {
         true => socket.get_ref().set_read_timeout(Some(SILENCE_MAX)),
@@ -225,7 +225,7 @@ fn heard_one(socket: &WebSocket<TcpStream>, is_quiet: &mut bool) -> io::Result<(
     }
 }
 
-/// Whether a read has waited in vain.
+/// Returns true when a read has waited in vain.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -233,7 +233,7 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-/// What a server's message is, as far as this command cares.
+/// What kind of message the server sent, as far as this command needs to know.
 #[derive(Debug)]
 enum Heard<'a> {
     Welcome,
@@ -290,12 +290,12 @@ fn explain(error: &Error) -> String {
     }
 }
 
-/// Pauses between attempts, each twice the last.
+/// Pauses between attempts, each twice as long as the last.
 struct Pauses(Duration);
 
 impl Pauses {
-    /// From half of the pause to all of it, by `random`: after a restart not everybody comes back in the
-    /// same moment.
+    /// The next pause: from half of it to all of it, by `random`, so that after a restart not all clients connect in
+    /// the same moment.
     fn next(&mut self, random: u32) -> Duration {
         let half = self.0 / 2;
         self.0 = (self.0 * 2).min(PAUSE_MAX);

@@ -1,7 +1,7 @@
-//! `newswire token new`: a credential that nobody can guess. `newswire token hash`: what a file of
-//! tokens may hold in its place. `newswire token revoke`: has a running server know it no more.
+//! `newswire token new`: prints a token that nobody can guess. `newswire token hash`: prints the text that stands
+//! for a token in a file of tokens. `newswire token revoke`: has a running server refuse a token.
 //!
-//! Never here: keeping it. Whoever runs the command gives it to a server and to its clients.
+//! Never here: keeping a token. The user gives it to a server and to its clients.
 
 use std::io::{self, Read};
 
@@ -17,12 +17,12 @@ use crate::limits;
 use crate::wire::json;
 use crate::wire::token::{Digest, Token};
 
-/// What is to be revoked, and where.
+/// Which token is revoked, and at which server.
 #[derive(Clone, Debug)]
 pub struct Revocation {
-    /// `None`: it is on standard input.
+    /// `None`: the token is on standard input.
     token: Option<Token>,
-    /// `None`: that of the configuration.
+    /// `None`: the admin listener of the configuration.
     admin: Option<Listener>,
     config: ConfigFlags,
 }
@@ -102,7 +102,7 @@ fn revoke_command() -> Command {
         .arg(arguments::config_argument())
 }
 
-/// Which of them is asked for.
+/// Which of the subcommands is asked for.
 pub(super) fn action(matches: &ArgMatches) -> Result<Action, Failure> {
     match matches.subcommand() {
         Some(("hash", matches)) => Ok(Action::HashToken(
@@ -134,7 +134,7 @@ impl Revocation {
     }
 }
 
-/// Revokes; what to print.
+/// Revokes a token. Returns the text to print.
 ///
 /// # Errors
 /// There is no such token, or no server that does it.
@@ -166,7 +166,7 @@ pub fn revoke(revocation: &Revocation) -> Result<String, Failure> {
             return Err(Failure::Usage(sentence.to_owned()));
         }
     };
-    // The token itself stays here: its digest says enough.
+    // The server gets the digest alone: that is enough.
     let mut sessions = 0;
     for digest in written {
         let order = json::text(|order| {
@@ -180,8 +180,8 @@ pub fn revoke(revocation: &Revocation) -> Result<String, Failure> {
     Ok(done(&admin, sessions))
 }
 
-/// What was done. No server knows whether anybody else knows the token, so a revocation always succeeds:
-/// which server it was, and whether anybody is gone, tells the user of a wrong server or a typo.
+/// What was done. No server knows whether another one accepts the token, so a revocation always succeeds. The
+/// address of the server and the number of ended sessions show the user a wrong server or a typo.
 fn done(admin: &Listener, sessions: u64) -> String {
     let nobody = match sessions {
         0 => " (no open session had it)",
@@ -203,7 +203,7 @@ pub fn new() -> Result<Token, Failure> {
     Ok(Token::from_random(random))
 }
 
-/// What stands for `token` in a file; without one, for the line on standard input.
+/// The text that stands for `token` in a file; without one, for the line on standard input.
 ///
 /// # Errors
 /// There is no token, or more than one line.
@@ -220,7 +220,7 @@ fn hash_from(input: impl Read) -> Result<String, Failure> {
 
 /// The token that is the first line of `input`, without the end of that line.
 fn read(input: impl Read) -> Result<Token, Failure> {
-    // At its full size from the beginning, so that no copy is left behind.
+    // The buffer has its full size from the beginning, so that it leaves no copy behind.
     let mut text = Zeroizing::new(vec![0; limits::TOKEN_LINE_BYTES_MAX]);
     let mut filled = 0;
     let mut input = input.take(text.len() as u64);
@@ -237,7 +237,7 @@ fn read(input: impl Read) -> Result<Token, Failure> {
     Ok(Token::new(line.strip_suffix(b"\r").unwrap_or(line)))
 }
 
-/// Judged as a token of the configuration is.
+/// The hash of a token, which has to be one that a configuration could hold.
 fn written(token: &[u8]) -> Result<String, Failure> {
     let text = str::from_utf8(token).map_err(|_| wrong("it is not valid UTF-8"))?;
     if text.is_empty() {

@@ -1,8 +1,8 @@
-//! Very many subscribers on one thread: connect, upgrade, subscribe, and hear.
+//! Very many subscribers on one thread: they connect, upgrade, subscribe and receive.
 //!
-//! A load test must not be what it measures, so a subscriber is a few words: a socket, a state, and
-//! what is unfinished of a frame, of which only the beginning is kept. Whoever wants to know more
-//! than that an event came finds it in the first [`HEAD_BYTES`] of it.
+//! A load test must not measure itself, so a subscriber is a few words: a socket, a state, and the unfinished part
+//! of a frame, of which only the beginning is kept. The first [`HEAD_BYTES`] of an event are all that a caller gets
+//! of it.
 //!
 //! Never here: what is published, latencies, what is printed.
 
@@ -20,13 +20,12 @@ pub const HEAD_BYTES: usize = 160;
 /// In bytes of an answer to an upgrade.
 const ANSWER_BYTES_MAX: usize = 4_096;
 
-/// In source addresses over which connections to a loopback address are spread: each has some
-/// 28,000 ports.
+/// In source addresses over which connections to a loopback address are spread: each address has some 28,000 ports.
 const SOURCES: usize = 200;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Where the subscribers go, and what they say.
+/// Where the subscribers connect, and what they send.
 #[derive(Clone, Debug)]
 pub struct Course {
     /// The server.
@@ -44,7 +43,7 @@ pub enum Heard<'a> {
     Opened,
     /// A text: its beginning, and its length in bytes.
     Text(&'a [u8], usize),
-    /// It has no connection any more: the upgrade was refused with this status (0: no HTTP), or the
+    /// The subscriber has no connection any more: the upgrade was refused with this status (0: no HTTP), or the
     /// connection ended (`None`).
     Ended(Option<u16>),
 }
@@ -56,10 +55,10 @@ enum State {
     Ended,
 }
 
-/// The part of a frame, or of the upgrade's answer, that has come.
+/// The part of a frame, or of the upgrade's answer, that has arrived.
 #[derive(Debug, Default)]
 struct Partial {
-    /// Header and the payload's beginning, or the answer's head.
+    /// The header and the payload's beginning, or the answer's head.
     kept: Vec<u8>,
     /// In bytes that are still to come and not kept.
     skip: usize,
@@ -69,7 +68,7 @@ struct Partial {
 struct Seat {
     stream: Option<TcpStream>,
     state: State,
-    /// True exactly when a client that was told to stop reading is meant.
+    /// True exactly when the client was told to stop reading.
     is_stalled: bool,
     partial: Option<Box<Partial>>,
 }
@@ -106,7 +105,7 @@ impl Fleet {
         self.seats.len()
     }
 
-    /// Whether there is none.
+    /// Returns true when there is no subscriber.
     pub fn is_empty(&self) -> bool {
         self.seats.is_empty()
     }
@@ -127,7 +126,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Begins the connection of a subscriber anew whose connection has ended.
+    /// Connects a subscriber again whose connection has ended.
     ///
     /// # Errors
     /// As [`Fleet::add`].
@@ -182,7 +181,7 @@ impl Fleet {
         self.seats[seat].is_stalled = true;
     }
 
-    /// Waits for what the subscribers hear, at most `timeout`, and hands it out.
+    /// Waits for at most `timeout` until subscribers receive something, and hands it out.
     ///
     /// # Errors
     /// Those of the poller.
@@ -218,12 +217,12 @@ impl Fleet {
     }
 }
 
-/// `ErrorKind` has no name for it that is stable.
+/// `ErrorKind` has no stable name for it.
 const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
 impl Seat {
-    /// Connected: sends the upgrade. What does not fit into an empty socket buffer is an error,
-    /// and an error shows at the read.
+    /// Sends the upgrade on a connection that was just made. Bytes that do not fit into an empty socket buffer are
+    /// an error, and an error shows at the read.
     fn begin(&mut self, request: &[u8]) {
         self.partial = Some(Box::default());
         if let Some(stream) = &mut self.stream {
@@ -242,8 +241,8 @@ impl Seat {
                     if let Err(status) = self.take(&buffer[..n], topic, &mut heard) {
                         return self.end(status, &mut heard);
                     }
-                    // The end of a connection is an edge of its own, unless it came together with
-                    // these bytes; a closing server is noticed by its Close frame or the next read.
+                    // The end of a connection is an edge of its own, unless it came together with these bytes. The
+                    // Close frame or the next read shows that a server is closing.
                     if n < buffer.len() && self.state == State::Open {
                         return;
                     }
@@ -266,7 +265,7 @@ impl Seat {
         }));
     }
 
-    /// Takes what was read. `Err` is the end, with the status of a refusal.
+    /// Handles the bytes that were read. `Err` is the end, with the status of a refusal.
     fn take(
         &mut self,
         bytes: &[u8],
@@ -317,7 +316,7 @@ impl Seat {
                     self.partial = None;
                     continue;
                 }
-                // A header, or the kept beginning of a payload, was cut.
+                // A header, or the beginning of a payload that is kept, was cut.
                 let before = partial.kept.len();
                 let room = (HEADER_BYTES_MAX + HEAD_BYTES - before).min(bytes.len());
                 partial.kept.extend_from_slice(&bytes[..room]);
@@ -354,7 +353,7 @@ impl Seat {
         Ok(())
     }
 
-    /// Passes over the rest of a payload, as much of it as is there.
+    /// Skips the rest of a payload, as much of it as is there.
     fn skip(&mut self, rest: usize, bytes: &mut &[u8]) {
         let here = rest.min(bytes.len());
         *bytes = &bytes[here..];
@@ -382,8 +381,8 @@ impl Seat {
         Ok(())
     }
 
-    /// Sends one short frame. The mask is zero: it protects proxies from what a page may make a
-    /// browser say, and nobody makes this say anything.
+    /// Sends one short frame. The mask is zero: a mask protects proxies from what a page makes a browser send, and
+    /// no page controls this client.
     fn send(&mut self, opcode: u8, payload: &[u8]) {
         let mut frame = vec![0x80 | opcode];
         match u8::try_from(payload.len()) {

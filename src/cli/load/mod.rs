@@ -1,11 +1,11 @@
 //! `newswire load`: how a push server behaves with very many subscribers.
 //!
-//! In four steps: connect them all; publish probes until each has heard one, since WAMP v1 has no
-//! answer to a SUBSCRIBE; publish, at a rate or as fast as deliveries return; wait for what is still
-//! on its way. Everything is on one thread, so that on two cores the other one is the server's.
+//! It has four steps: connect all subscribers; publish probes until each has received one, since WAMP v1 has no
+//! answer to a SUBSCRIBE; publish, at a rate or as fast as deliveries return; wait for the events that are still on
+//! their way. Everything is on one thread, so that on two cores the server has the other one.
 //!
-//! Never here: anything that only newswire would understand. Any WAMP v1 push server that hears
-//! ZeroMQ can be tested.
+//! Never here: anything that only newswire would understand. It can test any WAMP v1 push server that takes events
+//! over ZeroMQ.
 
 #![expect(
     clippy::disallowed_methods,
@@ -40,11 +40,11 @@ use process::Usage;
 use report::{Report, ServerReport};
 use tally::Tally;
 
-/// Handshakes under way at a time: more would overflow the server's queue of connections, and the
-/// kernel would send their first packets again only after a second.
+/// Handshakes under way at a time. More would overflow the server's queue of connections, and the kernel would send
+/// their first packets again only after a second.
 const HANDSHAKES_MAX: usize = 512;
 
-/// How long something that is expected may take.
+/// How long a step may take that is expected to succeed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two probes of a topic.
@@ -53,10 +53,10 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the last deliveries may take after the one before them.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// The longest sleep: Ctrl-C and the progress bar are looked at in between.
+/// The longest sleep, so that Ctrl-C and the progress bar are served in between.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Runs a load test and prints what came of it.
+/// Runs a load test and prints its result.
 ///
 /// # Errors
 /// When it could not be carried out, or when deliveries were lost, doubled or out of order.
@@ -100,25 +100,26 @@ struct Test<'a> {
     last_delivery: Duration,
 }
 
-/// Who is there.
+/// The subscribers, as far as they are known.
 #[derive(Debug, Default)]
 struct Crowd {
     /// By subscriber.
     pasts: Vec<Past>,
     /// Subscribers that have had a WELCOME.
     welcome: usize,
-    /// Subscribers that have had a WELCOME, or an end without one: nobody waits for their first answer.
+    /// Subscribers that have had a WELCOME, or an end without one: the test does not wait for their first answer any
+    /// more.
     settled: usize,
     handshakes: u64,
     refused: BTreeMap<u16, u64>,
     ended: u64,
     returned: u64,
     missed: u64,
-    /// When to connect again, in the order in which they ended.
+    /// When subscribers connect again, in the order in which their connections ended.
     to_redial: std::collections::VecDeque<(Duration, usize)>,
 }
 
-/// What has happened to a subscriber at some time.
+/// What happened to a subscriber so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Past {
     /// True exactly when it has had a WELCOME.
@@ -136,7 +137,7 @@ impl Crowd {
         }
     }
 
-    /// True the first time.
+    /// Sets the flag. Returns true the first time.
     fn note_end(&mut self, seat: usize) -> bool {
         let past = &mut self.pasts[seat];
         let is_first = !std::mem::replace(&mut past.was_away, true);
@@ -149,7 +150,7 @@ fn runtime(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::Runtime(format!("cannot {what}: {error}"))
 }
 
-/// Why a server refuses every connection with `status`. It is asked once more, for its own words.
+/// Says why a server refuses every connection with `status`. It connects once more, for the server's own words.
 fn refusal(target: &Target, status: u16) -> String {
     match client::connect(target, PATIENCE) {
         Err(ConnectError::Refused(text) | ConnectError::Failed(text)) => text,
@@ -157,7 +158,7 @@ fn refusal(target: &Target, status: u16) -> String {
     }
 }
 
-/// Why so many of the subscribers may have heard no probe.
+/// Says why so many of the subscribers may have received no probe.
 fn unheard(silent: usize, options: &Options) -> String {
     format!(
         "{silent} of {} subscribers hear nothing of what is pushed to {}: is that an endpoint of the server \
@@ -167,8 +168,8 @@ fn unheard(silent: usize, options: &Options) -> String {
     )
 }
 
-/// Looks at the process whose CPU time and memory are to be told. That it does not listen at `address` is
-/// a warning: a proxy may stand before it.
+/// Looks at the process whose CPU time and memory the report shows. When the process does not listen at `address`,
+/// that is a warning only, because a proxy may stand in front of it.
 fn look_at(pid: u32, address: SocketAddr) -> Result<(), Failure> {
     if process::usage(pid).is_none() {
         return Err(Failure::Usage(format!(
@@ -202,7 +203,7 @@ impl<'a> Test<'a> {
 
         let is_interrupted = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            // The second one ends the program in the usual way.
+            // The second Ctrl-C ends the program in the usual way.
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_interrupted))
                 .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&is_interrupted)))
                 .map_err(runtime("listen to Ctrl-C"))?;
@@ -253,7 +254,7 @@ impl<'a> Test<'a> {
         self.progress.set_message(what);
     }
 
-    /// Hears what there is to hear, for `wait` at most, and dials those again who have ended.
+    /// Receives what there is, for at most `wait`, and connects those subscribers again whose connection ended.
     fn poll(&mut self, wait: Duration) -> Result<(), Failure> {
         let Self {
             fleet,
@@ -356,7 +357,7 @@ impl<'a> Test<'a> {
         Ok(())
     }
 
-    /// Publishes probes until everybody has heard one.
+    /// Publishes probes until every subscriber has received one.
     fn probe(&mut self) -> Result<(), Failure> {
         self.show("subscribing", self.options.connections as u64);
         let began = self.now();
@@ -367,7 +368,7 @@ impl<'a> Test<'a> {
                 next = now + PROBE_INTERVAL;
                 for topic in &self.options.topics {
                     let data = self.tally.probe(now.as_nanos() as u64);
-                    // A full queue means that nobody takes the probes; that shows below.
+                    // A full queue means that no server takes the probes; that shows below.
                     let _ = self.publisher.try_send(&envelope(topic, data.as_bytes()));
                 }
             }
@@ -387,7 +388,7 @@ impl<'a> Test<'a> {
             self.tally.exclude(seat);
         }
         self.tally.begin();
-        // The probes that are still on their way are none of the test's.
+        // Probes that are still on their way do not belong to the test.
         let quiet = self.now() + Duration::from_millis(100);
         while self.now() < quiet && !self.stops() {
             self.poll(Duration::from_millis(20))?;
@@ -443,7 +444,7 @@ impl<'a> Test<'a> {
         }
     }
 
-    /// False when the publisher's queue is full.
+    /// Returns false when the publisher's queue is full.
     fn publish_one(&mut self, n: usize) -> bool {
         let topic = n % self.options.topics.len();
         if !self.publisher.has_room() {

@@ -1,6 +1,6 @@
-//! What a load test is asked to do.
+//! The options of `newswire load`.
 //!
-//! Never here: doing it.
+//! Never here: the load test itself.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub(in super::super) fn command() -> Command {
         .arg(arguments::to_argument())
         .arg(arguments::config_argument())
         .arg(
-            // What `--to` was called before, and what means an HTTP listener to `serve`.
+            // The former name of `--to`, which means an HTTP listener to `serve`.
             Arg::new("publish")
                 .long("publish")
                 .value_parser(NonEmptyStringValueParser::new())
@@ -133,7 +133,7 @@ pub(in super::super) fn command() -> Command {
 }
 
 impl Options {
-    /// Out of what clap understood.
+    /// Makes the options of the arguments.
     pub(in super::super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
         let number = |name: &str, unit, min, max| {
             arguments::number(name, text(matches, name), unit, min, max)

@@ -1,4 +1,4 @@
-//! What the kernel says of a process on this machine: its CPU time and its memory.
+//! What the kernel says about a process on this machine: its CPU time and its memory.
 //!
 //! Never here: any process but the one that was named.
 

@@ -1,6 +1,6 @@
-//! What a load test tells at its end: to a person, with a small drawing, or to a machine, as JSON.
+//! The report at the end of a load test: for a person, with a small drawing, or for a machine, as JSON.
 //!
-//! Never here: how it was measured.
+//! Never here: how the figures were measured.
 
 use std::fmt::Write as _;
 
@@ -11,14 +11,14 @@ use crate::wire::json::{self, Each, Object, ToJson};
 /// In characters of the longest bar.
 const BAR_MAX: usize = 50;
 
-/// The percentiles that are told, and what they are called.
+/// The percentiles that the report shows, and their names.
 const PERCENTILES: [(f64, &str); 4] =
     [(50.0, "p50"), (90.0, "p90"), (99.0, "p99"), (99.9, "p99.9")];
 
 /// The figures of one load test.
 #[derive(Debug)]
 pub struct Report {
-    /// What was asked for.
+    /// The options of the test.
     pub connections: usize,
     /// Upgrades that were accepted.
     pub handshakes: u64,
@@ -26,7 +26,7 @@ pub struct Report {
     pub handshake_seconds: f64,
     /// Upgrades refused, by status; 0: no answer of HTTP.
     pub refused: Vec<(u16, u64)>,
-    /// Connections that ended before they were to.
+    /// Connections that ended too early.
     pub ended: u64,
     /// Of those, how many came back.
     pub returned: u64,
@@ -38,13 +38,13 @@ pub struct Report {
     pub deliveries: u64,
     /// In bytes of payload.
     pub bytes: u64,
-    /// Deliveries that did not come.
+    /// Deliveries that did not arrive.
     pub losses: u64,
     /// Deliveries missed by subscribers whose connection had ended.
     pub missed: u64,
-    /// Deliveries that came twice.
+    /// Deliveries that arrived twice.
     pub doubles: u64,
-    /// Deliveries that came after a later one.
+    /// Deliveries that arrived after a later one.
     pub disorder: u64,
     /// Texts that were no event of this test.
     pub strangers: u64,
@@ -52,11 +52,11 @@ pub struct Report {
     pub to_each: Histogram<u64>,
     /// In nanoseconds.
     pub to_last: Histogram<u64>,
-    /// The server's, when its process is known.
+    /// The server's figures, when its process is known.
     pub server: Option<ServerReport>,
     /// In bytes, what each connection costs this program.
     pub own_bytes_per_connection: Option<f64>,
-    /// True exactly when it was stopped before it had done all.
+    /// True exactly when the user stopped the test before its end.
     pub is_interrupted: bool,
 }
 
@@ -74,7 +74,7 @@ pub struct ServerReport {
 }
 
 impl Report {
-    /// Whether every delivery came once, in order.
+    /// Returns true when every delivery arrived once, in order.
     pub fn is_faultless(&self) -> bool {
         self.losses == 0 && self.doubles == 0 && self.disorder == 0
     }
@@ -263,7 +263,7 @@ fn row(histogram: &Histogram<u64>) -> String {
         .collect()
 }
 
-/// With three digits or so.
+/// Shows a time with about three digits.
 fn time(nanoseconds: u64) -> String {
     let n = nanoseconds as f64;
     match nanoseconds {
@@ -295,7 +295,7 @@ fn drawing(histogram: &Histogram<u64>) -> String {
         .max(1);
     bars.iter()
         .map(|&(end, count)| {
-            // Something is seen of whatever is there.
+            // A bar that is not empty has at least one character.
             let length = (count as usize * BAR_MAX).div_ceil(most as usize);
             format!(
                 "  < {:>8}  {:<BAR_MAX$} {count}\n",

@@ -1,8 +1,7 @@
-//! What the subscribers heard of what was published: losses, doubles, disorder, and how late.
+//! What the subscribers received of the events that were published: losses, doubles, disorder, and how late.
 //!
-//! An event of the load test carries the run, its number within its topic, and when it was
-//! published: `{"load":RUN,"n":N,"at":NANOSECONDS,…}`. A subscriber needs to remember only which
-//! number comes next.
+//! An event of the load test carries the run, its number within its topic, and the time at which it was published:
+//! `{"load":RUN,"n":N,"at":NANOSECONDS,…}`. A subscriber needs to remember only the number that comes next.
 //!
 //! Never here: sockets, clocks, what is printed.
 
@@ -10,28 +9,28 @@ use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
 
-/// In nanoseconds; later is counted as this.
+/// In nanoseconds; a longer time counts as this.
 const LATENCY_MAX: u64 = 600_000_000_000;
 
 /// In events of one topic that are followed until their last subscriber has them.
 const FOLLOWED_MAX: usize = 10_000;
 
-/// One subscriber's memory.
+/// What one subscriber remembers.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seat {
-    /// The number that comes next; 0 until a probe was heard.
+    /// The number that comes next; 0 until the subscriber received a probe.
     next: u32,
-    /// Numbers below `next` that have not come.
+    /// Numbers below `next` that have not arrived.
     missing: u32,
 }
 
-/// One topic's events on their way.
+/// The events of one topic that are on their way.
 #[derive(Debug, Default)]
 struct Topic {
     /// Numbers given out.
     published: u32,
     subscribers: u32,
-    /// How many subscribers have yet to hear each, from number `published - len + 1` on.
+    /// How many subscribers have not received each event yet, from number `published - len + 1` on.
     waiting: VecDeque<u32>,
 }
 
@@ -40,20 +39,20 @@ struct Topic {
 pub struct Tally {
     run: u32,
     topics: Vec<Topic>,
-    /// What an event's payload of each topic begins with.
+    /// How the payload of an event begins, for each topic.
     prefixes: Vec<String>,
     seats: Vec<Seat>,
-    /// In events, whole: heard by every subscriber.
+    /// In events: every subscriber has received them.
     pub complete: u64,
     /// Events handed to the publisher's socket.
     pub published: u64,
-    /// Events heard for the first time by a subscriber.
+    /// Events that a subscriber received for the first time.
     pub deliveries: u64,
-    /// Heard again.
+    /// Events that a subscriber received again.
     pub doubles: u64,
-    /// Heard after a later one.
+    /// Events that a subscriber received after a later one.
     pub disorder: u64,
-    /// In bytes of payload heard.
+    /// In bytes of payload received.
     pub bytes: u64,
     /// Texts that are no event of this run.
     pub strangers: u64,
@@ -106,17 +105,17 @@ impl Tally {
         data(self.run, state.published, at, bytes)
     }
 
-    /// The data of an event that only finds out who is subscribed.
+    /// The data of an event that only finds out which subscribers are subscribed.
     pub fn probe(&self, at: u64) -> String {
         data(self.run, 0, at, 0)
     }
 
-    /// How many subscribers have not heard a probe yet.
+    /// How many subscribers have not received a probe yet.
     pub fn unprobed(&self) -> usize {
         self.unprobed
     }
 
-    /// Whom a probe has reached, in subscribers, is now known.
+    /// The number of subscribers that a probe has reached is known from now on.
     pub fn begin(&mut self) {
         let topics = self.topics.len();
         for (index, seat) in self.seats.iter().enumerate() {
@@ -124,16 +123,16 @@ impl Tally {
         }
     }
 
-    /// How many events have not reached everybody.
+    /// How many events have not reached every subscriber.
     pub fn outstanding(&self) -> u64 {
         self.published - self.complete
     }
 
-    /// `seat` heard a text that begins with `head` and is `bytes` long, at `now`.
+    /// The subscriber at `seat` received at `now` a text that begins with `head` and is `bytes` long.
     pub fn hear(&mut self, seat: usize, head: &[u8], bytes: usize, now: u64) {
         let topic = seat % self.topics.len();
         let Some((n, at)) = parse(head, &self.prefixes[topic]) else {
-            // WELCOME, or somebody else's event.
+            // A WELCOME, or an event of another publisher.
             self.strangers += u64::from(!head.starts_with(b"[0,"));
             return;
         };
@@ -178,8 +177,8 @@ impl Tally {
         }
     }
 
-    /// A subscriber lost its connection: what it misses until it is back is not a loss of the
-    /// server's, and is counted apart.
+    /// A subscriber lost its connection. What it misses until it is back is not the server's loss, and is counted
+    /// apart.
     pub fn leave(&mut self, seat: usize) -> u64 {
         let topic = &mut self.topics[seat % self.prefixes.len()];
         let memory = &mut self.seats[seat];
@@ -193,12 +192,12 @@ impl Tally {
         missed
     }
 
-    /// A subscriber will not read: it is left out, from before the first event.
+    /// A subscriber will not read: the tally leaves it out from before the first event.
     pub fn exclude(&mut self, seat: usize) {
         self.seats[seat].next = 0;
     }
 
-    /// Deliveries that were owed and have not come.
+    /// Deliveries that were due and have not arrived.
     pub fn losses(&self, is_away: impl Fn(usize) -> bool) -> u64 {
         let topics = self.topics.len();
         self.seats
@@ -221,7 +220,7 @@ fn data(run: u32, n: u32, at: u64, bytes: usize) -> String {
     data
 }
 
-/// Number and time of an event.
+/// The number and the time of an event.
 fn parse(head: &[u8], prefix: &str) -> Option<(u32, u64)> {
     let rest = std::str::from_utf8(head.strip_prefix(prefix.as_bytes())?).ok()?;
     let (n, rest) = rest.split_once(',')?;
