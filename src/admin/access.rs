@@ -1,15 +1,16 @@
 //! Who may ask for what.
 //!
-//! Three kinds of people knock. Programs show a token. Whoever is on this machine needs none, unless
-//! one was set: then the listener is bound to loopback alone. And there are pages of strangers in a
-//! browser on this machine, which can send requests to loopback too: so where no token is asked for,
-//! the request has to name this machine (an attacker's own name can be made to lead here), and
-//! everywhere a page may only ask the server that it came from. A browser says where a page came from
-//! (`Origin`) with each POST and each WebSocket, and no page can make it say otherwise.
+//! Three kinds of clients send requests:
+//! - Programs show a token.
+//! - Users of this machine need no token when none is configured. The listener is bound to loopback then.
+//! - Pages of strangers run in a browser on this machine, and can send requests to loopback, too. An attacker
+//!   can make a host name of his own lead to this machine. So where no token is needed, the request must
+//!   name this machine in `Host`. And a page may only ask the server that it came from: a browser says where
+//!   a page came from (`Origin`) with each POST and each WebSocket, and no page can change that.
 //!
-//! The operator may name origins whose pages publish here too. Such a page always needs a token.
+//! The operator may name origins whose pages may publish here as well. Such a page always needs a token.
 //!
-//! Never here: what is asked for; tokens themselves (what is kept and compared is their SHA-256).
+//! Never here: what a request asks for, and tokens themselves (their SHA-256 is kept and compared).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -18,29 +19,29 @@ use crate::stats::{Door, HttpStatus};
 use crate::wire::http::Head;
 use crate::wire::token::{Digest, Token};
 
-/// The tokens in force.
+/// The tokens in force, and the pages that may publish.
 #[derive(Clone, Debug)]
 pub struct Access {
     admin: Option<Digest>,
     publish: Option<Digest>,
-    /// The pages that may publish from elsewhere, as browsers name them.
+    /// The origins of other sites whose pages may publish, as browsers write them.
     publish_origins: Vec<String>,
 }
 
-/// What a request needs.
+/// The right that a request needs, or that its client has shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Right {
-    /// Nothing: it tells nothing.
+    /// No right: the answer gives nothing away.
     Anybody,
-    /// A publisher's, or an administrator's.
+    /// The right of a publisher. An administrator has it, too.
     Publisher,
-    /// An administrator's.
+    /// The right of an administrator.
     Administrator,
 }
 
 impl Access {
-    /// Without an administrator's token, whoever reaches the admin listener is one; without a
-    /// publisher's, nobody is one who is no administrator.
+    /// Without an `admin` token every client of the admin listener is an administrator. Without a `publish`
+    /// token only administrators are publishers.
     pub fn new(admin: Option<&Token>, publish: Option<&Token>) -> Self {
         Self {
             admin: admin.map(Token::digest),
@@ -49,13 +50,13 @@ impl Access {
         }
     }
 
-    /// Pages of these origins, in lower case, may publish.
+    /// Lets pages of these origins publish. `origins` are in lower case.
     pub fn with_publish_origins(mut self, origins: &[String]) -> Self {
         self.publish_origins = origins.to_vec();
         self
     }
 
-    /// The origin of the page that asks, if its pages may publish.
+    /// Returns the origin of the page that sent a request, if pages of this origin may publish.
     pub fn publish_origin(&self, head: &Head<'_, '_>) -> Option<&str> {
         let origin = head.text("origin").ok()??;
         let mut named = self.publish_origins.iter();
@@ -64,8 +65,8 @@ impl Access {
             .map(String::as_str)
     }
 
-    /// What the answer to a request to publish has to say of its page (the CORS protocol of the Fetch
-    /// standard): whole lines.
+    /// Returns the whole lines that the answer to a request to publish has for its page (the CORS protocol of the
+    /// Fetch standard).
     pub fn cors(&self, head: &Head<'_, '_>) -> String {
         if self.publish_origins.is_empty() {
             return String::new();
@@ -76,10 +77,10 @@ impl Access {
         }
     }
 
-    /// Judges a browser's question whether a page may publish. It comes without a token.
+    /// Judges a browser's question whether a page may publish. The question comes without a token.
     ///
     /// # Errors
-    /// The answer to a page that may not.
+    /// Returns the answer to a page that may not.
     pub fn judge_preflight(&self, head: &Head<'_, '_>) -> Result<(), Response> {
         match self.publish_origin(head) {
             Some(_) => Ok(()),
@@ -87,7 +88,7 @@ impl Access {
         }
     }
 
-    /// Whether the administrators' token is another than in `other`.
+    /// Returns true when the administrators' token differs from the one in `other`.
     pub fn has_other_admin(&self, other: &Self) -> bool {
         match (&self.admin, &other.admin) {
             (Some(one), Some(two)) => !one.matches(two),
@@ -96,11 +97,11 @@ impl Access {
         }
     }
 
-    /// Returns the right by which a request may have what needs `right`. `in_query` says that its token may
-    /// stand in its address, because a browser can put it nowhere else.
+    /// Returns the right by which a client may have what needs `right`. `in_query` is true when the token may
+    /// stand in the address, because a browser can put it nowhere else.
     ///
     /// # Errors
-    /// The answer to somebody who may not.
+    /// Returns the answer to a client that has no such right.
     pub fn judge(
         &self,
         door: Door,
@@ -163,7 +164,7 @@ fn host(head: &Head<'_, '_>) -> Option<String> {
     Some(head.text("host").ok()??.to_ascii_lowercase())
 }
 
-/// A page may ask the server that it came from, by whatever name; TLS may have ended before.
+/// Checks that a page asks the server that it came from, by whatever name. A proxy may have ended TLS.
 fn is_of_same_origin(head: &Head<'_, '_>) -> Result<(), Response> {
     let origin = match head.text("origin") {
         Ok(None) => return Ok(()),
@@ -184,9 +185,10 @@ fn is_of_same_origin(head: &Head<'_, '_>) -> Result<(), Response> {
     ))
 }
 
-/// An attacker's page has an attacker's host name, whatever address that leads to.
+/// Checks that `Host` names this machine. The page of an attacker comes with the attacker's host name, whatever
+/// address that leads to.
 fn names_this_machine(head: &Head<'_, '_>) -> Result<(), Response> {
-    // A browser always says it.
+    // A browser always sends one.
     let Some(host) = host(head) else {
         return Ok(());
     };
@@ -201,7 +203,7 @@ fn names_this_machine(head: &Head<'_, '_>) -> Result<(), Response> {
     ))
 }
 
-/// Whether all of `host` is an IP address or `localhost`, with or without a port.
+/// Returns true when all of `host` is an IP address or `localhost`, with or without a port.
 fn is_of_this_machine(host: &str) -> bool {
     let (is_plain, behind) = match host.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
@@ -210,7 +212,7 @@ fn is_of_this_machine(host: &str) -> bool {
         },
         None => {
             let (name, behind) = host.split_at(host.find(':').unwrap_or(host.len()));
-            // With its dot it is the same name, spelled out.
+            // The name with a dot at its end is the same name.
             let is_local = matches!(name, "localhost" | "localhost.");
             (is_local || name.parse::<Ipv4Addr>().is_ok(), behind)
         }

@@ -1,15 +1,16 @@
-//! One connection's side of HTTP/1.1: bytes in, commands out; answers in, bytes out.
+//! The server's side of one HTTP/1.1 connection: it takes bytes and hands out commands; it takes answers and
+//! hands out bytes.
 //!
-//! One request is dealt with at a time. Until its answer has left, no byte more is wanted: a client that
-//! sends ahead, or does not read, waits in its own kernel. So a conversation holds one head or one
-//! body, and one answer. Each step has its time: a head, a body, the reading of an answer, the silence
-//! between two requests.
+//! A conversation deals with one request at a time. It wants no more bytes until the answer has left: a client
+//! that sends ahead, or does not read, waits in its own kernel. So a conversation holds one head or one
+//! body, and one answer. Each step has a deadline: the head, the body, the reading of an answer, and the
+//! silence between two requests.
 //!
-//! A connection that is closed while its peer still sends is answered by the kernel with a reset, which
-//! destroys the last answer on its way: so what still comes after that is read and forgotten for a
-//! moment.
+//! When the server closes a connection while the client still sends, the kernel answers with a reset, and the
+//! reset destroys the last answer on its way. So the conversation reads and forgets for a moment what still
+//! comes after the last answer.
 //!
-//! Never here: sockets, clocks (times are arguments), what a command does.
+//! Never here: sockets, clocks (times are arguments), and what a command does.
 
 use std::time::Duration;
 
@@ -22,10 +23,10 @@ use crate::stats::{Door, HttpStatus};
 use crate::wire::growth;
 use crate::wire::http::{self, Answer, Head, NO_LINES};
 
-/// How long the peer may take to end its half when nothing more is said.
+/// How long the client may take to end its half after the last answer.
 const LINGER: Duration = Duration::from_secs(limits::ADMIN_LINGER_SECONDS);
 
-/// In bytes that are read and forgotten at a time.
+/// How many bytes are read and forgotten at a time.
 const FORGOTTEN_BYTES: usize = 64 * 1024;
 
 const HEAD: Duration = Duration::from_secs(limits::ADMIN_HEAD_SECONDS);
@@ -43,64 +44,64 @@ const CONTINUE: Answer<'static> = Answer {
 
 #[derive(Debug)]
 enum Phase {
-    /// A head is awaited, or under way.
+    /// A head is to come, or a part of it has come.
     Head,
-    /// The head was good, the body is under way.
+    /// The head was good, and the body is still to come.
     Body(Box<Admitted>),
-    /// The command was handed out, the answer is awaited.
+    /// The command was handed out, and its answer is still to come.
     Answering { is_head: bool, keeps_alive: bool },
-    /// The answer is on its way.
+    /// The answer is being written.
     Writing { keeps_alive: bool },
-    /// Nothing more is said; `is_told` once the peer has heard that.
+    /// The last answer has left. `is_told` is true once the server's half has been ended.
     Lingering { is_told: bool },
-    /// Nothing more happens.
+    /// The connection is to be closed.
     Over,
 }
 
-/// Why a conversation can be spared when places are few. Who goes first stands first.
+/// Why a conversation can be ended when places are few. The kind that is ended first stands first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Sparable {
-    /// It has not asked for anything yet, or not again.
+    /// The client has not sent a request yet.
     Silent,
-    /// It has had its last answer.
+    /// The client has received its last answer.
     Lingering,
-    /// What it is answered needed no right: a file, a refusal.
+    /// The answer under way needed no right: it is a file or a refusal.
     Open,
-    /// It has shown a right, and has not asked for anything again.
+    /// The client has shown a right, and has not sent another request.
     Idle,
-    /// A publisher's, at the administrators' door.
+    /// The client is a publisher at the administrators' listener.
     Guest,
-    /// It has a right, and has neither sent nor read anything for some time.
+    /// The client has a right, but has neither sent nor read anything for some time.
     Stalled,
 }
 
-/// One connection.
+/// The conversation with one client.
 #[derive(Debug)]
 pub struct Conversation {
     door: Door,
-    /// Of the request under way; `Anybody`'s while there is none.
+    /// The right of the request under way; `Anybody` while there is none.
     right: Right,
     /// True exactly when a request of this connection had a right.
     has_shown_right: bool,
-    /// When a byte last came or went.
+    /// When the last byte came or went.
     moved: Duration,
     phase: Phase,
-    /// What has come of a head or a body, and what a client has sent ahead with it.
+    /// What has come of a head or a body, and what the client has sent ahead.
     input: Vec<u8>,
     output: Vec<u8>,
-    /// In bytes of `output`.
+    /// How many bytes of `output` have been written.
     written: usize,
-    /// When the patience of this phase ends.
+    /// The deadline of this step.
     due: Duration,
     command: Option<Command>,
-    /// Whole lines: what the answer to the request under way says to a page of another site.
+    /// Whole lines that the answer to the request under way has for a page of another site.
     cors: String,
-    /// What was answered and has not been counted.
+    /// The status of the last answer, until it has been counted.
     answered: Option<HttpStatus>,
 }
 
 impl Conversation {
-    /// With somebody who has just come in by `door`.
+    /// Begins a conversation with a client that has just connected to the listener `door`.
     pub fn new(door: Door, now: Duration) -> Self {
         Self {
             door,
@@ -118,17 +119,17 @@ impl Conversation {
         }
     }
 
-    /// Where it came in.
+    /// Returns the listener that the client connected to.
     pub fn door(&self) -> Door {
         self.door
     }
 
-    /// Whether no request of this connection has had a right so far.
+    /// Returns true while no request of this connection has had a right.
     pub fn is_stranger(&self) -> bool {
         !self.has_shown_right
     }
 
-    /// In bytes, how much may be handed in now.
+    /// Returns how many bytes may be handed in now.
     pub fn wants(&self) -> usize {
         match &self.phase {
             Phase::Head => limits::ADMIN_HEAD_BYTES_MAX.saturating_sub(self.input.len()),
@@ -138,7 +139,7 @@ impl Conversation {
         }
     }
 
-    /// Bytes came.
+    /// Takes bytes that have come.
     pub fn handle_bytes(&mut self, now: Duration, bytes: &[u8], rules: &AdminRules) {
         if matches!(self.phase, Phase::Lingering { .. } | Phase::Over) {
             return;
@@ -150,18 +151,18 @@ impl Conversation {
         }
         let most = self.input.len() + self.wants();
         growth::append(&mut self.input, bytes, most);
-        // The first bytes tell a client that speaks something else. After that only a line's end can
-        // complete a head: one that comes a byte at a time is not parsed at each of them.
+        // The first bytes show a client that speaks something else. After them only the end of a line can
+        // complete a head, so a head that comes byte by byte is not parsed at each byte.
         let is_worth_it = is_first || bytes.contains(&b'\n') || self.wants() == 0;
         if !matches!(self.phase, Phase::Head) || is_worth_it {
             self.advance(now, rules);
         }
     }
 
-    /// The peer's half has ended.
+    /// Notes that the client has ended its half.
     pub fn handle_end(&mut self) {
         match self.phase {
-            // It has asked, and still reads.
+            // The client has sent its request, and may still read the answer.
             Phase::Answering { is_head, .. } => {
                 self.phase = Phase::Answering {
                     is_head,
@@ -175,17 +176,17 @@ impl Conversation {
         }
     }
 
-    /// A command to be carried out. Its answer is awaited from now on.
+    /// Returns the command that is to be carried out. The conversation waits for its answer from now on.
     pub fn poll_command(&mut self) -> Option<Command> {
         self.command.take()
     }
 
-    /// What was answered since this was last asked.
+    /// Returns the status of an answer that has not been counted yet.
     pub fn poll_answered(&mut self) -> Option<HttpStatus> {
         self.answered.take()
     }
 
-    /// The answer to the command.
+    /// Takes the answer to the command.
     pub fn answer(&mut self, now: Duration, response: &Response) {
         if let Phase::Answering {
             is_head,
@@ -197,7 +198,7 @@ impl Conversation {
         }
     }
 
-    /// Refuses the request under way, whatever has come of it.
+    /// Refuses the request under way, however much of it has come.
     pub fn turn_away(&mut self, now: Duration, response: &Response) {
         let is_head = match &self.phase {
             Phase::Body(admitted) => admitted.is_head,
@@ -209,19 +210,19 @@ impl Conversation {
         self.respond(now, response, is_head, false);
     }
 
-    /// What is to be written.
+    /// Returns the bytes that are to be written.
     pub fn output(&self) -> &[u8] {
         &self.output[self.written..]
     }
 
-    /// So much of it has been.
+    /// Notes that so many of these bytes have been written.
     pub fn handle_written(&mut self, now: Duration, bytes: usize, rules: &AdminRules) {
         self.written += bytes;
         self.moved = now;
         if self.written < self.output.len() {
             return;
         }
-        // An answer may be large; an idle connection keeps nothing of it.
+        // An answer may be large, and an idle connection keeps no memory of it.
         (self.output, self.written) = (Vec::new(), 0);
         if let Phase::Writing { keeps_alive } = self.phase {
             if !keeps_alive {
@@ -236,7 +237,7 @@ impl Conversation {
         }
     }
 
-    /// True once, when the outgoing half is to be ended.
+    /// Returns true once, when the server's half is to be ended.
     pub fn poll_finish(&mut self) -> bool {
         match &mut self.phase {
             Phase::Lingering { is_told } => !std::mem::replace(is_told, true),
@@ -244,13 +245,13 @@ impl Conversation {
         }
     }
 
-    /// Whether the connection is to be forgotten.
+    /// Returns true when the connection is to be closed.
     pub fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }
 
-    /// Whether it can be spared when places are few. It cannot while a request that took a right is
-    /// carried out, or comes or is answered without a pause.
+    /// Returns why the conversation can be ended when places are few. It cannot while the server carries out a
+    /// request that took a right, or while such a request comes or is answered without a pause.
     pub fn sparable(&self, now: Duration) -> Option<Sparable> {
         let is_stalled = now.saturating_sub(self.moved) >= STALL;
         match (&self.phase, self.right, self.door) {
@@ -264,12 +265,12 @@ impl Conversation {
         }
     }
 
-    /// When [`Conversation::handle_time`] has something to do.
+    /// Returns when [`Conversation::handle_time`] has something to do.
     pub fn due(&self) -> Duration {
         self.due
     }
 
-    /// Time has passed.
+    /// Ends the step whose deadline has passed.
     pub fn handle_time(&mut self, now: Duration) {
         if now < self.due {
             return;
@@ -281,7 +282,7 @@ impl Conversation {
             Response::refusal(HttpStatus::RequestTimeout, &error, hint).closing()
         };
         if !matches!(self.phase, Phase::Answering { .. }) {
-            // It was not used in time.
+            // The client did not use its right in time.
             self.right = Right::Anybody;
         }
         match self.phase {
@@ -293,7 +294,7 @@ impl Conversation {
                 let is_head = admitted.is_head;
                 self.respond(now, &slow("body"), is_head, false);
             }
-            // Whoever carries the command out has a deadline of its own for that.
+            // The server has a deadline of its own for carrying out a command.
             Phase::Answering { .. } => self.due = now + ANSWER,
             Phase::Head | Phase::Writing { .. } | Phase::Lingering { .. } | Phase::Over => {
                 self.phase = Phase::Over;
@@ -313,7 +314,7 @@ impl Conversation {
         }
     }
 
-    /// Goes on as far as what has come allows.
+    /// Goes on as far as the bytes that have come allow.
     fn advance(&mut self, now: Duration, rules: &AdminRules) {
         if matches!(self.phase, Phase::Head) && !self.input.is_empty() {
             let mut lines = NO_LINES;
@@ -354,7 +355,7 @@ impl Conversation {
         }
     }
 
-    /// A request has come whole.
+    /// Hands out the command of a request that has come whole.
     fn hand_out(&mut self, now: Duration, admitted: Admitted) {
         let ahead = self.input.split_off(admitted.body_bytes);
         let body = std::mem::replace(&mut self.input, ahead);
@@ -363,7 +364,7 @@ impl Conversation {
         match admitted.with_body(body) {
             Ok(mut command) => {
                 if let Command::WebSocket { early, .. } = &mut command {
-                    // What came behind the head is the engine's to read.
+                    // The engine reads what came behind the head.
                     *early = std::mem::take(&mut self.input);
                 }
                 self.command = Some(command);

@@ -1,8 +1,8 @@
 //! How long things take: an event from its receipt to its members' sockets, and a turn of the loop.
 //!
-//! An event is measured once a batch, when the flush ends that has written the batch to the last member:
-//! no clock is read for a member. Of each kind two things are kept: a histogram since the start, whose
-//! buckets a monitor adds up over servers, and a finer one of the last second, for percentiles.
+//! Events are measured once for each batch, at the end of the flush that has written the batch to its last member:
+//! no member costs a look at the clock. For each kind there are two histograms. One counts since the start, and a
+//! monitor adds up its buckets over servers. The other is finer, and counts the last second for percentiles.
 //!
 //! Never here: clocks.
 
@@ -10,46 +10,46 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// In seconds, the upper bounds of the buckets for events.
+/// The upper bounds of the buckets for events, in seconds.
 pub static EVENT_BOUNDS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 ];
 
-/// In seconds, the upper bounds of the buckets for turns. The budgets of `limits` aim at 0.01.
+/// The upper bounds of the buckets for turns, in seconds. The budgets of `limits` aim at 0.01.
 pub static TURN_BOUNDS: &[f64] = &[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 ];
 
-/// In microseconds, the longest that percentiles can tell.
+/// The longest time that percentiles can show, in microseconds.
 const LONGEST: u64 = 60_000_000;
 
-/// What was measured of one kind of thing.
+/// The measured times of one kind of thing.
 #[derive(Debug)]
 pub struct Durations {
     bounds: &'static [f64],
-    /// How many there were in each bucket alone; the last bucket is for what is over all bounds.
+    /// How many times fell into each bucket alone. The last bucket is for those over all bounds.
     counts: Vec<u64>,
-    /// In seconds.
+    /// The sum of all times, in seconds.
     sum: f64,
-    /// In microseconds, those of this second.
+    /// The times of this second, in microseconds.
     lately: Histogram<u64>,
 }
 
-/// In seconds.
+/// The times below which a share of all times was, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Percentiles {
-    /// Half were faster.
+    /// Half were shorter.
     pub p50: f64,
-    /// Nine of ten were.
+    /// Nine of ten were shorter.
     pub p90: f64,
-    /// 99 of 100 were.
+    /// 99 of 100 were shorter.
     pub p99: f64,
-    /// None was slower.
+    /// The longest time.
     pub max: f64,
 }
 
 impl Durations {
-    /// Nothing measured yet. `bounds` are the upper bounds of the buckets, in seconds, ascending.
+    /// Begins without any time. `bounds` are the upper bounds of the buckets, in seconds, ascending.
     pub fn new(bounds: &'static [f64]) -> Self {
         Self {
             bounds,
@@ -59,7 +59,7 @@ impl Durations {
         }
     }
 
-    /// `count` things took so long each.
+    /// Records that each of `count` things took so long.
     pub fn record(&mut self, took: Duration, count: usize) {
         let seconds = took.as_secs_f64();
         let bucket = self.bounds.partition_point(|&bound| bound < seconds);
@@ -70,7 +70,7 @@ impl Durations {
             .saturating_record_n(micros.clamp(1, LONGEST), count as u64);
     }
 
-    /// Each bound, in seconds, and how many things took no longer.
+    /// Returns each bound, in seconds, and how many things took no longer.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
         let counts = self.counts.iter().scan(0, |sum, count| {
             *sum += count;
@@ -79,17 +79,17 @@ impl Durations {
         self.bounds.iter().copied().zip(counts)
     }
 
-    /// How many things were measured.
+    /// Returns how many things were measured.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// In seconds, of all together.
+    /// Returns the sum of all times, in seconds.
     pub fn sum(&self) -> f64 {
         self.sum
     }
 
-    /// Of what was recorded since this was last asked; `None` when that is nothing.
+    /// Returns the percentiles of what was recorded since the last call; `None` when nothing was.
     pub fn take_percentiles(&mut self) -> Option<Percentiles> {
         if self.lately.is_empty() {
             return None;

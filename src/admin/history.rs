@@ -1,14 +1,14 @@
-//! The last ten minutes, a sample a second, kept in the server: a dashboard that is opened shows them at
-//! once.
+//! The history of the last ten minutes, one sample a second. The server keeps it, so that a dashboard shows it as
+//! soon as it is opened.
 //!
-//! While the loop sleeps nothing changes, so it is not woken up for a sample. The seconds that it slept
-//! through are filled in when it wakes up, before anything else happens: the first of them gets everything
-//! that the loop did before it slept, and the others get nothing.
+//! While the loop sleeps nothing changes, so no sample wakes it up. When the loop wakes up, it first fills in the
+//! seconds that it slept through: the first of them gets everything that the loop did before it slept, and the
+//! others get nothing.
 //!
-//! Dashboards watch; they are no clients. What they add to the numbers themselves is left out here (see
-//! [`Own`]) and stays in `/metrics`, which counts all that there is.
+//! A dashboard watches, and is no client. The history leaves out what dashboards themselves add to the numbers
+//! (see [`Own`]); `/metrics` counts that, too.
 //!
-//! Never here: clocks, what is told once a second (`vitals`), names of topics.
+//! Never here: clocks, the event of each second (`vitals`), names of topics.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -19,63 +19,63 @@ use crate::limits::{HISTORY_COUNTS_SECONDS, HISTORY_SECONDS};
 use crate::stats::{ANSWERED, CLOSED, Close, Counter, DROPPED, REFUSED, Stats};
 use crate::wire::json::{self, Each, Object};
 
-/// In samples, how far back "a minute ago" is.
+/// How many samples a minute has.
 const MINUTE: usize = 60;
 
-/// In samples: those that are told, and a minute before the first of them.
+/// How many samples are kept: those that are shown, and a minute before the first of them.
 const SAMPLES_MAX: usize = HISTORY_SECONDS + MINUTE;
 
-/// In places of [`History::counted`]: one more than the intervals that there are between them.
+/// How many entries [`History::counted`] has at most: one more than the intervals between them.
 const COUNTED_MAX: usize = HISTORY_SECONDS / HISTORY_COUNTS_SECONDS + 1;
 
 /// What dashboards add to the numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Own {
-    /// Connections that came in by the admin listener.
+    /// Connections of dashboards.
     pub connections: usize,
-    /// Topics of the server's own that somebody hears.
+    /// Topics of the server's own that somebody is subscribed to.
     pub topics: usize,
-    /// Subscriptions to these.
+    /// Subscriptions to these topics.
     pub subscriptions: usize,
-    /// Deliveries of these, since the start.
+    /// Deliveries of the server's own events since the start.
     pub deliveries: u64,
 }
 
-/// One second.
+/// What one second was like.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Connections of clients, at its end.
+    /// Connections of clients at the end of the second.
     pub connections: u32,
-    /// Topics that clients are subscribed to, at its end.
+    /// Topics that clients were subscribed to at the end of the second.
     pub topics: u32,
-    /// Subscriptions of clients, at its end.
+    /// Subscriptions of clients at the end of the second.
     pub subscriptions: u32,
-    /// Events of publishers in it.
+    /// Events of publishers in this second.
     pub events: u32,
-    /// Deliveries to clients in it.
+    /// Deliveries to clients in this second.
     pub deliveries: u32,
-    /// In CPU seconds a second.
+    /// CPU seconds that the process used a second.
     pub cpu: Option<f32>,
-    /// In bytes, at its end.
+    /// Bytes that clients had left unread at the end of the second.
     pub outbox_bytes: u64,
-    /// In bytes, when it was taken.
+    /// Bytes of resident memory when the sample was taken.
     pub memory_bytes: Option<u64>,
-    /// How long the events took that reached their last subscriber in it.
+    /// How long the events took that reached their last subscriber in this second.
     latency: Option<Spread>,
-    /// How long the turns took that ended in it.
+    /// How long the turns took that ended in this second.
     turns: Option<Spread>,
-    /// Drops, refusals and closes since the start. A refusal ends its connection too; that end is not among
-    /// the closes.
+    /// Drops, refusals and closes since the start. A refusal ends a connection, too, but that end is not counted
+    /// among the closes.
     totals: [u64; 3],
 }
 
-// `limits::HISTORY_SECONDS` says what all of them take.
+// `limits::HISTORY_SECONDS` says how much memory all samples take.
 const _: () = assert!(size_of::<Sample>() <= 112);
 
 /// The names of [`Sample::totals`].
 const TOTALS: [&str; 3] = ["dropped", "refused", "closed"];
 
-/// [`Percentiles`], in seconds, with half the bytes.
+/// Some of the [`Percentiles`], in seconds, in half the bytes.
 #[derive(Clone, Copy, Debug)]
 struct Spread {
     p50: f32,
@@ -93,14 +93,14 @@ impl From<Percentiles> for Spread {
     }
 }
 
-/// The samples, and how far they go.
+/// The samples, and what had been counted when the last one was taken.
 #[derive(Debug)]
 pub struct History {
-    /// In seconds since the start: the end of the last sample.
+    /// The end of the last sample, in seconds since the start.
     seconds: u64,
-    /// The oldest first, of consecutive seconds; at most [`SAMPLES_MAX`].
+    /// The samples of consecutive seconds, the oldest first; at most [`SAMPLES_MAX`].
     samples: VecDeque<Sample>,
-    /// What had been counted every [`HISTORY_COUNTS_SECONDS`], the oldest first; never empty.
+    /// All counters at every [`HISTORY_COUNTS_SECONDS`], the oldest first; never empty.
     counted: VecDeque<Stats>,
     events: u64,
     deliveries: u64,
@@ -108,7 +108,7 @@ pub struct History {
 }
 
 impl Default for History {
-    /// As of the start.
+    /// The history at the start of the server.
     fn default() -> Self {
         let mut counted = VecDeque::with_capacity(COUNTED_MAX);
         counted.push_back(Stats::default());
@@ -124,12 +124,12 @@ impl Default for History {
 }
 
 impl History {
-    /// When the next second is over.
+    /// Returns when the next second is over.
     pub fn due(&self) -> Duration {
         Duration::from_secs(self.seconds + 1)
     }
 
-    /// How many seconds have been over since the start.
+    /// Returns how many seconds are over since the start.
     pub fn seconds(&self) -> u64 {
         self.seconds
     }
@@ -165,7 +165,7 @@ impl History {
             turns: None,
             totals: totals(stats),
         };
-        // Of a long sleep, the beginning is forgotten already.
+        // Of a long sleep only the end is kept.
         for second in first.max((last + 1).saturating_sub(SAMPLES_MAX as u64))..=last {
             self.push(
                 second,
@@ -202,35 +202,35 @@ impl History {
         }
     }
 
-    /// The last second that is over.
+    /// Returns the sample of the last second that is over.
     pub fn last(&self) -> Option<&Sample> {
         self.samples.back()
     }
 
-    /// What had been counted ten minutes ago, or at the start if that was later.
+    /// Returns the counters of ten minutes ago, or of the start if that was later.
     pub fn counted_before(&self) -> &Stats {
         self.counted.front().expect("never empty")
     }
 
-    /// How many drops, refusals and closes there were in the last minute, by name.
+    /// Returns how many drops, refusals and closes there were in the last minute, by name.
     pub fn last_minute(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let last = self.samples.len().checked_sub(1);
         let counts = last.map_or([0; 3], |last| self.minute(last));
         TOTALS.into_iter().zip(counts)
     }
 
-    /// The same, in the minute up to a sample.
+    /// Returns the same for the minute up to a sample.
     fn minute(&self, at: usize) -> [u64; 3] {
         let totals = self.samples[at].totals;
-        // In the first minute since the start, all that there was.
+        // In the first minute after the start, everything counts.
         let before = at
             .checked_sub(MINUTE)
             .map_or([0; 3], |before| self.samples[before].totals);
         std::array::from_fn(|n| totals[n] - before[n])
     }
 
-    /// Returns all of it as JSON: for each kind of number a list, the oldest first; how old the last ones are; and
-    /// what the reasons mean that [`super::vitals`] tells by name.
+    /// Returns the history as JSON: for each kind of number a list, the oldest first; the age of the last numbers;
+    /// and what the reasons mean that [`super::vitals`] names.
     pub fn encode(&self, now: Duration) -> String {
         let age = now.saturating_sub(Duration::from_secs(self.seconds));
         let mut out = String::with_capacity(64 * self.samples.len() + 8 * 1024);
@@ -280,7 +280,7 @@ impl History {
     }
 }
 
-/// Those of publishers' events.
+/// Returns the deliveries of publishers' events since the start.
 pub fn deliveries(stats: &Stats, own: Own) -> u64 {
     let all = stats.counter(Counter::Deliveries);
     all.saturating_sub(own.deliveries)

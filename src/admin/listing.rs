@@ -1,36 +1,36 @@
 //! Pages of topics and of connections, as JSON.
 //!
-//! A page is cut where it is full, in entries or in bytes, or where it has looked far enough; `next`
-//! says where the next one goes on, and is `null` at the end. What comes or goes between two pages may
-//! be missed or seen twice; nobody else is.
+//! A page ends when it is full, in rows or in bytes, or when the server has looked at enough places for one
+//! turn. `next` says where the next page begins, and is `null` on the last page. A topic or connection that
+//! comes or goes between two pages may be missed or listed twice; all others are listed once.
 //!
-//! Never here: where the entries come from.
+//! Never here: where the rows come from.
 
 use super::response::Response;
 use crate::limits;
 use crate::wire::json::{self, ToJson};
 
-/// Which page.
+/// Which page a request asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Page {
-    /// In entries.
+    /// The most rows that the page may have.
     pub limit: usize,
-    /// The first place that is looked at.
+    /// The first place that the server looks at.
     pub after: u32,
-    /// Whether the names of a connection's topics are wanted.
+    /// True exactly when the names of a connection's topics are wanted.
     pub has_topics: bool,
 }
 
-/// A topic.
+/// The row of a topic.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicRow<'a> {
     /// Its name.
     pub name: &'a str,
-    /// In connections.
+    /// How many connections are subscribed.
     pub subscribers: usize,
-    /// Since it is alive.
+    /// How many events it had since its first subscriber came.
     pub events: u64,
-    /// In events a second.
+    /// Its events a second.
     pub rate: f32,
 }
 
@@ -46,24 +46,24 @@ impl ToJson for TopicRow<'_> {
     }
 }
 
-/// A connection.
+/// The row of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionRow<'a> {
-    /// Its place, and which tenant of it.
+    /// Its place, and which tenant of the place.
     pub id: (u32, u32),
-    /// Address and port.
+    /// Its address and port.
     pub address: String,
-    /// A word.
+    /// A word for what it is doing.
     pub state: &'static str,
-    /// Of its token.
+    /// The name of its token.
     pub name: &'a str,
-    /// In seconds since it was opened; `None` until then.
+    /// How many seconds ago it was opened; `None` before that.
     pub age_seconds: Option<u64>,
-    /// In topics.
+    /// How many topics it is subscribed to.
     pub topics: usize,
-    /// The first of their names, where these are wanted.
+    /// The names of the first topics, when they are wanted.
     pub topic_names: Option<Vec<&'a str>>,
-    /// In bytes.
+    /// How many bytes it has left unread.
     pub outbox_bytes: usize,
 }
 

@@ -1,10 +1,10 @@
-//! Everything that is counted and measured, as a Prometheus server reads it (text format 0.0.4).
+//! All counters and measurements as a Prometheus server reads them (text format 0.0.4).
 //!
-//! Each metric is declared once, here; `docs/metrics.md` is made from these. Names follow Prometheus'
-//! conventions: base units, `_total` behind counters, and every value of a label is there from the
-//! start, so that the first drop of a kind is an increase from zero.
+//! Each metric is declared once, here; what it counts by reason is a [`Family`] of `stats`. `docs/metrics.md` is
+//! made from both. Names follow Prometheus' conventions: base units, `_total` behind counters. Every value of a
+//! label is there from the start, so that the first drop of a kind is an increase from zero.
 //!
-//! Never here: where the figures come from.
+//! Never here: where the numbers come from.
 
 use std::fmt::Write as _;
 
@@ -13,41 +13,41 @@ use super::response::Response;
 use super::sources::{self, SourceRow};
 use crate::stats::{self, Counter, Family, Judged, Stats, Store, Tally};
 
-/// What the system says of this process; `None` where it does not say.
+/// What the system says about this process; `None` where it says nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Process {
-    /// In bytes.
+    /// Resident memory, in bytes.
     pub resident_bytes: Option<u64>,
-    /// In descriptors.
+    /// How many descriptors are open.
     pub open_files: Option<u64>,
-    /// In descriptors.
+    /// How many descriptors may be open.
     pub files_max: Option<u64>,
-    /// In seconds of all threads.
+    /// The CPU time of all threads, in seconds.
     pub cpu_seconds: Option<f64>,
-    /// In seconds of Unix time.
+    /// When the process started, in seconds of Unix time.
     pub started_at: f64,
 }
 
-/// How things are.
+/// All numbers of one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Readings<'a> {
-    /// What was counted.
+    /// All counters.
     pub stats: &'a Stats,
-    /// From the receipt of events to their last subscriber.
+    /// The times from the receipt of events to their last subscriber.
     pub latency: &'a Durations,
-    /// Of turns of the loop.
+    /// The times of turns of the loop.
     pub turns: &'a Durations,
-    /// In whatever state.
+    /// How many connections there are, in whatever state.
     pub connections: usize,
-    /// That are alive.
+    /// How many topics have subscribers.
     pub topics: usize,
-    /// Pairs of connection and topic.
+    /// How many pairs of connection and topic there are.
     pub subscriptions: usize,
-    /// In bytes, a batch that many owe counted once.
+    /// How many bytes clients have left unread. Bytes that many clients share are counted once.
     pub outboxes_bytes: usize,
-    /// Over ZeroMQ.
+    /// The ZeroMQ sources.
     pub sources: &'a [SourceRow<'a>],
-    /// Of the system.
+    /// What the system says.
     pub process: Process,
 }
 
@@ -61,15 +61,15 @@ enum Kind {
 /// One metric.
 #[derive(Debug)]
 pub struct Metric {
-    /// As a monitor knows it.
+    /// The name in the text format.
     pub name: &'static str,
-    /// One sentence.
+    /// What the metric counts, in a sentence or two.
     pub help: &'static str,
     kind: Kind,
     what: What,
 }
 
-/// Where its values come from.
+/// Where the values of a metric come from.
 #[derive(Clone, Copy, Debug)]
 enum What {
     Build,
@@ -77,11 +77,11 @@ enum What {
     /// One value for each value of the family's label.
     By(&'static Family),
     Checks,
-    /// One value a source; left out for a source that has none, and altogether where none has.
+    /// One value for each source that has one. Where no source has any, the metric is left out.
     Sources(fn(&SourceRow<'_>) -> Option<u64>),
     Durations(for<'r> fn(&'r Readings<'_>) -> &'r Durations),
     Gauge(fn(&Readings<'_>) -> usize),
-    /// Left out where the system does not say.
+    /// One value. Where the system does not say it, the metric is left out.
     Process(fn(&Process) -> Option<f64>),
 }
 
@@ -107,7 +107,7 @@ const fn gauge(name: &'static str, what: What, help: &'static str) -> Metric {
 }
 
 impl Metric {
-    /// Its type, as Prometheus calls it.
+    /// Returns the type, as Prometheus calls it.
     pub const fn kind(&self) -> &'static str {
         match self.kind {
             Kind::Counter => "counter",
@@ -116,7 +116,7 @@ impl Metric {
         }
     }
 
-    /// Its labels, each with its values and what they mean. A label whose values are not fixed has none here.
+    /// Returns the labels, each with its values and what they mean. A label whose values are not fixed has none here.
     pub fn labels(&self) -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
         match self.what {
             What::Build => vec![("version", Vec::new())],
@@ -137,7 +137,7 @@ impl Metric {
     }
 }
 
-/// All of them, in the order in which they are told.
+/// All metrics, in the order of the text.
 pub static METRICS: &[Metric] = &[
     gauge(
         "newswire_build_info",
@@ -293,11 +293,11 @@ pub static METRICS: &[Metric] = &[
     ),
 ];
 
-/// Returns true when a metric tells `counter`. A test asks that of each.
+/// Returns true when some metric shows `counter`. A test asks this for each counter.
 #[cfg(test)]
 fn is_told(counter: Counter) -> bool {
     match counter {
-        // The sum of those by ingest, and a result of handshakes.
+        // One is the sum of the events by ingest, the other a result of handshakes.
         Counter::Events | Counter::Handshakes => true,
         other => METRICS
             .iter()
@@ -305,7 +305,7 @@ fn is_told(counter: Counter) -> bool {
     }
 }
 
-/// The text of all of them.
+/// Returns the text of all metrics.
 pub fn text(now: &Readings<'_>) -> String {
     let mut page = Page(String::with_capacity(16 * 1024));
     for metric in METRICS {
@@ -314,13 +314,13 @@ pub fn text(now: &Readings<'_>) -> String {
     page.0
 }
 
-/// The same as an answer.
+/// Returns the text as an answer.
 pub fn response(now: &Readings<'_>) -> Response {
     let text = text(now).into_bytes();
     Response::with_type("text/plain; version=0.0.4; charset=utf-8", text.into())
 }
 
-/// Labels and their values are names of ours, which need no escape.
+/// The text under way. Labels and their values are names of newswire's own, which need no escape.
 struct Page(String);
 
 impl Page {

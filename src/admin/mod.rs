@@ -1,10 +1,10 @@
-//! What operators ask over HTTP, and publishers without ZeroMQ: metrics, health, listings, orders,
+//! The HTTP interface for operators, and for publishers without ZeroMQ: metrics, health, listings, orders,
 //! events.
 //!
-//! A [`Conversation`] is handed the bytes of one connection and comes out with [`Command`]s; whoever
-//! carries them out answers with a [`Response`]. It is HTTP/1.1 as far as its clients need it: one
+//! A [`Conversation`] takes the bytes of one connection and hands out [`Command`]s. The server carries them
+//! out and answers each with a [`Response`]. The interface speaks as much HTTP/1.1 as its clients need: one
 //! request at a time, bodies of a known length, keep-alive. Every refusal is JSON with `error` and
-//! `hint`, like those of an upgrade.
+//! `hint`, like the refusal of an upgrade.
 //!
 //! Never here: sockets, clocks, the engine, and what a command does.
 
@@ -35,48 +35,48 @@ use crate::wire::http::Acceptance;
 use crate::wire::publication::Publication;
 use crate::wire::token::Digest;
 
-/// What is in force for all conversations.
+/// The rules for all conversations.
 #[derive(Clone, Debug)]
 pub struct AdminRules {
-    /// Who may do what.
+    /// Who may ask for what.
     pub access: Access,
-    /// In bytes, the body of a request that brings events.
+    /// The largest body of a request that brings events, in bytes.
     pub body_bytes_max: usize,
 }
 
-/// What somebody who may do so asks for.
+/// What an admitted request asks for.
 #[derive(Debug)]
 pub enum Command {
-    /// Every counter and gauge.
+    /// Show every counter and gauge.
     Metrics,
-    /// The last ten minutes.
+    /// Show the last ten minutes.
     History,
-    /// Whether the loop turns.
+    /// Say that the server answers.
     Health,
-    /// Whether events and clients are welcome.
+    /// Say whether the server takes events and clients.
     Readiness {
         /// True exactly when an administrator asks, who may see the sources.
         has_sources: bool,
     },
-    /// Topics.
+    /// List topics.
     Topics(Page),
-    /// Connections.
+    /// List connections.
     Connections(Page),
-    /// One connection is to end: its place, and which tenant of it.
+    /// End one connection: its place, and which tenant of the place.
     DisconnectOne(u32, u32),
-    /// Those that fit are to end, which have to be looked for.
+    /// Find all connections that match, and end them.
     Disconnect(Whom),
-    /// A token is good no more.
+    /// Accept a token no longer. Each digest is a form of it.
     Revoke(Vec<Digest>),
-    /// Events.
+    /// Publish events.
     Publish(Publication),
-    /// Whether a page may publish; it may.
+    /// Tell a browser that a page may publish.
     Preflight,
-    /// The page.
+    /// Send the dashboard's page.
     Dashboard,
-    /// The client that the page uses.
+    /// Send `newswire.js`.
     Script,
-    /// The connection is to become a WebSocket of the engine's, with the administrator's right.
+    /// Hand the connection over to the engine as a WebSocket, with the administrator's right.
     WebSocket {
         /// What to say to the upgrade.
         upgrade: Result<Acceptance, Refusal>,
@@ -85,11 +85,11 @@ pub enum Command {
     },
 }
 
-/// Who is to be looked for, and disconnected.
+/// Which connections are to be ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Whom {
-    /// Everybody whose token has this name.
+    /// The connections whose token has this name.
     Name(String),
-    /// Everybody who comes from there.
+    /// The connections from this address, or from this port of it.
     Address(IpAddr, Option<u16>),
 }

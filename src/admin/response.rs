@@ -1,6 +1,7 @@
-//! An answer, and the bytes that it becomes.
+//! An answer of the admin and publish listeners: its status, what all of them have in common, and the refusals.
 //!
-//! Never here: which answer a request gets, and anything of the request: a token may be in it.
+//! Never here: which answer a request gets, the order of the bytes (`wire/http`), and any part of the request,
+//! because a token may be in it.
 
 use std::borrow::Cow;
 
@@ -11,35 +12,35 @@ use crate::wire::json::{self, Object};
 
 const JSON: &str = "application/json";
 
-/// What every answer says. It is never kept, never taken for something else than it says, and a page
-/// that it is tells nobody where it came from: a token may be in its address.
+/// The lines of every answer. No cache keeps the answer, no browser guesses at its type, and a page does not
+/// tell other servers its address, because a token may be in it.
 const ALWAYS: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
                       Referrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n";
 
-/// An answer.
+/// One answer.
 #[derive(Debug)]
 pub struct Response {
     status: HttpStatus,
     content_type: &'static str,
-    /// Whole lines.
+    /// Whole lines that only this answer has.
     headers: Cow<'static, str>,
     body: Cow<'static, [u8]>,
-    /// True exactly when nothing more can be asked on the connection.
+    /// True exactly when the connection ends with this answer.
     closes: bool,
 }
 
 impl Response {
-    /// 200 with a JSON object that has the members that `fill` puts into it.
+    /// A 200 with a JSON object that has the members that `fill` puts into it.
     pub fn object(fill: impl FnOnce(&mut Object<'_>)) -> Self {
         Self::json(json::text(fill))
     }
 
-    /// 200 with JSON.
+    /// A 200 with JSON.
     pub fn json(body: String) -> Self {
         Self::with_type(JSON, body.into_bytes().into())
     }
 
-    /// 204: a page may publish, with what a page has to send.
+    /// A 204 that tells a browser that a page may publish, and which headers it may send.
     pub fn preflight() -> Self {
         Self {
             status: HttpStatus::NoContent,
@@ -53,7 +54,7 @@ impl Response {
         }
     }
 
-    /// 200 with a body of a type.
+    /// A 200 with a body of this type.
     pub fn with_type(content_type: &'static str, body: Cow<'static, [u8]>) -> Self {
         Self {
             status: HttpStatus::Ok,
@@ -64,7 +65,7 @@ impl Response {
         }
     }
 
-    /// 200 with a page, and with what a browser may do for it (CSP).
+    /// A 200 with a page. `policy` says what a browser may do for it (CSP).
     pub fn page(body: &'static str, policy: &str) -> Self {
         Self {
             headers: format!("Content-Security-Policy: {policy}\r\n").into(),
@@ -72,12 +73,12 @@ impl Response {
         }
     }
 
-    /// Another status: what is wrong, and what to do.
+    /// A refusal: what is wrong, and what the client can do.
     pub fn refusal(status: HttpStatus, error: &str, hint: &str) -> Self {
         Self::refusal_at(status, error, hint, None)
     }
 
-    /// The same, with one number more: where.
+    /// A refusal that also says where the fault is, as one more member: its name and its number.
     pub fn refusal_at(
         status: HttpStatus,
         error: &str,
@@ -105,34 +106,34 @@ impl Response {
         }
     }
 
-    /// With what RFC 9110 s. 15.5.6 asks for.
+    /// Adds the methods that are allowed (RFC 9110 s. 15.5.6).
     pub fn allowing(mut self, methods: &str) -> Self {
         self.headers = format!("Allow: {methods}\r\n").into();
         self
     }
 
-    /// The last one of its connection: the rest of the request is not read.
+    /// Ends the connection with this answer. The rest of the request is not read.
     pub fn closing(mut self) -> Self {
         self.closes = true;
         self
     }
 
-    /// Its status.
+    /// Returns the status.
     pub fn status(&self) -> HttpStatus {
         self.status
     }
 
-    /// Whether it is the last one of its connection.
+    /// Returns true when the connection ends with this answer.
     pub fn closes(&self) -> bool {
         self.closes
     }
 
-    /// Its body.
+    /// Returns the body.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Appends its bytes, with the whole lines of `more`; without the body, to a HEAD.
+    /// Appends the answer's bytes. `more` has further whole lines. The answer to a HEAD has no body.
     pub fn encode(&self, more: &str, is_head: bool, keeps_alive: bool, out: &mut Vec<u8>) {
         let connection = match keeps_alive {
             true => "Connection: keep-alive\r\n",
@@ -152,7 +153,7 @@ impl Response {
     }
 }
 
-/// A status as the first line of an answer names it: number and phrase.
+/// Returns a status as the first line of an answer has it: number and phrase.
 fn status_line(status: HttpStatus) -> &'static str {
     match status {
         HttpStatus::Ok => "200 OK",

@@ -1,9 +1,9 @@
-//! From a request to a [`Command`]: what there is, who may have it, and what its body has to be.
+//! A request becomes a [`Command`]: which paths there are, who may ask for them, and what a body must be.
 //!
-//! The table is what docs/operate.md lists. What a request lacks is said as early as it is known: nobody's
-//! body is read who may not send it.
+//! `docs/operate.md` lists the routes. A refusal is answered as early as possible: the body of a client that may not
+//! send it is never read.
 //!
-//! Never here: bytes that have not come yet (the conversation's), what a command does.
+//! Never here: bytes that have not come yet (the conversation has them), and what a command does.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,12 +21,12 @@ use crate::wire::json;
 use crate::wire::publication::{Media, Publication};
 use crate::wire::token::{Digest, Token};
 
-/// Something that can be asked for.
+/// A path, and what it is for.
 #[derive(Debug)]
 pub struct Route {
-    /// Whole.
+    /// The whole path.
     pub path: &'static str,
-    /// True exactly when it is asked for by POST, with a body; else it is GET or HEAD.
+    /// True exactly when the method is POST, with a body; otherwise it is GET or HEAD.
     pub is_post: bool,
     right: Right,
     what: What,
@@ -47,18 +47,18 @@ enum What {
     Publish,
 }
 
-/// Where events are sent to.
+/// The path that events are posted to.
 pub const PUBLISH: &str = "/publish";
 
-/// All of it, but for the WebSocket, which has any path, and for what browsers ask before a page may
-/// publish.
+/// All routes. The WebSocket is not among them, because it has any path, and neither is the question of
+/// browsers whether a page may publish.
 pub static ROUTES: &[Route] = &[
-    // It tells nothing until it is told a token itself; and a browser can show none when it loads it.
+    // The page shows nothing until its user gives it a token, and a browser can send none when it loads it.
     get("/", Right::Anybody, What::Dashboard),
     get("/newswire.js", Right::Anybody, What::Script),
     get("/metrics", Right::Administrator, What::Metrics),
     get("/history", Right::Administrator, What::History),
-    // A container's probe has no token, and hears no more than that somebody listens.
+    // A container's probe has no token, and learns only that the server answers.
     get("/healthz", Right::Anybody, What::Health),
     get("/readyz", Right::Anybody, What::Readiness),
     get("/topics", Right::Administrator, What::Topics),
@@ -86,23 +86,23 @@ const fn post(path: &'static str, right: Right, what: What) -> Route {
     }
 }
 
-/// A request that may be made, but for its body.
+/// A request whose head was judged and admitted. Its body may still be to come.
 #[derive(Debug)]
 pub struct Admitted {
-    /// By what it may be made.
+    /// The right that the client has shown.
     pub right: Right,
-    /// In bytes.
+    /// The length of the body, in bytes.
     pub body_bytes: usize,
     /// True exactly when the answer has no body.
     pub is_head: bool,
-    /// Whether another request may come on the connection.
+    /// True exactly when another request may come on the connection.
     pub keeps_alive: bool,
-    /// True exactly when the client waits for a word before it sends the body.
+    /// True exactly when the client waits for `100 Continue` before it sends the body.
     pub awaits_word: bool,
     order: Order,
 }
 
-/// What is asked for, without its body.
+/// What a request asks for, without its body.
 #[derive(Debug)]
 enum Order {
     Whole(Command),
@@ -114,8 +114,8 @@ enum Order {
 /// Judges a head.
 ///
 /// # Errors
-/// The answer to a request that cannot be, or may not be. While its body has not been read, it is the
-/// last of its connection.
+/// Returns the answer to a request that makes no sense or is not allowed. The connection ends with it when the
+/// request has a body, because that is not read.
 pub fn admit(head: &Head<'_, '_>, door: Door, rules: &AdminRules) -> Result<Admitted, Response> {
     judge(head, door, rules).map_err(|refusal| match head.announces_body() {
         true => refusal.closing(),
@@ -126,7 +126,7 @@ pub fn admit(head: &Head<'_, '_>, door: Door, rules: &AdminRules) -> Result<Admi
 fn judge(head: &Head<'_, '_>, door: Door, rules: &AdminRules) -> Result<Admitted, Response> {
     if door == Door::Admin && head.method == "GET" && head.lists("upgrade", "websocket") {
         let access = &rules.access;
-        // A page's WebSocket can say the token nowhere else than in its address.
+        // A page can send the token of its WebSocket nowhere else than in the address.
         let right = access.judge(door, Right::Administrator, head, true)?;
         return Ok(Admitted {
             right,
@@ -260,10 +260,10 @@ fn find(head: &Head<'_, '_>, door: Door) -> Result<&'static Route, Response> {
     .allowing(allowed))
 }
 
-/// What the body is said to be.
+/// Returns what `Content-Type` says about the body.
 ///
-/// A form, or nothing at all, is what a page of another site can send without asking the server first,
-/// and what curl says unless told otherwise: so it has to be said.
+/// The head must say it. A page of another site can send a form, or no type at all, without asking the server
+/// first; and so does curl unless it is told otherwise.
 fn media(head: &Head<'_, '_>) -> Result<Media, Response> {
     let said = head.text("content-type").ok().flatten().unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim();
@@ -320,10 +320,10 @@ fn page(head: &Head<'_, '_>) -> Result<Page, Response> {
 }
 
 impl Admitted {
-    /// The whole command.
+    /// Returns the command, now that the body has come.
     ///
     /// # Errors
-    /// The answer to a body that makes no sense.
+    /// Returns the answer to a body that makes no sense.
     pub fn with_body(self, body: Vec<u8>) -> Result<Command, Response> {
         match self.order {
             Order::Whole(command) => Ok(command),
@@ -339,7 +339,7 @@ impl Admitted {
     }
 }
 
-/// The one string of an object, and its key.
+/// Returns the key and the string of a JSON object that has one member.
 fn only_string(body: &[u8], hint: &str) -> Result<(String, String), Response> {
     let refused = |error: &str| Response::refusal(HttpStatus::BadRequest, error, hint);
     let Ok(Value::Object(entries)) = json::strict(body) else {
@@ -383,7 +383,7 @@ fn address(text: &str) -> Option<Whom> {
     Some(Whom::Address(ip, Some(address.port())))
 }
 
-/// With or without the word that `newswire token hash` puts in front.
+/// Parses a digest, with or without the `sha256:` that `newswire token hash` puts in front.
 fn written(text: &str) -> Option<Digest> {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     Digest::from_written(&format!("sha256:{digits}"))?.ok()

@@ -1,10 +1,10 @@
-//! Where events come from over ZeroMQ, as operators see it: in `/readyz`, and as labels of metrics.
+//! The ZeroMQ sources of events as operators see them: in `/readyz`, and as labels of metrics.
 //!
-//! A server whose publisher is away still serves its clients, as long as it runs: `/readyz` is 200 then,
-//! and its body says which source is not connected. A load balancer that took the server out for that
-//! would take out all servers at once, and clients would lose what the other sources bring.
+//! A server whose publisher is away still serves its clients. So `/readyz` is 200 then, and its body says which
+//! source is not connected. If a load balancer took such a server out, it would take out all servers at once,
+//! and clients would lose the events of the other sources.
 //!
-//! Never here: sockets, and who may see this.
+//! Never here: sockets, and who may see the sources.
 
 use super::response::Response;
 use crate::stats::Ingest;
@@ -17,24 +17,24 @@ pub struct SourceRow<'a> {
     pub ingest: Ingest,
     /// The endpoint: as bound for PULL, as configured for SUB.
     pub endpoint: &'a str,
-    /// In peers that are connected now.
+    /// How many peers are connected now.
     pub peers: usize,
-    /// In handshakes that were refused since the start.
+    /// How many handshakes were refused since the start.
     pub refused: u64,
-    /// For a source that connects to its publisher.
+    /// The connection to the publisher; `None` for a source that publishers connect to.
     pub dialled: Option<Dialled<'a>>,
 }
 
 /// How a source that connects to its publisher is doing.
 #[derive(Clone, Debug)]
 pub struct Dialled<'a> {
-    /// What it is doing.
+    /// A word for what the source is doing.
     pub state: &'static str,
     /// True exactly when its publisher is connected.
     pub is_connected: bool,
-    /// In seconds, how long that has been so.
+    /// For how many seconds that has been so.
     pub seconds: u64,
-    /// Why it is not connected, as far as that is known.
+    /// Why the publisher is not connected, as far as that is known.
     pub trouble: Option<&'a str>,
     /// True exactly when the publisher is asked for everything, and not for single topics.
     pub asks_for_everything: bool,
@@ -81,7 +81,7 @@ impl ToJson for SourceRow<'_> {
     }
 }
 
-/// The labels of `row`, as Prometheus' text format writes them.
+/// Returns the labels of `row`, as Prometheus' text format writes them.
 pub fn labels(row: &SourceRow<'_>) -> String {
     let endpoint = row.endpoint.replace('\\', "\\\\").replace('"', "\\\"");
     let source = row.ingest.name();

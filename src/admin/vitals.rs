@@ -1,9 +1,8 @@
-//! What the dashboard hears once a second: the topic `$sys/stats`.
+//! The event that dashboards receive once a second, on the topic `$sys/stats`.
 //!
-//! Nothing in it has to be compared with what was told before, so a page that has missed one is not
-//! misled.
+//! An event says everything by itself, so a page that has missed one is not misled by the next.
 //!
-//! Never here: who hears it, clocks.
+//! Never here: who receives the event, and clocks.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +13,14 @@ use super::metrics::Readings;
 use crate::stats::{ANSWERED, CLOSED, Counter, DROPPED, Family, REFUSED, Stats};
 use crate::wire::json::{self, Each, ToJson};
 
-/// The topic.
+/// The topic of the event.
 pub const TOPIC: &str = "$sys/stats";
 
-/// In topics, how many of the busiest are told.
+/// How many of the busiest topics the event names.
 pub const BUSIEST_MAX: usize = 10;
 
-/// What `now` has counted of a family and `before` has not, by reason. Reasons that did not occur are left out.
+/// Returns what `now` has counted of a family and `before` has not, by reason. Reasons that did not occur are
+/// left out.
 fn since(before: &Stats, now: &Stats, family: &Family) -> BTreeMap<&'static str, u64> {
     let before = family.tallies(before);
     let counts = family.tallies(now).into_iter().zip(before);
@@ -42,8 +42,8 @@ impl ToJson for Percentiles {
     }
 }
 
-/// Returns the event's data: the last second of `history` beside what is now, without what is the dashboards' own.
-/// `latency` and `turns` are those of that second.
+/// Returns the event's data: the last second of `history`, and the counters of now, without what dashboards add to
+/// them. `latency` and `turns` were measured in that second.
 pub fn tell(
     readings: &Readings<'_>,
     own: Own,

@@ -1,23 +1,23 @@
-//! Where administrators and publishers come in by HTTP: their listeners, and a few connections.
+//! The listeners where administrators and publishers connect over HTTP, and their few connections.
 //!
-//! They share the loop with everybody else, and must not be noticed by them: what is read, written and
-//! carried out for them in a turn has a budget, and whoever has used it up waits for the next turn.
-//! There are few places, and each kind of listener has its own: publishers keep no administrator out. Of
-//! these places, some are for strangers and the others for connections that have shown a right.
+//! These connections share the loop with all clients, and clients must not notice them. So reading, writing
+//! and commands have a budget in each turn, and what is left over waits for the next turn. There are few
+//! places. Each kind of listener has its own, so that publishers keep no administrator out. Some places are for
+//! strangers, and the others for connections that have shown a right.
 //!
-//! When all places of strangers are taken, a newcomer gets the place of one of them: of the network with
-//! the most, the one that can be spared first (the conversation knows), of several the one who came
-//! first. So a crowd that says nothing, or says it slowly, or shows no token, keeps nobody out, and no
-//! stranger is ever refused for want of a place. A stranger is heard before its place is given to another;
-//! until then newcomers wait in the kernel.
+//! When all places of strangers are taken, a newcomer gets the place of one of them. The lobby chooses the network
+//! with the most strangers; of these, the connection that can be ended first (the conversation knows); and of
+//! several, the oldest. So a crowd that sends nothing, or sends slowly, or shows no token, keeps nobody out,
+//! and no stranger is ever refused for want of a place. The lobby reads what a stranger has sent before it gives
+//! the place away; until then newcomers wait in the kernel.
 //!
-//! A stranger who shows a right moves over. When all those places are taken, it gets the place of a
-//! connection that can be spared there, or a refusal.
+//! A stranger that shows a right takes one of the other places. When these are all taken, it gets the place of a
+//! connection that can be ended there, or a refusal.
 //!
-//! Here, unlike in the engine, readiness is only a hint to try: each connection is tried until it would
-//! block, so a hint that comes for the place's last tenant does no harm.
+//! Here, unlike in the engine, readiness is only a hint: the lobby tries each connection until it would
+//! block, so a hint that was meant for the place's last tenant does no harm.
 //!
-//! Never here: what is said (that is `admin/`), and what a command does.
+//! Never here: what is said (`admin/`), and what a command does.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -36,7 +36,7 @@ use crate::engine::{Stream, network};
 use crate::limits;
 use crate::stats::{Door, HttpStatus, Stats};
 
-/// Somebody whose command is being carried out, for as long as they are there.
+/// The name of a connection whose command is being carried out. It finds nothing once the connection has gone.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerId {
     place: usize,
@@ -48,11 +48,11 @@ struct Peer {
     stream: ClientStream,
     address: SocketAddr,
     conversation: Conversation,
-    /// Tells it from others that had its place.
+    /// Tells the connection from others that had its place.
     serial: u64,
-    /// True exactly when what it sent, if anything, has been looked at.
+    /// True exactly when the lobby has tried to read from the connection.
     is_heard: bool,
-    /// True exactly when its place is in `Lobby::work`.
+    /// True exactly when the place is in `Lobby::work`.
     is_listed: bool,
 }
 
@@ -62,17 +62,17 @@ pub struct Lobby {
     admin: Listeners,
     publish: Listeners,
     peers: Slab<Peer>,
-    /// Places of peers that may have something to do for which no readiness will come.
+    /// Places of connections that may go on although no readiness will come for them.
     work: VecDeque<usize>,
     serial: u64,
     rules: AdminRules,
-    /// In connections of strangers, for each kind of listener.
+    /// How many connections of strangers each kind of listener may have.
     strangers_max: usize,
     buffer: Vec<u8>,
     budget: Budget,
 }
 
-/// What is left of a turn's share.
+/// What is left of a turn's budget.
 #[derive(Debug, Default)]
 struct Budget {
     read_bytes: usize,
@@ -81,7 +81,7 @@ struct Budget {
 }
 
 impl Lobby {
-    /// With listeners that are bound.
+    /// Makes a lobby of listeners that are bound.
     pub fn new(
         admin: Listeners,
         publish: Listeners,
@@ -101,28 +101,28 @@ impl Lobby {
         }
     }
 
-    /// The addresses of the administrators' listener, as bound.
+    /// Returns the addresses of the administrators' listener, as bound.
     pub fn admins(&self) -> &[SocketAddr] {
         self.admin.addresses()
     }
 
-    /// The addresses of the publishers' listener, as bound.
+    /// Returns the addresses of the publishers' listener, as bound.
     pub fn publishers(&self) -> &[SocketAddr] {
         self.publish.addresses()
     }
 
-    /// What is in force.
+    /// Returns the rules in force.
     pub fn rules(&self) -> &AdminRules {
         &self.rules
     }
 
-    /// Puts other rules in the place of the present ones, for requests and newcomers to come.
+    /// Replaces the rules for all requests and newcomers to come.
     pub fn set_rules(&mut self, rules: AdminRules, strangers_max: usize) {
         self.rules = rules;
         self.strangers_max = strangers_max;
     }
 
-    /// A listener has newcomers.
+    /// Notes that a listener has newcomers.
     pub fn handle_newcomers(&mut self, door: Door, index: usize) {
         self.listeners_mut(door).handle_readiness(index);
     }
@@ -134,7 +134,7 @@ impl Lobby {
         }
     }
 
-    /// A connection can be read, or written, or has ended.
+    /// Notes that a connection can be read or written, or has ended.
     pub fn handle_readiness(&mut self, place: usize) {
         self.list(place);
     }
@@ -147,7 +147,7 @@ impl Lobby {
         }
     }
 
-    /// How long nothing will be due.
+    /// Returns how long nothing will be due.
     pub fn timeout(&self, now: Duration) -> Option<Duration> {
         let doors = [&self.admin, &self.publish];
         if !self.work.is_empty() || doors.iter().any(|door| door.is_ready()) {
@@ -160,7 +160,7 @@ impl Lobby {
             .min()
     }
 
-    /// A turn begins: newcomers come in, and those whose time is over are told so.
+    /// Begins a turn: accepts newcomers, and deals with the deadlines that have passed.
     pub fn start_turn(&mut self, now: Duration, registry: &Registry, stats: &mut Stats) {
         self.budget = Budget {
             read_bytes: limits::TURN_ADMIN_BYTES_MAX,
@@ -204,7 +204,7 @@ impl Lobby {
                         log::error!("admin: accept: peer={address} error={error}");
                     }
                 }
-                // The next newcomer is to find a descriptor.
+                // The next newcomer needs a descriptor.
                 Accepted::TurnedAway => {
                     stats.answered(HttpStatus::ServiceUnavailable);
                     if let Some(place) = victim {
@@ -216,14 +216,14 @@ impl Lobby {
         }
     }
 
-    /// The peers of a door that are strangers, or that are not.
+    /// Returns the peers of a listener that are strangers, or those that are not.
     fn peers_of(&self, door: Door, are_strangers: bool) -> impl Iterator<Item = (usize, &Peer)> {
         self.peers.iter().filter(move |(_, peer)| {
             peer.conversation.door() == door && peer.conversation.is_stranger() == are_strangers
         })
     }
 
-    /// Where a newcomer can have a place.
+    /// Finds a place for a newcomer.
     fn room_for_stranger(&self, door: Door, now: Duration) -> Room {
         if self.peers_of(door, true).count() < self.strangers_max {
             return Room::Free;
@@ -246,7 +246,7 @@ impl Lobby {
         }
     }
 
-    /// Where the peer at `place`, who has just shown a right, can have its place.
+    /// Finds a place for the peer at `place`, which has just shown a right.
     fn room_for_right(&self, place: usize, now: Duration) -> Room {
         let door = self.peers[place].conversation.door();
         if self.peers_of(door, false).count() <= limits::ADMIN_CONNECTIONS_MAX {
@@ -293,14 +293,14 @@ impl Lobby {
             is_heard: false,
             is_listed: false,
         });
-        // Most have asked already.
+        // Most clients have sent their request already.
         self.list(place);
         Ok(())
     }
 
-    /// The next command, as long as the turn's share lasts.
+    /// Returns the next command, as long as the turn's budget lasts.
     pub fn poll_command(&mut self, now: Duration, stats: &mut Stats) -> Option<(PeerId, Command)> {
-        // Whoever cannot go on for want of budget is listed anew, behind those who are now.
+        // A connection that stops because the budget is used up is listed again, behind those listed now.
         for _ in 0..self.work.len() {
             if self.budget.commands == 0 {
                 return None;
@@ -347,12 +347,12 @@ impl Lobby {
         None
     }
 
-    /// The last command costs as much as so many more.
+    /// Charges the turn's budget for so many more commands: the last one was expensive.
     pub fn charge(&mut self, commands: usize) {
         self.budget.commands = self.budget.commands.saturating_sub(commands);
     }
 
-    /// Answers a command. Whoever has left meanwhile is not missed.
+    /// Answers a command, unless the connection has gone meanwhile.
     pub fn answer(&mut self, id: PeerId, now: Duration, response: &Response) {
         let peer = self.peers.get_mut(id.place);
         if let Some(peer) = peer.filter(|peer| peer.serial == id.serial) {
@@ -361,13 +361,13 @@ impl Lobby {
         }
     }
 
-    /// Where somebody is; `None` when they have left.
+    /// Returns the address of a connection; `None` when the connection has gone.
     pub fn address(&self, id: PeerId) -> Option<SocketAddr> {
         let peer = self.peers.get(id.place)?;
         (peer.serial == id.serial).then_some(peer.address)
     }
 
-    /// Gives a connection up to whoever goes on with it.
+    /// Gives a connection away.
     pub fn take(&mut self, id: PeerId) -> Option<(ClientStream, SocketAddr)> {
         self.address(id)?;
         let peer = self.peers.remove(id.place);
@@ -375,17 +375,17 @@ impl Lobby {
     }
 }
 
-/// Where there is a place.
+/// A place for one more connection.
 enum Room {
-    /// One is free.
+    /// A place is free.
     Free,
-    /// The peer at this place can be ended for it.
+    /// The peer at this place can be ended.
     Of(usize),
-    /// Nowhere, for now.
+    /// There is no place for now.
     None,
 }
 
-/// What somebody with a right is told while all places are in use.
+/// The answer to a client with a right while all places are in use.
 fn no_place() -> Response {
     let hint = format!(
         "close one of the {} connections to this listener, or try again in some seconds",
@@ -395,15 +395,15 @@ fn no_place() -> Response {
     Response::refusal(HttpStatus::ServiceUnavailable, error, &hint).closing()
 }
 
-/// How far a connection came.
+/// How far the lobby came with a connection.
 enum Driven {
-    /// Until it would block, or waits for an answer.
+    /// The connection would block, or waits for an answer.
     Blocked,
-    /// Until its share was used up.
+    /// The budget was used up.
     Cut,
-    /// To its end.
+    /// The connection has ended.
     Gone,
-    /// To something that is to be done.
+    /// The connection has a command.
     Command(Command),
 }
 
