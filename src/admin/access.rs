@@ -21,7 +21,7 @@ use crate::wire::token::{Digest, Token};
 
 /// The tokens in force, and the pages that may publish.
 #[derive(Clone, Debug)]
-pub struct Access {
+pub struct AccessRules {
     admin: Option<Digest>,
     publish: Option<Digest>,
     /// The origins of other sites whose pages may publish, as browsers write them.
@@ -39,7 +39,7 @@ pub enum Right {
     Administrator,
 }
 
-impl Access {
+impl AccessRules {
     /// Without an `admin` token every client of the admin listener is an administrator. Without a `publish`
     /// token only administrators are publishers.
     pub fn new(admin: Option<&Token>, publish: Option<&Token>) -> Self {

@@ -21,7 +21,7 @@ use super::{AdminRules, Command, head};
 use crate::limits;
 use crate::stats::{Door, HttpStatus};
 use crate::wire::growth;
-use crate::wire::http::{self, Answer, Head, NO_LINES};
+use crate::wire::http::{self, Head, HttpAnswer, NO_LINES};
 
 /// How long the client may take to end its half after the last answer.
 const LINGER: Duration = Duration::from_secs(limits::ADMIN_LINGER_SECONDS);
@@ -36,14 +36,15 @@ const IDLE: Duration = Duration::from_secs(limits::ADMIN_IDLE_SECONDS);
 const STALL: Duration = Duration::from_secs(limits::ADMIN_STALL_SECONDS);
 
 /// The word that some clients await before they send a body.
-const CONTINUE: Answer<'static> = Answer {
+const CONTINUE: HttpAnswer<'static> = HttpAnswer {
     status: "100 Continue",
     lines: &[],
     content: None,
 };
 
+/// How far the conversation is with a request.
 #[derive(Debug)]
-enum Phase {
+enum Exchange {
     /// A head is to come, or a part of it has come.
     Head,
     /// The head was good, and the body is still to come.
@@ -61,7 +62,7 @@ enum Phase {
 /// Why a conversation can be ended when places are few. The kind that is ended first stands first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Sparable {
-    /// The client has not sent a request yet.
+    /// The client has not sent a request yet, or no further one.
     Silent,
     /// The client has received its last answer.
     Lingering,
@@ -85,7 +86,7 @@ pub struct Conversation {
     has_shown_right: bool,
     /// When the last byte came or went.
     moved: Duration,
-    phase: Phase,
+    phase: Exchange,
     /// What has come of a head or a body, and what the client has sent ahead.
     input: Vec<u8>,
     output: Vec<u8>,
@@ -108,7 +109,7 @@ impl Conversation {
             right: Right::Anybody,
             has_shown_right: false,
             moved: now,
-            phase: Phase::Head,
+            phase: Exchange::Head,
             input: Vec::new(),
             output: Vec::new(),
             written: 0,
@@ -132,21 +133,21 @@ impl Conversation {
     /// Returns how many bytes may be handed in now.
     pub fn wants(&self) -> usize {
         match &self.phase {
-            Phase::Head => limits::ADMIN_HEAD_BYTES_MAX.saturating_sub(self.input.len()),
-            Phase::Body(admitted) => admitted.body_bytes.saturating_sub(self.input.len()),
-            Phase::Lingering { .. } => FORGOTTEN_BYTES,
-            Phase::Answering { .. } | Phase::Writing { .. } | Phase::Over => 0,
+            Exchange::Head => limits::ADMIN_HEAD_BYTES_MAX.saturating_sub(self.input.len()),
+            Exchange::Body(admitted) => admitted.body_bytes.saturating_sub(self.input.len()),
+            Exchange::Lingering { .. } => FORGOTTEN_BYTES,
+            Exchange::Answering { .. } | Exchange::Writing { .. } | Exchange::Over => 0,
         }
     }
 
     /// Takes bytes that have come.
     pub fn handle_bytes(&mut self, now: Duration, bytes: &[u8], rules: &AdminRules) {
-        if matches!(self.phase, Phase::Lingering { .. } | Phase::Over) {
+        if matches!(self.phase, Exchange::Lingering { .. } | Exchange::Over) {
             return;
         }
         self.moved = now;
         let is_first = self.input.is_empty();
-        if matches!(self.phase, Phase::Head) && is_first {
+        if matches!(self.phase, Exchange::Head) && is_first {
             self.due = now + HEAD;
         }
         let most = self.input.len() + self.wants();
@@ -154,7 +155,7 @@ impl Conversation {
         // The first bytes show a client that speaks something else. After them only the end of a line can
         // complete a head, so a head that comes byte by byte is not parsed at each byte.
         let is_worth_it = is_first || bytes.contains(&b'\n') || self.wants() == 0;
-        if !matches!(self.phase, Phase::Head) || is_worth_it {
+        if !matches!(self.phase, Exchange::Head) || is_worth_it {
             self.advance(now, rules);
         }
     }
@@ -163,15 +164,15 @@ impl Conversation {
     pub fn handle_end(&mut self) {
         match self.phase {
             // The client has sent its request, and may still read the answer.
-            Phase::Answering { is_head, .. } => {
-                self.phase = Phase::Answering {
+            Exchange::Answering { is_head, .. } => {
+                self.phase = Exchange::Answering {
                     is_head,
                     keeps_alive: false,
                 };
             }
-            Phase::Writing { .. } => self.phase = Phase::Writing { keeps_alive: false },
-            Phase::Head | Phase::Body(_) | Phase::Lingering { .. } | Phase::Over => {
-                self.phase = Phase::Over;
+            Exchange::Writing { .. } => self.phase = Exchange::Writing { keeps_alive: false },
+            Exchange::Head | Exchange::Body(_) | Exchange::Lingering { .. } | Exchange::Over => {
+                self.phase = Exchange::Over;
             }
         }
     }
@@ -188,7 +189,7 @@ impl Conversation {
 
     /// Takes the answer to the command.
     pub fn answer(&mut self, now: Duration, response: &Response) {
-        if let Phase::Answering {
+        if let Exchange::Answering {
             is_head,
             keeps_alive,
         } = self.phase
@@ -201,8 +202,8 @@ impl Conversation {
     /// Refuses the request under way, however much of it has come.
     pub fn turn_away(&mut self, now: Duration, response: &Response) {
         let is_head = match &self.phase {
-            Phase::Body(admitted) => admitted.is_head,
-            Phase::Answering { is_head, .. } => *is_head,
+            Exchange::Body(admitted) => admitted.is_head,
+            Exchange::Answering { is_head, .. } => *is_head,
             _ => return,
         };
         self.command = None;
@@ -224,13 +225,13 @@ impl Conversation {
         }
         // An answer may be large, and an idle connection keeps no memory of it.
         (self.output, self.written) = (Vec::new(), 0);
-        if let Phase::Writing { keeps_alive } = self.phase {
+        if let Exchange::Writing { keeps_alive } = self.phase {
             if !keeps_alive {
-                self.phase = Phase::Lingering { is_told: false };
+                self.phase = Exchange::Lingering { is_told: false };
                 self.due = now + LINGER;
                 return;
             }
-            self.phase = Phase::Head;
+            self.phase = Exchange::Head;
             self.right = Right::Anybody;
             self.due = now + if self.input.is_empty() { IDLE } else { HEAD };
             self.advance(now, rules);
@@ -240,14 +241,14 @@ impl Conversation {
     /// Returns true once, when the server's half is to be ended.
     pub fn poll_finish(&mut self) -> bool {
         match &mut self.phase {
-            Phase::Lingering { is_told } => !std::mem::replace(is_told, true),
+            Exchange::Lingering { is_told } => !std::mem::replace(is_told, true),
             _ => false,
         }
     }
 
     /// Returns true when the connection is to be closed.
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over)
+        matches!(self.phase, Exchange::Over)
     }
 
     /// Returns why the conversation can be ended when places are few. It cannot while the server carries out a
@@ -255,11 +256,11 @@ impl Conversation {
     pub fn sparable(&self, now: Duration) -> Option<Sparable> {
         let is_stalled = now.saturating_sub(self.moved) >= STALL;
         match (&self.phase, self.right, self.door) {
-            (Phase::Head, ..) if self.has_shown_right => Some(Sparable::Idle),
-            (Phase::Head, ..) => Some(Sparable::Silent),
-            (Phase::Lingering { .. } | Phase::Over, ..) => Some(Sparable::Lingering),
+            (Exchange::Head, ..) if self.has_shown_right => Some(Sparable::Idle),
+            (Exchange::Head, ..) => Some(Sparable::Silent),
+            (Exchange::Lingering { .. } | Exchange::Over, ..) => Some(Sparable::Lingering),
             (_, Right::Anybody, _) => Some(Sparable::Open),
-            (Phase::Answering { .. }, ..) => None,
+            (Exchange::Answering { .. }, ..) => None,
             (_, Right::Publisher, Door::Admin) => Some(Sparable::Guest),
             _ => is_stalled.then_some(Sparable::Stalled),
         }
@@ -281,23 +282,26 @@ impl Conversation {
             let error = format!("the request's {what} did not come in time");
             Response::refusal(HttpStatus::RequestTimeout, &error, hint).closing()
         };
-        if !matches!(self.phase, Phase::Answering { .. }) {
+        if !matches!(self.phase, Exchange::Answering { .. }) {
             // The client did not use its right in time.
             self.right = Right::Anybody;
         }
         match self.phase {
-            Phase::Head if !self.input.is_empty() => {
+            Exchange::Head if !self.input.is_empty() => {
                 let is_head = http::is_head(&self.input);
                 self.respond(now, &slow("head"), is_head, false);
             }
-            Phase::Body(ref admitted) => {
+            Exchange::Body(ref admitted) => {
                 let is_head = admitted.is_head;
                 self.respond(now, &slow("body"), is_head, false);
             }
             // The server has a deadline of its own for carrying out a command.
-            Phase::Answering { .. } => self.due = now + ANSWER,
-            Phase::Head | Phase::Writing { .. } | Phase::Lingering { .. } | Phase::Over => {
-                self.phase = Phase::Over;
+            Exchange::Answering { .. } => self.due = now + ANSWER,
+            Exchange::Head
+            | Exchange::Writing { .. }
+            | Exchange::Lingering { .. }
+            | Exchange::Over => {
+                self.phase = Exchange::Over;
             }
         }
     }
@@ -307,7 +311,7 @@ impl Conversation {
         self.answered = Some(response.status());
         let cors = std::mem::take(&mut self.cors);
         response.encode(&cors, is_head, keeps_alive, &mut self.output);
-        self.phase = Phase::Writing { keeps_alive };
+        self.phase = Exchange::Writing { keeps_alive };
         self.due = now + ANSWER;
         if !keeps_alive {
             self.input = Vec::new();
@@ -316,7 +320,7 @@ impl Conversation {
 
     /// Goes on as far as the bytes that have come allow.
     fn advance(&mut self, now: Duration, rules: &AdminRules) {
-        if matches!(self.phase, Phase::Head) && !self.input.is_empty() {
+        if matches!(self.phase, Exchange::Head) && !self.input.is_empty() {
             let mut lines = NO_LINES;
             let head = match Head::parse(&self.input, limits::ADMIN_HEAD_BYTES_MAX, &mut lines) {
                 Ok(Some(head)) => head,
@@ -341,14 +345,14 @@ impl Conversation {
                     }
                     self.right = admitted.right;
                     self.has_shown_right |= admitted.right != Right::Anybody;
-                    self.phase = Phase::Body(Box::new(admitted));
+                    self.phase = Exchange::Body(Box::new(admitted));
                     self.due = now + BODY;
                 }
                 Err(refusal) => return self.respond(now, &refusal, is_head, keeps_alive),
             }
         }
-        match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Body(admitted) if self.input.len() >= admitted.body_bytes => {
+        match std::mem::replace(&mut self.phase, Exchange::Over) {
+            Exchange::Body(admitted) if self.input.len() >= admitted.body_bytes => {
                 self.hand_out(now, *admitted);
             }
             phase => self.phase = phase,
@@ -368,7 +372,7 @@ impl Conversation {
                     *early = std::mem::take(&mut self.input);
                 }
                 self.command = Some(command);
-                self.phase = Phase::Answering {
+                self.phase = Exchange::Answering {
                     is_head,
                     keeps_alive,
                 };

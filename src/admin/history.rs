@@ -301,7 +301,7 @@ mod tests {
 
     use super::*;
     use crate::admin::durations::{Durations, EVENT_BOUNDS};
-    use crate::admin::metrics::Process;
+    use crate::admin::metrics::ProcessReadings;
     use crate::stats::{Dropped, HttpStatus, Refusal};
 
     const TURNS: Percentiles = Percentiles {
@@ -323,10 +323,10 @@ mod tests {
             subscriptions: 4,
             outboxes_bytes: 9,
             sources: &[],
-            process: Process {
+            process: ProcessReadings {
                 cpu_seconds: Some(milliseconds as f64 / 2_000.0),
                 resident_bytes: Some(4_096),
-                ..Process::default()
+                ..ProcessReadings::default()
             },
         };
         let now = Duration::from_millis(milliseconds);

@@ -12,7 +12,7 @@ use crate::wire::json::{self, ToJson};
 
 /// Which page a request asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Page {
+pub struct PageRequest {
     /// The most rows that the page may have.
     pub limit: usize,
     /// The first place that the server looks at.
@@ -88,18 +88,18 @@ impl ToJson for ConnectionRow<'_> {
 
 /// A page under way.
 #[derive(Debug)]
-pub struct Listing {
+pub struct PageOfRows {
     /// What the rows are.
     what: &'static str,
     /// The rows, with commas between them.
     rows: String,
     entries: usize,
-    page: Page,
+    page: PageRequest,
 }
 
-impl Listing {
+impl PageOfRows {
     /// Begins a page without rows. `what` says what its rows are.
-    pub fn new(what: &'static str, page: Page) -> Self {
+    pub fn new(what: &'static str, page: PageRequest) -> Self {
         Self {
             what,
             rows: String::new(),
@@ -135,7 +135,7 @@ impl Listing {
 mod tests {
     use super::*;
 
-    const PAGE: Page = Page {
+    const PAGE: PageRequest = PageRequest {
         limit: 2,
         after: 0,
         has_topics: false,
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_page_is_json_whatever_the_names_are() {
-        let mut listing = Listing::new("topics", PAGE);
+        let mut listing = PageOfRows::new("topics", PAGE);
         for name in ["a \"☃\"\u{0}", ""] {
             assert!(!listing.is_full());
             listing.push(&TopicRow {
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(page["topics"][1]["rate"], 0.25);
         assert_eq!(page["next"], 7);
 
-        let mut listing = Listing::new("connections", PAGE);
+        let mut listing = PageOfRows::new("connections", PAGE);
         listing.push(&ConnectionRow {
             id: (3, 1),
             address: "[::1]:5".to_owned(),
@@ -183,11 +183,11 @@ mod tests {
 
     #[test]
     fn a_page_of_long_names_ends_by_its_bytes() {
-        let page = Page {
+        let page = PageRequest {
             limit: 1_000,
             ..PAGE
         };
-        let mut listing = Listing::new("topics", page);
+        let mut listing = PageOfRows::new("topics", page);
         let name = "\u{1}".repeat(limits::TOPIC_BYTES_MAX);
         let mut count = 0;
         while !listing.is_full() {

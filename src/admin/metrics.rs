@@ -15,7 +15,7 @@ use crate::stats::{self, Counter, Family, Judged, Stats, Store, Tally};
 
 /// What the system says about this process; `None` where it says nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Process {
+pub struct ProcessReadings {
     /// Resident memory, in bytes.
     pub resident_bytes: Option<u64>,
     /// How many descriptors are open.
@@ -48,11 +48,11 @@ pub struct Readings<'a> {
     /// The ZeroMQ sources.
     pub sources: &'a [SourceRow<'a>],
     /// What the system says.
-    pub process: Process,
+    pub process: ProcessReadings,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
+enum MetricKind {
     Counter,
     Gauge,
     Histogram,
@@ -65,13 +65,13 @@ pub struct Metric {
     pub name: &'static str,
     /// What the metric counts, in a sentence or two.
     pub help: &'static str,
-    kind: Kind,
-    what: What,
+    kind: MetricKind,
+    what: Reading,
 }
 
 /// Where the values of a metric come from.
 #[derive(Clone, Copy, Debug)]
-enum What {
+enum Reading {
     Build,
     Counter(Counter),
     /// One value for each value of the family's label.
@@ -82,26 +82,26 @@ enum What {
     Durations(for<'r> fn(&'r Readings<'_>) -> &'r Durations),
     Gauge(fn(&Readings<'_>) -> usize),
     /// One value. Where the system does not say it, the metric is left out.
-    Process(fn(&Process) -> Option<f64>),
+    Process(fn(&ProcessReadings) -> Option<f64>),
 }
 
-const fn counter(name: &'static str, what: What, help: &'static str) -> Metric {
+const fn counter(name: &'static str, what: Reading, help: &'static str) -> Metric {
     Metric {
         name,
         help,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         what,
     }
 }
 
 /// The metric of a counter that needs no label.
 const fn of(name: &'static str, which: Counter) -> Metric {
-    counter(name, What::Counter(which), which.meaning())
+    counter(name, Reading::Counter(which), which.meaning())
 }
 
-const fn gauge(name: &'static str, what: What, help: &'static str) -> Metric {
+const fn gauge(name: &'static str, what: Reading, help: &'static str) -> Metric {
     Metric {
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         ..counter(name, what, help)
     }
 }
@@ -110,29 +110,29 @@ impl Metric {
     /// Returns the type, as Prometheus calls it.
     pub const fn kind(&self) -> &'static str {
         match self.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         }
     }
 
     /// Returns the labels, each with its values and what they mean. A label whose values are not fixed has none here.
     pub fn labels(&self) -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
         match self.what {
-            What::Build => vec![("version", Vec::new())],
-            What::By(family) => {
+            Reading::Build => vec![("version", Vec::new())],
+            Reading::By(family) => {
                 let tallies = family.tallies(&Stats::default()).into_iter();
                 let values = tallies.map(|tally| (tally.name, tally.meaning));
                 vec![(family.label, values.collect())]
             }
-            What::Checks => {
+            Reading::Checks => {
                 let stores = Store::ALL.iter().map(|s| (s.name(), s.meaning()));
                 let results = Judged::ALL.iter().map(|j| (j.name(), j.meaning()));
                 vec![("store", stores.collect()), ("result", results.collect())]
             }
-            What::Sources(_) => vec![("source", Vec::new()), ("endpoint", Vec::new())],
-            What::Durations(_) => vec![("le", Vec::new())],
-            What::Counter(_) | What::Gauge(_) | What::Process(_) => Vec::new(),
+            Reading::Sources(_) => vec![("source", Vec::new()), ("endpoint", Vec::new())],
+            Reading::Durations(_) => vec![("le", Vec::new())],
+            Reading::Counter(_) | Reading::Gauge(_) | Reading::Process(_) => Vec::new(),
         }
     }
 }
@@ -141,98 +141,98 @@ impl Metric {
 pub static METRICS: &[Metric] = &[
     gauge(
         "newswire_build_info",
-        What::Build,
+        Reading::Build,
         "1, labelled with the version that runs.",
     ),
     gauge(
         "newswire_connections",
-        What::Gauge(|now| now.connections),
+        Reading::Gauge(|now| now.connections),
         "Connections of clients and dashboards now, in whatever state.",
     ),
     gauge(
         "newswire_topics",
-        What::Gauge(|now| now.topics),
+        Reading::Gauge(|now| now.topics),
         "Topics that somebody is subscribed to now. $sys/stats of the dashboards is one.",
     ),
     gauge(
         "newswire_subscriptions",
-        What::Gauge(|now| now.subscriptions),
+        Reading::Gauge(|now| now.subscriptions),
         "Pairs of connection and topic now.",
     ),
     gauge(
         "newswire_outbox_bytes",
-        What::Gauge(|now| now.outboxes_bytes),
+        Reading::Gauge(|now| now.outboxes_bytes),
         "Bytes that clients have left unread now; what many owe is counted once.",
     ),
     counter(
         "newswire_events_total",
-        What::By(&stats::EVENTS),
+        Reading::By(&stats::EVENTS),
         "Events of publishers, by where they came in.",
     ),
     of("newswire_ingested_total", Counter::Ingested),
     of("newswire_deliveries_total", Counter::Deliveries),
     counter(
         "newswire_dropped_total",
-        What::By(&stats::DROPPED),
+        Reading::By(&stats::DROPPED),
         "Messages and events that went no further, by reason.",
     ),
     counter(
         "newswire_refused_peers_total",
-        What::By(&stats::REFUSED_PEERS),
+        Reading::By(&stats::REFUSED_PEERS),
         "ZeroMQ peers whose handshake did not succeed, by reason.",
     ),
     gauge(
         "newswire_source_peers",
-        What::Sources(|row| Some(row.peers as u64)),
+        Reading::Sources(|row| Some(row.peers as u64)),
         "ZeroMQ peers that are connected now, by source and endpoint.",
     ),
     counter(
         "newswire_source_refused_peers_total",
-        What::Sources(|row| Some(row.refused)),
+        Reading::Sources(|row| Some(row.refused)),
         "ZeroMQ peers whose handshake did not succeed, by source and endpoint.",
     ),
     counter(
         "newswire_source_connects_total",
-        What::Sources(|row| Some(row.dialled.as_ref()?.connects)),
+        Reading::Sources(|row| Some(row.dialled.as_ref()?.connects)),
         "Connections made to publishers that newswire connects to, by source and endpoint.",
     ),
     gauge(
         "newswire_source_asks_for_everything",
-        What::Sources(|row| Some(row.dialled.as_ref()?.asks_for_everything.into())),
+        Reading::Sources(|row| Some(row.dialled.as_ref()?.asks_for_everything.into())),
         "1 while a publisher is asked for everything instead of single topics, by source and endpoint.",
     ),
     Metric {
         name: "newswire_ingest_to_socket_seconds",
         help: "Time from an event's receipt until it was handed to its last subscriber's socket.",
-        kind: Kind::Histogram,
-        what: What::Durations(|now| now.latency),
+        kind: MetricKind::Histogram,
+        what: Reading::Durations(|now| now.latency),
     },
     Metric {
         name: "newswire_turn_seconds",
         help: "Time of one turn of the loop. Whatever becomes ready during a turn waits for its end. The budgets of a \
                turn aim at 0.01.",
-        kind: Kind::Histogram,
-        what: What::Durations(|now| now.turns),
+        kind: MetricKind::Histogram,
+        what: Reading::Durations(|now| now.turns),
     },
     of("newswire_connections_accepted_total", Counter::Connections),
     counter(
         "newswire_handshakes_total",
-        What::By(&stats::HANDSHAKES),
+        Reading::By(&stats::HANDSHAKES),
         "Upgrades by result: accepted, or why not.",
     ),
     counter(
         "newswire_refused_tokens_total",
-        What::By(&stats::REFUSED_TOKENS),
+        Reading::By(&stats::REFUSED_TOKENS),
         "Tokens of clients that were refused, by cause.",
     ),
     counter(
         "newswire_auth_checks_total",
-        What::Checks,
+        Reading::Checks,
         "Questions about tokens, by who was asked and the answer.",
     ),
     counter(
         "newswire_closed_total",
-        What::By(&stats::CLOSED),
+        Reading::By(&stats::CLOSED),
         "Connections of clients that ended, by reason.",
     ),
     of("newswire_writes_total", Counter::Writes),
@@ -258,37 +258,37 @@ pub static METRICS: &[Metric] = &[
     of("newswire_stale_total", Counter::Stale),
     counter(
         "newswire_http_requests_total",
-        What::By(&stats::ANSWERED),
+        Reading::By(&stats::ANSWERED),
         "Requests to the admin and publish listeners, by the status of the answer.",
     ),
     counter(
         "newswire_listener_made_room_total",
-        What::By(&stats::MADE_ROOM),
+        Reading::By(&stats::MADE_ROOM),
         "Connections to the admin and publish listeners that were ended for others, by listener.",
     ),
     gauge(
         "process_resident_memory_bytes",
-        What::Process(|p| p.resident_bytes.map(|bytes| bytes as f64)),
+        Reading::Process(|p| p.resident_bytes.map(|bytes| bytes as f64)),
         "Resident memory.",
     ),
     gauge(
         "process_open_fds",
-        What::Process(|p| p.open_files.map(|files| files as f64)),
+        Reading::Process(|p| p.open_files.map(|files| files as f64)),
         "Open file descriptors.",
     ),
     gauge(
         "process_max_fds",
-        What::Process(|p| p.files_max.map(|files| files as f64)),
+        Reading::Process(|p| p.files_max.map(|files| files as f64)),
         "The limit of open file descriptors.",
     ),
     counter(
         "process_cpu_seconds_total",
-        What::Process(|p| p.cpu_seconds),
+        Reading::Process(|p| p.cpu_seconds),
         "CPU time of all threads.",
     ),
     gauge(
         "process_start_time_seconds",
-        What::Process(|p| Some(p.started_at)),
+        Reading::Process(|p| Some(p.started_at)),
         "When the process started, in seconds since 1970.",
     ),
 ];
@@ -301,13 +301,13 @@ fn is_told(counter: Counter) -> bool {
         Counter::Events | Counter::Handshakes => true,
         other => METRICS
             .iter()
-            .any(|metric| matches!(metric.what, What::Counter(c) if c == other)),
+            .any(|metric| matches!(metric.what, Reading::Counter(c) if c == other)),
     }
 }
 
 /// Returns the text of all metrics.
 pub fn text(now: &Readings<'_>) -> String {
-    let mut page = Page(String::with_capacity(16 * 1024));
+    let mut page = Exposition(String::with_capacity(16 * 1024));
     for metric in METRICS {
         page.metric(metric, now);
     }
@@ -321,9 +321,9 @@ pub fn response(now: &Readings<'_>) -> Response {
 }
 
 /// The text under way. Labels and their values are names of newswire's own, which need no escape.
-struct Page(String);
+struct Exposition(String);
 
-impl Page {
+impl Exposition {
     fn push(&mut self, text: std::fmt::Arguments<'_>) {
         self.0.write_fmt(text).expect("a String takes everything");
     }
@@ -336,29 +336,29 @@ impl Page {
 
     fn metric(&mut self, metric: &Metric, now: &Readings<'_>) {
         let (name, stats) = (metric.name, now.stats);
-        if let What::Process(value) = metric.what {
+        if let Reading::Process(value) = metric.what {
             if let Some(value) = value(&now.process) {
                 self.head(metric);
                 self.push(format_args!("{name} {value}\n"));
             }
             return;
         }
-        if let What::Sources(value) = metric.what
+        if let Reading::Sources(value) = metric.what
             && now.sources.iter().all(|row| value(row).is_none())
         {
             return;
         }
         self.head(metric);
         match metric.what {
-            What::Build => {
+            Reading::Build => {
                 let version = env!("CARGO_PKG_VERSION");
                 self.push(format_args!("{name}{{version=\"{version}\"}} 1\n"));
             }
-            What::Counter(counter) => {
+            Reading::Counter(counter) => {
                 self.push(format_args!("{name} {}\n", stats.counter(counter)))
             }
-            What::Gauge(value) => self.push(format_args!("{name} {}\n", value(now))),
-            What::Sources(value) => {
+            Reading::Gauge(value) => self.push(format_args!("{name} {}\n", value(now))),
+            Reading::Sources(value) => {
                 for row in now.sources {
                     if let Some(value) = value(row) {
                         let labels = sources::labels(row);
@@ -366,7 +366,7 @@ impl Page {
                     }
                 }
             }
-            What::By(family) => {
+            Reading::By(family) => {
                 for Tally {
                     name: value, count, ..
                 } in family.tallies(stats)
@@ -375,7 +375,7 @@ impl Page {
                     self.push(format_args!("{name}{{{label}=\"{value}\"}} {count}\n"));
                 }
             }
-            What::Checks => {
+            Reading::Checks => {
                 for &store in Store::ALL {
                     for &judged in Judged::ALL {
                         let (count, store) = (stats.checks(store, judged), store.name());
@@ -386,7 +386,7 @@ impl Page {
                     }
                 }
             }
-            What::Durations(of) => {
+            Reading::Durations(of) => {
                 let durations = of(now);
                 for (bound, count) in durations.cumulative() {
                     self.push(format_args!("{name}_bucket{{le=\"{bound}\"}} {count}\n"));
@@ -396,7 +396,7 @@ impl Page {
                     "{name}_bucket{{le=\"+Inf\"}} {all}\n{name}_sum {sum}\n{name}_count {all}\n"
                 ));
             }
-            What::Process(_) => {}
+            Reading::Process(_) => {}
         }
     }
 }
@@ -420,7 +420,7 @@ mod tests {
     fn names_follow_the_conventions() {
         for metric in METRICS {
             let name = metric.name;
-            let is_counter = metric.kind == Kind::Counter;
+            let is_counter = metric.kind == MetricKind::Counter;
             assert_eq!(is_counter, name.ends_with("_total"), "{name}");
             assert!(name.starts_with("newswire_") || name.starts_with("process_"));
             assert!(metric.help.ends_with('.') && !metric.help.contains(['\n', '\\']));
@@ -454,10 +454,10 @@ mod tests {
                 refused: 1,
                 dialled: None,
             }],
-            process: Process {
+            process: ProcessReadings {
                 resident_bytes: Some(4_096),
                 started_at: 1.5,
-                ..Process::default()
+                ..ProcessReadings::default()
             },
         });
         for line in [

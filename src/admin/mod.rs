@@ -25,9 +25,9 @@ pub mod vitals;
 
 use std::net::IpAddr;
 
-pub use access::Access;
+pub use access::AccessRules;
 pub use conversation::Conversation;
-pub use listing::Page;
+pub use listing::PageRequest;
 pub use response::Response;
 
 use crate::stats::Refusal;
@@ -39,7 +39,7 @@ use crate::wire::token::Digest;
 #[derive(Clone, Debug)]
 pub struct AdminRules {
     /// Who may ask for what.
-    pub access: Access,
+    pub access: AccessRules,
     /// The largest body of a request that brings events, in bytes.
     pub body_bytes_max: usize,
 }
@@ -59,9 +59,9 @@ pub enum Command {
         has_sources: bool,
     },
     /// List topics.
-    Topics(Page),
+    Topics(PageRequest),
     /// List connections.
-    Connections(Page),
+    Connections(PageRequest),
     /// End one connection: its place, and which tenant of the place.
     DisconnectOne(u32, u32),
     /// Find all connections that match, and end them.

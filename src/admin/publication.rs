@@ -4,11 +4,11 @@
 
 use super::response::Response;
 use crate::stats::{Dropped, HttpStatus};
-use crate::wire::publication::{Fault, Place};
+use crate::wire::publication::{EventPlace, PublicationFault};
 
 /// The answer to a body of which nothing was published.
-pub fn refusal(fault: &Fault) -> Response {
-    let Fault {
+pub fn refusal(fault: &PublicationFault) -> Response {
+    let PublicationFault {
         reason,
         place,
         what,
@@ -34,12 +34,12 @@ pub fn refusal(fault: &Fault) -> Response {
         _ => HttpStatus::BadRequest,
     };
     let (subject, at) = match *place {
-        Place::Whole => ("the body".to_owned(), None),
-        Place::Index(n) => (format!("the event at index {n}"), Some(("index", n))),
-        Place::Line(n) => (format!("line {n}"), Some(("line", n))),
+        EventPlace::Whole => ("the body".to_owned(), None),
+        EventPlace::Index(n) => (format!("the event at index {n}"), Some(("index", n))),
+        EventPlace::Line(n) => (format!("line {n}"), Some(("line", n))),
     };
     let hint = match place {
-        Place::Whole => hint.to_owned(),
+        EventPlace::Whole => hint.to_owned(),
         _ => format!("{hint}; nothing of the batch was published"),
     };
     Response::refusal_at(status, &format!("{subject} {what}"), &hint, at)

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::limits::PREFLIGHT_SECONDS;
 use crate::stats::HttpStatus;
-use crate::wire::http::{Answer, CLOSE, Content};
+use crate::wire::http::{CLOSE, Content, HttpAnswer};
 use crate::wire::json::{self, Object};
 
 const JSON: &str = "application/json";
@@ -139,7 +139,7 @@ impl Response {
             true => "Connection: keep-alive\r\n",
             false => CLOSE,
         };
-        let answer = Answer {
+        let answer = HttpAnswer {
             status: status_line(self.status),
             lines: &[&self.headers, more, ALWAYS, connection],
             // RFC 9110 s. 8.6: none in a 204.

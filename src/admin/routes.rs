@@ -11,7 +11,7 @@ use serde_json::Value;
 use zeroize::Zeroize;
 
 use super::access::Right;
-use super::listing::Page;
+use super::listing::PageRequest;
 use super::response::Response;
 use super::{AdminRules, Command, Whom};
 use crate::limits;
@@ -29,11 +29,11 @@ pub struct Route {
     /// True exactly when the method is POST, with a body; otherwise it is GET or HEAD.
     pub is_post: bool,
     right: Right,
-    what: What,
+    what: Target,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum What {
+enum Target {
     Dashboard,
     Script,
     Metrics,
@@ -54,21 +54,21 @@ pub const PUBLISH: &str = "/publish";
 /// browsers whether a page may publish.
 pub static ROUTES: &[Route] = &[
     // The page shows nothing until its user gives it a token, and a browser can send none when it loads it.
-    get("/", Right::Anybody, What::Dashboard),
-    get("/newswire.js", Right::Anybody, What::Script),
-    get("/metrics", Right::Administrator, What::Metrics),
-    get("/history", Right::Administrator, What::History),
+    get("/", Right::Anybody, Target::Dashboard),
+    get("/newswire.js", Right::Anybody, Target::Script),
+    get("/metrics", Right::Administrator, Target::Metrics),
+    get("/history", Right::Administrator, Target::History),
     // A container's probe has no token, and learns only that the server answers.
-    get("/healthz", Right::Anybody, What::Health),
-    get("/readyz", Right::Anybody, What::Readiness),
-    get("/topics", Right::Administrator, What::Topics),
-    get("/connections", Right::Administrator, What::Connections),
-    post("/disconnect", Right::Administrator, What::Disconnect),
-    post("/revoke", Right::Administrator, What::Revoke),
-    post(PUBLISH, Right::Publisher, What::Publish),
+    get("/healthz", Right::Anybody, Target::Health),
+    get("/readyz", Right::Anybody, Target::Readiness),
+    get("/topics", Right::Administrator, Target::Topics),
+    get("/connections", Right::Administrator, Target::Connections),
+    post("/disconnect", Right::Administrator, Target::Disconnect),
+    post("/revoke", Right::Administrator, Target::Revoke),
+    post(PUBLISH, Right::Publisher, Target::Publish),
 ];
 
-const fn get(path: &'static str, right: Right, what: What) -> Route {
+const fn get(path: &'static str, right: Right, what: Target) -> Route {
     Route {
         path,
         is_post: false,
@@ -77,7 +77,7 @@ const fn get(path: &'static str, right: Right, what: What) -> Route {
     }
 }
 
-const fn post(path: &'static str, right: Right, what: What) -> Route {
+const fn post(path: &'static str, right: Right, what: Target) -> Route {
     Route {
         path,
         is_post: true,
@@ -161,23 +161,23 @@ fn judge(head: &Head<'_, '_>, door: Door, rules: &AdminRules) -> Result<Admitted
     let route = find(head, door)?;
     let right = rules.access.judge(door, route.right, head, false)?;
     let order = match route.what {
-        What::Dashboard => Order::Whole(Command::Dashboard),
-        What::Script => Order::Whole(Command::Script),
-        What::Metrics => Order::Whole(Command::Metrics),
-        What::History => Order::Whole(Command::History),
-        What::Health => Order::Whole(Command::Health),
-        What::Readiness => {
+        Target::Dashboard => Order::Whole(Command::Dashboard),
+        Target::Script => Order::Whole(Command::Script),
+        Target::Metrics => Order::Whole(Command::Metrics),
+        Target::History => Order::Whole(Command::History),
+        Target::Health => Order::Whole(Command::Health),
+        Target::Readiness => {
             let access = &rules.access;
             let has_sources = access
                 .judge(door, Right::Administrator, head, false)
                 .is_ok();
             Order::Whole(Command::Readiness { has_sources })
         }
-        What::Topics => Order::Whole(Command::Topics(page(head)?)),
-        What::Connections => Order::Whole(Command::Connections(page(head)?)),
-        What::Disconnect => json_alone(head).map(|()| Order::Disconnect)?,
-        What::Revoke => json_alone(head).map(|()| Order::Revoke)?,
-        What::Publish => Order::Publish(media(head)?),
+        Target::Topics => Order::Whole(Command::Topics(page(head)?)),
+        Target::Connections => Order::Whole(Command::Connections(page(head)?)),
+        Target::Disconnect => json_alone(head).map(|()| Order::Disconnect)?,
+        Target::Revoke => json_alone(head).map(|()| Order::Revoke)?,
+        Target::Publish => Order::Publish(media(head)?),
     };
     let max = match order {
         Order::Whole(_) => 0,
@@ -230,7 +230,7 @@ fn no_body() -> Response {
 }
 
 fn find(head: &Head<'_, '_>, door: Door) -> Result<&'static Route, Response> {
-    let is_here = |route: &&Route| door == Door::Admin || matches!(route.what, What::Publish);
+    let is_here = |route: &&Route| door == Door::Admin || matches!(route.what, Target::Publish);
     let Some(route) = ROUTES
         .iter()
         .filter(is_here)
@@ -290,7 +290,7 @@ fn json_alone(head: &Head<'_, '_>) -> Result<(), Response> {
     }
 }
 
-fn page(head: &Head<'_, '_>) -> Result<Page, Response> {
+fn page(head: &Head<'_, '_>) -> Result<PageRequest, Response> {
     let number = |key: &str, default: usize, max: usize| match head.query_value(key) {
         None => Ok(default),
         Some(text) => text
@@ -308,7 +308,7 @@ fn page(head: &Head<'_, '_>) -> Result<Page, Response> {
                 )
             }),
     };
-    Ok(Page {
+    Ok(PageRequest {
         limit: number(
             "limit",
             limits::ADMIN_PAGE_ENTRIES,

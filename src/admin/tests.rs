@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::conversation::{Conversation, Sparable};
-use super::{Access, AdminRules, Command, Response, Whom};
+use super::{AccessRules, AdminRules, Command, Response, Whom};
 use crate::limits;
 use crate::stats::{Door, HttpStatus, Refusal};
 use crate::wire::envelope::Form;
@@ -17,7 +17,7 @@ const PUBLISH: &str = "the-publish-token";
 fn rules(admin: Option<&str>, publish: Option<&str>) -> AdminRules {
     let token = |text: Option<&str>| text.map(Token::new);
     AdminRules {
-        access: Access::new(token(admin).as_ref(), token(publish).as_ref()),
+        access: AccessRules::new(token(admin).as_ref(), token(publish).as_ref()),
         body_bytes_max: 1_000,
     }
 }

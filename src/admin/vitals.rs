@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::admin::durations::{Durations, EVENT_BOUNDS};
-    use crate::admin::metrics::Process;
+    use crate::admin::metrics::ProcessReadings;
     use crate::stats::Dropped;
 
     #[test]
@@ -144,9 +144,9 @@ mod tests {
                 subscriptions: 3,
                 outboxes_bytes: 4,
                 sources: &[],
-                process: Process {
+                process: ProcessReadings {
                     cpu_seconds: Some(second as f64 / 4.0),
-                    ..Process::default()
+                    ..ProcessReadings::default()
                 },
             };
             history.take(Duration::from_secs(second), &readings, own, None, turns);

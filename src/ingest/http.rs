@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::{Outcome, Received, Source};
 use crate::limits;
 use crate::stats::Ingest;
-use crate::wire::publication::{Fault, Publication};
+use crate::wire::publication::{Publication, PublicationFault};
 
 /// How long a body may wait.
 const PATIENCE: Duration = Duration::from_secs(limits::ADMIN_ANSWER_SECONDS);
@@ -30,7 +30,7 @@ pub enum Receipt {
         subscribers: Vec<usize>,
     },
     /// It makes no sense.
-    Bad(Fault),
+    Bad(PublicationFault),
     /// There was no room for its events for too long.
     TimedOut,
     /// The server goes down and takes no more events.

@@ -69,12 +69,12 @@ pub struct Lobby {
     /// How many connections of strangers each kind of listener may have.
     strangers_max: usize,
     buffer: Vec<u8>,
-    budget: Budget,
+    budget: LobbyBudget,
 }
 
 /// What is left of a turn's budget.
 #[derive(Debug, Default)]
-struct Budget {
+struct LobbyBudget {
     read_bytes: usize,
     written_bytes: usize,
     commands: usize,
@@ -97,7 +97,7 @@ impl Lobby {
             rules,
             strangers_max,
             buffer: vec![0; limits::READ_BUFFER_BYTES],
-            budget: Budget::default(),
+            budget: LobbyBudget::default(),
         }
     }
 
@@ -162,7 +162,7 @@ impl Lobby {
 
     /// Begins a turn: accepts newcomers, and deals with the deadlines that have passed.
     pub fn start_turn(&mut self, now: Duration, registry: &Registry, stats: &mut Stats) {
-        self.budget = Budget {
+        self.budget = LobbyBudget {
             read_bytes: limits::TURN_ADMIN_BYTES_MAX,
             written_bytes: limits::TURN_ADMIN_BYTES_MAX,
             commands: limits::TURN_ADMIN_COMMANDS_MAX,
@@ -191,9 +191,9 @@ impl Lobby {
                 return;
             }
             let victim = match self.room_for_stranger(door, now) {
-                Room::Free => None,
-                Room::Of(place) => Some(place),
-                Room::None => return,
+                Opening::Free => None,
+                Opening::Of(place) => Some(place),
+                Opening::None => return,
             };
             match self.listeners_mut(door).accept(now) {
                 Accepted::Newcomer(stream, address) => {
@@ -224,9 +224,9 @@ impl Lobby {
     }
 
     /// Finds a place for a newcomer.
-    fn room_for_stranger(&self, door: Door, now: Duration) -> Room {
+    fn room_for_stranger(&self, door: Door, now: Duration) -> Opening {
         if self.peers_of(door, true).count() < self.strangers_max {
-            return Room::Free;
+            return Opening::Free;
         }
         let mut networks: HashMap<IpAddr, usize> = HashMap::new();
         for (_, peer) in self.peers_of(door, true) {
@@ -241,16 +241,16 @@ impl Lobby {
                 Some((Reverse(crowd), why, peer.serial, place))
             });
         match sparable.min() {
-            Some((_, _, _, place)) => Room::Of(place),
-            None => Room::None,
+            Some((_, _, _, place)) => Opening::Of(place),
+            None => Opening::None,
         }
     }
 
     /// Finds a place for the peer at `place`, which has just shown a right.
-    fn room_for_right(&self, place: usize, now: Duration) -> Room {
+    fn room_for_right(&self, place: usize, now: Duration) -> Opening {
         let door = self.peers[place].conversation.door();
         if self.peers_of(door, false).count() <= limits::ADMIN_CONNECTIONS_MAX {
-            return Room::Free;
+            return Opening::Free;
         }
         let sparable = self
             .peers_of(door, false)
@@ -260,8 +260,8 @@ impl Lobby {
                 Some((why, peer.serial, other))
             });
         match sparable.min() {
-            Some((_, _, other)) => Room::Of(other),
-            None => Room::None,
+            Some((_, _, other)) => Opening::Of(other),
+            None => Opening::None,
         }
     }
 
@@ -324,9 +324,9 @@ impl Lobby {
             let is_gone = matches!(driven, Driven::Gone);
             if was_stranger && !peer.conversation.is_stranger() && !is_gone {
                 match self.room_for_right(place, now) {
-                    Room::Free => {}
-                    Room::Of(other) => self.spare(other, stats),
-                    Room::None => {
+                    Opening::Free => {}
+                    Opening::Of(other) => self.spare(other, stats),
+                    Opening::None => {
                         self.peers[place].conversation.turn_away(now, &no_place());
                         driven = Driven::Cut;
                     }
@@ -376,7 +376,7 @@ impl Lobby {
 }
 
 /// A place for one more connection.
-enum Room {
+enum Opening {
     /// A place is free.
     Free,
     /// The peer at this place can be ended.
@@ -412,7 +412,7 @@ fn drive(
     now: Duration,
     rules: &AdminRules,
     buffer: &mut [u8],
-    budget: &mut Budget,
+    budget: &mut LobbyBudget,
     stats: &mut Stats,
 ) -> Driven {
     let Peer {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::outside::Outside;
 use super::turn::Core;
-use crate::admin::listing::{ConnectionRow, Listing, Page, TopicRow};
+use crate::admin::listing::{ConnectionRow, PageOfRows, PageRequest, TopicRow};
 use crate::admin::metrics::{self, Readings};
 use crate::admin::publication;
 use crate::admin::sources::{self, SourceRow};
@@ -202,8 +202,8 @@ impl<O: Outside> Core<O> {
         )
     }
 
-    fn list_topics(&self, page: Page) -> Response {
-        let mut listing = Listing::new("topics", page);
+    fn list_topics(&self, page: PageRequest) -> Response {
+        let mut listing = PageOfRows::new("topics", page);
         let next = walk(page.after, self.engine.topic_places(), |place| {
             if listing.is_full() {
                 return false;
@@ -216,8 +216,8 @@ impl<O: Outside> Core<O> {
         listing.finish(next)
     }
 
-    fn list_connections(&self, page: Page) -> Response {
-        let mut listing = Listing::new("connections", page);
+    fn list_connections(&self, page: PageRequest) -> Response {
+        let mut listing = PageOfRows::new("connections", page);
         let next = walk(page.after, self.engine.places(), |place| {
             if listing.is_full() {
                 return false;

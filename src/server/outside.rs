@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use crate::admin::metrics::Process;
+use crate::admin::metrics::ProcessReadings;
 use crate::admin::{Command, Response};
 use crate::engine::{SlotId, Stream};
 use crate::ingest::{Descriptor, SourceId};
@@ -106,5 +106,5 @@ pub trait Outside {
     fn take(&mut self, peer: Self::Peer) -> Option<(Self::Stream, SocketAddr)>;
 
     /// What the system says of this process, which has so many connections.
-    fn process(&self, connections: usize) -> Process;
+    fn process(&self, connections: usize) -> ProcessReadings;
 }

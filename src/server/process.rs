@@ -7,16 +7,16 @@ use std::fs;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-use crate::admin::metrics::Process;
+use crate::admin::metrics::ProcessReadings;
 
 /// In descriptors, up to how many are counted one by one, where the kernel does not know their number
 /// itself (before Linux 6.2).
 const COUNTED_FILES_MAX: usize = 10_000;
 
 /// How it is now. `connections` are open: with very many, their descriptors are not counted one by one.
-pub fn read(started_at: f64, connections: usize) -> Process {
+pub fn read(started_at: f64, connections: usize) -> ProcessReadings {
     let times = fs::read_to_string("/proc/self/stat").ok();
-    Process {
+    ProcessReadings {
         resident_bytes: resident_bytes(),
         open_files: open_files(connections),
         files_max: getrlimit(Resource::Nofile).current,

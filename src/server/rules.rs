@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::admin::{Access, AdminRules};
+use crate::admin::{AccessRules, AdminRules};
 use crate::auth::gate::GateRules;
 use crate::config::Config;
 use crate::engine::{Rules, SessionRules};
@@ -75,7 +75,7 @@ pub(super) fn intake_rules(config: &Config) -> IntakeRules {
 /// The rules of all conversations, as they follow from a configuration.
 pub(super) fn admin_rules(config: &Config) -> AdminRules {
     AdminRules {
-        access: Access::new(config.admin.token.as_ref(), config.publish.token.as_ref())
+        access: AccessRules::new(config.admin.token.as_ref(), config.publish.token.as_ref())
             .with_publish_origins(&config.publish.origins),
         body_bytes_max: config.ingest.event_bytes_max + limits::ADMIN_BODY_SLACK_BYTES,
     }

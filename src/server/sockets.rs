@@ -16,7 +16,7 @@ use super::lobby::{Lobby, PeerId};
 use super::outside::{Accepted, Outside, Ready};
 use super::process;
 use super::tokens::PollToken;
-use crate::admin::metrics::Process;
+use crate::admin::metrics::ProcessReadings;
 use crate::admin::{Command, Response};
 use crate::engine::SlotId;
 use crate::ingest::{Descriptor, SourceId};
@@ -173,7 +173,7 @@ impl Outside for Sockets {
         Some((stream, address))
     }
 
-    fn process(&self, connections: usize) -> Process {
+    fn process(&self, connections: usize) -> ProcessReadings {
         process::read(self.clock.started_unix().as_secs_f64(), connections)
     }
 }

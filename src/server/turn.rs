@@ -330,7 +330,7 @@ mod tests {
     use std::os::fd::RawFd;
 
     use super::*;
-    use crate::admin::metrics::Process;
+    use crate::admin::metrics::ProcessReadings;
     use crate::admin::{Command, Response};
     use crate::auth::list::TokenList;
     use crate::engine::Stream;
@@ -431,8 +431,8 @@ mod tests {
         fn take(&mut self, _: u32) -> Option<(PipeEnd, SocketAddr)> {
             None
         }
-        fn process(&self, _: usize) -> Process {
-            Process {
+        fn process(&self, _: usize) -> ProcessReadings {
+            ProcessReadings {
                 resident_bytes: None,
                 open_files: None,
                 files_max: None,

@@ -7,7 +7,7 @@
 //!
 //! Never here: what is in the files (the caller has them), and the answer to any other request.
 
-use super::http::{Answer, CLOSE, Content, Head};
+use super::http::{CLOSE, Content, Head, HttpAnswer};
 use crate::limits::FILE_CACHE_SECONDS;
 
 /// One file, as newswire sends it.
@@ -60,8 +60,8 @@ pub fn answer(head: &Head<'_, '_>, files: &[File]) -> Option<Plain> {
 }
 
 /// The answer that the admin listener gives too.
-fn health() -> Answer<'static> {
-    Answer {
+fn health() -> HttpAnswer<'static> {
+    HttpAnswer {
         status: "200 OK",
         lines: &[CLOSE],
         content: Some(Content {
@@ -84,12 +84,12 @@ fn encode(file: &File, is_known: bool, is_head: bool, out: &mut Vec<u8>) {
         file.etag
     );
     let answer = match is_known {
-        true => Answer {
+        true => HttpAnswer {
             status: "304 Not Modified",
             lines: &[CLOSE, &caching],
             content: None,
         },
-        false => Answer {
+        false => HttpAnswer {
             status: "200 OK",
             lines: &[CLOSE],
             content: Some(Content {

@@ -42,18 +42,18 @@ pub enum Events<'a> {
 
 /// Why a body has no events.
 #[derive(Debug, Eq, PartialEq)]
-pub struct Fault {
+pub struct PublicationFault {
     /// What is counted.
     pub reason: Dropped,
     /// Which part of the body is wrong.
-    pub place: Place,
+    pub place: EventPlace,
     /// The rest of a sentence whose subject is that part, such as `is over 1000 bytes`.
     pub what: String,
 }
 
 /// A part of a body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Place {
+pub enum EventPlace {
     /// All of it.
     Whole,
     /// The element of an array, counted from 0.
@@ -77,27 +77,30 @@ impl Publication {
     ///
     /// # Errors
     /// The first fault, and where it is.
-    pub fn parse(&self, form: &Form) -> Result<Events<'_>, Fault> {
+    pub fn parse(&self, form: &Form) -> Result<Events<'_>, PublicationFault> {
         let body = self.body.trim_ascii();
         let batch = match (self.media, body.first()) {
             (Media::Json, Some(b'[')) => {
-                let whole = str::from_utf8(body).map_err(|_| bad_json(body, Place::Whole))?;
+                let whole = str::from_utf8(body).map_err(|_| bad_json(body, EventPlace::Whole))?;
                 let elements = elements(whole)?;
                 let texts = elements.iter().map(|element| element.get().as_bytes());
-                parse_all(form, texts.enumerate().map(|(n, t)| (Place::Index(n), t)))?
+                parse_all(
+                    form,
+                    texts.enumerate().map(|(n, t)| (EventPlace::Index(n), t)),
+                )?
             }
-            (Media::Json, _) => return parse(form, body, Place::Whole).map(Events::One),
+            (Media::Json, _) => return parse(form, body, EventPlace::Whole).map(Events::One),
             (Media::Lines, _) => {
                 let lines = self
                     .body
                     .split(|&byte| byte == b'\n')
                     .map(<[u8]>::trim_ascii);
                 let lines = lines.enumerate().filter(|(_, line)| !line.is_empty());
-                parse_all(form, lines.map(|(n, line)| (Place::Line(n + 1), line)))?
+                parse_all(form, lines.map(|(n, line)| (EventPlace::Line(n + 1), line)))?
             }
         };
         if batch.is_empty() {
-            return Err(fault(form, Dropped::Empty, body, Place::Whole));
+            return Err(fault(form, Dropped::Empty, body, EventPlace::Whole));
         }
         Ok(Events::Batch(batch))
     }
@@ -105,8 +108,8 @@ impl Publication {
 
 fn parse_all<'a>(
     form: &Form,
-    texts: impl Iterator<Item = (Place, &'a [u8])>,
-) -> Result<Vec<Event<'a>>, Fault> {
+    texts: impl Iterator<Item = (EventPlace, &'a [u8])>,
+) -> Result<Vec<Event<'a>>, PublicationFault> {
     let mut events = Vec::new();
     for (place, text) in texts {
         if events.len() == PUBLISH_EVENTS_MAX {
@@ -117,12 +120,16 @@ fn parse_all<'a>(
     Ok(events)
 }
 
-fn parse<'a>(form: &Form, text: &'a [u8], place: Place) -> Result<Event<'a>, Fault> {
+fn parse<'a>(
+    form: &Form,
+    text: &'a [u8],
+    place: EventPlace,
+) -> Result<Event<'a>, PublicationFault> {
     form.parse(&[text])
         .map_err(|reason| fault(form, reason, text, place))
 }
 
-fn fault(form: &Form, reason: Dropped, text: &[u8], place: Place) -> Fault {
+fn fault(form: &Form, reason: Dropped, text: &[u8], place: EventPlace) -> PublicationFault {
     let what = match reason {
         Dropped::BadJson => return bad_json(text, place),
         Dropped::TooManyEvents => return too_many(),
@@ -135,7 +142,7 @@ fn fault(form: &Form, reason: Dropped, text: &[u8], place: Place) -> Fault {
         Dropped::OwnTopic => "names a topic of the server's own".to_owned(),
         Dropped::NoSubscriber | Dropped::Filtered => "is heard by nobody".to_owned(),
     };
-    Fault {
+    PublicationFault {
         reason,
         place,
         what,
@@ -143,7 +150,7 @@ fn fault(form: &Form, reason: Dropped, text: &[u8], place: Place) -> Fault {
 }
 
 /// Says where the parser stopped: that is what the text's author looks for.
-fn bad_json(text: &[u8], place: Place) -> Fault {
+fn bad_json(text: &[u8], place: EventPlace) -> PublicationFault {
     let what = match str::from_utf8(text) {
         Err(error) => format!("is not UTF-8 from byte {} on", error.valid_up_to()),
         Ok(text) => match serde_json::from_str::<IgnoredAny>(text) {
@@ -151,31 +158,31 @@ fn bad_json(text: &[u8], place: Place) -> Fault {
                 let error = error.to_string();
                 // A line is one already.
                 let error = match place {
-                    Place::Line(_) => error.replace(" at line 1 column", " at column"),
-                    Place::Whole | Place::Index(_) => error,
+                    EventPlace::Line(_) => error.replace(" at line 1 column", " at column"),
+                    EventPlace::Whole | EventPlace::Index(_) => error,
                 };
                 format!("is not JSON: {error}")
             }
             Ok(IgnoredAny) => "has a name that is no text: half of a surrogate pair".to_owned(),
         },
     };
-    Fault {
+    PublicationFault {
         reason: Dropped::BadJson,
         place,
         what,
     }
 }
 
-fn too_many() -> Fault {
-    Fault {
+fn too_many() -> PublicationFault {
+    PublicationFault {
         reason: Dropped::TooManyEvents,
-        place: Place::Whole,
+        place: EventPlace::Whole,
         what: format!("has more than {PUBLISH_EVENTS_MAX} events"),
     }
 }
 
 /// The elements of an array, unless they are too many.
-fn elements(text: &str) -> Result<Vec<&RawValue>, Fault> {
+fn elements(text: &str) -> Result<Vec<&RawValue>, PublicationFault> {
     struct Elements;
     impl<'a> Visitor<'a> for Elements {
         type Value = Option<Vec<&'a RawValue>>;
@@ -205,7 +212,7 @@ fn elements(text: &str) -> Result<Vec<&RawValue>, Fault> {
     match found {
         Ok(Some(found)) => Ok(found),
         Ok(None) => Err(too_many()),
-        Err(_) => Err(bad_json(text.as_bytes(), Place::Whole)),
+        Err(_) => Err(bad_json(text.as_bytes(), EventPlace::Whole)),
     }
 }
 

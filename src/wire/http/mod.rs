@@ -8,5 +8,5 @@ mod response;
 mod upgrade;
 
 pub use head::{BodyFault, Head, HeadFault, Lines, NO_LINES, Unclear, is_head};
-pub use response::{Answer, CLOSE, Content, encode_acceptance, encode_refusal};
+pub use response::{CLOSE, Content, HttpAnswer, encode_acceptance, encode_refusal};
 pub use upgrade::{Acceptance, SUBPROTOCOLS, Upgrade, accept_key, judge};

@@ -1,4 +1,4 @@
-//! The bytes of every answer: an [`Answer`] knows its parts, and this file alone puts them in order.
+//! The bytes of every answer: an [`HttpAnswer`] knows its parts, and this file alone puts them in order.
 //!
 //! A refused client reads what was wrong and what to do, as JSON, in `curl`, in a proxy's log or in the
 //! browser's network tab, and it learns nothing else. So each [`Refusal`] has its answer in one table here
@@ -14,7 +14,7 @@ use crate::wire::json;
 
 /// One answer. Lines are whole: each ends with CR and LF.
 #[derive(Debug)]
-pub struct Answer<'a> {
+pub struct HttpAnswer<'a> {
     /// Number and phrase.
     pub status: &'a str,
     /// The lines that come first, in pieces.
@@ -34,7 +34,7 @@ pub struct Content<'a> {
     pub lines: &'a str,
 }
 
-impl Answer<'_> {
+impl HttpAnswer<'_> {
     /// Appends the answer's bytes. The answer to a HEAD has no body (RFC 9110 s. 9.3.2).
     pub fn encode(&self, is_head: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 ");
@@ -75,7 +75,7 @@ pub fn encode_acceptance(acceptance: &Acceptance, out: &mut Vec<u8>) {
         protocol[1],
         protocol[2],
     ];
-    let answer = Answer {
+    let answer = HttpAnswer {
         status: "101 Switching Protocols",
         lines: &lines,
         content: None,
@@ -94,7 +94,7 @@ pub fn encode_refusal(refusal: Refusal, is_head: bool, out: &mut Vec<u8>) {
     let body = json::text(|body| {
         body.put("error", error).put("hint", hint);
     });
-    let answer = Answer {
+    let answer = HttpAnswer {
         status,
         lines: &[lines],
         content: Some(Content {
