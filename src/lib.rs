@@ -1,6 +1,6 @@
-//! newswire: a push server. Backends hand it events over ZeroMQ or HTTP, browsers hear them over WebSocket.
+//! newswire: a push server. Backends send it events over ZeroMQ or HTTP, browsers receive them over WebSocket.
 //!
-//! One process, one `mio` poll loop on one thread. Other threads only do what would make the loop wait:
+//! One process is one `mio` poll loop on one thread. Other threads only do what would make the loop wait:
 //! libzmq has two, and there are some for log lines, for token stores and the files that they watch, for the
 //! names of publishers' hosts, and for memory that is given back.
 //!
@@ -15,10 +15,10 @@
 //! | 1 | [`exposure`] | who else can read or write a file that decides who gets in |
 //! | 1 | [`standing`] | who asks to be let in, and what a token is worth now: written by `auth`, read by `engine` |
 //! | 2 | [`engine`] | state and policy: time, bytes, verdicts and streams are arguments |
-//! | 3 | [`ingest`], [`auth`] | where events come from; who may listen. They know ring 0 and 1 only |
+//! | 3 | [`ingest`], [`auth`] | where events come from; who may subscribe. They know ring 0 and 1 only |
 //! | 3 | [`admin`] | what operators ask over HTTP, and publishers without ZeroMQ |
 //! | 3 | [`web`] | the files that browsers may load |
-//! | 3 | [`server`] | the loop, which alone knows all of them |
+//! | 3 | [`server`] | the turn, which joins all of them, and the loop around it |
 //! | – | [`cli`] | the other commands: clients of a server, built on ring 1 |
 //! | – | [`logging`] | the binary's: lines leave through a thread |
 //!
@@ -27,8 +27,9 @@
 //!
 //! # The way of an event
 //! ```text
-//! publisher ─PUSH─▶ ingest/zeromq ─▶ wire/envelope ─▶ Engine::handle_event ─▶ hub: topic's members
-//!    ─▶ wire/websocket + wire/wamp, once ─▶ batch ┄┄ Engine::flush ┄┄▶ each member's link: write
+//! publisher ─PUSH, SUB─▶ ingest/zeromq ─┐
+//!          ─POST─▶ admin ─▶ ingest/http ─┴▶ ingest/intake ─▶ wire/envelope ─▶ Engine::handle_event
+//!    ─▶ hub: topic's members ─▶ wire/websocket + wire/wamp, once ─▶ batch ┄┄ Engine::flush ┄┄▶ each member's link: write
 //!                                                        what the socket does not take ─▶ outbox
 //! ```
 //! # The way of a connection
@@ -41,14 +42,20 @@
 //! Checking ─▶ auth/gate ─▶ said lately? ┄┄ no ┄▶ the stores in their order, now or on a thread ─▶ verdict
 //!    later: its end, every few minutes, a file that changes ─▶ asked again ─▶ Standing ─▶ engine/review
 //! ```
+//! # The way of an admin request
+//! ```text
+//! accept ─▶ server/lobby: a place ─▶ admin/conversation: head (wire/http), body ─▶ admin/routes: right, command
+//!    ─▶ server/orders: carried out on engine, gate or intake, now or over some turns
+//!    ─▶ admin/response ─▶ server/lobby: write;   a dashboard's upgrade ─▶ Engine::handle_admitted
+//! ```
 //! # One turn
-//! `Server::turn` has the phases and why they stand in that order. The loop never waits: not for a
+//! [`server::Core::turn`] has the phases and why they stand in that order. The loop never waits: not for a
 //! peer, not for a token store, not for a log line.
 //!
 //! # What must never be
 //! - Nothing but `reap` frees a slot, so that a slot has one tenant within a turn; whatever outlives
 //!   a turn names a connection by its [`engine::SlotId`].
-//! - No member hears events out of the order in which they were ingested (`engine/flush.rs`).
+//! - No subscriber receives events out of the order in which they were ingested (`engine/flush.rs`).
 //! - No memory grows without a bound in [`limits`], and no message is dropped, no connection closed
 //!   without a reason in [`stats`].
 //! - No token in a log line, an error, or a counter's name.

@@ -39,7 +39,7 @@ pub enum Step {
 
 /// Where a dialer stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum State {
+pub enum DialState {
     /// It waits until the next round.
     Pausing,
     /// It waits for addresses.
@@ -50,7 +50,7 @@ pub enum State {
     Connected,
 }
 
-impl State {
+impl DialState {
     /// The name that operators see.
     pub const fn name(self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ impl State {
 
 /// Why an attempt ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Failure {
+pub enum DialFailure {
     /// Nobody is there, or the connection was lost: it may be different in a moment.
     Unreachable,
     /// Somebody is there who will say no again: another kind of peer, or another security mechanism.
@@ -81,7 +81,7 @@ pub struct Dialer {
     addresses: Vec<Address>,
     /// The address of `addresses` that is tried, or connected to.
     at: usize,
-    state: State,
+    state: DialState,
     /// Since when `state` is what it is.
     since: Duration,
     /// When the state ends by itself; `None` while it does not.
@@ -110,7 +110,7 @@ impl Dialer {
             known,
             addresses: Vec::new(),
             at: 0,
-            state: State::Pausing,
+            state: DialState::Pausing,
             since: now,
             until: None,
             step: None,
@@ -124,7 +124,7 @@ impl Dialer {
     }
 
     /// Where it stands.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> DialState {
         self.state
     }
 
@@ -135,7 +135,7 @@ impl Dialer {
 
     /// The address that is tried, or connected to.
     pub fn address(&self) -> Option<&Address> {
-        let is_at = matches!(self.state, State::Connecting | State::Connected);
+        let is_at = matches!(self.state, DialState::Connecting | DialState::Connected);
         self.addresses.get(self.at).filter(|_| is_at)
     }
 
@@ -160,13 +160,13 @@ impl Dialer {
             return false;
         }
         match self.state {
-            State::Pausing => self.begin_round(now),
-            State::Resolving => self.begin_trying(now),
-            State::Connecting => {
-                self.handle_failure(now, Failure::Unreachable);
+            DialState::Pausing => self.begin_round(now),
+            DialState::Resolving => self.begin_trying(now),
+            DialState::Connecting => {
+                self.handle_failure(now, DialFailure::Unreachable);
                 return true;
             }
-            State::Connected => self.until = None,
+            DialState::Connected => self.until = None,
         }
         false
     }
@@ -179,32 +179,32 @@ impl Dialer {
             self.known = found.into_iter().map(Address::Ip).collect();
         }
         // An answer that comes later counts in the next round.
-        if self.state == State::Resolving {
+        if self.state == DialState::Resolving {
             self.begin_trying(now);
         }
     }
 
     /// The peer at the address has greeted.
     pub fn handle_connected(&mut self, now: Duration) {
-        if self.state != State::Connecting {
+        if self.state != DialState::Connecting {
             return;
         }
         if let Some(Address::Ip(address)) = self.addresses.get(self.at) {
             self.last = Some(*address);
         }
-        self.enter(State::Connected, now, None);
+        self.enter(DialState::Connected, now, None);
         self.is_refused = false;
     }
 
     /// The attempt has failed, or the connection was lost.
-    pub fn handle_failure(&mut self, now: Duration, failure: Failure) {
-        self.is_refused |= failure == Failure::Refused;
+    pub fn handle_failure(&mut self, now: Duration, failure: DialFailure) {
+        self.is_refused |= failure == DialFailure::Refused;
         match self.state {
-            State::Connecting if self.at + 1 < self.addresses.len() => {
+            DialState::Connecting if self.at + 1 < self.addresses.len() => {
                 self.try_at(now, self.at + 1);
             }
-            State::Connecting => self.pause(now),
-            State::Connected => {
+            DialState::Connecting => self.pause(now),
+            DialState::Connected => {
                 // Who ends each connection at once is not to be called ten times a second.
                 if now.saturating_sub(self.since) >= PAUSE_MAX {
                     self.rounds_failed = 0;
@@ -212,7 +212,7 @@ impl Dialer {
                 }
                 self.pause(now);
             }
-            State::Pausing | State::Resolving => {}
+            DialState::Pausing | DialState::Resolving => {}
         }
     }
 
@@ -222,7 +222,7 @@ impl Dialer {
             Place::Fixed(_) => self.begin_trying(now),
             Place::Named(_) => {
                 let is_known = !self.known.is_empty();
-                self.enter(State::Resolving, now, is_known.then_some(now + RESOLVE));
+                self.enter(DialState::Resolving, now, is_known.then_some(now + RESOLVE));
                 self.step = Some(Step::Resolve);
             }
         }
@@ -239,7 +239,7 @@ impl Dialer {
 
     fn try_at(&mut self, now: Duration, at: usize) {
         self.at = at;
-        self.enter(State::Connecting, now, Some(now + ATTEMPT));
+        self.enter(DialState::Connecting, now, Some(now + ATTEMPT));
         self.step = Some(Step::Connect(self.addresses[at].clone()));
     }
 
@@ -252,10 +252,10 @@ impl Dialer {
         };
         self.rounds_failed = self.rounds_failed.saturating_add(1);
         self.step = None;
-        self.enter(State::Pausing, now, Some(now + pause));
+        self.enter(DialState::Pausing, now, Some(now + pause));
     }
 
-    fn enter(&mut self, state: State, now: Duration, until: Option<Duration>) {
+    fn enter(&mut self, state: DialState, now: Duration, until: Option<Duration>) {
         (self.state, self.since, self.until) = (state, now, until);
     }
 }
@@ -289,7 +289,7 @@ mod tests {
 
     /// The pause that `dialer` makes at `now`, which is then over.
     fn sleep(dialer: &mut Dialer, now: &mut Duration) -> Duration {
-        assert_eq!(dialer.state(), State::Pausing);
+        assert_eq!(dialer.state(), DialState::Pausing);
         assert_eq!(dialer.poll_step(), None, "a pause is a pause");
         let until = dialer.deadline().expect("it ends");
         let pause = until - *now;
@@ -305,19 +305,19 @@ mod tests {
         assert_eq!(dialer.deadline(), None, "there is nothing else to try");
         dialer.handle_answer(ZERO, Ok(vec![ip("[::1]:1"), ip("127.0.0.1:1")]));
         assert_eq!(dialer.poll_step(), connect("[::1]:1"));
-        dialer.handle_failure(ZERO, Failure::Unreachable);
+        dialer.handle_failure(ZERO, DialFailure::Unreachable);
         assert_eq!(
             dialer.poll_step(),
             connect("127.0.0.1:1"),
             "without a pause"
         );
         dialer.handle_connected(ZERO);
-        assert_eq!(dialer.state(), State::Connected);
+        assert_eq!(dialer.state(), DialState::Connected);
         assert_eq!(dialer.deadline(), None);
 
         // What has worked is tried first from then on.
         let mut now = Duration::from_secs(100);
-        dialer.handle_failure(now, Failure::Unreachable);
+        dialer.handle_failure(now, DialFailure::Unreachable);
         assert_eq!(sleep(&mut dialer, &mut now), PAUSE_MIN);
         assert_eq!(dialer.poll_step(), Some(Step::Resolve), "it may have moved");
         dialer.handle_answer(now, Ok(vec![ip("[::1]:1"), ip("127.0.0.1:1")]));
@@ -333,7 +333,7 @@ mod tests {
         dialer.handle_time(ATTEMPT);
         assert_eq!(dialer.poll_step(), connect("192.0.2.2:1"));
         dialer.handle_time(2 * ATTEMPT);
-        assert_eq!(dialer.state(), State::Pausing);
+        assert_eq!(dialer.state(), DialState::Pausing);
     }
 
     #[test]
@@ -342,14 +342,14 @@ mod tests {
         dialer.handle_answer(ZERO, Ok(vec![ip("192.0.2.1:1")]));
         dialer.handle_connected(ZERO);
         let mut now = Duration::from_secs(100);
-        dialer.handle_failure(now, Failure::Unreachable);
+        dialer.handle_failure(now, DialFailure::Unreachable);
         sleep(&mut dialer, &mut now);
         dialer.handle_answer(now, Ok(vec![ip("192.0.2.9:1")]));
         assert_eq!(dialer.poll_step(), connect("192.0.2.9:1"));
         dialer.handle_connected(now);
 
         now += Duration::from_secs(100);
-        dialer.handle_failure(now, Failure::Unreachable);
+        dialer.handle_failure(now, DialFailure::Unreachable);
         sleep(&mut dialer, &mut now);
         assert_eq!(dialer.poll_step(), Some(Step::Resolve));
         dialer.handle_time(now + RESOLVE);
@@ -362,8 +362,8 @@ mod tests {
         now += RESOLVE;
         dialer.handle_answer(now, Ok(vec![ip("192.0.2.10:1")]));
         assert_eq!(dialer.poll_step(), None);
-        assert_eq!(dialer.state(), State::Connecting);
-        dialer.handle_failure(now, Failure::Unreachable);
+        assert_eq!(dialer.state(), DialState::Connecting);
+        dialer.handle_failure(now, DialFailure::Unreachable);
         sleep(&mut dialer, &mut now);
         dialer.handle_time(now + RESOLVE);
         assert_eq!(dialer.poll_step(), connect("192.0.2.10:1"));
@@ -377,7 +377,7 @@ mod tests {
         dialer.handle_answer(now, Err("no".to_owned()));
         assert_eq!(sleep(&mut dialer, &mut now), PAUSE_MIN);
         dialer.handle_answer(now, Ok(vec![ip("192.0.2.1:1")]));
-        dialer.handle_failure(now, Failure::Unreachable);
+        dialer.handle_failure(now, DialFailure::Unreachable);
         sleep(&mut dialer, &mut now);
         dialer.handle_answer(now, Err("no".to_owned()));
         assert_eq!(dialer.poll_step(), connect("192.0.2.1:1"));
@@ -397,19 +397,19 @@ mod tests {
                 })
                 .collect()
         };
-        let unreachable = pauses(&mut dialer, Failure::Unreachable, 7);
+        let unreachable = pauses(&mut dialer, DialFailure::Unreachable, 7);
         assert_eq!(unreachable, [100, 200, 400, 800, 1_600, 2_000, 2_000]);
-        let refused = pauses(&mut dialer, Failure::Refused, 8);
+        let refused = pauses(&mut dialer, DialFailure::Refused, 8);
         let expected = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000];
         assert_eq!(refused, expected);
 
         // A connection that ends at once is no success.
         dialer.handle_connected(now);
-        dialer.handle_failure(now, Failure::Unreachable);
+        dialer.handle_failure(now, DialFailure::Unreachable);
         assert_eq!(sleep(&mut dialer, &mut now), PAUSE_MAX);
         dialer.handle_connected(now);
         now += PAUSE_MAX;
-        dialer.handle_failure(now, Failure::Unreachable);
+        dialer.handle_failure(now, DialFailure::Unreachable);
         assert_eq!(sleep(&mut dialer, &mut now), PAUSE_MIN);
     }
 }

@@ -1,4 +1,4 @@
-//! How many connections this process can have: open files are what runs out first.
+//! How many connections this process can have. Open files are what runs out first.
 //!
 //! Never here: what happens at the limit.
 
@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::limits;
 
-/// The limit in force, and where it comes from.
+/// The limits in force, and where they come from.
 #[derive(Clone, Debug)]
 pub struct Capacity {
     /// In connections.
@@ -25,7 +25,7 @@ pub fn raise(asked: usize) -> Capacity {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    // Refused, it stays as it was; what is in force is read back.
+    // When the system refuses, the limit stays as it was. The one in force is read back.
     let _ = setrlimit(Resource::Nofile, raised);
     let files = getrlimit(Resource::Nofile)
         .current
@@ -35,13 +35,13 @@ pub fn raise(asked: usize) -> Capacity {
     derive(files, asked)
 }
 
-/// In connections, what a server would have that was started here with `asked`.
+/// In connections, the limit of a server that is started here with `asked`.
 pub fn connections_max(asked: usize) -> usize {
     raise(asked).connections_max
 }
 
-/// A small host may not even have the files that are usually kept in reserve: then a quarter of what it
-/// has is kept, but not less than what the program itself opens and some publishers need.
+/// A small host may have fewer files than are usually kept in reserve. Then a quarter of its files is kept, but
+/// not less than the program itself and some publishers need.
 fn derive(files: usize, asked: usize) -> Capacity {
     let reserved = (files / 4).clamp(limits::RESERVED_FILES_MIN, limits::RESERVED_FILES);
     let reserved = reserved.min(files / 2);

@@ -1,6 +1,6 @@
 //! Why the server could not start, in words that say what to do about it.
 //!
-//! Never here: what is said when it runs (`report`), and what is wrong with the configuration itself.
+//! Never here: what a server at work logs (`report`), and what is wrong with the configuration itself.
 
 use std::fmt;
 use std::io;
@@ -14,11 +14,11 @@ use crate::occupant::{self, Occupant};
 pub enum StartError {
     /// An address cannot be listened on.
     Listen(SocketAddr, io::Error),
-    /// Somebody has it already.
+    /// Another process has the address already.
     Taken {
-        /// What cannot be done with it.
+        /// What cannot be done.
         action: String,
-        /// Who has it, as far as the system tells.
+        /// The process that has it, if the system tells.
         occupant: Option<Occupant>,
         /// The option that takes another.
         option: &'static str,
@@ -27,7 +27,7 @@ pub enum StartError {
     Source(SourceError),
     /// The file with the process's number cannot be written; the text says why.
     PidFile(String),
-    /// Who may connect to a socket's file cannot be settled.
+    /// The rights of a socket's file cannot be set.
     Access(String),
     /// A token store cannot be used as it is configured.
     Store(String),
@@ -52,7 +52,7 @@ impl fmt::Display for StartError {
                     _ => ": is another newswire running?",
                 })?;
                 write!(f, " --{option} takes another address")?;
-                // Whoever runs a second one for a try does not need these.
+                // A second newswire that is only tried does not need these.
                 f.write_str(match *option {
                     "admin" | "publish" => ", or `off`",
                     _ => "",
@@ -82,7 +82,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl StartError {
-    /// A listener's; who has the address is looked up at once, while it is true.
+    /// The error of a listener. The process that has the address is looked up at once, while it has it.
     pub(super) fn listen(option: &'static str, address: SocketAddr, cause: io::Error) -> Self {
         if cause.kind() != io::ErrorKind::AddrInUse {
             return Self::Listen(address, cause);
@@ -94,7 +94,7 @@ impl StartError {
         }
     }
 
-    /// A PULL socket's.
+    /// The error of a PULL socket.
     pub(super) fn pull(cause: SourceError) -> Self {
         if !cause.is_taken() {
             return Self::Source(cause);

@@ -1,11 +1,10 @@
-//! Listeners and accepted sockets: the only place that knows that a stream is a `TcpStream`. Everybody
-//! else has a [`ClientStream`], so that TLS could be put in here.
+//! Listeners and accepted sockets: the only place that knows that a stream is a `TcpStream`. All others have a
+//! [`ClientStream`], so that TLS could be put in here.
 //!
-//! All options are set on the listeners; accepted sockets inherit them, so a newcomer costs one
+//! All options are set on the listeners; accepted sockets inherit them. So a newcomer costs one
 //! `accept4` and one `epoll_ctl`.
 //!
-//! Never here: what is said on a socket, but for the one refusal that a peer gets for whom there is
-//! no place.
+//! Never here: what is said on a socket, except for the refusal that a peer gets when there is no place.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,9 +22,9 @@ use crate::limits;
 use crate::stats::Refusal;
 use crate::wire::http;
 
-/// How many refused streams are kept open for a moment. Their descriptors are among the reserved.
+/// How many refused streams are kept open for a moment. Their descriptors are among the reserved ones.
 const LINGERING_MAX: usize = 64;
-/// How long.
+/// How long they are kept.
 const LINGER: Duration = Duration::from_secs(limits::REFUSED_LINGER_SECONDS);
 
 /// A connection's stream, as it comes out of a listener.
@@ -37,7 +36,7 @@ impl Stream for ClientStream {
     }
 }
 
-/// What the kernel is asked for each client's socket.
+/// The options of each client's socket.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketOptions {
     /// In bytes, `TCP_NOTSENT_LOWAT`.
@@ -53,21 +52,21 @@ pub struct Listeners {
     addresses: Vec<SocketAddr>,
     /// How many of them, the first ones, were passed by systemd.
     passed: usize,
-    /// Listeners that may have newcomers for whom no readiness will come; who was asked goes to the
+    /// Listeners that may have newcomers for whom no readiness will come. A listener that was asked goes to the
     /// end.
     ready: VecDeque<usize>,
-    /// One descriptor to spare, from the first turn on, where there is a listener: when the file table is
-    /// full, it is closed to accept a peer with, and tell it.
+    /// A spare descriptor, from the first turn on, if there is a listener. When the file table is full, it is
+    /// closed, so that one peer can be accepted and told.
     spare: Option<File>,
-    /// True exactly when the kernel could not give a newcomer; until the next turn.
+    /// True exactly when the kernel could not accept a newcomer in this turn.
     is_exhausted: bool,
-    /// Refused streams: to close one at once, before its request was read, would answer that with a
-    /// reset, which destroys the refusal.
+    /// Refused streams. If such a stream were closed before its request was read, the kernel would answer the
+    /// request with a reset, which destroys the refusal.
     lingering: VecDeque<(Duration, ClientStream)>,
 }
 
 impl Listeners {
-    /// Listens with the `passed` sockets, and on those of `addresses` which these do not hear already.
+    /// Listens with the `passed` sockets, and on those of `addresses` that none of these sockets serves.
     ///
     /// # Errors
     /// With the address that could not be bound.
@@ -95,7 +94,7 @@ impl Listeners {
             {
                 continue;
             }
-            // `[::]` alone hears IPv4 as well; beside an IPv4 listener of the same port it must not.
+            // `[::]` alone accepts IPv4 as well; beside an IPv4 listener of the same port it must not.
             let shares_port = addresses
                 .iter()
                 .chain(&bound[..passed])
@@ -148,18 +147,18 @@ impl Listeners {
         }
     }
 
-    /// Whether somebody may be waiting for whom no readiness will come.
+    /// Returns true when a newcomer may be waiting for whom no readiness will come.
     pub fn is_ready(&self) -> bool {
         !self.is_exhausted && !self.ready.is_empty()
     }
 
-    /// Whether [`Listeners::tick`] has to be called within a second.
+    /// Returns true when [`Listeners::tick`] has to be called within a second.
     pub fn is_waiting(&self) -> bool {
         self.is_exhausted || !self.lingering.is_empty()
     }
 
-    /// A turn begins: what was put off is tried again, and streams refused long enough ago are let
-    /// go.
+    /// A turn begins: what could not be accepted is tried again, and streams that were refused long enough ago
+    /// are closed.
     pub fn tick(&mut self, now: Duration) {
         self.is_exhausted = false;
         if self.spare.is_none() && !self.listeners.is_empty() {
@@ -172,7 +171,7 @@ impl Listeners {
         }
     }
 
-    /// Asks for a newcomer; the listeners take turns.
+    /// Accepts a newcomer. The listeners take turns.
     pub fn accept(&mut self, now: Duration) -> Accepted<ClientStream> {
         while !self.is_exhausted
             && let Some(index) = self.ready.pop_front()
@@ -183,16 +182,16 @@ impl Listeners {
                     self.ready.push_back(index);
                     return Accepted::Newcomer(stream, peer);
                 }
-                // The next one will be a new edge.
+                // The next newcomer comes with readiness.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => error,
             };
             self.ready.push_back(index);
             match error.kind() {
-                // The newcomer has left already, or a signal came: there may be others.
+                // The newcomer has left, or a signal came: there may be others.
                 ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
                 _ if is_out_of_files(&error) => return self.accept_with_spare(index, now),
-                // Asked again at once, the kernel would say the same.
+                // In this turn the kernel would say the same again.
                 _ => {
                     log::error!("accept: error={error}");
                     self.is_exhausted = true;
@@ -203,7 +202,7 @@ impl Listeners {
     }
 
     fn accept_with_spare(&mut self, index: usize, now: Duration) -> Accepted<ClientStream> {
-        // The streams that linger hold descriptors too.
+        // Streams that linger have descriptors too.
         while !self.lingering.is_empty() {
             self.let_go();
         }
@@ -221,13 +220,13 @@ impl Listeners {
         accepted
     }
 
-    /// Tells a peer for whom there is no place.
+    /// Tells a peer that there is no place.
     pub fn refuse(&mut self, mut stream: ClientStream, refusal: Refusal, now: Duration) {
         let mut answer = Vec::new();
         let mut start = [0; 5];
         let is_head = (stream.peek(&mut start)).is_ok_and(|n| http::is_head(&start[..n]));
         http::encode_refusal(refusal, is_head, &mut answer);
-        // An empty socket buffer takes so little at once, or the peer is gone.
+        // An empty socket buffer takes so few bytes at once, or the peer is gone.
         if stream.write_all(&answer).is_ok() && stream.finish().is_ok() {
             self.lingering.push_back((now, stream));
         }
@@ -236,7 +235,7 @@ impl Listeners {
         }
     }
 
-    /// Closes the stream that has lingered longest, its request read.
+    /// Reads the request of the stream that has lingered longest, and closes it.
     fn let_go(&mut self) {
         if let Some((_, mut stream)) = self.lingering.pop_front() {
             let mut request = [0; limits::HEAD_BYTES_MAX];
@@ -244,8 +243,8 @@ impl Listeners {
         }
     }
 
-    /// Nobody is accepted any more. Those who come to a passed listener wait in the kernel for the next
-    /// newswire; the poller would go on telling of them if it were not told, as the socket stays open.
+    /// Accepts no newcomer any more. Newcomers at a passed listener wait in the kernel for the next newswire. That
+    /// socket stays open, so the poller has to be told, or it would go on reporting them.
     pub fn close(&mut self, registry: &Registry) {
         for mut listener in self.listeners.drain(..) {
             if let Err(error) = registry.deregister(&mut listener) {
@@ -262,7 +261,7 @@ fn listen(address: SocketAddr, only_v6: bool, options: SocketOptions) -> io::Res
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // A restart must not wait for the old server's connections to be forgotten by the kernel.
+    // A restart must not wait until the kernel has forgotten the old server's connections.
     socket.set_reuse_address(true)?;
     if only_v6 {
         socket.set_only_v6(true)?;
@@ -273,7 +272,7 @@ fn listen(address: SocketAddr, only_v6: bool, options: SocketOptions) -> io::Res
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// What accepted sockets inherit.
+/// Sets the options that accepted sockets inherit.
 fn prepare(socket: &SockRef<'_>, options: SocketOptions) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -283,8 +282,8 @@ fn prepare(socket: &SockRef<'_>, options: SocketOptions) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(unacknowledged))
 }
 
-/// Makes a passed listener one of ours, and answers whether it hears both families of addresses. Who
-/// connected before the first newswire came has inherited the kernel's own options.
+/// Sets the options of a passed listener. Answers true when it accepts both families of addresses. Connections
+/// that came before this have the kernel's own options.
 fn take_over(
     listener: &std::net::TcpListener,
     address: SocketAddr,
@@ -295,8 +294,8 @@ fn take_over(
     Ok(address.is_ipv6() && !socket.only_v6()?)
 }
 
-/// Whether who connects to `wanted` reaches a listener of `address`, which hears `both` families or its
-/// own.
+/// Returns true when a peer that connects to `wanted` reaches a listener of `address`, which accepts `both`
+/// families or its own.
 fn hears(address: SocketAddr, both: bool, wanted: SocketAddr) -> bool {
     let same_family = address.is_ipv4() == wanted.is_ipv4();
     let all = address.ip().is_unspecified() && (same_family || both);

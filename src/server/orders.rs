@@ -1,8 +1,8 @@
 //! What administrators and publishers have carried out on the engine.
 //!
-//! Most commands are answered at once. Two take longer. Events go to the intake, which answers after the flush.
-//! And connections that an administrator ends by name or address are looked for a share a turn, since they may be
-//! among a million.
+//! Most commands are answered at once. Two take longer: events go to the intake, which answers after the flush; and
+//! connections that an administrator ends by name or address have to be looked for among a million, a share
+//! each turn.
 //!
 //! Never here: HTTP.
 
@@ -118,7 +118,7 @@ impl<O: Outside> Core<O> {
                 let is_there = id.is_some_and(|id| self.engine.disconnect(id));
                 self.disconnected(outside, peer, usize::from(is_there))
             }
-            // Whoever asks goes on waiting, so there are seldom more; but they may also go.
+            // Each search has a peer that waits, so there are seldom more; but a peer may also leave.
             Command::Disconnect(_)
                 if self.orders.searches.len() >= limits::ADMIN_CONNECTIONS_MAX =>
             {

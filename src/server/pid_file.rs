@@ -1,8 +1,8 @@
-//! The file with the number of this process, for scripts that send it signals where no service manager
-//! does: written when everything is bound, removed at the end.
+//! The file with the number of this process, for scripts that send it signals when there is no service manager. It
+//! is written when everything is bound, and removed at the end.
 //!
-//! A crash or a power cut leaves the file behind, so one whose process is gone is replaced. A zombie has
-//! ended, and only waits for its parent to notice. Numbers of processes come again: a process that started
+//! A crash or a power cut leaves the file behind, so a file whose process is gone is replaced. A zombie has
+//! ended, and only waits until its parent notices. Numbers of processes are used again: a process that started
 //! after the file was written, or that is no newswire, is not the one that wrote it.
 //!
 //! Never here: sending signals, and the lock that keeps a second server out (its addresses do).
@@ -16,18 +16,18 @@ use rustix::io::Errno;
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, test_kill_process};
 
-/// In bytes. A longer file is something else, named by mistake.
+/// In bytes. A longer file is something else, and was named by mistake.
 const BYTES_MAX: u64 = 32;
 
 /// In seconds: the kernel counts when a process started from a moment that it knows to a second.
 const SLACK_SECONDS: i64 = 2;
 
-/// This process's file. Dropped, it is removed.
+/// This process's file. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct PidFile(PathBuf);
 
 impl PidFile {
-    /// Looks whether there is a folder for the file.
+    /// Checks that there is a folder for the file.
     ///
     /// # Errors
     /// One line that names the file and the folder.
@@ -46,7 +46,7 @@ impl PidFile {
         ))
     }
 
-    /// Writes the file, in the place of one whose process is gone.
+    /// Writes the file, and replaces one whose process is gone.
     ///
     /// # Errors
     /// One line that names the file: its process lives, it is no such file, or it cannot be written.

@@ -1,6 +1,6 @@
-//! What the system says of this process: read when somebody asks, in some microseconds.
+//! What the system says about this process. It is read when it is asked for, in some microseconds.
 //!
-//! Never here: what is counted by ourselves.
+//! Never here: what newswire counts itself.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use crate::admin::metrics::ProcessReadings;
 /// itself (before Linux 6.2).
 const COUNTED_FILES_MAX: usize = 10_000;
 
-/// How it is now. `connections` are open: with very many, their descriptors are not counted one by one.
+/// Reads all of it. With very many `connections`, descriptors are not counted one by one.
 pub fn read(started_at: f64, connections: usize) -> ProcessReadings {
     let times = fs::read_to_string("/proc/self/stat").ok();
     ProcessReadings {
@@ -31,7 +31,7 @@ fn resident_bytes() -> Option<u64> {
     Some(pages * page_size() as u64)
 }
 
-/// The size of the folder is their number, where the kernel knows it.
+/// Since Linux 6.2 the size of the folder is the number of descriptors.
 fn open_files(connections: usize) -> Option<u64> {
     match fs::metadata("/proc/self/fd").ok()?.len() {
         0 if connections > COUNTED_FILES_MAX => None,

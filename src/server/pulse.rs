@@ -1,8 +1,8 @@
-//! How things are: a sample a second for the history, and, as long as somebody hears it, an event of the
-//! server's own.
+//! How things are: a sample each second for the history, and an event of the server's own while a client subscribes
+//! to it.
 //!
-//! Never here: what is in them (that is `admin/history` and `admin/vitals`), who may hear the event
-//! (whoever is granted `$sys/…`).
+//! Never here: what is in them (that is `admin/history` and `admin/vitals`), and who may subscribe (a token says
+//! so: `$sys/…`).
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::admin::vitals::{self, BUSIEST_MAX, TOPIC};
 use crate::engine::{Busiest, Engine, SlotId, Stream};
 use crate::wire::envelope::Event;
 
-/// What was, and who watches it.
+/// What was measured, and who watches it.
 #[derive(Debug)]
 pub(super) struct Pulse {
     /// How long events take.
@@ -25,12 +25,12 @@ pub(super) struct Pulse {
     history: History,
     /// Of events and of turns, in the last second of the history.
     last: [Option<Percentiles>; 2],
-    /// In seconds since the start: the last one that was told.
+    /// In seconds since the start: the last second that was published.
     told: u64,
     busiest: Busiest,
     /// Connections that came in by the admin listener. Some may have gone since the last sample.
     dashboards: Vec<SlotId>,
-    /// Of the server's own events.
+    /// How many of the server's own events were delivered.
     deliveries: u64,
 }
 
@@ -50,7 +50,7 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    /// How long until the next event is due. Nobody is woken up for a sample.
+    /// How long until the next event is due. The loop does not wake up for a sample.
     pub(super) fn timeout<S: Stream>(&self, now: Duration, engine: &Engine<S>) -> Option<Duration> {
         let is_heard = engine.subscribers(TOPIC) > 0;
         is_heard.then(|| self.history.due().saturating_sub(now))

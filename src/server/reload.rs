@@ -1,9 +1,10 @@
-//! SIGHUP: the configuration is read again, and what can change while clients are connected does.
+//! SIGHUP: the configuration is read again, and everything takes effect that can change while clients are
+//! connected.
 //!
 //! Tokens (those of administrators and publishers too), origins, limits, intervals and the level of
-//! the log take effect for whatever comes next; nobody is dropped but whoever's token is good no more.
-//! A configuration with anything wrong in it changes nothing. What was done to sockets when they were
-//! made needs a restart, and is named.
+//! the log hold from now on. No connection is closed, except for those whose token is no longer good.
+//! A configuration with a fault changes nothing. What was done to sockets when they were
+//! made needs a restart, and the log names it.
 //!
 //! Never here: reading the configuration (`main` hands it in).
 
@@ -17,7 +18,7 @@ impl Server {
     /// Puts `config` in the place of the present one.
     pub(super) fn reload(&mut self, mut config: Config) {
         let fixed = self.config.keep_what_needs_restart(&mut config);
-        // The two together may be what neither is: an open listener whose token is gone.
+        // Old and new together may have a fault that neither has alone: an open listener whose token is gone.
         if let Err(sentence) = config.check() {
             let needs = needs_restart(&fixed);
             return log::error!(

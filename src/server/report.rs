@@ -29,7 +29,7 @@ const NOTABLE_CLOSES: &[Close] = &[
     Close::MessageTooLarge,
 ];
 
-/// The place of the first [`Kind::Dropped`] among [`kinds`].
+/// The place of the first [`TroubleKind::Dropped`] among [`kinds`].
 const DROPS_AT: usize = Refusal::ALL.len() + 2 + NOTABLE_CLOSES.len() + Door::ALL.len();
 
 /// Requests for a page, from browsers and from checks of load balancers: a matter of course. But it is also
@@ -38,7 +38,7 @@ const PLAIN: &[Refusal] = &[Refusal::NotUpgrade, Refusal::Method];
 
 /// A kind of trouble. Each has a line of its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
+enum TroubleKind {
     Refused(Refusal),
     Denied,
     Withdrawn,
@@ -52,21 +52,29 @@ enum Kind {
 }
 
 /// All kinds, in the order in which they are reported.
-fn kinds() -> impl Iterator<Item = Kind> {
-    let refusals = Refusal::ALL.iter().map(|&refusal| Kind::Refused(refusal));
-    let closes = NOTABLE_CLOSES.iter().map(|&close| Kind::Closed(close));
-    let rooms = Door::ALL.iter().map(|&door| Kind::MadeRoom(door));
-    let drops = Dropped::ALL.iter().map(|&reason| Kind::Dropped(reason));
-    let peers = PeerRefusal::ALL.iter().map(|&r| Kind::RefusedPeer(r));
+fn kinds() -> impl Iterator<Item = TroubleKind> {
+    let refusals = Refusal::ALL
+        .iter()
+        .map(|&refusal| TroubleKind::Refused(refusal));
+    let closes = NOTABLE_CLOSES
+        .iter()
+        .map(|&close| TroubleKind::Closed(close));
+    let rooms = Door::ALL.iter().map(|&door| TroubleKind::MadeRoom(door));
+    let drops = Dropped::ALL
+        .iter()
+        .map(|&reason| TroubleKind::Dropped(reason));
+    let peers = PeerRefusal::ALL
+        .iter()
+        .map(|&r| TroubleKind::RefusedPeer(r));
     refusals
-        .chain([Kind::Denied, Kind::Withdrawn])
+        .chain([TroubleKind::Denied, TroubleKind::Withdrawn])
         .chain(closes)
         .chain(rooms)
         .chain(drops)
         .chain(peers)
 }
 
-impl Kind {
+impl TroubleKind {
     /// How often it happened since the start, as far as `stats` know. `noted` is how often the report was told.
     fn count(self, noted: u64, stats: &Stats) -> u64 {
         match self {
@@ -137,7 +145,7 @@ impl Kind {
 /// One kind, and how much of it has been reported.
 #[derive(Debug)]
 struct Trouble {
-    kind: Kind,
+    kind: TroubleKind,
     /// How often the report was told of it, if it is told at all.
     noted: u64,
     /// The text about the first one that is still to be reported.
@@ -197,7 +205,7 @@ impl Default for Report {
 impl Report {
     /// A publisher's message was dropped. Of more than two parts, three are shown.
     pub fn dropped(&mut self, reason: Dropped, parts: &[&[u8]], endpoint: &str) {
-        self.note(Kind::Dropped(reason), || {
+        self.note(TroubleKind::Dropped(reason), || {
             let first = parts.first().copied().unwrap_or_default();
             let sample = &first[..first.len().min(limits::SAMPLE_BYTES_MAX)];
             let sizes: Vec<usize> = parts.iter().map(|part| part.len()).collect();
@@ -213,7 +221,7 @@ impl Report {
     /// topic.
     pub fn unheard(&mut self, topic: &str) {
         let reason = Dropped::NoSubscriber;
-        self.note(Kind::Dropped(reason), || {
+        self.note(TroubleKind::Dropped(reason), || {
             format!("dropped: reason={} topic={topic:?}", reason.name())
         });
     }
@@ -230,15 +238,15 @@ impl Report {
             PeerRefusal::Incomplete => "it left before its handshake was done",
         };
         let reason = refusal.name();
-        self.note(Kind::RefusedPeer(refusal), || {
+        self.note(TroubleKind::RefusedPeer(refusal), || {
             format!("refused: peer endpoint={endpoint} reason={reason}: {why}")
         });
     }
 
-    fn note(&mut self, kind: Kind, text: impl FnOnce() -> String) {
+    fn note(&mut self, kind: TroubleKind, text: impl FnOnce() -> String) {
         let place = match kind {
-            Kind::Dropped(reason) => DROPS_AT + reason as usize,
-            Kind::RefusedPeer(refusal) => DROPS_AT + Dropped::ALL.len() + refusal as usize,
+            TroubleKind::Dropped(reason) => DROPS_AT + reason as usize,
+            TroubleKind::RefusedPeer(refusal) => DROPS_AT + Dropped::ALL.len() + refusal as usize,
             // The engine counts the others.
             _ => return,
         };

@@ -1,8 +1,8 @@
 //! What a configuration means to each part of the server: the engine, the gate, the intake, the admin
 //! listener.
 //!
-//! All of it is made anew at a reload. Never here: what was done at the start and stays, and what a rule
-//! is obeyed by.
+//! All of it is made anew at a reload. Never here: what is done once, at the start, and the code that obeys a
+//! rule.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::web;
 use crate::wire::envelope::Form;
 use crate::wire::grant::Grant;
 
-/// The engine's rules as they follow from a configuration.
+/// The engine's rules.
 pub fn rules(config: &Config, connections_max: usize) -> Rules {
     Rules {
         session: SessionRules {
@@ -44,7 +44,7 @@ pub fn rules(config: &Config, connections_max: usize) -> Rules {
     }
 }
 
-/// The gate's intervals.
+/// The gate's rules.
 pub fn gate_rules(config: &Config) -> GateRules {
     let seconds = |n: u32| Duration::from_secs(n.into());
     GateRules {
@@ -72,7 +72,7 @@ pub(super) fn intake_rules(config: &Config) -> IntakeRules {
     }
 }
 
-/// The rules of all conversations, as they follow from a configuration.
+/// The rules of all conversations with administrators and publishers.
 pub(super) fn admin_rules(config: &Config) -> AdminRules {
     AdminRules {
         access: AccessRules::new(config.admin.token.as_ref(), config.publish.token.as_ref())
@@ -81,7 +81,7 @@ pub(super) fn admin_rules(config: &Config) -> AdminRules {
     }
 }
 
-/// What an administrator is worth on a WebSocket: everything, the server's own topics included.
+/// What an administrator may subscribe to on a WebSocket: everything, the server's own topics included.
 pub(super) fn admin_standing() -> Rc<Standing> {
     Standing::new(Grant {
         name: "admin".to_owned(),

@@ -1,9 +1,10 @@
-//! The way down: drain what publishers have sent, then what clients are owed, then say farewell.
+//! The shutdown: newswire takes in what publishers have sent, then hands clients what they are owed, then closes
+//! connections.
 //!
-//! ZeroMQ's PUSH and PULL know no acknowledgement, so "everything that was sent before the signal"
-//! cannot be seen from here: part of it may still be in the kernel or with libzmq's thread. Events
-//! are taken in until none has come for a moment, or half of the time is used up by publishers that
-//! never pause; the other half is for the clients.
+//! ZeroMQ's PUSH and PULL know no acknowledgement. So newswire cannot see "everything that was sent before the
+//! signal": part of it may still be in the kernel or with libzmq's thread. Events
+//! are taken in until none has come for a moment, or until half of the time is used up by publishers that
+//! never pause. The other half is for the clients.
 //!
 //! Never here: how one connection ends (the engine's).
 
@@ -13,39 +14,39 @@ use crate::config::ShutdownClose;
 use crate::engine::{Engine, Farewell, Stream};
 use crate::limits;
 
-/// How often the loop looks at itself while it goes down.
+/// How often the loop turns while the server goes down.
 const LOOK: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Phase {
+enum ShutdownPhase {
     Serving,
-    /// Events are still taken in; the last one came at `quiet_since`.
+    /// Events are still taken in. The last one came at `quiet_since`.
     Draining {
         quiet_since: Duration,
     },
-    /// No more events; outboxes are emptied.
+    /// No more events are taken in, and outboxes are emptied.
     Flushing,
-    /// Close frames are on their way, or there is nobody left.
+    /// Close frames are on their way, or no connection is left.
     Parting {
         until: Duration,
     },
     Complete,
 }
 
-/// Where the server is on its way down.
+/// How far the shutdown is.
 #[derive(Debug)]
 pub struct Shutdown {
-    phase: Phase,
+    phase: ShutdownPhase,
     seconds: u32,
     farewell: Farewell,
     began: Duration,
 }
 
 impl Shutdown {
-    /// A server that serves. `seconds` are for the whole way down.
+    /// A server that serves. Its shutdown will take `seconds` at most.
     pub fn new(seconds: u32, close: ShutdownClose) -> Self {
         Self {
-            phase: Phase::Serving,
+            phase: ShutdownPhase::Serving,
             seconds,
             farewell: match close {
                 ShutdownClose::Drop => Farewell::Silent,
@@ -55,11 +56,11 @@ impl Shutdown {
         }
     }
 
-    /// The signal came. A second one ends at once.
+    /// The signal came. A second one ends the server at once.
     pub fn begin<S: Stream>(&mut self, now: Duration, engine: &mut Engine<S>) {
-        if self.phase != Phase::Serving {
+        if self.phase != ShutdownPhase::Serving {
             log::warn!("shutdown: again, so at once");
-            self.phase = Phase::Complete;
+            self.phase = ShutdownPhase::Complete;
             return;
         }
         log::info!(
@@ -68,28 +69,31 @@ impl Shutdown {
             self.seconds
         );
         self.began = now;
-        self.phase = Phase::Draining { quiet_since: now };
+        self.phase = ShutdownPhase::Draining { quiet_since: now };
         engine.handle_shutdown();
     }
 
-    /// How long the whole way down may take.
-    pub fn time(&self) -> Duration {
+    /// How long the whole shutdown may take.
+    fn time(&self) -> Duration {
         Duration::from_secs(self.seconds.into())
     }
 
-    /// Whether it is on its way down.
+    /// Returns true when the signal has come.
     pub fn has_begun(&self) -> bool {
-        self.phase != Phase::Serving
+        self.phase != ShutdownPhase::Serving
     }
 
-    /// Whether events are still taken in.
+    /// Returns true while events are taken in.
     pub fn takes_events(&self) -> bool {
-        matches!(self.phase, Phase::Serving | Phase::Draining { .. })
+        matches!(
+            self.phase,
+            ShutdownPhase::Serving | ShutdownPhase::Draining { .. }
+        )
     }
 
     /// An event came.
     pub fn note_event(&mut self, now: Duration) {
-        if let Phase::Draining { quiet_since } = &mut self.phase {
+        if let ShutdownPhase::Draining { quiet_since } = &mut self.phase {
             *quiet_since = now;
         }
     }
@@ -99,15 +103,15 @@ impl Shutdown {
         self.has_begun().then_some(LOOK)
     }
 
-    /// Whether the loop ends.
+    /// Returns true when the loop ends.
     pub fn is_complete(&self) -> bool {
-        self.phase == Phase::Complete
+        self.phase == ShutdownPhase::Complete
     }
 
     /// Goes on to the next phase when this one has done its work, or used up its time.
     ///
-    /// `has_events` says that there are events which have not been taken in: a congested engine is no
-    /// silence of the publishers.
+    /// `has_events` is true when there may be events that were not taken in: when the engine is congested, that
+    /// does not mean that publishers are silent.
     pub fn step<S: Stream>(&mut self, now: Duration, has_events: bool, engine: &mut Engine<S>) {
         if has_events {
             self.note_event(now);
@@ -116,23 +120,25 @@ impl Shutdown {
         let half = self.began + self.time() / 2;
         let quiet = Duration::from_millis(limits::QUIET_MILLISECONDS);
         self.phase = match self.phase {
-            Phase::Draining { quiet_since } if now >= quiet_since + quiet || now >= half => {
-                Phase::Flushing
+            ShutdownPhase::Draining { quiet_since }
+                if now >= quiet_since + quiet || now >= half =>
+            {
+                ShutdownPhase::Flushing
             }
-            Phase::Flushing if engine.owes_nothing() || now >= end => {
+            ShutdownPhase::Flushing if engine.owes_nothing() || now >= end => {
                 if !engine.owes_nothing() {
                     let bytes = engine.outboxes_bytes();
                     log::warn!("shutdown: out of time, undelivered_bytes={bytes}");
                 }
                 engine.close_all(self.farewell);
                 engine.reap();
-                // For the peers' half of the close; even a shutdown out of time has a moment.
+                // For the peers' half of the close: a moment, even when the time is used up.
                 let until = (now + Duration::from_secs(1)).max(end);
-                Phase::Parting { until }
+                ShutdownPhase::Parting { until }
             }
-            Phase::Parting { until } if engine.connections() == 0 || now >= until => {
+            ShutdownPhase::Parting { until } if engine.connections() == 0 || now >= until => {
                 log::info!("shutdown: complete");
-                Phase::Complete
+                ShutdownPhase::Complete
             }
             phase => phase,
         };

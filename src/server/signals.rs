@@ -15,7 +15,7 @@ pub enum Signal {
     Shutdown,
     /// SIGHUP: the configuration is to be read again.
     Reload,
-    /// SIGUSR1: what has been counted, as a log line.
+    /// SIGUSR1: the log is to say how things are.
     Summary,
 }
 
@@ -23,7 +23,7 @@ pub enum Signal {
 pub struct Signals(Source);
 
 impl Signals {
-    /// Takes them over from their default actions, and registers them.
+    /// Puts itself in the place of their default actions, and registers them.
     ///
     /// # Errors
     /// Those of the system.
@@ -33,7 +33,7 @@ impl Signals {
         Ok(Self(source))
     }
 
-    /// Those that have come.
+    /// The signals that have come.
     pub fn pending(&mut self) -> impl Iterator<Item = Signal> {
         self.0.pending().map(|signal| match signal {
             SIGHUP => Signal::Reload,

@@ -56,9 +56,9 @@ impl<S: Stream> Sink for Receiver<'_, S> {
 }
 
 /// The engine's topics, as those that sources are asked for.
-struct Topics<'a, S>(&'a Engine<S>);
+struct WantedTopics<'a, S>(&'a Engine<S>);
 
-impl<S: Stream> Wanted for Topics<'_, S> {
+impl<S: Stream> Wanted for WantedTopics<'_, S> {
     fn is_wanted(&self, topic: &str) -> bool {
         // No publisher has events of the server's own topics.
         !topic.starts_with(grant::OWN) && self.0.subscribers(topic) > 0
@@ -147,7 +147,8 @@ impl<O: Outside> Core<O> {
             let (TopicChange::First(topic) | TopicChange::Last(topic)) = change;
             self.intake.note_topic(&topic);
         }
-        self.intake.tell(self.moment.now, &Topics(&self.engine));
+        self.intake
+            .tell(self.moment.now, &WantedTopics(&self.engine));
     }
 
     /// The endpoints that publishers push to, as bound.

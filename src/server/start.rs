@@ -1,6 +1,7 @@
 //! From a configuration to a server that has bound everything.
 //!
-//! Whatever is asked for and cannot be had ends the start; nothing is served before all of it is there.
+//! When anything that the configuration asks for cannot be had, the start ends with an error. Nothing is served before
+//! everything is there.
 //!
 //! Never here: what a turn does, and what a reload can change.
 
@@ -27,17 +28,17 @@ use crate::config::Config;
 use crate::ingest::Source;
 use crate::ingest::zeromq::PeerRules;
 use crate::ingest::zeromq::pull::Pull;
-use crate::ingest::zeromq::socket_file::{Access, is_no_socket};
+use crate::ingest::zeromq::socket_file::{FileAccess, is_no_socket};
 use crate::ingest::zeromq::sub::Sub;
 use crate::net::names::System;
 use crate::stats::Door;
 
 impl Server {
-    /// Binds everything that `systemd` has not passed, raises the limit of open files, takes over the
-    /// signals. `reread` is asked for the configuration at each SIGHUP.
+    /// Binds everything that `systemd` has not passed, raises the limit of open files, and takes over the
+    /// signals. `reread` is called at each SIGHUP.
     ///
     /// # Errors
-    /// With the address and the cause, when anything that was asked for cannot be had.
+    /// The address and the cause, when anything that `config` asks for cannot be had.
     pub fn start(
         config: &Config,
         reread: Reread,
@@ -63,7 +64,7 @@ impl Server {
         let mut sockets = Sockets::new(poll, listeners, lobby);
         core.watch_sources(&mut sockets)
             .map_err(system("watch a ZeroMQ socket"))?;
-        // Last: whoever reads it may send signals at once, and everything is bound.
+        // Last: a script that reads the file may send a signal at once.
         let pid_file = match &*config.process.pid_file {
             "" => None,
             path => Some(PidFile::write(Path::new(path)).map_err(StartError::PidFile)?),
@@ -94,10 +95,10 @@ fn seeds() -> Result<Seeds, StartError> {
     })
 }
 
-/// Looks whether the paths of `config` can be had, and makes nothing. A newswire that runs may have them.
+/// Checks that the paths of `config` can be used, and makes nothing. A newswire that runs may have them.
 ///
 /// # Errors
-/// A sentence about the first that cannot.
+/// A sentence about the first path that cannot be used.
 pub fn check_paths(config: &Config) -> Result<(), String> {
     if let Some(endpoint) = config
         .ingest
@@ -119,7 +120,7 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |error| StartError::System(action, error)
 }
 
-/// All listeners; those that were `passed` are for clients.
+/// Binds all listeners. Those that were `passed` are for clients.
 fn bind(
     config: &Config,
     passed: Vec<TcpListener>,
@@ -155,14 +156,14 @@ fn bind(
     Ok((listeners, lobby))
 }
 
-/// Where events come from, except for HTTP: first the endpoints that are bound, then those that are connected to.
+/// Opens all sources, except for HTTP: first the endpoints that are bound, then those that are connected to.
 fn open_sources(config: &Config, wake: &Wake) -> Result<Vec<Box<dyn Source>>, StartError> {
     let context = zmq::Context::new();
     let rules = PeerRules {
         takes_old_zmtp: config.ingest.takes_old_zmtp,
         seconds: config.ingest.publisher_seconds,
     };
-    let access = Access::new(config.ingest.pull_mode, &config.ingest.pull_group)
+    let access = FileAccess::new(config.ingest.pull_mode, &config.ingest.pull_group)
         .map_err(StartError::Access)?;
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     for endpoint in &config.ingest.pull {

@@ -1,13 +1,13 @@
 //! What newswire and a service manager tell each other: systemd's protocol, made of environment
 //! variables and one datagram socket.
 //!
-//! The manager may pass listeners (`LISTEN_FDS`): it keeps them while newswire restarts, so that
-//! those who connect meanwhile wait in the kernel and are not refused. It hears when everything is bound,
-//! when the configuration is read again and when the server goes down (`NOTIFY_SOCKET`). Where it asks for
-//! a beat (`WATCHDOG_USEC`), the loop itself gives it, so that a loop that is stuck is noticed. Without
-//! these variables nothing of this happens.
+//! The manager may pass listeners (`LISTEN_FDS`). It keeps them while newswire restarts, so that
+//! clients which connect meanwhile wait in the kernel and are not refused. newswire tells it when everything is
+//! bound, when the configuration is read again and when the server goes down (`NOTIFY_SOCKET`). When the manager
+//! asks for a beat (`WATCHDOG_USEC`), the loop itself gives it, so that the manager notices a loop that is stuck.
+//! Without these variables nothing of this happens.
 //!
-//! Never here: binding, what a signal asks for, and waiting: a word that the manager does not take at once
+//! Never here: binding, what a signal asks for, and waiting: a message that the manager does not take at once
 //! is lost.
 
 use std::env;
@@ -23,31 +23,31 @@ use socket2::SockRef;
 
 use super::StartError;
 
-/// How much longer than its own time a shutdown may take before the manager ends it.
+/// How much longer than its own time a shutdown may take before the manager ends the process.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
-/// The service manager, as far as there is one.
+/// The service manager, if there is one.
 #[derive(Debug, Default)]
 pub struct Systemd {
     /// Passed listeners, until the server takes them.
     listeners: Vec<TcpListener>,
     notify: Option<(UnixDatagram, SocketAddr)>,
-    /// Between two beats, when beats are asked for.
+    /// The time between two beats, when the manager asks for beats.
     beat_interval: Option<Duration>,
     next_beat: Duration,
 }
 
 impl Systemd {
-    /// What the environment says of one. Has to be called before there is a second thread, because the
-    /// variables that speak of descriptors are taken out of the environment: they are good once.
+    /// What the environment says about the manager. It has to be called before there is a second thread, because it
+    /// takes the variables about descriptors out of the environment: they are good once.
     ///
     /// # Errors
-    /// When the variables promise what is not there.
+    /// When a variable names a socket that is not there.
     pub fn from_environment() -> Result<Self, StartError> {
         let pid = std::process::id();
         let is_ours = variable("WATCHDOG_PID").is_none_or(|asked| asked == pid.to_string());
         let watchdog = variable("WATCHDOG_USEC").filter(|_| is_ours);
-        // Half of what is allowed, as sd_watchdog_enabled(3) advises.
+        // Half of the time that is allowed, as sd_watchdog_enabled(3) advises.
         let beat_interval = watchdog
             .and_then(|micros| micros.parse().ok())
             .filter(|&micros: &u64| micros > 0)
@@ -62,7 +62,7 @@ impl Systemd {
         })
     }
 
-    /// The passed listeners; none, the second time.
+    /// The passed listeners. The second call answers none.
     pub fn take_listeners(&mut self) -> Vec<TcpListener> {
         std::mem::take(&mut self.listeners)
     }
@@ -79,7 +79,7 @@ impl Systemd {
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
-    /// The server goes down, which takes it up to `within`.
+    /// The server goes down, which takes `within` at most.
     pub fn stopping(&self, within: Duration) {
         let micros = (within + STOP_MARGIN).as_micros();
         self.tell(&format!(
@@ -93,7 +93,7 @@ impl Systemd {
             .map(|_| self.next_beat.saturating_sub(now))
     }
 
-    /// A turn is done. What `status` says is shown with the unit.
+    /// A turn is done. The manager shows the answer of `status` with the unit.
     pub fn beat(&mut self, now: Duration, status: impl FnOnce() -> String) {
         if let Some(interval) = self.beat_interval
             && now >= self.next_beat
@@ -121,7 +121,7 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The passed sockets, closed on exec from here on.
+/// The passed sockets. From here on they are closed on exec.
 fn listeners() -> io::Result<Vec<TcpListener>> {
     let mut passed = ListenFd::from_env();
     let mut listeners = Vec::new();
@@ -138,8 +138,8 @@ fn listeners() -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-/// A socket that never waits, and where the manager hears. The address is looked up anew each time: a
-/// manager that was restarted has another socket in the same place.
+/// A socket that never waits, and the manager's address. The kernel looks the address up for each message: a
+/// manager that was restarted has another socket at the same path.
 fn notify() -> io::Result<Option<(UnixDatagram, SocketAddr)>> {
     let Some(name) = variable("NOTIFY_SOCKET") else {
         return Ok(None);

@@ -13,7 +13,7 @@ use super::monitor::PeerEvent;
 use super::{SetUpError, SourceError};
 use crate::ingest::Upstream;
 use crate::limits;
-use crate::net::dial::{Dialer, Failure, State, Step};
+use crate::net::dial::{DialFailure, DialState, Dialer, Step};
 use crate::net::names::{Resolve, Resolver};
 use crate::net::{Address, Place};
 use crate::stats::PeerRefusal;
@@ -111,7 +111,7 @@ impl Connection {
 
     /// Returns true when the publisher is connected.
     pub fn is_connected(&self) -> bool {
-        self.dialer.state() == State::Connected
+        self.dialer.state() == DialState::Connected
     }
 
     /// How the publisher is connected.
@@ -137,18 +137,21 @@ impl Connection {
             return None;
         }
         let (failure, why) = match event {
-            PeerEvent::Joined if self.dialer.state() == State::Connecting => {
+            PeerEvent::Joined if self.dialer.state() == DialState::Connecting => {
                 self.joined(now);
                 return Some(Change::Joined);
             }
             PeerEvent::Joined => return None,
-            PeerEvent::Left => (Failure::Unreachable, "the connection was lost".to_owned()),
+            PeerEvent::Left => (
+                DialFailure::Unreachable,
+                "the connection was lost".to_owned(),
+            ),
             PeerEvent::Unreachable => (
-                Failure::Unreachable,
+                DialFailure::Unreachable,
                 format!("nobody takes a connection at {}", self.at()),
             ),
             PeerEvent::Refused(PeerRefusal::Incomplete) => (
-                Failure::Unreachable,
+                DialFailure::Unreachable,
                 format!("{} ended the connection before it greeted", self.at()),
             ),
             PeerEvent::Refused(refusal) => {
@@ -161,7 +164,7 @@ impl Connection {
                     }
                 };
                 let why = format!("what listens at {} {why}", self.at());
-                (Failure::Refused, why)
+                (DialFailure::Refused, why)
             }
         };
         self.lost(now, failure, why);
@@ -201,7 +204,7 @@ impl Connection {
 
     /// The socket that [`Connection::dial`] has asked for cannot be made.
     pub fn handle_failure(&mut self, now: Duration, error: &SourceError) {
-        self.lost(now, Failure::Unreachable, error.to_string());
+        self.lost(now, DialFailure::Unreachable, error.to_string());
     }
 
     fn resolve(&mut self) {
@@ -230,7 +233,7 @@ impl Connection {
         );
     }
 
-    fn lost(&mut self, now: Duration, failure: Failure, why: String) {
+    fn lost(&mut self, now: Duration, failure: DialFailure, why: String) {
         self.is_over = true;
         self.down_since.get_or_insert(now);
         self.dialer.handle_failure(now, failure);

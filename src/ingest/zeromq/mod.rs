@@ -6,6 +6,7 @@
 mod connection;
 mod monitor;
 pub mod pull;
+mod scope;
 mod socket;
 pub mod socket_file;
 pub mod sub;

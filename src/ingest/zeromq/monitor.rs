@@ -1,12 +1,12 @@
-//! What libzmq tells about the peers of one socket: who connected, who left, whose handshake failed.
+//! What libzmq tells about the peers of one socket: which connected, which left, whose handshake failed.
 //!
 //! libzmq reports each event of a monitored socket through a socket of its own, an `inproc` PAIR. A
 //! [`Monitor`] reads it on the loop, without waiting. Its descriptor has the same contract as a source's
 //! (see [`super::socket`]): after a signal the monitor stays ready until a read finds nothing.
 //!
 //! **Two traps of libzmq.** Its network thread *waits* while it cannot hand an event over, and with it
-//! every connection of the process. So the queue of events has no bound of libzmq's; the loop reads an
-//! event faster than libzmq can accept a connection. And nobody may close the reading end while events are
+//! every connection of the process. So the queue of events has no bound; the loop reads an
+//! event faster than libzmq can accept a connection. And the reading end must not be closed while events are
 //! still reported: [`Monitor::silence`] ends the reports first.
 //!
 //! **What the events leave open.** A success names no connection, and two kinds of refusal are not
@@ -30,7 +30,7 @@ use crate::stats::PeerRefusal;
 pub enum PeerEvent {
     /// A peer's handshake succeeded: messages can come.
     Joined,
-    /// A peer whose handshake had succeeded is gone.
+    /// A peer has left whose handshake had succeeded.
     Left,
     /// A connection ended before its handshake succeeded.
     Refused(PeerRefusal),
@@ -65,7 +65,7 @@ impl Monitor {
         })
     }
 
-    /// Ends the reports of `socket`, the one that was attached. The monitor may be dropped after this.
+    /// Ends the reports of `socket`, to which this monitor is attached. After that the monitor may be dropped.
     pub fn silence(&self, socket: &zmq::Socket) {
         // libzmq keeps one monitor a socket; one for no event at all takes the place of this one.
         if let Err(error) = socket.monitor(&unused_endpoint(), 0) {
@@ -73,7 +73,7 @@ impl Monitor {
         }
     }
 
-    /// What the loop waits for.
+    /// The descriptor that the loop waits for.
     ///
     /// # Errors
     /// Those of ZeroMQ.
@@ -91,14 +91,14 @@ impl Monitor {
         self.is_ready
     }
 
-    /// In peers whose handshake succeeded and who are still connected.
+    /// How many peers are connected whose handshake has succeeded.
     pub fn peers(&self) -> usize {
         self.peers.joined
     }
 
-    /// Reads one event of libzmq. `None` when there is none now; `Some(None)` when it changes nothing for
-    /// anybody, for example because its handshake has only begun. The caller counts calls, not results:
-    /// each costs the same.
+    /// Reads one event of libzmq. `None` when there is none now; `Some(None)` when the event changes nothing, for
+    /// example because a handshake has only begun. The caller counts calls, not results: each costs the
+    /// same.
     pub fn poll(&mut self) -> Option<Option<PeerEvent>> {
         // The first frame is the event, the second an address, which a bound socket gives as its own.
         let Some(frame) = self.read() else {
@@ -163,7 +163,7 @@ fn parse(frame: &[u8]) -> Option<(u16, u32)> {
 /// `ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH`.
 const MECHANISM_MISMATCH: u32 = 0x1100_0002;
 
-/// Who is connected, as far as the events tell.
+/// Which peers are connected, as far as the events tell.
 ///
 /// Invariant: `successes < handshaking.len()`, or both are zero.
 #[derive(Debug, Default)]
@@ -229,7 +229,7 @@ impl Peers {
         PeerEvent::Left
     }
 
-    /// When as many succeeded as there are, each of them did.
+    /// When as many handshakes succeeded as there are connections, each of them has succeeded.
     fn settle(&mut self) {
         if self.successes >= self.handshaking.len() {
             self.handshaking.clear();
@@ -248,10 +248,10 @@ mod tests {
     use crate::ingest::Source;
     use crate::ingest::zeromq::pull::Pull;
     use crate::ingest::zeromq::socket::tests::RULES;
-    use crate::ingest::zeromq::socket_file::Access;
+    use crate::ingest::zeromq::socket_file::FileAccess;
 
     fn bind(context: &zmq::Context) -> Pull {
-        let access = Access::default();
+        let access = FileAccess::default();
         Pull::bind(context, "tcp://127.0.0.1:*", RULES, access).expect("bound")
     }
 

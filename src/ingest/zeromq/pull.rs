@@ -1,10 +1,10 @@
 //! PULL sockets: newswire binds an endpoint, publishers connect to it and push.
 //!
-//! **Who may push.** libzmq takes whatever does not begin with the bytes of ZMTP 2 or 3 for ZMTP 1.0, and reads
-//! frames from it. A web page can make a browser send such bytes: the body of a POST. libzmq refuses ZMTP 1.0
-//! and 2.0 on a socket with a ZAP domain (ZeroMQ's authentication, RFC 27), since these cannot authenticate.
-//! Without a ZAP handler in the process it asks nobody about the peers of ZMTP 3, and lets them in. A SUB
-//! socket needs no domain: newswire chooses whom it connects to.
+//! **Who may push.** libzmq takes everything that does not begin with the bytes of ZMTP 2 or 3 for ZMTP 1.0, and
+//! reads frames from it. A web page can make a browser send such bytes: the body of a POST. So newswire gives
+//! the socket a ZAP domain (ZeroMQ's authentication, RFC 27). On such a socket libzmq refuses ZMTP 1.0
+//! and 2.0, which cannot authenticate. Since the process has no ZAP handler, libzmq lets all peers of ZMTP 3 in.
+//! A SUB socket needs no domain: newswire chooses the publishers that it connects to.
 //!
 //! Never here: how messages are received (the same for all sockets), and what they say.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::monitor::{Monitor, PeerEvent};
 use super::socket::{Socket, prepare};
-use super::socket_file::{self, Access};
+use super::socket_file::{self, FileAccess};
 use super::{PeerRules, SetUpError, SourceError};
 use crate::ingest::{Descriptor, Health, Host, Received, Source, SourceId};
 use crate::stats::Ingest;
@@ -38,7 +38,7 @@ impl Pull {
         context: &zmq::Context,
         endpoint: &str,
         rules: PeerRules,
-        access: Access,
+        access: FileAccess,
     ) -> Result<Self, SourceError> {
         let set_up = || {
             socket_file::make_room(endpoint)?;
@@ -116,7 +116,7 @@ mod tests {
     use crate::ingest::zeromq::socket::tests::RULES;
 
     fn bind(context: &zmq::Context, endpoint: &str) -> Result<Pull, SourceError> {
-        Pull::bind(context, endpoint, RULES, Access::default())
+        Pull::bind(context, endpoint, RULES, FileAccess::default())
     }
 
     #[test]

@@ -235,7 +235,7 @@ pub mod tests {
     use super::*;
     use crate::ingest::Source;
     use crate::ingest::zeromq::pull::Pull;
-    use crate::ingest::zeromq::socket_file::Access;
+    use crate::ingest::zeromq::socket_file::FileAccess;
     use crate::stats::{Ingest, PeerRefusal};
 
     pub const RULES: PeerRules = PeerRules {
@@ -256,7 +256,7 @@ pub mod tests {
 
     fn pair() -> (Pull, zmq::Socket) {
         let context = zmq::Context::new();
-        let access = Access::default();
+        let access = FileAccess::default();
         let source = Pull::bind(&context, "inproc://here", RULES, access);
         let push = context.socket(zmq::PUSH).expect("a socket");
         push.connect("inproc://here").expect("connected");

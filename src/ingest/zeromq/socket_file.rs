@@ -1,7 +1,7 @@
-//! The file of an `ipc://` endpoint: who may have it, and who may connect.
+//! The file of an `ipc://` endpoint: whether newswire may have the path, and who may connect.
 //!
-//! libzmq deletes whatever stands at the path before it binds: the socket of a server that runs, or a file
-//! that is no socket. So `make_room` looks first. A socket where nobody answers was left behind by a process
+//! Before libzmq binds, it deletes what stands at the path, even the socket of a server that runs, or a file
+//! that is no socket. So `make_room` looks first. A socket where no process answers was left behind by a process
 //! that has ended, and libzmq may replace it.
 //!
 //! Never here: TCP, and abstract sockets (`ipc://@name`), which have no file: the kernel refuses a name that is
@@ -19,18 +19,18 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::SetUpError;
 
-/// The mode of a socket file of which only the group was given: owner and group may connect.
+/// The mode of a socket file when only its group is configured: owner and group may connect.
 const MODE_WITH_GROUP: u32 = 0o660;
 
-/// Who may connect to a socket file, beyond what the umask says.
+/// Who may connect to a socket file. Without a mode and a group, the umask decides.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Access {
+pub struct FileAccess {
     mode: Option<u32>,
     group: Option<u32>,
 }
 
-impl Access {
-    /// `group` is a name or a number; empty is the process's own.
+impl FileAccess {
+    /// `group` is a name or a number. When it is empty, the file has the group of the process.
     ///
     /// # Errors
     /// A sentence, when there is no such group.
@@ -52,8 +52,8 @@ impl Access {
         Ok(Self { mode, group })
     }
 
-    /// Calls `bind`, which makes a socket file and answers its endpoint, and gives the file its group and its
-    /// mode. Until it has both, only the owner can connect.
+    /// Calls `bind`, which makes a socket file and answers its endpoint. Then gives the file its group and its
+    /// mode. Until the file has both, only the owner can connect.
     pub(super) fn bind(
         self,
         bind: impl FnOnce() -> Result<String, SetUpError>,
@@ -81,7 +81,7 @@ impl Access {
     }
 }
 
-/// The file that libzmq would make for `endpoint`; `None` where it makes none, or one with a name of its own.
+/// The file that libzmq would make for `endpoint`; `None` when it makes none, or chooses the name itself.
 fn path(endpoint: &str) -> Option<&Path> {
     let path = endpoint.strip_prefix("ipc://")?;
     (!path.starts_with(['@', '*'])).then_some(Path::new(path))
@@ -93,7 +93,7 @@ pub fn is_no_socket(endpoint: &str) -> bool {
     found.is_some_and(|found| !found.file_type().is_socket())
 }
 
-/// Looks whether libzmq may bind `endpoint`, and with that delete what stands at its path.
+/// Checks that libzmq may bind `endpoint`, which deletes what stands at its path.
 pub(super) fn make_room(endpoint: &str) -> Result<(), SetUpError> {
     let Some(path) = path(endpoint) else {
         // libzmq deletes a file even where the name is one of an abstract socket.
@@ -113,7 +113,7 @@ pub(super) fn make_room(endpoint: &str) -> Result<(), SetUpError> {
         Ok(()) => Err(SetUpError::Answered),
         Err(error) => match error.kind() {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => Ok(()),
-            // Its queue of connections is full, so somebody has it.
+            // The queue of connections is full, so a process listens there.
             ErrorKind::WouldBlock => Err(SetUpError::Answered),
             _ => Err(SetUpError::File(
                 "find out whether somebody answers there",
@@ -125,7 +125,7 @@ pub(super) fn make_room(endpoint: &str) -> Result<(), SetUpError> {
 
 fn connect(path: &Path) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // A server that hangs would keep this one waiting.
+    // A server that hangs would keep newswire waiting.
     socket.set_nonblocking(true)?;
     socket.connect(&SockAddr::unix(path)?)
 }
@@ -157,7 +157,7 @@ mod tests {
             self.0.join("pull.sock")
         }
 
-        fn bind(&self, access: Access) -> Result<Pull, SourceError> {
+        fn bind(&self, access: FileAccess) -> Result<Pull, SourceError> {
             let endpoint = format!("ipc://{}", self.path().display());
             Pull::bind(&zmq::Context::new(), &endpoint, RULES, access)
         }
@@ -173,7 +173,7 @@ mod tests {
     fn what_is_no_socket_is_refused_and_stays() {
         let folder = Folder::new("file");
         fs::write(folder.path(), "mine").expect("written");
-        let error = folder.bind(Access::default()).expect_err("a file");
+        let error = folder.bind(FileAccess::default()).expect_err("a file");
         assert!(!error.is_taken());
         assert!(error.to_string().contains("is no socket"), "{error}");
         assert_eq!(
@@ -185,15 +185,17 @@ mod tests {
     #[test]
     fn a_socket_where_somebody_answers_is_refused_and_goes_on_answering() {
         let folder = Folder::new("answered");
-        let first = folder.bind(Access::default()).expect("bound");
-        let error = folder.bind(Access::default()).expect_err("taken");
+        let first = folder.bind(FileAccess::default()).expect("bound");
+        let error = folder.bind(FileAccess::default()).expect_err("taken");
         assert!(error.is_taken(), "{error}");
         connect(&folder.path()).expect("the first one answers");
         drop(first);
         // A socket of another kind has an owner too.
         fs::remove_file(folder.path()).expect("left behind");
         let _datagram = UnixDatagram::bind(folder.path()).expect("bound");
-        folder.bind(Access::default()).expect_err("another kind");
+        folder
+            .bind(FileAccess::default())
+            .expect_err("another kind");
         assert!(folder.path().exists());
     }
 
@@ -202,7 +204,7 @@ mod tests {
         let folder = Folder::new("stale");
         drop(UnixListener::bind(folder.path()).expect("bound"));
         assert!(folder.path().exists(), "the file stays");
-        let _source = folder.bind(Access::default()).expect("replaced");
+        let _source = folder.bind(FileAccess::default()).expect("replaced");
         connect(&folder.path()).expect("it answers");
     }
 
@@ -215,14 +217,14 @@ mod tests {
             (None, nix::unistd::getgid().to_string(), 0o660),
             (Some(0o620), nix::unistd::getgid().to_string(), 0o620),
         ] {
-            let access = Access::new(mode, &group).expect("a group");
+            let access = FileAccess::new(mode, &group).expect("a group");
             let source = folder.bind(access).expect("bound");
             let found = fs::metadata(folder.path()).expect("a file");
             assert_eq!(found.mode() & 0o7777, expected);
             assert_eq!(found.gid(), nix::unistd::getgid().as_raw());
             drop(source);
         }
-        let sentence = Access::new(None, "no-such-group-here").expect_err("no group");
+        let sentence = FileAccess::new(None, "no-such-group-here").expect_err("no group");
         assert!(sentence.contains("no-such-group-here"), "{sentence}");
     }
 
@@ -230,7 +232,7 @@ mod tests {
     fn a_name_of_an_abstract_socket_that_is_taken_is_refused() {
         let name = format!("ipc://@newswire-test-{}", process::id());
         let context = zmq::Context::new();
-        let bind = || Pull::bind(&context, &name, RULES, Access::default());
+        let bind = || Pull::bind(&context, &name, RULES, FileAccess::default());
         let _first = bind().expect("bound");
         assert!(bind().expect_err("taken").is_taken());
     }

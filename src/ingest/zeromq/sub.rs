@@ -12,10 +12,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::connection::{Change, Connection};
-use super::monitor::Monitor;
-use super::monitor::PeerEvent;
+use super::monitor::{Monitor, PeerEvent};
+use super::scope::{Decision, Scope};
 use super::socket::{Socket, prepare};
-use super::subscriptions::{Decision, Scope, Subscriptions};
+use super::subscriptions::Subscriptions;
 use super::{PeerRules, SetUpError, SourceError};
 use crate::ingest::wanted::{TellBudget, Wanted};
 use crate::ingest::{Descriptor, Health, Host, Received, Source, SourceId};
@@ -230,7 +230,7 @@ mod tests {
     use crate::ingest::Upstream;
     use crate::ingest::zeromq::pull::Pull;
     use crate::ingest::zeromq::socket::tests::{Nowhere, RULES};
-    use crate::ingest::zeromq::socket_file::Access;
+    use crate::ingest::zeromq::socket_file::FileAccess;
     use crate::net::HostPort;
     use crate::net::names::Answer;
 
@@ -420,7 +420,7 @@ mod tests {
         let (publisher, address) = bound(&theirs, zmq::PUB, "tcp://127.0.0.1:*");
         let mut silent = Rig::open(&ours, "tcp://publisher.test:1");
         let mut pull =
-            Pull::bind(&ours, "tcp://127.0.0.1:*", RULES, Access::default()).expect("bound");
+            Pull::bind(&ours, "tcp://127.0.0.1:*", RULES, FileAccess::default()).expect("bound");
         let mut rig = Rig::open(&ours, &format!("tcp://{address}"));
         rig.hears(&publisher, "1");
         let push = theirs.socket(zmq::PUSH).expect("a socket");

@@ -1,19 +1,16 @@
 //! What one SUB socket asks its publisher for: the topics that clients want, or everything.
 //!
 //! libzmq keeps one node for each byte of each topic that a SUB socket asks for: about 34 bytes of memory
-//! and 80 ns of the loop for each byte of a name. So there are three bounds:
-//! - **A budget a turn.** Changes that do not fit wait in a queue. A change says only that a topic may
-//!   differ from what was told; what is told is decided when its turn comes. So a topic that came and went
-//!   meanwhile costs nothing.
-//! - **A bound of topics and of their bytes.** Beyond it the socket asks for everything, with the empty
-//!   prefix, and events that nobody wants are dropped here. It asks for single topics again when half
-//!   of the bound is enough, and not before a minute has passed.
-//! - **A bound of changes a minute**, with the same effect: each change is a message that libzmq keeps for
-//!   a publisher that does not read.
+//! and 80 ns of the loop for each byte of a name. So each turn has a budget, and changes that do not fit wait in
+//! a queue. A change says only that a topic may differ from what was told; what is told is decided when the
+//! change is dealt with. So a topic that came and went meanwhile costs nothing. When there is too much to tell,
+//! the socket asks for everything, with the empty prefix, and events that nobody wants are dropped here
+//! ([`ScopePolicy`]).
 //!
 //! **Many topics on a new connection.** A publisher reads what it is asked for when it sends, and up to
-//! 1,000 changes at a time. So a connection on which more are to be told is asked for everything first, and
-//! no more when all are told. The publisher reads these in order, so it misses no topic in between.
+//! 1,000 changes at a time. So when more than that are to be told on a new connection, the socket asks for
+//! everything first, and takes that back when all topics are told. The publisher reads these in order, so it
+//! misses no topic in between.
 //!
 //! Never here: the socket, clocks (moments are handed in), and which topics are wanted (the engine's).
 
@@ -21,58 +18,33 @@ use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::scope::{Decision, Scope, ScopePolicy};
 use crate::ingest::wanted::{TellBudget, Wanted};
 use crate::limits;
 
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// What a publisher is asked for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scope {
-    /// The topics that clients want.
-    Topics,
-    /// Everything that it has.
-    Everything,
-}
-
-/// What a publisher is asked for from now on, and why.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Decision {
-    /// Everything: more topics, or more bytes of names, are wanted than are told.
-    TooManyTopics,
-    /// Everything: more has changed than is told.
-    TooManyChanges,
-    /// Single topics again.
-    Topics,
-}
-
-/// What is asked of a publisher: `(topic, true)` is a subscription, `(topic, false)` its end, and the empty
-/// topic is everything.
+/// Asks the publisher: `(topic, true)` is a subscription, `(topic, false)` its end. The empty topic is
+/// everything.
 pub type Ask<'a> = &'a mut dyn FnMut(&str, bool);
 
-/// One socket's.
+/// What one socket has asked for, and has to ask for.
 ///
 /// Invariant: `told` has at most `limits::SUB_TOPICS_MAX` names, and `changed` twice as many.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    /// NameSet that the publisher was asked for, and was not told the end of.
+    /// Names that the publisher was asked for, and still is.
     told: NameSet,
-    /// NameSet that may differ from what was told, in the order in which they came.
+    /// Names that may differ from what was told, in the order in which they came.
     changed: VecDeque<Rc<str>>,
-    /// The same, to be found.
+    /// The same names, to find one.
     waiting: NameSet,
-    /// NameSet that were told before everything was asked for, whose end is to be told.
+    /// Names that were told before everything was asked for: their end is to be told.
     leaving: Vec<Rc<str>>,
-    /// The place that is looked at next, while all that is wanted is to be told.
+    /// The place that is looked at next, while all wanted topics are to be told.
     walk: Option<u32>,
     /// True exactly when the publisher was asked for everything.
     has_everything: bool,
-    /// Since when everything is to be asked for; `None` while single topics are.
-    everything_since: Option<Duration>,
-    /// When the present minute of changes began, and how many were told in it.
-    minute: Duration,
-    changes: usize,
-    /// True exactly when there is a connection, over which something can be asked.
+    policy: ScopePolicy,
+    /// True exactly when there is a connection to ask on.
     is_connected: bool,
 }
 
@@ -105,42 +77,35 @@ impl NameSet {
 impl Subscriptions {
     /// There is a new connection: nothing was asked on it yet.
     pub fn begin(&mut self, now: Duration) {
-        let everything_since = self.everything_since;
-        *self = Self {
-            is_connected: true,
-            everything_since,
-            walk: Some(0),
-            minute: now,
-            ..Self::default()
-        };
+        self.end();
+        self.is_connected = true;
+        self.walk = Some(0);
+        self.policy.begin(now);
     }
 
     /// The connection is gone, and what was asked on it.
     pub fn end(&mut self) {
         *self = Self {
-            everything_since: self.everything_since,
+            policy: std::mem::take(&mut self.policy),
             ..Self::default()
         };
     }
 
-    /// Returns true when the publisher was asked for everything, for as long as it takes to tell it the topics
-    /// or for longer: events that nobody wants are to be expected.
+    /// Returns true when the publisher was asked for everything, and still is: events that nobody wants are to be
+    /// expected.
     pub fn has_everything(&self) -> bool {
         self.has_everything
     }
 
-    /// What is asked for.
+    /// What is to be asked for.
     pub fn scope(&self) -> Scope {
-        match self.everything_since {
-            Some(_) => Scope::Everything,
-            None => Scope::Topics,
-        }
+        self.policy.scope()
     }
 
     /// A topic has its first subscriber, or the last one has left it.
     pub fn note(&mut self, topic: &Rc<str>) {
         // An empty name is no event's topic, and as a prefix it would ask for everything.
-        let is_told_later = !self.is_connected || self.everything_since.is_some();
+        let is_told_later = !self.is_connected || self.scope() == Scope::Everything;
         if is_told_later || topic.is_empty() {
             return;
         }
@@ -152,51 +117,32 @@ impl Subscriptions {
     /// Returns true when [`Subscriptions::tell`] has something left to do.
     pub fn is_behind(&self) -> bool {
         let has_names = !self.leaving.is_empty() || !self.changed.is_empty();
-        let wants_everything = self.everything_since.is_some();
+        let wants_everything = self.scope() == Scope::Everything;
         self.is_connected
             && (has_names || self.walk.is_some() || wants_everything != self.has_everything)
     }
 
     /// When single topics may be asked for again; `None` while they are.
     pub fn deadline(&self) -> Option<Duration> {
-        self.everything_since.map(|since| since + MINUTE)
+        self.policy.deadline()
     }
 
     /// Decides what to ask for. `None` when that stays as it is.
     pub fn decide(&mut self, now: Duration, wanted: &dyn Wanted) -> Option<Decision> {
-        if now >= self.minute + MINUTE {
-            (self.minute, self.changes) = (now, 0);
+        let is_full = !self.told.has_room(1) && !self.changed.is_empty();
+        let has_backlog = !self.waiting.has_room(2);
+        let decision = self.policy.decide(now, wanted, is_full, has_backlog)?;
+        match decision {
+            Decision::Topics => self.walk = Some(0),
+            Decision::TooManyTopics | Decision::TooManyChanges => {
+                self.walk = None;
+                self.changed = VecDeque::new();
+                self.waiting = NameSet::default();
+                self.leaving.extend(self.told.set.drain());
+                self.told = NameSet::default();
+            }
         }
-        let fits = |part: usize| {
-            wanted.topics() <= limits::SUB_TOPICS_MAX / part
-                && wanted.bytes() <= limits::SUB_TOPIC_BYTES_MAX / part
-        };
-        match self.everything_since {
-            None if !fits(1) || !self.told.has_room(1) && !self.changed.is_empty() => {
-                self.want_everything(now);
-                Some(Decision::TooManyTopics)
-            }
-            None if self.changes >= limits::SUB_CHANGES_MAX || !self.waiting.has_room(2) => {
-                self.want_everything(now);
-                Some(Decision::TooManyChanges)
-            }
-            Some(since) if fits(2) && now >= since + MINUTE => {
-                self.everything_since = None;
-                self.walk = Some(0);
-                (self.minute, self.changes) = (now, 0);
-                Some(Decision::Topics)
-            }
-            _ => None,
-        }
-    }
-
-    fn want_everything(&mut self, now: Duration) {
-        self.everything_since = Some(now);
-        self.walk = None;
-        self.changed = VecDeque::new();
-        self.waiting = NameSet::default();
-        self.leaving.extend(self.told.set.drain());
-        self.told = NameSet::default();
+        Some(decision)
     }
 
     /// Tells the publisher what differs, as far as the budget goes.
@@ -205,12 +151,13 @@ impl Subscriptions {
             return;
         }
         let are_many = self.walk == Some(0) && wanted.topics() > limits::SUB_UNREAD_MAX;
-        let needs_everything = self.everything_since.is_some() || are_many;
+        let wants_everything = self.scope() == Scope::Everything;
+        let needs_everything = wants_everything || are_many;
         if needs_everything && !self.has_everything {
             ask("", true);
             self.has_everything = true;
         }
-        if self.everything_since.is_some() {
+        if wants_everything {
             self.walk = None;
         }
         while budget.is_left() {
@@ -232,7 +179,7 @@ impl Subscriptions {
             }
         }
         // Only when every topic was asked for, so that no event is missed in between.
-        if self.everything_since.is_none() && self.has_everything && self.is_told() {
+        if !wants_everything && self.has_everything && self.is_told() {
             ask("", false);
             self.has_everything = false;
         }
@@ -242,7 +189,7 @@ impl Subscriptions {
         self.leaving.is_empty() && self.walk.is_none() && self.changed.is_empty()
     }
 
-    /// Tells of one topic, if that differs from what was told.
+    /// Tells the publisher about one topic, if that differs from what was told.
     fn tell_one(
         &mut self,
         topic: &Rc<str>,
@@ -266,7 +213,7 @@ impl Subscriptions {
             true => self.told.insert(topic),
             false => self.told.remove(topic),
         };
-        self.changes += 1;
+        self.policy.note_change();
         budget.take_name(topic);
         ask(topic, is_wanted);
     }
@@ -279,6 +226,7 @@ mod tests {
     use super::*;
     use crate::ingest::wanted::NAME_COST;
 
+    const MINUTE: Duration = Duration::from_secs(60);
     const ZERO: Duration = Duration::ZERO;
 
     /// The topics of a hub.
