@@ -64,20 +64,17 @@ impl HttpAnswer<'_> {
 /// Appends the 101. It agrees to no extension, whatever was offered.
 pub fn encode_acceptance(acceptance: &Acceptance, out: &mut Vec<u8>) {
     let protocol = match acceptance.subprotocol {
-        Some(name) => ["Sec-WebSocket-Protocol: ", name, "\r\n"],
-        None => [""; 3],
+        Some(name) => format!("Sec-WebSocket-Protocol: {name}\r\n"),
+        None => String::new(),
     };
-    let lines = [
-        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
-        &acceptance.accept_key,
-        "\r\n",
-        protocol[0],
-        protocol[1],
-        protocol[2],
-    ];
     let answer = HttpAnswer {
         status: "101 Switching Protocols",
-        lines: &lines,
+        lines: &[
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+            &acceptance.accept_key,
+            "\r\n",
+            &protocol,
+        ],
         content: None,
     };
     answer.encode(false, out);
@@ -85,12 +82,7 @@ pub fn encode_acceptance(acceptance: &Acceptance, out: &mut Vec<u8>) {
 
 /// Appends the answer to an upgrade that is refused. The connection ends with it.
 pub fn encode_refusal(refusal: Refusal, is_head: bool, out: &mut Vec<u8>) {
-    let Told {
-        status,
-        lines,
-        error,
-        hint,
-    } = told(refusal);
+    let [status, lines, error, hint] = told(refusal);
     let body = json::text(|body| {
         body.put("error", error).put("hint", hint);
     });
@@ -106,18 +98,6 @@ pub fn encode_refusal(refusal: Refusal, is_head: bool, out: &mut Vec<u8>) {
     answer.encode(is_head, out);
 }
 
-/// What a refused client is told.
-struct Told {
-    /// Number and phrase.
-    status: &'static str,
-    /// `Connection`, and what the status asks for.
-    lines: &'static str,
-    /// What is wrong.
-    error: &'static str,
-    /// What the client, or its operator, can do.
-    hint: &'static str,
-}
-
 /// The line of an answer that ends its connection.
 pub const CLOSE: &str = "Connection: close\r\n";
 
@@ -128,120 +108,116 @@ const UPGRADE: &str =
 /// Clients of the replaced server try again after 5 s whatever they are told. Other clients may obey.
 const RETRY: &str = "Connection: close\r\nRetry-After: 5\r\n";
 
-/// All answers to refused clients. A new refusal does not compile until it has one.
-fn told(refusal: Refusal) -> Told {
-    let (status, lines, error, hint) = match refusal {
-        Refusal::BadRequest => (
+/// What a refused client is told: number and phrase of the status; the lines with `Connection` and with what the
+/// status asks for; what is wrong; and what the client or its operator can do. A new refusal does not compile
+/// until it has an answer.
+fn told(refusal: Refusal) -> [&'static str; 4] {
+    match refusal {
+        Refusal::BadRequest => [
             "400 Bad Request",
             CLOSE,
             "the request is malformed",
             "send an HTTP/1.1 upgrade: one Host, at most one Origin, no body, and no TLS (wss://), \
              which is the proxy's",
-        ),
-        Refusal::HeadTooLarge => (
+        ],
+        Refusal::HeadTooLarge => [
             "413 Content Too Large",
             CLOSE,
             "the request's head is too large",
             "send fewer or smaller cookies, or have the server's limit for the head raised",
-        ),
-        Refusal::Method => (
+        ],
+        Refusal::Method => [
             "405 Method Not Allowed",
             "Connection: close\r\nAllow: GET\r\n",
             "only GET is allowed",
             "open a WebSocket here; events are published elsewhere",
-        ),
-        Refusal::HttpVersion => (
+        ],
+        Refusal::HttpVersion => [
             "505 HTTP Version Not Supported",
             CLOSE,
             "a WebSocket starts with HTTP/1.1",
             "if a proxy is in front, have it speak HTTP/1.1 to this server (nginx: proxy_http_version)",
-        ),
-        Refusal::NotUpgrade => (
+        ],
+        Refusal::NotUpgrade => [
             "426 Upgrade Required",
             UPGRADE,
             "this is a WebSocket server",
             "open this URL with a WebSocket client; if a proxy is in front, have it pass Upgrade on",
-        ),
-        Refusal::NotConnectionUpgrade => (
+        ],
+        Refusal::NotConnectionUpgrade => [
             "400 Bad Request",
             CLOSE,
             "the Connection header does not say upgrade",
             "send Connection: Upgrade; if a proxy is in front, have it send that to this server",
-        ),
-        Refusal::BadKey => (
+        ],
+        Refusal::BadKey => [
             "400 Bad Request",
             CLOSE,
             "Sec-WebSocket-Key is missing or wrong",
             "send it once: 16 random bytes in base64",
-        ),
-        Refusal::WebSocketVersion => (
+        ],
+        Refusal::WebSocketVersion => [
             "426 Upgrade Required",
             UPGRADE,
             "only version 13 of WebSocket is spoken here",
             "send Sec-WebSocket-Version: 13, once",
-        ),
-        Refusal::Subprotocol => (
+        ],
+        Refusal::Subprotocol => [
             "400 Bad Request",
             CLOSE,
             "none of the offered sub-protocols is spoken here",
             "offer wamp (WAMP v1), or offer none",
-        ),
-        Refusal::Origin => (
+        ],
+        Refusal::Origin => [
             "403 Forbidden",
             CLOSE,
             "pages of this origin may not connect",
             "have the page's origin added to those that the server allows",
-        ),
-        Refusal::Token => (
+        ],
+        Refusal::Token => [
             "401 Unauthorized",
             // RFC 9110 s. 15.5.2 wants a challenge. `Basic` would make browsers ask for a password.
             "Connection: close\r\nWWW-Authenticate: Bearer realm=\"newswire\"\r\n",
             "the token is missing, wrong or expired",
             "get a new token and put it into the URL: ?token=TOKEN",
-        ),
-        Refusal::AuthUnavailable => (
+        ],
+        Refusal::AuthUnavailable => [
             "503 Service Unavailable",
             RETRY,
             "tokens cannot be checked now",
             "try again later; the token may be good",
-        ),
-        Refusal::Timeout => (
+        ],
+        Refusal::Timeout => [
             "408 Request Timeout",
             CLOSE,
             "the request's head did not come in time",
             "send the whole upgrade at once; if it was, look for a slow proxy or network",
-        ),
-        Refusal::Full => (
+        ],
+        Refusal::Full => [
             "503 Service Unavailable",
             RETRY,
             "all places are taken",
             "try again later, or have the server's limit for connections or open files raised",
-        ),
-        Refusal::AddressFull => (
+        ],
+        Refusal::AddressFull => [
             "503 Service Unavailable",
             RETRY,
             "all places of this address are taken",
             "close some of its connections, or have the server's limit for one address raised; \
              behind a proxy all clients may share one",
-        ),
-        Refusal::TooManyTokens => (
+        ],
+        Refusal::TooManyTokens => [
             "429 Too Many Requests",
             "Connection: close\r\nRetry-After: 60\r\n",
             "too many tokens of this address were refused",
             "wait a minute, then come with a token that is known",
-        ),
-        Refusal::ShuttingDown => (
+        ],
+        Refusal::ShuttingDown => [
             "503 Service Unavailable",
             RETRY,
             "the server is going down",
             "try again in some seconds",
-        ),
-    };
-    Told {
-        status,
-        lines,
-        error,
-        hint,
+        ],
     }
 }
 
