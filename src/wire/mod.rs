@@ -1,8 +1,9 @@
 //! Ring 1: bytes to values and back.
 //!
-//! The files do not know each other (but `json` knows what a JSON string says and `growth` how a buffer
-//! grows, for all of them, a list of tokens is made of tokens and grants, and a publication of events); the session and the command
-//! line put them together. A new protocol towards clients is one more file here.
+//! A file knows no other file, with few exceptions: all of them may use `json` (how JSON is read and written) and
+//! `growth` (how a buffer grows); `files` answers heads of `http`, a list of tokens is made of tokens and grants, and
+//! a publication of events. The session and the commands put the files together. A new protocol towards clients is
+//! one more file here.
 //!
 //! Never here: I/O, clocks, state beyond one message.
 
