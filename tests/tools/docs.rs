@@ -122,6 +122,22 @@ fn every_link_leads_somewhere() {
     assert!(dead.is_empty(), "{}", dead.join("\n"));
 }
 
+/// Paths in backticks, such as `src/lib.rs`. A `*` stands for several files.
+#[test]
+fn every_file_that_is_named_exists() {
+    const FOLDERS: &[&str] = &["src/", "tests/", "benches/", "packaging/", "docs/", ".ci/"];
+    let mut count = 0;
+    for (page, text) in pages() {
+        let named = prose(&text).flat_map(|line| line.split('`').skip(1).step_by(2));
+        for path in named.filter(|path| FOLDERS.iter().any(|folder| path.starts_with(folder))) {
+            let path = path.split([' ', '*']).next().expect("has a beginning");
+            count += 1;
+            assert!(Path::new(path).exists(), "{}: {path}", page.display());
+        }
+    }
+    assert!(count > 30, "the paths are seen: {count}");
+}
+
 /// Two headings of one text would have one anchor.
 #[test]
 fn no_page_has_two_headings_of_one_name() {
