@@ -9,6 +9,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use kit::raw::frame_of;
 use newswire::engine::deadlines::Deadlines;
 use newswire::engine::idset::IdSet;
 use newswire::limits;
@@ -18,25 +19,10 @@ use newswire::wire::token::Token;
 use newswire::wire::websocket::Decoder;
 use newswire::wire::{http, wamp, websocket};
 
-fn masked(payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | len as u8),
-        len => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-    }
-    let mask = [1, 2, 3, 4];
-    frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(p, m)| p ^ m));
-    frame
-}
-
 fn frames(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("frame");
     for bytes in [21, 65_000] {
-        let frame = masked(&vec![b'x'; bytes]);
+        let frame = frame_of(0x81, &vec![b'x'; bytes]);
         group.throughput(Throughput::Bytes(bytes as u64));
         group.bench_function(format!("decode {bytes} bytes"), |bencher| {
             bencher.iter_batched_ref(

@@ -81,3 +81,9 @@ pub mod stats;
 pub mod trim;
 pub mod web;
 pub mod wire;
+
+#[cfg(test)]
+#[path = "../tests/kit/stream.rs"]
+mod stream;
+#[cfg(test)]
+use engine::Stream;

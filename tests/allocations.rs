@@ -3,13 +3,14 @@
 //!
 //! This is a test binary of its own because counting replaces the allocator of the whole process.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use allocation_counter::measure;
+use kit::hostile::text;
+use kit::observe::upgrade;
 use newswire::auth::gate::{Gate, GateRules};
 use newswire::auth::{Answer, Moment, Question, TokenStore};
 use newswire::config::Config;
@@ -21,101 +22,78 @@ use newswire::stats::{Stats, Store};
 use newswire::wire::envelope::Event;
 use newswire::wire::grant::Grant;
 use newswire::wire::token::Token;
+use stream::{FakeStream, Pipe};
 
-/// Says an upgrade and a SUBSCRIBE, takes every write, and counts them.
-#[derive(Debug)]
-struct Counting {
-    steps: u8,
-    writes: Arc<AtomicUsize>,
+#[path = "kit/stream.rs"]
+mod stream;
+
+struct World {
+    engine: Engine<FakeStream>,
+    pipes: Vec<Rc<RefCell<Pipe>>>,
 }
 
-impl Read for Counting {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let says: &[u8] = match self.steps {
-            0 => {
-                b"GET /?token=t HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
-                  Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
-                  Sec-WebSocket-Version: 13\r\n\r\n"
-            }
-            1 => b"\x81\x87\0\0\0\0[5,\"t\"]",
-            _ => return Err(ErrorKind::WouldBlock.into()),
-        };
-        self.steps += 1;
-        buffer[..says.len()].copy_from_slice(says);
-        Ok(says.len())
-    }
-}
-
-impl Write for Counting {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Stream for Counting {
-    fn finish(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn engine(members: usize, writes: &Arc<AtomicUsize>) -> Engine<Counting> {
-    let mut engine = Engine::new(
-        Rules {
+impl World {
+    /// An engine with `members` of the topic `t`.
+    fn new(members: usize) -> Self {
+        let rules = Rules {
             subscriptions_max: 1,
             ..Rules::default()
-        },
-        1,
-    );
-    let peer = SocketAddr::from(([127, 0, 0, 1], 7));
-    for _ in 0..members {
-        let stream = Counting {
-            steps: 0,
-            writes: Arc::clone(writes),
         };
-        let id = engine.handle_connection(stream, peer).expect("a place");
-        engine.handle_readable(id, false);
-        engine.read();
-        let check = engine.poll_check().expect("a token to be judged");
-        engine.handle_verdict(check.id, Verdict::Accepted(Rc::default()));
-        engine.handle_readable(id, false);
-        engine.read();
+        let mut engine = Engine::new(rules, 1);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 7));
+        let open = |_| {
+            let (stream, pipe) = FakeStream::new();
+            let id = engine.handle_connection(stream, peer).expect("a place");
+            let say = |bytes: &[u8], engine: &mut Engine<FakeStream>| {
+                pipe.borrow_mut().to_server.extend(bytes);
+                engine.handle_readable(id, false);
+                engine.read();
+            };
+            say(upgrade("/?token=t", "").as_bytes(), &mut engine);
+            let check = engine.poll_check().expect("a token to be judged");
+            engine.handle_verdict(check.id, Verdict::Accepted(Rc::default()));
+            say(&text("[5,\"t\"]"), &mut engine);
+            pipe
+        };
+        let pipes = (0..members).map(open).collect();
+        assert_eq!(engine.subscriptions(), members);
+        Self { engine, pipes }
     }
-    assert_eq!(engine.subscriptions(), members);
-    writes.store(0, Ordering::Relaxed);
-    engine
-}
 
-/// Allocations and writes of one turn with `events`.
-fn turn(engine: &mut Engine<Counting>, events: usize, writes: &AtomicUsize) -> (u64, usize) {
-    writes.store(0, Ordering::Relaxed);
-    let info = measure(|| {
-        for _ in 0..events {
-            engine.handle_event(&Event {
-                topic: "t".into(),
-                data: r#"{"n":1}"#,
-            });
+    /// Allocations and writes of one turn with `events`. What members have heard is forgotten first: the pipes
+    /// keep the memory, so a second turn of this size allocates none for them.
+    fn turn(&mut self, events: usize) -> (u64, usize) {
+        for pipe in &self.pipes {
+            let mut pipe = pipe.borrow_mut();
+            pipe.writes = 0;
+            pipe.from_server.clear();
         }
-        engine.flush();
-        engine.reap();
-    });
-    assert!(engine.owes_nothing());
-    (info.count_total, writes.load(Ordering::Relaxed))
+        let engine = &mut self.engine;
+        let info = measure(|| {
+            for _ in 0..events {
+                engine.handle_event(&Event {
+                    topic: "t".into(),
+                    data: r#"{"n":1}"#,
+                });
+            }
+            engine.flush();
+            engine.reap();
+        });
+        assert!(engine.owes_nothing());
+        let writes = self.pipes.iter().map(|pipe| pipe.borrow().writes).sum();
+        (info.count_total, writes)
+    }
 }
 
 #[test]
 fn a_delivery_allocates_nothing() {
-    let writes = Arc::default();
-    let (mut few, mut many) = (engine(10, &writes), engine(2_000, &writes));
+    let (mut few, mut many) = (World::new(10), World::new(2_000));
     for events in [1, 32, 256] {
         // The first turn makes the memory that later ones use again.
-        turn(&mut few, events, &writes);
-        turn(&mut many, events, &writes);
-        let (for_few, _) = turn(&mut few, events, &writes);
-        let (for_many, _) = turn(&mut many, events, &writes);
+        few.turn(events);
+        many.turn(events);
+        let (for_few, _) = few.turn(events);
+        let (for_many, _) = many.turn(events);
         assert_eq!(
             for_few, for_many,
             "{events} events: it depends on the members"
@@ -126,10 +104,9 @@ fn a_delivery_allocates_nothing() {
 
 #[test]
 fn the_events_of_a_turn_are_one_write_a_member() {
-    let writes = Arc::default();
-    let mut engine = engine(1_000, &writes);
+    let mut world = World::new(1_000);
     for events in [1, 32, 256] {
-        assert_eq!(turn(&mut engine, events, &writes).1, 1_000);
+        assert_eq!(world.turn(events).1, 1_000);
     }
 }
 

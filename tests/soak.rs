@@ -11,6 +11,7 @@
 
 use std::time::{Duration, Instant};
 
+use kit::dice::{Dice, number};
 use kit::{PATIENCE, Server, TOKEN};
 use newswire::cli::load::fleet::{Course, Fleet, Heard};
 
@@ -21,8 +22,7 @@ const CHURN: usize = 300;
 const STALLED: usize = 20;
 
 fn seconds() -> u64 {
-    let text = std::env::var("NEWSWIRE_SOAK_SECONDS").unwrap_or_else(|_| "30".to_owned());
-    text.parse().expect("NEWSWIRE_SOAK_SECONDS is a number")
+    number("NEWSWIRE_SOAK_SECONDS").unwrap_or(30)
 }
 
 struct Soak {
@@ -33,18 +33,10 @@ struct Soak {
     present: usize,
     events: u64,
     deliveries: u64,
-    state: u64,
+    dice: Dice,
 }
 
 impl Soak {
-    fn below(&mut self, n: usize) -> usize {
-        self.state = self
-            .state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.state >> 33) as usize % n
-    }
-
     fn poll(&mut self, wait: Duration) {
         let Self {
             fleet,
@@ -72,14 +64,18 @@ impl Soak {
 
     /// Some leave, without a word and with; some stall, and leave when they have been written to.
     fn round(&mut self) {
-        let leaving: Vec<usize> = (0..CHURN).map(|_| self.below(CLIENTS)).collect();
+        let leaving: Vec<usize> = (0..CHURN).map(|_| self.dice.below(CLIENTS)).collect();
         let stalled: Vec<usize> = leaving[..STALLED].to_vec();
         for &seat in &stalled {
             self.fleet.stall(seat);
         }
-        let size = if self.below(10) == 0 { 20_000 } else { 300 };
-        for _ in 0..1 + self.below(20) {
-            let topic = self.below(TOPICS);
+        let size = if self.dice.below(10) == 0 {
+            20_000
+        } else {
+            300
+        };
+        for _ in 0..1 + self.dice.below(20) {
+            let topic = self.dice.below(TOPICS);
             let pad = "x".repeat(size);
             let event = format!("{{\"topic\":\"soak-{topic}\",\"data\":\"{pad}\"}}");
             self.publisher.send(&event, 0).expect("sent");
@@ -150,7 +146,7 @@ fn what_is_kept_at_the_end_is_what_was_kept_at_the_beginning() {
         present: 0,
         events: 0,
         deliveries: 0,
-        state: 1,
+        dice: Dice(1),
     };
     while soak.present < CLIENTS {
         while soak.fleet.len() < CLIENTS && soak.fleet.len() < soak.present + 500 {

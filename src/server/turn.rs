@@ -324,67 +324,33 @@ impl<O: Outside> Core<O> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
     use std::collections::VecDeque;
-    use std::io::{self, ErrorKind, Read, Write};
+    use std::io;
     use std::os::fd::RawFd;
+
+    use kit::hostile::text;
+    use kit::observe::upgrade;
 
     use super::*;
     use crate::admin::metrics::ProcessReadings;
     use crate::admin::{Command, Response};
     use crate::auth::list::TokenList;
-    use crate::engine::Stream;
     use crate::ingest::{Descriptor, SourceId};
+    use crate::stream::FakeStream;
     use crate::wire::publication::{Media, Publication};
     use crate::wire::token::Token;
-
-    /// Both directions of a client's connection.
-    #[derive(Debug, Default)]
-    struct Pipe {
-        to_server: VecDeque<u8>,
-        to_client: Vec<u8>,
-    }
-
-    #[derive(Debug)]
-    struct PipeEnd(Rc<RefCell<Pipe>>);
-
-    impl Read for PipeEnd {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let mut pipe = self.0.borrow_mut();
-            match pipe.to_server.is_empty() {
-                true => Err(ErrorKind::WouldBlock.into()),
-                false => pipe.to_server.read(buffer),
-            }
-        }
-    }
-
-    impl Write for PipeEnd {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.borrow_mut().to_client.extend(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Stream for PipeEnd {
-        fn finish(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// An outside without descriptors. Publishers are numbers.
     #[derive(Default)]
     struct Memory {
-        newcomers: VecDeque<PipeEnd>,
+        newcomers: VecDeque<FakeStream>,
         ready: Vec<Ready>,
         commands: VecDeque<(u32, Command)>,
         answers: Vec<(u32, String)>,
     }
 
     impl Outside for Memory {
-        type Stream = PipeEnd;
+        type Stream = FakeStream;
         type Peer = u32;
 
         fn hear(&mut self, mark: impl FnMut(Ready)) {
@@ -400,14 +366,14 @@ mod tests {
         fn has_newcomers(&self) -> bool {
             !self.newcomers.is_empty()
         }
-        fn accept(&mut self, _: Duration) -> Accepted<PipeEnd> {
+        fn accept(&mut self, _: Duration) -> Accepted<FakeStream> {
             match self.newcomers.pop_front() {
                 Some(stream) => Accepted::Newcomer(stream, ([192, 0, 2, 1], 7).into()),
                 None => Accepted::Nobody,
             }
         }
-        fn refuse(&mut self, _: PipeEnd, _: Refusal, _: Duration) {}
-        fn watch_client(&mut self, id: SlotId, _: &mut PipeEnd) -> io::Result<()> {
+        fn refuse(&mut self, _: FakeStream, _: Refusal, _: Duration) {}
+        fn watch_client(&mut self, id: SlotId, _: &mut FakeStream) -> io::Result<()> {
             let has_ended = false;
             self.ready.push(Ready::Readable { id, has_ended });
             Ok(())
@@ -428,7 +394,7 @@ mod tests {
         fn address(&self, _: u32) -> Option<SocketAddr> {
             Some(([192, 0, 2, 2], 7).into())
         }
-        fn take(&mut self, _: u32) -> Option<(PipeEnd, SocketAddr)> {
+        fn take(&mut self, _: u32) -> Option<(FakeStream, SocketAddr)> {
             None
         }
         fn process(&self, _: usize) -> ProcessReadings {
@@ -442,13 +408,6 @@ mod tests {
         }
     }
 
-    /// A client's frame with a text, masked with zeros.
-    fn frame(text: &str) -> Vec<u8> {
-        let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
-        frame.extend(text.bytes());
-        frame
-    }
-
     #[test]
     fn a_whole_server_turns_in_memory() {
         let config = Config::default();
@@ -459,13 +418,13 @@ mod tests {
         };
         let mut core: Core<Memory> = Core::new(&config, 10, stores, Vec::new(), seeds);
         let mut outside = Memory::default();
-        let pipe = Rc::new(RefCell::new(Pipe::default()));
-        let upgrade = "GET /?token=t HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                       Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-        let subscribe = frame("[5,\"news\"]");
-        pipe.borrow_mut().to_server.extend(upgrade.bytes());
+        let (stream, pipe) = FakeStream::new();
+        let subscribe = text("[5,\"news\"]");
+        pipe.borrow_mut()
+            .to_server
+            .extend(upgrade("/?token=t", "").bytes());
         pipe.borrow_mut().to_server.extend(subscribe);
-        outside.newcomers.push_back(PipeEnd(Rc::clone(&pipe)));
+        outside.newcomers.push_back(stream);
         let turns = |core: &mut Core<Memory>, outside: &mut Memory| {
             let mut now = core.moment().now;
             loop {
@@ -489,7 +448,7 @@ mod tests {
         turns(&mut core, &mut outside);
         let answer = r#"{"events":2,"subscribers":[1,0]}"#.to_owned();
         assert_eq!(outside.answers, [(5, answer)]);
-        let heard = String::from_utf8_lossy(&pipe.borrow().to_client).into_owned();
+        let heard = String::from_utf8_lossy(&pipe.borrow().from_server).into_owned();
         assert!(heard.ends_with(r#"[8,"news",1]"#), "{heard:?}");
 
         core.shut_down();

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 
+use kit::hostile::text;
 use kit::observe::{answer, counted, envelope, publish_all, upgrade};
+use kit::raw::frame_of;
 use kit::{Server, wait_until};
 
 #[test]
@@ -144,10 +146,7 @@ fn a_message_too_large_is_1009() {
 
     // Fragments count together.
     let mut stream = server.raw_client();
-    let mut frames = vec![0x01, 0x80 | 100, 0, 0, 0, 0];
-    frames.extend([b' '; 100]);
-    frames.extend([0x80, 0x80 | 101, 0, 0, 0, 0]);
-    frames.extend([b' '; 101]);
+    let frames = [frame_of(0x01, &[b' '; 100]), frame_of(0x80, &[b' '; 101])].concat();
     stream.write_all(&frames).expect("sent");
     stream.read_exact(&mut close).expect("a close");
     assert_eq!(
@@ -375,10 +374,8 @@ fn a_client_that_says_too_much_before_its_verdict_is_heard_in_order() {
     let mut stream = server.connect();
     // The request, and at once everything that a client could want.
     let mut bytes = upgrade(&Server::target(), "").into_bytes();
-    for text in ["[5,\"t\"]", "[2,\"id\",\"x\"]"] {
-        bytes.extend([0x81, 0x80 | text.len() as u8, 0, 0, 0, 0]);
-        bytes.extend(text.bytes());
-    }
+    bytes.extend(text("[5,\"t\"]"));
+    bytes.extend(text("[2,\"id\",\"x\"]"));
     stream.write_all(&bytes).expect("sent");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

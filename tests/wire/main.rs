@@ -14,6 +14,10 @@ mod publish_http;
 mod publishers;
 mod simulation;
 mod slow_reader;
+#[path = "../kit/stream.rs"]
+mod stream;
 mod sub;
 mod table;
 mod transcripts;
+
+use newswire::engine::Stream;

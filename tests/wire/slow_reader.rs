@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
+use kit::hostile::text;
 use kit::observe::{counted, envelope, event_frame, hear};
+use kit::raw::frame_of;
 use kit::{Server, wait_until};
 
 /// For whatever is not the subject: allocators keep some, and ZeroMQ has its own.
@@ -115,11 +117,8 @@ fn small_events_between_bursts_keep_little_memory() {
 fn answers_that_nobody_reads_are_bounded_too() {
     let server = Server::start(&["--ping-interval", "1", "--ping-timeout", "1"]);
     let mut stream = server.raw_client();
-    // Masked with zeros: a CALL with a long id, and a ping.
     let call = format!("[2,\"{}\",\"x\"]", "i".repeat(100));
-    let mut frames = vec![0x81, 0x80 | call.len() as u8, 0, 0, 0, 0];
-    frames.extend(call.into_bytes());
-    frames.extend([0x89, 0x82, 0, 0, 0, 0, b'h', b'i']);
+    let frames = [text(&call), frame_of(0x89, b"hi")].concat();
     let frames = frames.repeat(100);
     // Until its connection is gone: then its kernel says so.
     wait_until("it is gone", || stream.write_all(&frames).is_err());

@@ -442,24 +442,9 @@ impl Frame {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use kit::raw::server_frame;
 
-    fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![0x80 | opcode];
-        match payload.len() {
-            len @ 0..=125 => frame.push(len as u8),
-            len @ 126..=65_535 => {
-                frame.push(126);
-                frame.extend((len as u16).to_be_bytes());
-            }
-            len => {
-                frame.push(127);
-                frame.extend((len as u64).to_be_bytes());
-            }
-        }
-        frame.extend(payload);
-        frame
-    }
+    use super::*;
 
     /// However the bytes are cut, the same texts are heard, of each the beginning.
     #[test]
@@ -469,7 +454,7 @@ mod tests {
             .enumerate()
             .map(|(n, &len)| vec![b'a' + n as u8; len])
             .collect();
-        let stream: Vec<u8> = texts.iter().flat_map(|t| frame(1, t)).collect();
+        let stream: Vec<u8> = texts.iter().flat_map(|t| server_frame(0x81, t)).collect();
         let expected: Vec<(Vec<u8>, usize)> = texts
             .iter()
             .map(|t| (t[..t.len().min(HEAD_BYTES)].to_vec(), t.len()))

@@ -1,82 +1,18 @@
 //! The engine, driven through virtual streams and virtual time.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Engine, Farewell, Rules, SessionRules, SlotId, Stream, TopicChange, Vacancy};
+use kit::raw::{Ear, Heard, masked_frame};
+
+use super::{Engine, Farewell, Rules, SessionRules, SlotId, TopicChange, Vacancy};
 use crate::limits;
 use crate::standing::{Standing, Verdict};
 use crate::stats::{Cause, Close, Counter, Dropped, Refusal};
+use crate::stream::{FakeStream, Pipe};
 use crate::wire::envelope::Event;
 use crate::wire::websocket;
-
-/// Both ends of a virtual connection.
-#[derive(Debug)]
-struct Pipe {
-    to_server: VecDeque<u8>,
-    from_server: Vec<u8>,
-    /// In bytes that `write` takes before it would block.
-    room: usize,
-    writes: usize,
-    peer_ended: bool,
-    server_ended: bool,
-    is_broken: bool,
-}
-
-#[derive(Clone, Debug)]
-struct FakeStream(Rc<RefCell<Pipe>>);
-
-impl Read for FakeStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut pipe = self.0.borrow_mut();
-        if pipe.is_broken {
-            return Err(ErrorKind::ConnectionReset.into());
-        }
-        if pipe.to_server.is_empty() && !pipe.peer_ended {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let n = buffer.len().min(pipe.to_server.len());
-        for (slot, byte) in buffer.iter_mut().zip(pipe.to_server.drain(..n)) {
-            *slot = byte;
-        }
-        Ok(n)
-    }
-}
-
-impl Write for FakeStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut pipe = self.0.borrow_mut();
-        pipe.writes += 1;
-        if pipe.is_broken {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        assert!(
-            !pipe.server_ended,
-            "nothing is written after the half-close"
-        );
-        let n = bytes.len().min(pipe.room);
-        if n == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        pipe.room -= n;
-        pipe.from_server.extend(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Stream for FakeStream {
-    fn finish(&mut self) -> io::Result<()> {
-        self.0.borrow_mut().server_ended = true;
-        Ok(())
-    }
-}
 
 struct World {
     engine: Engine<FakeStream>,
@@ -109,10 +45,7 @@ const UPGRADE: &str = "GET /?token=t HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r
     Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    assert!(payload.len() < 126);
-    let mut frame = vec![0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
-    frame.extend(payload);
-    frame
+    masked_frame(0x80 | opcode, payload, [0; 4])
 }
 
 impl World {
@@ -140,17 +73,8 @@ impl World {
     }
 
     fn knock_from(&mut self, peer: &str) -> Result<Client, Refusal> {
-        let pipe = Rc::new(RefCell::new(Pipe {
-            to_server: VecDeque::new(),
-            from_server: Vec::new(),
-            room: usize::MAX,
-            writes: 0,
-            peer_ended: false,
-            server_ended: false,
-            is_broken: false,
-        }));
+        let (stream, pipe) = FakeStream::new();
         let peer = peer.parse().expect("an address");
-        let stream = FakeStream(Rc::clone(&pipe));
         let id = self.engine.handle_connection(stream, peer);
         id.map(|id| Client { id, pipe })
             .map_err(|(_, refusal)| refusal)
@@ -203,7 +127,7 @@ impl World {
         });
     }
 
-    /// The rest of a turn.
+    /// A turn without a server around it.
     fn turn(&mut self) {
         self.engine.start_turn(self.now);
         self.engine.take_in();
@@ -229,18 +153,17 @@ impl Client {
         std::mem::take(&mut self.pipe.borrow_mut().from_server)
     }
 
-    /// The payloads of the text frames heard, all short.
+    /// The payloads of the text frames heard.
     fn texts(&self) -> Vec<String> {
-        let bytes = self.heard();
-        let mut rest = &bytes[..];
-        let mut texts = Vec::new();
-        while let [first, len, tail @ ..] = rest {
-            let (payload, tail) = tail.split_at(usize::from(*len));
-            if *first == 0x81 {
-                texts.push(String::from_utf8(payload.to_vec()).expect("text"));
-            }
-            rest = tail;
-        }
+        let mut ear = Ear::opened();
+        ear.push(&self.heard());
+        let texts = ear.by_ref().filter_map(|heard| match heard {
+            Heard::Frame(0x81, text) => Some(String::from_utf8(text).expect("text")),
+            Heard::Frame(..) => None,
+            other => panic!("{other}"),
+        });
+        let texts = texts.collect();
+        assert_eq!(ear.rest(), b"", "half of a frame");
         texts
     }
 
@@ -1083,16 +1006,16 @@ fn there_is_no_place_beyond_the_limits() {
     });
     let first = world.open();
     world.open();
-    let stream = FakeStream(Rc::clone(&first.pipe));
+    let stream = || FakeStream(Rc::clone(&first.pipe));
     let peer = "10.0.0.1:9".parse().expect("an address");
-    let refused = world.engine.handle_connection(stream.clone(), peer);
+    let refused = world.engine.handle_connection(stream(), peer);
     assert_eq!(refused.expect_err("full").1, Refusal::AddressFull);
     for n in 0..3 {
         let peer = format!("10.0.1.{n}:9").parse().expect("an address");
-        assert!(world.engine.handle_connection(stream.clone(), peer).is_ok());
+        assert!(world.engine.handle_connection(stream(), peer).is_ok());
     }
     let other = "10.0.2.1:9".parse().expect("an address");
-    let refused = world.engine.handle_connection(stream, other);
+    let refused = world.engine.handle_connection(stream(), other);
     assert_eq!(refused.expect_err("full").1, Refusal::Full);
     world.say(&first, &masked(8, b""));
     first.pipe.borrow_mut().peer_ended = true;

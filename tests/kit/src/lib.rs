@@ -10,6 +10,7 @@
 pub mod api;
 pub mod browser;
 pub mod cluster;
+pub mod dice;
 pub mod hostile;
 pub mod observe;
 pub mod raw;

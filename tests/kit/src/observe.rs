@@ -5,6 +5,7 @@ use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
+use super::raw::server_frame;
 use super::{Client, PATIENCE, Server, TOKEN, binary, wait_until};
 
 /// The head of a good upgrade to `target`, with `headers` (each ended by CRLF) among the others.
@@ -56,21 +57,7 @@ pub fn counted(summary: &str, name: &str) -> u64 {
 
 /// The frame of an event, as the server has to send it.
 pub fn event_frame(topic: &str, data: &str) -> Vec<u8> {
-    let payload = format!("[8,{topic:?},{data}]");
-    let mut frame = vec![0x81];
-    match payload.len() {
-        len @ 0..126 => frame.push(len as u8),
-        len @ 126..0x1_0000 => {
-            frame.push(126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(payload.into_bytes());
-    frame
+    server_frame(0x81, format!("[8,{topic:?},{data}]").as_bytes())
 }
 
 /// The envelope of an event.

@@ -156,22 +156,38 @@ fn frame(bytes: &[u8]) -> Option<(Heard, usize)> {
 
 /// A client's frame: its first byte, and its payload, masked.
 pub fn frame_of(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | len as u8),
-        len @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    let mask = [0xA5, 0x5A, 0x0F, 0x81];
+    masked_frame(first, payload, [0xA5, 0x5A, 0x0F, 0x81])
+}
+
+/// As [`frame_of`], with a mask of the test's own.
+pub fn masked_frame(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+    let mut frame = frame_head(first, payload.len(), 0x80);
     frame.extend(mask);
     frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
     frame
+}
+
+/// A server's frame, as it has to be sent.
+pub fn server_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = frame_head(first, payload.len(), 0);
+    frame.extend(payload);
+    frame
+}
+
+fn frame_head(first: u8, len: usize, mask_bit: u8) -> Vec<u8> {
+    let mut head = vec![first];
+    match len {
+        0..=125 => head.push(mask_bit | len as u8),
+        126..=0xFFFF => {
+            head.push(mask_bit | 126);
+            head.extend((len as u16).to_be_bytes());
+        }
+        _ => {
+            head.push(mask_bit | 127);
+            head.extend((len as u64).to_be_bytes());
+        }
+    }
+    head
 }
 
 /// The payload of a Close frame.

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,14 +10,17 @@ use newswire::auth::Moment;
 use newswire::auth::gate::Gate;
 use newswire::auth::list::TokenList;
 use newswire::config::{Config, ShutdownClose, option};
-use newswire::engine::{Check, Engine, Farewell, SlotId, Stream};
+use newswire::engine::{Check, Engine, Farewell, SlotId};
 use newswire::server::{gate_rules, rules};
 use newswire::wire::envelope::Form;
 use newswire::wire::token::Token;
 
-use super::Stage;
 use kit::TOKEN;
+use kit::dice::Dice;
 use kit::raw::{Ear, Heard};
+
+use super::Stage;
+use crate::stream::{FakeStream, Pipe};
 
 /// How a client's bytes are cut.
 #[derive(Clone, Copy, Debug)]
@@ -33,54 +35,6 @@ pub enum Cuts {
 
 /// In turns, far more than any script needs to come to rest.
 const TURNS_MAX: usize = 10_000;
-
-#[derive(Debug, Default)]
-struct Pipe {
-    to_server: VecDeque<u8>,
-    from_server: Vec<u8>,
-    peer_ended: bool,
-    server_ended: bool,
-}
-
-/// The server's end of a virtual connection.
-#[derive(Debug)]
-struct FakeStream(Rc<RefCell<Pipe>>);
-
-impl Read for FakeStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut pipe = self.0.borrow_mut();
-        if pipe.to_server.is_empty() && !pipe.peer_ended {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        pipe.to_server.read(buffer)
-    }
-}
-
-impl Write for FakeStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut pipe = self.0.borrow_mut();
-        assert!(!pipe.server_ended, "written to after the half-close");
-        pipe.from_server.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Stream for FakeStream {
-    fn finish(&mut self) -> io::Result<()> {
-        self.0.borrow_mut().server_ended = true;
-        Ok(())
-    }
-}
-
-impl Drop for FakeStream {
-    fn drop(&mut self) {
-        self.0.borrow_mut().server_ended = true;
-    }
-}
 
 /// A client's end.
 struct Peer {
@@ -132,7 +86,7 @@ impl EngineStage {
             now: Duration::from_millis(300),
             peers: BTreeMap::new(),
             dice: Dice(match cuts {
-                Cuts::Random(seed) => seed | 1,
+                Cuts::Random(seed) => seed,
                 _ => 1,
             }),
             cuts,
@@ -140,11 +94,10 @@ impl EngineStage {
         }
     }
 
-    /// A turn, in the server's order.
+    /// A turn, with the gate that judges tokens.
     fn turn(&mut self) {
         self.engine.start_turn(self.now);
-        self.engine.pay();
-        self.engine.read();
+        self.engine.take_in();
         let moment = Moment {
             now: self.now,
             unix: self.now,
@@ -157,9 +110,7 @@ impl EngineStage {
             let id = SlotId::from_bits(ticket).expect("a connection's");
             self.engine.handle_verdict(id, verdict);
         }
-        self.engine.expire();
-        self.engine.review();
-        self.engine.flush();
+        self.engine.hand_out();
         self.engine.reap();
         self.has_events = false;
     }
@@ -228,18 +179,18 @@ impl EngineStage {
             let rest = peer.ear.rest().escape_ascii();
             return Some(Heard::Nonsense(format!("half of something: {rest}")));
         }
-        pipe.server_ended.then_some(Heard::End)
+        (pipe.server_ended || pipe.is_dropped).then_some(Heard::End)
     }
 }
 
 impl Stage for EngineStage {
     fn connect(&mut self, who: &str) {
         self.deliver();
-        let pipe = Rc::new(RefCell::new(Pipe::default()));
+        let (stream, pipe) = FakeStream::new();
         let peer = "10.0.0.1:7".parse().expect("an address");
         let id = self
             .engine
-            .handle_connection(FakeStream(Rc::clone(&pipe)), peer)
+            .handle_connection(stream, peer)
             .expect("a place");
         let peer = Peer {
             id,
@@ -318,17 +269,4 @@ fn set(config: &mut Config, name: &str, value: &str) {
     option
         .set(config, &[value.to_owned()])
         .expect("a good value");
-}
-
-/// A small, repeatable source of numbers (xorshift64*).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        number as usize % n
-    }
 }

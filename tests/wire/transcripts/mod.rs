@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use binary::BinaryStage;
 use engine::{Cuts, EngineStage};
+use kit::dice::seed;
 use kit::raw::{Heard, Http};
 use script::{Action, Script, Step};
 
@@ -192,22 +193,6 @@ impl Play {
             false => Err("two sessions have one id".to_owned()),
         }
     }
-}
-
-fn seed() -> u64 {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a run that failed is replayed by its seed"
-    )]
-    let given = std::env::var("NEWSWIRE_SEED");
-    given.map_or_else(
-        |_| {
-            let mut seed = [0; 4];
-            getrandom::fill(&mut seed).expect("random numbers");
-            u32::from_ne_bytes(seed).into()
-        },
-        |text| text.parse().expect("NEWSWIRE_SEED is a number"),
-    )
 }
 
 #[test]
