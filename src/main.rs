@@ -6,6 +6,7 @@
 
 mod banner;
 mod memory;
+mod ready;
 mod summary;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use newswire::config::Loaded;
 use newswire::logging;
 use newswire::server::{self, Server, StartError, Systemd};
 use newswire::wire::token::Token;
+use ready::ReadyFile;
 
 fn main() -> ExitCode {
     // Arguments need not be text: a file's name may have any bytes.
@@ -137,6 +139,13 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
         Ok(config)
     });
     let server = Server::start(&config, reread, systemd).map_err(failed)?;
+    let _ready = match &*config.process.ready_file {
+        "" => None,
+        path => {
+            let file = ReadyFile::write(Path::new(path), &config, &server);
+            Some(file.map_err(Failure::Runtime)?)
+        }
+    };
     print(&banner::text(&config, &server, program, token.as_deref()));
     let (stats, uptime) = server
         .run()

@@ -27,25 +27,6 @@ const SLACK_SECONDS: i64 = 2;
 pub struct PidFile(PathBuf);
 
 impl PidFile {
-    /// Checks that there is a folder for the file.
-    ///
-    /// # Errors
-    /// One line that names the file and the folder.
-    pub fn check(path: &Path) -> Result<(), String> {
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        if folder.is_dir() {
-            return Ok(());
-        }
-        Err(format!(
-            "pid-file {}: there is no folder {}: make it, or name another file",
-            path.display(),
-            folder.display()
-        ))
-    }
-
     /// Writes the file, and replaces one whose process is gone.
     ///
     /// # Errors
@@ -82,6 +63,25 @@ impl PidFile {
             .map_err(|error| wrong(&error))?;
         Ok(Self(path.to_owned()))
     }
+}
+
+/// Checks that there is a folder for the file that `option` names.
+///
+/// # Errors
+/// One line that names the file and the folder.
+pub fn check_folder(option: &str, path: &Path) -> Result<(), String> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(format!(
+        "{option} {}: there is no folder {}: make it, or name another file",
+        path.display(),
+        folder.display()
+    ))
 }
 
 impl Drop for PidFile {
@@ -344,9 +344,9 @@ mod tests {
         assert!(PidFile::write(&path.0).is_err(), "a link");
         let missing = path.0.join("missing");
         assert!(PidFile::write(&missing).is_err());
-        let error = PidFile::check(&missing).expect_err("no folder");
+        let error = check_folder("pid-file", &missing).expect_err("no folder");
         assert!(error.contains("there is no folder"), "{error}");
-        assert_eq!(PidFile::check(&path.0), Ok(()));
-        assert_eq!(PidFile::check(Path::new("newswire.pid")), Ok(()));
+        assert_eq!(check_folder("pid-file", &path.0), Ok(()));
+        assert_eq!(check_folder("pid-file", Path::new("newswire.pid")), Ok(()));
     }
 }

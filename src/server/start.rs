@@ -15,7 +15,7 @@ use mio::{Poll, Registry, Token, Waker};
 
 use super::listeners::{Listeners, SocketOptions};
 use super::lobby::Lobby;
-use super::pid_file::PidFile;
+use super::pid_file::{PidFile, check_folder};
 use super::rules::admin_rules;
 use super::signals::Signals;
 use super::sockets::Sockets;
@@ -110,10 +110,12 @@ pub fn check_paths(config: &Config) -> Result<(), String> {
             "pull {endpoint}: a file that is no socket stands at this path: move it away, or name another path"
         ));
     }
-    match &*config.process.pid_file {
-        "" => Ok(()),
-        path => PidFile::check(Path::new(path)),
-    }
+    let files = [
+        ("pid-file", &config.process.pid_file),
+        ("ready-file", &config.process.ready_file),
+    ];
+    let mut named = files.iter().filter(|(_, path)| !path.is_empty());
+    named.try_for_each(|(option, path)| check_folder(option, Path::new(path)))
 }
 
 fn system(action: &'static str) -> impl FnOnce(io::Error) -> StartError {

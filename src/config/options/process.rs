@@ -47,6 +47,16 @@ group! {
             show: String::clone,
         },
 
+        /// File for what newswire has bound, as JSON, for scripts that let it choose the ports (`--listen
+        /// 127.0.0.1:0`): written when everything is bound, replaced whole, removed at the end. It has `pid`, and lists
+        /// of addresses: `listen`, `pull`, `sub`, `admin`, `publish`.
+        #[option("ready-file", "FILE", restart, brief("File for the addresses that are bound, as JSON"))]
+        ready_file: String = Word {
+            default: "",
+            parse: |text| Ok(text.to_owned()),
+            show: String::clone,
+        },
+
         /// Time for a shutdown: newswire takes in the last events, delivers them and ends. Keep it below the patience
         /// of your service manager (systemd: 90 s).
         #[option("shutdown-timeout", "SECONDS", restart)]
