@@ -77,7 +77,7 @@ fn check(given: &ConfigFlags) -> Result<(), Failure> {
     let loaded = load(given)?;
     let config = &loaded.config;
     server::check_paths(config).map_err(Failure::Usage)?;
-    let (entrances, warnings) = server::check_stores(config).map_err(Failure::Usage)?;
+    let (entrances, warnings) = server::check_stores(&config.auth).map_err(Failure::Usage)?;
     for warning in &warnings {
         tell(&format!("warning: {warning}"));
     }

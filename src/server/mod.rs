@@ -103,7 +103,7 @@ impl Server {
 
     /// Who can get in, in the order in which the stores are asked.
     pub fn entrances(&self) -> Vec<Entrance> {
-        stores::entrances(&self.config, &self.watched, clock::unix_time())
+        stores::entrances(&self.config.auth, &self.watched, clock::unix_time())
     }
 
     /// In connections, the limit in force.

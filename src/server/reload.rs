@@ -25,7 +25,7 @@ impl Server {
                 "reload: nothing is changed: {needs}, and with the value in force: {sentence}"
             );
         }
-        let Stores { stores, watched } = match stores(&config, &self.watched, &self.wake) {
+        let Stores { stores, watched } = match stores(&config.auth, &self.watched, &self.wake) {
             Ok(all) => all,
             Err(sentence) => {
                 return log::error!("reload: nothing is changed: {sentence}");

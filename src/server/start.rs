@@ -57,9 +57,9 @@ impl Server {
         let sources = open_sources(config, &wake)?;
         let signals = Signals::register(registry, PollToken::Signals.into())
             .map_err(system("take over signals"))?;
-        stores::check(config).map_err(StartError::Store)?;
+        stores::check(&config.auth).map_err(StartError::Store)?;
         let Stores { stores, watched } =
-            stores::stores(config, &Watched::default(), &wake).map_err(StartError::Store)?;
+            stores::stores(&config.auth, &Watched::default(), &wake).map_err(StartError::Store)?;
         let mut core = Core::new(config, capacity.connections_max, stores, sources, seeds()?);
         let mut sockets = Sockets::new(poll, listeners, lobby);
         core.watch_sources(&mut sockets)

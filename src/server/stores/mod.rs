@@ -20,7 +20,7 @@ use super::clock::unix_time;
 use crate::auth::file::{TokenFile, WatchedFile};
 use crate::auth::list::TokenList;
 use crate::auth::{TokenStore, Wake};
-use crate::config::Config;
+use crate::config::AuthOptions;
 
 /// The stores of one configuration, and what they watch.
 #[derive(Default)]
@@ -38,32 +38,26 @@ pub(super) struct Watched {
     sets: remote::Sets,
 }
 
-/// Makes the stores of `config`. Those that watch something go on with what is `watched`.
+/// Makes the stores of `auth`. Those that watch something go on with what is `watched`.
 ///
 /// # Errors
 /// One line that names the option, the place and what is wrong.
-pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<Stores, String> {
+pub(super) fn stores(auth: &AuthOptions, watched: &Watched, wake: &Wake) -> Result<Stores, String> {
     let mut all = Stores {
-        stores: vec![Box::new(TokenList::new(&config.auth.tokens))],
+        stores: vec![Box::new(TokenList::new(&auth.tokens))],
         watched: Watched::default(),
     };
-    for path in &config.auth.token_files {
+    for path in &auth.token_files {
         let file = watch_file(path, watched, wake)?;
         all.stores.push(Box::new(TokenFile::new(&file)));
         all.watched.files.push(file);
     }
     #[cfg(feature = "all-stores")]
-    remote::add(config, &mut all, &watched.sets, wake)?;
+    remote::add(auth, &mut all, &watched.sets, wake)?;
     #[cfg(not(feature = "all-stores"))]
-    refuse_remote(config)?;
+    refuse_remote(auth)?;
     // Only now: when one store cannot be made, nothing changes, and these stay in force.
-    let kept = |file: &&WatchedFile| {
-        config
-            .auth
-            .token_files
-            .iter()
-            .any(|path| file.path() == path)
-    };
+    let kept = |file: &&WatchedFile| auth.token_files.iter().any(|path| file.path() == path);
     watched
         .files
         .iter()
@@ -78,11 +72,11 @@ pub(super) fn stores(config: &Config, watched: &Watched, wake: &Wake) -> Result<
 ///
 /// # Errors
 /// As [`stores`].
-pub(super) fn check(config: &Config) -> Result<(), String> {
+pub(super) fn check(auth: &AuthOptions) -> Result<(), String> {
     #[cfg(feature = "all-stores")]
-    return remote::check(config);
+    return remote::check(auth);
     #[cfg(not(feature = "all-stores"))]
-    return refuse_remote(config);
+    return refuse_remote(auth);
 }
 
 /// Looks for an option that needs a store which this build does not have.
@@ -90,12 +84,12 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
 /// # Errors
 /// The option, and what to do about it.
 #[cfg(not(feature = "all-stores"))]
-fn refuse_remote(config: &Config) -> Result<(), String> {
+fn refuse_remote(auth: &AuthOptions) -> Result<(), String> {
     let needed = [
-        ("auth-jwt-key", config.auth.jwt_keys.is_empty()),
-        ("auth-jwks", config.auth.jwks_urls.is_empty()),
-        ("auth-url", config.auth.api_urls.is_empty()),
-        ("auth-postgres", config.auth.postgres_urls.is_empty()),
+        ("auth-jwt-key", auth.jwt_keys.is_empty()),
+        ("auth-jwks", auth.jwks_urls.is_empty()),
+        ("auth-url", auth.api_urls.is_empty()),
+        ("auth-postgres", auth.postgres_urls.is_empty()),
     ];
     match needed.into_iter().find(|(_, is_empty)| !is_empty) {
         Some((option, _)) => Err(format!(
@@ -106,20 +100,20 @@ fn refuse_remote(config: &Config) -> Result<(), String> {
     }
 }
 
-/// Checks the stores of `config` as far as that takes no token: reads the files, and fetches the JWK sets. Returns
+/// Checks the stores of `auth` as far as that takes no token: reads the files, and fetches the JWK sets. Returns
 /// who could get in now, and warnings: files that others can read or write, and sets that cannot be fetched.
 ///
 /// Asks no API and no database.
 ///
 /// # Errors
 /// As the start would say it.
-pub fn check_stores(config: &Config) -> Result<(Vec<Entrance>, Vec<String>), String> {
+pub fn check_stores(auth: &AuthOptions) -> Result<(Vec<Entrance>, Vec<String>), String> {
     let (sender, fetched) = mpsc::channel();
     let wake: Wake = Arc::new(move || {
         // It fails after the check.
         let _ = sender.send(());
     });
-    let Stores { watched, .. } = stores(config, &Watched::default(), &wake)?;
+    let Stores { watched, .. } = stores(auth, &Watched::default(), &wake)?;
     let exposed = watched.files.iter().filter_map(|file| {
         let exposed = file.exposed()?;
         Some(format!(
@@ -129,12 +123,12 @@ pub fn check_stores(config: &Config) -> Result<(Vec<Entrance>, Vec<String>), Str
     });
     #[cfg(feature = "all-stores")]
     let exposed = exposed
-        .chain(remote::exposed(config))
+        .chain(remote::exposed(auth))
         .chain(remote::unfetched(&watched.sets, &fetched));
     #[cfg(not(feature = "all-stores"))]
     drop(fetched);
     let warnings = exposed.collect();
-    Ok((entrances(config, &watched, unix_time()), warnings))
+    Ok((entrances(auth, &watched, unix_time()), warnings))
 }
 
 /// One way in for clients.
@@ -147,11 +141,11 @@ pub struct Entrance {
 }
 
 /// The ways in for clients at `unix`, in the order in which the stores are asked.
-pub(super) fn entrances(config: &Config, watched: &Watched, unix: Duration) -> Vec<Entrance> {
+pub(super) fn entrances(auth: &AuthOptions, watched: &Watched, unix: Duration) -> Vec<Entrance> {
     let mut all = Vec::new();
-    if !config.auth.tokens.is_empty() {
+    if !auth.tokens.is_empty() {
         all.push(Entrance {
-            text: format!("{} of the configuration", config.auth.tokens.len()),
+            text: format!("{} of the configuration", auth.tokens.len()),
             is_open: true,
         });
     }
@@ -168,7 +162,7 @@ pub(super) fn entrances(config: &Config, watched: &Watched, unix: Duration) -> V
         });
     }
     #[cfg(feature = "all-stores")]
-    all.extend(remote::entrances(config).into_iter().map(|text| Entrance {
+    all.extend(remote::entrances(auth).into_iter().map(|text| Entrance {
         text,
         is_open: true,
     }));

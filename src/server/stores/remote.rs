@@ -18,7 +18,7 @@ use crate::auth::keys::{self, Key};
 use crate::auth::postgres::{self, PostgresOptions, PostgresStore};
 use crate::auth::secret_file::read_secret;
 use crate::auth::workers::Bounds;
-use crate::config::Config;
+use crate::config::AuthOptions;
 use crate::exposure;
 use crate::limits;
 use crate::wire::jwt::JwtAlgorithm;
@@ -36,35 +36,35 @@ pub(super) struct SetOrigin {
     timeout_seconds: u32,
 }
 
-/// Adds the stores of `config`. JWK sets among `sets` go on being watched.
+/// Adds the stores of `auth`. JWK sets among `sets` go on being watched.
 ///
 /// # Errors
 /// As [`super::stores`].
 pub(super) fn add(
-    config: &Config,
+    auth: &AuthOptions,
     all: &mut Stores,
     sets: &Sets,
     wake: &Wake,
 ) -> Result<(), String> {
-    if let Some(algorithm) = config.auth.jwt_algorithm {
-        let store = jwt_store(config, algorithm, sets, &mut all.watched.sets, wake)?;
+    if let Some(algorithm) = auth.jwt_algorithm {
+        let store = jwt_store(auth, algorithm, sets, &mut all.watched.sets, wake)?;
         all.stores.push(Box::new(store));
     }
-    let trust = Trust::load(&config.auth.authorities)?;
-    if let Some(exposed) = exposed_authorities(&config.auth.authorities) {
+    let trust = Trust::load(&auth.authorities)?;
+    if let Some(exposed) = exposed_authorities(&auth.authorities) {
         log::warn!("{exposed}");
     }
-    let settings = http::Settings {
-        scheme: config.auth.api_scheme.clone(),
-        forwards_client: config.auth.api_is_told_client,
+    let settings = http::HttpOptions {
+        scheme: auth.api_scheme.clone(),
+        forwards_client: auth.api_is_told_client,
         trust: trust.clone(),
-        bounds: bounds(config),
+        bounds: bounds(auth),
     };
-    for url in &config.auth.api_urls {
+    for url in &auth.api_urls {
         let store = HttpStore::new(url, &settings, Arc::clone(wake))?;
         all.stores.push(Box::new(store));
     }
-    for options in databases(config, &trust) {
+    for options in databases(auth, &trust) {
         let store = PostgresStore::start(&options, Arc::clone(wake))?;
         all.stores.push(Box::new(store));
     }
@@ -72,14 +72,14 @@ pub(super) fn add(
 }
 
 fn jwt_store(
-    config: &Config,
+    auth: &AuthOptions,
     algorithm: JwtAlgorithm,
     watched: &Sets,
     kept: &mut Sets,
     wake: &Wake,
 ) -> Result<JwtStore, String> {
     let mut keys = Vec::new();
-    for path in &config.auth.jwt_keys {
+    for path in &auth.jwt_keys {
         keys.extend(key_file(path, algorithm)?);
     }
     // Each is tried with every token.
@@ -92,12 +92,12 @@ fn jwt_store(
         ));
     }
     let mut sets = Vec::new();
-    for url in &config.auth.jwks_urls {
+    for url in &auth.jwks_urls {
         let origin = SetOrigin {
             url: url.clone(),
             algorithm,
-            authorities: config.auth.authorities.clone(),
-            timeout_seconds: config.auth.timeout_seconds,
+            authorities: auth.authorities.clone(),
+            timeout_seconds: auth.timeout_seconds,
         };
         let set = watch_set(&origin, watched, wake)?;
         sets.push(set.clone());
@@ -105,9 +105,9 @@ fn jwt_store(
     }
     let rules = JwtRules {
         algorithm,
-        audience: non_empty(&config.auth.jwt_audience),
-        issuer: non_empty(&config.auth.jwt_issuer),
-        waiting_max: config.auth.waiting_max,
+        audience: non_empty(&auth.jwt_audience),
+        issuer: non_empty(&auth.jwt_issuer),
+        waiting_max: auth.waiting_max,
     };
     Ok(JwtStore::new(rules, keys, sets))
 }
@@ -131,11 +131,11 @@ fn watch_set(origin: &SetOrigin, watched: &Sets, wake: &Wake) -> Result<WatchedS
 }
 
 /// The ways in by these stores, in words.
-pub(super) fn entrances(config: &Config) -> Vec<String> {
+pub(super) fn entrances(auth: &AuthOptions) -> Vec<String> {
     let mut all = Vec::new();
-    if let Some(algorithm) = config.auth.jwt_algorithm {
-        let files = config.auth.jwt_keys.iter().map(|p| p.display().to_string());
-        let sets = config.auth.jwks_urls.iter().map(|url| host(url));
+    if let Some(algorithm) = auth.jwt_algorithm {
+        let files = auth.jwt_keys.iter().map(|p| p.display().to_string());
+        let sets = auth.jwks_urls.iter().map(|url| host(url));
         let keys: Vec<String> = files.chain(sets).collect();
         all.push(format!(
             "JWT {}, keys from {}",
@@ -143,9 +143,9 @@ pub(super) fn entrances(config: &Config) -> Vec<String> {
             keys.join(", ")
         ));
     }
-    let apis = config.auth.api_urls.iter();
+    let apis = auth.api_urls.iter();
     all.extend(apis.map(|url| format!("those that the API at {} knows", host(url))));
-    let databases = config.auth.postgres_urls.iter();
+    let databases = auth.postgres_urls.iter();
     all.extend(databases.map(|url| {
         let place = postgres::place(url);
         format!("those that PostgreSQL at {place} knows")
@@ -218,41 +218,40 @@ fn exposed_authorities(path: &str) -> Option<String> {
 }
 
 /// A line for each file of these stores that others can read or write.
-pub(super) fn exposed(config: &Config) -> Vec<String> {
-    let algorithm = config.auth.jwt_algorithm;
-    let keys = config.auth.jwt_keys.iter();
+pub(super) fn exposed(auth: &AuthOptions) -> Vec<String> {
+    let algorithm = auth.jwt_algorithm;
+    let keys = auth.jwt_keys.iter();
     let keys = keys.filter_map(|path| exposed_key(path, algorithm?));
-    keys.chain(exposed_authorities(&config.auth.authorities))
-        .collect()
+    keys.chain(exposed_authorities(&auth.authorities)).collect()
 }
 
-/// Asks the databases of `config`, and waits for their answers.
+/// Asks the databases of `auth`, and waits for their answers.
 ///
 /// # Errors
 /// As [`super::stores`].
-pub(super) fn check(config: &Config) -> Result<(), String> {
-    let trust = Trust::load(&config.auth.authorities)?;
-    databases(config, &trust).try_for_each(|options| postgres::check(&options))
+pub(super) fn check(auth: &AuthOptions) -> Result<(), String> {
+    let trust = Trust::load(&auth.authorities)?;
+    databases(auth, &trust).try_for_each(|options| postgres::check(&options))
 }
 
 fn databases<'a>(
-    config: &'a Config,
+    auth: &'a AuthOptions,
     trust: &'a Trust,
 ) -> impl Iterator<Item = PostgresOptions<'a>> {
-    config.auth.postgres_urls.iter().map(|url| PostgresOptions {
+    auth.postgres_urls.iter().map(|url| PostgresOptions {
         url,
-        query: &config.auth.postgres_query,
-        time_zone: &config.auth.postgres_time_zone,
+        query: &auth.postgres_query,
+        time_zone: &auth.postgres_time_zone,
         trust,
-        bounds: bounds(config),
+        bounds: bounds(auth),
     })
 }
 
 /// The bounds of stores that ask somebody.
-fn bounds(config: &Config) -> Bounds {
+fn bounds(auth: &AuthOptions) -> Bounds {
     Bounds {
-        threads: config.auth.requests_max,
-        waiting_max: config.auth.waiting_max,
-        timeout: Duration::from_secs(config.auth.timeout_seconds.into()),
+        threads: auth.requests_max,
+        waiting_max: auth.waiting_max,
+        timeout: Duration::from_secs(auth.timeout_seconds.into()),
     }
 }
