@@ -19,7 +19,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use newswire::cli::load::fleet::{Course, Fleet, Heard};
+use newswire::cli::load::fleet::{Course, Fleet, FleetEvent};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 const TOPIC: &str = "fanout";
@@ -318,9 +318,9 @@ fn client(kind: &str, address: SocketAddr, publish: &str, crowd: Crowd) {
         }
         fleet
             .poll(Some(PATIENCE), |_, heard| match heard {
-                Heard::Text(..) => welcomes += 1,
-                Heard::Opened => {}
-                Heard::Ended(status) => panic!("a subscriber has ended: {status:?}"),
+                FleetEvent::Text(..) => welcomes += 1,
+                FleetEvent::Opened => {}
+                FleetEvent::Ended(status) => panic!("a subscriber has ended: {status:?}"),
             })
             .expect("polled");
     }
@@ -362,7 +362,7 @@ fn round(
         let before = heard;
         fleet
             .poll(Some(PATIENCE), |_, what| match what {
-                Heard::Text(..) => heard += 1,
+                FleetEvent::Text(..) => heard += 1,
                 other => panic!("{other:?}"),
             })
             .expect("polled");

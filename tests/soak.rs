@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use kit::dice::{Dice, number};
 use kit::{PATIENCE, Server, TOKEN};
-use newswire::cli::load::fleet::{Course, Fleet, Heard};
+use newswire::cli::load::fleet::{Course, Fleet, FleetEvent};
 
 const CLIENTS: usize = 19_000;
 const TOPICS: usize = 50;
@@ -46,10 +46,10 @@ impl Soak {
         } = self;
         fleet
             .poll(Some(wait), |_, heard| match heard {
-                Heard::Text(head, _) if head.starts_with(b"[0,") => *present += 1,
-                Heard::Text(..) => *deliveries += 1,
-                Heard::Opened => {}
-                Heard::Ended(status) => panic!("a client was turned away: {status:?}"),
+                FleetEvent::Text(head, _) if head.starts_with(b"[0,") => *present += 1,
+                FleetEvent::Text(..) => *deliveries += 1,
+                FleetEvent::Opened => {}
+                FleetEvent::Ended(status) => panic!("a client was turned away: {status:?}"),
             })
             .expect("polled");
     }

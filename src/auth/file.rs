@@ -23,7 +23,7 @@ use super::{Answer, Moment, Question, TokenStore};
 use crate::exposure;
 use crate::limits;
 use crate::stats::{Cause, Store};
-use crate::wire::token_file::Listing;
+use crate::wire::token_file::FileTokens;
 
 /// A file that a thread watches for as long as this, or a store of it, exists.
 #[derive(Clone, Debug)]
@@ -36,15 +36,15 @@ pub struct WatchedFile {
 
 /// The list in force. The lock is held for as long as it takes to copy a pointer.
 #[derive(Debug)]
-struct Current(Mutex<Arc<Listing>>);
+struct Current(Mutex<Arc<FileTokens>>);
 
 impl Current {
-    fn get(&self) -> Arc<Listing> {
+    fn get(&self) -> Arc<FileTokens> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The one before.
-    fn set(&self, listing: Arc<Listing>) -> Arc<Listing> {
+    fn set(&self, listing: Arc<FileTokens>) -> Arc<FileTokens> {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut current, listing)
     }
@@ -112,7 +112,7 @@ impl WatchedFile {
 pub struct TokenFile {
     file: WatchedFile,
     /// The list at the last change that was reported.
-    listing: Arc<Listing>,
+    listing: Arc<FileTokens>,
 }
 
 impl TokenFile {
@@ -190,7 +190,7 @@ struct Watch {
     /// The last complaint in the log, so that it is not repeated twice a second.
     complaint: Option<String>,
     /// Lists that stores may still have. They are freed here, since that takes a while when they are long.
-    retired: Vec<Arc<Listing>>,
+    retired: Vec<Arc<FileTokens>>,
     current: Arc<Current>,
     wake: Wake,
 }
@@ -285,13 +285,13 @@ impl<E: Display> From<E> for ReadError {
 }
 
 /// The tokens in a file.
-fn read_file(path: &Path) -> Result<Listing, ReadError> {
+fn read_file(path: &Path) -> Result<FileTokens, ReadError> {
     let text = read_secret(path, limits::TOKEN_FILE_BYTES_MAX)?;
-    Listing::parse(&text).map_err(|error| ReadError::Line(error.line, error.reason))
+    FileTokens::parse(&text).map_err(|error| ReadError::Line(error.line, error.reason))
 }
 
 /// What is wrong with the rights of the file.
-fn exposed(path: &Path, listing: &Listing) -> Option<String> {
+fn exposed(path: &Path, listing: &FileTokens) -> Option<String> {
     let exposed = exposure::of(path, listing.plain() > 0)?;
     let plain = match listing.plain() {
         0 => String::new(),
@@ -302,7 +302,7 @@ fn exposed(path: &Path, listing: &Listing) -> Option<String> {
     Some(format!("{exposed}{plain}"))
 }
 
-fn warn_of_exposure(path: &Path, listing: &Listing) {
+fn warn_of_exposure(path: &Path, listing: &FileTokens) {
     if let Some(exposed) = exposed(path, listing) {
         log::warn!("token file: path={} {exposed}", path.display());
     }

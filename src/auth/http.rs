@@ -42,7 +42,7 @@ const CLIENT: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How newswire asks an API.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct HttpOptions {
     /// The word before the token; may be empty.
     pub scheme: String,
     /// True exactly when the API is told who brings a token. Its answer may then depend on the caller.
@@ -57,7 +57,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct HttpStore {
     workers: Workers,
-    /// As [`Settings::forwards_client`].
+    /// As [`HttpOptions::forwards_client`].
     forwards_client: bool,
 }
 
@@ -66,13 +66,13 @@ impl HttpStore {
     ///
     /// # Errors
     /// `url` is no address, or the system has no thread left.
-    pub fn new(url: &str, settings: &Settings, wake: Wake) -> Result<Self, String> {
+    pub fn new(url: &str, settings: &HttpOptions, wake: Wake) -> Result<Self, String> {
         let url = parse_url(url).map_err(|error| format!("auth-url: {error}"))?;
         let host = url.authority().map_or("", |authority| authority.as_str());
         let place = format!("host={host}");
         let settings = settings.clone();
         let (bounds, forwards_client) = (settings.bounds, settings.forwards_client);
-        let workers = Workers::start(Store::Http, &place, bounds, wake, move || Asker {
+        let workers = Workers::start(Store::Http, &place, bounds, wake, move || ApiWorker {
             agent: Agent::new(&settings.trust, bounds.timeout),
             url: url.clone(),
             scheme: settings.scheme.clone(),
@@ -120,14 +120,14 @@ fn is_sendable(token: &Token) -> bool {
 }
 
 /// The worker of one thread.
-struct Asker {
+struct ApiWorker {
     agent: Agent,
     url: Uri,
     scheme: String,
     forwards_client: bool,
 }
 
-impl Worker for Asker {
+impl Worker for ApiWorker {
     fn answer(&mut self, question: &Question) -> Result<Answer, String> {
         let mut headers = headers(&self.scheme, question)?;
         if self.forwards_client {

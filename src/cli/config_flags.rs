@@ -1,4 +1,4 @@
-//! The flags of `serve` and `check`, which follow from the table of options.
+//! The flags of `serve` and `check`, which follow from the options.
 //!
 //! Never here: an option, and what a value has to be (both are in [`crate::config`]).
 

@@ -36,11 +36,11 @@ pub enum Action {
     /// Show the configuration that a server would have.
     Check(ConfigFlags),
     /// Hand events to a server.
-    Publish(publish::Options),
+    Publish(publish::PublishArguments),
     /// Print the events of a server.
-    Subscribe(subscribe::Options),
+    Subscribe(subscribe::SubscribeArguments),
     /// Load-test a server.
-    Load(Box<load::Options>),
+    Load(Box<load::LoadArguments>),
     /// Print a fresh token.
     NewToken,
     /// Print the `sha256:…` that stands for this token in a file; `None`: for the token on standard input.
@@ -61,7 +61,7 @@ pub enum Failure {
 }
 
 const ABOUT: &str = "\
-A push server: backends hand it events over ZeroMQ, browsers hear them over WebSocket (WAMP v1).
+A push server: it takes events of backends over ZeroMQ or HTTP, and delivers them to browsers over WebSocket (WAMP v1).
 
 Without a command it serves. Every option is also a variable (--ping-interval is NEWSWIRE_PING_INTERVAL) \
 and a key of the configuration file (ping-interval). A flag wins over a variable, a variable over the \
@@ -97,13 +97,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Fa
         None => Ok(Action::Serve(ConfigFlags::from_matches(&matches))),
         Some(("serve", matches)) => Ok(Action::Serve(ConfigFlags::from_matches(matches))),
         Some(("check", matches)) => Ok(Action::Check(ConfigFlags::from_matches(matches))),
-        Some(("publish", matches)) => publish::Options::from_matches(matches).map(Action::Publish),
+        Some(("publish", matches)) => {
+            publish::PublishArguments::from_matches(matches).map(Action::Publish)
+        }
         Some(("subscribe", matches)) => {
-            subscribe::Options::from_matches(matches).map(Action::Subscribe)
+            subscribe::SubscribeArguments::from_matches(matches).map(Action::Subscribe)
         }
-        Some(("load", matches)) => {
-            load::Options::from_matches(matches).map(|options| Action::Load(Box::new(options)))
-        }
+        Some(("load", matches)) => load::LoadArguments::from_matches(matches)
+            .map(|options| Action::Load(Box::new(options))),
         Some(("token", matches)) => token::action(matches),
         Some((other, _)) => unreachable!("{other} is not declared below"),
     }
@@ -127,7 +128,7 @@ pub fn command() -> Command {
         .args(config_flags::arguments());
     Command::new("newswire")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("A push server: events in over ZeroMQ, out to browsers over WebSocket (WAMP v1)")
+        .about("A push server: events in over ZeroMQ or HTTP, out to browsers over WebSocket (WAMP v1)")
         .long_about(ABOUT)
         .after_help(SHORT_END)
         .after_long_help(EXAMPLES)

@@ -35,7 +35,7 @@ const FLUSH_MIN: Duration = Duration::from_millis(100);
 
 /// What is to be published, and where.
 #[derive(Debug)]
-pub struct Options {
+pub struct PublishArguments {
     to: String,
     timeout: Duration,
     event_bytes_max: usize,
@@ -112,7 +112,7 @@ pub(super) fn command() -> Command {
         )
 }
 
-impl Options {
+impl PublishArguments {
     /// Makes the options of the arguments.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
         let to = arguments::pull_endpoint(matches)?;
@@ -166,7 +166,7 @@ impl Options {
 ///
 /// # Errors
 /// An event is no JSON or too large, or no server took one in time.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub fn run(options: &PublishArguments) -> Result<(), Failure> {
     super::ignore_summary_signal()?;
     let mut sender = Sender::default();
     let mut sent = 0;
@@ -227,7 +227,12 @@ struct Sender {
 }
 
 impl Sender {
-    fn send(&mut self, options: &Options, json: &[u8], deadline: Instant) -> Result<(), Failure> {
+    fn send(
+        &mut self,
+        options: &PublishArguments,
+        json: &[u8],
+        deadline: Instant,
+    ) -> Result<(), Failure> {
         let envelope = envelope(&options.topic, json);
         if envelope.len() > options.event_bytes_max {
             return Err(Failure::Usage(format!(

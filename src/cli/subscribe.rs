@@ -44,7 +44,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// The server, and the topics.
 #[derive(Debug)]
-pub struct Options {
+pub struct SubscribeArguments {
     target: Target,
     topics: Vec<String>,
     reconnect: bool,
@@ -88,7 +88,7 @@ pub(super) fn command() -> Command {
         )
 }
 
-impl Options {
+impl SubscribeArguments {
     /// Makes the options of the arguments.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
         let url = arguments::text(matches, "url");
@@ -104,7 +104,7 @@ impl Options {
 
 /// How a connection ended.
 #[derive(Debug)]
-enum End {
+enum Ending {
     /// All events that were asked for are printed, or nobody reads the output any more.
     Done,
     /// A new attempt may succeed.
@@ -117,7 +117,7 @@ enum End {
 ///
 /// # Errors
 /// The server refuses, the output fails, or the connection is lost and is not to be made again.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub fn run(options: &SubscribeArguments) -> Result<(), Failure> {
     super::ignore_summary_signal()?;
     let mut out = io::stdout().lock();
     let mut left = options.count;
@@ -127,12 +127,12 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         let began = Instant::now();
         let end = match connect(&options.target, SILENCE_MAX) {
             Ok(socket) => listen(socket, options, &mut left, &mut is_quiet, &mut out),
-            Err(ConnectError::Refused(text)) => End::Fatal(text),
-            Err(ConnectError::Failed(text)) => End::Lost(text),
+            Err(ConnectError::Refused(text)) => Ending::Fatal(text),
+            Err(ConnectError::Failed(text)) => Ending::Lost(text),
         };
         match end {
-            End::Done => return Ok(()),
-            End::Lost(text) if options.reconnect => {
+            Ending::Done => return Ok(()),
+            Ending::Lost(text) if options.reconnect => {
                 if began.elapsed() >= PAUSE_MAX {
                     pauses = Pauses(PAUSE_MIN);
                 }
@@ -143,7 +143,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
                 ));
                 thread::sleep(pause);
             }
-            End::Lost(text) | End::Fatal(text) => return Err(Failure::Runtime(text)),
+            Ending::Lost(text) | Ending::Fatal(text) => return Err(Failure::Runtime(text)),
         }
     }
 }
@@ -152,12 +152,12 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 /// was told that there was none.
 fn listen(
     mut socket: WebSocket<TcpStream>,
-    options: &Options,
+    options: &SubscribeArguments,
     left: &mut Option<u64>,
     is_quiet: &mut bool,
     out: &mut impl Write,
-) -> End {
-    let lost = |what: &dyn std::fmt::Display| End::Lost(format!("{}: {what}", options.target));
+) -> Ending {
+    let lost = |what: &dyn std::fmt::Display| Ending::Lost(format!("{}: {what}", options.target));
     loop {
         let text = match socket.read() {
             Ok(Message::Text(text)) => text,
@@ -183,28 +183,32 @@ fn listen(
             }
             Err(error) => return lost(&explain(&error)),
         };
-        let step = match Heard::parse(&text) {
-            Some(Heard::Welcome) => subscribe(&mut socket, &options.topics)
+        let step = match ServerMessage::parse(&text) {
+            Some(ServerMessage::Welcome) => subscribe(&mut socket, &options.topics)
                 .and_then(|()| {
                     let patience = if *is_quiet { QUIET_MAX } else { SILENCE_MAX };
                     Ok(socket.get_ref().set_read_timeout(Some(patience))?)
                 })
                 .map_err(|error| lost(&explain(&error)))
                 .inspect(|()| tell(&format!("connected to {}", options.target))),
-            Some(Heard::Event { topic, data }) => heard_one(&socket, is_quiet)
+            Some(ServerMessage::Event { topic, data }) => heard_one(&socket, is_quiet)
                 .map_err(|error| lost(&error))
                 .and_then(|()| {
                     print(out, topic, data).map_err(|error| match error.kind() {
                         // The reader of the lines has closed the pipe.
-                        io::ErrorKind::BrokenPipe => End::Done,
-                        _ => End::Fatal(format!("standard output: {error}")),
+                        io::ErrorKind::BrokenPipe => Ending::Done,
+                        _ => Ending::Fatal(format!("standard output: {error}")),
                     })
                 })
                 .and_then(|()| match left {
                     None => Ok(()),
                     Some(left) => {
                         *left -= 1;
-                        if *left == 0 { Err(End::Done) } else { Ok(()) }
+                        if *left == 0 {
+                            Err(Ending::Done)
+                        } else {
+                            Ok(())
+                        }
                     }
                 }),
             None => Ok(()),
@@ -235,7 +239,7 @@ fn is_timeout(error: &io::Error) -> bool {
 
 /// What kind of message the server sent, as far as this command needs to know.
 #[derive(Debug)]
-enum Heard<'a> {
+enum ServerMessage<'a> {
     Welcome,
     Event {
         topic: &'a RawValue,
@@ -243,7 +247,7 @@ enum Heard<'a> {
     },
 }
 
-impl<'a> Heard<'a> {
+impl<'a> ServerMessage<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
         match (elements.first()?.get(), elements.as_slice()) {
@@ -313,7 +317,7 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> Option<String> {
-        let Some(Heard::Event { topic, data }) = Heard::parse(text) else {
+        let Some(ServerMessage::Event { topic, data }) = ServerMessage::parse(text) else {
             return None;
         };
         let mut out = Vec::new();
@@ -336,8 +340,8 @@ mod tests {
     #[test]
     fn other_messages_are_passed_over() {
         assert!(matches!(
-            Heard::parse("[0,\"id\",1,\"newswire\"]"),
-            Some(Heard::Welcome)
+            ServerMessage::parse("[0,\"id\",1,\"newswire\"]"),
+            Some(ServerMessage::Welcome)
         ));
         for text in [
             "",
@@ -348,7 +352,7 @@ mod tests {
             "[\"8\",\"a\",1]",
             "[8,\"a\",1",
         ] {
-            assert!(Heard::parse(text).is_none(), "{text}");
+            assert!(ServerMessage::parse(text).is_none(), "{text}");
         }
     }
 

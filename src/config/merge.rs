@@ -21,7 +21,7 @@ pub type Flags = BTreeMap<&'static str, Vec<String>>;
 /// Where a value came from; each layer wins over those before it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Layer {
-    /// The table of options.
+    /// The default of the option.
     Default,
     /// This line of the file.
     File(usize),

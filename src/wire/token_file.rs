@@ -24,7 +24,7 @@ use crate::wire::token::{Digest, Token};
 
 /// The tokens of one file: 64 bytes each, and 32 for its name, if it has one.
 #[derive(Default)]
-pub struct Listing {
+pub struct FileTokens {
     /// Sorted by digest; no two are equal.
     entries: Vec<Entry>,
     /// What [`Entry::topics`] counts. Most lines of a file allow the same.
@@ -39,7 +39,7 @@ struct Entry {
     expires_at: Option<NonZeroU64>,
     /// Empty: none was given.
     name: Box<str>,
-    /// In [`Listing::topics`].
+    /// In [`FileTokens::topics`].
     topics: u32,
     /// Counted from 1.
     line: u32,
@@ -62,7 +62,7 @@ impl fmt::Display for LineError {
     }
 }
 
-impl Listing {
+impl FileTokens {
     /// Reads the text of a file.
     ///
     /// # Errors
@@ -230,9 +230,9 @@ impl Listing {
 }
 
 /// Counted, not shown.
-impl fmt::Debug for Listing {
+impl fmt::Debug for FileTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Listing({} tokens)", self.len())
+        write!(f, "FileTokens({} tokens)", self.len())
     }
 }
 
@@ -268,16 +268,16 @@ fn checked_name(text: &str) -> Result<&str, String> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Listing {
-        Listing::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text:?}: {error}"))
+    fn parse(text: &str) -> FileTokens {
+        FileTokens::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text:?}: {error}"))
     }
 
-    fn find(listing: &Listing, token: &str) -> Option<Grant> {
+    fn find(listing: &FileTokens, token: &str) -> Option<Grant> {
         listing.find(&Token::new(token).digest())
     }
 
     fn error(text: impl AsRef<[u8]>) -> String {
-        match Listing::parse(text.as_ref()) {
+        match FileTokens::parse(text.as_ref()) {
             Err(error) => error.to_string(),
             Ok(_) => panic!("{}: taken", String::from_utf8_lossy(text.as_ref())),
         }
@@ -402,6 +402,6 @@ mod tests {
 
     #[test]
     fn debug_counts() {
-        assert_eq!(format!("{:?}", parse("sesame")), "Listing(1 tokens)");
+        assert_eq!(format!("{:?}", parse("sesame")), "FileTokens(1 tokens)");
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kit::api::{Api, Asked, Does};
 use kit::observe::{answer, counted, upgrade};
 use kit::{Client, Server, wait_until};
-use newswire::cli::load::fleet::{Course, Fleet, Heard};
+use newswire::cli::load::fleet::{Course, Fleet, FleetEvent};
 use tungstenite::{ClientRequestBuilder, Error};
 
 /// A token that only the API knows.
@@ -394,9 +394,9 @@ fn crowd(clients: usize, tokens: usize) {
         for fleet in &mut fleets {
             fleet
                 .poll(Some(deadline), |_, what| match what {
-                    Heard::Text(..) => welcomed += 1,
-                    Heard::Opened => {}
-                    Heard::Ended(status) => panic!("turned away: {status:?}"),
+                    FleetEvent::Text(..) => welcomed += 1,
+                    FleetEvent::Opened => {}
+                    FleetEvent::Ended(status) => panic!("turned away: {status:?}"),
                 })
                 .expect("polled");
         }

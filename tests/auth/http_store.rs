@@ -13,7 +13,7 @@ use kit::api::{Api, Asked, Does, closed_port};
 use kit::{PATIENCE, wait_until};
 use newswire::auth::Wake;
 use newswire::auth::agent::Trust;
-use newswire::auth::http::{HttpStore, Settings};
+use newswire::auth::http::{HttpOptions, HttpStore};
 use newswire::auth::workers::Bounds;
 use newswire::auth::{Answer, Moment, Question, TokenStore};
 use newswire::wire::grant::Grant;
@@ -33,8 +33,8 @@ struct Asker {
 }
 
 impl Asker {
-    fn with(url: &str, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = Settings {
+    fn with(url: &str, change: impl FnOnce(&mut HttpOptions)) -> Self {
+        let mut settings = HttpOptions {
             scheme: String::new(),
             forwards_client: true,
             trust: Trust::load("").expect("is part of it"),
@@ -454,7 +454,7 @@ fn authorities_that_are_none_are_named() {
 #[test]
 fn an_address_that_is_none_is_named() {
     for url in ["http://", "https:///path", "http://[::1/", "http://a b/"] {
-        let settings = Settings {
+        let settings = HttpOptions {
             scheme: String::new(),
             forwards_client: true,
             trust: Trust::load("").expect("is part of it"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kit::{PATIENCE, Server, TOKEN};
-use newswire::cli::load::fleet::{Course, Fleet, Heard};
+use newswire::cli::load::fleet::{Course, Fleet, FleetEvent};
 
 /// A process here may open 20,000 files.
 const HERD: usize = 15_000;
@@ -37,9 +37,9 @@ fn a_herd_is_served_and_events_go_on_leaving() {
         published += 1;
         fleet
             .poll(Some(PATIENCE), |_, what| match what {
-                Heard::Text(..) => welcomed += 1,
-                Heard::Opened => {}
-                Heard::Ended(status) => panic!("one of the herd was turned away: {status:?}"),
+                FleetEvent::Text(..) => welcomed += 1,
+                FleetEvent::Opened => {}
+                FleetEvent::Ended(status) => panic!("one of the herd was turned away: {status:?}"),
             })
             .expect("polled");
         // One that is there already hears what is published meanwhile, in order.
@@ -56,7 +56,7 @@ fn a_herd_is_served_and_events_go_on_leaving() {
     while reached < HERD {
         fleet
             .poll(Some(Duration::from_secs(30)), |_, what| {
-                assert!(matches!(what, Heard::Text(..)), "{what:?}");
+                assert!(matches!(what, FleetEvent::Text(..)), "{what:?}");
                 reached += 1;
             })
             .expect("polled");

@@ -15,7 +15,7 @@ use newswire::wire::http::{self, Head, NO_LINES, Upgrade};
 use newswire::wire::json;
 use newswire::wire::jwt::Jwt;
 use newswire::wire::token::{Digest, Token};
-use newswire::wire::token_file::Listing;
+use newswire::wire::token_file::FileTokens;
 use newswire::wire::wamp::{self, ClientMessage};
 use newswire::wire::websocket::{Decoder, Incoming, Violation};
 
@@ -259,7 +259,7 @@ pub fn jwt(token: &[u8], header: &[u8], payload: &[u8]) {
 
 /// A list knows the first word of each line that is no comment, and no more; an error is one line.
 pub fn token_file(text: &[u8]) {
-    match Listing::parse(text) {
+    match FileTokens::parse(text) {
         Ok(listing) => {
             let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
             let mut known = 0;

@@ -24,7 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use self::address::Address;
-use self::session::{Fault, Session};
+use self::session::{DatabaseSession, Fault};
 use self::tls::Encryption;
 use super::Wake;
 use super::agent::Trust;
@@ -49,7 +49,7 @@ pub struct PostgresOptions<'a> {
 }
 
 /// What a session needs.
-struct Settings {
+struct SessionOptions {
     address: Address,
     encryption: Encryption,
     query: String,
@@ -58,7 +58,7 @@ struct Settings {
     timeout: Duration,
 }
 
-impl Settings {
+impl SessionOptions {
     fn new(options: &PostgresOptions<'_>) -> Result<Self, String> {
         let timeout = options.bounds.timeout;
         Ok(Self {
@@ -75,7 +75,7 @@ impl Settings {
 /// A store that asks a database.
 pub struct PostgresStore {
     workers: Workers,
-    settings: Arc<Settings>,
+    settings: Arc<SessionOptions>,
 }
 
 impl PostgresStore {
@@ -84,12 +84,12 @@ impl PostgresStore {
     /// # Errors
     /// Which of the options cannot be used, without the password.
     pub fn start(options: &PostgresOptions<'_>, wake: Wake) -> Result<Self, String> {
-        let settings = Arc::new(Settings::new(options)?);
+        let settings = Arc::new(SessionOptions::new(options)?);
         // The threads own the runtime, and the last one waits for the work that is left.
         let runtime = Arc::new(runtime(options.bounds.threads)?);
         let place = format!("database={}", settings.address.place);
         let theirs = Arc::clone(&settings);
-        let make = move || Asker::new(&theirs, &runtime);
+        let make = move || DatabaseWorker::new(&theirs, &runtime);
         let workers = Workers::start(Store::Postgres, &place, options.bounds, wake, make)?;
         Ok(Self { workers, settings })
     }
@@ -108,9 +108,9 @@ pub fn place(url: &str) -> String {
 /// The options do not fit that database. A database that cannot be reached is no error: the log says so, and it may
 /// come back.
 pub fn check(options: &PostgresOptions<'_>) -> Result<(), String> {
-    let settings = Arc::new(Settings::new(options)?);
+    let settings = Arc::new(SessionOptions::new(options)?);
     let runtime = Arc::new(runtime(1)?);
-    let asked = Asker::new(&settings, &runtime).ask("");
+    let asked = DatabaseWorker::new(&settings, &runtime).ask("");
     // The look-up of a name may still run; the start does not wait for it.
     if let Some(runtime) = Arc::into_inner(runtime) {
         runtime.shutdown_background();
@@ -174,15 +174,15 @@ fn text(token: &Token) -> Option<&str> {
 }
 
 /// The worker of one thread.
-struct Asker {
-    settings: Arc<Settings>,
+struct DatabaseWorker {
+    settings: Arc<SessionOptions>,
     runtime: Arc<Runtime>,
     /// The session of the last question, if that had an answer.
-    session: Option<Session>,
+    session: Option<DatabaseSession>,
 }
 
-impl Asker {
-    fn new(settings: &Arc<Settings>, runtime: &Arc<Runtime>) -> Self {
+impl DatabaseWorker {
+    fn new(settings: &Arc<SessionOptions>, runtime: &Arc<Runtime>) -> Self {
         Self {
             settings: Arc::clone(settings),
             runtime: Arc::clone(runtime),
@@ -204,7 +204,7 @@ impl Asker {
     }
 }
 
-impl Worker for Asker {
+impl Worker for DatabaseWorker {
     fn answer(&mut self, question: &Question) -> Result<Answer, String> {
         // The store has checked it before.
         let token = text(question.presented()).expect("it is a text");
@@ -219,17 +219,17 @@ impl Worker for Asker {
 /// Asks on `session`, and on a new one when there is none or it has ended. Returns the session that is good for the
 /// next question.
 async fn ask(
-    settings: &Settings,
-    session: Option<Session>,
+    settings: &SessionOptions,
+    session: Option<DatabaseSession>,
     token: &str,
-) -> (Option<Session>, Result<Answer, Fault>) {
+) -> (Option<DatabaseSession>, Result<Answer, Fault>) {
     if let Some(mut session) = session {
         let answer = session.ask(token).await;
         if matches!(answer, Ok(_) | Err(Fault::Odd(_))) {
             return (Some(session), answer);
         }
     }
-    let mut session = match Session::open(settings).await {
+    let mut session = match DatabaseSession::open(settings).await {
         Ok(session) => session,
         Err(fault) => return (None, Err(fault)),
     };

@@ -17,7 +17,7 @@ use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Connection, Error, Socket, Statement};
 
-use super::Settings;
+use super::SessionOptions;
 use super::row::Columns;
 use super::tls::Encrypted;
 use crate::auth::Answer;
@@ -46,27 +46,27 @@ impl fmt::Display for Fault {
 }
 
 /// A connection that takes questions.
-pub struct Session {
+pub struct DatabaseSession {
     client: Client,
-    link: Link,
+    link: DriverLink,
     statement: Statement,
     columns: Columns,
 }
 
-impl Session {
+impl DatabaseSession {
     /// Connects and prepares the statement.
     ///
     /// # Errors
     /// The text has neither the password nor a token.
-    pub async fn open(settings: &Settings) -> Result<Self, Fault> {
-        let Settings {
+    pub async fn open(settings: &SessionOptions) -> Result<Self, Fault> {
+        let SessionOptions {
             address,
             encryption,
             ..
         } = settings;
         let connected = address.config.connect(encryption.clone()).await;
         let (client, connection) = connected.map_err(|error| before(&error))?;
-        let mut link = Link(Some(connection));
+        let mut link = DriverLink(Some(connection));
         let timeout = settings.timeout.as_millis().to_string();
         let values: [(&(dyn ToSql + Sync), Type); 2] =
             [(&settings.time_zone, Type::TEXT), (&timeout, Type::TEXT)];
@@ -109,9 +109,9 @@ impl Session {
 }
 
 /// The driver's side of a connection; `None` after its end.
-struct Link(Option<Connection<Socket, Encrypted>>);
+struct DriverLink(Option<Connection<Socket, Encrypted>>);
 
-impl Link {
+impl DriverLink {
     /// Serves the connection until `work`, which needs it, is done.
     async fn serve<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let mut work = pin!(work);

@@ -38,7 +38,7 @@ pub struct Course {
 
 /// What happened to a subscriber.
 #[derive(Debug)]
-pub enum Heard<'a> {
+pub enum FleetEvent<'a> {
     /// The upgrade was accepted, and the SUBSCRIBE sent.
     Opened,
     /// A text: its beginning, and its length in bytes.
@@ -188,7 +188,7 @@ impl Fleet {
     pub fn poll(
         &mut self,
         timeout: Option<Duration>,
-        mut heard: impl FnMut(usize, Heard<'_>),
+        mut heard: impl FnMut(usize, FleetEvent<'_>),
     ) -> io::Result<()> {
         match self.poll.poll(&mut self.readiness, timeout) {
             Ok(()) => {}
@@ -230,7 +230,7 @@ impl Seat {
         }
     }
 
-    fn read(&mut self, topic: &str, buffer: &mut [u8], mut heard: impl FnMut(Heard<'_>)) {
+    fn read(&mut self, topic: &str, buffer: &mut [u8], mut heard: impl FnMut(FleetEvent<'_>)) {
         loop {
             let Some(stream) = &mut self.stream else {
                 return;
@@ -254,12 +254,12 @@ impl Seat {
         }
     }
 
-    fn end(&mut self, status: Option<u16>, heard: &mut impl FnMut(Heard<'_>)) {
+    fn end(&mut self, status: Option<u16>, heard: &mut impl FnMut(FleetEvent<'_>)) {
         let was_open = self.state == State::Open;
         self.state = State::Ended;
         self.stream = None;
         self.partial = None;
-        heard(Heard::Ended(match status {
+        heard(FleetEvent::Ended(match status {
             None if !was_open => Some(0),
             status => status,
         }));
@@ -270,7 +270,7 @@ impl Seat {
         &mut self,
         bytes: &[u8],
         topic: &str,
-        heard: &mut impl FnMut(Heard<'_>),
+        heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
         if self.state == State::Open {
             return self.take_frames(bytes, heard);
@@ -295,14 +295,14 @@ impl Seat {
         self.partial = None;
         self.state = State::Open;
         self.send(1, subscribe(topic).as_bytes());
-        heard(Heard::Opened);
+        heard(FleetEvent::Opened);
         self.take_frames(&rest, heard)
     }
 
     fn take_frames(
         &mut self,
         mut bytes: &[u8],
-        heard: &mut impl FnMut(Heard<'_>),
+        heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
         while !bytes.is_empty() {
             if let Some(partial) = &mut self.partial {
@@ -324,7 +324,7 @@ impl Seat {
                 match Frame::parse(&kept) {
                     Some(frame) if kept.len() >= frame.kept_bytes() => {
                         self.partial = None;
-                        self.hear(&frame, &kept, heard)?;
+                        self.receive(&frame, &kept, heard)?;
                         bytes = &bytes[frame.kept_bytes() - before..];
                         self.skip(frame.whole_bytes() - frame.kept_bytes(), &mut bytes);
                     }
@@ -337,7 +337,7 @@ impl Seat {
             }
             match Frame::parse(bytes) {
                 Some(frame) if bytes.len() >= frame.kept_bytes() => {
-                    self.hear(&frame, bytes, heard)?;
+                    self.receive(&frame, bytes, heard)?;
                     bytes = &bytes[frame.kept_bytes()..];
                     self.skip(frame.whole_bytes() - frame.kept_bytes(), &mut bytes);
                 }
@@ -365,15 +365,15 @@ impl Seat {
         }
     }
 
-    fn hear(
+    fn receive(
         &mut self,
         frame: &Frame,
         bytes: &[u8],
-        heard: &mut impl FnMut(Heard<'_>),
+        heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
         let payload = &bytes[frame.header_bytes..frame.kept_bytes()];
         match frame.opcode {
-            1 => heard(Heard::Text(payload, frame.payload_bytes)),
+            1 => heard(FleetEvent::Text(payload, frame.payload_bytes)),
             9 => self.send(10, payload),
             8 => return Err(None),
             _ => {}
@@ -469,7 +469,7 @@ mod tests {
             let mut heard = Vec::new();
             for piece in stream.chunks(size) {
                 let result = seat.take_frames(piece, &mut |what| match what {
-                    Heard::Text(head, len) => heard.push((head.to_vec(), len)),
+                    FleetEvent::Text(head, len) => heard.push((head.to_vec(), len)),
                     other => panic!("{other:?}"),
                 });
                 assert_eq!(result, Ok(()));

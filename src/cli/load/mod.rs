@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-pub use options::Options;
+pub use options::LoadArguments;
 pub(super) use options::command;
 
 use super::Failure;
@@ -35,7 +35,7 @@ use super::client::{self, ConnectError, Target};
 use super::publish::envelope;
 use super::push::{self, Absent, Push};
 use crate::occupant;
-use fleet::{Course, Fleet, Heard};
+use fleet::{Course, Fleet, FleetEvent};
 use process::Usage;
 use report::{Report, ServerReport};
 use tally::Tally;
@@ -60,7 +60,7 @@ const LOOK: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When it could not be carried out, or when deliveries were lost, doubled or out of order.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub fn run(options: &LoadArguments) -> Result<(), Failure> {
     super::ignore_summary_signal()?;
     let mut test = Test::new(options)?;
     test.connect()?;
@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
 /// A load test under way.
 struct Test<'a> {
-    options: &'a Options,
+    options: &'a LoadArguments,
     publisher: Push,
     fleet: Fleet,
     tally: Tally,
@@ -159,11 +159,10 @@ fn refusal(target: &Target, status: u16) -> String {
 }
 
 /// Says why so many of the subscribers may have received no probe.
-fn unheard(silent: usize, options: &Options) -> String {
+fn unheard(silent: usize, options: &LoadArguments) -> String {
     format!(
-        "{silent} of {} subscribers hear nothing of what is pushed to {}: is that an endpoint of the server \
-         at {}? And may the token hear the topic {}? For a token that may not, name one that it may hear \
-         with --topic",
+        "{silent} of {} subscribers receive nothing that is pushed to {}: is that an endpoint of the server at {}? \
+         And may the token subscribe to the topic {}? If it may not, name with --topic one to which it may",
         options.connections, options.to, options.target, options.topics[0]
     )
 }
@@ -190,7 +189,7 @@ fn look_at(pid: u32, address: SocketAddr) -> Result<(), Failure> {
 }
 
 impl<'a> Test<'a> {
-    fn new(options: &'a Options) -> Result<Self, Failure> {
+    fn new(options: &'a LoadArguments) -> Result<Self, Failure> {
         let course = Course {
             address: options.target.resolve().map_err(Failure::Runtime)?,
             request: options.target.upgrade_request(),
@@ -268,17 +267,17 @@ impl<'a> Test<'a> {
         let before = tally.deliveries;
         fleet
             .poll(Some(wait.min(LOOK)), |seat, heard| match heard {
-                Heard::Opened => {
+                FleetEvent::Opened => {
                     crowd.handshakes += 1;
                     crowd.returned += u64::from(crowd.pasts[seat].was_away);
                 }
-                Heard::Text(head, bytes) => {
+                FleetEvent::Text(head, bytes) => {
                     if head.starts_with(b"[0,") {
                         crowd.note_welcome(seat);
                     }
-                    tally.hear(seat, head, bytes, started.elapsed().as_nanos() as u64);
+                    tally.receive(seat, head, bytes, started.elapsed().as_nanos() as u64);
                 }
-                Heard::Ended(status) => {
+                FleetEvent::Ended(status) => {
                     match status {
                         Some(status) => *crowd.refused.entry(status).or_default() += 1,
                         None => crowd.ended += 1,
@@ -528,7 +527,7 @@ mod tests {
     fn who_hears_nothing_is_told_of_both_ends_and_of_the_option_for_a_restricted_token() {
         let line = ["load", "ws://a:1/?token=sesame", "--to", "tcp://b:2"];
         let matches = command().try_get_matches_from(line).expect("good");
-        let text = unheard(3, &Options::from_matches(&matches).expect("good"));
+        let text = unheard(3, &LoadArguments::from_matches(&matches).expect("good"));
         for part in ["3 of 1000 ", "tcp://b:2", "ws://a:1/?", "load-0", "--topic"] {
             assert!(text.contains(part), "{part}: {text}");
         }

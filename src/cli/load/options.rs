@@ -15,7 +15,7 @@ use crate::config::Unit;
 
 /// The options of `load`.
 #[derive(Debug)]
-pub struct Options {
+pub struct LoadArguments {
     pub(super) target: Target,
     pub(super) to: String,
     pub(super) connections: usize,
@@ -50,10 +50,10 @@ pub(in super::super) fn command() -> Command {
     Command::new("load")
         .about("Load-test a server: many subscribers, deliveries, losses, latency")
         .long_about(
-            "Load-test a server, newswire or any other WAMP v1 push server that hears ZeroMQ. It connects \
-             subscribers, waits until each hears what is pushed, publishes, and tells what became of it: \
-             handshakes a second, deliveries, losses, doubles, disorder, and how long an event takes to \
-             each subscriber and to the last.\n\nThe exit code is 1 when a delivery was lost, came twice or \
+            "Load-test a server, newswire or any other WAMP v1 push server that takes events over ZeroMQ. The \
+             command connects subscribers, waits until each of them receives events, publishes, and reports \
+             handshakes a second, deliveries, losses, doubles, disorder, and how long an event takes to each \
+             subscriber and to the last.\n\nThe exit code is 1 when a delivery was lost, came twice or \
              out of order. Ctrl-C ends early with what there is. One process has as many connections as \
              `ulimit -n` allows; several can run side by side.",
         )
@@ -79,7 +79,7 @@ pub(in super::super) fn command() -> Command {
         )
         .arg(
             number("topics", "N", "1")
-                .help("Topics, load-0 and so on; subscriber i hears topic i modulo N"),
+                .help("Topics, load-0 and so on; subscriber i subscribes to topic i modulo N"),
         )
         .arg(
             Arg::new("topic")
@@ -87,7 +87,7 @@ pub(in super::super) fn command() -> Command {
                 .value_name("NAME")
                 .action(ArgAction::Append)
                 .conflicts_with("topics")
-                .help("A topic by name instead, for a token that may not hear load-0 [repeatable]"),
+                .help("A topic by name instead, for a token that may not subscribe to load-0 [repeatable]"),
         )
         .arg(
             Arg::new("events")
@@ -108,7 +108,7 @@ pub(in super::super) fn command() -> Command {
         .arg(number("bytes", "BYTES", "200").help("Size of an event's data"))
         .arg(
             number("reconnect", "SECONDS", "5")
-                .help("Pause before a subscriber whose connection ended comes back, as browsers do"),
+                .help("Pause before a subscriber whose connection ended connects again, as browsers do"),
         )
         .arg(
             number("stalled", "N", "0")
@@ -127,12 +127,12 @@ pub(in super::super) fn command() -> Command {
                 .value_parser(value_parser!(u32).range(1..))
                 .help(
                     "The server's process on this machine, which it prints as `pid` when it starts: its CPU \
-                     time and memory are told as well",
+                     time and memory are reported as well",
                 ),
         )
 }
 
-impl Options {
+impl LoadArguments {
     /// Makes the options of the arguments.
     pub(in super::super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
         let number = |name: &str, unit, min, max| {

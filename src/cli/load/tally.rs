@@ -129,7 +129,7 @@ impl Tally {
     }
 
     /// The subscriber at `seat` received at `now` a text that begins with `head` and is `bytes` long.
-    pub fn hear(&mut self, seat: usize, head: &[u8], bytes: usize, now: u64) {
+    pub fn receive(&mut self, seat: usize, head: &[u8], bytes: usize, now: u64) {
         let topic = seat % self.topics.len();
         let Some((n, at)) = parse(head, &self.prefixes[topic]) else {
             // A WELCOME, or an event of another publisher.
@@ -234,25 +234,25 @@ mod tests {
 
     fn tally() -> (Tally, impl FnMut(&mut Tally, usize, u32)) {
         let mut tally = Tally::new(7, &["t".to_owned()], 2);
-        let hear = |tally: &mut Tally, seat: usize, n: u32| {
+        let receive = |tally: &mut Tally, seat: usize, n: u32| {
             let text = format!("[8,\"t\",{}]", data(7, n, 1_000, 100));
-            tally.hear(seat, text.as_bytes(), text.len(), 3_000);
+            tally.receive(seat, text.as_bytes(), text.len(), 3_000);
         };
-        let first = hear;
+        let first = receive;
         first(&mut tally, 0, 0);
         first(&mut tally, 1, 0);
         assert_eq!(tally.unprobed(), 0);
         tally.begin();
-        (tally, hear)
+        (tally, receive)
     }
 
     #[test]
     fn an_event_is_complete_when_the_last_has_it() {
-        let (mut tally, mut hear) = tally();
+        let (mut tally, mut receive) = tally();
         tally.publish(0, 1_000, 100);
-        hear(&mut tally, 0, 1);
+        receive(&mut tally, 0, 1);
         assert_eq!((tally.complete, tally.outstanding()), (0, 1));
-        hear(&mut tally, 1, 1);
+        receive(&mut tally, 1, 1);
         assert_eq!((tally.complete, tally.outstanding()), (1, 0));
         assert_eq!(tally.to_last.max(), 2_000);
         assert_eq!(tally.losses(|_| false), 0);
@@ -260,14 +260,14 @@ mod tests {
 
     #[test]
     fn losses_doubles_and_disorder_are_told_apart() {
-        let (mut tally, mut hear) = tally();
+        let (mut tally, mut receive) = tally();
         for _ in 0..4 {
             tally.publish(0, 1_000, 100);
         }
         for n in [1, 3, 2, 2, 4] {
-            hear(&mut tally, 0, n);
+            receive(&mut tally, 0, n);
         }
-        hear(&mut tally, 1, 2);
+        receive(&mut tally, 1, 2);
         assert_eq!(tally.disorder, 1);
         assert_eq!(tally.doubles, 1);
         assert_eq!(tally.losses(|_| false), 3, "1, 3 and 4 at the second");
@@ -278,9 +278,9 @@ mod tests {
     #[test]
     fn what_somebody_else_published_is_a_stranger() {
         let (mut tally, _) = tally();
-        tally.hear(0, b"[0,\"id\",1,\"x\"]", 14, 0);
+        tally.receive(0, b"[0,\"id\",1,\"x\"]", 14, 0);
         assert_eq!(tally.strangers, 0);
-        tally.hear(0, b"[8,\"t\",1]", 9, 0);
+        tally.receive(0, b"[8,\"t\",1]", 9, 0);
         assert_eq!(tally.strangers, 1);
     }
 }

@@ -10,7 +10,7 @@ use kit::hostile::{Witness, books, dial, entry, narrow, text};
 use kit::observe::{envelope, event_frame, hear, publish_all, upgrade};
 use kit::raw::frame_of;
 use kit::{Server, TOKEN, wait_until};
-use newswire::cli::load::fleet::{Course, Fleet, Heard};
+use newswire::cli::load::fleet::{Course, Fleet, FleetEvent};
 
 /// The end of a server that was told to: with code 0, and its books.
 fn end(server: Server) -> std::collections::BTreeMap<String, u64> {
@@ -50,11 +50,11 @@ fn in_the_middle_of_a_herd() {
             }
             fleet
                 .poll(Some(Duration::from_millis(10)), |_, what| match what {
-                    Heard::Opened => opened += 1,
-                    Heard::Text(..) | Heard::Ended(None) => {}
+                    FleetEvent::Opened => opened += 1,
+                    FleetEvent::Text(..) | FleetEvent::Ended(None) => {}
                     // 0: it was in the kernel's queue, and got a reset.
-                    Heard::Ended(Some(0 | 503)) => refused += 1,
-                    other @ Heard::Ended(_) => panic!("{other:?}"),
+                    FleetEvent::Ended(Some(0 | 503)) => refused += 1,
+                    other @ FleetEvent::Ended(_) => panic!("{other:?}"),
                 })
                 .expect("polled");
             let _ = publisher.send(&envelope("t", "1"), zmq::DONTWAIT);
