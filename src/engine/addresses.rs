@@ -1,11 +1,10 @@
-//! What is counted for each address: its connections, and its tokens that no store knew.
+//! What is counted for each address: its connections, and its tokens that were refused.
 //!
 //! A host with IPv6 can have as many addresses of its network as it likes, so the first half of such an
 //! address counts, the /64 (RFC 4291 s. 2.5.4).
 //!
-//! An unknown address is nobody's: several clients may have it, so nothing is counted for it. Both counts
-//! are kept only while there is a bound on them. Refused tokens are forgotten each
-//! minute, all at once.
+//! Several clients may share the unspecified address, so nothing is counted for it. Both counts are kept only
+//! while there is a bound on them. All refused tokens are forgotten each minute.
 //!
 //! Never here: which address a client has (it may come through a proxy), what follows from a bound.
 
@@ -19,7 +18,7 @@ const REFUSED_MAX: usize = 100_000;
 /// In seconds.
 const WINDOW: u64 = 60;
 
-/// Addresses that one host can have as many of as it likes are one.
+/// The network of an address: one host can have as many addresses of it as it likes.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
@@ -48,7 +47,7 @@ impl Addresses {
         }
     }
 
-    /// Whether connections are counted.
+    /// Returns true when connections are counted.
     pub fn counts_connections(&self) -> bool {
         self.connections_max > 0
     }
@@ -103,7 +102,7 @@ impl Addresses {
         }
     }
 
-    /// Whether so many tokens of `address` were refused in this minute that no other is looked at.
+    /// Returns true when so many tokens of `address` were refused in this minute that no other is looked at.
     pub fn is_barred(&self, address: IpAddr, now: Duration) -> bool {
         self.refused_tokens_max > 0
             && !address.is_unspecified()

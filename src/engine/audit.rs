@@ -1,7 +1,6 @@
-//! Whether everything that is kept in two places agrees: for the simulation, which asks after each
-//! step.
+//! Checks that everything which is kept in two places agrees. The simulation asks after each step.
 //!
-//! Never here: anything that a server calls. It looks at everything, and takes as long.
+//! Never here: anything that a server calls. An audit looks at every connection and takes as long.
 
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -1,11 +1,10 @@
 //! When each connection is due: one byte a place, one tick a second.
 //!
 //! A connection waits for one thing at a time (its upgrade, a verdict, silence, the end of a
-//! close), so one deadline a place is enough; what it means is the session's to know. Setting one
-//! is a store of one byte, which is why every message of a peer may do it. Each tick the bytes are
-//! compared with the tick's own value: a million of them are a megabyte, read straight through.
-//! They stand in an array of their own for that: the same bytes inside the connections would cost
-//! two hundred times as much to sweep.
+//! close), so one deadline a place is enough; the session's stage says what it means. To set a deadline
+//! stores one byte, so every message of a client may do it. Each tick compares the bytes with the tick's own
+//! value: a million of them are a megabyte, read straight through. They stand in an array of their own for
+//! that: the same bytes inside the connections would cost two hundred times as much to sweep.
 //!
 //! Never here: clocks (the tick is an argument), what happens when a deadline passes.
 
@@ -69,7 +68,7 @@ impl Deadlines {
         }
     }
 
-    /// Whether any deadline is set.
+    /// Returns true while any deadline is set.
     pub fn is_armed(&self) -> bool {
         self.armed > 0
     }

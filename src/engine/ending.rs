@@ -1,12 +1,12 @@
-//! How connections end: refused, closed, lost, and at the turn's end freed.
+//! How one connection ends: refused, closed or lost.
 //!
-//! Three words are kept apart. To *close* is polite: the peer hears why, then the half-close, and
-//! the place is kept until its own end comes or a deadline passes. To *lose* is sudden. To *reap* is
-//! to give the place free, which only [`Engine::reap`] does. Each connection is counted once, with
+//! Three words are kept apart. To *close* is polite: the client is told why, the half-close follows, and
+//! the place is kept until the client's own end comes or a deadline passes. To *lose* is sudden. To *reap* is
+//! to free the place, which only [`Engine::reap`] does. Each connection is counted once, with
 //! one reason, when its end begins.
 //!
-//! Never here: reasons to end a connection that lie in one message (the session's), and whose end makes
-//! room for a newcomer (`room`).
+//! Never here: rules that a message breaks (the session's), which connection ends to make room for a newcomer
+//! (`room`), the end of all (`shutdown`).
 
 use std::net::IpAddr;
 
@@ -21,15 +21,15 @@ use crate::stats::{Cause, Close, Refusal};
 pub enum Ending {
     /// At once, without a word.
     Lost(Close),
-    /// With an HTTP status. The address is the client's, of which a link behind a proxy may not know yet.
+    /// With an HTTP status. The address is the client's: behind a proxy its link may not know it yet.
     Refused(Refusal, IpAddr),
     /// With the answer to a plain request.
     Served(Vec<u8>),
-    /// With the answer to the peer's Close frame.
+    /// With the answer to the client's own goodbye, and its code.
     PeerClosed(Option<u16>),
     /// Because its client broke a rule.
     Failed(Breach),
-    /// Because its token has lost its worth.
+    /// Because its token is good no more.
     Withdrawn(Close),
     /// Because an administrator wants it to.
     Disconnected,
@@ -114,7 +114,7 @@ impl<S: Stream> Engine<S> {
         self.close(id, Close::Refused, &answer);
     }
 
-    /// Ends a connection politely: `last` is what it still hears.
+    /// Ends a connection politely: `last` is what it is still sent.
     pub(super) fn close(&mut self, id: SlotId, reason: Close, last: &[u8]) {
         let Some(connection) = self.slots.get_mut(id) else {
             return;
@@ -171,7 +171,7 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// A stream could not be registered with the poller: nothing would ever be heard of it.
+    /// A stream could not be registered with the poller, so no readiness would ever come for it.
     pub fn handle_unwatched(&mut self, id: SlotId) {
         self.lose(id, Close::SocketError);
     }

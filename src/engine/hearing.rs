@@ -1,17 +1,17 @@
-//! What comes in on a connection: understood one message at a time, and done.
+//! The bytes of one read, message by message: the session says what a message means, and it is done here.
 //!
-//! What is answered to the bytes of one read leaves in one write: a read can hold some hundred pings,
-//! and a system call for each of them would take longer than everybody else's events may wait.
+//! All answers to the bytes of one read leave in one write: a read can hold some hundred pings,
+//! and a system call for each of them would take longer than the events of others may wait.
 //!
-//! Never here: who is read and how far (`reading`), how a connection ends (`ending`), what the bytes mean
-//! (the session's).
+//! Never here: which connection is read and how far (`reading`), how a connection ends (`ending`), what the
+//! bytes mean (the session's).
 
 use super::Engine;
 use super::batch::Batch;
 use super::connection::Connection;
 use super::ending::Ending;
 use super::link::{Sent, Stream};
-use super::session::{Action, Noted, Outcome, Stage};
+use super::session::{Intent, Noted, Stage, SubscribeOutcome};
 use super::slots::SlotId;
 use crate::limits;
 use crate::stats::Counter;
@@ -65,7 +65,7 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// One message of a connection, from its bytes to what it does. What it is answered is gathered.
+    /// Takes one message of a connection, and does what it asks for. Its answer is appended to `answers`.
     fn step(
         &mut self,
         id: SlotId,
@@ -91,54 +91,57 @@ impl<S: Stream> Engine<S> {
             incidents,
             ..
         } = self;
-        let (taken, action) = session.step(bytes, link.peer().ip(), &rules.session);
-        let Some(action) = action else {
+        let (taken, intent) = session.step(bytes, link.peer().ip(), &rules.session);
+        let Some(intent) = intent else {
             return (taken, None);
         };
         let mut end = None;
         let mut check = None;
-        match action {
-            Action::Check(applicant) => check = Some(*applicant),
-            Action::Subscribe(encoding, topic) => {
+        match intent {
+            Intent::Check(applicant) => check = Some(*applicant),
+            Intent::Subscribe(encoding, topic) => {
                 desk.stats.count(Counter::Messages);
                 let outcome = if topic.len() > rules.topic_bytes_max {
-                    Outcome::TopicTooLong
+                    SubscribeOutcome::TopicTooLong
                 } else if !hub.subscribe(id.index(), own, encoding, &topic) {
-                    Outcome::Subscribed
+                    SubscribeOutcome::Subscribed
                 } else {
                     desk.stats.count(Counter::Subscribes);
                     match own.len() > rules.subscriptions_max {
-                        true => Outcome::TooMany,
-                        false => Outcome::Subscribed,
+                        true => SubscribeOutcome::TooMany,
+                        false => SubscribeOutcome::Subscribed,
                     }
                 };
                 end = encoding.answer(outcome).err().map(Ending::Failed);
             }
-            Action::Denied(encoding, topic, standing) => {
+            Intent::Denied(encoding, topic, standing) => {
                 desk.stats.count(Counter::Messages);
                 desk.stats.count(Counter::SubscribesDenied);
                 incidents.denied(&topic, standing);
                 log::debug!("denied: peer={} topic={topic:?}", link.peer());
-                end = encoding.answer(Outcome::Denied).err().map(Ending::Failed);
+                end = encoding
+                    .answer(SubscribeOutcome::Denied)
+                    .err()
+                    .map(Ending::Failed);
             }
-            Action::Unsubscribe(encoding, topic) => {
+            Intent::Unsubscribe(encoding, topic) => {
                 desk.stats.count(Counter::Messages);
                 if hub.unsubscribe(id.index(), own, encoding, &topic) {
                     desk.stats.count(Counter::Unsubscribes);
                 }
             }
-            Action::Noted(Noted::Prefix) => desk.stats.count(Counter::Messages),
-            Action::Noted(Noted::Publish) => {
+            Intent::Noted(Noted::Prefix) => desk.stats.count(Counter::Messages),
+            Intent::Noted(Noted::Publish) => {
                 desk.stats.count(Counter::Messages);
                 desk.stats.count(Counter::ClientPublishes);
             }
-            Action::Noted(Noted::Pong) => {}
-            Action::Reply(frame, counter) => {
+            Intent::Noted(Noted::Pong) => {}
+            Intent::Reply(frame, counter) => {
                 desk.stats.count(Counter::Messages);
                 desk.stats.count(counter);
                 answers.push_frame(|out| out.extend_from_slice(&frame));
             }
-            Action::Pong(encoding, payload) => {
+            Intent::Pong(encoding, payload) => {
                 desk.stats.count(Counter::PingsReceived);
                 if link.outbox().is_empty() {
                     answers.push_frame(|out| encoding.pong(payload, out));
@@ -148,8 +151,8 @@ impl<S: Stream> Engine<S> {
                     link.replace_pong(frame, desk);
                 }
             }
-            Action::Refuse(refusal, client) => end = Some(Ending::Refused(refusal, client)),
-            Action::Serve(plain) => {
+            Intent::Refuse(refusal, client) => end = Some(Ending::Refused(refusal, client)),
+            Intent::Serve(plain) => {
                 let (counter, answer) = match plain {
                     Plain::File(answer) => (Counter::FilesServed, answer),
                     Plain::Health(answer) => (Counter::HealthChecks, answer),
@@ -157,8 +160,8 @@ impl<S: Stream> Engine<S> {
                 desk.stats.count(counter);
                 end = Some(Ending::Served(answer));
             }
-            Action::PeerClosed(code) => end = Some(Ending::PeerClosed(code)),
-            Action::Fail(breach) => end = Some(Ending::Failed(breach)),
+            Intent::PeerClosed(code) => end = Some(Ending::PeerClosed(code)),
+            Intent::Fail(breach) => end = Some(Ending::Failed(breach)),
         }
         session.settle();
         if let Some(applicant) = check {

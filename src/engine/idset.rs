@@ -1,6 +1,6 @@
 //! A set of small numbers, cheap to keep when it has one and cheap to walk when it has a million.
 //!
-//! It is used both ways round: a topic's members (places in the slab) and a connection's topics.
+//! It is used both ways round: an audience's members (places in the slab) and a connection's audiences.
 //! Most connections have one to three topics and most topics few members, so the first three are
 //! kept in the value itself and the next dozen in one small array; only then comes a compressed
 //! bitmap, whose smallest form takes more than either.
@@ -39,10 +39,10 @@ const ARRAY_MAX: usize = 16;
 
 /// A sorted set of `u32`, in 16 bytes while it has up to three.
 #[derive(Clone, Debug, Default)]
-pub struct IdSet(Form);
+pub struct IdSet(Shape);
 
 #[derive(Clone, Debug)]
-enum Form {
+enum Shape {
     /// The first `len` of `ids`, ascending.
     Inline { len: u8, ids: [u32; INLINE_MAX] },
     /// The first `len` of `ids`, ascending; more than fit inline when it was made.
@@ -53,7 +53,7 @@ enum Form {
 
 const _: () = assert!(size_of::<IdSet>() == 16);
 
-impl Default for Form {
+impl Default for Shape {
     fn default() -> Self {
         Self::Inline {
             len: 0,
@@ -66,33 +66,33 @@ impl IdSet {
     /// The numbers, when they stand in an array.
     fn sorted(&self) -> Option<&[u32]> {
         match &self.0 {
-            Form::Inline { len, ids } => Some(&ids[..usize::from(*len)]),
-            Form::Array { len, ids } => Some(&ids[..usize::from(*len)]),
-            Form::Bitmap(_) => None,
+            Shape::Inline { len, ids } => Some(&ids[..usize::from(*len)]),
+            Shape::Array { len, ids } => Some(&ids[..usize::from(*len)]),
+            Shape::Bitmap(_) => None,
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Form::Bitmap(bitmap) => bitmap.len() as usize,
-            Form::Inline { len, .. } | Form::Array { len, .. } => usize::from(*len),
+            Shape::Bitmap(bitmap) => bitmap.len() as usize,
+            Shape::Inline { len, .. } | Shape::Array { len, .. } => usize::from(*len),
         }
     }
 
-    /// Whether there is none.
+    /// Returns true when there is none.
     pub fn is_empty(&self) -> bool {
         match &self.0 {
-            Form::Bitmap(bitmap) => bitmap.is_empty(),
-            Form::Inline { len, .. } | Form::Array { len, .. } => *len == 0,
+            Shape::Bitmap(bitmap) => bitmap.is_empty(),
+            Shape::Inline { len, .. } | Shape::Array { len, .. } => *len == 0,
         }
     }
 
-    /// Whether `id` is one of them.
+    /// Returns true when `id` is one of them.
     pub fn contains(&self, id: u32) -> bool {
         match &self.0 {
-            Form::Bitmap(bitmap) => bitmap.contains(id),
-            Form::Inline { .. } | Form::Array { .. } => {
+            Shape::Bitmap(bitmap) => bitmap.contains(id),
+            Shape::Inline { .. } | Shape::Array { .. } => {
                 self.sorted().is_some_and(|ids| ids.contains(&id))
             }
         }
@@ -101,14 +101,14 @@ impl IdSet {
     /// Adds `id`; false when it was there.
     pub fn insert(&mut self, id: u32) -> bool {
         match &mut self.0 {
-            Form::Inline { len, ids } if usize::from(*len) < INLINE_MAX => {
+            Shape::Inline { len, ids } if usize::from(*len) < INLINE_MAX => {
                 insert_sorted(ids, len, id)
             }
-            Form::Array { len, ids } if usize::from(*len) < ARRAY_MAX => {
+            Shape::Array { len, ids } if usize::from(*len) < ARRAY_MAX => {
                 insert_sorted(&mut ids[..], len, id)
             }
-            Form::Bitmap(bitmap) => bitmap.insert(id),
-            Form::Inline { .. } | Form::Array { .. } => {
+            Shape::Bitmap(bitmap) => bitmap.insert(id),
+            Shape::Inline { .. } | Shape::Array { .. } => {
                 if self.contains(id) {
                     return false;
                 }
@@ -121,18 +121,18 @@ impl IdSet {
     /// Takes the next form, with the same numbers.
     fn grow(&mut self) {
         self.0 = match &mut self.0 {
-            Form::Inline { len, ids } => {
+            Shape::Inline { len, ids } => {
                 let mut wider = Box::new([0; ARRAY_MAX]);
                 wider[..INLINE_MAX].copy_from_slice(ids);
-                Form::Array {
+                Shape::Array {
                     len: *len,
                     ids: wider,
                 }
             }
-            Form::Array { len, ids } => {
-                Form::Bitmap(Box::new(ids[..usize::from(*len)].iter().copied().collect()))
+            Shape::Array { len, ids } => {
+                Shape::Bitmap(Box::new(ids[..usize::from(*len)].iter().copied().collect()))
             }
-            Form::Bitmap(_) => return,
+            Shape::Bitmap(_) => return,
         };
     }
 
@@ -140,9 +140,9 @@ impl IdSet {
     /// not shrink otherwise: a set that goes up and down around a border would work at every step.
     pub fn remove(&mut self, id: u32) -> bool {
         let removed = match &mut self.0 {
-            Form::Inline { len, ids } => remove_sorted(ids, len, id),
-            Form::Array { len, ids } => remove_sorted(&mut ids[..], len, id),
-            Form::Bitmap(bitmap) => bitmap.remove(id),
+            Shape::Inline { len, ids } => remove_sorted(ids, len, id),
+            Shape::Array { len, ids } => remove_sorted(&mut ids[..], len, id),
+            Shape::Bitmap(bitmap) => bitmap.remove(id),
         };
         if removed && self.is_empty() {
             *self = Self::default();
@@ -153,8 +153,8 @@ impl IdSet {
     /// Takes the largest out, which moves no other.
     pub fn pop(&mut self) -> Option<u32> {
         let last = match &self.0 {
-            Form::Bitmap(bitmap) => bitmap.max(),
-            Form::Inline { .. } | Form::Array { .. } => self.sorted()?.last().copied(),
+            Shape::Bitmap(bitmap) => bitmap.max(),
+            Shape::Inline { .. } | Shape::Array { .. } => self.sorted()?.last().copied(),
         }?;
         self.remove(last);
         Some(last)
@@ -163,8 +163,8 @@ impl IdSet {
     /// Those from `start` on, ascending.
     pub fn iter_from(&self, start: u32) -> IdIter<'_> {
         match &self.0 {
-            Form::Bitmap(bitmap) => IdIter::Bitmap(bitmap.range(start..)),
-            Form::Inline { .. } | Form::Array { .. } => {
+            Shape::Bitmap(bitmap) => IdIter::Bitmap(bitmap.range(start..)),
+            Shape::Inline { .. } | Shape::Array { .. } => {
                 let ids = self.sorted().unwrap_or(&[]);
                 IdIter::Array(ids[ids.partition_point(|&id| id < start)..].iter())
             }
@@ -269,6 +269,6 @@ mod tests {
         (0..100).for_each(|id| {
             set.remove(id);
         });
-        assert!(matches!(set.0, Form::Inline { .. }));
+        assert!(matches!(set.0, Shape::Inline { .. }));
     }
 }

@@ -1,8 +1,9 @@
 //! What an operator asks when a client gets nothing: who was refused, from where and why, and which
 //! topics were denied to which token, or withdrawn from it.
 //!
-//! The engine notes it here, and the report takes each kind out when it writes the line about it. Strangers cause all of it. So
-//! only some addresses for each reason, and some topics, are kept; the counters have all.
+//! The engine notes an incident here, and the report takes each kind out when it writes the line about it.
+//! Strangers can cause any number of incidents, so only some addresses for each reason and some topics are
+//! kept. The counters have all of them.
 //!
 //! Never here: tokens, counters, log lines.
 
@@ -15,7 +16,7 @@ use crate::stats::{Cause, Refusal};
 /// An address whose upgrades were refused for one reason.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RefusedAddress {
-    /// The client's; the proxy's only where no request came that could be read.
+    /// The client's address, or the proxy's when no request came that could be read.
     pub address: IpAddr,
     /// In upgrades.
     pub count: u64,

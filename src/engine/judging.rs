@@ -27,7 +27,7 @@ impl<S: Stream> Engine<S> {
         self.checks.pop_front()
     }
 
-    /// Has what a client came with judged, if nothing speaks against the client.
+    /// Has the token of a client judged, if nothing speaks against the client.
     pub(super) fn check(&mut self, id: SlotId, applicant: Applicant) -> Result<(), Refusal> {
         let Some(peer) = self.slots.get(id).map(|c| c.link.peer().ip()) else {
             return Ok(());

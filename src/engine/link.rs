@@ -1,9 +1,9 @@
-//! A stream, whose it is, and what it is still owed.
+//! A stream, the address of its client, and what it is still owed.
 //!
 //! These are the only places that write to a stream. What a write does not get rid of goes on in
 //! the outbox; a writable edge comes exactly after that, and then [`Link::pay`] goes on.
 //!
-//! Never here: what the bytes mean (the session's), who else hears an event (the hub's).
+//! Never here: what the bytes mean (the session's), who else receives an event (the hub's).
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -98,12 +98,12 @@ impl<S: Stream> Link<S> {
         }
     }
 
-    /// Where it comes from.
+    /// The address that it comes from.
     pub fn peer(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::from(self.address).to_canonical(), self.port)
     }
 
-    /// It has come through a proxy; the client's own port is not known.
+    /// It has come through a proxy for this client, whose port is not known.
     pub fn set_client(&mut self, client: IpAddr) {
         let peer = SocketAddr::new(client, 0);
         (self.address, self.port) = (octets(peer.ip()), peer.port());
@@ -114,7 +114,7 @@ impl<S: Stream> Link<S> {
         &self.outbox
     }
 
-    /// Hands it the events of `batch` from byte `from` on: one `write`, or none when something is
+    /// Sends it the events of `batch` from byte `from` on: one `write`, or none when something is
     /// owed already, since the order is the outbox's.
     #[inline]
     pub fn deliver(&mut self, batch: &Rc<Batch>, from: usize, desk: &mut Desk) -> Sent {
@@ -218,7 +218,7 @@ impl<S: Stream> Link<S> {
         }
     }
 
-    /// Owes nothing any more. Answers whether that was between two frames.
+    /// Gives up everything that is owed. Returns true when that was between two frames.
     pub fn clear(&mut self, desk: &mut Desk) -> bool {
         self.outbox.clear(&mut desk.held)
     }

@@ -66,7 +66,7 @@ use hub::Hub;
 use link::Desk;
 use reading::Reading;
 use relief::Relief;
-use room::Room;
+use room::Sparable;
 use round::Round;
 use shutdown::Parting;
 use slots::Slots;
@@ -100,7 +100,7 @@ pub struct Engine<S> {
     desk: Desk,
     addresses: Addresses,
     incidents: Incidents,
-    room: Room,
+    room: Sparable,
     reading: Reading,
     /// Connections that are owed something and whose streams may take it. No other writable edge will come
     /// for them.
@@ -112,7 +112,7 @@ pub struct Engine<S> {
     /// True exactly when a sweep of the deadlines was cut by its budget.
     is_sweeping: bool,
     checks: VecDeque<Check>,
-    /// Over sessions whose token may have lost its worth.
+    /// Over sessions whose token may have ended.
     review: Round,
     relief: Relief,
     parting: Parting,
@@ -144,7 +144,7 @@ impl<S: Stream> Engine<S> {
             rules: rules.clone(),
             addresses: Addresses::default(),
             incidents: Incidents::default(),
-            room: Room::default(),
+            room: Sparable::default(),
             reading: Reading::default(),
             payable: VecDeque::new(),
             leaving: VecDeque::new(),
@@ -161,8 +161,8 @@ impl<S: Stream> Engine<S> {
         engine
     }
 
-    /// Puts other limits in the place of the present ones, for whatever comes next. Whether topic
-    /// changes are told stays as it was.
+    /// Puts other limits in the place of the present ones, for everything that comes next. Only
+    /// `tells_topic_changes` stays as it was.
     ///
     /// The addresses of all connections are counted anew only when they were not counted before, or when
     /// other proxies are trusted. That alone looks at every connection at once: an estimated 50 ms for a
@@ -197,7 +197,7 @@ impl<S: Stream> Engine<S> {
         &self.desk.stats
     }
 
-    /// For the rings outside, which count here too.
+    /// The same, for the rings outside, which count here too.
     pub fn stats_mut(&mut self) -> &mut Stats {
         &mut self.desk.stats
     }
@@ -252,7 +252,7 @@ impl<S: Stream> Engine<S> {
         self.hub.poll_freed()
     }
 
-    /// The transport of a connection: to register it once.
+    /// The transport of a connection, to register it once.
     pub fn stream_mut(&mut self, id: SlotId) -> Option<&mut S> {
         Some(&mut self.slots.get_mut(id)?.link.stream)
     }

@@ -1,8 +1,9 @@
-//! Which topic has a name.
+//! Finds the topic that has a name.
 //!
-//! A table that doubles moves all its entries at once: of a million topics, that keeps everybody waiting
+//! A table that doubles moves all its entries at once: with a million topics, that keeps all clients waiting
 //! for a tenth of a second. So there are many small tables, and each of them grows and shrinks by itself.
-//! A name's hash says which one it is in, and is kept beside the id, so that growing looks at no name.
+//! The hash of a name says which table the name is in. The hash is kept beside the id, so a table that grows
+//! looks at no name.
 //!
 //! Never here: the names themselves (the topics have them, and the caller compares).
 
@@ -34,7 +35,7 @@ const ROOM_MIN: usize = 7;
 
 /// One table's entry.
 #[derive(Debug)]
-struct Entry {
+struct NameEntry {
     hash: u64,
     topic: TopicId,
 }
@@ -43,7 +44,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct Names {
     hasher: RandomState,
-    tables: Box<[HashTable<Entry>]>,
+    tables: Box<[HashTable<NameEntry>]>,
     len: usize,
 }
 
@@ -80,7 +81,7 @@ impl Names {
     /// Adds a name that is not there.
     pub fn insert(&mut self, name: &str, topic: TopicId) {
         let hash = self.hasher.hash_one(name);
-        let entry = Entry { hash, topic };
+        let entry = NameEntry { hash, topic };
         self.tables[place(hash)].insert_unique(hash, entry, |entry| entry.hash);
         self.len += 1;
     }

@@ -1,6 +1,6 @@
 //! What an administrator sees of the engine, a place at a time, and may do to one connection.
 //!
-//! A million connections or topics are looked at in pages: whoever asks names a place and comes back
+//! A million connections or topics are looked at in pages: the caller names a place and comes back
 //! for the next one, so no turn looks at all of them.
 //!
 //! Never here: HTTP, JSON, who is an administrator.
@@ -21,26 +21,26 @@ use crate::stats::Close;
 /// A connection, as an administrator sees it.
 #[derive(Clone, Debug)]
 pub struct ConnectionView {
-    /// Which it is.
+    /// Its id.
     pub id: SlotId,
     /// Where it comes from; through a trusted proxy, with port 0.
     pub peer: SocketAddr,
-    /// How far it is, in a word.
+    /// Its stage, in a word.
     pub state: &'static str,
-    /// What its token is called; empty unless it is open.
+    /// The name of its token; empty unless it is open.
     pub name: String,
     /// Since it was opened; `None` unless it is open.
     pub age: Option<Duration>,
     /// In topics.
     pub topics: usize,
-    /// In bytes, what it has left unread.
+    /// In bytes, what it is owed.
     pub outbox_bytes: usize,
 }
 
 /// Which connections are meant.
 #[derive(Clone, Copy, Debug)]
 pub enum Filter<'a> {
-    /// Those whose token is called so.
+    /// Those whose token has this name.
     Name(&'a str),
     /// Those that come from there; without a port, from any.
     Address(IpAddr, Option<u16>),
@@ -102,7 +102,7 @@ impl<S: Stream> Engine<S> {
             .collect()
     }
 
-    /// Ends a connection, and tells it so if it is a WebSocket yet. False when it is not there any
+    /// Ends a connection, and tells its client so if the session is open. Returns false when it is not there any
     /// more, or ending already.
     pub fn disconnect(&mut self, id: SlotId) -> bool {
         match self.slots.get(id).map(|c| c.session.stage()) {

@@ -1,12 +1,12 @@
-//! What connections owe leaves when their sockets take bytes again.
+//! What connections are owed leaves when their sockets take bytes again.
 //!
 //! A writable edge only puts a connection on a list; [`Engine::pay`] writes, once a turn, as far as the
-//! turn's budget goes. Those who were stalled together wake up together.
+//! turn's budget goes. Clients that were stalled together wake up together.
 //!
 //! Bytes that a stream takes are a sign of life, as bytes that come are: a client behind a slow network
 //! takes an event for a minute, and cannot answer a ping that waits behind it.
 //!
-//! Never here: first writes of events and answers (the link's), who must give up what it is owed
+//! Never here: first writes of events and answers (`link`), which connections must give up what they are owed
 //! (`relief`).
 
 use super::Engine;
@@ -31,8 +31,8 @@ impl<S: Stream> Engine<S> {
         self.payable.push_back(id);
     }
 
-    /// Goes on with the outboxes of those who are listed, as far as the turn's budget goes. Those who have
-    /// waited longest come first.
+    /// Goes on with the outboxes of the connections on the list, as far as the turn's budget goes. The one that has
+    /// waited longest comes first.
     pub fn pay(&mut self) {
         while self.desk.payment_left > 0
             && let Some(id) = self.payable.pop_front()

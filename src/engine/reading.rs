@@ -4,7 +4,7 @@
 //! budget goes. The budget counts what reading costs (system calls, bytes, messages, answers), since
 //! 64 KiB can be one message or ten thousand.
 //!
-//! There are two lists, so that a crowd that never pauses does not hold up those who say one thing:
+//! There are two lists, so that clients that never pause do not hold up those that send one message:
 //! 1. A connection that became readable gets a small *first share*: enough for one ordinary message or a
 //!    head.
 //! 2. A connection that has more than that waits for the *rest*. At least a quarter of each turn is for
@@ -31,7 +31,7 @@ use crate::stats::{Close, Counter};
 /// In connections, for how many an emptied list keeps its memory.
 const LIST_KEPT: usize = 1_024;
 
-/// Who is to be read.
+/// The connections that are to be read.
 #[derive(Debug)]
 pub(super) struct Reading {
     /// Connections that became readable and were not read since.
@@ -56,7 +56,7 @@ impl Default for Reading {
 }
 
 impl Reading {
-    /// Whether some connection is still to be read.
+    /// Returns true while some connection is still to be read.
     pub(super) fn is_left(&self) -> bool {
         !self.first.is_empty() || !self.rest.is_empty()
     }
@@ -101,7 +101,7 @@ impl<S: Stream> Engine<S> {
         };
     }
 
-    /// Has a connection read to its end, behind those who wait for that already.
+    /// Puts a connection on the list for the rest, behind those that wait there already.
     pub(super) fn list_rest(&mut self, id: SlotId) {
         if let Some(connection) = self.slots.get_mut(id)
             && matches!(connection.link.unread, Unread::None | Unread::Paused)
@@ -118,7 +118,7 @@ impl<S: Stream> Engine<S> {
         self.list_rest(id);
     }
 
-    /// Reads those who are listed, as far as the turn's budget goes.
+    /// Reads the connections on the lists, as far as the turn's budget goes.
     pub fn read(&mut self) {
         // What is read is answered, and there is no room for answers.
         if self.relief.is_under_way() {

@@ -1,4 +1,4 @@
-//! All outboxes together are over their bound: some connections have to give up what they are owed.
+//! All outboxes together are over their bound, so some connections have to give up what they are owed.
 //!
 //! The greedy go first, and a client that reads steadily goes last. So first come the connections whose
 //! streams have taken no byte for a while, then the others; in both classes those that are owed most come
@@ -9,7 +9,7 @@
 //! `TURN_DISCONNECTS_MAX` of them a turn. Meanwhile nothing is delivered and nothing is read, so what is held
 //! does not grow.
 //!
-//! Never here: the bound of one outbox (the link's).
+//! Never here: the bound of one outbox (`link`).
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use super::slots::SlotId;
 use crate::limits;
 use crate::stats::Close;
 
-/// For how long a stream has taken no byte that counts as stalled.
+/// A stream that has taken no byte for so long counts as stalled.
 const STALLED: Duration = Duration::from_secs(limits::STALLED_SECONDS);
 
-/// What a connection is owed, and since when. Those that sort first go first.
+/// What a connection is owed, and since when. Connections are ended in the order in which these sort.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Debt {
     is_moving: bool,
@@ -33,17 +33,17 @@ struct Debt {
     stalled_since: Duration,
 }
 
-/// How far the search for those who have to give up is, and whom it has found.
+/// How far the search is for connections that have to give up, and which it has found.
 #[derive(Debug, Default)]
 pub(super) struct Relief {
     round: Round,
-    /// Those who go first of all that were looked at, up to twice `limits::DEBTS_MAX` of them. When the search
-    /// is over, the last one goes first.
+    /// Of all connections that were looked at, those to end first: up to twice `limits::DEBTS_MAX`. When the
+    /// search is over, the last of the list is ended first.
     found: Vec<(Debt, SlotId)>,
 }
 
 impl Relief {
-    /// Whether it goes on next turn.
+    /// Returns true when it goes on next turn.
     pub(super) fn is_under_way(&self) -> bool {
         self.round.is_under_way() || !self.found.is_empty()
     }

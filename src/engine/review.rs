@@ -1,10 +1,10 @@
-//! Sessions whose token is worth less than when it let them in.
+//! Sessions whose token allows less than when it let them in.
 //!
-//! What a token is worth stands in its `Standing`, which sessions share. When some of these have been
-//! changed, every open session's is looked at once, a share a turn: no session costs a byte more
+//! What a token allows stands in its `Standing`, which sessions share. When some of these have been
+//! changed, every open session is looked at once, a share a turn. So no session costs a byte more
 //! for that, and a thousand tokens that end together cost one round and not a thousand.
 //!
-//! Never here: why a token has lost its worth.
+//! Never here: why a token has ended.
 
 use super::Engine;
 use super::audiences::AudienceId;
@@ -32,7 +32,7 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Answers what that cost beyond a look, in looks.
+    /// Looks at one place. Answers what that cost beyond a look, in looks.
     fn review_one(&mut self, index: u32) -> u32 {
         let Self {
             slots,

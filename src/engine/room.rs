@@ -1,20 +1,20 @@
 //! Which connections can be ended when all places are taken, and in which order.
 //!
-//! A stranger who says nothing holds a place until its handshake times out. So do peers that were
-//! told the last word and do not end their half. While places are free, that harms nobody. When they
+//! A client that sends nothing holds a place until its handshake times out. So does a client that was
+//! told the last word and does not end its half. While places are free, that harms nobody. When they
 //! are all taken, a newcomer gets the place of such a connection: first the one that has waited
 //! longest for its end, then the one that has been longest without a whole upgrade. A connection
-//! that waits for its token's verdict is never ended for a newcomer: it has asked for something, and
-//! it is a store that makes it wait.
+//! that waits for its token's verdict is never ended for a newcomer: it has sent a whole request, and
+//! a store makes it wait.
 //!
 //! Each of them has [`limits::ROOM_MILLISECONDS_MIN`] for itself: a client's request comes right
-//! behind its connection, so a crowd of honest newcomers does not end one another. A newcomer who finds
-//! all of them younger waits in the kernel until one is old enough.
+//! behind its connection, so honest newcomers do not end one another. When all such connections are younger, a
+//! newcomer waits in the kernel until one is old enough.
 //!
-//! Both queues are in the order of time. An entry whose connection has moved on stays until it is at
-//! the front; that, and not a link in each connection, keeps idle connections free of cost.
+//! Connections are kept in the order of time. An entry whose connection has moved on stays until it is at
+//! the front. So an idle connection needs no link to its entry, and costs nothing.
 //!
-//! Never here: how a connection ends (`ending`), what a newcomer is told (the server's).
+//! Never here: how a connection ends (`ending`), what a refused newcomer is told (the server's).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,38 +27,38 @@ use super::slots::{SlotId, Slots};
 use crate::limits;
 use crate::stats::{Close, Refusal};
 
-/// In entries that one turn drops from the front of a queue, at an estimated 20 ns each.
+/// In entries that one turn drops from the front, at an estimated 20 ns each.
 const DROPS_MAX: usize = 1_024;
 
-/// In entries. An empty queue gives the memory back that it had beyond this.
+/// In entries. An empty list gives the memory back that it had beyond this.
 const KEPT_CAPACITY: usize = 1_024;
 
-/// Whether a newcomer can have a place.
+/// When a newcomer can have a place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Vacancy {
     /// At once.
     Now,
-    /// Not before this moment: somebody will have to leave by then.
+    /// Not before this moment, at which a connection may be ended for it.
     At(Duration),
-    /// There is no telling when.
+    /// Nobody knows when.
     Never,
 }
 
-/// Connections of one state, as far as they are still in it.
+/// Connections that came into one stage, the oldest first. Some may have moved on.
 #[derive(Debug, Default)]
-pub struct Queue(VecDeque<(SlotId, u64)>);
+pub struct ByAge(VecDeque<(SlotId, u64)>);
 
-impl Queue {
-    /// A connection has come into this state.
+impl ByAge {
+    /// A connection has come into this stage.
     pub fn push(&mut self, id: SlotId, now: Duration) {
-        // Whoever is left out still ends with its deadline.
+        // A connection that is left out still ends with its deadline.
         if self.0.len() >= limits::ROOM_ENTRIES_MAX {
             self.0.pop_front();
         }
         self.0.push_back((id, now.as_millis() as u64));
     }
 
-    /// The connection that has been in this state longest, and when it may be ended. It drops whatever has
+    /// The connection that has been in this stage longest, and when it may be ended. It drops whatever has
     /// moved on before it: each entry once, of `ROOM_ENTRIES_MAX` at the most.
     fn oldest(&mut self, is_there: impl Fn(SlotId) -> bool) -> Option<(SlotId, Duration)> {
         while let Some(&(id, since)) = self.0.front() {
@@ -71,7 +71,7 @@ impl Queue {
         None
     }
 
-    /// Forgets connections that are in this state no more, as many as a turn's budget allows.
+    /// Forgets connections that are in this stage no more, as many as a turn's budget allows.
     fn forget(&mut self, is_there: impl Fn(SlotId) -> bool) {
         for _ in 0..DROPS_MAX {
             match self.0.front() {
@@ -85,18 +85,18 @@ impl Queue {
     }
 }
 
-/// Those who can be ended, and how many have been.
+/// The connections that can be ended, and how many have been.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct Sparable {
     /// Connections without a whole upgrade.
-    pub upgrading: Queue,
+    pub upgrading: ByAge,
     /// Connections that only wait for their end.
-    pub closing: Queue,
+    pub closing: ByAge,
     /// In connections that were ended to make room and have not been reaped yet.
     ended: usize,
 }
 
-impl Room {
+impl Sparable {
     /// In connections that were ended to make room: places that are free when this turn ends, or soon.
     pub fn ended(&self) -> usize {
         self.ended
@@ -113,7 +113,7 @@ impl Room {
     }
 
     /// The connection that is to end first, and when it may be ended. `is_in` tells whether a connection is
-    /// in a state.
+    /// in a stage.
     pub fn first(
         &mut self,
         is_in: impl Fn(SlotId, Stage) -> bool,
@@ -137,12 +137,12 @@ impl Room {
     }
 }
 
-/// Tells whether a connection is in a state, and has not been given up yet.
+/// Tells whether a connection is in a stage, and has not been given up yet.
 fn is_in<S>(slots: &Slots<Connection<S>>) -> impl Fn(SlotId, Stage) -> bool {
-    |id, state| {
+    |id, stage| {
         slots
             .get(id)
-            .is_some_and(|c| c.session.stage() == state && c.link.unread != Unread::Gone)
+            .is_some_and(|c| c.session.stage() == stage && c.link.unread != Unread::Gone)
     }
 }
 
@@ -152,7 +152,7 @@ impl<S: Stream> Engine<S> {
         self.slots.len() - self.room.ended() >= self.rules.connections_max
     }
 
-    /// Whether a newcomer can have a place, now or soon. Until then it is better off in the kernel.
+    /// When a newcomer can have a place. Until then it is better off in the kernel.
     pub fn vacancy(&mut self) -> Vacancy {
         if !self.is_full() {
             return Vacancy::Now;
@@ -185,7 +185,7 @@ impl<S: Stream> Engine<S> {
             && connection.session.stage() == Stage::Upgrading
         {
             let answer = connection.session.refusal(Refusal::Full);
-            // Whether it is heard makes no difference to what follows.
+            // What follows is the same when this fails.
             let _ = connection.link.send(&answer, &mut self.desk);
         }
         self.lose(id, Close::MadeRoom);
@@ -193,7 +193,7 @@ impl<S: Stream> Engine<S> {
         true
     }
 
-    /// Forgets who can be ended no more to make room.
+    /// Forgets connections that can be ended no more to make room.
     pub(super) fn tidy_room(&mut self) {
         self.room.forget(is_in(&self.slots));
     }
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_its_end_goes_first_once_it_is_old_enough() {
-        let mut room = Room::default();
+        let mut room = Sparable::default();
         let at = Duration::from_secs;
         room.upgrading.push(id(0), at(1));
         room.upgrading.push(id(1), at(2));
@@ -227,8 +227,8 @@ mod tests {
     }
 
     #[test]
-    fn the_queues_are_bounded_and_give_their_memory_back() {
-        let mut room = Room::default();
+    fn the_lists_are_bounded_and_give_their_memory_back() {
+        let mut room = Sparable::default();
         for n in 0..limits::ROOM_ENTRIES_MAX as u32 + 5 {
             room.upgrading.push(id(n), Duration::ZERO);
         }

@@ -1,4 +1,4 @@
-//! A round over all places, a share a turn: how everybody is looked at without keeping anybody waiting.
+//! A round over all places, a share a turn: every connection is looked at, and none is kept waiting for that.
 //!
 //! Never here: what is looked for.
 
@@ -17,7 +17,7 @@ impl Round {
         self.left = places;
     }
 
-    /// Whether some place is still to be looked at.
+    /// Returns true while some place is still to be looked at.
     pub(super) fn is_under_way(&self) -> bool {
         self.left > 0
     }

@@ -1,4 +1,4 @@
-//! Where connections live, and which tenant of a place is meant.
+//! Where connections live, and which tenant of a place a name means.
 //!
 //! A slab hands the place that was freed last to the next newcomer. Anything that names a
 //! connection and outlives its turn (a verdict on its way, unread bytes, an administrator's
@@ -130,8 +130,7 @@ impl<T> Slots<T> {
         self.entries.get(id.index as usize)
     }
 
-    /// The present tenant of a place, whoever it is. For sets of members, which are cleared before
-    /// a place is freed.
+    /// The present tenant of a place. For sets of members, which are cleared before a place is freed.
     #[inline]
     pub fn at_mut(&mut self, index: u32) -> Option<&mut T> {
         self.entries.get_mut(index as usize)

@@ -7,7 +7,7 @@
 //! Never here: how a message is written (the files of the protocols), when it is sent (the engine).
 
 use super::SessionId;
-use super::step::{Breach, LastWord, Outcome};
+use super::step::{Breach, LastWord, SubscribeOutcome};
 use super::wamp1;
 use crate::wire::envelope::Event;
 use crate::wire::json;
@@ -53,7 +53,7 @@ impl Encoding {
     ///
     /// # Errors
     /// The connection has to end, because the protocol has no other answer.
-    pub fn answer(self, outcome: Outcome) -> Result<(), Breach> {
+    pub fn answer(self, outcome: SubscribeOutcome) -> Result<(), Breach> {
         match self {
             Self::Wamp1 => wamp1::answer(outcome),
         }

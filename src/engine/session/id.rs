@@ -1,4 +1,4 @@
-//! The number of a session, which its client hears in the welcome.
+//! The number of a session, which its client is told in the welcome.
 //!
 //! Never here: how a protocol writes it, which connection it is (`slots`).
 

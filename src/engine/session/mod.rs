@@ -1,8 +1,8 @@
-//! One connection's conversation: what was agreed on it, and what its next bytes mean.
+//! The conversation on one connection: what was agreed, and what the client's next bytes mean.
 //!
-//! A session is handed bytes and answers with [`Action`]s; the engine carries them out. What the client hears
-//! is written here too, and in one file for each protocol: `upgrade` until the session is open, then the
-//! file of its [`Encoding`].
+//! A session is handed bytes and answers with [`Intent`]s; the engine carries them out. Everything that the
+//! client receives is written here too, in one file for each protocol: HTTP in `upgrade` until the session is
+//! open, then the file of its [`Encoding`].
 //!
 //! The stages and what may follow each are in [`Stage::may_become`]. A session keeps only what its stage needs,
 //! so one that is open and idle holds its standing and nothing else.
@@ -25,7 +25,7 @@ use wamp1::Prefixes;
 pub use encoding::{Encoder, Encoding};
 pub use id::SessionId;
 pub use rules::SessionRules;
-pub use step::{Action, Breach, LastWord, Noted, Outcome};
+pub use step::{Breach, Intent, LastWord, Noted, SubscribeOutcome};
 
 use crate::standing::Standing;
 use crate::wire::growth;
@@ -84,7 +84,7 @@ struct Opened {
 
 /// What is kept in each stage.
 #[derive(Debug)]
-enum Memory {
+enum Kept {
     /// What has come of the head: nothing, in most cases, until it comes whole.
     Upgrading(Vec<u8>),
     Checking(Box<Pending>),
@@ -94,13 +94,13 @@ enum Memory {
 
 /// One connection's side of the conversation.
 #[derive(Debug)]
-pub struct Session(Memory);
+pub struct Session(Kept);
 
 const _: () = assert!(size_of::<Session>() == 32);
 
 impl Default for Session {
     fn default() -> Self {
-        Self(Memory::Upgrading(Vec::new()))
+        Self(Kept::Upgrading(Vec::new()))
     }
 }
 
@@ -109,15 +109,15 @@ impl Session {
     #[inline]
     pub fn stage(&self) -> Stage {
         match self.0 {
-            Memory::Upgrading(_) => Stage::Upgrading,
-            Memory::Checking(_) => Stage::Checking,
-            Memory::Open(_) => Stage::Open,
-            Memory::Closing => Stage::Closing,
+            Kept::Upgrading(_) => Stage::Upgrading,
+            Kept::Checking(_) => Stage::Checking,
+            Kept::Open(_) => Stage::Open,
+            Kept::Closing => Stage::Closing,
         }
     }
 
     /// The only place where the stage changes.
-    fn set_memory(&mut self, memory: Memory) {
+    fn set_kept(&mut self, memory: Kept) {
         let before = self.stage();
         self.0 = memory;
         let after = self.stage();
@@ -132,18 +132,18 @@ impl Session {
         input: &'a mut [u8],
         peer: IpAddr,
         rules: &SessionRules,
-    ) -> (usize, Option<Action<'a>>) {
+    ) -> (usize, Option<Intent<'a>>) {
         match self.0 {
-            Memory::Upgrading(_) => self.upgrade(input, peer, rules),
-            Memory::Open(ref mut opened) => opened.step(input, rules),
-            Memory::Checking(_) => (0, None),
-            Memory::Closing => (input.len(), None),
+            Kept::Upgrading(_) => self.upgrade(input, peer, rules),
+            Kept::Open(ref mut opened) => opened.step(input, rules),
+            Kept::Checking(_) => (0, None),
+            Kept::Closing => (input.len(), None),
         }
     }
 
     /// In `Checking`: keeps bytes that came behind the head, until the verdict.
     pub fn keep(&mut self, early: &[u8]) {
-        if let Memory::Checking(pending) = &mut self.0 {
+        if let Kept::Checking(pending) = &mut self.0 {
             let bytes = pending.early.len() + early.len();
             growth::append(&mut pending.early, early, bytes);
         }
@@ -151,7 +151,7 @@ impl Session {
 
     /// In `Checking`: readiness came and was not followed, since nothing is read yet.
     pub fn note_unread(&mut self) {
-        if let Memory::Checking(pending) = &mut self.0 {
+        if let Kept::Checking(pending) = &mut self.0 {
             pending.has_unread = true;
         }
     }
@@ -165,14 +165,14 @@ impl Session {
         id: SessionId,
         out: &mut Vec<u8>,
     ) -> Option<(Vec<u8>, bool)> {
-        let Memory::Checking(pending) = &mut self.0 else {
+        let Kept::Checking(pending) = &mut self.0 else {
             return None;
         };
         let early = std::mem::take(&mut pending.early);
         let (encoding, has_unread) = (pending.encoding, pending.has_unread);
         pending.accept(out);
         encoding.welcome(id, out);
-        self.set_memory(Memory::Open(Opened {
+        self.set_kept(Kept::Open(Opened {
             decoder: Decoder::default(),
             prefixes: None,
             standing,
@@ -199,12 +199,12 @@ impl Session {
 
     /// From here on nothing that the client sends has a meaning.
     pub fn close(&mut self) {
-        self.set_memory(Memory::Closing);
+        self.set_kept(Kept::Closing);
     }
 
     fn opened(&self) -> Option<&Opened> {
         match &self.0 {
-            Memory::Open(opened) => Some(opened),
+            Kept::Open(opened) => Some(opened),
             _ => None,
         }
     }
@@ -221,7 +221,7 @@ impl Session {
 
     /// The client has given a sign of life: no pong is awaited.
     pub fn note_heard(&mut self) {
-        if let Memory::Open(opened) = &mut self.0 {
+        if let Kept::Open(opened) = &mut self.0 {
             opened.awaits_pong = false;
         }
     }
@@ -230,14 +230,14 @@ impl Session {
     /// now on; false when it was asked in vain.
     pub fn note_silent(&mut self) -> bool {
         match &mut self.0 {
-            Memory::Open(opened) => !std::mem::replace(&mut opened.awaits_pong, true),
+            Kept::Open(opened) => !std::mem::replace(&mut opened.awaits_pong, true),
             _ => false,
         }
     }
 
-    /// The message that the last action came from has been dealt with: its memory is given back.
+    /// The message that the last intent came from has been dealt with: its memory is given back.
     pub fn settle(&mut self) {
-        if let Memory::Open(opened) = &mut self.0 {
+        if let Kept::Open(opened) = &mut self.0 {
             opened.decoder.release();
         }
     }
@@ -248,7 +248,7 @@ impl Opened {
         &'a mut self,
         input: &'a mut [u8],
         rules: &SessionRules,
-    ) -> (usize, Option<Action<'a>>) {
+    ) -> (usize, Option<Intent<'a>>) {
         match self.encoding {
             Encoding::Wamp1 => wamp1::read(
                 &mut self.decoder,

@@ -1,8 +1,8 @@
 //! The words between a session and the engine: what a client's bytes ask the engine to do, what becomes of
-//! it, and what a client hears last.
+//! it, and what the client is told last.
 //!
-//! They are the same for every protocol. The engine carries an [`Action`] out and knows no protocol: where
-//! the client has to be answered, the action names the client's encoding. A protocol reads the other words and
+//! They are the same for every protocol. The engine carries an [`Intent`] out and knows no protocol: where
+//! the client has to be answered, the intent names the client's encoding. A protocol reads the other words and
 //! writes them in its own form.
 //!
 //! Never here: bytes of a protocol.
@@ -15,9 +15,9 @@ use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Counter, Refusal};
 use crate::wire::files::Plain;
 
-/// What the engine is to do.
+/// What the engine is to do for a client, or with it.
 #[derive(Debug)]
-pub enum Action<'a> {
+pub enum Intent<'a> {
     /// What the client came with has to be judged.
     Check(Box<Applicant>),
     /// The upgrade of the client at this address is refused.
@@ -55,7 +55,7 @@ pub enum Noted {
 
 /// What became of a client's wish to subscribe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
+pub enum SubscribeOutcome {
     /// The client is subscribed now, or was before.
     Subscribed,
     /// The client's token does not allow the topic.

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::{Action, Encoding, Memory, Session, SessionRules};
+use super::{Encoding, Intent, Kept, Session, SessionRules};
 use crate::standing::Applicant;
 use crate::stats::Refusal;
 use crate::wire::files;
@@ -47,8 +47,8 @@ impl Session {
         input: &[u8],
         peer: IpAddr,
         rules: &SessionRules,
-    ) -> (usize, Option<Action<'static>>) {
-        let Memory::Upgrading(kept) = &mut self.0 else {
+    ) -> (usize, Option<Intent<'static>>) {
+        let Kept::Upgrading(kept) = &mut self.0 else {
             return (0, None);
         };
         let before = kept.len();
@@ -77,14 +77,14 @@ impl Session {
                     let taken = head.len.saturating_sub(before);
                     let client =
                         forwarded::client(peer, &upgrade.forwarded_for, |a| rules.trusts(a));
-                    let action = match judge(&upgrade, client, rules) {
+                    let intent = match judge(&upgrade, client, rules) {
                         Ok((pending, applicant)) => {
-                            self.set_memory(Memory::Checking(pending));
-                            Action::Check(Box::new(applicant))
+                            self.set_kept(Kept::Checking(pending));
+                            Intent::Check(Box::new(applicant))
                         }
-                        Err(refusal) => Action::Refuse(refusal, client),
+                        Err(refusal) => Intent::Refuse(refusal, client),
                     };
-                    return (taken, Some(action));
+                    return (taken, Some(intent));
                 }
                 // A client that wants a file is refused as an upgrade first, so upgrades are not asked. Checks
                 // of load balancers speak HTTP/1.0.
@@ -99,24 +99,24 @@ impl Session {
         if kept.is_empty() && http::is_head(input) {
             *kept = input.to_vec();
         }
-        let action = answer.map_or(Action::Refuse(refusal, peer), Action::Serve);
-        (input.len(), Some(action))
+        let intent = answer.map_or(Intent::Refuse(refusal, peer), Intent::Serve);
+        (input.len(), Some(intent))
     }
 
     /// The upgrade came elsewhere, and only the verdict is left to come. `early` came behind the upgrade.
     pub fn admit(&mut self, acceptance: Acceptance, early: Vec<u8>) {
-        self.set_memory(Memory::Checking(Pending::new(acceptance, early)));
+        self.set_kept(Kept::Checking(Pending::new(acceptance, early)));
     }
 
     /// Returns true when the client has not sent a byte.
     pub fn is_silent(&self) -> bool {
-        matches!(&self.0, Memory::Upgrading(kept) if kept.is_empty())
+        matches!(&self.0, Kept::Upgrading(kept) if kept.is_empty())
     }
 
     /// The answer that refuses the upgrade.
     pub fn refusal(&self, refusal: Refusal) -> Vec<u8> {
         // The answer to HEAD has no body.
-        let is_head = matches!(&self.0, Memory::Upgrading(kept) if http::is_head(kept));
+        let is_head = matches!(&self.0, Kept::Upgrading(kept) if http::is_head(kept));
         let mut answer = Vec::new();
         http::encode_refusal(refusal, is_head, &mut answer);
         answer

@@ -1,4 +1,4 @@
-//! WAMP v1 in WebSocket frames: what such a client's bytes mean, and all that it ever hears.
+//! WAMP v1 in WebSocket frames: what such a client's bytes mean, and every message that it receives.
 //!
 //! WAMP v1 has no answer to SUBSCRIBE: a client learns nothing of a topic that its token does not allow, and
 //! a bound that it passes ends the connection.
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use super::SessionId;
 use super::encoding::Encoding;
-use super::step::{Action, Breach, LastWord, Noted, Outcome};
+use super::step::{Breach, Intent, LastWord, Noted, SubscribeOutcome};
 use crate::limits;
 use crate::standing::Standing;
 use crate::stats::{Close, Counter};
@@ -29,24 +29,24 @@ pub fn read<'a>(
     standing: &'a Standing,
     input: &'a mut [u8],
     message_bytes_max: usize,
-) -> (usize, Option<Action<'a>>) {
+) -> (usize, Option<Intent<'a>>) {
     let len = input.len();
     match decoder.decode(input, message_bytes_max) {
         Ok((taken, None)) => (taken, None),
         Ok((taken, Some(incoming))) => {
-            let action = match incoming {
+            let intent = match incoming {
                 // A client that sends its messages as binary is understood too.
                 Incoming::Message { payload, .. } => match wamp::parse(payload) {
                     Ok(message) => act(standing, prefixes, message),
-                    Err(malformed) => Action::Fail(malformed.into()),
+                    Err(malformed) => Intent::Fail(malformed.into()),
                 },
-                Incoming::Ping(payload) => Action::Pong(Encoding::Wamp1, payload),
-                Incoming::Pong(_) => Action::Noted(Noted::Pong),
-                Incoming::Close(code) => Action::PeerClosed(code),
+                Incoming::Ping(payload) => Intent::Pong(Encoding::Wamp1, payload),
+                Incoming::Pong(_) => Intent::Noted(Noted::Pong),
+                Incoming::Close(code) => Intent::PeerClosed(code),
             };
-            (taken, Some(action))
+            (taken, Some(intent))
         }
-        Err(violation) => (len, Some(Action::Fail(violation.into()))),
+        Err(violation) => (len, Some(Intent::Fail(violation.into()))),
     }
 }
 
@@ -54,18 +54,18 @@ fn act<'a>(
     standing: &'a Standing,
     prefixes: &mut Option<Box<Prefixes>>,
     message: ClientMessage<'a>,
-) -> Action<'a> {
+) -> Intent<'a> {
     match message {
         ClientMessage::Prefix { prefix, uri } => {
             let prefixes = prefixes.get_or_insert_default();
             if prefix.len() + uri.len() > limits::TOPIC_BYTES_MAX {
-                return Action::Fail(limit("prefix too long"));
+                return Intent::Fail(limit("prefix too long"));
             }
             prefixes.0.insert(prefix.into_owned(), uri.into_owned());
             if prefixes.0.len() > limits::PREFIXES_MAX {
-                return Action::Fail(limit("too many prefixes"));
+                return Intent::Fail(limit("too many prefixes"));
             }
-            Action::Noted(Noted::Prefix)
+            Intent::Noted(Noted::Prefix)
         }
         ClientMessage::Call { id, procedure } => {
             let mut frame = Vec::new();
@@ -79,20 +79,20 @@ fn act<'a>(
                 });
                 Counter::Calls
             };
-            Action::Reply(frame, counter)
+            Intent::Reply(frame, counter)
         }
         ClientMessage::Subscribe { topic } => {
             let topic = expand(prefixes, topic);
             if standing.allows(&topic) {
-                Action::Subscribe(Encoding::Wamp1, topic)
+                Intent::Subscribe(Encoding::Wamp1, topic)
             } else {
-                Action::Denied(Encoding::Wamp1, topic, standing)
+                Intent::Denied(Encoding::Wamp1, topic, standing)
             }
         }
         ClientMessage::Unsubscribe { topic } => {
-            Action::Unsubscribe(Encoding::Wamp1, expand(prefixes, topic))
+            Intent::Unsubscribe(Encoding::Wamp1, expand(prefixes, topic))
         }
-        ClientMessage::Publish => Action::Noted(Noted::Publish),
+        ClientMessage::Publish => Intent::Noted(Noted::Publish),
     }
 }
 
@@ -146,11 +146,11 @@ fn limit(text: &'static str) -> Breach {
 ///
 /// # Errors
 /// The client has passed a bound.
-pub fn answer(outcome: Outcome) -> Result<(), Breach> {
+pub fn answer(outcome: SubscribeOutcome) -> Result<(), Breach> {
     match outcome {
-        Outcome::Subscribed | Outcome::Denied => Ok(()),
-        Outcome::TopicTooLong => Err(limit("topic too long")),
-        Outcome::TooMany => Err(limit("too many subscriptions")),
+        SubscribeOutcome::Subscribed | SubscribeOutcome::Denied => Ok(()),
+        SubscribeOutcome::TopicTooLong => Err(limit("topic too long")),
+        SubscribeOutcome::TooMany => Err(limit("too many subscriptions")),
     }
 }
 
