@@ -1,0 +1,54 @@
+//! Events on their way to subscribers, and what sources are told of these.
+
+use super::super::TopicChange;
+use super::{World, masked, rules};
+use crate::stats::{Close, Dropped};
+
+#[test]
+fn an_event_reaches_those_who_subscribed_and_nobody_else() {
+    let mut world = World::new(rules());
+    let (a, b) = (world.subscriber(&["news"]), world.subscriber(&["other"]));
+    world.publish("news", r#"{"n":1}"#);
+    world.publish("nobody", "1");
+    world.turn();
+    assert_eq!(a.texts(), [r#"[8,"news",{"n":1}]"#]);
+    assert_eq!(b.texts(), [""; 0]);
+    assert_eq!(world.engine.stats().drops(Dropped::NoSubscriber), 1);
+}
+
+#[test]
+fn one_write_a_member_and_turn() {
+    let mut world = World::new(rules());
+    let client = world.subscriber(&["t"]);
+    let before = client.pipe.borrow().writes;
+    for n in 0..50 {
+        world.publish("t", &n.to_string());
+    }
+    world.turn();
+    assert_eq!(client.pipe.borrow().writes, before + 1);
+    assert_eq!(client.texts().len(), 50);
+}
+
+#[test]
+fn sources_hear_of_the_first_subscriber_and_of_the_last_to_leave() {
+    let mut world = World::new(rules());
+    let (a, b) = (world.subscriber(&["x", "y"]), world.subscriber(&["x"]));
+    world.say(&a, &masked(1, br#"[6,"y"]"#));
+    for client in [&a, &b] {
+        client.pipe.borrow_mut().is_broken = true;
+        world.readable(client, true);
+    }
+    world.turn();
+    let changes: Vec<TopicChange> =
+        std::iter::from_fn(|| world.engine.poll_topic_change()).collect();
+    assert_eq!(
+        changes,
+        [
+            TopicChange::First("x".into()),
+            TopicChange::First("y".into()),
+            TopicChange::Last("y".into()),
+            TopicChange::Last("x".into()),
+        ]
+    );
+    assert_eq!(world.counted(Close::SocketError), 2);
+}
