@@ -10,6 +10,8 @@ mod places;
 mod silence;
 mod slowness;
 
+mod admitted;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
