@@ -7,6 +7,8 @@
 //! Never here: what the server is *now* (connections open, topics alive); that is asked of its
 //! owner.
 
+use std::cell::Cell;
+
 /// Declares an enum whose variants each have a stable name, an index, and a meaning: that is their
 /// documentation, which operators read on the dashboard.
 macro_rules! reasons {
@@ -328,142 +330,153 @@ reasons! {
 }
 
 /// The counters of one server. All start at zero; none ever goes down.
+///
+/// Everybody who counts has a reference to the same counters (`Rc<Stats>`). A clone is a copy of how they stand.
 #[derive(Clone, Debug)]
 pub struct Stats {
-    counters: [u64; Counter::COUNT],
-    refusals: [u64; Refusal::COUNT],
-    causes: [u64; Cause::COUNT],
-    drops: [u64; Dropped::COUNT],
-    peer_refusals: [u64; PeerRefusal::COUNT],
-    closes: [u64; Close::COUNT],
-    checks: [[u64; Judged::COUNT]; Store::COUNT],
-    events: [u64; Ingest::COUNT],
-    answers: [u64; HttpStatus::COUNT],
-    made_room: [u64; Door::COUNT],
+    counters: [Cell<u64>; Counter::COUNT],
+    refusals: [Cell<u64>; Refusal::COUNT],
+    causes: [Cell<u64>; Cause::COUNT],
+    drops: [Cell<u64>; Dropped::COUNT],
+    peer_refusals: [Cell<u64>; PeerRefusal::COUNT],
+    closes: [Cell<u64>; Close::COUNT],
+    checks: [[Cell<u64>; Judged::COUNT]; Store::COUNT],
+    events: [Cell<u64>; Ingest::COUNT],
+    answers: [Cell<u64>; HttpStatus::COUNT],
+    made_room: [Cell<u64>; Door::COUNT],
 }
 
 impl Default for Stats {
     fn default() -> Self {
         Self {
-            counters: [0; Counter::COUNT],
-            refusals: [0; Refusal::COUNT],
-            causes: [0; Cause::COUNT],
-            drops: [0; Dropped::COUNT],
-            peer_refusals: [0; PeerRefusal::COUNT],
-            closes: [0; Close::COUNT],
-            checks: [[0; Judged::COUNT]; Store::COUNT],
-            events: [0; Ingest::COUNT],
-            answers: [0; HttpStatus::COUNT],
-            made_room: [0; Door::COUNT],
+            counters: zeros(),
+            refusals: zeros(),
+            causes: zeros(),
+            drops: zeros(),
+            peer_refusals: zeros(),
+            closes: zeros(),
+            checks: [const { zeros() }; Store::COUNT],
+            events: zeros(),
+            answers: zeros(),
+            made_room: zeros(),
         }
     }
 }
 
+const fn zeros<const N: usize>() -> [Cell<u64>; N] {
+    [const { Cell::new(0) }; N]
+}
+
+/// Adds `n` to a counter.
+fn add(counter: &Cell<u64>, n: u64) {
+    counter.set(counter.get() + n);
+}
+
 impl Stats {
     /// Counts one.
-    pub fn count(&mut self, counter: Counter) {
+    pub fn count(&self, counter: Counter) {
         self.add(counter, 1);
     }
 
     /// Counts `n`.
-    pub fn add(&mut self, counter: Counter, n: u64) {
-        self.counters[counter as usize] += n;
+    pub fn add(&self, counter: Counter, n: u64) {
+        add(&self.counters[counter as usize], n);
     }
 
     /// Counts a refused upgrade.
-    pub fn refused(&mut self, refusal: Refusal) {
-        self.refusals[refusal as usize] += 1;
+    pub fn refused(&self, refusal: Refusal) {
+        add(&self.refusals[refusal as usize], 1);
     }
 
     /// Counts why a token was refused. The refused upgrade is counted as well, with
     /// [`Refusal::Token`].
-    pub fn refused_token(&mut self, cause: Cause) {
-        self.causes[cause as usize] += 1;
+    pub fn refused_token(&self, cause: Cause) {
+        add(&self.causes[cause as usize], 1);
     }
 
     /// Counts a dropped message or event.
-    pub fn dropped(&mut self, reason: Dropped) {
-        self.drops[reason as usize] += 1;
+    pub fn dropped(&self, reason: Dropped) {
+        add(&self.drops[reason as usize], 1);
     }
 
     /// Counts a ZeroMQ peer that was refused.
-    pub fn refused_peer(&mut self, refusal: PeerRefusal) {
-        self.peer_refusals[refusal as usize] += 1;
+    pub fn refused_peer(&self, refusal: PeerRefusal) {
+        add(&self.peer_refusals[refusal as usize], 1);
     }
 
     /// Counts a connection whose end begins.
-    pub fn closed(&mut self, reason: Close) {
-        self.closes[reason as usize] += 1;
+    pub fn closed(&self, reason: Close) {
+        add(&self.closes[reason as usize], 1);
     }
 
     /// Counts a question about a token, by who answered it and what.
-    pub fn checked(&mut self, store: Store, judged: Judged) {
-        self.checks[store as usize][judged as usize] += 1;
+    pub fn checked(&self, store: Store, judged: Judged) {
+        add(&self.checks[store as usize][judged as usize], 1);
     }
 
     /// Counts an event by where it came in.
-    pub fn ingested(&mut self, ingest: Ingest) {
-        self.events[ingest as usize] += 1;
+    pub fn ingested(&self, ingest: Ingest) {
+        add(&self.events[ingest as usize], 1);
     }
 
     /// Counts what a request to the admin or the publish listener was answered.
-    pub fn answered(&mut self, status: HttpStatus) {
-        self.answers[status as usize] += 1;
+    pub fn answered(&self, status: HttpStatus) {
+        add(&self.answers[status as usize], 1);
     }
 
     /// Counts a connection to the admin or the publish listener that was ended for another one.
-    pub fn made_room(&mut self, door: Door) {
-        self.made_room[door as usize] += 1;
+    pub fn made_room(&self, door: Door) {
+        add(&self.made_room[door as usize], 1);
     }
 
     /// How often `counter` happened.
     pub fn counter(&self, counter: Counter) -> u64 {
-        self.counters[counter as usize]
+        self.counters[counter as usize].get()
     }
 
     /// How many upgrades were refused for `refusal`.
     pub fn refusals(&self, refusal: Refusal) -> u64 {
-        self.refusals[refusal as usize]
+        self.refusals[refusal as usize].get()
     }
 
     /// How many tokens were refused because of `cause`.
     pub fn causes(&self, cause: Cause) -> u64 {
-        self.causes[cause as usize]
+        self.causes[cause as usize].get()
     }
 
     /// How many messages and events were dropped for `reason`.
     pub fn drops(&self, reason: Dropped) -> u64 {
-        self.drops[reason as usize]
+        self.drops[reason as usize].get()
     }
 
     /// How many ZeroMQ peers were refused for `refusal`.
     pub fn peer_refusals(&self, refusal: PeerRefusal) -> u64 {
-        self.peer_refusals[refusal as usize]
+        self.peer_refusals[refusal as usize].get()
     }
 
     /// How many connections ended for `reason`.
     pub fn closes(&self, reason: Close) -> u64 {
-        self.closes[reason as usize]
+        self.closes[reason as usize].get()
     }
 
     /// How often `store` answered `judged`.
     pub fn checks(&self, store: Store, judged: Judged) -> u64 {
-        self.checks[store as usize][judged as usize]
+        self.checks[store as usize][judged as usize].get()
     }
 
     /// How many events came in by `ingest`.
     pub fn events(&self, ingest: Ingest) -> u64 {
-        self.events[ingest as usize]
+        self.events[ingest as usize].get()
     }
 
     /// How many requests were answered with `status`.
     pub fn answers(&self, status: HttpStatus) -> u64 {
-        self.answers[status as usize]
+        self.answers[status as usize].get()
     }
 
     /// How many connections to the listener `door` were ended for others.
     pub fn rooms_made(&self, door: Door) -> u64 {
-        self.made_room[door as usize]
+        self.made_room[door as usize].get()
     }
 
     /// Everything that is not zero, as `name=value` pairs: the summary at the end of a run.
@@ -593,7 +606,7 @@ mod tests {
 
     #[test]
     fn a_summary_names_what_happened_and_nothing_else() {
-        let mut stats = Stats::default();
+        let stats = Stats::default();
         assert_eq!(stats.summary(), "");
         stats.add(Counter::Events, 3);
         stats.dropped(Dropped::NoSubscriber);

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_summary_is_for_people_and_may_have_one_line_for_programs() {
-        let mut stats = Stats::default();
+        let stats = Stats::default();
         stats.add(Counter::Connections, 1_234_567);
         stats.add(Counter::Events, 3);
         stats.refused(Refusal::Token);

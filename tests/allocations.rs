@@ -18,7 +18,7 @@ use newswire::engine::{Engine, Rules, Stream};
 use newswire::limits;
 use newswire::server::gate_rules;
 use newswire::standing::{Applicant, Verdict};
-use newswire::stats::{Stats, Store};
+use newswire::stats::Store;
 use newswire::wire::envelope::Event;
 use newswire::wire::grant::Grant;
 use newswire::wire::token::Token;
@@ -135,7 +135,7 @@ fn a_token_of_ones_own_costs_less_than_half_a_kilobyte() {
     const TOKENS: usize = 20_000;
     let rules = gate_rules(&Config::default());
     let mut standings = Vec::with_capacity(TOKENS);
-    let mut gate = Gate::new(vec![Box::new(Everybody)], rules, [7; 32]);
+    let mut gate = Gate::new(vec![Box::new(Everybody)], rules, [7; 32], Rc::default());
     let info = measure(|| {
         for n in 0..TOKENS {
             // As long as Web Publisher's own.
@@ -146,7 +146,7 @@ fn a_token_of_ones_own_costs_less_than_half_a_kilobyte() {
                 origin: None,
             };
             let moment = Moment::default();
-            gate.check(n as u64, applicant, moment, &mut Stats::default());
+            gate.check(n as u64, applicant, moment);
             while let Some((_, verdict)) = gate.poll_verdict() {
                 match verdict {
                     Verdict::Accepted(standing) => standings.push(standing),
@@ -193,7 +193,7 @@ fn left_by(gate: &mut Gate, count: usize, token: usize, origin: usize) -> usize 
                 origin: Some("o".repeat(origin)),
             };
             let moment = Moment::default();
-            gate.check(n as u64, applicant, moment, &mut Stats::default());
+            gate.check(n as u64, applicant, moment);
             while gate.poll_verdict().is_some() {}
         }
     });
@@ -209,7 +209,7 @@ fn what_is_kept_of_strangers_is_what_the_memory_line_says() {
         asking_bytes_max: whole.asking_bytes_max / 10,
         ..whole
     };
-    let gate = || Gate::new(vec![Box::new(Nobody)], rules, [7; 32]);
+    let gate = || Gate::new(vec![Box::new(Nobody)], rules, [7; 32], Rc::default());
     // Three times as many as are remembered, each from the longest page that there is.
     let count = 3 * rules.remembered_max;
     let bytes = left_by(&mut gate(), count, 50, limits::ORIGIN_BYTES_MAX);

@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn seconds_that_the_loop_slept_through_are_filled_in() {
         let mut history = History::default();
-        let mut stats = Stats::default();
+        let stats = Stats::default();
         assert_eq!(
             told(&history, 100)["samples"]["events_per_second"],
             json!([])
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn what_dashboards_do_themselves_is_left_out() {
         let mut history = History::default();
-        let mut stats = Stats::default();
+        let stats = Stats::default();
         stats.add(Counter::Deliveries, 10);
         let own = Own {
             connections: 1,
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn ten_minutes_are_kept_and_no_more() {
         let mut history = History::default();
-        let mut stats = Stats::default();
+        let stats = Stats::default();
         for second in 1..=1_000_u64 {
             stats.dropped(Dropped::BadJson);
             stats.refused(Refusal::Token);
@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn a_long_sleep_costs_no_more_than_ten_minutes() {
         let mut history = History::default();
-        let mut stats = Stats::default();
+        let stats = Stats::default();
         stats.dropped(Dropped::BadJson);
         take(&mut history, 86_400_000_000, &stats, Own::default());
         assert_eq!(history.samples.len(), SAMPLES_MAX);

@@ -429,7 +429,7 @@ mod tests {
 
     #[test]
     fn what_was_counted_is_told() {
-        let mut stats = Stats::default();
+        let stats = Stats::default();
         stats.ingested(Ingest::Http);
         stats.dropped(Dropped::NoTopic);
         stats.refused(Refusal::Token);

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn it_tells_the_last_second_and_leaves_out_what_is_its_own() {
         let durations = Durations::new(EVENT_BOUNDS);
-        let mut stats = Stats::default();
+        let stats = Stats::default();
         let mut history = History::default();
         let own = Own {
             connections: 1,

@@ -19,6 +19,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ pub struct GateRules {
 
 /// The gate.
 pub struct Gate {
+    stats: Rc<Stats>,
     stores: Vec<Box<dyn TokenStore>>,
     rules: GateRules,
     /// True exactly when one of `stores` answers about the caller too.
@@ -117,8 +119,14 @@ fn bytes(question: &Question) -> usize {
 
 impl Gate {
     /// A gate in front of `stores`. `key` is random and made for this run.
-    pub fn new(stores: Vec<Box<dyn TokenStore>>, rules: GateRules, key: [u8; 32]) -> Self {
+    pub fn new(
+        stores: Vec<Box<dyn TokenStore>>,
+        rules: GateRules,
+        key: [u8; 32],
+        stats: Rc<Stats>,
+    ) -> Self {
         Self {
+            stats,
             asks_of_callers: stores.iter().any(|store| store.asks_of_callers()),
             stores,
             rules,
@@ -144,13 +152,7 @@ impl Gate {
     /// Replaces the stores and the intervals. The gate asks again about everything that the old stores have said or
     /// still owe. But it refuses a token that is no longer in the configuration from now on, and ends its sessions
     /// only when their recheck is due: reading the configuration again must not drop anybody.
-    pub fn replace(
-        &mut self,
-        stores: Vec<Box<dyn TokenStore>>,
-        rules: GateRules,
-        moment: Moment,
-        stats: &mut Stats,
-    ) {
+    pub fn replace(&mut self, stores: Vec<Box<dyn TokenStore>>, rules: GateRules, moment: Moment) {
         self.asks_of_callers = stores.iter().any(|store| store.asks_of_callers());
         self.stores = stores;
         self.rules = rules;
@@ -163,14 +165,14 @@ impl Gate {
             };
             if let Some(asking) = &mut self.ledger.entry(id).asking {
                 asking.had_no_answer = false;
-                self.ask_from(id, 0, moment, stats);
+                self.ask_from(id, 0, moment);
             }
         }
     }
 
     /// Judges an applicant. [`Gate::poll_verdict`] returns the verdict under `ticket`, in this turn or in a later
     /// one.
-    pub fn check(&mut self, ticket: u64, applicant: Applicant, moment: Moment, stats: &mut Stats) {
+    pub fn check(&mut self, ticket: u64, applicant: Applicant, moment: Moment) {
         let Applicant {
             token,
             client,
@@ -186,7 +188,7 @@ impl Gate {
             (self.asks_of_callers).then(|| Key::of_caller(&digest, client, origin.as_deref()));
         let key = of_caller.unwrap_or(of_token);
         if let Some((judged, verdict)) = self.remembered(&digest, of_token, key, moment.now) {
-            stats.checked(Store::Cache, judged);
+            self.stats.checked(Store::Cache, judged);
             return self.verdicts.push_back((ticket, verdict));
         }
         let id = self.ledger.find(&key);
@@ -215,10 +217,10 @@ impl Gate {
         self.begin(id, question, vec![ticket]);
         if is_too_much {
             self.report(moment.now);
-            stats.checked(Store::Cache, Judged::Unavailable);
-            return self.conclude(id, Outcome::Unavailable, moment, stats);
+            self.stats.checked(Store::Cache, Judged::Unavailable);
+            return self.conclude(id, Outcome::Unavailable, moment);
         }
-        self.ask_from(id, 0, moment, stats);
+        self.ask_from(id, 0, moment);
     }
 
     /// The verdict that the gate knows without asking a store: about the token for every caller, or about the token
@@ -295,7 +297,7 @@ impl Gate {
 
     /// Fetches the answers of stores, asks again about tokens that are due, and goes on with the questions that wait
     /// in line.
-    pub fn turn(&mut self, moment: Moment, stats: &mut Stats) {
+    pub fn turn(&mut self, moment: Moment) {
         self.has_more = false;
         for index in 0..self.stores.len() {
             let mut left = limits::TURN_ANSWERS_MAX;
@@ -303,7 +305,7 @@ impl Gate {
                 && let Some((ticket, answer)) = self.stores[index].poll_answer()
             {
                 left -= 1;
-                self.handle_answer(index, EntryId::from_bits(ticket), answer, moment, stats);
+                self.handle_answer(index, EntryId::from_bits(ticket), answer, moment);
             }
             self.has_more |= left == 0;
         }
@@ -313,18 +315,18 @@ impl Gate {
             self.doubt_everything(None);
         }
         self.budget = limits::TURN_JUDGING_MICROSECONDS;
-        self.recheck(moment, stats);
+        self.recheck(moment);
         while self.budget > 0
             && let Some((id, is_late)) = self.line.take(moment.now, self.rules.patience)
         {
             self.budget -= 1;
-            self.resume(id, is_late, moment, stats);
+            self.resume(id, is_late, moment);
         }
         self.budget = 0;
     }
 
     /// Asks again about tokens of open sessions.
-    fn recheck(&mut self, moment: Moment, stats: &mut Stats) {
+    fn recheck(&mut self, moment: Moment) {
         let mut places = limits::TURN_DOUBTS_MAX;
         for _ in 0..limits::TURN_RECHECKS_MAX {
             if self.rechecks >= limits::AUTH_RECHECKS_MAX || self.budget <= NEWCOMERS_SHARE {
@@ -334,7 +336,7 @@ impl Gate {
             let Some(id) = due.or_else(|| self.next_doubted(&mut places, moment.now)) else {
                 return;
             };
-            self.handle_due(id, moment, stats);
+            self.handle_due(id, moment);
         }
     }
 
@@ -428,7 +430,7 @@ impl Gate {
         self.walk.begin(self.ledger.places(), spared);
     }
 
-    fn handle_due(&mut self, id: EntryId, moment: Moment, stats: &mut Stats) {
+    fn handle_due(&mut self, id: EntryId, moment: Moment) {
         let changes = self.changes;
         let entry = self.ledger.entry(id);
         // The answer sets the next moment.
@@ -460,11 +462,11 @@ impl Gate {
         };
         self.rechecks += 1;
         self.begin(id, question, Vec::new());
-        self.ask_from(id, 0, moment, stats);
+        self.ask_from(id, 0, moment);
     }
 
     /// Goes on with a question that has waited in line.
-    fn resume(&mut self, id: EntryId, is_late: bool, moment: Moment, stats: &mut Stats) {
+    fn resume(&mut self, id: EntryId, is_late: bool, moment: Moment) {
         let Some(asking) = self
             .ledger
             .get_mut(id)
@@ -475,15 +477,15 @@ impl Gate {
         let store = asking.store;
         if is_late {
             let answer = Answer::Unavailable("it has waited too long for its turn".to_owned());
-            weigh(&*self.stores[store], answer, asking, stats);
-            return self.conclude(id, Outcome::Unavailable, moment, stats);
+            weigh(&*self.stores[store], answer, asking, &self.stats);
+            return self.conclude(id, Outcome::Unavailable, moment);
         }
-        self.ask_from(id, store, moment, stats);
+        self.ask_from(id, store, moment);
     }
 
     /// Asks the stores from `first` on, until one knows the token, will answer later, or costs more than is left of
     /// this turn.
-    fn ask_from(&mut self, id: EntryId, first: usize, moment: Moment, stats: &mut Stats) {
+    fn ask_from(&mut self, id: EntryId, first: usize, moment: Moment) {
         let entry = self.ledger.entry(id);
         let is_of_caller = entry.caller.is_some();
         let asking = entry.asking();
@@ -507,8 +509,8 @@ impl Gate {
             let Some(answer) = store.ask(&question, moment) else {
                 return;
             };
-            if let Some(outcome) = weigh(&**store, answer, asking, stats) {
-                return self.conclude(id, outcome, moment, stats);
+            if let Some(outcome) = weigh(&**store, answer, asking, &self.stats) {
+                return self.conclude(id, outcome, moment);
             }
         }
         let outcome = match (asking.had_no_answer, asking.is_unsigned) {
@@ -516,18 +518,11 @@ impl Gate {
             (false, true) => Outcome::Refused(Cause::BadSignature),
             (false, false) => Outcome::Refused(Cause::Unknown),
         };
-        self.conclude(id, outcome, moment, stats);
+        self.conclude(id, outcome, moment);
     }
 
     /// Handles an answer that came later.
-    fn handle_answer(
-        &mut self,
-        index: usize,
-        id: EntryId,
-        answer: Answer,
-        moment: Moment,
-        stats: &mut Stats,
-    ) {
+    fn handle_answer(&mut self, index: usize, id: EntryId, answer: Answer, moment: Moment) {
         // Only here can an entry be gone, or be part of another question: the answer is of a store that was replaced
         // meanwhile.
         let entry = self.ledger.get_mut(id);
@@ -536,16 +531,16 @@ impl Gate {
             return;
         };
         if answer == Answer::AskAgain {
-            return self.ask_from(id, index, moment, stats);
+            return self.ask_from(id, index, moment);
         }
-        match weigh(&*self.stores[index], answer, asking, stats) {
-            Some(outcome) => self.conclude(id, outcome, moment, stats),
-            None => self.ask_from(id, index + 1, moment, stats),
+        match weigh(&*self.stores[index], answer, asking, &self.stats) {
+            Some(outcome) => self.conclude(id, outcome, moment),
+            None => self.ask_from(id, index + 1, moment),
         }
     }
 
     /// Concludes a question: tells the waiting clients, and the sessions that have the token.
-    fn conclude(&mut self, id: EntryId, outcome: Outcome, moment: Moment, stats: &mut Stats) {
+    fn conclude(&mut self, id: EntryId, outcome: Outcome, moment: Moment) {
         let entry = self.ledger.entry(id);
         let asking = entry.asking.take().expect("it is being asked about");
         match asking.question.is_recheck {
@@ -600,7 +595,7 @@ impl Gate {
         };
         // The first client was counted where the store answered.
         for _ in asking.waiting.iter().skip(1) {
-            stats.checked(Store::Cache, judged);
+            self.stats.checked(Store::Cache, judged);
         }
         for &ticket in &asking.waiting {
             self.verdicts.push_back((ticket, verdict.clone()));
@@ -786,7 +781,7 @@ fn weigh(
     store: &dyn TokenStore,
     answer: Answer,
     asking: &mut Asking,
-    stats: &mut Stats,
+    stats: &Stats,
 ) -> Option<Outcome> {
     let kind = store.kind();
     match answer {

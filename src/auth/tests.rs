@@ -88,7 +88,7 @@ const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 struct World {
     gate: Gate,
-    stats: Stats,
+    stats: Rc<Stats>,
     now: Duration,
     scripts: Vec<Rc<RefCell<Script>>>,
     next_ticket: u64,
@@ -111,9 +111,10 @@ impl World {
             script.borrow_mut().needs_token = !matches!(kind, Store::List | Store::File);
             script.borrow_mut().asks_of_callers = *kind == Store::Http;
         }
+        let stats = Rc::<Stats>::default();
         let mut world = Self {
-            gate: Gate::new(Vec::new(), RULES, [1; 32]),
-            stats: Stats::default(),
+            gate: Gate::new(Vec::new(), RULES, [1; 32], Rc::clone(&stats)),
+            stats,
             now: Duration::from_secs(5),
             scripts,
             next_ticket: 0,
@@ -128,7 +129,7 @@ impl World {
             Box::new(Scripted(kind, Rc::clone(script)))
         });
         let moment = self.moment();
-        (self.gate).replace(stores.collect(), RULES, moment, &mut self.stats);
+        (self.gate).replace(stores.collect(), RULES, moment);
     }
 
     fn moment(&self) -> Moment {
@@ -158,14 +159,14 @@ impl World {
             origin: origin.map(str::to_owned),
         };
         let moment = self.moment();
-        (self.gate).check(self.next_ticket, applicant, moment, &mut self.stats);
+        (self.gate).check(self.next_ticket, applicant, moment);
         self.next_ticket
     }
 
     /// A turn; the verdicts of it.
     fn turn(&mut self) -> Vec<(u64, Verdict)> {
         let moment = self.moment();
-        self.gate.turn(moment, &mut self.stats);
+        self.gate.turn(moment);
         std::iter::from_fn(|| self.gate.poll_verdict()).collect()
     }
 

@@ -66,7 +66,7 @@ pub struct Desk {
     /// This turn's time.
     pub now: Duration,
     /// What is counted.
-    pub stats: Stats,
+    pub stats: Rc<Stats>,
     /// In bytes, what all outboxes hold.
     pub held: Held,
     /// In bytes, the bound of one outbox.

@@ -56,6 +56,7 @@ mod turn;
 mod walk;
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use addresses::Addresses;
@@ -125,6 +126,11 @@ pub struct Engine<S> {
 impl<S: Stream> Engine<S> {
     /// An engine without connections. `seed` should be random: session ids are made of it.
     pub fn new(rules: Rules, seed: u64) -> Self {
+        Self::with_stats(rules, seed, Rc::default())
+    }
+
+    /// The same, with counters that others share.
+    pub fn with_stats(rules: Rules, seed: u64, stats: Rc<Stats>) -> Self {
         let expected = match rules.connections_max {
             max if max <= limits::CONNECTIONS_EXPECTED_MAX => max,
             _ => 0,
@@ -136,7 +142,7 @@ impl<S: Stream> Engine<S> {
             deadlines: Deadlines::with_room(expected),
             desk: Desk {
                 now: Duration::ZERO,
-                stats: Stats::default(),
+                stats,
                 held: Held::default(),
                 outbox_bytes_max: rules.outbox_bytes_max,
                 payment_left: limits::TURN_PAYMENT_BYTES_MAX,
@@ -197,14 +203,9 @@ impl<S: Stream> Engine<S> {
         &self.desk.stats
     }
 
-    /// The same, for the rings outside, which count here too.
-    pub fn stats_mut(&mut self) -> &mut Stats {
-        &mut self.desk.stats
-    }
-
-    /// What has been counted, and the incidents that the report takes out.
-    pub fn stats_and_incidents(&mut self) -> (&Stats, &mut Incidents) {
-        (&self.desk.stats, &mut self.incidents)
+    /// The incidents, which the report takes out.
+    pub fn incidents(&mut self) -> &mut Incidents {
+        &mut self.incidents
     }
 
     /// How many connections there are, in whatever stage.

@@ -33,9 +33,6 @@ pub trait Sink {
     /// Returns true when one more message may be taken in now.
     fn has_room(&self) -> bool;
 
-    /// The counters.
-    fn stats(&mut self) -> &mut Stats;
-
     /// An event came. Answers how many connections are subscribed to its topic. `is_unasked` is true when the
     /// publisher sends events that nobody has asked for.
     fn handle_event(&mut self, event: &Event<'_>, is_unasked: bool) -> usize;
@@ -48,6 +45,7 @@ pub trait Sink {
 pub struct Intake<P> {
     sources: Vec<Box<dyn Source>>,
     http: Http<P>,
+    stats: Rc<Stats>,
     rules: IntakeRules,
     /// The source that is asked first in this turn. `http` stands behind the others.
     first: usize,
@@ -55,9 +53,10 @@ pub struct Intake<P> {
 
 impl<P: 'static> Intake<P> {
     /// An intake with `sources`, and with [`Http`].
-    pub fn new(sources: Vec<Box<dyn Source>>, rules: IntakeRules) -> Self {
+    pub fn new(sources: Vec<Box<dyn Source>>, rules: IntakeRules, stats: Rc<Stats>) -> Self {
         Self {
             sources,
+            stats,
             http: Http::default(),
             rules,
             first: 0,
@@ -120,7 +119,7 @@ impl<P: 'static> Intake<P> {
                 Some(source) => &mut **source,
                 None => &mut self.http,
             };
-            has_taken |= drain(source, &self.rules.form, &mut budget, sink);
+            has_taken |= drain(source, &self.rules.form, &mut budget, &self.stats, sink);
         }
         has_taken
     }
@@ -184,6 +183,7 @@ fn drain(
     source: &mut dyn Source,
     form: &Form,
     budget: &mut IntakeBudget,
+    stats: &Stats,
     sink: &mut impl Sink,
 ) -> bool {
     let kind = source.kind();
@@ -200,23 +200,29 @@ fn drain(
             }
             Some(Received::Message { from, parts }) => {
                 budget.take(1, parts.iter().map(|part| part.len()).sum());
-                sink.stats().count(Counter::Ingested);
+                stats.count(Counter::Ingested);
                 match form.parse(&parts) {
                     Ok(event) => {
-                        sink.stats().ingested(kind);
+                        stats.ingested(kind);
                         sink.handle_event(&event, is_unasked);
                         Outcome::Taken
                     }
                     Err(reason) => {
-                        sink.stats().dropped(reason);
+                        stats.dropped(reason);
                         sink.handle_dropped(reason, &parts, from);
                         Outcome::Dropped(reason)
                     }
                 }
             }
-            Some(Received::Body { from, publication }) => {
-                Outcome::Body(take_body(publication, from, kind, form, budget, sink))
-            }
+            Some(Received::Body { from, publication }) => Outcome::Body(take_body(
+                publication,
+                from,
+                kind,
+                form,
+                budget,
+                stats,
+                sink,
+            )),
         };
         has_taken = true;
         source.settle(outcome);
@@ -231,6 +237,7 @@ fn take_body(
     kind: Ingest,
     form: &Form,
     budget: &mut IntakeBudget,
+    stats: &Stats,
     sink: &mut impl Sink,
 ) -> Receipt {
     let (is_batch, events) = match publication.parse(form) {
@@ -238,16 +245,16 @@ fn take_body(
         Ok(Events::Batch(events)) => (true, events),
         Err(fault) => {
             budget.take(1, publication.bytes().len());
-            sink.stats().count(Counter::Ingested);
-            sink.stats().dropped(fault.reason);
+            stats.count(Counter::Ingested);
+            stats.dropped(fault.reason);
             sink.handle_dropped(fault.reason, &[publication.bytes()], from);
             return Receipt::Bad(fault);
         }
     };
     budget.take(events.len(), publication.bytes().len());
     let subscribers = events.iter().map(|event| {
-        sink.stats().count(Counter::Ingested);
-        sink.stats().ingested(kind);
+        stats.count(Counter::Ingested);
+        stats.ingested(kind);
         sink.handle_event(event, false)
     });
     Receipt::Published {
@@ -300,7 +307,7 @@ mod tests {
     /// Takes so many more events.
     struct Room {
         left: usize,
-        stats: Stats,
+        stats: Rc<Stats>,
         topics: Vec<String>,
         dropped: Vec<String>,
     }
@@ -308,9 +315,6 @@ mod tests {
     impl Sink for Room {
         fn has_room(&self) -> bool {
             self.left > 0
-        }
-        fn stats(&mut self) -> &mut Stats {
-            &mut self.stats
         }
         fn handle_event(&mut self, event: &Event<'_>, _: bool) -> usize {
             self.left -= 1;
@@ -325,7 +329,7 @@ mod tests {
     fn room(left: usize) -> Room {
         Room {
             left,
-            stats: Stats::default(),
+            stats: Rc::default(),
             topics: Vec::new(),
             dropped: Vec::new(),
         }
@@ -363,8 +367,8 @@ mod tests {
     fn sources_take_turns_within_the_budget() {
         let (one, _) = memory("one", &["a1", "a2", "a3", "a4"]);
         let (two, _) = memory("two", &["b1", "b2"]);
-        let mut intake: Intake<()> = Intake::new(vec![one, two], rules(2));
         let mut sink = room(usize::MAX);
+        let mut intake: Intake<()> = Intake::new(vec![one, two], rules(2), Rc::clone(&sink.stats));
         for _ in 0..3 {
             assert!(intake.take(&mut sink));
         }
@@ -377,8 +381,8 @@ mod tests {
     #[test]
     fn a_source_hears_what_became_of_each_message_and_then_of_the_flush() {
         let (one, outcomes) = memory("one", &["a", ""]);
-        let mut intake: Intake<()> = Intake::new(vec![one], rules(10));
         let mut sink = room(usize::MAX);
+        let mut intake: Intake<()> = Intake::new(vec![one], rules(10), Rc::clone(&sink.stats));
         intake.take(&mut sink);
         intake.flushed(Duration::ZERO);
         assert_eq!(*outcomes.borrow(), ["Taken", "Dropped(NoTopic)", "flushed"]);
@@ -390,8 +394,8 @@ mod tests {
     #[test]
     fn while_there_is_no_room_messages_stay_with_their_source() {
         let (one, outcomes) = memory("one", &["a", "b"]);
-        let mut intake: Intake<()> = Intake::new(vec![one], rules(10));
         let mut sink = room(1);
+        let mut intake: Intake<()> = Intake::new(vec![one], rules(10), Rc::clone(&sink.stats));
         assert!(intake.take(&mut sink));
         assert!(!intake.take(&mut sink) && intake.is_ready());
         assert_eq!(*outcomes.borrow(), ["Taken"]);
@@ -402,8 +406,8 @@ mod tests {
 
     #[test]
     fn a_body_is_taken_as_a_whole_or_not_at_all() {
-        let mut intake: Intake<u8> = Intake::new(Vec::new(), rules(2));
         let mut sink = room(usize::MAX);
+        let mut intake: Intake<u8> = Intake::new(Vec::new(), rules(2), Rc::clone(&sink.stats));
         let bodies = [
             "[{\"topic\":\"a\",\"data\":1},{\"topic\":\"b\",\"data\":1},{\"topic\":\"c\",\"data\":1}]",
             "[{\"topic\":\"d\",\"data\":1},{}]",

@@ -23,6 +23,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use mio::{Interest, Registry};
@@ -66,6 +67,7 @@ pub struct Lobby {
     work: VecDeque<usize>,
     serial: u64,
     rules: AdminRules,
+    stats: Rc<Stats>,
     /// How many connections of strangers each kind of listener may have.
     strangers_max: usize,
     buffer: Vec<u8>,
@@ -87,8 +89,10 @@ impl Lobby {
         publish: Listeners,
         rules: AdminRules,
         strangers_max: usize,
+        stats: Rc<Stats>,
     ) -> Self {
         Self {
+            stats,
             admin,
             publish,
             peers: Slab::new(),
@@ -161,14 +165,14 @@ impl Lobby {
     }
 
     /// Begins a turn: accepts newcomers, and deals with the deadlines that have passed.
-    pub fn start_turn(&mut self, now: Duration, registry: &Registry, stats: &mut Stats) {
+    pub fn start_turn(&mut self, now: Duration, registry: &Registry) {
         self.budget = LobbyBudget {
             read_bytes: limits::TURN_ADMIN_BYTES_MAX,
             written_bytes: limits::TURN_ADMIN_BYTES_MAX,
             commands: limits::TURN_ADMIN_COMMANDS_MAX,
         };
         for door in [Door::Admin, Door::Publish] {
-            self.accept(door, now, registry, stats);
+            self.accept(door, now, registry);
         }
         let late: Vec<usize> = self
             .peers
@@ -184,7 +188,7 @@ impl Lobby {
         }
     }
 
-    fn accept(&mut self, door: Door, now: Duration, registry: &Registry, stats: &mut Stats) {
+    fn accept(&mut self, door: Door, now: Duration, registry: &Registry) {
         self.listeners_mut(door).tick(now);
         for _ in 0..limits::TURN_ADMIN_ACCEPTS_MAX {
             if !self.listeners_mut(door).is_ready() {
@@ -198,7 +202,7 @@ impl Lobby {
             match self.listeners_mut(door).accept(now) {
                 Accepted::Newcomer(stream, address) => {
                     if let Some(place) = victim {
-                        self.spare(place, stats);
+                        self.spare(place);
                     }
                     if let Err(error) = self.welcome(door, stream, address, now, registry) {
                         log::error!("admin: accept: peer={address} error={error}");
@@ -206,9 +210,9 @@ impl Lobby {
                 }
                 // The next newcomer needs a descriptor.
                 Accepted::TurnedAway => {
-                    stats.answered(HttpStatus::ServiceUnavailable);
+                    self.stats.answered(HttpStatus::ServiceUnavailable);
                     if let Some(place) = victim {
-                        self.spare(place, stats);
+                        self.spare(place);
                     }
                 }
                 Accepted::Nobody => return,
@@ -266,9 +270,9 @@ impl Lobby {
     }
 
     /// Ends a connection whose place is needed.
-    fn spare(&mut self, place: usize, stats: &mut Stats) {
+    fn spare(&mut self, place: usize) {
         let peer = self.peers.remove(place);
-        stats.made_room(peer.conversation.door());
+        self.stats.made_room(peer.conversation.door());
         log::debug!("admin: its place is needed: peer={}", peer.address);
     }
 
@@ -299,7 +303,7 @@ impl Lobby {
     }
 
     /// Returns the next command, as long as the turn's budget lasts.
-    pub fn poll_command(&mut self, now: Duration, stats: &mut Stats) -> Option<(PeerId, Command)> {
+    pub fn poll_command(&mut self, now: Duration) -> Option<(PeerId, Command)> {
         // A connection that stops because the budget is used up is listed again, behind those listed now.
         for _ in 0..self.work.len() {
             if self.budget.commands == 0 {
@@ -319,13 +323,13 @@ impl Lobby {
                 &self.rules,
                 &mut self.buffer,
                 &mut self.budget,
-                stats,
+                &self.stats,
             );
             let is_gone = matches!(driven, Driven::Gone);
             if was_stranger && !peer.conversation.is_stranger() && !is_gone {
                 match self.room_for_right(place, now) {
                     Opening::Free => {}
-                    Opening::Of(other) => self.spare(other, stats),
+                    Opening::Of(other) => self.spare(other),
                     Opening::None => {
                         self.peers[place].conversation.turn_away(now, &no_place());
                         driven = Driven::Cut;
@@ -413,7 +417,7 @@ fn drive(
     rules: &AdminRules,
     buffer: &mut [u8],
     budget: &mut LobbyBudget,
-    stats: &mut Stats,
+    stats: &Stats,
 ) -> Driven {
     let Peer {
         stream,

@@ -31,6 +31,7 @@ mod turn;
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use capacity::Capacity;
@@ -120,7 +121,7 @@ impl Server {
     ///
     /// # Errors
     /// Those of the poller, without which nothing goes on.
-    pub fn run(mut self) -> io::Result<(Stats, Duration)> {
+    pub fn run(mut self) -> io::Result<(Rc<Stats>, Duration)> {
         let (listen, pull) = (self.listeners(), self.pulls());
         log::info!("start: listen={listen:?} pull={pull:?}");
         stores::warn_if_closed(&self.entrances());
@@ -134,7 +135,7 @@ impl Server {
             }
         }
         self.core.finish();
-        Ok((self.core.stats().clone(), self.sockets.clock.elapsed()))
+        Ok((Rc::clone(self.core.stats()), self.sockets.clock.elapsed()))
     }
 
     fn timeout(&self) -> Option<Duration> {

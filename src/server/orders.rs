@@ -59,12 +59,12 @@ impl<O: Outside> Core<O> {
     /// The turn of administrators and publishers.
     pub(super) fn administer(&mut self, outside: &mut O) {
         let now = self.moment.now;
-        outside.begin_commands(now, self.engine.stats_mut());
+        outside.begin_commands(now);
         self.intake
             .http()
             .retain(|&publisher| outside.address(publisher).is_some());
         self.search(outside);
-        while let Some((peer, command)) = outside.poll_command(now, self.engine.stats_mut()) {
+        while let Some((peer, command)) = outside.poll_command(now) {
             if matches!(command, Command::Topics(_) | Command::Connections(_)) {
                 outside.charge(limits::LISTING_COMMANDS);
             }
@@ -177,7 +177,7 @@ impl<O: Outside> Core<O> {
     ) -> Readings<'a> {
         let connections = self.engine.connections();
         Readings {
-            stats: self.engine.stats(),
+            stats: &self.stats,
             latency: &self.pulse.latency,
             turns: &self.pulse.turns,
             connections,
@@ -295,9 +295,7 @@ impl<O: Outside> Core<O> {
             .handle_admitted(stream, address, upgrade, early, standing);
         match admitted {
             Ok(id) => {
-                self.engine
-                    .stats_mut()
-                    .answered(HttpStatus::SwitchingProtocols);
+                self.stats.answered(HttpStatus::SwitchingProtocols);
                 if self.watch_client(outside, id, address) {
                     self.pulse.note_dashboard(id);
                 }

@@ -14,7 +14,7 @@ use crate::admin::metrics::ProcessReadings;
 use crate::admin::{Command, Response};
 use crate::engine::{SlotId, Stream};
 use crate::ingest::{Descriptor, SourceId};
-use crate::stats::{Refusal, Stats};
+use crate::stats::Refusal;
 
 /// What came of asking for a newcomer.
 #[derive(Debug)]
@@ -88,10 +88,10 @@ pub trait Outside {
     fn unwatch_source(&mut self, file: RawFd);
 
     /// A turn begins with administrators and publishers.
-    fn begin_commands(&mut self, now: Duration, stats: &mut Stats);
+    fn begin_commands(&mut self, now: Duration);
 
     /// The next command, as long as the turn's share lasts.
-    fn poll_command(&mut self, now: Duration, stats: &mut Stats) -> Option<(Self::Peer, Command)>;
+    fn poll_command(&mut self, now: Duration) -> Option<(Self::Peer, Command)>;
 
     /// The last command costs as much as so many more.
     fn charge(&mut self, commands: usize);

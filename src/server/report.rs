@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn the_loop_wakes_up_for_a_digest_and_for_nothing_else() {
         let mut report = Report::default();
-        let mut stats = Stats::default();
+        let stats = Stats::default();
         let now = Duration::from_secs(4);
         stats.closed(Close::PeerClosed);
         assert_eq!(report.timeout(now, &stats), None);
@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn one_kind_of_trouble_does_not_delay_another() {
-        let (mut report, mut stats) = (Report::default(), Stats::default());
+        let (mut report, stats) = (Report::default(), Stats::default());
         let mut incidents = Incidents::default();
         let standing = Standing::new(Grant::default());
         let now = Duration::from_secs(4);
@@ -483,7 +483,7 @@ mod tests {
 
     #[test]
     fn requests_for_a_page_are_told_once_an_hour() {
-        let (mut report, mut stats) = (Report::default(), Stats::default());
+        let (mut report, stats) = (Report::default(), Stats::default());
         let mut none = Incidents::default();
         stats.refused(Refusal::NotUpgrade);
         let mut now = interval();
@@ -515,7 +515,7 @@ mod tests {
 
     #[test]
     fn refusals_are_told_with_address_and_cause() {
-        let (mut stats, mut incidents) = (Stats::default(), Incidents::default());
+        let (stats, mut incidents) = (Stats::default(), Incidents::default());
         let address = |last| IpAddr::from([192, 0, 2, last]);
         let mut refuse = |last, cause, times| {
             for _ in 0..times {
@@ -555,7 +555,7 @@ mod tests {
 
     #[test]
     fn denied_subscriptions_are_told_with_topic_and_name() {
-        let (mut stats, mut incidents) = (Stats::default(), Incidents::default());
+        let (stats, mut incidents) = (Stats::default(), Incidents::default());
         let standing = Standing::new(Grant {
             name: "ann".to_owned(),
             ..Grant::default()

@@ -20,7 +20,7 @@ use crate::admin::metrics::ProcessReadings;
 use crate::admin::{Command, Response};
 use crate::engine::SlotId;
 use crate::ingest::{Descriptor, SourceId};
-use crate::stats::{Refusal, Stats};
+use crate::stats::Refusal;
 
 /// In readiness events a poll.
 const READINESS_MAX: usize = 1_024;
@@ -145,12 +145,12 @@ impl Outside for Sockets {
         let _ = self.poll.registry().deregister(&mut SourceFd(&file));
     }
 
-    fn begin_commands(&mut self, now: Duration, stats: &mut Stats) {
-        self.lobby.start_turn(now, self.poll.registry(), stats);
+    fn begin_commands(&mut self, now: Duration) {
+        self.lobby.start_turn(now, self.poll.registry());
     }
 
-    fn poll_command(&mut self, now: Duration, stats: &mut Stats) -> Option<(PeerId, Command)> {
-        self.lobby.poll_command(now, stats)
+    fn poll_command(&mut self, now: Duration) -> Option<(PeerId, Command)> {
+        self.lobby.poll_command(now)
     }
 
     fn charge(&mut self, commands: usize) {

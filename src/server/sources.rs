@@ -23,6 +23,7 @@ use crate::wire::grant;
 /// The engine, as the intake sees it.
 struct Receiver<'a, S> {
     engine: &'a mut Engine<S>,
+    stats: &'a Stats,
     report: &'a mut Report,
     shutdown: &'a Shutdown,
 }
@@ -32,15 +33,10 @@ impl<S: Stream> Sink for Receiver<'_, S> {
         self.shutdown.takes_events() && !self.engine.is_congested()
     }
 
-    fn stats(&mut self) -> &mut Stats {
-        self.engine.stats_mut()
-    }
-
     fn handle_event(&mut self, event: &Event<'_>, is_unasked: bool) -> usize {
         if is_unasked && self.engine.subscribers(&event.topic) == 0 {
-            let stats = self.engine.stats_mut();
-            stats.count(Counter::Events);
-            stats.dropped(Dropped::Filtered);
+            self.stats.count(Counter::Events);
+            self.stats.dropped(Dropped::Filtered);
             return 0;
         }
         let subscribers = self.engine.handle_event(event);
@@ -84,7 +80,7 @@ impl<S: Stream> Wanted for WantedTopics<'_, S> {
 /// The loop, as sources see it.
 struct Loop<'a, O> {
     outside: &'a mut O,
-    stats: &'a mut Stats,
+    stats: &'a Stats,
     report: &'a mut Report,
 }
 
@@ -114,7 +110,7 @@ impl<O: Outside> Core<O> {
     pub fn watch_sources(&mut self, outside: &mut O) -> io::Result<()> {
         self.intake.watch(&mut Loop {
             outside,
-            stats: self.engine.stats_mut(),
+            stats: &self.stats,
             report: &mut self.report,
         })
     }
@@ -123,7 +119,7 @@ impl<O: Outside> Core<O> {
     pub(super) fn tend_sources(&mut self, outside: &mut O) {
         let host = &mut Loop {
             outside,
-            stats: self.engine.stats_mut(),
+            stats: &self.stats,
             report: &mut self.report,
         };
         self.intake.tend(self.moment.now, host);
@@ -133,6 +129,7 @@ impl<O: Outside> Core<O> {
     pub(super) fn take_events(&mut self) {
         let mut receiver = Receiver {
             engine: &mut self.engine,
+            stats: &self.stats,
             report: &mut self.report,
             shutdown: &self.shutdown,
         };

@@ -8,6 +8,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::ingest::zeromq::pull::Pull;
 use crate::ingest::zeromq::socket_file::{FileAccess, is_no_socket};
 use crate::ingest::zeromq::sub::Sub;
 use crate::net::names::System;
-use crate::stats::Door;
+use crate::stats::{Door, Stats};
 
 impl Server {
     /// Binds everything that `systemd` has not passed, raises the limit of open files, and takes over the
@@ -47,11 +48,13 @@ impl Server {
         let capacity = capacity::raise(config.clients.connections_max);
         let poll = Poll::new().map_err(system("create a poller"))?;
         let registry = poll.registry();
+        let stats = Rc::<Stats>::default();
         let (listeners, lobby) = bind(
             config,
             systemd.take_listeners(),
             capacity.strangers_max,
             registry,
+            Rc::clone(&stats),
         )?;
         let wake = wake(registry)?;
         let sources = open_sources(config, &wake)?;
@@ -60,7 +63,14 @@ impl Server {
         stores::check(&config.auth).map_err(StartError::Store)?;
         let Stores { stores, watched } =
             stores::stores(&config.auth, &Watched::default(), &wake).map_err(StartError::Store)?;
-        let mut core = Core::new(config, capacity.connections_max, stores, sources, seeds()?);
+        let mut core = Core::new(
+            config,
+            capacity.connections_max,
+            stores,
+            sources,
+            seeds()?,
+            stats,
+        );
         let mut sockets = Sockets::new(poll, listeners, lobby);
         core.watch_sources(&mut sockets)
             .map_err(system("watch a ZeroMQ socket"))?;
@@ -128,6 +138,7 @@ fn bind(
     passed: Vec<TcpListener>,
     strangers_max: usize,
     registry: &Registry,
+    stats: Rc<Stats>,
 ) -> Result<(Listeners, Lobby), StartError> {
     let options = SocketOptions {
         unsent_bytes_max: config.listen.unsent_bytes_max,
@@ -154,6 +165,7 @@ fn bind(
         listen("publish", &config.publish.addresses, Vec::new(), publish)?,
         admin_rules(config),
         strangers_max,
+        stats,
     );
     Ok((listeners, lobby))
 }

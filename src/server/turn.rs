@@ -42,6 +42,7 @@ pub struct Seeds {
 
 /// A server without its sockets, signals and files.
 pub struct Core<O: Outside> {
+    pub(super) stats: Rc<Stats>,
     pub(super) engine: Engine<O::Stream>,
     pub(super) gate: Gate,
     pub(super) intake: Intake<O::Peer>,
@@ -59,18 +60,24 @@ pub struct Core<O: Outside> {
 
 impl<O: Outside> Core<O> {
     /// A server that serves at most `connections_max` clients, asks `stores` about tokens and takes events from
-    /// `sources`, and by HTTP.
+    /// `sources`, and by HTTP. `stats` count for all of them.
     pub fn new(
         config: &Config,
         connections_max: usize,
         stores: Vec<Box<dyn TokenStore>>,
         sources: Vec<Box<dyn Source>>,
         seeds: Seeds,
+        stats: Rc<Stats>,
     ) -> Self {
         Self {
-            engine: Engine::new(rules(config, connections_max), seeds.sessions),
-            gate: Gate::new(stores, gate_rules(config), seeds.tokens),
-            intake: Intake::new(sources, intake_rules(config)),
+            engine: Engine::with_stats(
+                rules(config, connections_max),
+                seeds.sessions,
+                Rc::clone(&stats),
+            ),
+            gate: Gate::new(stores, gate_rules(config), seeds.tokens, Rc::clone(&stats)),
+            intake: Intake::new(sources, intake_rules(config), Rc::clone(&stats)),
+            stats,
             orders: Orders::default(),
             pulse: Pulse::default(),
             report: Report::default(),
@@ -94,9 +101,7 @@ impl<O: Outside> Core<O> {
         ends_admins: bool,
     ) {
         self.engine.set_rules(rules(config, connections_max));
-        let stats = self.engine.stats_mut();
-        self.gate
-            .replace(stores, gate_rules(config), self.moment, stats);
+        self.gate.replace(stores, gate_rules(config), self.moment);
         self.intake.set_rules(intake_rules(config));
         if ends_admins {
             self.admin_standing.end(Close::TokenEnded);
@@ -111,8 +116,8 @@ impl<O: Outside> Core<O> {
     }
 
     /// What has been counted.
-    pub fn stats(&self) -> &Stats {
-        self.engine.stats()
+    pub fn stats(&self) -> &Rc<Stats> {
+        &self.stats
     }
 
     /// This turn's time.
@@ -133,8 +138,8 @@ impl<O: Outside> Core<O> {
 
     /// Logs everything that was not logged yet, at the end of the run.
     pub fn finish(&mut self) {
-        let (stats, incidents) = self.engine.stats_and_incidents();
-        self.report.rest(self.moment.now, stats, incidents);
+        let incidents = self.engine.incidents();
+        self.report.rest(self.moment.now, &self.stats, incidents);
     }
 
     /// How long the loop may sleep before the next turn.
@@ -152,7 +157,7 @@ impl<O: Outside> Core<O> {
             self.intake.timeout(now),
             self.shutdown.timeout(),
             self.pulse.timeout(now, &self.engine),
-            self.report.timeout(now, self.engine.stats()),
+            self.report.timeout(now, &self.stats),
             self.accept_at.map(|at| at.saturating_sub(now)),
         ];
         due.into_iter().flatten().min()
@@ -212,9 +217,9 @@ impl<O: Outside> Core<O> {
         let has_events = self.intake.is_ready();
         self.shutdown
             .step(self.moment.now, has_events, &mut self.engine);
-        if (self.report).is_digest_due(self.moment.now, self.engine.stats()) {
-            let (stats, incidents) = self.engine.stats_and_incidents();
-            self.report.digest(self.moment.now, stats, incidents);
+        if (self.report).is_digest_due(self.moment.now, &self.stats) {
+            let incidents = self.engine.incidents();
+            self.report.digest(self.moment.now, &self.stats, incidents);
         }
     }
 
@@ -264,7 +269,7 @@ impl<O: Outside> Core<O> {
                 }
                 // The next newcomer is to find a descriptor.
                 Accepted::TurnedAway => {
-                    self.engine.stats_mut().refused(Refusal::Full);
+                    self.stats.refused(Refusal::Full);
                     self.engine.make_room();
                 }
                 Accepted::Nobody => return,
@@ -293,10 +298,9 @@ impl<O: Outside> Core<O> {
             && let Some(Check { id, applicant }) = self.engine.poll_check()
         {
             checks -= 1;
-            let stats = self.engine.stats_mut();
-            self.gate.check(id.to_bits(), applicant, moment, stats);
+            self.gate.check(id.to_bits(), applicant, moment);
         }
-        self.gate.turn(moment, self.engine.stats_mut());
+        self.gate.turn(moment);
         for _ in 0..limits::TURN_VERDICTS_MAX {
             let Some((ticket, verdict)) = self.gate.poll_verdict() else {
                 break;
@@ -382,8 +386,8 @@ mod tests {
             Ok(())
         }
         fn unwatch_source(&mut self, _: RawFd) {}
-        fn begin_commands(&mut self, _: Duration, _: &mut Stats) {}
-        fn poll_command(&mut self, _: Duration, _: &mut Stats) -> Option<(u32, Command)> {
+        fn begin_commands(&mut self, _: Duration) {}
+        fn poll_command(&mut self, _: Duration) -> Option<(u32, Command)> {
             self.commands.pop_front()
         }
         fn charge(&mut self, _: usize) {}
@@ -416,7 +420,8 @@ mod tests {
             sessions: 7,
             tokens: [7; 32],
         };
-        let mut core: Core<Memory> = Core::new(&config, 10, stores, Vec::new(), seeds);
+        let mut core: Core<Memory> =
+            Core::new(&config, 10, stores, Vec::new(), seeds, Rc::default());
         let mut outside = Memory::default();
         let (stream, pipe) = FakeStream::new();
         let subscribe = text("[5,\"news\"]");

@@ -181,7 +181,7 @@ fn the_connections_of_trusted_proxies_are_never_counted() {
     let second = world.connect();
     ask(&mut world, &second, "192.0.2.7");
     assert!(second.heard().starts_with(b"HTTP/1.1 503 "));
-    let (_, incidents) = world.engine.stats_and_incidents();
+    let incidents = world.engine.incidents();
     let told = &incidents.take_refused_addresses(Refusal::AddressFull)[0];
     assert_eq!(told.address.to_string(), "192.0.2.7", "the client's");
     for client in [&named, &client, &second] {

@@ -73,6 +73,7 @@ impl EngineStage {
                 vec![Box::new(TokenList::new(&[Token::new(TOKEN)]))],
                 gate_rules(&config),
                 [7; 32],
+                Rc::default(),
             ),
             form: Form {
                 topic_field: config.ingest.topic_field.clone(),
@@ -103,8 +104,7 @@ impl EngineStage {
             unix: self.now,
         };
         while let Some(Check { id, applicant }) = self.engine.poll_check() {
-            let stats = self.engine.stats_mut();
-            self.gate.check(id.to_bits(), applicant, moment, stats);
+            self.gate.check(id.to_bits(), applicant, moment);
         }
         while let Some((ticket, verdict)) = self.gate.poll_verdict() {
             let id = SlotId::from_bits(ticket).expect("a connection's");
