@@ -16,6 +16,7 @@ mod overlap;
 mod show;
 mod spec;
 mod suggest;
+mod types;
 mod units;
 mod values;
 

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use super::super::spec::Word;
+use super::super::types::Word;
 use super::addresses;
 use crate::config::values;
 use crate::wire::token::Token;

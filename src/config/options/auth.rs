@@ -4,7 +4,8 @@
 
 use std::path::PathBuf;
 
-use super::super::spec::{List, WhenNone, Word};
+use super::super::spec::WhenNone;
+use super::super::types::{List, Word};
 use super::{choice, list, name_of, option};
 use crate::config::values;
 use crate::limits;

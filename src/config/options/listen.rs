@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::super::spec::{List, WhenNone};
+use super::super::spec::WhenNone;
+use super::super::types::List;
 use super::list;
 use crate::config::values;
 use crate::limits;

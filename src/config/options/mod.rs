@@ -17,7 +17,8 @@
 
 use std::net::SocketAddr;
 
-use super::spec::{List, OptionSpec, WhenNone};
+use super::spec::{OptionSpec, WhenNone};
+use super::types::List;
 use super::values;
 
 /// Declares a group: a struct with a field an option, its `Default`, and the options themselves.
@@ -40,7 +41,7 @@ macro_rules! group {
 
         impl Default for $group {
             fn default() -> Self {
-                use $crate::config::spec::OptionType as _;
+                use $crate::config::types::OptionType as _;
                 Self { $($field: $kind.default(),)+ }
             }
         }
@@ -49,7 +50,7 @@ macro_rules! group {
             $($crate::config::spec::OptionSpec::new(
                 $heading,
                 [$name, $value_name, concat!($($help),+)],
-                &$crate::config::spec::FieldOf {
+                &$crate::config::types::FieldOf {
                     kind: $kind,
                     get: |config| &config.$place.$field,
                     get_mut: |config| &mut config.$place.$field,
@@ -62,7 +63,7 @@ macro_rules! group {
 /// A whole number: unit, default, minimum, maximum.
 macro_rules! number {
     ($unit:ident, $default:expr, $min:expr, $max:expr) => {
-        $crate::config::spec::Number {
+        $crate::config::types::Number {
             unit: $crate::config::units::Unit::$unit,
             default: $default as u64,
             min: $min as u64,

@@ -4,7 +4,7 @@
 
 use log::LevelFilter;
 
-use super::super::spec::Word;
+use super::super::types::Word;
 use super::{choice, name_of};
 use crate::limits;
 

@@ -4,7 +4,8 @@
 
 use std::net::SocketAddr;
 
-use super::super::spec::{WhenNone, Word};
+use super::super::spec::WhenNone;
+use super::super::types::Word;
 use super::{addresses, list};
 use crate::config::values;
 use crate::wire::token::Token;
