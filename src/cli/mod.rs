@@ -78,8 +78,8 @@ Examples:
   newswire publish package_created '{\"n\":1}'";
 
 const SHORT_END: &str = "\
-`newswire --help` lists all options with their reasons, and examples; `newswire COMMAND --help` explains a \
-command. Every option is also a variable (NEWSWIRE_PING_INTERVAL) and a key of the file (ping-interval).";
+`newswire --help` lists all options and examples; `newswire COMMAND --help` explains a command. Every option is \
+also a variable (NEWSWIRE_PING_INTERVAL) and a key of the file (ping-interval).";
 
 /// Parses the arguments, the program's name first.
 ///
