@@ -250,12 +250,12 @@ pub const QUIET_MILLISECONDS: u64 = 200;
 /// that is due: 255 - 1 - 120 = 134 s.
 pub const DEADLINE_SECONDS_MAX: u32 = 120;
 
-/// In events, how many one turn takes from the publishers. Those of one topic gather within a turn and
+/// In events, how many one turn takes in, over all sources. Those of one topic gather within a turn and
 /// leave in one write a member, so this is also how far a burst can be gathered.
 pub const TURN_EVENTS_MAX: usize = 1_024;
 
-/// In bytes, how much one turn takes from the publishers, so that large events do not make the
-/// turn long. One event may pass it.
+/// In bytes, how much one turn takes in, over all sources, so that large events do not make the
+/// turn long. One event, or the body of one HTTP request, may exceed it.
 pub const TURN_EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// In events of libzmq about connections of publishers, read in one turn over all sources: at an estimated
@@ -517,8 +517,8 @@ pub const END_PLACES: u32 = 64;
 /// estimated 10 µs each, 5 ms.
 pub const TURN_DISCONNECTS_MAX: usize = 512;
 
-/// In events of one HTTP request. They are handed in together, in one turn, which takes requests in until
-/// it has [`TURN_EVENTS_MAX`] events of them.
+/// In events of one HTTP request. They are taken in together, in one turn. The last request of a turn may take it
+/// over [`TURN_EVENTS_MAX`].
 pub const PUBLISH_EVENTS_MAX: usize = 1_024;
 
 /// In bytes a turn, what is read from, and again what is written to, the admin and publish listeners'

@@ -28,7 +28,7 @@ use super::line::Line;
 use super::refused::Refused;
 use super::revoked::{Full, Revoked};
 use super::sealed::Sealer;
-use super::walk::Walk;
+use super::walk::LedgerWalk;
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
@@ -80,7 +80,7 @@ pub struct Gate {
     /// How often stores have changed. A token that was accepted before the last change is not fresh.
     changes: u32,
     /// Over entries that were accepted before the last change.
-    walk: Walk,
+    walk: LedgerWalk,
     /// Questions that wait for the time that they cost.
     line: Line,
     /// In microseconds, what is left for this turn. More than zero in [`Gate::turn`] alone.
@@ -139,7 +139,7 @@ impl Gate {
             rechecks: 0,
             lost: 0,
             changes: 0,
-            walk: Walk::default(),
+            walk: LedgerWalk::default(),
             line: Line::default(),
             budget: 0,
             asking_bytes: 0,

@@ -9,7 +9,7 @@ use crate::stats::Store;
 
 /// Where the walk is.
 #[derive(Debug, Default)]
-pub struct Walk {
+pub struct LedgerWalk {
     /// The place that is looked at next; `None`: the walk is done.
     next: Option<u32>,
     /// Where the walk ends after it has begun anew behind the last place: where it was when stores changed again.
@@ -18,7 +18,7 @@ pub struct Walk {
     spared: Option<Store>,
 }
 
-impl Walk {
+impl LedgerWalk {
     /// Stores have changed, and there are so many places.
     pub fn begin(&mut self, places: u32, spared: Option<Store>) {
         *self = match self.next {
@@ -66,13 +66,13 @@ mod tests {
     use super::*;
 
     /// The places that a walk looks at, `max` of them at most.
-    fn places(walk: &mut Walk, max: usize) -> Vec<u32> {
+    fn places(walk: &mut LedgerWalk, max: usize) -> Vec<u32> {
         std::iter::from_fn(|| walk.next(4)).take(max).collect()
     }
 
     #[test]
     fn a_walk_looks_at_each_place_once_and_around_again_after_another_change() {
-        let mut walk = Walk::default();
+        let mut walk = LedgerWalk::default();
         assert!(places(&mut walk, 9).is_empty());
         walk.begin(0, None);
         assert!(!walk.is_under_way());
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn whom_both_changes_spare_is_spared() {
-        let mut walk = Walk::default();
+        let mut walk = LedgerWalk::default();
         walk.begin(4, Some(Store::List));
         assert!(walk.spares(Some(Store::List)));
         assert!(!walk.spares(Some(Store::File)) && !walk.spares(None));

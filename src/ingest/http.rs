@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Outcome, Received, Source};
+use super::{Received, Settlement, Source};
 use crate::limits;
 use crate::stats::Ingest;
 use crate::wire::publication::{Publication, PublicationFault};
@@ -39,7 +39,7 @@ pub enum Receipt {
 
 /// A body that has not been taken yet.
 #[derive(Debug)]
-struct Waiting<P> {
+struct WaitingBody<P> {
     publisher: P,
     since: Duration,
     publication: Publication,
@@ -49,9 +49,9 @@ struct Waiting<P> {
 #[derive(Debug)]
 pub struct Http<P> {
     /// In the order in which they came.
-    waiting: VecDeque<Waiting<P>>,
+    waiting: VecDeque<WaitingBody<P>>,
     /// The body that was received and not settled.
-    current: Option<Waiting<P>>,
+    current: Option<WaitingBody<P>>,
     /// Receipts that wait for the flush.
     settled: Vec<(P, Receipt)>,
     /// Receipts to be fetched.
@@ -77,7 +77,7 @@ impl<P> Http<P> {
         if self.is_closing {
             return self.receipts.push_back((publisher, Receipt::Closing));
         }
-        self.waiting.push_back(Waiting {
+        self.waiting.push_back(WaitingBody {
             publisher,
             since: now,
             publication,
@@ -125,8 +125,8 @@ impl<P> Source for Http<P> {
         })
     }
 
-    fn settle(&mut self, outcome: Outcome) {
-        if let (Some(body), Outcome::Body(receipt)) = (self.current.take(), outcome) {
+    fn settle(&mut self, settlement: Settlement) {
+        if let (Some(body), Settlement::Body(receipt)) = (self.current.take(), settlement) {
             self.settled.push((body.publisher, receipt));
         }
     }
@@ -176,7 +176,7 @@ mod tests {
             is_batch: false,
             subscribers: vec![3],
         };
-        http.settle(Outcome::Body(published()));
+        http.settle(Settlement::Body(published()));
         assert_eq!(http.poll_receipt(), None);
         http.flushed(ZERO);
         assert_eq!(http.timeout(ZERO), Some(ZERO));

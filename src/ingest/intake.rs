@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::http::{Http, Receipt};
 use super::wanted::{TellBudget, Wanted};
-use super::{Descriptor, Host, Outcome, Received, Source, SourceId};
+use super::{Descriptor, Host, Received, Settlement, Source, SourceId};
 use crate::limits;
 use crate::stats::{Counter, Dropped, Ingest, Stats};
 use crate::wire::envelope::{Event, Form};
@@ -186,11 +186,14 @@ fn drain(
     stats: &Stats,
     sink: &mut impl Sink,
 ) -> bool {
+    if !source.is_ready() {
+        return false;
+    }
     let kind = source.kind();
     let is_unasked = source.asks_for_everything();
     let mut has_taken = false;
-    while source.is_ready() && budget.is_left() && sink.has_room() {
-        let outcome = match source.receive() {
+    while budget.is_left() && sink.has_room() {
+        let settlement = match source.receive() {
             None => break,
             // A part that is thrown away costs as much as a message.
             Some(Received::Surplus(bytes)) => {
@@ -205,16 +208,16 @@ fn drain(
                     Ok(event) => {
                         stats.ingested(kind);
                         sink.handle_event(&event, is_unasked);
-                        Outcome::Taken
+                        Settlement::Taken
                     }
                     Err(reason) => {
                         stats.dropped(reason);
                         sink.handle_dropped(reason, &parts, from);
-                        Outcome::Dropped(reason)
+                        Settlement::Dropped(reason)
                     }
                 }
             }
-            Some(Received::Body { from, publication }) => Outcome::Body(take_body(
+            Some(Received::Body { from, publication }) => Settlement::Body(take_body(
                 publication,
                 from,
                 kind,
@@ -225,7 +228,7 @@ fn drain(
             )),
         };
         has_taken = true;
-        source.settle(outcome);
+        source.settle(settlement);
     }
     has_taken
 }
@@ -296,8 +299,8 @@ mod tests {
                 parts: Parts::from_iter([&*self.current]),
             })
         }
-        fn settle(&mut self, outcome: Outcome) {
-            self.outcomes.borrow_mut().push(format!("{outcome:?}"));
+        fn settle(&mut self, settlement: Settlement) {
+            self.outcomes.borrow_mut().push(format!("{settlement:?}"));
         }
         fn flushed(&mut self, _: Duration) {
             self.outcomes.borrow_mut().push("flushed".to_owned());

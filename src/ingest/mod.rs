@@ -59,7 +59,7 @@ pub trait Source {
     fn receive(&mut self) -> Option<Received<'_>>;
 
     /// Says what became of the message that [`Source::receive`] handed out last.
-    fn settle(&mut self, _outcome: Outcome) {}
+    fn settle(&mut self, _settlement: Settlement) {}
 
     /// The flush has handed this turn's events to their subscribers.
     fn flushed(&mut self, _now: Duration) {}
@@ -184,7 +184,7 @@ impl<'a> Deref for Parts<'a> {
 
 /// What became of a message.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Settlement {
     /// Its event went to the engine.
     Taken,
     /// It has no event, for this reason.

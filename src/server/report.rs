@@ -168,12 +168,12 @@ impl Trouble {
         (self.left(stats) > 0).then(|| due.map_or(Duration::ZERO, |due| due.saturating_sub(now)))
     }
 
-    fn take_line(&mut self, now: Duration, stats: &Stats, incidents: &mut Incidents) -> Line {
+    fn take_line(&mut self, now: Duration, stats: &Stats, incidents: &mut Incidents) -> LogLine {
         let left = self.left(stats);
         let text = self.kind.line(left, self.sample.take(), incidents);
         self.told += left;
         self.told_at = Some(now);
-        Line {
+        LogLine {
             level: self.kind.level(),
             text,
         }
@@ -182,7 +182,7 @@ impl Trouble {
 
 /// A line of the log that is due.
 #[derive(Debug, Eq, PartialEq)]
-struct Line {
+struct LogLine {
     level: log::Level,
     text: String,
 }
@@ -288,7 +288,7 @@ impl Report {
         stats: &Stats,
         incidents: &mut Incidents,
         has_come: fn(Duration) -> bool,
-    ) -> Vec<Line> {
+    ) -> Vec<LogLine> {
         let troubles = self.troubles.iter_mut();
         troubles
             .filter(|trouble| trouble.timeout(now, stats).is_some_and(has_come))
@@ -297,8 +297,8 @@ impl Report {
     }
 }
 
-fn write(lines: Vec<Line>) {
-    for Line { level, text } in lines {
+fn write(lines: Vec<LogLine>) {
+    for LogLine { level, text } in lines {
         log::log!(level, "{text}");
     }
 }
@@ -476,7 +476,7 @@ mod tests {
         }
         let lines = report.take_lines(now, &stats, &mut none, |_| true);
         assert_eq!(lines.len(), Dropped::ALL.len() + PeerRefusal::ALL.len());
-        for Line { text, .. } in lines {
+        for LogLine { text, .. } in lines {
             assert!(text.ends_with(" and 1 more since"), "{text}");
         }
     }

@@ -3,7 +3,6 @@
 //!
 //! Never here: what a message says.
 
-mod connection;
 mod monitor;
 pub mod pull;
 mod scope;
@@ -11,6 +10,7 @@ mod socket;
 pub mod socket_file;
 pub mod sub;
 mod subscriptions;
+mod uplink;
 
 use std::fmt;
 use std::io;

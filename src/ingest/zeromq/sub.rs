@@ -1,7 +1,7 @@
 //! SUB sockets: newswire connects to publishers that have bound, and asks them for topics.
 //!
 //! A socket lives for one connection. When the connection is lost or does not come, the [`Sub`] makes the next
-//! socket ([`Connection`] says when and for which address), and asks for all topics anew
+//! socket ([`Uplink`] says when and for which address), and asks for all topics anew
 //! ([`Subscriptions`]). The old socket stays until its last message was received.
 //!
 //! Never here: how messages are received (the same for all sockets), and what they say.
@@ -11,11 +11,11 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::connection::{Change, Connection};
 use super::monitor::{Monitor, PeerEvent};
 use super::scope::{Decision, Scope};
 use super::socket::{Socket, prepare};
 use super::subscriptions::Subscriptions;
+use super::uplink::{Uplink, UplinkChange};
 use super::{PeerRules, SetUpError, SourceError};
 use crate::ingest::wanted::{TellBudget, Wanted};
 use crate::ingest::{Descriptor, Health, Host, Received, Source, SourceId};
@@ -32,7 +32,7 @@ pub struct Sub {
     context: zmq::Context,
     rules: PeerRules,
     pub(super) socket: Socket,
-    connection: Connection,
+    uplink: Uplink,
     subscriptions: Subscriptions,
     /// In peers that were refused since the start.
     refused: u64,
@@ -41,7 +41,7 @@ pub struct Sub {
 impl fmt::Debug for Sub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sub")
-            .field("connection", &self.connection)
+            .field("uplink", &self.uplink)
             .finish_non_exhaustive()
     }
 }
@@ -60,19 +60,19 @@ impl Sub {
         resolve: impl Resolve,
         wake: impl Fn() + Send + 'static,
     ) -> Result<Self, SourceError> {
-        let (connection, address) = Connection::open(endpoint, now, resolve, wake)?;
+        let (uplink, address) = Uplink::open(endpoint, now, resolve, wake)?;
         Ok(Self {
             context: context.clone(),
             rules,
             socket: open_socket(context, endpoint, rules, address.as_ref())?,
-            connection,
+            uplink,
             subscriptions: Subscriptions::default(),
             refused: 0,
         })
     }
 
     fn log(&self, decision: Decision, wanted: &dyn Wanted) {
-        let endpoint = self.connection.endpoint();
+        let endpoint = self.uplink.endpoint();
         match decision {
             Decision::TooManyTopics => log::warn!(
                 "sub: endpoint={endpoint} asks for everything: clients want {} topics, of {} bytes, and over {} \
@@ -98,7 +98,7 @@ impl Sub {
 
 impl Source for Sub {
     fn name(&self) -> &str {
-        self.connection.endpoint()
+        self.uplink.endpoint()
     }
 
     fn kind(&self) -> Ingest {
@@ -117,20 +117,20 @@ impl Source for Sub {
         while let Some(event) = self.socket.poll_peer(budget) {
             if let PeerEvent::Refused(refusal) = event {
                 self.refused += 1;
-                host.refused_peer(Ingest::Sub, self.connection.endpoint(), refusal);
+                host.refused_peer(Ingest::Sub, self.uplink.endpoint(), refusal);
             }
-            match self.connection.handle_peer(now, event) {
-                Some(Change::Joined) => self.subscriptions.begin(now),
-                Some(Change::Lost) => self.subscriptions.end(),
+            match self.uplink.handle_peer(now, event) {
+                Some(UplinkChange::Joined) => self.subscriptions.begin(now),
+                Some(UplinkChange::Lost) => self.subscriptions.end(),
                 None => {}
             }
         }
         // After the peer's end was read.
         let has_messages = self.socket.is_ready();
-        let Some(address) = self.connection.dial(now, has_messages) else {
+        let Some(address) = self.uplink.dial(now, has_messages) else {
             return;
         };
-        let endpoint = self.connection.endpoint();
+        let endpoint = self.uplink.endpoint();
         match open_socket(&self.context, endpoint, self.rules, Some(&address)) {
             Ok(next) => {
                 self.socket.unwatch(host);
@@ -140,7 +140,7 @@ impl Source for Sub {
                 self.socket = next;
             }
             Err(error) => {
-                self.connection.handle_failure(now, &error);
+                self.uplink.handle_failure(now, &error);
                 self.subscriptions.end();
             }
         }
@@ -180,13 +180,13 @@ impl Source for Sub {
         // A deadline that has passed means that too many topics are still wanted. It takes the end of some to
         // change that, and a topic that ends makes a turn.
         let scope = self.subscriptions.deadline().filter(|&at| at > now);
-        let next = [self.connection.deadline(), scope].into_iter().flatten();
+        let next = [self.uplink.deadline(), scope].into_iter().flatten();
         next.min().map(|at| at.saturating_sub(now))
     }
 
     fn health(&self, now: Duration) -> Option<Health<'_>> {
         let asks_for_everything = self.subscriptions.scope() == Scope::Everything;
-        let upstream = self.connection.upstream(now, asks_for_everything);
+        let upstream = self.uplink.upstream(now, asks_for_everything);
         Some(Health {
             peers: match upstream.is_connected {
                 true => self.socket.peers(),

@@ -2,7 +2,7 @@
 //!
 //! libzmq would connect again by itself, but not everywhere: it resolves names on the thread that serves all
 //! sockets, tries one address of a name, and after one error of the protocol it never connects again. So
-//! newswire makes a new socket for each attempt, and a [`Connection`] says when, and to which address
+//! newswire makes a new socket for each attempt, and a [`Uplink`] says when, and to which address
 //! ([`Dialer`]).
 //!
 //! Never here: sockets, messages, and what the publisher is asked for.
@@ -22,7 +22,7 @@ const REPORT: Duration = Duration::from_secs(limits::REPORT_SECONDS);
 
 /// What has changed with an event of the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Change {
+pub enum UplinkChange {
     /// There is a connection: nothing was asked on it yet.
     Joined,
     /// The connection, or the attempt to make one, is over.
@@ -31,7 +31,7 @@ pub enum Change {
 
 /// The way to one publisher.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Uplink {
     /// As it is configured.
     endpoint: String,
     dialer: Dialer,
@@ -51,7 +51,7 @@ pub struct Connection {
     reported: Option<Duration>,
 }
 
-impl Connection {
+impl Uplink {
     /// Begins to connect to `endpoint` at `now`. Answers the address of the first socket, if it is known yet. A
     /// name is resolved by `resolve` on a thread, which calls `wake` with each answer.
     ///
@@ -79,7 +79,7 @@ impl Connection {
                 })?)
             }
         };
-        let mut connection = Self {
+        let mut uplink = Self {
             endpoint: endpoint.to_owned(),
             dialer: Dialer::new(place, now),
             resolver,
@@ -90,18 +90,18 @@ impl Connection {
             trouble: None,
             reported: None,
         };
-        let address = match connection.dialer.poll_step() {
+        let address = match uplink.dialer.poll_step() {
             Some(Step::Connect(address)) => {
-                connection.is_over = false;
+                uplink.is_over = false;
                 Some(address)
             }
             Some(Step::Resolve) => {
-                connection.resolve();
+                uplink.resolve();
                 None
             }
             None => None,
         };
-        Ok((connection, address))
+        Ok((uplink, address))
     }
 
     /// The endpoint as it is configured.
@@ -126,20 +126,20 @@ impl Connection {
         }
     }
 
-    /// When [`Connection::dial`] has something to do; `None` when it has not.
+    /// When [`Uplink::dial`] has something to do; `None` when it has not.
     pub fn deadline(&self) -> Option<Duration> {
         self.dialer.deadline()
     }
 
     /// Something has happened to the peer of the present socket.
-    pub fn handle_peer(&mut self, now: Duration, event: PeerEvent) -> Option<Change> {
+    pub fn handle_peer(&mut self, now: Duration, event: PeerEvent) -> Option<UplinkChange> {
         if self.is_over {
             return None;
         }
         let (failure, why) = match event {
             PeerEvent::Joined if self.dialer.state() == DialState::Connecting => {
                 self.joined(now);
-                return Some(Change::Joined);
+                return Some(UplinkChange::Joined);
             }
             PeerEvent::Joined => return None,
             PeerEvent::Left => (
@@ -168,7 +168,7 @@ impl Connection {
             }
         };
         self.lost(now, failure, why);
-        Some(Change::Lost)
+        Some(UplinkChange::Lost)
     }
 
     /// Goes on with connecting. Answers the address of the socket that is to take the place of the present one,
@@ -202,7 +202,7 @@ impl Connection {
         }
     }
 
-    /// The socket that [`Connection::dial`] has asked for cannot be made.
+    /// The socket that [`Uplink::dial`] has asked for cannot be made.
     pub fn handle_failure(&mut self, now: Duration, error: &SourceError) {
         self.lost(now, DialFailure::Unreachable, error.to_string());
     }
