@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use kit::api::{Api, Asked, Does, closed_port};
+use kit::api::{Api, Asked, Does};
+use kit::port::Port;
 use kit::{PATIENCE, wait_until};
 use newswire::auth::Wake;
 use newswire::auth::agent::Trust;
@@ -277,7 +278,8 @@ fn whoever_answers_something_else_is_not_believed() {
     let api = Api::start(move |_| Does::Flood(head.clone()));
     reason(Asker::new(&api.url()).ask(SECRET));
 
-    reason(Asker::new(&format!("http://{}/", closed_port())).ask(SECRET));
+    let closed = Port::hold();
+    reason(Asker::new(&format!("http://{}/", closed.address)).ask(SECRET));
     // RFC 6761: a name that is none.
     reason(Asker::new("http://api.invalid/").ask(SECRET));
 }

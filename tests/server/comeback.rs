@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use kit::port::Place;
 use kit::{Server, TOKEN, wait_until};
 
 const CLIENTS: u64 = 10_000;
@@ -9,12 +10,13 @@ const CLIENTS: u64 = 10_000;
 #[test]
 #[ignore = "needs 10,000 descriptors on each side, and half a minute"]
 fn after_kill_9_and_a_restart_all_clients_are_back() {
-    let first = Server::start(&[]);
-    let (address, pull) = (first.address.to_string(), first.pull.clone());
+    let place = Place::hold();
+    let first = place.start(&[]);
+    let (address, pull) = (first.address, &first.pull);
     let load = Command::new(env!("CARGO_BIN_EXE_newswire"))
         .arg("load")
         .arg(format!("ws://{address}/?token={TOKEN}"))
-        .args(["--to", &pull, "--json", "--rate", "2", "--duration", "15"])
+        .args(["--to", pull, "--json", "--rate", "2", "--duration", "15"])
         .args(["--connections", &CLIENTS.to_string(), "--reconnect", "1"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -31,10 +33,7 @@ fn after_kill_9_and_a_restart_all_clients_are_back() {
     first.signal("KILL");
     assert!(!first.wait().0.success());
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
-    command.args(["--listen", &address, "--pull", &pull, "--token", TOKEN]);
-    command.args(["--admin", "off"]);
-    let second = Server::launch(command);
+    let second = place.start(&[]);
     wait_until("all are back", || {
         summary(&second).contains(&format!("subscriptions={CLIENTS} "))
     });

@@ -11,7 +11,7 @@ use kit::{PATIENCE, Server, TOKEN, wait_until};
 
 #[test]
 fn who_answers_pings_stays_and_who_does_not_is_gone() {
-    let server = Server::start(&["--ping-interval", "1", "--ping-timeout", "1"]);
+    let server = Server::start(&["--ping-interval", "1", "--ping-timeout", "5"]);
     let mut alive = server.subscriber(&["t"]);
     let mut dead = server.raw_subscriber(&["t"]);
     dead.set_read_timeout(Some(Duration::from_millis(50)))

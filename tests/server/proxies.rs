@@ -2,12 +2,13 @@
 //! clients' own addresses, and logs without tokens.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use kit::port::Port;
 use kit::{PATIENCE, Server, TOKEN, wait_until};
 use tungstenite::protocol::Message;
 use tungstenite::{ClientRequestBuilder, Error, WebSocket};
@@ -58,11 +59,6 @@ fn folder(name: &str) -> PathBuf {
         .status();
     assert!(made.expect("openssl runs").success());
     folder
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound")
 }
 
 /// `file` of the packaging folder, with other addresses and paths. Each of them has to be there.
@@ -134,7 +130,8 @@ fn try_proxy(
         "--ping-interval",
         "1",
     ]);
-    let address = free_address();
+    let held = Port::hold();
+    let address = held.address;
     let _proxy = start(address, server.address);
     wait_until("the proxy listens", || TcpStream::connect(address).is_ok());
 

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use kit::port::Port;
 use kit::{Server, output_of, wait_until};
+use serde_json::Value;
 
 /// A file that goes away with the test.
 struct File(PathBuf);
@@ -117,6 +119,52 @@ fn a_server_that_lets_nobody_in_says_so() {
     }
 }
 
+/// Whoever let the server choose its ports finds them there.
+#[test]
+fn the_ready_file_has_what_is_bound_while_the_server_is() {
+    let upstream = Port::hold();
+    let server = Server::start(&[
+        "--publish",
+        "127.0.0.1:0",
+        "--publish-token",
+        "p",
+        "--sub",
+        &upstream.endpoint(),
+    ]);
+    let path = server.ready_file.clone();
+    let text = fs::read_to_string(&path).expect("it is there");
+    let ready: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert_eq!(ready["pid"], server.pid());
+    let expected = |name: &str, shown: fn(&str) -> String| {
+        let values = ready[name].as_array().expect("a list");
+        assert_eq!(values.len(), 1, "{name}: {text}");
+        let line = shown(values[0].as_str().expect("a text"));
+        let banner = &server.banner;
+        assert!(banner.contains(&line), "{line} is not in {banner}");
+    };
+    expected("listen", |address| format!("listening  ws://{address}/\n"));
+    expected("pull", |endpoint| format!("pull       {endpoint}\n"));
+    expected("sub", |endpoint| format!("sub        {endpoint}\n"));
+    expected("admin", |address| format!("admin      http://{address}/\n"));
+    expected("publish", |address| {
+        format!("publish    http://{address}/publish\n")
+    });
+    server.stop();
+    assert!(!path.exists(), "it is gone with its server");
+}
+
+#[test]
+fn a_ready_file_that_cannot_be_written_ends_the_start() {
+    let folder = File::free("ready-folder");
+    let path = format!("{}/ready.json", folder.path());
+    let output = output_of(newswire(&["--ready-file", &path, "--token", "t"]));
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains(&format!("ready-file {path}: ")), "{err}");
+    assert_eq!(output.stdout, b"", "no banner");
+}
+
 #[test]
 fn a_pid_file_is_there_while_the_server_is() {
     let file = File::free("pid");
@@ -159,6 +207,7 @@ fn what_cannot_be_bound_is_found_by_check() {
         (name, "names are not looked up: localhost is 127.0.0.1"),
         (["--pull", &ipc], "a file that is no socket"),
         (["--pid-file", &pid_file], "there is no folder"),
+        (["--ready-file", &pid_file], "there is no folder"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
         command.arg("check").args(options);

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use kit::browser::{Browser, Page, Site};
+use kit::port::Place;
 use kit::scripts::{replaced, snippet};
 use kit::{Server, TOKEN, wait_until};
 
@@ -21,13 +22,6 @@ fn is_heard(server: &Server, page: &mut Page, data: &str, expected: &str) {
         socket.send(&envelope, 0).expect("it has a server");
         page.has_said(expected)
     });
-}
-
-/// Starts another server where the last one was.
-fn again(address: &str, options: &[&str]) -> Server {
-    let server = Server::start(&[&["--listen", address], options].concat());
-    assert_eq!(server.address.to_string(), address);
-    server
 }
 
 /// Shows a page, in which `HOST` and `TOKEN` are those of the server.
@@ -99,8 +93,8 @@ const CONNECT_PAGE: &str = r#"<!DOCTYPE html>
 #[test]
 #[ignore = "needs Chromium"]
 fn in_chromium_ab_connect_is_back_five_seconds_after_a_restart() {
-    let server = Server::start(&[]);
-    let address = server.address.to_string();
+    let place = Place::hold();
+    let server = place.start(&[]);
     let mut browser = Browser::start();
     let mut page = show(&mut browser, &server, CONNECT_PAGE);
     is_heard(&server, &mut page, r#"{"n":1}"#, "package_created {n: 1}");
@@ -111,7 +105,7 @@ fn in_chromium_ab_connect_is_back_five_seconds_after_a_restart() {
     assert!(summary.contains(" client_publishes=1 "), "{summary}");
     let hangup = "log: hangup 6 {delay: 5000, retries: 1, maxretries: 10}";
     page.wait_until(hangup, |page| page.has_said(hangup));
-    let server = again(&address, &["--shutdown-close", "frame"]);
+    let server = place.start(&["--shutdown-close", "frame"]);
     is_heard(&server, &mut page, r#"{"n":2}"#, "package_created {n: 2}");
     assert!(!page.has_said("from a page"));
     // A clean end is meant so.
@@ -144,15 +138,15 @@ const SUPERDESK_PAGE: &str = r#"<!DOCTYPE html>
 #[test]
 #[ignore = "needs Chromium"]
 fn in_chromium_superdesks_client_hears_packages_before_and_after_a_restart() {
-    let server = Server::start(&[]);
-    let address = server.address.to_string();
+    let place = Place::hold();
+    let server = place.start(&[]);
     let mut browser = Browser::start();
     let mut page = show(&mut browser, &server, SUPERDESK_PAGE);
     let data = r#"{"package":{"id":6,"guid":"urn:newsml:x"},"state":"create"}"#;
     is_heard(&server, &mut page, data, "log: create of package 6");
     server.signal("KILL");
     server.wait();
-    let server = again(&address, &[]);
+    let server = place.start(&[]);
     let data = r#"{"package":{"id":7},"state":"update"}"#;
     is_heard(&server, &mut page, data, "log: update of package 7");
 }
@@ -179,8 +173,8 @@ const MODULE_PAGE: &str = r#"<!DOCTYPE html>
 #[test]
 #[ignore = "needs Chromium"]
 fn in_chromium_the_module_makes_no_globals_and_outlives_its_server() {
-    let server = Server::start(&[]);
-    let address = server.address.to_string();
+    let place = Place::hold();
+    let server = place.start(&[]);
     let mut browser = Browser::start();
     let mut page = show(&mut browser, &server, MODULE_PAGE);
     is_heard(&server, &mut page, r#"{"n":1}"#, "package_created {n: 1}");
@@ -189,7 +183,7 @@ fn in_chromium_the_module_makes_no_globals_and_outlives_its_server() {
     server.stop();
     page.wait_for("push.state === 'waiting'");
     assert!(page.has_said("log: waiting 1006"));
-    let server = again(&address, &[]);
+    let server = place.start(&[]);
     is_heard(&server, &mut page, r#"{"n":2}"#, "package_created {n: 2}");
     page.evaluate("push.close()");
     assert!(page.has_said("log: closed 1000"));

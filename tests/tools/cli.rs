@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
+use kit::port::Port;
 use kit::scripts::snippet;
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::{Message, WebSocket};
@@ -386,11 +387,9 @@ fn lines_of_standard_input_are_events_up_to_a_bad_one() {
 #[test]
 fn an_event_that_nobody_takes_is_a_failure() {
     // Nobody listens there; and there somebody does who does not speak ZeroMQ.
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = closed.local_addr().expect("bound");
-    drop(closed);
+    let closed = Port::hold();
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    for address in [address, silent.local_addr().expect("bound")] {
+    for address in [closed.address, silent.local_addr().expect("bound")] {
         let to = format!("tcp://{address}");
         let (code, _, err) = run(&["publish", "--to", &to, "--timeout", "1", "t", "1"]);
         assert_eq!(code, Some(1), "{err}");
@@ -446,7 +445,8 @@ fn an_event_for_somebody_who_does_not_speak_zeromq_is_a_failure() {
 
 #[test]
 fn a_load_test_without_a_server_at_the_endpoint_says_so_at_once() {
-    let port = free_port();
+    let closed = Port::hold();
+    let port = closed.address.port();
     for host in ["127.0.0.1", "localhost"] {
         let to = format!("tcp://{host}:{port}");
         let (code, _, err) = run(&["load", "ws://127.0.0.1:1/", "--to", &to]);
@@ -555,12 +555,6 @@ fn events_are_lines_and_pings_are_answered() {
     );
 }
 
-/// A port of this machine on which nobody listens.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
-}
-
 /// WAMP v1 has no answer to a SUBSCRIBE, so silence is explained. SIGUSR1 is for servers, and clients have
 /// the same name.
 #[test]
@@ -626,7 +620,8 @@ fn a_load_test_says_when_the_process_is_not_the_server() {
 
 #[test]
 fn the_former_name_of_an_option_of_load_works_and_is_told() {
-    let url = format!("ws://127.0.0.1:{}/", free_port());
+    let closed = Port::hold();
+    let url = format!("ws://{}/", closed.address);
     let (_socket, endpoint) = pull(|_| {});
     let (code, _, err) = run(&["load", &url, "--connections", "1", "--publish", &endpoint]);
     assert_eq!(code, Some(1), "{err}");
@@ -639,7 +634,8 @@ fn the_former_name_of_an_option_of_load_works_and_is_told() {
 
 #[test]
 fn revoking_without_a_server_says_what_to_do() {
-    let admin = format!("http://127.0.0.1:{}/", free_port());
+    let closed = Port::hold();
+    let admin = format!("http://{}/", closed.address);
     let (code, _, err) = run(&["token", "revoke", "sesame", "--admin", &admin]);
     assert_eq!(code, Some(1), "{err}");
     assert!(

@@ -8,6 +8,7 @@ use std::fs;
 use std::process::{Command, Output};
 use std::sync::mpsc::Receiver;
 
+use kit::port::Place;
 use kit::scripts::{Running, Script, interpreter, replaced, snippet};
 use kit::{PATIENCE, Server, TOKEN, wait_until};
 
@@ -49,14 +50,6 @@ fn is_heard(server: &Server, heard: &Receiver<String>, topic: &str, data: &str, 
     });
 }
 
-/// Starts another server where the last one was.
-fn again(address: &str) -> Server {
-    // On top of a free port, the one that the client knows; the last one is what `address` is.
-    let server = Server::start(&["--listen", address]);
-    assert_eq!(server.address.to_string(), address);
-    server
-}
-
 /// The next line that begins with `start`; others are passed over.
 fn next(lines: &Receiver<String>, start: &str) -> String {
     loop {
@@ -71,12 +64,14 @@ fn next(lines: &Receiver<String>, start: &str) -> String {
 #[test]
 #[ignore = "needs Node 20.10 or newer, for its WebSocket"]
 fn the_browsers_client_outlives_its_server() {
-    let server = Server::start(&[]);
-    let address = server.address.to_string();
+    let place = Place::hold();
+    let server = place.start(&[]);
     let module = module("outlives.mjs");
     let mut command = node();
     command.arg("tests/client/comeback.mjs");
-    command.arg(&module.0).args([&*address, TOKEN]);
+    command
+        .arg(&module.0)
+        .args([&*server.address.to_string(), TOKEN]);
     let mut client = Running::start(command);
     let lines = client.lines();
     // A 401 is told as an end without a code of the server's.
@@ -93,7 +88,7 @@ fn the_browsers_client_outlives_its_server() {
     server.wait();
     assert_eq!(next(&lines, "waiting"), "waiting 1006 asked 2");
     assert_eq!(next(&lines, "waiting"), "waiting 1006 asked 3");
-    let server = again(&address);
+    let server = place.start(&[]);
     next(&lines, "open");
     is_heard(&server, &lines, "before", "3", "before 3");
     is_heard(&server, &lines, "after", "\"close\"", "after \"close\"");
@@ -105,15 +100,15 @@ fn the_browsers_client_outlives_its_server() {
 
 /// The documentation's `part`, which prints what it hears, before and after a restart.
 fn the_documentation_listens(part: &str, comes_back: bool) {
-    let server = Server::start(&[]);
-    let address = server.address.to_string();
+    let place = Place::hold();
+    let server = place.start(&[]);
     let module = module(&format!("readme-{comes_back}.mjs"));
     let mut text = snippet("docs/browser.md", "js", part);
     if comes_back {
         let path = module.0.to_str().expect("a path");
         text = replaced(&text, "http://127.0.0.1:8080/newswire.mjs", path);
     }
-    let text = replaced(&text, "127.0.0.1:8080", &address);
+    let text = replaced(&text, "127.0.0.1:8080", &server.address.to_string());
     let text = replaced(&text, "the token", TOKEN);
     let script = Script::new(&format!("client-{comes_back}.mjs"), &text);
     let mut command = node();
@@ -130,7 +125,7 @@ fn the_documentation_listens(part: &str, comes_back: bool) {
     );
     if comes_back {
         server.stop();
-        let server = again(&address);
+        let server = place.start(&[]);
         is_heard(
             &server,
             &heard,

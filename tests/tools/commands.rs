@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use kit::observe::{counted, envelope, publish_all};
+use kit::port::Place;
 use kit::{PATIENCE, Server, TOKEN, wait_until};
 
 fn newswire(arguments: &[&str]) -> Command {
@@ -206,16 +207,13 @@ fn a_wrong_token_ends_it_with_the_hint_and_without_the_token() {
 
 #[test]
 fn a_restart_is_survived() {
-    let server = Server::start(&[]);
+    let place = Place::hold();
+    let server = place.start(&[]);
     let subscriber = Subscriber::start(&server, &[]);
-    let (address, pull) = (server.address.to_string(), server.pull.clone());
     server.stop();
     while !subscriber.told().contains("next attempt in") {}
     // On the same ports, at once, as a service manager does.
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
-    command.args(["--listen", &address, "--pull", &pull, "--token", TOKEN]);
-    command.args(["--admin", "off"]);
-    let server = Server::launch(command);
+    let server = place.start(&[]);
     while !subscriber.told().contains("connected to") {}
     subscriber.warm_up(&server);
     publish_all(&server.pull, [envelope("t", "\"after\"")]);
@@ -225,16 +223,12 @@ fn a_restart_is_survived() {
 
 #[test]
 fn a_publisher_that_waits_for_its_server_is_served_when_it_comes() {
-    let server = Server::start(&[]);
-    let (address, pull) = (server.address.to_string(), server.pull.clone());
-    server.stop();
+    let place = Place::hold();
+    let pull = place.pull.endpoint();
     let waiting = newswire(&["publish", "--to", &pull, "--timeout", "30", "t", "1"])
         .spawn()
         .expect("it starts");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
-    command.args(["--listen", &address, "--pull", &pull, "--token", TOKEN]);
-    command.args(["--admin", "off"]);
-    let server = Server::launch(command);
+    let server = place.start(&[]);
     let output = waiting.wait_with_output().expect("it ends");
     let (code, _, err) = finished(&output);
     assert_eq!(code, Some(0), "{err}");

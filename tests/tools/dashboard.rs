@@ -11,10 +11,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::fake_admin::{self, Run, busy_day, vitals};
 use kit::browser::{Browser, Page};
+use kit::port::Place;
 use kit::{Server, TOKEN, wait_until};
 use newswire::stats::{Dropped, Refusal};
 use serde_json::{Value, json};
@@ -176,10 +176,10 @@ fn in_chromium_what_is_tried_is_seen_to_arrive() {
 #[test]
 #[ignore = "needs Chromium"]
 fn in_chromium_it_is_back_after_a_restart() {
-    let server = Server::start(&[]);
-    let (admin, listen) = (server.admin_address(), server.address);
+    let place = Place::hold();
+    let server = place.start(&[]);
     let mut browser = Browser::start();
-    let mut page = open(&mut browser, admin);
+    let mut page = open(&mut browser, server.admin_address());
     click(&mut page, "#listen");
     let word = "document.getElementById('word').textContent";
     server.stop();
@@ -187,11 +187,7 @@ fn in_chromium_it_is_back_after_a_restart() {
     page.wait_for("/^in \\d+ s$/.test(document.getElementById('wait').textContent)");
     assert_eq!(page.evaluate(LIVE), json!(false));
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
-    let (admin_text, listen) = (admin.to_string(), listen.to_string());
-    command.args(["serve", "--listen", &listen, "--admin", &admin_text]);
-    command.args(["--pull", "tcp://127.0.0.1:*", "--token", TOKEN]);
-    let server = Server::launch(command);
+    let server = place.start(&[]);
     click(&mut page, "#retry");
     page.wait_for(LIVE);
     assert_eq!(page.evaluate(word), json!("Live"));

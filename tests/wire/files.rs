@@ -111,7 +111,7 @@ fn checks_of_load_balancers_are_answered_and_are_no_trouble() {
 /// RFC 9110 s. 9.3.2
 #[test]
 fn a_head_has_no_body_whatever_it_is_answered() {
-    let server = Server::start(&["--handshake-timeout", "1", "--connections-max", "2"]);
+    let server = Server::start(&["--handshake-timeout", "5", "--connections-max", "2"]);
     let bodiless = |request: &str, status: &str| {
         let answer = ask(&server, request);
         assert!(

@@ -208,7 +208,7 @@ fn a_head_too_large_gets_413() {
 
 #[test]
 fn who_sends_its_request_a_byte_at_a_time_gets_408() {
-    let server = Server::start(&["--handshake-timeout", "1"]);
+    let server = Server::start(&["--handshake-timeout", "5"]);
     let mut slow = server.connect();
     let silent = server.connect();
     slow.set_read_timeout(Some(Duration::from_millis(100)))

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{TcpStream, ToSocketAddrs};
 
 use kit::observe::{counted, envelope};
+use kit::port::Port;
 use kit::{Client, PATIENCE, Server, wait_until};
 use newswire::limits;
 use serde_json::Value;
@@ -96,7 +97,8 @@ fn upstream_subscriptions_come_and_go_with_subscribers() {
 
 #[test]
 fn a_publisher_that_comes_back_is_asked_again() {
-    let upstream = Upstream::bind("tcp://127.0.0.1:*");
+    let held = Port::hold();
+    let upstream = Upstream::bind(&held.endpoint());
     let server = Server::start(&["--sub", &upstream.endpoint]);
     let mut client = server.subscriber(&["a", "b"]);
     assert_eq!([upstream.asked(), upstream.asked()], ["+a", "+b"]);
@@ -173,8 +175,9 @@ fn a_push_in_the_publishers_place_is_said_and_the_publisher_is_heard_afterwards(
     let context = zmq::Context::new();
     let push = context.socket(zmq::PUSH).expect("a socket");
     push.set_linger(0).expect("set");
-    push.bind("tcp://127.0.0.1:*").expect("a free port");
-    let endpoint = push.get_last_endpoint().expect("bound").expect("UTF-8");
+    let held = Port::hold();
+    let endpoint = held.endpoint();
+    push.bind(&endpoint).expect("a port of the test's own");
     let server = Server::start(&["--sub", &endpoint]);
     let mut client = server.subscriber(&["t"]);
     wait_until("the trouble is known", || {

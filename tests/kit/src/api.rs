@@ -1,7 +1,7 @@
 //! An API that knows tokens, small enough to answer wrongly in every way.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -202,13 +202,4 @@ fn read_head(stream: &mut impl BufRead) -> Option<(String, Vec<(String, String)>
         Some((name.to_ascii_lowercase(), value.trim().to_owned()))
     });
     Some((first, headers.collect()))
-}
-
-/// A port on which nobody listens.
-pub fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("bound");
-    // Taken once, so that it is not given out again at once.
-    let _ = TcpStream::connect(address);
-    address
 }

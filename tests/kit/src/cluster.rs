@@ -1,17 +1,17 @@
-//! A PostgreSQL server of a test's own: a fresh cluster in a directory of its own, on a free port.
+//! A PostgreSQL server of a test's own: a fresh cluster in a directory of its own, on a port that it holds.
 //!
 //! Its programs are those of the newest version that Debian's package `postgresql` has installed, or
 //! those next to the `pg_config` of the `PATH`. They refuse to run as root, and are then run as the user
 //! `postgres`.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::port::Port;
 use super::wait_until;
 
 /// The password of [`USER`]. In an address it must be encoded.
@@ -40,6 +40,7 @@ pub struct Cluster {
     folder: PathBuf,
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
+    _held: Port,
     settings: Vec<String>,
     process: Option<Child>,
 }
@@ -59,11 +60,11 @@ impl Cluster {
         let name = format!("newswire-postgres-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         fs::create_dir(&folder).expect("a new folder");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("has one").port();
+        let held = Port::hold();
         let cluster = Self {
             programs: programs(),
-            port,
+            port: held.address.port(),
+            _held: held,
             settings: settings.iter().map(|&text| text.to_owned()).collect(),
             process: None,
             folder,

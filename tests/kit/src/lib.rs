@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod dice;
 pub mod hostile;
 pub mod observe;
+pub mod port;
 pub mod raw;
 pub mod scripts;
 pub mod web;
@@ -21,10 +22,12 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tungstenite::protocol::Message;
 use tungstenite::{ClientRequestBuilder, WebSocket};
 
@@ -60,8 +63,10 @@ pub struct Server {
     pub admin: Option<SocketAddr>,
     /// Where publishers post to.
     pub publish: Option<SocketAddr>,
-    /// The banner up to the last of these.
+    /// What it has printed at the start, up to its capacity.
     pub banner: String,
+    /// The file that says what it has bound (`--ready-file`).
+    pub ready_file: PathBuf,
     log: Arc<Mutex<String>>,
 }
 
@@ -97,7 +102,12 @@ impl Server {
         if !command.get_envs().any(|(name, _)| name == LEVEL) {
             command.env(LEVEL, "debug");
         }
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("newswire-{}-{number}.ready", std::process::id());
+        let ready_file = std::env::temp_dir().join(name);
         let mut child = command
+            .env("NEWSWIRE_READY_FILE", &ready_file)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -113,37 +123,27 @@ impl Server {
             }
         });
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let (mut address, mut pull, mut admin, mut publish) = (None, None, None, None);
         let (mut line, mut banner) = (String::new(), String::new());
-        loop {
+        while !line.starts_with("capacity") {
             line.clear();
             let n = stdout.read_line(&mut line).expect("a banner");
             assert!(n > 0, "no banner: {}", log.lock().expect("no panic"));
             banner.push_str(&line);
-            let mut words = line.split_whitespace();
-            let (name, value) = (words.next(), words.next().unwrap_or_default());
-            let bound = || {
-                let (_, rest) = value.split_once("://").expect("a URL");
-                let authority = rest.split('/').next().expect("has a beginning");
-                authority.parse().expect("an address")
-            };
-            match name {
-                Some("listening") => address = Some(bound()),
-                Some("pull") => pull = Some(value.to_owned()),
-                Some("admin") => admin = Some(bound()),
-                Some("publish") => publish = Some(bound()),
-                Some("capacity") => break,
-                _ => {}
-            }
         }
+        // It is there before the banner is.
+        let ready = std::fs::read(&ready_file).expect("a file that says what is bound");
+        let ready: Value = serde_json::from_slice(&ready).expect("JSON");
+        let last = |name: &str| ready[name].as_array()?.last()?.as_str();
+        let bound = |name| last(name).map(|text| text.parse().expect("an address"));
         Self {
             child,
             stdout,
-            address: address.expect("a listener"),
-            pull: pull.unwrap_or_default(),
-            admin,
-            publish,
+            address: bound("listen").expect("a listener"),
+            pull: last("pull").unwrap_or_default().to_owned(),
+            admin: bound("admin"),
+            publish: bound("publish"),
             banner,
+            ready_file,
             log,
         }
     }
@@ -245,6 +245,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.ready_file);
     }
 }
 

@@ -10,6 +10,7 @@ use std::thread;
 
 use kit::hostile::{Witness, entry, text};
 use kit::observe::{Reader, envelope, event_frame, publish_all, read_all};
+use kit::port::Port;
 use kit::raw::{Ear, Heard};
 use kit::{QUIET, Server, wait_until};
 
@@ -224,7 +225,8 @@ fn bind_publisher(endpoint: &str) -> (zmq::Socket, zmq::Context, String) {
 #[test]
 fn a_publisher_is_asked_for_every_topic_however_many() {
     const TOPICS: usize = 5_000;
-    let (mut publisher, mut context, endpoint) = bind_publisher("tcp://127.0.0.1:*");
+    let held = Port::hold();
+    let (mut publisher, mut context, endpoint) = bind_publisher(&held.endpoint());
     let server = Server::start(&["--sub", &endpoint, "--subscriptions-max", "10000"]);
     let mut stream = server.raw_client();
     let wanted = (0..TOPICS).flat_map(|n| text(&format!("[5,\"{n:04}\"]")));
