@@ -4,7 +4,8 @@
 //! A body waits here while there is no room for its events, but not for ever. It is published as a whole or
 //! not at all. Its receipt comes after the flush that has handed its events to their subscribers.
 //!
-//! There are no more bodies than connections of publishers, since each of these sends one request at a time.
+//! Each connection of a publisher sends one request at a time. Bodies of publishers that have left may be
+//! forgotten ([`Http::retain`]), so there are not many.
 //!
 //! Never here: connections (`P` names a publisher and means nothing here), HTTP's heads and answers.
 
@@ -89,7 +90,13 @@ impl<P> Http<P> {
         self.receipts.pop_front()
     }
 
-    /// Forgets the bodies of publishers that have left.
+    /// In bytes, all bodies that wait.
+    pub fn waiting_bytes(&self) -> usize {
+        let bodies = self.waiting.iter();
+        bodies.map(|body| body.publication.bytes().len()).sum()
+    }
+
+    /// Forgets the bodies of publishers that are not there any more.
     pub fn retain(&mut self, mut is_there: impl FnMut(&P) -> bool) {
         self.waiting.retain(|body| is_there(&body.publisher));
     }

@@ -124,7 +124,7 @@ impl<P: 'static> Intake<P> {
         has_taken
     }
 
-    /// The flush has handed this turn's events to their subscribers.
+    /// The turn's flush is over.
     pub fn flushed(&mut self, now: Duration) {
         for source in &mut self.sources {
             source.flushed(now);

@@ -7,8 +7,8 @@
 //! 2. [`Source::receive`]: the source hands out one message. [`Source::settle`] says what became of that
 //!    message: the intake has taken it, or dropped it for a reason. A third answer, "later", is not needed: while
 //!    there is no room for events, the intake does not call `receive`, and the message stays with the source.
-//! 3. [`Source::flushed`]: the events of this turn were handed to their subscribers. A source that
-//!    acknowledges messages does it now.
+//! 3. [`Source::flushed`]: the turn's flush is over. The events were handed to their subscribers, or keep their
+//!    place in the engine. A source that acknowledges messages does it now.
 //! 4. [`Source::tell`]: the source tells its publisher which topics clients want, if its publisher can filter.
 //!
 //! Nothing here assumes a descriptor. A source that has one asks its [`Host`] to watch it; any other source is
@@ -61,7 +61,7 @@ pub trait Source {
     /// Says what became of the message that [`Source::receive`] handed out last.
     fn settle(&mut self, _settlement: Settlement) {}
 
-    /// The flush has handed this turn's events to their subscribers.
+    /// The turn's flush is over: the settled messages may be acknowledged.
     fn flushed(&mut self, _now: Duration) {}
 
     /// Looks after the source's connections: once a turn, before messages are received. `budget` is in events of

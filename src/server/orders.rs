@@ -60,9 +60,7 @@ impl<O: Outside> Core<O> {
     pub(super) fn administer(&mut self, outside: &mut O) {
         let now = self.moment.now;
         outside.begin_commands(now);
-        self.intake
-            .http()
-            .retain(|&publisher| outside.address(publisher).is_some());
+        self.forget_publishers(outside);
         self.search(outside);
         while let Some((peer, command)) = outside.poll_command(now) {
             if matches!(command, Command::Topics(_) | Command::Connections(_)) {
@@ -71,6 +69,17 @@ impl<O: Outside> Core<O> {
             if let Some(response) = self.carry_out(outside, peer, command) {
                 outside.answer(peer, now, &response);
             }
+        }
+    }
+
+    /// Forgets the bodies of publishers that have left, when they have to wait: such a publisher may have given up,
+    /// and send its events again. While there is room, a body waits for some turns at most, and is published
+    /// even if its publisher did not wait for the answer.
+    fn forget_publishers(&mut self, outside: &O) {
+        let has_room = self.takes_events();
+        let http = self.intake.http();
+        if !has_room || http.waiting_bytes() > limits::TURN_EVENT_BYTES_MAX {
+            http.retain(|&publisher| outside.address(publisher).is_some());
         }
     }
 

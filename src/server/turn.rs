@@ -340,6 +340,7 @@ mod tests {
     use crate::admin::{Command, Response};
     use crate::auth::list::TokenList;
     use crate::ingest::{Descriptor, SourceId};
+    use crate::stats::Counter;
     use crate::stream::FakeStream;
     use crate::wire::publication::{Media, Publication};
     use crate::wire::token::Token;
@@ -351,6 +352,8 @@ mod tests {
         ready: Vec<Ready>,
         commands: VecDeque<(u32, Command)>,
         answers: Vec<(u32, String)>,
+        /// Publishers that have not waited for their answer.
+        gone: Vec<u32>,
     }
 
     impl Outside for Memory {
@@ -395,8 +398,8 @@ mod tests {
             let body = String::from_utf8_lossy(response.body()).into_owned();
             self.answers.push((peer, body));
         }
-        fn address(&self, _: u32) -> Option<SocketAddr> {
-            Some(([192, 0, 2, 2], 7).into())
+        fn address(&self, peer: u32) -> Option<SocketAddr> {
+            (!self.gone.contains(&peer)).then_some(([192, 0, 2, 2], 7).into())
         }
         fn take(&mut self, _: u32) -> Option<(FakeStream, SocketAddr)> {
             None
@@ -412,16 +415,36 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_whole_server_turns_in_memory() {
-        let config = Config::default();
+    fn core(config: &Config) -> Core<Memory> {
         let stores: Vec<Box<dyn TokenStore>> = vec![Box::new(TokenList::new(&[Token::new("t")]))];
         let seeds = Seeds {
             sessions: 7,
             tokens: [7; 32],
         };
-        let mut core: Core<Memory> =
-            Core::new(&config, 10, stores, Vec::new(), seeds, Rc::default());
+        Core::new(config, 10, stores, Vec::new(), seeds, Rc::default())
+    }
+
+    /// Turns until there is nothing left to do.
+    fn turns(core: &mut Core<Memory>, outside: &mut Memory) {
+        let mut now = core.moment().now;
+        loop {
+            now += Duration::from_millis(1);
+            let moment = Moment { now, unix: now };
+            core.begin(moment, outside);
+            core.turn(outside);
+            if core.timeout(outside) != Some(Duration::ZERO) && outside.ready.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn publish(body: &[u8]) -> Command {
+        Command::Publish(Publication::new(body.to_vec(), Media::Json))
+    }
+
+    #[test]
+    fn a_whole_server_turns_in_memory() {
+        let mut core = core(&Config::default());
         let mut outside = Memory::default();
         let (stream, pipe) = FakeStream::new();
         let subscribe = text("[5,\"news\"]");
@@ -430,26 +453,11 @@ mod tests {
             .extend(upgrade("/?token=t", "").bytes());
         pipe.borrow_mut().to_server.extend(subscribe);
         outside.newcomers.push_back(stream);
-        let turns = |core: &mut Core<Memory>, outside: &mut Memory| {
-            let mut now = core.moment().now;
-            loop {
-                now += Duration::from_millis(1);
-                let moment = Moment { now, unix: now };
-                core.begin(moment, outside);
-                core.turn(outside);
-                if core.timeout(outside) != Some(Duration::ZERO) && outside.ready.is_empty() {
-                    return;
-                }
-            }
-        };
         turns(&mut core, &mut outside);
         assert_eq!(core.engine().subscribers("news"), 1);
 
         let body = br#"[{"topic":"news","data":1},{"topic":"other","data":2}]"#;
-        let publication = Publication::new(body.to_vec(), Media::Json);
-        outside
-            .commands
-            .push_back((5, Command::Publish(publication)));
+        outside.commands.push_back((5, publish(body)));
         turns(&mut core, &mut outside);
         let answer = r#"{"events":2,"subscribers":[1,0]}"#.to_owned();
         assert_eq!(outside.answers, [(5, answer)]);
@@ -457,12 +465,24 @@ mod tests {
         assert!(heard.ends_with(r#"[8,"news",1]"#), "{heard:?}");
 
         core.shut_down();
-        let publication = Publication::new(body.to_vec(), Media::Json);
-        outside
-            .commands
-            .push_back((6, Command::Publish(publication)));
+        outside.commands.push_back((6, publish(body)));
         turns(&mut core, &mut outside);
         let (peer, refusal) = &outside.answers[1];
         assert!(*peer == 6 && refusal.contains("going down"), "{refusal}");
+    }
+
+    #[test]
+    fn a_publisher_need_not_wait_for_its_answer() {
+        let mut config = Config::default();
+        config.ingest.turn_events_max = 1;
+        let mut core = core(&config);
+        let mut outside = Memory::default();
+        for publisher in 1..=3 {
+            let body = br#"{"topic":"news","data":1}"#;
+            outside.commands.push_back((publisher, publish(body)));
+            outside.gone.push(publisher);
+        }
+        turns(&mut core, &mut outside);
+        assert_eq!(core.stats().counter(Counter::Events), 3);
     }
 }

@@ -317,6 +317,14 @@ const NEVER: &[(&str, &[&str])] = &[
         "admin",
         &["mio::", "zmq::", "Instant", "SystemTime", "std::thread"],
     ),
+    (
+        "server::turn",
+        &["mio::", "zmq::", "Instant", "SystemTime", "std::thread"],
+    ),
+    (
+        "server::orders",
+        &["mio::", "zmq::", "Instant", "SystemTime", "std::fs"],
+    ),
 ];
 
 fn sources() -> Vec<PathBuf> {
