@@ -93,7 +93,13 @@ impl Batch {
         self.ends.clear();
     }
 
-    /// In bytes, the memory it keeps.
+    /// In bytes, the memory that it keeps when it is empty.
+    pub fn spare_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+
+    /// In bytes, how many there is room for.
+    #[cfg(test)]
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
     }

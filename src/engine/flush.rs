@@ -38,10 +38,10 @@ pub trait Recipients {
     fn deliver(&mut self, member: u32, batch: &Rc<Batch>, from: usize);
 }
 
-/// A batch that has reached all its members.
+/// Batches that have reached all their members.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Finished {
-    /// When its first event came. The others came in the same turn, or while the batch before it was
+    /// When the first event of each came. The others came in the same turn, or while the batch before it was
     /// on its way.
     pub since: Duration,
     /// In events.
@@ -260,8 +260,12 @@ impl Flush {
     /// The front walk of `audience` has reached all members.
     fn finish(&mut self, audience: AudienceId) {
         let finished = self.lanes.finish_front(audience);
-        if let Some((Some(since), events)) = finished {
-            self.finished.push(Finished { since, events });
+        let Some((Some(since), events)) = finished else {
+            return;
+        };
+        match self.finished.last_mut() {
+            Some(last) if last.since == since => last.events += events,
+            _ => self.finished.push(Finished { since, events }),
         }
     }
 

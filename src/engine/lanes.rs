@@ -9,16 +9,19 @@
 //! Never here: members and who is owed what (`flush`), protocols (a frame is written by the caller).
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::audiences::AudienceId;
-use super::batch::Batch;
 use super::walk::{Run, Walk};
 use crate::limits;
 
-/// In batches, how many are kept for their memory.
-const SPARE_MAX: usize = 4;
+/// In walks, how many are kept for their memory: as many as may wait.
+const SPARE_MAX: usize = limits::PENDING_WALKS_MAX;
+
+/// In bytes, the memory that all spare walks may keep.
+const SPARE_BYTES_MAX: usize = 4 * limits::BATCH_BYTES_MAX;
 
 /// The walks of one audience, by age.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl Lane {
 /// All batches that have not reached all of their members.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    lanes: HashMap<AudienceId, Lane>,
+    lanes: HashMap<AudienceId, Lane, BuildHasherDefault<NumberHasher>>,
     /// The keys of `lanes`, in the order in which a turn serves them.
     order: VecDeque<AudienceId>,
     /// How many walks there are in all lanes.
@@ -61,8 +64,33 @@ pub struct Lanes {
     /// The audience of the last run, to which its next event is added; `None` when the next event begins a
     /// run in any case.
     open_run: Option<AudienceId>,
-    /// Emptied batches, whose memory serves the next ones.
-    spare: Vec<Batch>,
+    /// Emptied walks, whose memory serves the next ones: with many topics there is one walk for each event.
+    spare: Vec<Walk>,
+    /// In bytes, the memory that these keep.
+    spare_bytes: usize,
+}
+
+/// Hashes the number of an audience, several times for each event. The server gives the numbers, so no client can
+/// choose ones that collide.
+#[derive(Debug, Default)]
+pub struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(byte.into());
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // 2^64 divided by the golden ratio. The table takes its place from the low bits and a tag from the high ones.
+        let product = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = product ^ (product >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Lanes {
@@ -137,14 +165,12 @@ impl Lanes {
             return;
         }
         let spare = if is_big { None } else { self.spare.pop() };
-        let mut batch = spare.unwrap_or_default();
-        batch.push_frame(|out| {
-            out.reserve_exact(frame_bytes);
-            encode(out);
-        });
+        let mut walk = spare.unwrap_or_default();
+        self.spare_bytes -= walk.spare_bytes();
         self.sequence += 1;
         self.open_run = Some(audience);
-        let walk = Walk::new(batch, self.sequence, is_big, since);
+        walk.begin(self.sequence, frame_bytes, since, encode);
+        walk.is_closed = is_big;
         self.walks += 1;
         if let Some(lane) = lane {
             lane.behind.push_back(walk);
@@ -218,17 +244,17 @@ impl Lanes {
         Some(finished)
     }
 
-    /// Forgets a walk; keeps its batch's memory when nobody owes it any more and it is of the usual
-    /// size.
-    fn retire(&mut self, walk: Walk) {
+    /// Forgets a walk; keeps its memory when nobody is owed its batch any more, and there is room.
+    fn retire(&mut self, mut walk: Walk) {
         self.walks -= 1;
         self.pending_bytes -= walk.batch.bytes().len();
-        if let Ok(mut batch) = Rc::try_unwrap(walk.batch)
-            && batch.capacity() <= limits::BATCH_BYTES_MAX
-            && self.spare.len() < SPARE_MAX
+        let bytes = walk.spare_bytes();
+        if self.spare.len() < SPARE_MAX
+            && self.spare_bytes + bytes <= SPARE_BYTES_MAX
+            && walk.empty()
         {
-            batch.clear();
-            self.spare.push(batch);
+            self.spare_bytes += bytes;
+            self.spare.push(walk);
         }
     }
 }

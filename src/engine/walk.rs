@@ -19,9 +19,9 @@ pub struct Run {
 }
 
 /// A batch on its way through the members of its audience.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Walk {
-    /// What it hands out. Never empty.
+    /// What it hands out. Never empty, but while the walk is spare.
     pub batch: Rc<Batch>,
     /// Ascending in both fields, and never empty. The first one's sequence is the walk's own.
     pub runs: Vec<Run>,
@@ -36,16 +36,41 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// That of a batch which has one run.
-    pub fn new(batch: Batch, sequence: u64, is_closed: bool, since: Option<Duration>) -> Self {
-        Self {
-            batch: Rc::new(batch),
-            runs: vec![Run { sequence, start: 0 }],
-            cursor: 0,
-            is_closed,
-            ahead: HashMap::new(),
-            since,
-        }
+    /// Begins with one frame of `frame_bytes`, which `encode` writes, in the run `sequence`. The walk must be
+    /// new, or spare.
+    pub fn begin(
+        &mut self,
+        sequence: u64,
+        frame_bytes: usize,
+        since: Option<Duration>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let batch = Rc::get_mut(&mut self.batch).expect("a spare batch is nobody else's");
+        batch.push_frame(|out| {
+            out.reserve_exact(frame_bytes);
+            encode(out);
+        });
+        self.runs.push(Run { sequence, start: 0 });
+        self.since = since;
+    }
+
+    /// Makes the walk a spare one, which keeps its memory and nothing else. Returns false when somebody is still owed
+    /// its batch.
+    pub fn empty(&mut self) -> bool {
+        let Some(batch) = Rc::get_mut(&mut self.batch) else {
+            return false;
+        };
+        batch.clear();
+        self.runs.clear();
+        self.ahead = HashMap::new();
+        self.cursor = 0;
+        self.is_closed = false;
+        true
+    }
+
+    /// In bytes, the memory that it keeps while it is spare.
+    pub fn spare_bytes(&self) -> usize {
+        self.batch.spare_bytes() + self.runs.capacity() * size_of::<Run>()
     }
 
     /// The number that no other walk has.

@@ -125,12 +125,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine::walk", &["engine::batch"]),
     (
         "engine::lanes",
-        &[
-            "engine::audiences",
-            "engine::batch",
-            "engine::walk",
-            "limits",
-        ],
+        &["engine::audiences", "engine::walk", "limits"],
     ),
     (
         "engine::merge",
