@@ -1,11 +1,12 @@
 //! Fan-out over real sockets, beside the floor: what the kernel itself asks for the same deliveries.
 //!
 //! `cargo bench --bench fanout` measures everything; `-- --quick` a part of it in a minute. The words
-//! `one-topic`, `common` and `slow` choose parts: `-- --quick common`.
+//! `one-topic`, `topics-1`, `topics-10`, `common` and `slow` choose parts: `-- --quick common`.
 //!
 //! Four processes: the floor and newswire, pinned to one core, and a client for each, pinned to
 //! another. The floor is a loop that does nothing but accept, answer every upgrade with the same
-//! bytes, and `send()` one ready-made frame to each socket for each event. Both servers are alive at
+//! bytes, and `send()` one ready-made frame to each socket for each event. With one topic, a byte on a
+//! connection is an event for the floor; with many topics, it reads the same ZeroMQ messages as newswire. Both servers are alive at
 //! the same time with the same number of subscribers, and rounds alternate between them, so what is
 //! compared ran side by side on the same machine in the same minute. CPU is the server's own user
 //! and system time, all threads, from the kernel's accounting in nanoseconds.
@@ -14,11 +15,13 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 use newswire::cli::load::fleet::{Course, Fleet, FleetEvent};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -42,6 +45,10 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["floor"] => floor(),
+        ["floor-topics", topics, bytes] => floor_of_topics(
+            topics.parse().expect("a number"),
+            bytes.parse().expect("a number"),
+        ),
         ["client", kind, address, publish, ref crowd @ ..] => client(
             kind,
             address.parse().expect("an address"),
@@ -54,26 +61,93 @@ fn main() {
 
 // --- The floor -----------------------------------------------------------------------------------
 
-/// Accepts, answers, reads one message, and sends a ready-made frame to everybody for each byte that
+const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n\
+    \x81\x31[0,\"0123456789abcdef01234567\",1,\"newswire/0.1.0\"]";
+
+const LISTENER: Token = Token(0);
+const EVENTS: Token = Token(1);
+/// In tokens before that of the first stream.
+const STREAMS: usize = 2;
+
+/// A server that knows nothing: its poller, and its clients.
+struct Floor {
+    poll: Poll,
+    listener: mio::net::TcpListener,
+    streams: Vec<mio::net::TcpStream>,
+    /// Which of the streams were answered.
+    answered: Vec<bool>,
+    buffer: Vec<u8>,
+}
+
+impl Floor {
+    fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.set_nonblocking(true).expect("set");
+        socket.set_tcp_nodelay(true).expect("set");
+        let address: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        socket.bind(&address.into()).expect("bound");
+        socket.listen(65_535).expect("listening");
+        let mut listener = mio::net::TcpListener::from_std(socket.into());
+        let poll = Poll::new().expect("a poller");
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)
+            .expect("registered");
+        Self {
+            poll,
+            listener,
+            streams: Vec::new(),
+            answered: Vec::new(),
+            buffer: vec![0; 65_536],
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("bound")
+    }
+
+    fn wait(&mut self, readiness: &mut Events) {
+        while let Err(error) = self.poll.poll(readiness, None) {
+            assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+        }
+    }
+
+    fn accept(&mut self) {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        while let Ok((mut stream, _)) = self.listener.accept() {
+            let token = Token(self.streams.len() + STREAMS);
+            self.poll
+                .registry()
+                .register(&mut stream, token, both)
+                .expect("registered");
+            self.streams.push(stream);
+            self.answered.push(false);
+        }
+    }
+
+    /// Reads a stream once: a short read has emptied the socket. Answers the first bytes, and hands out what
+    /// comes after these.
+    fn read(&mut self, index: usize) -> &[u8] {
+        let stream = &mut self.streams[index];
+        let n = stream.read(&mut self.buffer).unwrap_or(0);
+        if n > 0 && !self.answered[index] {
+            self.answered[index] = true;
+            stream.write_all(ANSWER).expect("an empty buffer");
+            return &[];
+        }
+        &self.buffer[..n]
+    }
+}
+
+/// Accepts, answers, reads one message, and sends a ready-made frame to all clients for each byte that
 /// comes on the control connection, whose first line is the frame's payload length.
 fn floor() {
-    use mio::{Events, Interest, Poll, Token};
-    const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-        Connection: Upgrade\r\nSec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n\
-        \x81\x31[0,\"0123456789abcdef01234567\",1,\"newswire/0.1.0\"]";
-    let own = || "127.0.0.1:0".parse().expect("an address");
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let socket = socket.expect("a socket");
-    socket.set_nonblocking(true).expect("set");
-    socket.set_tcp_nodelay(true).expect("set");
-    let address: SocketAddr = own();
-    socket.bind(&address.into()).expect("bound");
-    socket.listen(65_535).expect("listening");
-    let mut listener = mio::net::TcpListener::from_std(socket.into());
-    let control = TcpListener::bind(own()).expect("bound");
+    let mut floor = Floor::new();
+    let control = TcpListener::bind("127.0.0.1:0").expect("bound");
     println!(
         "{} {}",
-        listener.local_addr().expect("bound"),
+        floor.address(),
         control.local_addr().expect("bound")
     );
     let (control, _) = control.accept().expect("a client");
@@ -81,56 +155,91 @@ fn floor() {
     BufReader::with_capacity(1, &control)
         .read_line(&mut line)
         .expect("a length");
-    let frame = frame(line.trim().parse().expect("a number"));
+    let frame = frame(TOPIC, line.trim().parse().expect("a number"));
     control.set_nonblocking(true).expect("set");
     let mut control = mio::net::TcpStream::from_std(control);
-
-    let mut poll = Poll::new().expect("a poller");
-    let registry = poll.registry().try_clone().expect("a registry");
-    let both = Interest::READABLE | Interest::WRITABLE;
-    registry
-        .register(&mut listener, Token(0), Interest::READABLE)
+    floor
+        .poll
+        .registry()
+        .register(&mut control, EVENTS, Interest::READABLE)
         .expect("registered");
-    registry
-        .register(&mut control, Token(1), Interest::READABLE)
-        .expect("registered");
-    let mut streams: Vec<mio::net::TcpStream> = Vec::new();
-    let mut subscribed = Vec::new();
     let mut readiness = Events::with_capacity(1_024);
     let mut buffer = vec![0; 65_536];
     loop {
-        poll.poll(&mut readiness, None).expect("polled");
+        floor.wait(&mut readiness);
         for event in &readiness {
             match event.token() {
-                Token(0) => {
-                    while let Ok((mut stream, _)) = listener.accept() {
-                        let token = Token(streams.len() + 2);
-                        registry
-                            .register(&mut stream, token, both)
-                            .expect("registered");
-                        streams.push(stream);
-                        subscribed.push(0_u8);
-                    }
-                }
-                Token(1) => loop {
+                LISTENER => floor.accept(),
+                EVENTS => loop {
                     match control.read(&mut buffer) {
                         Ok(0) => return,
-                        Ok(events) => (0..events).for_each(|_| send_all(&mut streams, &frame)),
+                        Ok(events) => {
+                            (0..events).for_each(|_| send_all(&mut floor.streams, &frame));
+                        }
                         Err(_) => break,
                     }
                 },
                 Token(n) if event.is_readable() => {
-                    let stream = &mut streams[n - 2];
-                    // A short read has emptied the socket; so it is read once.
-                    if stream.read(&mut buffer).is_ok_and(|n| n > 0) && subscribed[n - 2] == 0 {
-                        subscribed[n - 2] = 1;
-                        stream.write_all(ANSWER).expect("an empty buffer");
-                    }
+                    floor.read(n - STREAMS);
                 }
                 Token(_) => {}
             }
         }
     }
+}
+
+/// As [`floor`], with many topics: reads the events by ZeroMQ as newswire does, and sends the ready-made frame of an
+/// event's topic to each of its members.
+fn floor_of_topics(topics: usize, payload_bytes: usize) {
+    let mut floor = Floor::new();
+    let context = zmq::Context::new();
+    let pull = context.socket(zmq::PULL).expect("a socket");
+    pull.bind("tcp://127.0.0.1:*").expect("bound");
+    let endpoint = pull.get_last_endpoint().expect("bound").expect("text");
+    let descriptor = pull.get_fd().expect("a descriptor");
+    floor
+        .poll
+        .registry()
+        .register(&mut SourceFd(&descriptor), EVENTS, Interest::READABLE)
+        .expect("registered");
+    println!("{} {endpoint}", floor.address());
+    let frames: Vec<Vec<u8>> = (0..topics)
+        .map(|n| frame(&format!("{TOPIC}-{n}"), payload_bytes))
+        .collect();
+    let mut members = vec![Vec::new(); topics];
+    let mut readiness = Events::with_capacity(1_024);
+    let mut message = zmq::Message::new();
+    loop {
+        floor.wait(&mut readiness);
+        for event in &readiness {
+            match event.token() {
+                LISTENER => floor.accept(),
+                EVENTS => {}
+                Token(n) if event.is_readable() => {
+                    if let [_, _, 0, 0, 0, 0, subscribe @ ..] = floor.read(n - STREAMS) {
+                        members[topic_number(subscribe)].push(n - STREAMS);
+                    }
+                }
+                Token(_) => {}
+            }
+        }
+        // Its descriptor tells of a change once, and any call may take that signal.
+        while pull.recv(&mut message, zmq::DONTWAIT).is_ok() {
+            let topic = topic_number(&message);
+            for &member in &members[topic] {
+                send_all(&mut floor.streams[member..=member], &frames[topic]);
+            }
+        }
+    }
+}
+
+/// The number behind the first name of a topic.
+fn topic_number(text: &[u8]) -> usize {
+    let name = b"fanout-";
+    let at = text.windows(name.len()).position(|part| part == name);
+    let digits = &text[at.expect("a topic") + name.len()..];
+    let digits = digits.iter().take_while(|c| c.is_ascii_digit());
+    digits.fold(0, |number, digit| 10 * number + usize::from(digit - b'0'))
 }
 
 /// One `send()` a socket. Where a socket is full the floor waits for it, which is no part of what is
@@ -153,8 +262,8 @@ fn data(payload_bytes: usize) -> String {
     format!("\"{}\"", "x".repeat(payload_bytes - around))
 }
 
-fn frame(payload_bytes: usize) -> Vec<u8> {
-    let payload = format!("[8,\"{TOPIC}\",{}]", data(payload_bytes));
+fn frame(topic: &str, payload_bytes: usize) -> Vec<u8> {
+    let payload = format!("[8,\"{topic}\",{}]", data(payload_bytes));
     let mut frame = Vec::new();
     newswire::wire::websocket::encode_text_header(payload.len(), &mut frame);
     frame.extend(payload.bytes());
@@ -537,10 +646,19 @@ struct Side {
 impl Side {
     fn floor(crowd: Crowd) -> Self {
         let this = std::env::current_exe().expect("this program");
-        let mut server = Process::start(SERVER_CORE, Command::new(this).arg("floor"));
+        let mut command = Command::new(this);
+        let kind = match crowd.topics {
+            1 => "floor",
+            _ => "floor-topics",
+        };
+        command.arg(kind);
+        if crowd.topics > 1 {
+            command.args([crowd.topics.to_string(), crowd.bytes.to_string()]);
+        }
+        let mut server = Process::start(SERVER_CORE, &mut command);
         let line = server.line();
-        let (address, control) = line.split_once(' ').expect("two addresses");
-        Self::connect(server, "floor", address, control, crowd)
+        let (address, publish) = line.split_once(' ').expect("two addresses");
+        Self::connect(server, kind, address, publish, crowd)
     }
 
     fn newswire(crowd: Crowd) -> Self {
@@ -593,6 +711,46 @@ struct Round {
     took: f64,
 }
 
+/// Many topics with few subscribers each, beside the floor.
+fn many_topics(each: usize, rounds: usize) -> serde_json::Value {
+    const TOPICS: usize = 1_000;
+    const WINDOW: usize = 32;
+    let crowd = Crowd {
+        topics: TOPICS,
+        ..Crowd::of_one_topic(TOPICS * each, 200)
+    };
+    let mut floor = Side::floor(crowd);
+    let mut newswire = Side::newswire(crowd);
+    let events = 2 * ROUND_DELIVERIES / (each + 1);
+    let (mut floors, mut cpus, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        let bare = floor.round(WINDOW, events);
+        let ours = newswire.round(WINDOW, events);
+        // The first one warms up.
+        if round > 0 {
+            floors.push(bare.cpu * each as f64);
+            cpus.push(ours.cpu * each as f64);
+            ratios.push(ours.cpu / bare.cpu);
+        }
+    }
+    let (floor_cpu, cpu, ratio) = (median(floors), median(cpus), median(ratios));
+    println!(
+        "\n{TOPICS} topics of {each} subscribers, {WINDOW} events in flight, CPU of the server for one event: floor \
+         {:.2} µs, newswire {:.2} µs, ratio {ratio:.3}",
+        floor_cpu / 1e3,
+        cpu / 1e3,
+    );
+    serde_json::json!({
+        "topics": TOPICS,
+        "subscribers_each": each,
+        "in_flight": WINDOW,
+        "events_per_round": events,
+        "cpu_ns_per_event": cpu,
+        "cpu_ns_per_event_floor": floor_cpu,
+        "cpu_ratio": ratio,
+    })
+}
+
 /// What one subscriber to all topics does to the throughput of the others: a server without it and one
 /// with it, in alternating rounds.
 fn common_member(topics: usize, rounds: usize) -> serde_json::Value {
@@ -641,12 +799,21 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn measure(words: &[&str]) {
     let quick = words.contains(&"--quick");
     let rounds = if quick { 3 } else { 7 };
-    let parts = ["one-topic", "common", "slow"];
+    let parts = ["one-topic", "topics-1", "topics-10", "common", "slow"];
     let is_all = !parts.iter().any(|part| words.contains(part));
     let is_asked = |part| is_all || words.contains(&part);
     let mut record = serde_json::Map::new();
     if is_asked("one-topic") {
         record.insert("records".into(), one_topic(quick, rounds).into());
+    }
+    let mut rows = Vec::new();
+    for (part, each) in [("topics-1", 1), ("topics-10", 10)] {
+        if is_asked(part) {
+            rows.push(many_topics(each, rounds));
+        }
+    }
+    if !rows.is_empty() {
+        record.insert("many_topics".into(), rows.into());
     }
     if is_asked("common") {
         println!(
