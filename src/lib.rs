@@ -22,20 +22,20 @@
 //! | – | [`cli`] | the other commands: clients of a server, built on ring 1 |
 //! | – | [`logging`] | the binary's: lines leave through a thread |
 //!
-//! A new protocol towards clients is a file in `wire/` and one in `engine/session/`; a new
+//! A new protocol towards clients is a file in `wire/`, one in `engine/session/` and an `Encoding`; a new
 //! source of events a file in `ingest/`; a new token store a file in `auth/`.
 //!
 //! # The way of an event
 //! ```text
 //! publisher ─PUSH, SUB─▶ ingest/zeromq ─┐
 //!          ─POST─▶ admin ─▶ ingest/http ─┴▶ ingest/intake ─▶ wire/envelope ─▶ Engine::handle_event
-//!    ─▶ hub: topic's members ─▶ wire/websocket + wire/wamp, once ─▶ batch ┄┄ Engine::flush ┄┄▶ each member's link: write
-//!                                                        what the socket does not take ─▶ outbox
+//!    ─▶ hub: the topic's audiences ─▶ session/wamp1 (wire/websocket, wire/wamp), once for each ─▶ lanes: batch
+//!    ┄┄ Engine::hand_out ┄┄▶ flush: each member's link ─▶ write;   what the socket does not take ─▶ outbox
 //! ```
 //! # The way of a connection
 //! ```text
 //! accept ─▶ slot ─▶ Upgrading (wire/http) ─▶ Checking (wire/token, auth/) ─▶ 101 + WELCOME ─▶ Open
-//!    ─▶ SUBSCRIBE: a bit in the topic's members ┄┄ any reason ┄┄▶ Closing ─▶ reap: bits, outbox, slot
+//!    ─▶ SUBSCRIBE: a bit in the topic's audience ┄┄ any reason ┄┄▶ Closing ─▶ reap: bits, outbox, slot
 //! ```
 //! # The way of a token
 //! ```text
