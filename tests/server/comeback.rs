@@ -40,6 +40,8 @@ fn after_kill_9_and_a_restart_all_clients_are_back() {
     assert!(second.log().contains("start: listen="), "{}", second.log());
 
     let output = load.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
     let report: serde_json::Value =
         serde_json::from_slice(&output.stdout).expect("one JSON object");
     assert_eq!(report["ended"], CLIENTS, "{report}");

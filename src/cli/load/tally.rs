@@ -98,6 +98,8 @@ impl Tally {
         let state = &mut self.topics[topic];
         state.published += 1;
         self.published += 1;
+        // Whoever is away is not waited for.
+        self.complete += u64::from(state.subscribers == 0);
         state.waiting.push_back(state.subscribers);
         if state.waiting.len() > FOLLOWED_MAX {
             state.waiting.pop_front();
@@ -165,8 +167,8 @@ impl Tally {
         let state = &mut self.topics[topic];
         let first = state.published as usize - state.waiting.len() + 1;
         let slot = (n as usize).checked_sub(first);
-        if let Some(waiting) = slot.and_then(|slot| state.waiting.get_mut(slot)) {
-            *waiting = waiting.saturating_sub(1);
+        if let Some(waiting @ 1..) = slot.and_then(|slot| state.waiting.get_mut(slot)) {
+            *waiting -= 1;
             if *waiting == 0 {
                 self.complete += 1;
                 self.to_last.saturating_record(late);
@@ -256,6 +258,17 @@ mod tests {
         assert_eq!((tally.complete, tally.outstanding()), (1, 0));
         assert_eq!(tally.to_last.max(), 2_000);
         assert_eq!(tally.losses(|_| false), 0);
+    }
+
+    #[test]
+    fn an_event_waits_for_nobody_who_is_away() {
+        let (mut tally, mut receive) = tally();
+        (0..2).for_each(|seat| assert_eq!(tally.leave(seat), 0));
+        tally.publish(0, 1_000, 100);
+        assert_eq!(tally.outstanding(), 0);
+        // Both are back before the event has left.
+        (0..2).for_each(|seat| receive(&mut tally, seat, 1));
+        assert_eq!((tally.complete, tally.outstanding()), (1, 0));
     }
 
     #[test]
