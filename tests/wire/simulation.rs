@@ -447,7 +447,8 @@ impl World {
     fn disconnect(&mut self) {
         let Some(index) = self.pick() else { return };
         let client = &mut self.clients[index];
-        let is_upgraded = client.is_open;
+        // A client that has reset the connection is told nothing.
+        let is_told = client.is_open && !client.is_doomed;
         if !self.engine.disconnect(client.id) {
             // It is ending, though that need not show while bytes are owed.
             let is_owed = client.is_blurred || client.wire.borrow().wants_room;
@@ -458,7 +459,7 @@ impl World {
         client.is_doomed = true;
         assert!(!self.engine.disconnect(client.id), "it ends twice");
         client.listen();
-        if is_upgraded && !client.is_blurred && !client.wire.borrow().wants_room {
+        if is_told && !client.is_blurred && !client.wire.borrow().wants_room {
             let told = close_payload(1008, "disconnected by an administrator");
             assert_eq!(client.heard.back(), Some(&Heard::Frame(0x88, told)));
         }
