@@ -343,17 +343,18 @@ impl Lobby {
                     self.peers.remove(place);
                 }
                 Driven::Command(command) => {
-                    self.budget.commands -= 1;
+                    let cost = match command {
+                        Command::Topics(_) | Command::Connections(_) => {
+                            1 + limits::LISTING_COMMANDS
+                        }
+                        _ => 1,
+                    };
+                    self.budget.commands = self.budget.commands.saturating_sub(cost);
                     return Some((PeerId { place, serial }, command));
                 }
             }
         }
         None
-    }
-
-    /// Charges the turn's budget for so many more commands: the last one was expensive.
-    pub fn charge(&mut self, commands: usize) {
-        self.budget.commands = self.budget.commands.saturating_sub(commands);
     }
 
     /// Answers a command, unless the connection has gone meanwhile.

@@ -63,9 +63,6 @@ impl<O: Outside> Core<O> {
         self.forget_publishers(outside);
         self.search(outside);
         while let Some((peer, command)) = outside.poll_command(now) {
-            if matches!(command, Command::Topics(_) | Command::Connections(_)) {
-                outside.charge(limits::LISTING_COMMANDS);
-            }
             if let Some(response) = self.carry_out(outside, peer, command) {
                 outside.answer(peer, now, &response);
             }

@@ -93,9 +93,6 @@ pub trait Outside {
     /// The next command, as long as the turn's share lasts.
     fn poll_command(&mut self, now: Duration) -> Option<(Self::Peer, Command)>;
 
-    /// The last command costs as much as so many more.
-    fn charge(&mut self, commands: usize);
-
     /// Answers a command. Nothing happens when the peer has left.
     fn answer(&mut self, peer: Self::Peer, now: Duration, response: &Response);
 

@@ -153,10 +153,6 @@ impl Outside for Sockets {
         self.lobby.poll_command(now)
     }
 
-    fn charge(&mut self, commands: usize) {
-        self.lobby.charge(commands);
-    }
-
     fn answer(&mut self, peer: PeerId, now: Duration, response: &Response) {
         self.lobby.answer(peer, now, response);
     }

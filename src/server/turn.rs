@@ -393,7 +393,6 @@ mod tests {
         fn poll_command(&mut self, _: Duration) -> Option<(u32, Command)> {
             self.commands.pop_front()
         }
-        fn charge(&mut self, _: usize) {}
         fn answer(&mut self, peer: u32, _: Duration, response: &Response) {
             let body = String::from_utf8_lossy(response.body()).into_owned();
             self.answers.push((peer, body));
