@@ -1,6 +1,6 @@
 //! The source of events that come by HTTP: bodies of requests, and a receipt for each.
 //!
-//! Whoever reads requests hands bodies in with [`Http::push`] and fetches receipts with [`Http::poll_receipt`].
+//! The server hands bodies in with [`Http::push`] and fetches receipts with [`Http::poll_receipt`].
 //! A body waits here while there is no room for its events, but not for ever. It is published as a whole or
 //! not at all. Its receipt comes after the flush that has handed its events to their subscribers.
 //!
@@ -46,7 +46,7 @@ struct WaitingBody<P> {
     publication: Publication,
 }
 
-/// See the module.
+/// The bodies, and their receipts.
 #[derive(Debug)]
 pub struct Http<P> {
     /// In the order in which they came.

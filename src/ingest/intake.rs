@@ -34,7 +34,7 @@ pub trait Sink {
     fn has_room(&self) -> bool;
 
     /// An event came. Answers how many connections are subscribed to its topic. `is_unasked` is true when the
-    /// publisher sends events that nobody has asked for.
+    /// publisher sends events that newswire has not asked for.
     fn handle_event(&mut self, event: &Event<'_>, is_unasked: bool) -> usize;
 
     /// A message of the source `from` was dropped, and counted.

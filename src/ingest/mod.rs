@@ -85,8 +85,7 @@ pub trait Source {
     /// Tells the publisher which topics are wanted, as far as the budget goes.
     fn tell(&mut self, _now: Duration, _wanted: &dyn Wanted, _budget: &mut TellBudget) {}
 
-    /// Returns true when the publisher was asked for everything: events that nobody wants are to be expected
-    /// then.
+    /// Returns true when the publisher was asked for everything: then it also sends events that no client wants.
     fn asks_for_everything(&self) -> bool {
         false
     }
@@ -145,7 +144,7 @@ pub enum Received<'a> {
         /// The parts.
         parts: Parts<'a>,
     },
-    /// One part beyond those, of so many bytes. It is thrown away.
+    /// One part beyond [`PARTS_KEPT`], of so many bytes. It is thrown away.
     Surplus(usize),
     /// The body of a request, with one event or several.
     Body {
@@ -187,9 +186,9 @@ impl<'a> Deref for Parts<'a> {
 pub enum Settlement {
     /// Its event went to the engine.
     Taken,
-    /// It has no event, for this reason.
+    /// It was no event, for this reason.
     Dropped(Dropped),
-    /// It was a body.
+    /// It was a body, and this is its receipt.
     Body(Receipt),
 }
 

@@ -52,7 +52,7 @@ pub struct Listeners {
     addresses: Vec<SocketAddr>,
     /// How many of them, the first ones, were passed by systemd.
     passed: usize,
-    /// Listeners that may have newcomers for whom no readiness will come. A listener that was asked goes to the
+    /// Listeners that may have newcomers which the poller will not report. A listener that was asked goes to the
     /// end.
     ready: VecDeque<usize>,
     /// A spare descriptor, from the first turn on, if there is a listener. When the file table is full, it is
@@ -147,7 +147,7 @@ impl Listeners {
         }
     }
 
-    /// Returns true when a newcomer may be waiting for whom no readiness will come.
+    /// Returns true when a newcomer may be waiting which the poller will not report.
     pub fn is_ready(&self) -> bool {
         !self.is_exhausted && !self.ready.is_empty()
     }

@@ -47,7 +47,7 @@ impl<P> Orders<P> {
 /// Connections are being looked for, to be ended.
 #[derive(Debug)]
 struct Search<P> {
-    /// Whoever has asked for it.
+    /// The administrator that has asked for it.
     peer: P,
     whom: Whom,
     /// The place that is looked at next.
@@ -175,7 +175,7 @@ impl<O: Outside> Core<O> {
         Some(response)
     }
 
-    /// How things are. `sources` are left out where nobody asks for them.
+    /// How things are. `sources` may be empty where they are not shown.
     pub(super) fn readings<'a>(
         &'a self,
         sources: &'a [SourceRow<'a>],

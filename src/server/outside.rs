@@ -47,7 +47,7 @@ pub enum Ready {
 pub trait Outside {
     /// A client's connection.
     type Stream: Stream;
-    /// Names somebody who has sent a command, for as long as the answer is due.
+    /// Names the sender of a command, as long as the answer is due.
     type Peer: Copy + 'static;
 
     /// Tells everything that has become ready since the last turn.
@@ -62,7 +62,7 @@ pub trait Outside {
     /// A turn begins to accept clients.
     fn begin_accepts(&mut self, now: Duration);
 
-    /// Returns true when a client may be waiting for whom no readiness will come.
+    /// Returns true when a newcomer may be waiting which will not be reported as ready.
     fn has_newcomers(&self) -> bool;
 
     /// Accepts one client.
@@ -102,6 +102,6 @@ pub trait Outside {
     /// Gives up the connection of a peer: it becomes a client's.
     fn take(&mut self, peer: Self::Peer) -> Option<(Self::Stream, SocketAddr)>;
 
-    /// What the system says of this process, which has so many connections.
+    /// What the system says about this process, which has so many connections.
     fn process(&self, connections: usize) -> ProcessReadings;
 }

@@ -57,7 +57,7 @@ impl PidFile {
                 fs::remove_file(path).map_err(|error| wrong(&error))?;
             }
         }
-        // Never through a link, and never over a file that somebody else has made meanwhile.
+        // Never through a link, and never over a file that another process has made meanwhile.
         let file = File::create_new(path);
         file.and_then(|mut file| writeln!(file, "{}", own().as_raw_nonzero()))
             .map_err(|error| wrong(&error))?;
@@ -86,7 +86,7 @@ pub fn check_folder(option: &str, path: &Path) -> Result<(), String> {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Somebody may have put another one in its place.
+        // Another process may have put its own file there.
         if read(&self.0) == Some(own())
             && let Err(error) = fs::remove_file(&self.0)
         {

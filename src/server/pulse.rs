@@ -15,7 +15,7 @@ use crate::admin::vitals::{self, BUSIEST_MAX, TOPIC};
 use crate::engine::{Busiest, Engine, SlotId, Stream};
 use crate::wire::envelope::Event;
 
-/// What was measured, and who watches it.
+/// What was measured, and the dashboards that show it.
 #[derive(Debug)]
 pub(super) struct Pulse {
     /// How long events take.

@@ -101,7 +101,7 @@ impl TroubleKind {
     fn level(self) -> log::Level {
         match self {
             Self::Dropped(Dropped::NoSubscriber) => log::Level::Info,
-            // Somebody who looks whether a port is open leaves so, and every network has some of these.
+            // A scan for open ports leaves like this, and every network has some.
             Self::RefusedPeer(PeerRefusal::Incomplete) => log::Level::Debug,
             _ => log::Level::Warn,
         }
@@ -217,7 +217,7 @@ impl Report {
         });
     }
 
-    /// Nobody is subscribed to the topic of a good event: a matter of course at night, and a sign of a misspelt
+    /// No client is subscribed to the topic of a good event: a matter of course at night, and a sign of a misspelt
     /// topic.
     pub fn unheard(&mut self, topic: &str) {
         let reason = Dropped::NoSubscriber;

@@ -25,7 +25,7 @@ use crate::stats::Refusal;
 /// In readiness events a poll.
 const READINESS_MAX: usize = 1_024;
 
-/// See the module.
+/// Everything that the server waits for, and its clock.
 pub struct Sockets {
     pub poll: Poll,
     /// What the last poll found.

@@ -1,4 +1,4 @@
-//! Whether a SUB socket asks for single topics or for everything.
+//! Decides whether a SUB socket asks for single topics or for everything.
 //!
 //! Two bounds decide. More topics, or more bytes of their names, than [`limits::SUB_TOPICS_MAX`] and
 //! [`limits::SUB_TOPIC_BYTES_MAX`] cost more memory and time in libzmq than its filter saves. And each change is a

@@ -199,7 +199,7 @@ impl Source for Sub {
 }
 
 /// A SUB socket without subscriptions for the publisher at `endpoint`. It connects to `address` in the
-/// background, and to nobody when there is no address yet.
+/// background, if there is an address yet.
 fn open_socket(
     context: &zmq::Context,
     endpoint: &str,

@@ -4,7 +4,7 @@
 //! and 80 ns of the loop for each byte of a name. So each turn has a budget, and changes that do not fit wait in
 //! a queue. A change says only that a topic may differ from what was told; what is told is decided when the
 //! change is dealt with. So a topic that came and went meanwhile costs nothing. When there is too much to tell,
-//! the socket asks for everything, with the empty prefix, and events that nobody wants are dropped here
+//! the socket asks for everything, with the empty prefix, and events that no client wants are dropped here
 //! ([`ScopePolicy`]).
 //!
 //! **Many topics on a new connection.** A publisher reads what it is asked for when it sends, and up to
@@ -91,8 +91,8 @@ impl Subscriptions {
         };
     }
 
-    /// Returns true when the publisher was asked for everything, and still is: events that nobody wants are to be
-    /// expected.
+    /// Returns true when the publisher was asked for everything, and still is: then it also sends events that no
+    /// client wants.
     pub fn has_everything(&self) -> bool {
         self.has_everything
     }

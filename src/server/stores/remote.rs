@@ -1,4 +1,4 @@
-//! The stores that check signatures or ask somebody: JWTs, APIs, databases.
+//! The stores that check signatures or ask another server: JWTs, APIs, databases.
 //!
 //! They bring TLS and a database's driver along, most of what the program weighs; a build for a small
 //! host leaves them out. Never here: stores that need neither.
@@ -247,7 +247,7 @@ fn databases<'a>(
     })
 }
 
-/// The bounds of stores that ask somebody.
+/// The bounds of stores that ask another server.
 fn bounds(auth: &AuthOptions) -> Bounds {
     Bounds {
         threads: auth.requests_max,
