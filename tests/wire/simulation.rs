@@ -657,13 +657,13 @@ impl World {
     /// A message of any length: one that is longer than the rules allow ends its client.
     fn say_too_much(&mut self) {
         let Some(index) = self.pick() else { return };
-        let bytes = 100 + self.dice.below(500);
+        let text = format!("[2,\"call\",\"{}\"]", "x".repeat(90 + self.dice.below(500)));
         if self.clients[index].wire.borrow().peer_ended {
             return;
         }
-        let is_too_much = bytes > self.rules.session.message_bytes_max;
+        let is_too_much = text.len() > self.rules.session.message_bytes_max;
         self.clients[index].is_doomed |= is_too_much;
-        self.say(index, What::Other, "x".repeat(bytes).as_bytes());
+        self.say(index, What::Other, text.as_bytes());
         let client = &mut self.clients[index];
         if is_too_much && client.too_much.is_none() {
             client.too_much = client.said.back().map(|said| said.end);
@@ -943,7 +943,12 @@ impl Client {
                     assert!(self.is_open, "upgraded without a verdict");
                     self.upgraded = true;
                 }
-                Heard::Http(_) | Heard::Frame(0x88, _) => self.is_doomed = true,
+                Heard::Http(_) => self.is_doomed = true,
+                Heard::Frame(0x88, _) => {
+                    // Whose socket takes little at a time may be called slow.
+                    self.check_end(false);
+                    self.is_doomed = true;
+                }
                 Heard::Frame(0x81, text) => {
                     let text = String::from_utf8(text).expect("text");
                     let is_event = text.starts_with("[8,");
