@@ -3,8 +3,6 @@
 //! Programs read it too: there is a line `listening  ws://…` for each address, `pull       …` for each endpoint,
 //! `admin      http://…` and `publish    http://…` for each of those listeners, as they were bound, before
 //! `capacity`.
-//! `admin      http://…` and `publish    http://…` for each of those listeners, as they were bound, before
-//! `capacity`.
 //!
 //! Never here: printing it, and a token of the operator's own.
 
@@ -18,9 +16,8 @@ use crate::memory;
 /// This stands in a URL in the place of a token that is not shown.
 const YOUR_TOKEN: &str = "YOUR_TOKEN";
 
-/// The banner of a server that was started as `program`. The two commands work as they stand when `token` was made
-/// for this run.
-/// `token` was made for this run.
+/// Returns the banner of a server that was started as `program`. The two commands work as they stand when `token`
+/// was made for this run.
 pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>) -> String {
     let mut text = format!("newswire {}\n", env!("CARGO_PKG_VERSION"));
     let mut line = |name: &str, value: &str| {
@@ -65,7 +62,7 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
     text
 }
 
-/// The two commands, with the program as the user called it.
+/// Returns the two commands, with the program as the user called it.
 fn trial(config: &Config, server: &Server, program: &str, token: &str) -> String {
     let program = shell_word(program);
     let mut text = String::new();
@@ -106,7 +103,7 @@ fn trial(config: &Config, server: &Server, program: &str, token: &str) -> String
     text
 }
 
-/// `text` as one word of a shell's command line.
+/// Returns `text` as one word of a shell's command line.
 fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "_-./:=+,@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

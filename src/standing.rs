@@ -1,9 +1,10 @@
-//! Who asks to be let in, and what a token is worth: now, and for all sessions that it let in.
+//! The question about a client's token, the verdict on it, and the standing of an accepted token: what the token
+//! allows now, shared by all sessions that came with it.
 //!
-//! Whoever knows the stores writes it, sessions read it, and the two never meet. A token that is
-//! withdrawn is marked here once, and the engine looks at its sessions' marks when it is told that
-//! some have changed: no index from tokens to sessions is kept, and a session holds one pointer.
-//! Whether anybody still lives by a token is in the pointer's own count.
+//! `auth` writes a standing and sessions read it; the two do not know each other. When a token is withdrawn, its
+//! one standing is marked, and the engine reviews the standings of its sessions when `auth` tells it that some have
+//! changed. So nobody keeps an index from tokens to sessions, and a session holds one pointer. The pointer's count
+//! tells whether a session still uses the token.
 //!
 //! Never here: tokens, stores, when a verdict is asked for again, clocks.
 
@@ -15,40 +16,41 @@ use crate::stats::{Cause, Close};
 use crate::wire::grant::Grant;
 use crate::wire::token::Token;
 
-/// Who asks to be let in.
+/// A client that asks to be let in.
 #[derive(Debug)]
 pub struct Applicant {
-    /// What it presented; `None` where there is no token in its request.
+    /// The token that the client presented; `None` when its request has none.
     pub token: Option<Token>,
-    /// Its address, behind whatever proxies.
+    /// The client's address; behind trusted proxies, the one that they name.
     pub client: IpAddr,
-    /// Its page's origin, as it came.
+    /// The value of the request's `Origin` header.
     pub origin: Option<String>,
 }
 
-/// What is said of a token in the end.
+/// The decision on a token.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// A store knows it.
+    /// A store accepted it.
     Accepted(Rc<Standing>),
-    /// No store knows it, or the one that does says no.
+    /// No store knows the token, or the store that knows it refuses it.
     Refused(Cause),
-    /// Whoever may know it cannot tell now.
+    /// A store that may know the token cannot be asked now.
     Unavailable,
 }
 
-/// What a token is worth now, for all who came with it.
+/// What an accepted token allows now, for all sessions that came with it.
 #[derive(Debug, Default)]
 pub struct Standing {
     grant: RefCell<Grant>,
-    /// True once the topics have become others: subscriptions may be left that are no longer granted.
+    /// True when the topics have changed since the token was accepted first: sessions may have subscriptions that
+    /// are no longer granted.
     has_changed: Cell<bool>,
-    /// Why its sessions have to end; `None` while the token is good.
+    /// Why its sessions have to end; `None` while the token is valid.
     ending: Cell<Option<Close>>,
 }
 
 impl Standing {
-    /// That of a token which was accepted just now.
+    /// Makes the standing of a token that was accepted just now.
     pub fn new(grant: Grant) -> Rc<Self> {
         Rc::new(Self {
             grant: RefCell::new(grant),
@@ -56,17 +58,17 @@ impl Standing {
         })
     }
 
-    /// Whether `topic` may be subscribed to.
+    /// Returns true when the token's sessions may subscribe to `topic`.
     pub fn allows(&self, topic: &str) -> bool {
         self.grant.borrow().allows(topic)
     }
 
-    /// For logs.
+    /// Returns the token's name, which is for logs.
     pub fn name(&self) -> String {
         self.grant.borrow().name.clone()
     }
 
-    /// Whether that is its name.
+    /// Returns true when `name` is this token's name.
     pub fn is_named(&self, name: &str) -> bool {
         self.grant.borrow().name == name
     }
@@ -76,27 +78,27 @@ impl Standing {
         self.grant.borrow().expires_at
     }
 
-    /// The token was accepted anew. True when its topics are others than before.
+    /// Replaces the grant: a store accepted the token again. Returns true when the topics have changed.
     pub fn renew(&self, grant: Grant) -> bool {
         let before = self.grant.replace(grant);
-        let is_other = before.topics != self.grant.borrow().topics;
-        if is_other {
+        let has_changed = before.topics != self.grant.borrow().topics;
+        if has_changed {
             self.has_changed.set(true);
         }
-        is_other
+        has_changed
     }
 
-    /// The token is good no more: its sessions are to end for `reason`.
+    /// Marks the token as no longer valid: its sessions have to end for `reason`.
     pub fn end(&self, reason: Close) {
         self.ending.set(Some(reason));
     }
 
-    /// Whether the topics have ever become others.
+    /// Returns true when the topics have changed since the token was accepted first.
     pub fn has_changed(&self) -> bool {
         self.has_changed.get()
     }
 
-    /// Why its sessions have to end, if they have to.
+    /// Returns the reason why the token's sessions have to end; `None` while the token is valid.
     pub fn ending(&self) -> Option<Close> {
         self.ending.get()
     }

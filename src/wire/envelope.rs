@@ -1,6 +1,6 @@
-//! A publisher's message becomes an [`Event`], or the reason why it is none.
+//! Parses a publisher's message into an [`Event`], or says why it is not one.
 //!
-//! Three forms are understood (docs/wire.md s. 1 tells whose they are):
+//! A message has one of three forms (docs/wire.md s. 1 says which libraries send them):
 //! - one part, `{"topic":"…","data":…}`: an object with `data` and a string `topic`. Other keys do
 //!   not matter.
 //! - one part, flat: any other object in which [`Form::topic_field`] is a string. The whole object
@@ -8,11 +8,11 @@
 //!   with another field's name it has no topic.
 //! - two parts, `[topic][data]`: the topic is bare text, the data JSON.
 //!
-//! The data is checked to be JSON, because it is pasted into the frames of clients, and then passes
-//! byte for byte: numbers, escapes and the order of keys are the publisher's. Of a key that stands
-//! twice the last one counts, as PHP would have it.
+//! The data has to be JSON, because it is copied into the frames for clients. It is then passed on byte for byte:
+//! numbers, escapes and the order of keys stay as the publisher wrote them. When a key occurs twice, the last one
+//! counts, as in PHP.
 //!
-//! Never here: who may publish, who subscribes, a copy of the data.
+//! Never here: who may publish, who subscribes, and copies of the data.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -33,14 +33,14 @@ pub struct Event<'a> {
     pub data: &'a str,
 }
 
-/// What an envelope may look like.
+/// The rules for envelopes.
 #[derive(Clone, Debug)]
 pub struct Form {
     /// The field that names the topic in a flat object.
     pub topic_field: String,
-    /// In bytes, the whole message.
+    /// In bytes, the longest message, all its parts together.
     pub event_bytes_max: usize,
-    /// In bytes, after JSON's escapes are undone.
+    /// In bytes, the longest topic, after JSON's escapes are undone.
     pub topic_bytes_max: usize,
 }
 
@@ -48,7 +48,7 @@ impl Form {
     /// Parses the parts of one message.
     ///
     /// # Errors
-    /// Why it is no event. What is cheap is asked first: a message that is too large is not read.
+    /// Returns why the message is not an event. Cheap checks come first: a message that is too large is not parsed.
     pub fn parse<'a>(&self, parts: &[&'a [u8]]) -> Result<Event<'a>, Dropped> {
         let bytes = parts
             .iter()
@@ -82,7 +82,7 @@ impl Form {
     fn parse_object<'a>(&self, text: &'a str) -> Result<Event<'a>, Dropped> {
         let text = text.trim_matches([' ', '\t', '\n', '\r']);
         if !text.starts_with('{') {
-            // JSON of another kind, or none: an operator looks for different causes.
+            // An operator looks for another cause when the text is JSON than when it is not.
             return Err(value(text).map_or(Dropped::BadJson, |_| Dropped::NoTopic));
         }
         let mut object = serde_json::Deserializer::from_str(text);
@@ -109,22 +109,22 @@ impl Form {
     }
 }
 
-/// JSON between systems is UTF-8 (RFC 8259 s. 8.1), and so are text frames.
+/// Returns `bytes` as text: JSON between systems is UTF-8 (RFC 8259 s. 8.1), and so are text frames.
 fn text(bytes: &[u8]) -> Result<&str, Dropped> {
     str::from_utf8(bytes).map_err(|_| Dropped::BadJson)
 }
 
-/// One JSON value. Depth is no matter: the parser counts it in memory, not on the stack.
+/// Returns `text` when it is one JSON value, however deep: the parser keeps the depth in memory, not on the stack.
 fn value(text: &str) -> Result<&RawValue, Dropped> {
     serde_json::from_str(text).map_err(|_| Dropped::BadJson)
 }
 
-/// The values of an object's keys that matter, the last one of each.
+/// The values of the keys that matter; for a key that occurs twice, the last one.
 #[derive(Default)]
 struct Fields<'a> {
     topic: Option<&'a RawValue>,
     data: Option<&'a RawValue>,
-    /// That of `topic_field`, which may be one of the two others.
+    /// The value of `topic_field`; that may be one of the two other keys.
     flat: Option<&'a RawValue>,
 }
 
@@ -160,7 +160,7 @@ impl<'a> Visitor<'a> for FieldsVisitor<'_> {
     }
 }
 
-/// Which of the keys that matter a key is; the name itself is not kept.
+/// Says which of the keys that matter a key is; the name itself is not kept.
 struct Key {
     is_topic: bool,
     is_data: bool,

@@ -1,22 +1,22 @@
-//! Which client is behind the proxies: `X-Forwarded-For`, as far as it can be believed.
+//! The address of a client behind proxies, read from `X-Forwarded-For`.
 //!
-//! Each proxy appends the address that it was reached from. Only what a trusted proxy appended is
-//! worth something, so the list is read from its end, for as long as the address that spoke is a
-//! trusted one; whatever a client wrote into the header itself stands further left and is not reached.
+//! Each proxy appends the address of the peer that connected to it. Only what a trusted proxy appended can be
+//! believed. So the list is read from its end, and the reading stops at the first address that is not a trusted
+//! proxy's. What a client wrote into the header itself stands further left and is never reached.
 //!
-//! A client whose address a trusted proxy does not say has none: limits for one address do not concern it,
-//! and no store is told one. `Forwarded` (RFC 7239) is not read.
+//! When a trusted proxy does not name the client's address, the client has none: limits for one address do not
+//! apply to it, and token stores are not told one. `Forwarded` (RFC 7239) is not read.
 //!
 //! Never here: which proxies are trusted (the configuration's), and any other header.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The address of a client of whom a trusted proxy names none. It is nobody's (RFC 4291 s. 2.5.2), so
-/// that what one such client does never counts for the proxy, or for another client.
+/// Stands for the address of a client whose address a trusted proxy did not name. No host has this address
+/// (RFC 4291 s. 2.5.2), so what one such client does counts neither for the proxy nor for another client.
 pub const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// The address of the client: `peer`, or, if `peer` is trusted, the last element of `forwarded_for`
-/// that is not; [`UNKNOWN`] where that element is no address.
+/// Returns the address of the client. It is `peer`, unless `peer` is a trusted proxy; then it is the last element of
+/// `forwarded_for` that is not a trusted proxy, or [`UNKNOWN`] when that element is not an address.
 pub fn client(
     peer: IpAddr,
     forwarded_for: &[&[u8]],
@@ -32,8 +32,8 @@ pub fn client(
     client
 }
 
-/// An address, in the forms in which proxies write it: with a port behind it, an IPv6 address in
-/// brackets, or with the zone that it has on the proxy's host; each in quotes or not.
+/// Reads an address in the forms that proxies write: with or without a port, an IPv6 address with or without
+/// brackets and with or without a zone, and each of these with or without quotes.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(text).ok()?;
     let text = match text.strip_prefix('"') {
@@ -58,7 +58,7 @@ fn v4(address: Ipv4Addr) -> IpAddr {
     address.into()
 }
 
-/// RFC 4007 s. 11.2: a zone means something on the proxy's host alone.
+/// Ignores the zone, which has a meaning on the proxy's host only (RFC 4007 s. 11.2).
 fn v6(text: &str) -> Option<IpAddr> {
     let address = match text.split_once('%') {
         Some((_, "")) => return None,
@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    /// What a proxy wrote is not the proxy's own address, and what stands before it is the client's word.
+    /// The answer is neither the proxy's own address nor the element before, which the client may have written.
     #[test]
     fn what_names_no_address_is_an_unknown_client() {
         for text in [

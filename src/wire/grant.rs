@@ -1,9 +1,9 @@
-//! What a token allows, as a store says it.
+//! What an accepted token allows, as a token store answers it.
 //!
 //! Topics whose names begin with `$` are the server's own (`$sys/stats`): only a pattern that begins
 //! with `$` too grants them, never `*` and never a grant without patterns.
 //!
-//! Never here: tokens, stores, whether a grant still holds (that is its `Standing`), clocks.
+//! Never here: tokens, stores, clocks, and what has become of a grant since (that is its `Standing`).
 
 use std::fmt;
 
@@ -12,18 +12,18 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::limits;
 
-/// What begins the names of the server's own topics. No publisher's event may name one, or it could
-/// tell an administrator anything.
+/// The first character of the names of the server's own topics. A publisher's event may not name such a topic:
+/// it could show false figures to an administrator.
 pub const OWN: char = '$';
 
-/// Why what a store says is no grant. Nothing of what it said is part of it, since any word of that may
-/// be a piece of a token.
+/// Why a store's answer is not a grant. It has no part of the answer in it, since any word of that may be a piece
+/// of a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Flaw {
-    /// Its list of topics is empty. In a grant no pattern means all topics; whoever writes an empty list
-    /// means none, so that this is a refusal, whichever store says it.
+    /// The list of topics is empty. A grant without patterns allows all topics, but an operator who writes an empty
+    /// list means no topic. So an empty list is a refusal, whichever store answers with it.
     NoTopic,
-    /// One of its topics is none.
+    /// One of the patterns is wrong.
     Topic {
         /// Counted from 1.
         number: usize,
@@ -44,24 +44,25 @@ impl fmt::Display for Flaw {
 /// What an accepted token allows, and for how long.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Grant {
-    /// For logs, as [`clean_name`] leaves it; never the token.
+    /// The token's name for logs, after [`clean_name`]; never the token itself.
     pub name: String,
-    /// Topics that may be subscribed to: exact names, or with one trailing `*`. Empty: all but the
-    /// server's own.
+    /// Patterns of the topics that the client may subscribe to: exact names, or beginnings of names followed by
+    /// `*`. Empty: all topics but the server's own.
     pub topics: Vec<String>,
-    /// In seconds of Unix time, the last moment at which it is good. `None`: it does not expire.
+    /// In seconds of Unix time, the last moment at which the token is valid. `None`: it does not expire.
     pub expires_at: Option<u64>,
-    /// What the store calls the token, where it takes several texts for the same one: to revoke one of them is
-    /// to revoke all. The gate takes it out. `None`: the token is what the client presents.
+    /// The store's own id of the token, where the store accepts several texts as the same token: to revoke one of
+    /// these texts is to revoke all. The gate takes the id out. `None`: the token is the text that the client
+    /// presents.
     pub token_id: Option<Box<str>>,
 }
 
 impl Grant {
-    /// What a store says of a token. Where that has no name, or one of which nothing is left, it is called
-    /// `nameless`; without a list of topics it allows all.
+    /// Makes a grant of a store's answer. A token without a name, or with one of which [`clean_name`] leaves nothing,
+    /// is called `nameless`. Without a list of topics the grant allows all but the server's own.
     ///
     /// # Errors
-    /// What of it could grant too much.
+    /// Returns what is wrong with the list of topics.
     pub fn new(
         name: Option<&str>,
         nameless: &str,
@@ -87,19 +88,19 @@ impl Grant {
         })
     }
 
-    /// The same with [`Grant::token_id`]; an empty one says nothing.
+    /// Returns the grant with [`Grant::token_id`]; an empty id counts as none.
     #[must_use]
     pub fn with_token_id(mut self, token_id: Option<String>) -> Self {
         self.token_id = token_id.filter(|id| !id.is_empty()).map(Into::into);
         self
     }
 
-    /// Whether it is good no more at `unix_seconds`.
+    /// Returns true when the token has expired at `unix_seconds`.
     pub fn has_ended(&self, unix_seconds: u64) -> bool {
         has_ended(self.expires_at, unix_seconds)
     }
 
-    /// Whether `topic` may be subscribed to.
+    /// Returns true when the client may subscribe to `topic`.
     pub fn allows(&self, topic: &str) -> bool {
         let is_own = topic.starts_with(OWN);
         if self.topics.is_empty() {
@@ -115,13 +116,13 @@ impl Grant {
     }
 }
 
-/// Whether what is good until `expires_at`, as [`Grant::expires_at`] has it, is good no more.
+/// Returns true when a token with this [`Grant::expires_at`] has expired at `unix_seconds`.
 pub fn has_ended(expires_at: Option<u64>, unix_seconds: u64) -> bool {
     expires_at.is_some_and(|last| unix_seconds > last)
 }
 
-/// A name as it may stand in a log line: without what ends a line, moves the cursor or turns the
-/// direction of the text around, and not longer than `limits::TOKEN_NAME_BYTES_MAX`.
+/// Returns `text` as it may stand in a log line: without characters that end a line, move the cursor or turn the
+/// direction of the text around, and cut at `limits::TOKEN_NAME_BYTES_MAX`.
 pub fn clean_name(text: &str) -> String {
     let mut name = String::new();
     for c in text.chars().filter(|&c| !is_unfit(c)) {
@@ -133,7 +134,8 @@ pub fn clean_name(text: &str) -> String {
     name
 }
 
-/// Control characters, ends of lines and paragraphs, and marks of direction (Unicode's Bidi_Control).
+/// Returns true for control characters, ends of lines and paragraphs, and marks of direction (Unicode's
+/// Bidi_Control).
 fn is_unfit(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -142,10 +144,10 @@ fn is_unfit(c: char) -> bool {
         )
 }
 
-/// Whether `pattern` can stand among [`Grant::topics`].
+/// Checks a pattern of [`Grant::topics`].
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns what is wrong with the pattern.
 fn check_pattern(pattern: &str) -> Result<(), &'static str> {
     match pattern.find('*') {
         _ if pattern.is_empty() => Err("a topic has a name"),
@@ -154,20 +156,20 @@ fn check_pattern(pattern: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A moment as RFC 3339 has it (`2099-12-31T12:00:00Z`), in seconds of Unix time; what is before 1970
-/// is 0. `None` when it is no such text.
+/// Reads a moment in the form of RFC 3339 (`2099-12-31T12:00:00Z`) and returns it in seconds of Unix time; a moment
+/// before 1970 is 0. Returns `None` for text of another form.
 pub fn parse_moment(text: &str) -> Option<u64> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     Some(moment.unix_timestamp().try_into().unwrap_or(0))
 }
 
-/// In seconds of Unix time, in the year 5138: what lies behind was meant in milliseconds.
+/// In seconds of Unix time, in the year 5138. A larger number was meant in milliseconds.
 const SECONDS_MAX: f64 = 1e11;
 
-/// A moment in seconds of Unix time, to the whole second below; what is before 1970 is 0. `None` when
-/// it can be none.
+/// Rounds a moment in seconds of Unix time down to a whole second; a moment before 1970 is 0. Returns `None` for a
+/// number that cannot be meant as such a moment.
 pub fn moment_of_seconds(seconds: f64) -> Option<u64> {
-    // NaN is on no side. A cast stops at zero.
+    // The comparison is false for NaN. The cast turns negative numbers into 0.
     (seconds < SECONDS_MAX).then_some(seconds as u64)
 }
 

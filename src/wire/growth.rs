@@ -1,18 +1,18 @@
-//! How a buffer grows that has a bound.
+//! How a buffer with a bound grows.
 //!
-//! A `Vec` doubles, so one of 33 KiB may keep 64 KiB, past any bound. And each time it grows it leaves the
-//! memory behind that it had: of a thousand buffers which grow together, the allocator keeps the halves,
-//! quarters and so on, as much again as the buffers themselves. So a buffer doubles while it is small, and
-//! takes all that it may become as soon as it would have an eighth of that. Pages that nothing was written
-//! to cost nothing.
+//! A `Vec` doubles its memory, so a buffer of 33 KiB may have 64 KiB, more than its bound. Each time it grows, it also
+//! leaves its former memory to the allocator: when a thousand buffers grow together, the allocator keeps their halves,
+//! quarters and so on, as much again as the buffers themselves. So a buffer doubles only while it is small. As soon as
+//! it would have more than an eighth of its bound, it takes the whole bound at once. Pages that nothing was written to
+//! take no memory.
 //!
 //! Never here: what is in a buffer, and which bound it has.
 
-/// In bytes up to which a buffer doubles, whatever its bound: a page.
+/// In bytes, up to which a buffer doubles whatever its bound is: one page.
 const SMALL: usize = 4 * 1024;
 
-/// Appends `bytes` to `buffer`, which will never hold more than `most` bytes (or than it holds then, where
-/// that is more).
+/// Appends `bytes` to `buffer`. The caller knows that the buffer will not hold more than `most` bytes; when it does,
+/// the buffer grows as far as it has to.
 pub fn append(buffer: &mut Vec<u8>, bytes: &[u8], most: usize) {
     let needed = buffer.len() + bytes.len();
     if needed > buffer.capacity() {
@@ -29,7 +29,7 @@ pub fn append(buffer: &mut Vec<u8>, bytes: &[u8], most: usize) {
 mod tests {
     use super::*;
 
-    /// All that a buffer had on its way, were it never given to anybody else.
+    /// Adds up all memory that a buffer had while it grew, as if the allocator used none of it again.
     #[test]
     fn a_buffer_never_passes_its_bound_and_leaves_little_behind() {
         for most in [1_000, 65_536, 65_537, 2_200_000] {

@@ -1,11 +1,11 @@
-//! A JSON Web Token's form: three parts, a header, claims (RFC 7515, RFC 7519).
+//! The form of a JSON Web Token: three parts, a header, claims (RFC 7515, RFC 7519).
 //!
-//! Its bytes are split and decoded, and nothing is believed: whoever asks for the claims has checked the
-//! signature over [`Jwt::signed`] before. A member that occurs twice is an error, since two readers of it
-//! could mean two things. What a header has to say about where its key is (`jwk`, `jku`, `x5c`, `x5u`) is
-//! not even read.
+//! This file splits and decodes a token's bytes and believes nothing: a caller has to check the signature over
+//! [`Jwt::signed`] before it asks for the claims. A member that occurs twice is an error, since two readers could take
+//! different ones of its values. What a header says about where to find its key (`jwk`, `jku`, `x5c`, `x5u`) is not
+//! read at all.
 //!
-//! Never here: keys, signatures, clocks, which algorithm is right.
+//! Never here: checking signatures, keys, clocks, and which algorithm is right.
 
 use std::fmt;
 
@@ -17,10 +17,10 @@ use serde_json::Value;
 use super::grant::moment_of_seconds;
 use super::json;
 
-/// How a JWT is signed.
+/// An algorithm that signs JWTs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum JwtAlgorithm {
-    /// HMAC with SHA-256, and a secret that both sides know.
+    /// HMAC with SHA-256 and a secret that both sides know.
     Hs256,
     /// RSA PKCS#1 v1.5 with SHA-256.
     Rs256,
@@ -31,10 +31,10 @@ pub enum JwtAlgorithm {
 }
 
 impl JwtAlgorithm {
-    /// All.
+    /// All algorithms.
     pub const ALL: [Self; 4] = [Self::Hs256, Self::Rs256, Self::Es256, Self::EdDsa];
 
-    /// As RFC 7518 s. 3.1 and RFC 8037 name it.
+    /// Returns the name of RFC 7518 s. 3.1 or RFC 8037.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
@@ -51,12 +51,13 @@ const P256_ORDER: [u8; 32] = [
     0xBC, 0xE6, 0xFA, 0xAD, 0xA7, 0x17, 0x9E, 0x84, 0xF3, 0xB9, 0xCA, 0xC2, 0xFC, 0x63, 0x25, 0x51,
 ];
 
-/// The other form of an ES256 token, where it is the one to be known by.
+/// Returns the other form of an ES256 token when newswire knows the token by that form; `None` when it knows `token` by
+/// its own form, or `token` is not an ES256 token.
 ///
-/// An ECDSA signature (r, s) is as good as (r, -s), and whoever has one can make the other. So that they
-/// are one token (to a revocation, above all), both are known by the form with the smaller s. `None`: the
-/// token is that form, or is no ES256 token. Nothing else of a JWT can be written in another way by somebody
-/// who cannot sign: the rest is under the signature, and base64url has one form ([`Jwt::parse`] takes no other).
+/// An ECDSA signature (r, s) is as good as (r, -s), and whoever has one can compute the other. The two have to count as
+/// one token, above all when it is revoked. So newswire knows both by the form with the smaller s. Nothing else of a
+/// JWT can be written in another way by somebody who cannot sign: the signature covers the rest, and base64url has one
+/// form ([`Jwt::parse`] refuses others).
 pub fn known_by(token: &[u8]) -> Option<Vec<u8>> {
     // 64 bytes in base64url.
     const SIGNATURE_CHARS: usize = 86;
@@ -65,7 +66,7 @@ pub fn known_by(token: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let (header, _) = split_last(signed)?;
-    // As the reader of the token takes it: a header can spell its words in several ways.
+    // The parsed header decides, as it does for the token itself: JSON can spell the name in several ways.
     if Header::parse(header)?.algorithm != JwtAlgorithm::Es256.name() {
         return None;
     }
@@ -78,7 +79,7 @@ pub fn known_by(token: &[u8]) -> Option<Vec<u8>> {
         borrow = i16::from(difference < 0);
         *digit = difference.rem_euclid(256) as u8;
     }
-    // An s that is no number below the order is nobody's.
+    // No signature has an s that is not below the order.
     if borrow != 0 || other[..] >= *s {
         return None;
     }
@@ -91,26 +92,25 @@ pub fn known_by(token: &[u8]) -> Option<Vec<u8>> {
 
 /// A token that looks like a JWT. Its `Debug` shows nothing of it.
 pub struct Jwt {
-    /// `alg`, as the token has it: to be compared, never to choose by.
+    /// `alg`, as the token names it. Compare it with what is expected; never choose an algorithm by it.
     pub algorithm: String,
-    /// `kid`: to find a key among those that are trusted, and for nothing else.
+    /// `kid`. It may select one of the trusted keys, and serves for nothing else.
     pub key_id: Option<String>,
-    /// True exactly when the header has `crit`: whoever made the token wants something of its reader,
-    /// and newswire knows nothing of the kind.
+    /// True exactly when the header has `crit`: its issuer demands an extension, and newswire knows none.
     pub is_critical: bool,
-    /// Header and payload as they were sent.
+    /// Header and payload, as the client sent them.
     signed: Box<[u8]>,
     signature: Vec<u8>,
     payload: Vec<u8>,
 }
 
-/// What a token says, as far as it matters here. Times are in seconds of Unix time; a fraction is cut
-/// off, what is before 1970 is 0.
+/// The claims that newswire reads. Times are in seconds of Unix time; a fraction is cut off, and a moment before 1970
+/// is 0.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Claims {
-    /// `exp`: the first moment at which it is good no more.
+    /// `exp`: the first moment at which the token is no longer valid.
     pub expires_at: Option<u64>,
-    /// `nbf`: the first moment at which it is good.
+    /// `nbf`: the first moment at which the token is valid.
     pub not_before: Option<u64>,
     /// `aud`, one or several.
     pub audience: Vec<String>,
@@ -118,16 +118,17 @@ pub struct Claims {
     pub issuer: Option<String>,
     /// `sub`.
     pub subject: Option<String>,
-    /// `topics`; `None`: it is not there.
+    /// `topics`; `None`: the token has no such claim.
     pub topics: Option<Vec<String>>,
 }
 
 impl Jwt {
-    /// `None` where the token is no JWT: not three parts of base64url, or the first is no header.
+    /// Parses a token. Returns `None` when it is not a JWT: it has not three parts of base64url, or its first part is
+    /// not a header.
     pub fn parse(token: &[u8]) -> Option<Self> {
         let (signed, signature) = split_last(token)?;
         let (header, payload) = split_last(signed)?;
-        // A dot is no letter of base64url, so a fourth part is refused here too.
+        // base64url has no dot, so a token with a fourth part is refused here too.
         let decode = |part| BASE64URL_NOPAD.decode(part).ok();
         let header = Header::parse(header)?;
         Some(Self {
@@ -140,20 +141,20 @@ impl Jwt {
         })
     }
 
-    /// What the signature is made over.
+    /// Returns the bytes that the signature covers.
     pub fn signed(&self) -> &[u8] {
         &self.signed
     }
 
-    /// The signature.
+    /// Returns the signature.
     pub fn signature(&self) -> &[u8] {
         &self.signature
     }
 
-    /// What it says, to whoever has checked the signature.
+    /// Returns the claims. The caller has to check the signature first.
     ///
     /// # Errors
-    /// Which claim has the wrong form.
+    /// Returns which claim has the wrong form.
     pub fn claims(&self) -> Result<Claims, &'static str> {
         let claims = json::strict(&self.payload);
         let claims = (claims.as_ref().ok())
@@ -196,7 +197,7 @@ fn split_last(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&text[..dot], &text[dot + 1..]))
 }
 
-/// A NumericDate (RFC 7519 s. 2).
+/// Reads a NumericDate (RFC 7519 s. 2).
 fn seconds(value: &Value) -> Option<u64> {
     value.as_f64().and_then(moment_of_seconds)
 }
@@ -206,8 +207,8 @@ fn texts(list: &Value) -> Option<Vec<String>> {
     list.map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
-/// What a header says, as far as it matters here. It is read of every token that looks like a JWT, whoever has
-/// made it up; so what does not matter is passed over, and there may not be much of that.
+/// The members of a header that newswire reads. It reads the header of every token that looks like a JWT, and anybody
+/// can make such tokens up. So the other members are skipped, and there may be few of them.
 #[derive(Default)]
 struct Header {
     algorithm: String,
@@ -216,10 +217,11 @@ struct Header {
 }
 
 impl Header {
-    /// In members of a header. RFC 7515 names eleven.
+    /// How many members a header may have. RFC 7515 names eleven.
     const MEMBERS_MAX: usize = 32;
 
-    /// `None` where it is no header: not base64url of a JSON object in which each name occurs once, with `alg`.
+    /// Parses the first part of a token. Returns `None` when it is not a header: base64url of a JSON object that has
+    /// `alg` and in which each name occurs once.
     fn parse(part: &[u8]) -> Option<Self> {
         let json = BASE64URL_NOPAD.decode(part).ok()?;
         let header: Self = serde_json::from_slice(&json).ok()?;
@@ -263,8 +265,8 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// A value that is passed over: nothing of it is kept. Unlike serde's own, it counts how deep the value is, as
-/// other readers do.
+/// Stands for a value that is skipped. Unlike serde's `IgnoredAny`, it counts how deep the value is, as other readers
+/// do.
 struct Passed;
 
 impl<'de> Deserialize<'de> for Passed {
@@ -340,7 +342,7 @@ mod tests {
             known_by(second.as_bytes()).as_deref(),
             Some(first.as_bytes())
         );
-        // However the header writes it.
+        // The header may write the name in any way that JSON allows.
         for header in [
             r#"{"alg":"ES\u003256"}"#,
             r#"{ "\u0061lg" : "\u0045S256" }"#,
@@ -404,7 +406,7 @@ mod tests {
             &format!("{good}="),
             &format!("{good}.c2ln"),
             &format!("{good} "),
-            // The same bytes, written in another way: the last letter has bits that count for nothing.
+            // Encodes the same bytes in another way: some bits of the last letter are not used.
             &good.replace("c2lnbg", "c2lnbh"),
         ] {
             assert!(Jwt::parse(other.as_bytes()).is_none(), "{other}");
@@ -475,7 +477,7 @@ mod tests {
             r#"{"exp":1e400}"#,
             r#"{"exp":1e300}"#,
             r#"{"exp":18446744073709551615}"#,
-            // In milliseconds, which would be good for ever.
+            // Milliseconds, with which the token would be valid for ever.
             r#"{"exp":1795521600000}"#,
             r#"{"nbf":1795521600000}"#,
             r#"{"nbf":true}"#,

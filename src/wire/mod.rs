@@ -1,9 +1,9 @@
 //! Ring 1: bytes to values and back.
 //!
-//! A file knows no other file, with few exceptions: all of them may use `json` (how JSON is read and written) and
-//! `growth` (how a buffer grows); `files` answers heads of `http`, a list of tokens is made of tokens and grants, and
-//! a publication of events. The session and the commands put the files together. A new protocol towards clients is
-//! one more file here.
+//! The files do not use each other, with few exceptions. All may use `json` (how JSON is read and written) and
+//! `growth` (how a buffer grows). `files` answers heads of `http`, `token` knows `jwt`, `token_file` reads tokens and
+//! grants, and `publication` reads events of `envelope`. The engine's session and the commands combine them. A new
+//! protocol towards clients is one more file here.
 //!
 //! Never here: I/O, clocks, state beyond one message.
 

@@ -1,11 +1,11 @@
-//! The client's credential: out of the request, kept as its digest, compared.
+//! A client's token: how it is read from a request, kept as its digest, and compared.
 //!
-//! A [`Token`] is a secret. It is shown to its owner by [`Token::reveal`] and to nobody else: not by
-//! `Debug`, not in an error. What is kept is its [`Digest`], and digests are compared in constant
-//! time, so that neither a copy of memory nor a clock gives a token away.
+//! A [`Token`] is a secret. Only [`Token::reveal`] shows it, to its owner; neither `Debug` nor an error does. newswire
+//! keeps the token's [`Digest`] and compares digests in constant time, so that neither a copy of memory nor a clock
+//! gives a token away.
 //!
-//! A token's bytes are overwritten when it is dropped. That is as far as it goes: the request it
-//! came in lies in the read buffer until that is used again, and with the kernel.
+//! A token's bytes are overwritten when it is dropped. Other copies remain: the request stays in the read buffer until
+//! that is used again, and in the kernel's memory.
 //!
 //! Never here: where good tokens are stored, what a token allows (that is `grant`), logging.
 
@@ -18,7 +18,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::jwt;
 
-/// What stands before the digits where a digest is written instead of its token.
+/// The prefix of a digest that is written in a token's place.
 const WRITTEN_PREFIX: &str = "sha256:";
 
 /// A token as it was presented. Its `Debug` shows nothing of it.
@@ -32,23 +32,23 @@ pub struct Token(Box<[u8]>);
 pub struct Digest([u8; 32]);
 
 impl Token {
-    /// A token from text that is known to be one (a flag, a file).
+    /// Makes a token of text that is one (from an option or a file).
     pub fn new(text: impl AsRef<[u8]>) -> Self {
         Self(text.as_ref().into())
     }
 
-    /// 32 random bytes as base64url without padding: 43 characters, none of which a URL changes.
+    /// Makes a token of 32 random bytes: base64url without padding, 43 characters, none of which a URL encodes.
     pub fn from_random(random: [u8; 32]) -> Self {
         Self(BASE64URL_NOPAD.encode(&random).into_bytes().into())
     }
 
-    /// Out of a request target's query (docs/wire.md s. 3); `None` where there is no `token=`, or an
-    /// empty one.
+    /// Reads the token from the query of a request target (docs/wire.md s. 3). Returns `None` when the query has no
+    /// `token=`, or an empty one.
     ///
-    /// The query begins at the first `?`, a fragment ends it, `&` alone separates. Clients
-    /// concatenate base64 without encoding it: the value begins at the first `=` and may have more
-    /// of them, `+` stays `+`, and a `%` that encodes nothing stays too. Given twice, the last one
-    /// counts, even where it is empty. A leading `Basic ` (after decoding) is taken off once.
+    /// The query begins at the first `?` and ends at a fragment; only `&` separates its parameters. Clients append
+    /// base64 without encoding it. So the value begins at the first `=` and may have more of them, a `+` stays a `+`,
+    /// and a `%` that encodes nothing stays too. When `token=` occurs twice, the last one counts, even if it is empty.
+    /// A leading `Basic ` (after decoding) is removed once.
     pub fn from_target(target: &str) -> Option<Self> {
         let target = target.split('#').next()?;
         let (_, query) = target.split_once('?')?;
@@ -57,7 +57,7 @@ impl Token {
         Self::from_value(value)
     }
 
-    /// Out of what stands behind `token=`.
+    /// Reads the token from the text after `token=`.
     fn from_value(value: &str) -> Option<Self> {
         let mut decoded = percent_decode(value);
         let token = decoded.strip_prefix(b"Basic ").unwrap_or(&decoded);
@@ -66,25 +66,25 @@ impl Token {
         token
     }
 
-    /// The tokens that somebody may mean who hands this text in, to revoke one: the text itself, and what a
-    /// client presents that has the text in its URL (encoded, or with `Basic ` in front).
+    /// Returns the tokens that an administrator may mean with this text, who wants to revoke one: the text itself,
+    /// and the token of a client that has the text in its URL (encoded, or with `Basic ` in front).
     pub fn meanings(&self) -> Vec<Self> {
         let of_url = str::from_utf8(&self.0).ok().and_then(Self::from_value);
         let of_url = of_url.filter(|token| token != self);
         [self.clone()].into_iter().chain(of_url).collect()
     }
 
-    /// As text, where the owner of the token is to see it. Not UTF-8: lossily.
+    /// Returns the token as text, for its owner; bytes that are not UTF-8 are replaced.
     pub fn reveal(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 
-    /// As it was presented, to whoever has to present it again.
+    /// Returns the token's bytes, for a store that has to send them.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// What is kept of it. The two forms that an ES256 token has are one token.
+    /// Returns the digest. The two forms of one ES256 token have the same digest ([`jwt::known_by`]).
     pub fn digest(&self) -> Digest {
         let other = jwt::known_by(&self.0).map(Zeroizing::new);
         let bytes = other.as_ref().map_or(&self.0[..], |other| &other[..]);
@@ -92,7 +92,7 @@ impl Token {
     }
 }
 
-/// In constant time, for tokens of the same length.
+/// Compares in constant time when both tokens have the same length.
 impl PartialEq for Token {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -114,11 +114,11 @@ impl Drop for Token {
 }
 
 impl Digest {
-    /// As an operator writes it in the token's place: `sha256:` and 64 hexadecimal digits in any case.
-    /// `None` where the text is not of this form, and so is a token.
+    /// Reads the form that an operator writes in the token's place: `sha256:` and 64 hexadecimal digits. Returns
+    /// `None` when the text does not begin with `sha256:`, and so is a token.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns what is wrong with the digits.
     pub fn from_written(text: &str) -> Option<Result<Self, &'static str>> {
         let digits = text.strip_prefix(WRITTEN_PREFIX)?;
         let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok();
@@ -130,36 +130,37 @@ impl Digest {
         )
     }
 
-    /// What [`Digest::from_written`] reads.
+    /// Returns the text that [`Digest::from_written`] reads.
     pub fn to_written(&self) -> String {
         format!("{WRITTEN_PREFIX}{}", HEXLOWER.encode(&self.0))
     }
 
-    /// One that was in a table.
+    /// Makes a digest of bytes that stood in a table.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes, to find it in a table.
+    /// Returns the bytes, to look the digest up in a table.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Whether both are of the same token. Takes as long for a near miss as for a far one.
+    /// Returns true when both are digests of the same token. The comparison takes as long for digests that are alike
+    /// as for others.
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
 
-/// Not the bytes: a weak token could be guessed from them.
+/// Shows no bytes: a weak token could be guessed from them.
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Digest(…)")
     }
 }
 
-/// RFC 3986 s. 2.1. What encodes nothing stays as it is. The memory is taken once, so that no copy
-/// is left behind.
+/// Decodes `%XX` (RFC 3986 s. 2.1); a `%` that encodes nothing stays. The memory is allocated once, so that no copy
+/// of a token is left behind.
 fn percent_decode(text: &str) -> Vec<u8> {
     let digit = |byte: u8| (byte as char).to_digit(16);
     let mut decoded = Vec::with_capacity(text.len());

@@ -1,18 +1,19 @@
-//! A file of tokens: text in, a list out in which a token is found by its digest.
+//! Parses a file of tokens into a list that finds a token by its digest.
 //!
-//! A line a token:
+//! Each line has one token:
 //! ```text
 //! # who       what is allowed      until when                    for the log
 //! TOKEN       topics=news,blog_*   expires=2099-12-31T12:00:00Z  name=alice
 //! sha256:HEX
 //! ```
-//! Words are separated by spaces and tabs. A word that begins with `#` begins a comment, so a `#`
-//! inside of a token is the token's; a token that begins with one, or like `topics=`, or that has white
-//! space in it, can only stand here as its SHA-256.
+//! Spaces and tabs separate words. A word that begins with `#` begins a comment; a `#` inside a token belongs to the
+//! token. A token that begins with `#`, begins like `topics=`, or has white space in it can stand here only as its
+//! SHA-256.
 //!
-//! Whatever is not understood is an error and nothing is guessed: a misspelt `expires` would be a token
-//! for ever. Never here: reading the file, clocks, and words of the file in an error, since any of them
-//! may be a piece of a token.
+//! A word that is not understood is an error: with a misspelt `expires`, a token would be valid for ever.
+//!
+//! Never here: reading the file, clocks, and words of the file in an error, since any of them may be a piece of a
+//! token.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,19 +28,19 @@ use crate::wire::token::{Digest, Token};
 pub struct FileTokens {
     /// Sorted by digest; no two are equal.
     entries: Vec<Entry>,
-    /// What [`Entry::topics`] counts. Most lines of a file allow the same.
+    /// The lists that [`Entry::topics`] points to. Most lines of a file allow the same topics, so a list is kept once.
     topics: Vec<Vec<String>>,
-    /// In tokens that were not given as their digest.
+    /// How many tokens stand in the file as they are, and not as their digest.
     plain: usize,
 }
 
 struct Entry {
     digest: Digest,
-    /// In seconds of Unix time. A moment in the first second of 1970 is over either way.
+    /// In seconds of Unix time. 0 becomes 1: both are over.
     expires_at: Option<NonZeroU64>,
-    /// Empty: none was given.
+    /// Empty: the line gives no name.
     name: Box<str>,
-    /// In [`FileTokens::topics`].
+    /// The place of the token's list in [`FileTokens::topics`].
     topics: u32,
     /// Counted from 1.
     line: u32,
@@ -47,12 +48,12 @@ struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 64);
 
-/// What is wrong with a file: the line, counted from 1, and the reason. Nothing of the line.
+/// What is wrong with a file. It has no word of the line in it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LineError {
     /// Counted from 1.
     pub line: usize,
-    /// As the end of a sentence that has named the line.
+    /// The end of a sentence that begins with the line's number.
     pub reason: String,
 }
 
@@ -63,10 +64,10 @@ impl fmt::Display for LineError {
 }
 
 impl FileTokens {
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
-    /// The first line in which anything is wrong.
+    /// Returns the first line that is wrong.
     pub fn parse(text: &[u8]) -> Result<Self, LineError> {
         let text = text.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(text);
         let mut listing = Self {
@@ -148,7 +149,7 @@ impl FileTokens {
         Ok(())
     }
 
-    /// The place in `self.topics` of a list with commas.
+    /// Returns the place in `self.topics` of a list with commas, and adds the list when it is new.
     fn topics<'a>(
         &mut self,
         list: &'a str,
@@ -184,12 +185,12 @@ impl FileTokens {
         }
     }
 
-    /// What the token of `digest` allows, if it is in the list.
+    /// Returns what the token with `digest` allows; `None` when the token is not in the list.
     ///
-    /// The search is not in constant time, and need not be: what it could tell is how a digest compares
-    /// with those that are kept. Whoever wants to walk along that needs tokens whose digests begin with
-    /// chosen bytes, 256 times the work for each further one, and ends up with the first bytes of the
-    /// SHA-256 of a random token, from which the token does not follow. The last word is `matches`.
+    /// The search is not in constant time, and need not be. Its time could only show how a digest compares with those
+    /// in the list. To use that, an attacker has to find tokens whose digests begin with chosen bytes, which is 256
+    /// times the work for each further byte; and the first bytes of a digest do not lead to a random token. The
+    /// comparison that decides is `matches`, which takes constant time.
     pub fn find(&self, digest: &Digest) -> Option<Grant> {
         let start = self
             .entries
@@ -206,37 +207,37 @@ impl FileTokens {
         })
     }
 
-    /// In tokens.
+    /// Returns the number of tokens.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nobody is let in by it.
+    /// Returns true when the file has no token, and so lets nobody in.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// In tokens that have ended at `unix_seconds`.
+    /// Returns how many tokens have expired at `unix_seconds`.
     pub fn expired(&self, unix_seconds: u64) -> usize {
         let ends = self.entries.iter().map(|entry| entry.expires_at);
         ends.filter(|end| grant::has_ended(end.map(NonZeroU64::get), unix_seconds))
             .count()
     }
 
-    /// In tokens that stand in the file as they are, and not as their digest.
+    /// Returns how many tokens stand in the file as they are, and not as their digest.
     pub fn plain(&self) -> usize {
         self.plain
     }
 }
 
-/// Counted, not shown.
+/// Shows the number of tokens only.
 impl fmt::Debug for FileTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FileTokens({} tokens)", self.len())
     }
 }
 
-/// `index` of the words behind the token.
+/// Returns the reason for a word that is not understood; `index` counts the words after the token from 0.
 fn unknown_word(index: usize) -> String {
     format!(
         "word {} is none of topics=, expires= and name= (a comment begins with #)",

@@ -1,11 +1,11 @@
-//! WAMP v1: a client's text becomes a [`ClientMessage`]; and the four messages that the server
-//! sends (WELCOME, CALLRESULT, CALLERROR, EVENT).
+//! WAMP v1: parses a client's text into a [`ClientMessage`], and writes the four messages that the server sends
+//! (WELCOME, CALLRESULT, CALLERROR, EVENT).
 //!
-//! Nothing is copied that the message holds as it is meant: only a name with escapes in it is made
-//! anew. Arguments of calls and events of clients are walked over, not kept.
+//! A name is borrowed from the message; only a name with escapes in it is copied. The arguments of a call and the
+//! event of a PUBLISH are checked and skipped.
 //!
-//! Never here: prefixes resolved (they belong to a connection), topics looked up, rules about who
-//! may say what and how often.
+//! Never here: resolving prefixes (they belong to a connection), looking up topics, and rules about what a client
+//! may send and how often.
 
 use std::borrow::Cow;
 
@@ -14,26 +14,26 @@ use serde_json::value::RawValue;
 
 use super::json;
 
-/// What a client says.
+/// A message of a client.
 #[derive(Debug, Eq, PartialEq)]
 pub enum ClientMessage<'a> {
     /// `[1, prefix, uri]`
     Prefix {
-        /// What stands before the colon.
+        /// The part of a CURIE before the colon.
         prefix: Cow<'a, str>,
-        /// What it stands for.
+        /// The URI that the prefix stands for.
         uri: Cow<'a, str>,
     },
     /// `[2, callId, procUri, …]`
     Call {
-        /// The client's own, to be sent back.
+        /// The client's id of the call; the answer repeats it.
         id: Cow<'a, str>,
-        /// What it wants to be called.
+        /// The procedure that the client calls.
         procedure: Cow<'a, str>,
     },
     /// `[5, topicUri]`
     Subscribe {
-        /// A URI, a CURIE, or just a word. It may be empty, and then no event ever has it.
+        /// A URI, a CURIE or a plain word. It may be empty; no event ever has the empty topic.
         topic: Cow<'a, str>,
     },
     /// `[6, topicUri]`
@@ -41,28 +41,30 @@ pub enum ClientMessage<'a> {
         /// As in `Subscribe`.
         topic: Cow<'a, str>,
     },
-    /// `[7, topicUri, event, …]`; never acted upon.
+    /// `[7, topicUri, event, …]`; newswire ignores it.
     Publish,
 }
 
-/// Why a text is not a message of WAMP v1's client side: the close reason (at most 123 bytes).
+/// Why a text is not a message that a client of WAMP v1 sends. The text is the reason in the Close frame (at most 123
+/// bytes).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Malformed(pub &'static str);
 
 /// Parses a client's text.
 ///
-/// The type has to be written as an integer: `5`, not `5.0` and not `"5"`. (The replaced server
-/// compared loosely; no client is known to need it.) A name may be a number, and then its JSON text
-/// is the name. More elements than a message needs are ignored, as they were there.
+/// The message's type has to be an integer: `5`, not `5.0` and not `"5"`. (The replaced server accepted these too; no
+/// client is known to need that.) A name may be a number; its JSON text is then the name. Elements that a message
+/// does not need are ignored, as the replaced server ignored them.
 ///
 /// # Errors
-/// Whatever a client of WAMP v1 does not send; the server's own types are among that.
+/// Returns why the text is not a message of a client. A message that only the server sends is such an error.
 pub fn parse(text: &[u8]) -> Result<ClientMessage<'_>, Malformed> {
-    // A text message is UTF-8 by now; a binary one may be anything, also in what is passed over below.
+    // The payload of a text frame is known to be UTF-8. That of a binary frame may be anything, and the elements
+    // that are skipped below are not looked at again.
     let text = str::from_utf8(text).map_err(|_| Malformed("not UTF-8"))?;
     let mut json = serde_json::Deserializer::from_str(text);
     let list = json.deserialize_seq(ListVisitor).map_err(|error| {
-        // A value of another kind, as opposed to no value at all.
+        // A data error means that the text is JSON, but not a list.
         match error.is_data() {
             true => Malformed("not a JSON list"),
             false => Malformed("not JSON"),
@@ -92,7 +94,7 @@ pub fn parse(text: &[u8]) -> Result<ClientMessage<'_>, Malformed> {
     }
 }
 
-/// The first elements of a list, as they stand in the text.
+/// The JSON texts of a list's first three elements.
 struct List<'a>([Option<&'a RawValue>; 3]);
 
 struct ListVisitor;
@@ -117,7 +119,7 @@ impl<'a> Visitor<'a> for ListVisitor {
     }
 }
 
-/// A string, or a number's text.
+/// Returns a string's value, or a number's text.
 fn name<'a>(
     element: Option<&'a RawValue>,
     missing: &'static str,
@@ -139,11 +141,11 @@ pub fn encode_welcome(session_id: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(concat!(",1,\"newswire/", env!("CARGO_PKG_VERSION"), "\"]").as_bytes());
 }
 
-/// The only procedure that there is. A page cannot see pings, so it calls this one to find out whether
-/// the server still answers.
+/// The only procedure that a client can call. A page cannot see pings, so it calls this one to find out whether the
+/// server still answers.
 pub const ALIVE: &str = "newswire:alive";
 
-/// Appends `[3,"<id>",null]`: the answer to a call of [`ALIVE`].
+/// Appends `[3,"<id>",null]`, the answer to a call of [`ALIVE`].
 pub fn encode_alive(id: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"[3,");
     json::quote_pieces(id, |piece| out.extend_from_slice(piece.as_bytes()));
@@ -151,7 +153,7 @@ pub fn encode_alive(id: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends `[4,"<id>","<procedure>","You are not allowed to make calls"]`. The procedure's URI
-/// stands where an error's should: so the replaced server answered.
+/// stands where WAMP has an error's URI, because the replaced server answered so.
 pub fn encode_call_error(id: &str, procedure: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"[4,");
     json::quote_pieces(id, |piece| out.extend_from_slice(piece.as_bytes()));
@@ -160,7 +162,7 @@ pub fn encode_call_error(id: &str, procedure: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"You are not allowed to make calls\"]");
 }
 
-/// In bytes, how long [`encode_event`] will be.
+/// Returns how many bytes [`encode_event`] appends.
 pub fn event_len(quoted_topic: &str, data: &str) -> usize {
     "[8,,]".len() + quoted_topic.len() + data.len()
 }

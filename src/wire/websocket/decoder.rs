@@ -1,11 +1,11 @@
-//! A client's bytes become messages, pings and closes.
+//! Turns a client's bytes into messages, pings and closes.
 //!
-//! tungstenite reads the header. What it lets pass is refused here: reserved bits, a missing mask,
-//! long or fragmented control frames, lengths that are not minimal, impossible close frames, text
-//! that is not UTF-8. Bytes are judged as they come: a bad byte fails before its frame is whole.
+//! tungstenite parses the header. This file refuses what tungstenite accepts: reserved bits, a missing mask, long or
+//! fragmented control frames, lengths that are not minimal, impossible Close frames, and text that is not UTF-8. Bytes
+//! are checked when they arrive: a bad byte is found before its frame is whole.
 //!
-//! Never here: a buffer for a connection that is idle. Memory is touched for bytes that have come,
-//! never for a length that was only declared.
+//! Never here: a buffer for an idle connection. Memory is used for bytes that have arrived, never for a length that a
+//! header only declares.
 
 use std::io::Cursor;
 use std::ops::Range;
@@ -16,41 +16,40 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use super::{CONTROL_BYTES_MAX, Incoming, Violation, close_code};
 use crate::wire::growth;
 
-/// What a connection remembers of a message that has not come whole: nothing (8 bytes) while it is
-/// idle.
+/// What a connection keeps of an unfinished message; nothing but 8 bytes while it is idle.
 #[derive(Debug, Default)]
 pub struct Decoder(Option<Box<Partial>>);
 
-// One for each of a million connections.
+// Each of a million connections has one.
 const _: () = assert!(size_of::<Decoder>() <= 8);
 
-/// In bytes: two, a 64-bit length, a mask.
+/// In bytes: two bytes, a 64-bit length and a mask.
 const HEADER_BYTES_MAX: usize = 14;
 
-/// What has come of a frame and of a message. It lives from the first byte that is left over to the
-/// next [`Decoder::release`] that finds nothing under way.
+/// The parts of a frame and of a message that have arrived. It exists from the first byte that does not complete
+/// anything to the next [`Decoder::release`] at which no frame and no message is under way.
 #[derive(Debug)]
 struct Partial {
-    /// The first `head_bytes` are those of a header that is not whole yet; 0 while `frame` is some.
+    /// The first `head_bytes` belong to an unfinished header; `head_bytes` is 0 while `frame` is `Some`.
     head: [u8; HEADER_BYTES_MAX],
     head_bytes: u8,
-    /// The frame whose payload is coming.
+    /// The frame whose payload is arriving.
     frame: Option<Frame>,
-    /// The first `control_bytes` are a control frame's payload: apart from `message`, because
-    /// control frames come between fragments.
+    /// The first `control_bytes` are a control frame's payload. It is kept apart from `message`, because control
+    /// frames may come between fragments.
     control: [u8; CONTROL_BYTES_MAX],
     control_bytes: u8,
     message: Option<Message>,
 }
 
-/// The rest of a frame.
+/// A frame whose header has arrived.
 #[derive(Debug)]
 struct Frame {
     opcode: OpCode,
     is_final: bool,
-    /// Turned so that its first byte is for the next byte of the payload.
+    /// Rotated so that its first byte masks the next byte of the payload.
     mask: [u8; 4],
-    /// In bytes.
+    /// In bytes, the part of the payload that has not arrived.
     left: usize,
 }
 
@@ -58,15 +57,15 @@ struct Frame {
 #[derive(Debug)]
 struct Message {
     text: bool,
-    /// True exactly when it has been handed over: its memory is free at the next call.
+    /// True exactly when the caller has received the message: the next call frees its memory.
     whole: bool,
     payload: Vec<u8>,
-    /// The first `valid` bytes of text are whole characters. The at most three bytes behind them
-    /// may become one.
+    /// The first `valid` bytes of a text are whole characters. The rest, three bytes at most, may be the beginning
+    /// of one.
     valid: usize,
 }
 
-/// A frame's header, known to be good by itself.
+/// A frame's header that breaks no rule by itself.
 #[derive(Clone, Copy, Debug)]
 struct Header {
     opcode: OpCode,
@@ -75,22 +74,21 @@ struct Header {
     payload_bytes: u64,
 }
 
-/// Where a whole payload lies.
+/// Where a whole payload is.
 enum Done {
     Input(OpCode, Range<usize>),
     Kept(OpCode),
 }
 
 impl Decoder {
-    /// Takes bytes; says how many it took, and what they completed. Unmasks in place. A whole,
-    /// unfragmented frame in `input` is borrowed from there; nothing is allocated or copied for it.
+    /// Takes bytes from `input`, unmasks them in place, and returns how many it took and what they completed. A whole,
+    /// unfragmented frame is borrowed from `input`; nothing is allocated or copied for it.
     ///
-    /// When it answers `None`, all of `input` was taken. To be called until then, or followed by
-    /// [`Self::release`]: what a call hands over from memory of its own, the next call frees.
+    /// When it returns `None`, it has taken all of `input`. The caller calls it until then, or calls [`Self::release`]
+    /// instead: a message that was put together from pieces is freed by the next call.
     ///
     /// # Errors
-    /// The first rule that was broken. Whether it is found, and which, does not depend on where the
-    /// stream was cut.
+    /// Returns the first rule that the client broke. The result does not depend on where the stream was cut.
     pub fn decode<'a>(
         &'a mut self,
         input: &'a mut [u8],
@@ -143,8 +141,8 @@ impl Decoder {
         Ok((taken, Some(incoming(opcode, payload)?)))
     }
 
-    /// Frees what the last [`Self::decode`] handed over. Each `decode` begins with it, so it is only
-    /// needed by those who stop before the answer was `None`.
+    /// Frees the message that the last [`Self::decode`] returned. Each `decode` begins with this, so only a caller that
+    /// stops before `decode` returns `None` has to call it.
     pub fn release(&mut self) {
         let Some(partial) = &mut self.0 else {
             return;
@@ -158,8 +156,8 @@ impl Decoder {
         }
     }
 
-    /// Whether nothing is kept: no part of a frame, no fragment of a message, and nothing that was
-    /// handed over and not released.
+    /// Returns true when nothing is kept: no part of a frame, no fragment of a message, and no message that was
+    /// returned and not released.
     #[cfg(test)]
     fn is_idle(&self) -> bool {
         self.0.is_none()
@@ -178,8 +176,8 @@ impl Decoder {
         })
     }
 
-    /// The header that `input` begins with or completes, and how many bytes it took from there.
-    /// `None`: all were taken, and more are needed.
+    /// Returns the header that `input` begins with or completes, and how many bytes of `input` belong to it. Returns
+    /// `None` when all bytes were taken and more are needed.
     fn take_header(&mut self, input: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
         let kept = self.0.as_ref().map_or(0, |p| usize::from(p.head_bytes));
         if kept == 0 {
@@ -199,7 +197,7 @@ impl Decoder {
         Ok(header.map(|(header, bytes)| (header, bytes - kept)))
     }
 
-    /// Whether a frame may come now, and may be this long. Its payload's length in bytes.
+    /// Checks that the frame may come now and may be as long as it says. Returns its payload's length in bytes.
     fn check_place(&self, header: &Header, message_bytes_max: usize) -> Result<usize, Violation> {
         let message = self.0.as_ref().and_then(|partial| partial.message.as_ref());
         // RFC 6455 s. 5.4: fragments of one message are not mixed with those of another.
@@ -224,7 +222,7 @@ impl Decoder {
         }
     }
 
-    /// The payload that was completed last, of a frame that did not come in one piece.
+    /// Returns the payload that was completed last, of a frame that arrived in pieces.
     fn kept(&self, opcode: OpCode) -> &[u8] {
         let Some(partial) = &self.0 else {
             return &[];
@@ -237,7 +235,7 @@ impl Decoder {
 }
 
 impl Partial {
-    /// Expects `header`'s payload.
+    /// Begins to take the payload that `header` announces.
     fn begin(&mut self, header: &Header, payload_bytes: usize) {
         if let OpCode::Data(data @ (Data::Text | Data::Binary)) = header.opcode {
             self.message = Some(Message {
@@ -255,8 +253,8 @@ impl Partial {
         });
     }
 
-    /// Takes what `input` has of the frame under way: how many bytes, and the opcode of what became
-    /// whole by them.
+    /// Takes the bytes of `input` that belong to the frame under way. Returns how many these are, and the opcode of the
+    /// message or control frame that they completed.
     fn take_payload(
         &mut self,
         input: &mut [u8],
@@ -283,7 +281,7 @@ impl Partial {
                 Ok((bytes, ended.then_some(opcode)))
             }
             (OpCode::Data(_), Some(message)) => {
-                // The last frame says how long the message will be, the others say nothing.
+                // Only with the last frame is the length of the message known.
                 let most = match is_final {
                     true => message.payload.len() + left_before,
                     false => message_bytes_max,
@@ -300,7 +298,7 @@ impl Partial {
                 };
                 Ok((bytes, Some(OpCode::Data(data))))
             }
-            // `check_place` let no continuation of nothing pass.
+            // `check_place` has refused a continuation of nothing.
             (OpCode::Data(_), None) => Err(Violation::Protocol("continuation of nothing")),
         }
     }
@@ -311,8 +309,8 @@ impl Message {
     fn append(&mut self, bytes: &[u8], most: usize) -> Result<(), Violation> {
         growth::append(&mut self.payload, bytes, most);
         if self.text {
-            // RFC 6455 s. 8.1. At once, as Autobahn's strict cases (6.4) want: whoever sends rubbish
-            // slowly is not kept.
+            // RFC 6455 s. 8.1. The check comes at once, as Autobahn's strict cases (6.4) demand: a client that
+            // slowly sends something else than text is not kept.
             match str::from_utf8(&self.payload[self.valid..]) {
                 Ok(_) => self.valid = self.payload.len(),
                 Err(error) if error.error_len().is_some() => return Err(Violation::Utf8),
@@ -322,7 +320,7 @@ impl Message {
         Ok(())
     }
 
-    /// Its last byte has come.
+    /// The message's last byte has arrived.
     fn end(&mut self) -> Result<(), Violation> {
         if self.text && self.valid < self.payload.len() {
             return Err(Violation::Utf8);
@@ -332,13 +330,13 @@ impl Message {
     }
 }
 
-/// Reads a header and judges what can be judged of it alone. `None`: more bytes are needed. The two
-/// first bytes are judged as soon as they are there.
+/// Parses a header and checks the rules that concern it alone. Returns `None` when more bytes are needed. The first two
+/// bytes are checked as soon as they have arrived.
 fn parse_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
     };
-    // RFC 6455 s. 5.2: 0 unless an extension gives them a meaning, and we agree to none.
+    // RFC 6455 s. 5.2: the bits are 0 unless an extension uses them, and newswire accepts no extension.
     if first & 0x70 != 0 {
         return Err(Violation::Protocol("reserved bit set"));
     }
@@ -367,7 +365,7 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
         return Err(Violation::Protocol("control frame over 125 bytes"));
     }
     let mut cursor = Cursor::new(bytes);
-    // Its one error is a reserved opcode.
+    // The parser's only error is a reserved opcode, which was refused above.
     let parsed =
         FrameHeader::parse(&mut cursor).map_err(|_| Violation::Protocol("bad frame header"))?;
     let Some((header, payload_bytes)) = parsed else {
@@ -397,7 +395,7 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
     Ok(Some((header, cursor.position() as usize)))
 }
 
-/// What a whole payload is. Text is known to be UTF-8 by now.
+/// Returns what a whole payload is. Text is known to be UTF-8.
 fn incoming(opcode: OpCode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
     match opcode {
         OpCode::Data(data) => Ok(Incoming::Message {
@@ -407,12 +405,12 @@ fn incoming(opcode: OpCode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
         OpCode::Control(Control::Ping) => Ok(Incoming::Ping(payload)),
         OpCode::Control(Control::Pong) => Ok(Incoming::Pong(payload)),
         OpCode::Control(Control::Close) => parse_close(payload).map(Incoming::Close),
-        // `parse_header` let none pass.
+        // `parse_header` has refused it.
         OpCode::Control(Control::Reserved(_)) => Err(Violation::Protocol("reserved opcode")),
     }
 }
 
-/// RFC 6455 s. 5.5.1: nothing, or a code and a reason in UTF-8.
+/// Parses a Close frame's payload: nothing, or a code and a reason in UTF-8 (RFC 6455 s. 5.5.1).
 fn parse_close(payload: &[u8]) -> Result<Option<u16>, Violation> {
     match payload {
         [] => Ok(None),
@@ -430,7 +428,7 @@ fn parse_close(payload: &[u8]) -> Result<Option<u16>, Violation> {
     }
 }
 
-/// RFC 6455 s. 5.3. Eight bytes at a time; the compiler makes more of them.
+/// Unmasks a payload (RFC 6455 s. 5.3), eight bytes at a time; the compiler makes vector instructions of it.
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
@@ -458,7 +456,7 @@ mod tests {
     const PING: u8 = 9;
     const PONG: u8 = 10;
 
-    /// A small, repeatable source of cuts and bytes (xorshift64).
+    /// Random cuts and bytes, the same in every run (xorshift64).
     struct Dice(u64);
 
     impl Dice {
@@ -510,7 +508,7 @@ mod tests {
         }
     }
 
-    /// Feeds one piece; false after a violation.
+    /// Decodes one piece; returns false after a violation.
     fn feed(decoder: &mut Decoder, piece: &[u8], max: usize, seen: &mut Vec<Seen>) -> bool {
         let mut piece = piece.to_vec();
         let mut at = 0;
@@ -548,10 +546,10 @@ mod tests {
         (seen, decoder.is_idle())
     }
 
-    /// What is seen, and whether the decoder is idle behind it (never after a violation).
+    /// Returns what the decoder saw, and whether it is idle afterwards (never after a violation).
     ///
-    /// Decodes `stream` whole, byte by byte, cut in two at every place, and at random places; all must
-    /// see the same.
+    /// Decodes `stream` as a whole, byte by byte, cut in two at every place, and cut at random places. All results must
+    /// be the same.
     fn decode(stream: &[u8], max: usize) -> (Vec<Seen>, bool) {
         let whole = decode_pieces([stream], max);
         assert_eq!(decode_pieces(stream.chunks(1), max), whole, "byte by byte");
@@ -577,7 +575,7 @@ mod tests {
         decode(stream, MAX).0
     }
 
-    /// The last thing seen, which must be a violation.
+    /// Returns the last thing seen, which must be a violation.
     fn violation(stream: &[u8]) -> Violation {
         match seen(stream).last() {
             Some(Seen::Broken(violation)) => *violation,
@@ -647,7 +645,7 @@ mod tests {
         assert!(decoder.decode(&mut tail, MAX).unwrap().1.is_some());
         decoder.release();
         assert!(decoder.is_idle());
-        // A control frame in pieces between fragments: the message under way stays.
+        // A control frame that arrives in pieces between fragments leaves the message under way as it is.
         let mut seen = Vec::new();
         feed(&mut decoder, &frame(TEXT, b"a"), MAX, &mut seen);
         for byte in frame(FIN | PING, b"p").chunks(1) {
@@ -873,7 +871,7 @@ mod tests {
                 false => &[],
             };
             assert_eq!(seen, expected, "{bytes:x?}");
-            // In a fragment that is whole, of a message that is not.
+            // The same in a whole fragment of an unfinished message.
             let (seen, _) = decode_pieces([&frame(TEXT, bytes)[..]], MAX);
             assert_eq!(seen, expected, "{bytes:x?}");
         }
@@ -895,7 +893,7 @@ mod tests {
         ];
         assert_eq!(decode(&fragments.concat(), 5).0, broken);
         assert_eq!(decode(&fragments.concat(), 6).0, [text("123456")]);
-        // The limit is for messages.
+        // The limit is for messages; control frames have their own.
         assert_eq!(
             decode(&frame(FIN | PING, b"123456"), 5).0,
             [Seen::Ping(b"123456".to_vec())]
@@ -1001,7 +999,7 @@ mod tests {
         let mut dice = Dice(7);
         for _ in 0..2_000 {
             let mut stream: Vec<u8> = (0..dice.below(40)).map(|_| dice.next() as u8).collect();
-            // Often past the first checks, or nothing but they would be tried.
+            // A header that is often good: with random ones, hardly a stream would pass the first checks.
             if let [first, second, ..] = &mut stream[..] {
                 *first &= 0x8F;
                 *second |= 0x80;

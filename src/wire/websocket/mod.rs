@@ -1,9 +1,7 @@
-//! WebSocket frames (RFC 6455 s. 5): a client's bytes become messages, pings and closes; and the
-//! few frames that a server sends.
+//! WebSocket frames (RFC 6455 s. 5). `decoder` turns a client's bytes into messages, pings and closes; this file writes
+//! the few kinds of frames that a server sends.
 //!
-//! What comes in is in `decoder`; what goes out is written here.
-//!
-//! Never here: what a message means, answers to a ping, the state of a close.
+//! Never here: what a message means, when a ping is answered, and the state of a close.
 
 mod decoder;
 
@@ -12,19 +10,19 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 pub use decoder::Decoder;
 
-/// A peer broke the protocol. The decoder that found it is of no further use.
+/// How a peer broke the protocol. The decoder that found it must not be used again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Violation {
-    /// RFC 6455 was broken: 1002. The text says which rule.
+    /// A frame broke RFC 6455 (close code 1002). The text names the rule.
     Protocol(&'static str),
-    /// Text that is not UTF-8: 1007.
+    /// A text is not UTF-8 (close code 1007).
     Utf8,
-    /// A message over its limit: 1009.
+    /// A message is over its limit (close code 1009).
     TooLarge,
 }
 
 impl Violation {
-    /// What the Close frame that answers it says: code and reason.
+    /// Returns code and reason of the Close frame that answers the violation.
     pub const fn close(self) -> (u16, &'static str) {
         match self {
             Self::Protocol(reason) => (close_code::PROTOCOL, reason),
@@ -34,13 +32,13 @@ impl Violation {
     }
 }
 
-/// What the frames of a client amount to.
+/// What a client has sent: a whole message or a control frame.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Incoming<'a> {
     /// A whole message.
     Message {
-        /// True exactly when its opcode was text; then the payload is valid UTF-8. WAMP is understood in
-        /// both; `tests/autobahn/echo.rs` has to answer in kind.
+        /// True exactly when the opcode was text; then the payload is valid UTF-8. newswire accepts WAMP in text and
+        /// binary messages. `tests/autobahn/echo.rs` needs the difference: it answers with a message of the same kind.
         text: bool,
         /// Unmasked, reassembled.
         payload: &'a [u8],
@@ -49,43 +47,43 @@ pub enum Incoming<'a> {
     Ping(&'a [u8]),
     /// A pong.
     Pong(&'a [u8]),
-    /// A Close frame; its code if it had one (1005 is never here).
+    /// A Close frame, and its code, if it has one (never 1005).
     Close(Option<u16>),
 }
 
 /// In bytes. RFC 6455 s. 5.5
 const CONTROL_BYTES_MAX: usize = 125;
 
-/// In bytes: a control frame's payload without the code.
+/// In bytes: the payload of a Close frame without the code.
 const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
-/// Close codes that newswire sends, and which ones it takes.
+/// The close codes that newswire sends, and those that it accepts.
 pub mod close_code {
     /// The purpose of the connection is fulfilled.
     pub const NORMAL: u16 = 1000;
-    /// The server goes down.
+    /// The server stops.
     pub const GOING_AWAY: u16 = 1001;
     /// A frame broke RFC 6455.
     pub const PROTOCOL: u16 = 1002;
-    /// Text that is not UTF-8, or not a WAMP message.
+    /// A text is not UTF-8, or not a WAMP message.
     pub const BAD_DATA: u16 = 1007;
-    /// A policy of the server's: too slow, too many subscriptions.
+    /// The client broke a rule of the server: it reads too slowly, or has too many subscriptions.
     pub const POLICY: u16 = 1008;
-    /// A message over its limit.
+    /// A message is over its limit.
     pub const TOO_BIG: u16 = 1009;
-    /// Of the range for libraries and frameworks: the token is good no more.
+    /// The token is no longer valid. The code is in the range for libraries and frameworks.
     pub const TOKEN_ENDED: u16 = 3000;
 
-    /// Whether a peer may send `code`: RFC 6455 s. 7.4.1, the three codes that IANA registered
-    /// since (1012 service restart, 1013 try again later, 1014 bad gateway), and those left to
-    /// libraries and applications (s. 7.4.2). 1004, 1005, 1006 and 1015 must never be sent.
+    /// Returns true when a peer may send `code`. These are the codes of RFC 6455 s. 7.4.1, the three that IANA
+    /// registered since (1012 service restart, 1013 try again later, 1014 bad gateway), and those for libraries and
+    /// applications (s. 7.4.2). 1004, 1005, 1006 and 1015 must never be sent.
     pub const fn is_allowed(code: u16) -> bool {
         matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 }
 
 fn encode_header(opcode: OpCode, payload_bytes: usize, out: &mut Vec<u8>) {
-    // RFC 6455 s. 5.1: a server masks nothing.
+    // RFC 6455 s. 5.1: a server does not mask its frames.
     let header = FrameHeader {
         opcode,
         ..FrameHeader::default()
@@ -100,17 +98,17 @@ pub fn encode_text_header(payload_bytes: usize, out: &mut Vec<u8>) {
     encode_header(OpCode::Data(Data::Text), payload_bytes, out);
 }
 
-/// In bytes, how long that header will be.
+/// Returns how many bytes [`encode_text_header`] appends.
 pub fn text_header_len(payload_bytes: usize) -> usize {
     FrameHeader::default().len(payload_bytes as u64)
 }
 
-/// Appends a ping. Of the payload at most 125 bytes are sent.
+/// Appends a ping. A payload is cut at 125 bytes.
 pub fn encode_ping(payload: &[u8], out: &mut Vec<u8>) {
     encode_control(Control::Ping, payload, out);
 }
 
-/// Appends a pong. Of the payload at most 125 bytes are sent, and a ping has no more.
+/// Appends a pong. A payload is cut at 125 bytes; a ping has no more.
 pub fn encode_pong(payload: &[u8], out: &mut Vec<u8>) {
     encode_control(Control::Pong, payload, out);
 }
@@ -122,8 +120,8 @@ fn encode_control(control: Control, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a Close frame; without a code it is empty. The reason is cut at 123 bytes, or a little
-/// before, where a character ends.
+/// Appends a Close frame; without a code it is empty. The reason is cut after the last character that ends within 123
+/// bytes.
 pub fn encode_close(code: Option<u16>, reason: &str, out: &mut Vec<u8>) {
     let Some(code) = code else {
         return encode_control(Control::Close, &[], out);
