@@ -4,12 +4,12 @@
 //! globals `newswire` and `ab`; in a module its `var`s are the module's own, so the module is the same
 //! text with a line that exports them. `newswire.d.ts` has the types of both.
 //!
-//! `dashboard.html` is the administrators' page, whole: style, script and pictures are in it, and it
-//! speaks WAMP by itself, so that it works wherever the admin listener does. What it is told of topics
-//! and events was written by strangers. It only ever makes text of it, and its policy lets a browser
-//! run no other script than its own, and ask no other server.
+//! `dashboard.html` is the administrators' page. It is one file with its style, script and pictures, and speaks WAMP
+//! without `newswire.js`, so that it works wherever the admin listener does. The names of topics and the data of events
+//! that it shows were written by strangers. So it only ever inserts them as text, and its policy lets a browser run no
+//! script but its own and connect to no other server.
 //!
-//! Never here: how a file is asked for and answered (`wire/files.rs`).
+//! Never here: requests for a file, and the answers (`wire/files.rs`).
 
 use std::sync::LazyLock;
 
@@ -21,8 +21,8 @@ use crate::wire::files::File;
 /// The page at the admin listener's `/`.
 pub const DASHBOARD: &str = include_str!("dashboard.html");
 
-/// What a browser may do for [`DASHBOARD`]: the value of `Content-Security-Policy`. The parts of the page
-/// are named by their hashes, so it is made once.
+/// What a browser may do for [`DASHBOARD`]: the value of `Content-Security-Policy`. It names the parts of the page by
+/// their hashes, and is made once.
 pub static DASHBOARD_POLICY: LazyLock<String> = LazyLock::new(|| {
     let (style, script) = (hash("<style>"), hash("<script type=\"module\">"));
     format!(
@@ -31,7 +31,7 @@ pub static DASHBOARD_POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// How a policy names what stands in the dashboard between a tag and the next end.
+/// Returns how a policy names the dashboard's text between `tag` and the next end tag.
 fn hash(tag: &str) -> String {
     let (_, rest) = DASHBOARD.split_once(tag).unwrap_or_default();
     let (text, _) = rest.split_once("</").unwrap_or_default();
@@ -42,16 +42,16 @@ fn hash(tag: &str) -> String {
 pub const SCRIPT: &str = include_str!("newswire.js");
 const TYPES: &str = include_str!("newswire.d.ts");
 
-/// What makes a module of the script.
+/// The lines that make a module of the script.
 const EXPORTS: &str = "export { ab };\nexport const { connect } = newswire;\n";
 
-/// What [`SCRIPT`] is: the value of `Content-Type`.
+/// The value of `Content-Type` for [`SCRIPT`].
 pub const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// In bytes of a SHA-256: enough to tell one version of a file from another.
+/// In bytes of a SHA-256: enough to distinguish the versions of a file.
 const ETAG_BYTES: usize = 8;
 
-/// Every file, as it is served.
+/// Returns all files that the server sends.
 pub fn files() -> Vec<File> {
     vec![
         file("newswire.js", JAVASCRIPT, SCRIPT.to_owned()),
@@ -79,7 +79,7 @@ fn file(name: &'static str, content_type: &'static str, body: String) -> File {
 mod tests {
     use super::*;
 
-    /// In bytes: the client is small, or nobody loads it.
+    /// In bytes. A page can afford a client of this size.
     const CLIENT_BYTES_MAX: usize = 8_400;
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(outermost.count(), 2);
     }
 
-    /// In bytes. It is in the binary as it is.
+    /// In bytes. The binary has the page uncompressed.
     const DASHBOARD_BYTES_MAX: usize = 34_500;
 
     #[test]

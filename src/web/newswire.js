@@ -1,11 +1,11 @@
-// Hears newswire, or another server of WAMP v1. MIT OR Apache-2.0. What it offers: newswire.d.ts
+// Receives events from newswire, or another server of WAMP v1. MIT OR Apache-2.0. Its parts: newswire.d.ts
 var newswire = (() => {
 	const CLOSED = 0, LOST = 1, UNREACHABLE = 3;
-	// In milliseconds: a session's shortest tick; and half of what an answer may take, behind a large
-	// event on a slow line, or when the page was woken.
+	// In milliseconds: a session's shortest tick; and half of the time for an answer, which may come behind
+	// a large event on a slow line; the same when the page was woken.
 	const TICK = 20000, PATIENCE = 10000, WOKEN = 2500;
 
-	// What to do when the page is seen again, and when the network is back.
+	// Called when the page is shown again, and when the network is back.
 	const wakers = new Set();
 	function wake({ type }) {
 		const { document } = globalThis;
@@ -19,10 +19,10 @@ var newswire = (() => {
 		const prefixes = new Map(), topics = new Map();
 		let id = null, isOpen = false;
 
-		// A path can die without a word, and a page sees no pings. So a session that hears nothing for
-		// two ticks asks something, and ends after two more. One would not do: in a page that was
-		// frozen, an overdue timer runs before the messages that have come meanwhile. No two ticks
-		// are equally long, so that many pages do not ask at once.
+		// A connection can die unnoticed, and a page sees no pings. So a session that receives nothing for
+		// two ticks asks something, and ends after two more. One tick is not enough: in a page that was
+		// frozen, an overdue timer runs before the messages that have come. Each tick has a random length,
+		// so that many pages do not ask at once.
 		let timer, patience, question = null, questions = 0, silent = 1;
 		function arm() {
 			timer = setTimeout(tick, question ? patience : TICK * (1 + Math.random() / 2));
@@ -54,12 +54,12 @@ var newswire = (() => {
 			silent = 0;
 			if (type === 0) { // WELCOME
 				[id, question] = [first, null];
-				// Others end a session that makes a call.
+				// Other servers end a session that makes a call.
 				if (/^newswire\b/.test(server)) wakers.add(asks);
 				else rest();
 				onopen?.();
 			} else if (type === 8) { // EVENT
-				// Apart, so that what one handler throws reaches the page, and no other handler.
+				// Each on its own: an exception of one handler reaches the page, and the others run.
 				topics.get(first)?.forEach((handler) => queueMicrotask(() => handler(first, event)));
 			} else if (first === question) { // CALLRESULT, or CALLERROR
 				question = null;
@@ -108,7 +108,7 @@ var newswire = (() => {
 				send(6, topic);
 			},
 			publish: (...message) => send(7, ...message),
-			// As newswire would answer.
+			// The answer that newswire would give.
 			call: (uri) => Promise.reject({ uri, desc: "You are not allowed to make calls" }),
 			close() {
 				rest();
@@ -139,7 +139,7 @@ var newswire = (() => {
 					retries = 0;
 					onconnect(session);
 				}, (code, reason) => {
-					// A clean end is meant; what never was open has a wrong address.
+					// A clean end is intended; a session that never was open has a wrong address.
 					if (code === CLOSED || retries < 0) return onhangup(code, reason);
 					const next = code === LOST ? 6 : 5;
 					const detail = { delay: retryDelay, retries: ++retries, maxretries: maxRetries };
@@ -150,12 +150,12 @@ var newswire = (() => {
 		},
 	};
 
-	// As many sessions as it takes, one after another.
+	// Makes one session after another.
 	function connect({ url, token, retryDelay = 1000, retryDelayMax = 30000 }) {
 		const base = new URL(url, globalThis.location?.href);
 		base.protocol = base.protocol.replace("http", "ws");
 		base.hash = "";
-		const wanted = new Set(); // by every session
+		const wanted = new Set(); // subscriptions of each session
 		let session, timer, tries = 0;
 
 		const self = Object.assign(new EventTarget(), {
@@ -178,7 +178,7 @@ var newswire = (() => {
 			self.addEventListener("open", resolve);
 			self.addEventListener("closed", (event) => reject(event.detail));
 		});
-		self.ready.catch(() => {}); // nobody has to ask
+		self.ready.catch(() => {}); // a page need not use it
 
 		function become(state, detail) {
 			self.state = state;
@@ -188,7 +188,7 @@ var newswire = (() => {
 		async function attempt() {
 			become("connecting");
 			try {
-				await null; // first, the page's listeners
+				await null; // the page adds its listeners first
 				const value = typeof token === "function" ? await token() : token;
 				if (self.state === "closed") return;
 				const mark = base.href.includes("?") ? "&" : "?";
@@ -203,9 +203,9 @@ var newswire = (() => {
 		}
 		function pause({ code, reason }) {
 			if (self.state === "closed") return;
-			// 1008: a limit, which would be met again at once.
+			// 1008: a limit, which would be reached again at once.
 			if (self.state === "open" && code !== 1008) tries = 0;
-			// 3000: the token is valid no longer, and here is no other.
+			// 3000: the token is no longer valid, and there is no other.
 			if (code === 3000 && typeof token !== "function") return become("closed", { code, reason });
 			become("waiting", { code, reason, delay: wait(retryDelay * 2 ** tries++) });
 		}
@@ -215,7 +215,7 @@ var newswire = (() => {
 			timer = setTimeout(attempt, delay);
 			return delay;
 		}
-		// Not at once: a whole office may be back in the same moment.
+		// After a pause: a whole office may be back at the same moment.
 		const hurry = () => { if (self.state === "waiting") wait(retryDelay); };
 		wakers.add(hurry);
 		attempt();
