@@ -61,7 +61,7 @@ enum Exchange {
 
 /// Why a conversation can be ended when places are few. The kind that is ended first stands first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Sparable {
+pub enum SpareReason {
     /// The client has not sent a request yet, or no further one.
     Silent,
     /// The client has received its last answer.
@@ -253,16 +253,16 @@ impl Conversation {
 
     /// Returns why the conversation can be ended when places are few. It cannot while the server carries out a
     /// request that took a right, or while such a request comes or is answered without a pause.
-    pub fn sparable(&self, now: Duration) -> Option<Sparable> {
+    pub fn sparable(&self, now: Duration) -> Option<SpareReason> {
         let is_stalled = now.saturating_sub(self.moved) >= STALL;
         match (&self.phase, self.right, self.door) {
-            (Exchange::Head, ..) if self.has_shown_right => Some(Sparable::Idle),
-            (Exchange::Head, ..) => Some(Sparable::Silent),
-            (Exchange::Lingering { .. } | Exchange::Over, ..) => Some(Sparable::Lingering),
-            (_, Right::Anybody, _) => Some(Sparable::Open),
+            (Exchange::Head, ..) if self.has_shown_right => Some(SpareReason::Idle),
+            (Exchange::Head, ..) => Some(SpareReason::Silent),
+            (Exchange::Lingering { .. } | Exchange::Over, ..) => Some(SpareReason::Lingering),
+            (_, Right::Anybody, _) => Some(SpareReason::Open),
             (Exchange::Answering { .. }, ..) => None,
-            (_, Right::Publisher, Door::Admin) => Some(Sparable::Guest),
-            _ => is_stalled.then_some(Sparable::Stalled),
+            (_, Right::Publisher, Door::Admin) => Some(SpareReason::Guest),
+            _ => is_stalled.then_some(SpareReason::Stalled),
         }
     }
 

@@ -66,12 +66,12 @@ pub struct Metric {
     /// What the metric counts, in a sentence or two.
     pub help: &'static str,
     kind: MetricKind,
-    what: Reading,
+    what: MetricValue,
 }
 
 /// Where the values of a metric come from.
 #[derive(Clone, Copy, Debug)]
-enum Reading {
+enum MetricValue {
     Build,
     Counter(Counter),
     /// One value for each value of the family's label.
@@ -85,7 +85,7 @@ enum Reading {
     Process(fn(&ProcessReadings) -> Option<f64>),
 }
 
-const fn counter(name: &'static str, what: Reading, help: &'static str) -> Metric {
+const fn counter(name: &'static str, what: MetricValue, help: &'static str) -> Metric {
     Metric {
         name,
         help,
@@ -96,10 +96,10 @@ const fn counter(name: &'static str, what: Reading, help: &'static str) -> Metri
 
 /// The metric of a counter that needs no label.
 const fn of(name: &'static str, which: Counter) -> Metric {
-    counter(name, Reading::Counter(which), which.meaning())
+    counter(name, MetricValue::Counter(which), which.meaning())
 }
 
-const fn gauge(name: &'static str, what: Reading, help: &'static str) -> Metric {
+const fn gauge(name: &'static str, what: MetricValue, help: &'static str) -> Metric {
     Metric {
         kind: MetricKind::Gauge,
         ..counter(name, what, help)
@@ -119,20 +119,20 @@ impl Metric {
     /// Returns the labels, each with its values and what they mean. A label whose values are not fixed has none here.
     pub fn labels(&self) -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
         match self.what {
-            Reading::Build => vec![("version", Vec::new())],
-            Reading::By(family) => {
+            MetricValue::Build => vec![("version", Vec::new())],
+            MetricValue::By(family) => {
                 let tallies = family.tallies(&Stats::default()).into_iter();
                 let values = tallies.map(|tally| (tally.name, tally.meaning));
                 vec![(family.label, values.collect())]
             }
-            Reading::Checks => {
+            MetricValue::Checks => {
                 let stores = Store::ALL.iter().map(|s| (s.name(), s.meaning()));
                 let results = Judged::ALL.iter().map(|j| (j.name(), j.meaning()));
                 vec![("store", stores.collect()), ("result", results.collect())]
             }
-            Reading::Sources(_) => vec![("source", Vec::new()), ("endpoint", Vec::new())],
-            Reading::Durations(_) => vec![("le", Vec::new())],
-            Reading::Counter(_) | Reading::Gauge(_) | Reading::Process(_) => Vec::new(),
+            MetricValue::Sources(_) => vec![("source", Vec::new()), ("endpoint", Vec::new())],
+            MetricValue::Durations(_) => vec![("le", Vec::new())],
+            MetricValue::Counter(_) | MetricValue::Gauge(_) | MetricValue::Process(_) => Vec::new(),
         }
     }
 }
@@ -141,98 +141,98 @@ impl Metric {
 pub static METRICS: &[Metric] = &[
     gauge(
         "newswire_build_info",
-        Reading::Build,
+        MetricValue::Build,
         "1, labelled with the version that runs.",
     ),
     gauge(
         "newswire_connections",
-        Reading::Gauge(|now| now.connections),
+        MetricValue::Gauge(|now| now.connections),
         "Connections of clients and dashboards now, in whatever state.",
     ),
     gauge(
         "newswire_topics",
-        Reading::Gauge(|now| now.topics),
+        MetricValue::Gauge(|now| now.topics),
         "Topics that somebody is subscribed to now. $sys/stats of the dashboards is one.",
     ),
     gauge(
         "newswire_subscriptions",
-        Reading::Gauge(|now| now.subscriptions),
+        MetricValue::Gauge(|now| now.subscriptions),
         "Pairs of connection and topic now.",
     ),
     gauge(
         "newswire_outbox_bytes",
-        Reading::Gauge(|now| now.outboxes_bytes),
+        MetricValue::Gauge(|now| now.outboxes_bytes),
         "Bytes that clients have left unread now; what many owe is counted once.",
     ),
     counter(
         "newswire_events_total",
-        Reading::By(&stats::EVENTS),
+        MetricValue::By(&stats::EVENTS),
         "Events of publishers, by where they came in.",
     ),
     of("newswire_ingested_total", Counter::Ingested),
     of("newswire_deliveries_total", Counter::Deliveries),
     counter(
         "newswire_dropped_total",
-        Reading::By(&stats::DROPPED),
+        MetricValue::By(&stats::DROPPED),
         "Messages and events that went no further, by reason.",
     ),
     counter(
         "newswire_refused_peers_total",
-        Reading::By(&stats::REFUSED_PEERS),
+        MetricValue::By(&stats::REFUSED_PEERS),
         "ZeroMQ peers whose handshake did not succeed, by reason.",
     ),
     gauge(
         "newswire_source_peers",
-        Reading::Sources(|row| Some(row.peers as u64)),
+        MetricValue::Sources(|row| Some(row.peers as u64)),
         "ZeroMQ peers that are connected now, by source and endpoint.",
     ),
     counter(
         "newswire_source_refused_peers_total",
-        Reading::Sources(|row| Some(row.refused)),
+        MetricValue::Sources(|row| Some(row.refused)),
         "ZeroMQ peers whose handshake did not succeed, by source and endpoint.",
     ),
     counter(
         "newswire_source_connects_total",
-        Reading::Sources(|row| Some(row.dialled.as_ref()?.connects)),
+        MetricValue::Sources(|row| Some(row.dialled.as_ref()?.connects)),
         "Connections made to publishers that newswire connects to, by source and endpoint.",
     ),
     gauge(
         "newswire_source_asks_for_everything",
-        Reading::Sources(|row| Some(row.dialled.as_ref()?.asks_for_everything.into())),
+        MetricValue::Sources(|row| Some(row.dialled.as_ref()?.asks_for_everything.into())),
         "1 while a publisher is asked for everything instead of single topics, by source and endpoint.",
     ),
     Metric {
         name: "newswire_ingest_to_socket_seconds",
         help: "Time from an event's receipt until it was handed to its last subscriber's socket.",
         kind: MetricKind::Histogram,
-        what: Reading::Durations(|now| now.latency),
+        what: MetricValue::Durations(|now| now.latency),
     },
     Metric {
         name: "newswire_turn_seconds",
         help: "Time of one turn of the loop. Whatever becomes ready during a turn waits for its end. The budgets of a \
                turn aim at 0.01.",
         kind: MetricKind::Histogram,
-        what: Reading::Durations(|now| now.turns),
+        what: MetricValue::Durations(|now| now.turns),
     },
     of("newswire_connections_accepted_total", Counter::Connections),
     counter(
         "newswire_handshakes_total",
-        Reading::By(&stats::HANDSHAKES),
+        MetricValue::By(&stats::HANDSHAKES),
         "Upgrades by result: accepted, or why not.",
     ),
     counter(
         "newswire_refused_tokens_total",
-        Reading::By(&stats::REFUSED_TOKENS),
+        MetricValue::By(&stats::REFUSED_TOKENS),
         "Tokens of clients that were refused, by cause.",
     ),
     counter(
         "newswire_auth_checks_total",
-        Reading::Checks,
+        MetricValue::Checks,
         "Questions about tokens, by who was asked and the answer.",
     ),
     counter(
         "newswire_closed_total",
-        Reading::By(&stats::CLOSED),
+        MetricValue::By(&stats::CLOSED),
         "Connections of clients that ended, by reason.",
     ),
     of("newswire_writes_total", Counter::Writes),
@@ -258,37 +258,37 @@ pub static METRICS: &[Metric] = &[
     of("newswire_stale_total", Counter::Stale),
     counter(
         "newswire_http_requests_total",
-        Reading::By(&stats::ANSWERED),
+        MetricValue::By(&stats::ANSWERED),
         "Requests to the admin and publish listeners, by the status of the answer.",
     ),
     counter(
         "newswire_listener_made_room_total",
-        Reading::By(&stats::MADE_ROOM),
+        MetricValue::By(&stats::MADE_ROOM),
         "Connections to the admin and publish listeners that were ended for others, by listener.",
     ),
     gauge(
         "process_resident_memory_bytes",
-        Reading::Process(|p| p.resident_bytes.map(|bytes| bytes as f64)),
+        MetricValue::Process(|p| p.resident_bytes.map(|bytes| bytes as f64)),
         "Resident memory.",
     ),
     gauge(
         "process_open_fds",
-        Reading::Process(|p| p.open_files.map(|files| files as f64)),
+        MetricValue::Process(|p| p.open_files.map(|files| files as f64)),
         "Open file descriptors.",
     ),
     gauge(
         "process_max_fds",
-        Reading::Process(|p| p.files_max.map(|files| files as f64)),
+        MetricValue::Process(|p| p.files_max.map(|files| files as f64)),
         "The limit of open file descriptors.",
     ),
     counter(
         "process_cpu_seconds_total",
-        Reading::Process(|p| p.cpu_seconds),
+        MetricValue::Process(|p| p.cpu_seconds),
         "CPU time of all threads.",
     ),
     gauge(
         "process_start_time_seconds",
-        Reading::Process(|p| Some(p.started_at)),
+        MetricValue::Process(|p| Some(p.started_at)),
         "When the process started, in seconds since 1970.",
     ),
 ];
@@ -301,7 +301,7 @@ fn is_told(counter: Counter) -> bool {
         Counter::Events | Counter::Handshakes => true,
         other => METRICS
             .iter()
-            .any(|metric| matches!(metric.what, Reading::Counter(c) if c == other)),
+            .any(|metric| matches!(metric.what, MetricValue::Counter(c) if c == other)),
     }
 }
 
@@ -336,29 +336,29 @@ impl Exposition {
 
     fn metric(&mut self, metric: &Metric, now: &Readings<'_>) {
         let (name, stats) = (metric.name, now.stats);
-        if let Reading::Process(value) = metric.what {
+        if let MetricValue::Process(value) = metric.what {
             if let Some(value) = value(&now.process) {
                 self.head(metric);
                 self.push(format_args!("{name} {value}\n"));
             }
             return;
         }
-        if let Reading::Sources(value) = metric.what
+        if let MetricValue::Sources(value) = metric.what
             && now.sources.iter().all(|row| value(row).is_none())
         {
             return;
         }
         self.head(metric);
         match metric.what {
-            Reading::Build => {
+            MetricValue::Build => {
                 let version = env!("CARGO_PKG_VERSION");
                 self.push(format_args!("{name}{{version=\"{version}\"}} 1\n"));
             }
-            Reading::Counter(counter) => {
+            MetricValue::Counter(counter) => {
                 self.push(format_args!("{name} {}\n", stats.counter(counter)))
             }
-            Reading::Gauge(value) => self.push(format_args!("{name} {}\n", value(now))),
-            Reading::Sources(value) => {
+            MetricValue::Gauge(value) => self.push(format_args!("{name} {}\n", value(now))),
+            MetricValue::Sources(value) => {
                 for row in now.sources {
                     if let Some(value) = value(row) {
                         let labels = sources::labels(row);
@@ -366,7 +366,7 @@ impl Exposition {
                     }
                 }
             }
-            Reading::By(family) => {
+            MetricValue::By(family) => {
                 for Tally {
                     name: value, count, ..
                 } in family.tallies(stats)
@@ -375,7 +375,7 @@ impl Exposition {
                     self.push(format_args!("{name}{{{label}=\"{value}\"}} {count}\n"));
                 }
             }
-            Reading::Checks => {
+            MetricValue::Checks => {
                 for &store in Store::ALL {
                     for &judged in Judged::ALL {
                         let (count, store) = (stats.checks(store, judged), store.name());
@@ -386,7 +386,7 @@ impl Exposition {
                     }
                 }
             }
-            Reading::Durations(of) => {
+            MetricValue::Durations(of) => {
                 let durations = of(now);
                 for (bound, count) in durations.cumulative() {
                     self.push(format_args!("{name}_bucket{{le=\"{bound}\"}} {count}\n"));
@@ -396,7 +396,7 @@ impl Exposition {
                     "{name}_bucket{{le=\"+Inf\"}} {all}\n{name}_sum {sum}\n{name}_count {all}\n"
                 ));
             }
-            Reading::Process(_) => {}
+            MetricValue::Process(_) => {}
         }
     }
 }

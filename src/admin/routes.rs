@@ -29,11 +29,11 @@ pub struct Route {
     /// True exactly when the method is POST, with a body; otherwise it is GET or HEAD.
     pub is_post: bool,
     right: Right,
-    what: Target,
+    what: RouteTarget,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Target {
+enum RouteTarget {
     Dashboard,
     Script,
     Metrics,
@@ -54,21 +54,25 @@ pub const PUBLISH: &str = "/publish";
 /// browsers whether a page may publish.
 pub static ROUTES: &[Route] = &[
     // The page shows nothing until its user gives it a token, and a browser can send none when it loads it.
-    get("/", Right::Anybody, Target::Dashboard),
-    get("/newswire.js", Right::Anybody, Target::Script),
-    get("/metrics", Right::Administrator, Target::Metrics),
-    get("/history", Right::Administrator, Target::History),
+    get("/", Right::Anybody, RouteTarget::Dashboard),
+    get("/newswire.js", Right::Anybody, RouteTarget::Script),
+    get("/metrics", Right::Administrator, RouteTarget::Metrics),
+    get("/history", Right::Administrator, RouteTarget::History),
     // A container's probe has no token, and learns only that the server answers.
-    get("/healthz", Right::Anybody, Target::Health),
-    get("/readyz", Right::Anybody, Target::Readiness),
-    get("/topics", Right::Administrator, Target::Topics),
-    get("/connections", Right::Administrator, Target::Connections),
-    post("/disconnect", Right::Administrator, Target::Disconnect),
-    post("/revoke", Right::Administrator, Target::Revoke),
-    post(PUBLISH, Right::Publisher, Target::Publish),
+    get("/healthz", Right::Anybody, RouteTarget::Health),
+    get("/readyz", Right::Anybody, RouteTarget::Readiness),
+    get("/topics", Right::Administrator, RouteTarget::Topics),
+    get(
+        "/connections",
+        Right::Administrator,
+        RouteTarget::Connections,
+    ),
+    post("/disconnect", Right::Administrator, RouteTarget::Disconnect),
+    post("/revoke", Right::Administrator, RouteTarget::Revoke),
+    post(PUBLISH, Right::Publisher, RouteTarget::Publish),
 ];
 
-const fn get(path: &'static str, right: Right, what: Target) -> Route {
+const fn get(path: &'static str, right: Right, what: RouteTarget) -> Route {
     Route {
         path,
         is_post: false,
@@ -77,7 +81,7 @@ const fn get(path: &'static str, right: Right, what: Target) -> Route {
     }
 }
 
-const fn post(path: &'static str, right: Right, what: Target) -> Route {
+const fn post(path: &'static str, right: Right, what: RouteTarget) -> Route {
     Route {
         path,
         is_post: true,
@@ -161,23 +165,23 @@ fn judge(head: &Head<'_, '_>, door: Door, rules: &AdminRules) -> Result<Admitted
     let route = find(head, door)?;
     let right = rules.access.judge(door, route.right, head, false)?;
     let order = match route.what {
-        Target::Dashboard => Order::Whole(Command::Dashboard),
-        Target::Script => Order::Whole(Command::Script),
-        Target::Metrics => Order::Whole(Command::Metrics),
-        Target::History => Order::Whole(Command::History),
-        Target::Health => Order::Whole(Command::Health),
-        Target::Readiness => {
+        RouteTarget::Dashboard => Order::Whole(Command::Dashboard),
+        RouteTarget::Script => Order::Whole(Command::Script),
+        RouteTarget::Metrics => Order::Whole(Command::Metrics),
+        RouteTarget::History => Order::Whole(Command::History),
+        RouteTarget::Health => Order::Whole(Command::Health),
+        RouteTarget::Readiness => {
             let access = &rules.access;
             let has_sources = access
                 .judge(door, Right::Administrator, head, false)
                 .is_ok();
             Order::Whole(Command::Readiness { has_sources })
         }
-        Target::Topics => Order::Whole(Command::Topics(page(head)?)),
-        Target::Connections => Order::Whole(Command::Connections(page(head)?)),
-        Target::Disconnect => json_alone(head).map(|()| Order::Disconnect)?,
-        Target::Revoke => json_alone(head).map(|()| Order::Revoke)?,
-        Target::Publish => Order::Publish(media(head)?),
+        RouteTarget::Topics => Order::Whole(Command::Topics(page(head)?)),
+        RouteTarget::Connections => Order::Whole(Command::Connections(page(head)?)),
+        RouteTarget::Disconnect => json_alone(head).map(|()| Order::Disconnect)?,
+        RouteTarget::Revoke => json_alone(head).map(|()| Order::Revoke)?,
+        RouteTarget::Publish => Order::Publish(media(head)?),
     };
     let max = match order {
         Order::Whole(_) => 0,
@@ -230,7 +234,8 @@ fn no_body() -> Response {
 }
 
 fn find(head: &Head<'_, '_>, door: Door) -> Result<&'static Route, Response> {
-    let is_here = |route: &&Route| door == Door::Admin || matches!(route.what, Target::Publish);
+    let is_here =
+        |route: &&Route| door == Door::Admin || matches!(route.what, RouteTarget::Publish);
     let Some(route) = ROUTES
         .iter()
         .filter(is_here)

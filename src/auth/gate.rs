@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ledger::{Asking, Caller, Entry, EntryId, Key, Ledger};
+use super::ledger::{Asking, Caller, Entry, EntryId, Ledger, VerdictKey};
 use super::line::Line;
 use super::refused::Refused;
 use super::revoked::{Full, Revoked};
@@ -183,9 +183,9 @@ impl Gate {
             return self.verdicts.push_back((ticket, verdict));
         };
         let digest = token.digest();
-        let of_token = Key::of_token(&digest);
-        let of_caller =
-            (self.asks_of_callers).then(|| Key::of_caller(&digest, client, origin.as_deref()));
+        let of_token = VerdictKey::of_token(&digest);
+        let of_caller = (self.asks_of_callers)
+            .then(|| VerdictKey::of_caller(&digest, client, origin.as_deref()));
         let key = of_caller.unwrap_or(of_token);
         if let Some((judged, verdict)) = self.remembered(&digest, of_token, key, moment.now) {
             self.stats.checked(Store::Cache, judged);
@@ -228,8 +228,8 @@ impl Gate {
     fn remembered(
         &mut self,
         digest: &Digest,
-        of_token: Key,
-        key: Key,
+        of_token: VerdictKey,
+        key: VerdictKey,
         now: Duration,
     ) -> Option<(Judged, Verdict)> {
         let refused = |key| self.refused.find(key, now);
@@ -608,7 +608,7 @@ impl Gate {
 
     /// Makes the entry of a caller the entry of the token, or forgets it when the token has an entry already.
     fn widen(&mut self, id: EntryId) -> EntryId {
-        let of_token = Key::of_token(&self.ledger.entry(id).token);
+        let of_token = VerdictKey::of_token(&self.ledger.entry(id).token);
         match self.ledger.find(&of_token) {
             Some(wider) => {
                 self.ledger.remove(id);

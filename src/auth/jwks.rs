@@ -28,17 +28,17 @@ pub type Fetch = Box<dyn FnMut() -> Result<Vec<u8>, String> + Send>;
 #[derive(Clone, Debug)]
 pub struct WatchedSet {
     url: Arc<str>,
-    state: Arc<Shared>,
+    state: Arc<SharedSet>,
     /// Tells the thread to fetch the set now. Dropping it ends the thread.
     orders: Sender<()>,
 }
 
 /// The lock is held for as long as it takes to copy a few words.
 #[derive(Debug)]
-struct Shared(Mutex<State>);
+struct SharedSet(Mutex<SetState>);
 
 #[derive(Debug)]
-struct State {
+struct SetState {
     /// `None` until the first fetch succeeds. Replaced only when the keys differ from those before.
     keys: Option<Arc<Vec<SetKey>>>,
     /// Why the last fetch failed, if it did.
@@ -51,8 +51,8 @@ struct State {
     wanted: Option<Duration>,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedSet {
+    fn lock(&self) -> MutexGuard<'_, SetState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,7 +82,7 @@ impl WatchedSet {
         fetch: Fetch,
         wake: Wake,
     ) -> Result<Self, String> {
-        let state = Arc::new(Shared(Mutex::new(State {
+        let state = Arc::new(SharedSet(Mutex::new(SetState {
             keys: None,
             failure: None,
             ordered: 1,
@@ -159,7 +159,7 @@ struct Fetcher {
     failures: u32,
     /// The last complaint in the log, so that it is not repeated at each try.
     complaint: Option<String>,
-    state: Arc<Shared>,
+    state: Arc<SharedSet>,
     wake: Wake,
 }
 
@@ -270,7 +270,7 @@ mod tests {
 
     fn fetcher(answers: Vec<Result<Vec<u8>, String>>) -> (Fetcher, WatchedSet, Receiver<()>) {
         let mut answers = VecDeque::from(answers);
-        let state = Arc::new(Shared(Mutex::new(State {
+        let state = Arc::new(SharedSet(Mutex::new(SetState {
             keys: None,
             failure: None,
             ordered: 1,

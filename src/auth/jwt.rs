@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::jwks::WatchedSet;
-use super::keys::{Key, PublicKey, SetKey};
+use super::keys::{JwtKey, PublicKey, SetKey};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::stats::{Cause, Store};
@@ -41,7 +41,7 @@ pub struct JwtRules {
 pub struct JwtStore {
     rules: JwtRules,
     /// Keys of files. Each is for `rules.algorithm`.
-    keys: Vec<Key>,
+    keys: Vec<JwtKey>,
     sets: Vec<WatchedSet>,
     /// The keys of `sets` at the last change that was reported.
     told: Vec<Option<Arc<Vec<SetKey>>>>,
@@ -70,7 +70,7 @@ enum Signature {
 
 impl JwtStore {
     /// A store with the keys of files, and with sets of keys that change.
-    pub fn new(rules: JwtRules, keys: Vec<Key>, sets: Vec<WatchedSet>) -> Self {
+    pub fn new(rules: JwtRules, keys: Vec<JwtKey>, sets: Vec<WatchedSet>) -> Self {
         let known = sets.iter().map(WatchedSet::known);
         let (told, served): (Vec<_>, Vec<_>) = known.map(|set| (set.keys, set.served)).unzip();
         Self {

@@ -42,7 +42,7 @@ const SIGNATURE_BYTES: usize = 64;
 
 /// A key of one algorithm.
 #[derive(Clone)]
-pub enum Key {
+pub enum JwtKey {
     /// The secret of HS256.
     Secret(hmac::Key),
     /// A public key.
@@ -69,7 +69,7 @@ pub struct SetKey {
     pub key: PublicKey,
 }
 
-impl Key {
+impl JwtKey {
     /// Returns true when the owner of this key made `signature` over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
@@ -90,7 +90,7 @@ impl Key {
 }
 
 impl PublicKey {
-    /// As [`Key::cost`]. Measured with *ring* 0.17, good signatures and bad ones alike.
+    /// As [`JwtKey::cost`]. Measured with *ring* 0.17, good signatures and bad ones alike.
     pub fn cost(&self, signature: &[u8]) -> u32 {
         if !self.may_have_made(signature) {
             return 0;
@@ -116,7 +116,7 @@ impl PublicKey {
             }
     }
 
-    /// As [`Key::verifies`].
+    /// As [`JwtKey::verifies`].
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         if !self.may_have_made(signature) {
             return false;
@@ -195,7 +195,7 @@ impl PublicKey {
 }
 
 /// It never shows a secret's bytes.
-impl fmt::Debug for Key {
+impl fmt::Debug for JwtKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Secret(_) => f.write_str("Secret(…)"),
@@ -223,13 +223,13 @@ fn not_for(algorithm: JwtAlgorithm) -> String {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn from_file(text: &[u8], algorithm: JwtAlgorithm) -> Result<Vec<Key>, String> {
+pub fn from_file(text: &[u8], algorithm: JwtAlgorithm) -> Result<Vec<JwtKey>, String> {
     if algorithm == JwtAlgorithm::Hs256 {
-        return secret(text).map(|key| vec![Key::Secret(key)]);
+        return secret(text).map(|key| vec![JwtKey::Secret(key)]);
     }
     let mut keys = Vec::new();
     for block in blocks(text) {
-        keys.push(Key::Public(from_pem(block, algorithm)?));
+        keys.push(JwtKey::Public(from_pem(block, algorithm)?));
     }
     if keys.is_empty() {
         return Err(format!(

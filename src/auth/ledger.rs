@@ -2,8 +2,8 @@
 //!
 //! Some stores answer about a token alone, others about a token and the client that brought it. So an entry is
 //! either for a token, whoever brings it, or for a token and one [`Caller`]. The ledger finds an entry by its
-//! [`Key`], and all entries of a token by the digest of any name that the token has: to revoke a token is to end all
-//! of them.
+//! [`VerdictKey`], and all entries of a token by the digest of any name that the token has: to revoke a token is to
+//! end all of them.
 //!
 //! Each entry has one moment at which the gate looks at it again. Entries are a slab with a number for each tenant,
 //! as connections are, because answers outlive the turn in which they named an entry. Cost: see the test of
@@ -50,9 +50,9 @@ impl EntryId {
 
 /// The subject of a verdict: a token, or a token and a caller. It is a SHA-256, so it holds neither.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Key([u8; 32]);
+pub struct VerdictKey([u8; 32]);
 
-impl Key {
+impl VerdictKey {
     /// The key of a token, whoever brings it.
     pub fn of_token(token: &Digest) -> Self {
         Self(*token.as_bytes())
@@ -83,8 +83,8 @@ impl Key {
 /// The client that an entry is for.
 #[derive(Debug)]
 pub struct Caller {
-    /// [`Key::of_caller`] of the two and the token.
-    pub key: Key,
+    /// [`VerdictKey::of_caller`] of the two and the token.
+    pub key: VerdictKey,
     /// The client's address.
     pub client: IpAddr,
     /// The origin of the client's page, if the client named one.
@@ -159,8 +159,9 @@ impl Entry {
     }
 
     /// The subject of its verdict.
-    pub fn key(&self) -> Key {
-        (self.caller.as_ref()).map_or_else(|| Key::of_token(&self.token), |caller| caller.key)
+    pub fn key(&self) -> VerdictKey {
+        (self.caller.as_ref())
+            .map_or_else(|| VerdictKey::of_token(&self.token), |caller| caller.key)
     }
 
     /// The question about it that is under way; the caller has begun one.
@@ -240,7 +241,7 @@ impl Ledger {
     }
 
     /// The entry of a key.
-    pub fn find(&self, key: &Key) -> Option<EntryId> {
+    pub fn find(&self, key: &VerdictKey) -> Option<EntryId> {
         let start = start(&key.0);
         let mut alike = self.by_key.range((start, 0)..=(start, u32::MAX));
         alike.find_map(|&(_, index)| {
@@ -397,7 +398,7 @@ mod tests {
     fn entry_of(token: &str, client: IpAddr, origin: Option<&str>) -> Entry {
         let token = digest(token);
         let caller = Caller {
-            key: Key::of_caller(&token, client, origin),
+            key: VerdictKey::of_caller(&token, client, origin),
             client,
             origin: origin.map(Into::into),
         };
@@ -435,8 +436,11 @@ mod tests {
         assert!(ledger.get_mut(first).is_none());
         assert_eq!(EntryId::from_bits(second.to_bits()), second);
         assert_eq!(ledger.pop_due(seconds(9)), None);
-        assert_eq!(ledger.find(&Key::of_token(&digest("a"))), None);
-        assert_eq!(ledger.find(&Key::of_token(&digest("b"))), Some(second));
+        assert_eq!(ledger.find(&VerdictKey::of_token(&digest("a"))), None);
+        assert_eq!(
+            ledger.find(&VerdictKey::of_token(&digest("b"))),
+            Some(second)
+        );
         ledger.remove(first);
         assert_eq!((ledger.len(), ledger.places()), (1, 1));
     }
@@ -445,7 +449,7 @@ mod tests {
     fn a_token_is_one_entry_for_each_caller_and_has_all_its_names() {
         let mut ledger = Ledger::default();
         let other = IpAddr::from([192, 0, 2, 7]);
-        let of = |client, origin| Key::of_caller(&digest("a"), client, origin);
+        let of = |client, origin| VerdictKey::of_caller(&digest("a"), client, origin);
         let all = [
             ledger.insert(entry("a")),
             ledger.insert(entry_of("a", CLIENT, None)),
@@ -453,7 +457,10 @@ mod tests {
             ledger.insert(entry_of("a", other, Some(""))),
         ];
         ledger.insert(entry_of("b", CLIENT, None));
-        assert_eq!(ledger.find(&Key::of_token(&digest("a"))), Some(all[0]));
+        assert_eq!(
+            ledger.find(&VerdictKey::of_token(&digest("a"))),
+            Some(all[0])
+        );
         assert_eq!(ledger.find(&of(CLIENT, None)), Some(all[1]));
         assert_eq!(ledger.find(&of(other, None)), Some(all[2]));
         assert_eq!(ledger.find(&of(other, Some(""))), Some(all[3]));
@@ -472,7 +479,10 @@ mod tests {
             ledger.remove(id);
         }
         ledger.widen(all[1]);
-        assert_eq!(ledger.find(&Key::of_token(&digest("a"))), Some(all[1]));
+        assert_eq!(
+            ledger.find(&VerdictKey::of_token(&digest("a"))),
+            Some(all[1])
+        );
         assert_eq!(ledger.find(&of(CLIENT, None)), None);
         assert_eq!(ledger.find_all(&digest("a")), [all[1]]);
         assert!(ledger.find_all(&digest("c")).is_empty());

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::ledger::Key;
+use super::ledger::VerdictKey;
 use crate::limits;
 use crate::stats::Cause;
 
@@ -43,13 +43,13 @@ impl Refused {
     }
 
     /// The cause for which the gate refuses this key without asking a store; `None`: it has to ask.
-    pub fn find(&self, key: &Key, now: Duration) -> Option<Cause> {
+    pub fn find(&self, key: &VerdictKey, now: Duration) -> Option<Cause> {
         let &(until, cause) = self.until.get(&key.half())?;
         (tenths(now) < until).then_some(cause)
     }
 
     /// Remembers a refusal.
-    pub fn add(&mut self, key: &Key, cause: Cause, now: Duration) {
+    pub fn add(&mut self, key: &VerdictKey, cause: Cause, now: Duration) {
         self.expire(now);
         while self.order.len() >= self.max {
             self.pop();
@@ -97,8 +97,8 @@ mod tests {
 
     const MAX: usize = 100;
 
-    fn key(n: usize) -> Key {
-        Key::of_token(&Token::new(n.to_string()).digest())
+    fn key(n: usize) -> VerdictKey {
+        VerdictKey::of_token(&Token::new(n.to_string()).digest())
     }
 
     fn seconds(n: u64) -> Duration {

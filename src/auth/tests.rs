@@ -86,7 +86,7 @@ impl TokenStore for Scripted {
 const OWNER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
-struct World {
+struct GateWorld {
     gate: Gate,
     stats: Rc<Stats>,
     now: Duration,
@@ -103,7 +103,7 @@ const RULES: GateRules = GateRules {
     remembered_max: 1_000,
 };
 
-impl World {
+impl GateWorld {
     /// With these stores, in this order.
     fn new(kinds: &[Store]) -> Self {
         let scripts: Vec<Rc<RefCell<Script>>> = kinds.iter().map(|_| Rc::default()).collect();
@@ -230,7 +230,7 @@ fn the_first_store_that_knows_a_token_decides() {
         ([Answer::Unsigned, yes()], "Accepted"),
         ([Answer::Unsigned, Answer::Unknown], "Refused(BadSignature)"),
     ] {
-        let mut world = World::new(&[Store::File, Store::Http]);
+        let mut world = GateWorld::new(&[Store::File, Store::Http]);
         let shown = format!("{answers:?}");
         for (store, answer) in answers.into_iter().enumerate() {
             world.script(store).now = Some(answer);
@@ -243,7 +243,7 @@ fn the_first_store_that_knows_a_token_decides() {
             "{shown}: {verdicts:?}"
         );
     }
-    let mut world = World::new(&[]);
+    let mut world = GateWorld::new(&[]);
     world.come("t");
     let unknown = Verdict::Refused(Cause::Unknown);
     assert_eq!(format!("{:?}", world.turn()[0].1), format!("{unknown:?}"));
@@ -254,7 +254,7 @@ fn the_first_store_that_knows_a_token_decides() {
 
 #[test]
 fn those_who_come_with_the_same_token_wait_for_one_answer() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     for n in 0..1_000 {
         world.come(&format!("token-{}", n % 10));
     }
@@ -275,7 +275,7 @@ fn those_who_come_with_the_same_token_wait_for_one_answer() {
 
 #[test]
 fn an_answer_is_good_for_a_while_and_never_beyond_the_tokens_end() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(yes());
     world.enter("t");
     world.pass(59);
@@ -300,7 +300,7 @@ fn an_answer_is_good_for_a_while_and_never_beyond_the_tokens_end() {
 
 #[test]
 fn a_refusal_is_good_for_seconds() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(Answer::Unknown);
     for _ in 0..3 {
         world.come("t");
@@ -315,7 +315,7 @@ fn a_refusal_is_good_for_seconds() {
 
 #[test]
 fn that_nobody_can_tell_is_not_remembered() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(Answer::Unavailable("down".to_owned()));
     world.come("t");
     assert!(matches!(world.turn()[..], [(_, Verdict::Unavailable)]));
@@ -326,7 +326,7 @@ fn that_nobody_can_tell_is_not_remembered() {
 
 #[test]
 fn a_sessions_token_is_asked_about_again_and_again() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(yes());
     let standing = world.enter("t");
     world.pass(329);
@@ -352,7 +352,7 @@ fn a_sessions_token_is_asked_about_again_and_again() {
 
 #[test]
 fn the_end_of_a_token_is_a_moment_to_ask_again() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     let end = world.moment().unix.as_secs() + 10;
     world.script(0).now = Some(grant(&[], Some(end)));
     let standing = world.enter("t");
@@ -373,7 +373,7 @@ fn the_end_of_a_token_is_a_moment_to_ask_again() {
 
 #[test]
 fn other_topics_are_told_to_those_who_have_the_token() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(grant(&["a", "b"], None));
     let standing = world.enter("t");
     world.script(0).now = Some(grant(&["b"], None));
@@ -386,7 +386,7 @@ fn other_topics_are_told_to_those_who_have_the_token() {
 
 #[test]
 fn sessions_stay_for_a_time_of_grace_when_nobody_can_tell() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(yes());
     let standing = world.enter("t");
     world.script(0).now = Some(Answer::Unavailable("down".to_owned()));
@@ -410,7 +410,7 @@ fn sessions_stay_for_a_time_of_grace_when_nobody_can_tell() {
 /// More ask than may wait: that says nothing about a session's token.
 #[test]
 fn a_newcomer_who_finds_no_place_brings_no_session_into_doubt() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(yes());
     let token = "t".repeat(2_000);
     let standing = world.enter(&token);
@@ -432,7 +432,7 @@ fn a_newcomer_who_finds_no_place_brings_no_session_into_doubt() {
 
 #[test]
 fn a_change_while_a_newcomer_is_asked_about_is_not_forgotten() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(yes());
     let standing = world.enter("t");
     world.pass(RULES.cache.as_secs());
@@ -451,7 +451,7 @@ fn a_change_while_a_newcomer_is_asked_about_is_not_forgotten() {
 
 #[test]
 fn a_token_known_by_its_digest_is_not_kept() {
-    let mut world = World::new(&[Store::File, Store::Http]);
+    let mut world = GateWorld::new(&[Store::File, Store::Http]);
     world.script(0).now = Some(yes());
     let standing = world.enter("t");
     world.script(0).has_changed = true;
@@ -469,7 +469,7 @@ fn a_token_known_by_its_digest_is_not_kept() {
 
 #[test]
 fn what_is_revoked_stays_out_whatever_stores_say() {
-    let mut world = World::new(&[Store::Jwt]);
+    let mut world = GateWorld::new(&[Store::Jwt]);
     let end = world.moment().unix.as_secs() + 100;
     world.script(0).now = Some(grant(&[], Some(end)));
     let standing = world.enter("t");
@@ -498,7 +498,7 @@ fn what_is_revoked_stays_out_whatever_stores_say() {
 
 #[test]
 fn a_full_list_of_revoked_tokens_takes_no_further_order() {
-    let mut world = World::new(&[Store::Jwt]);
+    let mut world = GateWorld::new(&[Store::Jwt]);
     world.script(0).now = Some(yes());
     let standing = world.enter("t");
     for n in 0..limits::AUTH_REVOKED_MAX {
@@ -523,7 +523,7 @@ fn a_full_list_of_revoked_tokens_takes_no_further_order() {
 
 #[test]
 fn a_flood_of_guesses_leaves_no_entry() {
-    let mut world = World::new(&[Store::List, Store::Http]);
+    let mut world = GateWorld::new(&[Store::List, Store::Http]);
     world.script(0).now = Some(Answer::Unknown);
     world.script(1).now = Some(Answer::Unknown);
     for n in 0..1_000 {
@@ -538,7 +538,7 @@ fn a_flood_of_guesses_leaves_no_entry() {
 
 #[test]
 fn of_tokens_whose_clients_have_left_no_more_than_a_number_stay() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(yes());
     // One that somebody has, brought from as many pages as he can name.
     let mut kept = Vec::new();
@@ -557,7 +557,7 @@ fn of_tokens_whose_clients_have_left_no_more_than_a_number_stay() {
 
 #[test]
 fn a_verdict_is_about_a_token_and_who_brings_it() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(Answer::Unknown);
     world.script(0).of.insert(OWNER, yes());
     for _ in 0..20 {
@@ -588,7 +588,7 @@ fn a_verdict_is_about_a_token_and_who_brings_it() {
 #[test]
 fn what_a_store_says_of_the_token_alone_counts_for_everybody() {
     for (first, asked) in [(Store::Jwt, 2), (Store::List, 1)] {
-        let mut world = World::new(&[first, Store::Http]);
+        let mut world = GateWorld::new(&[first, Store::Http]);
         world.script(0).now = Some(yes());
         world.script(1).now = Some(Answer::Unknown);
         world.come_from("t", OWNER, None);
@@ -609,7 +609,7 @@ fn what_a_store_says_of_the_token_alone_counts_for_everybody() {
         assert!(!world.is_let_in("t", STRANGER));
     }
     // Known, and not good: nobody else is asked about it.
-    let mut world = World::new(&[Store::File, Store::Http]);
+    let mut world = GateWorld::new(&[Store::File, Store::Http]);
     world.script(0).now = Some(Answer::Refused(Cause::Expired, "expired".to_owned()));
     assert!(!world.is_let_in("t", OWNER) && !world.is_let_in("t", STRANGER));
     assert_eq!((world.asked(0), world.asked(1)), (1, 0));
@@ -617,7 +617,7 @@ fn what_a_store_says_of_the_token_alone_counts_for_everybody() {
 
 #[test]
 fn those_who_wait_with_one_token_from_two_places_have_an_answer_each() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     let tickets = [OWNER, STRANGER, OWNER, STRANGER].map(|from| world.come_from("t", from, None));
     assert_eq!(world.asked(0), 2);
     world.script(0).answer(1, Answer::Unknown);
@@ -640,7 +640,7 @@ fn a_token_is_revoked_in_every_way_that_its_store_takes_it() {
     };
     let digest = |text: &str| Token::new(text).digest();
     for revoked in ["ab", "AB", "id 7"] {
-        let mut world = World::new(&[Store::Postgres]);
+        let mut world = GateWorld::new(&[Store::Postgres]);
         world.script(0).now = Some(named("id 7"));
         let standings = ["ab", "AB"].map(|token| world.enter(token));
         world.script(0).now = Some(named("id 8"));
@@ -656,7 +656,7 @@ fn a_token_is_revoked_in_every_way_that_its_store_takes_it() {
         }
     }
     // Before anybody has come with it, by the name that the store gives it.
-    let mut world = World::new(&[Store::Postgres]);
+    let mut world = GateWorld::new(&[Store::Postgres]);
     assert_eq!(world.gate.revoke(&[digest("ab")]), Ok(0));
     world.script(0).now = Some(named("ab"));
     assert!(!world.is_let_in("AB", OWNER) && !world.is_let_in("ab", OWNER));
@@ -664,7 +664,7 @@ fn a_token_is_revoked_in_every_way_that_its_store_takes_it() {
 
 #[test]
 fn what_costs_time_is_asked_when_there_is_time() {
-    let mut world = World::new(&[Store::List, Store::Jwt]);
+    let mut world = GateWorld::new(&[Store::List, Store::Jwt]);
     world.script(0).now = Some(Answer::Unknown);
     world.script(1).now = Some(Answer::Unknown);
     world.script(1).cost = 700;
@@ -692,7 +692,7 @@ fn what_costs_time_is_asked_when_there_is_time() {
 
 #[test]
 fn of_those_who_wait_for_time_nobody_waits_for_ever() {
-    let mut world = World::new(&[Store::Jwt]);
+    let mut world = GateWorld::new(&[Store::Jwt]);
     world.script(0).now = Some(yes());
     world.script(0).cost = limits::TURN_JUDGING_MICROSECONDS;
     for n in 0..10 {
@@ -711,7 +711,7 @@ fn of_those_who_wait_for_time_nobody_waits_for_ever() {
 
 #[test]
 fn a_change_in_the_middle_of_another_one_leaves_nobody_out() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(yes());
     let standings: Vec<_> = (0..1_000).map(|n| world.enter(&n.to_string())).collect();
     for turns in [0, 1, 2, 3] {
@@ -731,7 +731,7 @@ fn a_change_in_the_middle_of_another_one_leaves_nobody_out() {
 
 #[test]
 fn rechecks_and_newcomers_share_the_time() {
-    let mut world = World::new(&[Store::Jwt]);
+    let mut world = GateWorld::new(&[Store::Jwt]);
     world.script(0).now = Some(yes());
     let standings: Vec<_> = (0..100).map(|n| world.enter(&n.to_string())).collect();
     world.script(0).cost = 500;
@@ -755,7 +755,7 @@ fn rechecks_and_newcomers_share_the_time() {
 
 #[test]
 fn what_waits_for_an_answer_has_a_bound_in_bytes() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     let long = "x".repeat(8_000);
     let mut come = 0;
     while world.gate.poll_verdict().is_none() {
@@ -775,7 +775,7 @@ fn what_waits_for_an_answer_has_a_bound_in_bytes() {
 
 #[test]
 fn rechecks_that_wait_for_an_answer_leave_room_for_newcomers() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     world.script(0).now = Some(yes());
     let standings: Vec<_> = (0..200).map(|n| world.enter(&n.to_string())).collect();
     world.script(0).now = None;
@@ -802,7 +802,7 @@ fn rechecks_that_wait_for_an_answer_leave_room_for_newcomers() {
 
 #[test]
 fn other_stores_are_asked_what_the_old_ones_still_owe() {
-    let mut world = World::new(&[Store::Http]);
+    let mut world = GateWorld::new(&[Store::Http]);
     let ticket = world.come("t");
     assert!(world.turn().is_empty());
     world.script(0).now = Some(yes());
@@ -818,7 +818,7 @@ fn other_stores_are_asked_what_the_old_ones_still_owe() {
 
 #[test]
 fn a_new_configuration_drops_nobody_at_once() {
-    let mut world = World::new(&[Store::List, Store::File]);
+    let mut world = GateWorld::new(&[Store::List, Store::File]);
     world.script(0).now = Some(yes());
     let listed = world.enter("listed");
     world.script(0).now = Some(Answer::Unknown);

@@ -48,22 +48,22 @@ pub struct Bounds {
 /// The threads of one store. After a drop they end as soon as their questions under way have an answer; nobody waits
 /// for that, and answers after the drop are lost.
 pub struct Workers {
-    shared: Arc<Shared>,
+    shared: Arc<Pool>,
 }
 
-struct Shared {
+struct Pool {
     kind: Store,
     /// The place as the log shows it, `host=…`, which distinguishes it from others of its kind.
     place: String,
     bounds: Bounds,
     wake: Wake,
-    state: Mutex<State>,
-    /// Notified when there is something in `State::waiting`, and when the threads have to end.
+    state: Mutex<PoolState>,
+    /// Notified when there is something in `PoolState::waiting`, and when the threads have to end.
     work: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     /// At most `Bounds::waiting_max`; while the breaker is open, the probe alone.
     waiting: VecDeque<Waiting>,
     /// Answers that were not fetched yet. There is at most one for each question, so the caller bounds them.
@@ -94,7 +94,7 @@ impl Workers {
         wake: Wake,
         make: impl Fn() -> W + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Pool {
             kind,
             place: place.to_owned(),
             bounds,
@@ -175,7 +175,7 @@ impl fmt::Debug for Workers {
     }
 }
 
-impl State {
+impl PoolState {
     /// The next question: first those of open sessions, then those of newcomers ([`is_oldest_next`]).
     fn take(&mut self, now: Duration, timeout: Duration) -> Option<Waiting> {
         let first = self.waiting.front()?;
@@ -187,9 +187,9 @@ impl State {
     }
 }
 
-impl Shared {
+impl Pool {
     /// No code panics while it holds the lock, and if it did, every field would still be valid.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -275,7 +275,7 @@ impl Shared {
         }
         if change == Change::Opened {
             // All of them would fail in the same way.
-            let State {
+            let PoolState {
                 waiting, answers, ..
             } = &mut *state;
             let reason = answer.as_ref().err().cloned().unwrap_or_default();
@@ -290,7 +290,7 @@ impl Shared {
     }
 
     /// Logs, at most once in a while, that a question has no answer.
-    fn report(&self, state: &mut State, now: Duration, reason: &str) {
+    fn report(&self, state: &mut PoolState, now: Duration, reason: &str) {
         let interval = Duration::from_secs(limits::REPORT_SECONDS);
         let is_soon = |last: Duration| now.saturating_sub(last) < interval;
         if !state.reported.is_some_and(is_soon) {
@@ -416,7 +416,7 @@ mod tests {
             since: Duration::from_secs(since),
             is_probe: false,
         };
-        let mut state = State::default();
+        let mut state = PoolState::default();
         for (ticket, since, is_recheck) in
             [(1, 9, true), (2, 0, false), (3, 5, false), (4, 8, false)]
         {

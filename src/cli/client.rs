@@ -1,6 +1,6 @@
 //! A blocking WebSocket client: from a URL to an open connection, or to the reason why there is none.
 //!
-//! newswire sends the token in a URL as it stands and never shows it: a [`Target`] shows itself without its query.
+//! newswire sends the token in a URL as it stands and never shows it: a [`ServerUrl`] shows itself without its query.
 //! Never here: TLS (the server speaks none either), and trying again.
 
 use std::fmt;
@@ -37,11 +37,11 @@ const MESSAGE_BYTES_MAX: usize = 2 << 30;
 
 /// A server, as a URL names it. It shows itself without the query.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
+pub(super) struct ServerUrl {
     uri: Uri,
 }
 
-impl Target {
+impl ServerUrl {
     /// Takes `ws://host[:port][/path][?query]`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         const EXAMPLE: &str = "ws://127.0.0.1:8080/?token=TOKEN";
@@ -129,7 +129,7 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let authority = self.uri.authority().expect("checked by `parse`");
         write!(f, "ws://{authority}{}", self.uri.path())
@@ -147,7 +147,7 @@ pub(super) enum ConnectError {
 
 /// Connects and upgrades. Each read of the answer waits for at most `read_patience`.
 pub(super) fn connect(
-    target: &Target,
+    target: &ServerUrl,
     read_patience: Duration,
 ) -> Result<WebSocket<TcpStream>, ConnectError> {
     let failed = |what: &dyn fmt::Display| {
@@ -208,7 +208,7 @@ pub(super) fn reach((host, port): (&str, u16)) -> io::Result<TcpStream> {
 /// What an answer other than 101 means: try again after a time-out, after too many requests, and after a fault of
 /// the server; not otherwise.
 fn refusal(
-    target: &Target,
+    target: &ServerUrl,
     response: Response<Option<Vec<u8>>>,
     mut answers: TcpStream,
 ) -> ConnectError {
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     fn request_target(url: &str) -> String {
-        let target = Target::parse(url).expect(url);
+        let target = ServerUrl::parse(url).expect(url);
         let path = target.uri.path_and_query().expect("it has one");
         path.as_str().to_owned()
     }
@@ -274,11 +274,14 @@ mod tests {
             ("ws://a", "/", "ws://a/"),
         ] {
             assert_eq!(request_target(url), sent);
-            assert_eq!(Target::parse(url).expect(url).to_string(), shown);
+            assert_eq!(ServerUrl::parse(url).expect(url).to_string(), shown);
         }
-        let target = Target::parse("ws://[::1]:1/").expect("good");
+        let target = ServerUrl::parse("ws://[::1]:1/").expect("good");
         assert_eq!(target.address(), ("::1", 1));
-        assert_eq!(Target::parse("ws://a/").expect("good").address(), ("a", 80));
+        assert_eq!(
+            ServerUrl::parse("ws://a/").expect("good").address(),
+            ("a", 80)
+        );
     }
 
     #[test]
@@ -294,7 +297,7 @@ mod tests {
             ("ws://a:b/?token=sesame", "a URL such as"),
             ("", "a URL such as"),
         ] {
-            let text = Target::parse(url).expect_err(url);
+            let text = ServerUrl::parse(url).expect_err(url);
             assert!(
                 text.contains(part) && !text.contains("sesame"),
                 "{url}: {text}"

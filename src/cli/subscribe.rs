@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use tungstenite::error::ProtocolError;
 use tungstenite::{Error, Message, WebSocket};
 
-use super::client::{ConnectError, Target, connect};
+use super::client::{ConnectError, ServerUrl, connect};
 use super::{Failure, arguments, tell};
 use crate::limits;
 
@@ -45,7 +45,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The server, and the topics.
 #[derive(Debug)]
 pub struct SubscribeArguments {
-    target: Target,
+    target: ServerUrl,
     topics: Vec<String>,
     reconnect: bool,
     count: Option<u64>,
@@ -94,7 +94,7 @@ impl SubscribeArguments {
         let url = arguments::text(matches, "url");
         let topics = matches.get_many::<String>("topic").into_iter().flatten();
         Ok(Self {
-            target: Target::parse(url).map_err(|text| Failure::Usage(format!("URL: {text}")))?,
+            target: ServerUrl::parse(url).map_err(|text| Failure::Usage(format!("URL: {text}")))?,
             topics: topics.cloned().collect(),
             reconnect: !matches.get_flag("no-reconnect"),
             count: matches.get_one("count").copied(),
@@ -104,7 +104,7 @@ impl SubscribeArguments {
 
 /// How a connection ended.
 #[derive(Debug)]
-enum Ending {
+enum SubscriptionEnd {
     /// All events that were asked for are printed, or nobody reads the output any more.
     Done,
     /// A new attempt may succeed.
@@ -127,12 +127,12 @@ pub fn run(options: &SubscribeArguments) -> Result<(), Failure> {
         let began = Instant::now();
         let end = match connect(&options.target, SILENCE_MAX) {
             Ok(socket) => listen(socket, options, &mut left, &mut is_quiet, &mut out),
-            Err(ConnectError::Refused(text)) => Ending::Fatal(text),
-            Err(ConnectError::Failed(text)) => Ending::Lost(text),
+            Err(ConnectError::Refused(text)) => SubscriptionEnd::Fatal(text),
+            Err(ConnectError::Failed(text)) => SubscriptionEnd::Lost(text),
         };
         match end {
-            Ending::Done => return Ok(()),
-            Ending::Lost(text) if options.reconnect => {
+            SubscriptionEnd::Done => return Ok(()),
+            SubscriptionEnd::Lost(text) if options.reconnect => {
                 if began.elapsed() >= PAUSE_MAX {
                     pauses = Pauses(PAUSE_MIN);
                 }
@@ -143,7 +143,9 @@ pub fn run(options: &SubscribeArguments) -> Result<(), Failure> {
                 ));
                 thread::sleep(pause);
             }
-            Ending::Lost(text) | Ending::Fatal(text) => return Err(Failure::Runtime(text)),
+            SubscriptionEnd::Lost(text) | SubscriptionEnd::Fatal(text) => {
+                return Err(Failure::Runtime(text));
+            }
         }
     }
 }
@@ -156,8 +158,9 @@ fn listen(
     left: &mut Option<u64>,
     is_quiet: &mut bool,
     out: &mut impl Write,
-) -> Ending {
-    let lost = |what: &dyn std::fmt::Display| Ending::Lost(format!("{}: {what}", options.target));
+) -> SubscriptionEnd {
+    let lost =
+        |what: &dyn std::fmt::Display| SubscriptionEnd::Lost(format!("{}: {what}", options.target));
     loop {
         let text = match socket.read() {
             Ok(Message::Text(text)) => text,
@@ -196,8 +199,8 @@ fn listen(
                 .and_then(|()| {
                     print(out, topic, data).map_err(|error| match error.kind() {
                         // The reader of the lines has closed the pipe.
-                        io::ErrorKind::BrokenPipe => Ending::Done,
-                        _ => Ending::Fatal(format!("standard output: {error}")),
+                        io::ErrorKind::BrokenPipe => SubscriptionEnd::Done,
+                        _ => SubscriptionEnd::Fatal(format!("standard output: {error}")),
                     })
                 })
                 .and_then(|()| match left {
@@ -205,7 +208,7 @@ fn listen(
                     Some(left) => {
                         *left -= 1;
                         if *left == 0 {
-                            Err(Ending::Done)
+                            Err(SubscriptionEnd::Done)
                         } else {
                             Ok(())
                         }

@@ -161,7 +161,7 @@ impl<'a> Visitor<'a> for FieldsVisitor<'_> {
 }
 
 /// Says which of the keys that matter a key is; the name itself is not kept.
-struct Key {
+struct EnvelopeKey {
     is_topic: bool,
     is_data: bool,
     is_flat: bool,
@@ -171,22 +171,22 @@ struct Key {
 struct KeyVisitor<'f>(&'f str);
 
 impl<'a> DeserializeSeed<'a> for KeyVisitor<'_> {
-    type Value = Key;
+    type Value = EnvelopeKey;
 
-    fn deserialize<D: Deserializer<'a>>(self, key: D) -> Result<Key, D::Error> {
+    fn deserialize<D: Deserializer<'a>>(self, key: D) -> Result<EnvelopeKey, D::Error> {
         key.deserialize_str(self)
     }
 }
 
 impl Visitor<'_> for KeyVisitor<'_> {
-    type Value = Key;
+    type Value = EnvelopeKey;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
-        Ok(Key {
+    fn visit_str<E>(self, name: &str) -> Result<EnvelopeKey, E> {
+        Ok(EnvelopeKey {
             is_topic: name == "topic",
             is_data: name == "data",
             is_flat: name == self.0,

@@ -67,7 +67,7 @@ pub fn known_by(token: &[u8]) -> Option<Vec<u8>> {
     }
     let (header, _) = split_last(signed)?;
     // The parsed header decides, as it does for the token itself: JSON can spell the name in several ways.
-    if Header::parse(header)?.algorithm != JwtAlgorithm::Es256.name() {
+    if JwtHeader::parse(header)?.algorithm != JwtAlgorithm::Es256.name() {
         return None;
     }
     let mut signature = BASE64URL_NOPAD.decode(signature).ok()?;
@@ -130,7 +130,7 @@ impl Jwt {
         let (header, payload) = split_last(signed)?;
         // base64url has no dot, so a token with a fourth part is refused here too.
         let decode = |part| BASE64URL_NOPAD.decode(part).ok();
-        let header = Header::parse(header)?;
+        let header = JwtHeader::parse(header)?;
         Some(Self {
             algorithm: header.algorithm,
             key_id: header.key_id,
@@ -210,13 +210,13 @@ fn texts(list: &Value) -> Option<Vec<String>> {
 /// The members of a header that newswire reads. It reads the header of every token that looks like a JWT, and anybody
 /// can make such tokens up. So the other members are skipped, and there may be few of them.
 #[derive(Default)]
-struct Header {
+struct JwtHeader {
     algorithm: String,
     key_id: Option<String>,
     is_critical: bool,
 }
 
-impl Header {
+impl JwtHeader {
     /// How many members a header may have. RFC 7515 names eleven.
     const MEMBERS_MAX: usize = 32;
 
@@ -229,22 +229,22 @@ impl Header {
     }
 }
 
-impl<'de> Deserialize<'de> for Header {
+impl<'de> Deserialize<'de> for JwtHeader {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
 
         impl<'de> Visitor<'de> for Members {
-            type Value = Header;
+            type Value = JwtHeader;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut header = Header::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JwtHeader, A::Error> {
+                let mut header = JwtHeader::default();
                 let mut names: Vec<String> = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
-                    if names.len() == Header::MEMBERS_MAX || names.contains(&name) {
+                    if names.len() == JwtHeader::MEMBERS_MAX || names.contains(&name) {
                         return Err(A::Error::custom(
                             "a name occurs twice, or there are too many",
                         ));

@@ -27,14 +27,15 @@ use crate::wire::token::{Digest, Token};
 #[derive(Default)]
 pub struct FileTokens {
     /// Sorted by digest; no two are equal.
-    entries: Vec<Entry>,
-    /// The lists that [`Entry::topics`] points to. Most lines of a file allow the same topics, so a list is kept once.
+    entries: Vec<FileToken>,
+    /// The lists that [`FileToken::topics`] points to. Most lines of a file allow the same topics, so a list is kept
+    /// once.
     topics: Vec<Vec<String>>,
     /// How many tokens stand in the file as they are, and not as their digest.
     plain: usize,
 }
 
-struct Entry {
+struct FileToken {
     digest: Digest,
     /// In seconds of Unix time. 0 becomes 1: both are over.
     expires_at: Option<NonZeroU64>,
@@ -46,7 +47,7 @@ struct Entry {
     line: u32,
 }
 
-const _: () = assert!(size_of::<Entry>() == 64);
+const _: () = assert!(size_of::<FileToken>() == 64);
 
 /// What is wrong with a file. It has no word of the line in it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -139,7 +140,7 @@ impl FileTokens {
                 return Err(format!("{key}= is given twice"));
             }
         }
-        self.entries.push(Entry {
+        self.entries.push(FileToken {
             digest,
             expires_at,
             name: name.unwrap_or_default().into(),

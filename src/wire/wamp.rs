@@ -95,19 +95,19 @@ pub fn parse(text: &[u8]) -> Result<ClientMessage<'_>, Malformed> {
 }
 
 /// The JSON texts of a list's first three elements.
-struct List<'a>([Option<&'a RawValue>; 3]);
+struct FirstElements<'a>([Option<&'a RawValue>; 3]);
 
 struct ListVisitor;
 
 impl<'a> Visitor<'a> for ListVisitor {
-    type Value = List<'a>;
+    type Value = FirstElements<'a>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a list")
     }
 
-    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<List<'a>, A::Error> {
-        let mut list = List([None; 3]);
+    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<FirstElements<'a>, A::Error> {
+        let mut list = FirstElements([None; 3]);
         for place in &mut list.0 {
             *place = elements.next_element()?;
             if place.is_none() {

@@ -127,7 +127,7 @@ fn pages_of_named_origins_publish_and_others_do_not() {
         )
     };
     let told = |door, admin, request: &str| {
-        let mut stage = Stage::new(door, rules(admin));
+        let mut stage = Talk::new(door, rules(admin));
         stage.send(request.as_bytes(), usize::MAX);
         let text = String::from_utf8(stage.got.clone()).expect("text");
         (stage.statuses()[0], text)
@@ -166,7 +166,7 @@ fn pages_of_named_origins_publish_and_others_do_not() {
     ] {
         let asked =
             preflight("/publish", PAGE).replace("\r\n\r\n", &format!("\r\n{length}\r\n\r\n"));
-        let mut stage = Stage::new(Door::Admin, rules(None));
+        let mut stage = Talk::new(Door::Admin, rules(None));
         stage.send(format!("{asked}{hidden}").as_bytes(), usize::MAX);
         let statuses = stage.statuses();
         assert!(
@@ -182,7 +182,7 @@ fn pages_of_named_origins_publish_and_others_do_not() {
         assert!(!text.contains("Access-Control"), "{text}");
     }
     // Without any named origin nothing has changed.
-    let mut stage = Stage::new(Door::Publish, super::rules(None, Some(PUBLISH)));
+    let mut stage = Talk::new(Door::Publish, super::rules(None, Some(PUBLISH)));
     stage.send(preflight("/publish", PAGE).as_bytes(), usize::MAX);
     assert_eq!(stage.statuses(), [403]);
     let answer = Response::preflight();

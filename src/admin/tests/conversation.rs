@@ -19,7 +19,7 @@ fn requests_are_the_same_at_every_cut() {
     .concat();
     let mut seed = 7_u64;
     for cut in 1..=all.len() {
-        let mut stage = Stage::new(Door::Admin, rules(None, None));
+        let mut stage = Talk::new(Door::Admin, rules(None, None));
         let mut rest = all.as_bytes();
         // Some of them, then others.
         while !rest.is_empty() {
@@ -85,7 +85,7 @@ fn whoever_waits_for_a_word_gets_it() {
     let lines = format!("{JSON}Expect: 100-continue\r\n");
     let request = post("/publish", &lines, "{\"topic\":\"t\",\"data\":1}");
     let (head, body) = request.split_once("\r\n\r\n").expect("both");
-    let mut stage = Stage::new(Door::Admin, rules(None, None));
+    let mut stage = Talk::new(Door::Admin, rules(None, None));
     stage.send(format!("{head}\r\n\r\n").as_bytes(), 50);
     assert_eq!(stage.got, b"HTTP/1.1 100 Continue\r\n\r\n");
     stage.send(body.as_bytes(), 50);
@@ -105,7 +105,7 @@ fn whoever_waits_for_a_word_gets_it() {
 fn every_step_has_its_time() {
     let seconds = Duration::from_secs;
     let slow = |sent: &str, patience: u64| {
-        let mut stage = Stage::new(Door::Admin, rules(None, None));
+        let mut stage = Talk::new(Door::Admin, rules(None, None));
         stage.now = seconds(1);
         stage.send(sent.as_bytes(), usize::MAX);
         // Bytes that trickle do not make it longer.
@@ -137,17 +137,17 @@ fn every_step_has_its_time() {
 #[test]
 fn silence_and_unread_answers_end_without_a_word() {
     let seconds = Duration::from_secs;
-    let mut stage = Stage::new(Door::Admin, rules(None, None));
+    let mut stage = Talk::new(Door::Admin, rules(None, None));
     stage
         .conversation
         .handle_time(seconds(limits::ADMIN_HEAD_SECONDS));
     assert!(stage.conversation.is_over() && stage.got.is_empty());
 
-    let mut stage = Stage::new(Door::Admin, rules(None, None));
+    let mut stage = Talk::new(Door::Admin, rules(None, None));
     stage.send(get("/healthz", "").as_bytes(), 100);
     assert_eq!(
         stage.conversation.sparable(Duration::ZERO),
-        Some(Sparable::Silent)
+        Some(SpareReason::Silent)
     );
     stage
         .conversation
@@ -162,7 +162,7 @@ fn silence_and_unread_answers_end_without_a_word() {
     let rules = rules(None, None);
     conversation.handle_bytes(Duration::ZERO, get("/nowhere", "").as_bytes(), &rules);
     let sparable = conversation.sparable(Duration::ZERO);
-    assert_eq!(sparable, Some(Sparable::Open), "an answer all may have");
+    assert_eq!(sparable, Some(SpareReason::Open), "an answer all may have");
     conversation.handle_time(seconds(limits::ADMIN_ANSWER_SECONDS));
     assert!(conversation.is_over());
 }
@@ -170,8 +170,10 @@ fn silence_and_unread_answers_end_without_a_word() {
 /// Who goes for a newcomer, when, and before whom.
 #[test]
 fn only_those_at_work_with_a_right_keep_their_place() {
-    assert!(Sparable::Silent < Sparable::Lingering && Sparable::Lingering < Sparable::Open);
-    assert!(Sparable::Open < Sparable::Guest && Sparable::Guest < Sparable::Stalled);
+    assert!(
+        SpareReason::Silent < SpareReason::Lingering && SpareReason::Lingering < SpareReason::Open
+    );
+    assert!(SpareReason::Open < SpareReason::Guest && SpareReason::Guest < SpareReason::Stalled);
     let rules = rules(Some(ADMIN), Some(PUBLISH));
     let start = Duration::ZERO;
     let stall = Duration::from_secs(limits::ADMIN_STALL_SECONDS);
@@ -186,21 +188,21 @@ fn only_those_at_work_with_a_right_keep_their_place() {
         conversation.handle_written(now, bytes, &rules);
     };
     for door in [Door::Admin, Door::Publish] {
-        assert_eq!(after(door, "").sparable(start), Some(Sparable::Silent));
+        assert_eq!(after(door, "").sparable(start), Some(SpareReason::Silent));
         let begun = after(door, "POST /publish HTTP/1.1\r\n");
-        assert_eq!(begun.sparable(start), Some(Sparable::Silent));
+        assert_eq!(begun.sparable(start), Some(SpareReason::Silent));
         // A refusal, and the rest of a body that nobody reads.
         let mut refused = after(door, &post("/publish", JSON, "12"));
-        assert_eq!(refused.sparable(start), Some(Sparable::Open));
+        assert_eq!(refused.sparable(start), Some(SpareReason::Open));
         finish(&mut refused, start);
-        assert_eq!(refused.sparable(start), Some(Sparable::Lingering));
+        assert_eq!(refused.sparable(start), Some(SpareReason::Lingering));
 
         // A body under way, which moves, and does no more.
         let whole = post("/publish", &shown(PUBLISH), "1234");
         let mut body = after(door, &whole[..whole.len() - 2]);
         let (early, late) = match door {
-            Door::Admin => (Some(Sparable::Guest), Some(Sparable::Guest)),
-            Door::Publish => (None, Some(Sparable::Stalled)),
+            Door::Admin => (Some(SpareReason::Guest), Some(SpareReason::Guest)),
+            Door::Publish => (None, Some(SpareReason::Stalled)),
         };
         assert_eq!(body.sparable(start), early, "{door:?}");
         assert_eq!(body.sparable(stall), late, "{door:?}");
@@ -213,13 +215,13 @@ fn only_those_at_work_with_a_right_keep_their_place() {
         body.answer(stall * 5, &Response::json("1".to_owned()));
         assert_eq!(body.sparable(stall * 5), early);
         finish(&mut body, stall * 5);
-        assert_eq!(body.sparable(stall * 5), Some(Sparable::Idle));
+        assert_eq!(body.sparable(stall * 5), Some(SpareReason::Idle));
     }
     // Files, and who has read no further.
     let mut file = after(Door::Admin, &get("/newswire.js", ""));
     assert!(file.poll_command().is_some());
     file.answer(start, &Response::json("1".to_owned()));
-    assert_eq!(file.sparable(start), Some(Sparable::Open));
+    assert_eq!(file.sparable(start), Some(SpareReason::Open));
     // An administrator's answer, which nobody reads.
     let mut metrics = after(Door::Admin, &get("/metrics", &shown(ADMIN)));
     assert!(metrics.poll_command().is_some());
@@ -228,7 +230,7 @@ fn only_those_at_work_with_a_right_keep_their_place() {
     assert_eq!(metrics.sparable(start), None);
     metrics.handle_written(stall, 1, &rules);
     assert_eq!(metrics.sparable(stall), None);
-    assert_eq!(metrics.sparable(stall * 2), Some(Sparable::Stalled));
+    assert_eq!(metrics.sparable(stall * 2), Some(SpareReason::Stalled));
     // An administrator publishes at the own door undisturbed.
     let whole = post("/publish", &shown(ADMIN), "1234");
     let body = after(Door::Admin, &whole[..whole.len() - 2]);
@@ -259,7 +261,7 @@ fn a_client_that_ends_its_half_still_gets_its_answer() {
 
 #[test]
 fn a_websocket_is_handed_over_with_all_that_was_read() {
-    let mut stage = Stage::new(Door::Admin, rules(Some(ADMIN), None));
+    let mut stage = Talk::new(Door::Admin, rules(Some(ADMIN), None));
     let request = get(
         &format!("/ws?token={ADMIN}"),
         "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nOrigin: http://127.0.0.1:8081\r\n\

@@ -6,7 +6,7 @@ mod routes;
 
 use std::time::Duration;
 
-use super::conversation::{Conversation, Sparable};
+use super::conversation::{Conversation, SpareReason};
 use super::{AccessRules, AdminRules, Command, Response, Whom};
 use crate::limits;
 use crate::stats::{Door, HttpStatus, Refusal};
@@ -27,7 +27,7 @@ fn rules(admin: Option<&str>, publish: Option<&str>) -> AdminRules {
 }
 
 /// One side of a conversation that answers every command with 200 and the command's name.
-struct Stage {
+struct Talk {
     conversation: Conversation,
     rules: AdminRules,
     now: Duration,
@@ -37,7 +37,7 @@ struct Stage {
     commands: Vec<Command>,
 }
 
-impl Stage {
+impl Talk {
     fn new(door: Door, rules: AdminRules) -> Self {
         Self {
             conversation: Conversation::new(door, Duration::ZERO),
@@ -113,7 +113,7 @@ fn ask(request: &str) -> (u16, String) {
 }
 
 fn ask_with(door: Door, rules: AdminRules, request: &str) -> (u16, String) {
-    let mut stage = Stage::new(door, rules);
+    let mut stage = Talk::new(door, rules);
     stage.send(request.as_bytes(), usize::MAX);
     let mut answers = stage.answers();
     assert_eq!(answers.len(), 1, "{request}: {answers:?}");

@@ -30,7 +30,7 @@ fn every_path_is_a_command() {
     ] {
         assert_eq!(ask(&request), (200, command.to_owned()), "{request}");
     }
-    let mut stage = Stage::new(Door::Admin, rules(None, None));
+    let mut stage = Talk::new(Door::Admin, rules(None, None));
     stage.send(get("/topics?limit=5&after=7", "").as_bytes(), 1);
     let [Command::Topics(page)] = stage.commands[..] else {
         panic!("{:?}", stage.commands);
@@ -162,7 +162,7 @@ fn every_refusal_is_json_with_a_hint() {
         let is_text = |key: &str| body[key].as_str().is_some_and(|text| !text.is_empty());
         assert!(is_text("error") && is_text("hint"), "{request}: {body}");
     }
-    let mut stage = Stage::new(Door::Admin, rules(None, None));
+    let mut stage = Talk::new(Door::Admin, rules(None, None));
     stage.send(get("/publish", "").as_bytes(), 100);
     let text = String::from_utf8_lossy(&stage.got).into_owned();
     assert!(text.contains("\r\nAllow: POST\r\n"), "{text}");
@@ -191,7 +191,7 @@ fn an_upgrade_is_judged_like_any_other() {
         (get("/", good).replace("1.1", "1.0"), Refusal::HttpVersion),
         (get("/", &long), Refusal::BadRequest),
     ] {
-        let mut stage = Stage::new(Door::Admin, rules(None, None));
+        let mut stage = Talk::new(Door::Admin, rules(None, None));
         stage.send(request.as_bytes(), usize::MAX);
         let [Command::WebSocket { upgrade, .. }] = &stage.commands[..] else {
             panic!("{:?}", stage.commands);

@@ -1,8 +1,8 @@
 //! The address of a database, from the text that the operator wrote.
 //!
 //! The text may hold a password, and when the password is not percent-encoded, pieces of it look like a host or an
-//! option. So no error repeats a text that cannot be parsed, and of a text that can, only [`Address::place`] is ever
-//! shown.
+//! option. So no error repeats a text that cannot be parsed, and of a text that can, only
+//! [`DatabaseAddress::place`] is ever shown.
 //!
 //! Never here: connections, certificates.
 
@@ -18,14 +18,14 @@ const APPLICATION_NAME: &str = "newswire";
 
 /// A database.
 #[derive(Clone)]
-pub struct Address {
+pub struct DatabaseAddress {
     /// It has the password.
     pub config: Config,
     /// `host:port/database`, for logs.
     pub place: String,
 }
 
-impl Address {
+impl DatabaseAddress {
     /// Parses `text`, a URL or key=value pairs. `timeout` is the time for one question.
     ///
     /// # Errors
@@ -121,8 +121,8 @@ fn place(config: &Config) -> String {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Address, String> {
-        Address::parse(text, Duration::from_secs(4))
+    fn parse(text: &str) -> Result<DatabaseAddress, String> {
+        DatabaseAddress::parse(text, Duration::from_secs(4))
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-use self::address::Address;
+use self::address::DatabaseAddress;
 use self::session::{DatabaseSession, Fault};
 use self::tls::Encryption;
 use super::Wake;
@@ -50,7 +50,7 @@ pub struct PostgresOptions<'a> {
 
 /// What a session needs.
 struct SessionOptions {
-    address: Address,
+    address: DatabaseAddress,
     encryption: Encryption,
     query: String,
     time_zone: String,
@@ -62,7 +62,7 @@ impl SessionOptions {
     fn new(options: &PostgresOptions<'_>) -> Result<Self, String> {
         let timeout = options.bounds.timeout;
         Ok(Self {
-            address: Address::parse(options.url, timeout)
+            address: DatabaseAddress::parse(options.url, timeout)
                 .map_err(|wrong| format!("auth-postgres: {wrong}"))?,
             encryption: Encryption::new(options.trust)?,
             query: options.query.to_owned(),
@@ -97,7 +97,7 @@ impl PostgresStore {
 
 /// Host, port and database of an address, for the operator; never its password.
 pub fn place(url: &str) -> String {
-    let address = Address::parse(url, Duration::ZERO);
+    let address = DatabaseAddress::parse(url, Duration::ZERO);
     address.map_or_else(|_| "an address that cannot be used".to_owned(), |a| a.place)
 }
 

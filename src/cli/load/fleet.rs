@@ -49,7 +49,7 @@ pub enum FleetEvent<'a> {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
+enum SubscriberState {
     Upgrading,
     Open,
     Ended,
@@ -57,7 +57,7 @@ enum State {
 
 /// The part of a frame, or of the upgrade's answer, that has arrived.
 #[derive(Debug, Default)]
-struct Partial {
+struct Unfinished {
     /// The header and the payload's beginning, or the answer's head.
     kept: Vec<u8>,
     /// In bytes that are still to come and not kept.
@@ -65,23 +65,23 @@ struct Partial {
 }
 
 #[derive(Debug)]
-struct Seat {
+struct Subscriber {
     stream: Option<TcpStream>,
-    state: State,
+    state: SubscriberState,
     /// True exactly when the client was told to stop reading.
     is_stalled: bool,
-    partial: Option<Box<Partial>>,
+    partial: Option<Box<Unfinished>>,
 }
 
 // A debug build of mio keeps more in a stream.
-const _: () = assert!(cfg!(debug_assertions) || size_of::<Seat>() <= 16);
+const _: () = assert!(cfg!(debug_assertions) || size_of::<Subscriber>() <= 16);
 
 /// All subscribers.
 pub struct Fleet {
     course: Course,
     poll: Poll,
     readiness: Events,
-    seats: Vec<Seat>,
+    seats: Vec<Subscriber>,
     buffer: Vec<u8>,
 }
 
@@ -117,9 +117,9 @@ impl Fleet {
     pub fn add(&mut self) -> io::Result<()> {
         let seat = self.seats.len();
         let stream = self.dial(seat)?;
-        self.seats.push(Seat {
+        self.seats.push(Subscriber {
             stream: Some(stream),
-            state: State::Upgrading,
+            state: SubscriberState::Upgrading,
             is_stalled: false,
             partial: None,
         });
@@ -132,9 +132,9 @@ impl Fleet {
     /// As [`Fleet::add`].
     pub fn redial(&mut self, seat: usize) -> io::Result<()> {
         let stream = self.dial(seat)?;
-        self.seats[seat] = Seat {
+        self.seats[seat] = Subscriber {
             stream: Some(stream),
-            state: State::Upgrading,
+            state: SubscriberState::Upgrading,
             is_stalled: false,
             partial: None,
         };
@@ -173,7 +173,7 @@ impl Fleet {
         let seat = &mut self.seats[seat];
         seat.stream = None;
         seat.partial = None;
-        seat.state = State::Ended;
+        seat.state = SubscriberState::Ended;
     }
 
     /// Makes a subscriber stop reading, as a stalled browser does.
@@ -205,7 +205,10 @@ impl Fleet {
         for event in readiness.iter() {
             let index = event.token().0;
             let seat = &mut seats[index];
-            if event.is_writable() && seat.state == State::Upgrading && seat.partial.is_none() {
+            if event.is_writable()
+                && seat.state == SubscriberState::Upgrading
+                && seat.partial.is_none()
+            {
                 seat.begin(&course.request);
             }
             if event.is_readable() && !seat.is_stalled {
@@ -220,7 +223,7 @@ impl Fleet {
 /// `ErrorKind` has no stable name for it.
 const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
-impl Seat {
+impl Subscriber {
     /// Sends the upgrade on a connection that was just made. Bytes that do not fit into an empty socket buffer are
     /// an error, and an error shows at the read.
     fn begin(&mut self, request: &[u8]) {
@@ -243,7 +246,7 @@ impl Seat {
                     }
                     // The end of a connection is an edge of its own, unless it came together with these bytes. The
                     // Close frame or the next read shows that a server is closing.
-                    if n < buffer.len() && self.state == State::Open {
+                    if n < buffer.len() && self.state == SubscriberState::Open {
                         return;
                     }
                 }
@@ -255,8 +258,8 @@ impl Seat {
     }
 
     fn end(&mut self, status: Option<u16>, heard: &mut impl FnMut(FleetEvent<'_>)) {
-        let was_open = self.state == State::Open;
-        self.state = State::Ended;
+        let was_open = self.state == SubscriberState::Open;
+        self.state = SubscriberState::Ended;
         self.stream = None;
         self.partial = None;
         heard(FleetEvent::Ended(match status {
@@ -272,7 +275,7 @@ impl Seat {
         topic: &str,
         heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
-        if self.state == State::Open {
+        if self.state == SubscriberState::Open {
             return self.take_frames(bytes, heard);
         }
         let partial = self.partial.get_or_insert_default();
@@ -293,7 +296,7 @@ impl Seat {
         }
         let rest = partial.kept.split_off(end + 4);
         self.partial = None;
-        self.state = State::Open;
+        self.state = SubscriberState::Open;
         self.send(1, subscribe(topic).as_bytes());
         heard(FleetEvent::Opened);
         self.take_frames(&rest, heard)
@@ -321,7 +324,7 @@ impl Seat {
                 let room = (HEADER_BYTES_MAX + HEAD_BYTES - before).min(bytes.len());
                 partial.kept.extend_from_slice(&bytes[..room]);
                 let kept = std::mem::take(&mut partial.kept);
-                match Frame::parse(&kept) {
+                match FrameHead::parse(&kept) {
                     Some(frame) if kept.len() >= frame.kept_bytes() => {
                         self.partial = None;
                         self.receive(&frame, &kept, heard)?;
@@ -335,14 +338,14 @@ impl Seat {
                 }
                 continue;
             }
-            match Frame::parse(bytes) {
+            match FrameHead::parse(bytes) {
                 Some(frame) if bytes.len() >= frame.kept_bytes() => {
                     self.receive(&frame, bytes, heard)?;
                     bytes = &bytes[frame.kept_bytes()..];
                     self.skip(frame.whole_bytes() - frame.kept_bytes(), &mut bytes);
                 }
                 _ => {
-                    self.partial = Some(Box::new(Partial {
+                    self.partial = Some(Box::new(Unfinished {
                         kept: bytes.to_vec(),
                         skip: 0,
                     }));
@@ -358,7 +361,7 @@ impl Seat {
         let here = rest.min(bytes.len());
         *bytes = &bytes[here..];
         if rest > here {
-            self.partial = Some(Box::new(Partial {
+            self.partial = Some(Box::new(Unfinished {
                 kept: Vec::new(),
                 skip: rest - here,
             }));
@@ -367,7 +370,7 @@ impl Seat {
 
     fn receive(
         &mut self,
-        frame: &Frame,
+        frame: &FrameHead,
         bytes: &[u8],
         heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
@@ -408,13 +411,13 @@ fn subscribe(topic: &str) -> String {
 const HEADER_BYTES_MAX: usize = 10;
 
 /// The header of a server's frame.
-struct Frame {
+struct FrameHead {
     opcode: u8,
     header_bytes: usize,
     payload_bytes: usize,
 }
 
-impl Frame {
+impl FrameHead {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (header_bytes, payload_bytes) = match *bytes {
             [_, 127, a, b, c, d, e, f, g, h, ..] => {
@@ -460,9 +463,9 @@ mod tests {
             .map(|t| (t[..t.len().min(HEAD_BYTES)].to_vec(), t.len()))
             .collect();
         for size in [1, 2, 3, 7, 100, 169, 170, 171, 5_000, stream.len()] {
-            let mut seat = Seat {
+            let mut seat = Subscriber {
                 stream: None,
-                state: State::Open,
+                state: SubscriberState::Open,
                 is_stalled: false,
                 partial: None,
             };

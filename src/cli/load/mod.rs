@@ -31,14 +31,14 @@ pub use options::LoadArguments;
 pub(super) use options::command;
 
 use super::Failure;
-use super::client::{self, ConnectError, Target};
+use super::client::{self, ConnectError, ServerUrl};
 use super::publish::envelope;
 use super::push::{self, Absent, Push};
 use crate::occupant;
 use fleet::{Course, Fleet, FleetEvent};
 use process::Usage;
-use report::{Report, ServerReport};
-use tally::Tally;
+use report::{LoadReport, ServerReport};
+use tally::LoadTally;
 
 /// Handshakes under way at a time. More would overflow the server's queue of connections, and the kernel would send
 /// their first packets again only after a second.
@@ -88,7 +88,7 @@ struct Test<'a> {
     options: &'a LoadArguments,
     publisher: Push,
     fleet: Fleet,
-    tally: Tally,
+    tally: LoadTally,
     crowd: Crowd,
     progress: ProgressBar,
     is_interrupted: Arc<AtomicBool>,
@@ -151,7 +151,7 @@ fn runtime(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
 }
 
 /// Says why a server refuses every connection with `status`. It connects once more, for the server's own words.
-fn refusal(target: &Target, status: u16) -> String {
+fn refusal(target: &ServerUrl, status: u16) -> String {
     match client::connect(target, PATIENCE) {
         Err(ConnectError::Refused(text) | ConnectError::Failed(text)) => text,
         Ok(_) => format!("{target} refused all connections with {status}"),
@@ -216,7 +216,7 @@ impl<'a> Test<'a> {
         let run = std::process::id();
         Ok(Self {
             fleet: Fleet::new(course).map_err(runtime("create a poller"))?,
-            tally: Tally::new(run, &options.topics, options.connections),
+            tally: LoadTally::new(run, &options.topics, options.connections),
             crowd: Crowd {
                 pasts: vec![Past::default(); options.connections],
                 ..Crowd::default()
@@ -468,7 +468,7 @@ impl<'a> Test<'a> {
         Ok(())
     }
 
-    fn report(self) -> Report {
+    fn report(self) -> LoadReport {
         let losses = self.tally.losses(|seat| self.crowd.pasts[seat].was_away);
         let server = match self.usage {
             [Some(start), Some(connected), Some(end)] => Some(ServerReport {
@@ -486,7 +486,7 @@ impl<'a> Test<'a> {
             }
             _ => None,
         };
-        Report {
+        LoadReport {
             connections: self.options.connections,
             handshakes: self.crowd.handshakes,
             handshake_seconds: self.handshake_time.as_secs_f64(),

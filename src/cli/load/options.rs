@@ -8,7 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::super::arguments::{self, text};
-use super::super::client::Target;
+use super::super::client::ServerUrl;
 use super::super::tell;
 use super::Failure;
 use crate::config::Unit;
@@ -16,7 +16,7 @@ use crate::config::Unit;
 /// The options of `load`.
 #[derive(Debug)]
 pub struct LoadArguments {
-    pub(super) target: Target,
+    pub(super) target: ServerUrl,
     pub(super) to: String,
     pub(super) connections: usize,
     /// In connections a second; 0: as fast as they are accepted.
@@ -164,7 +164,7 @@ impl LoadArguments {
             }
         };
         Ok(Self {
-            target: Target::parse(text(matches, "url"))
+            target: ServerUrl::parse(text(matches, "url"))
                 .map_err(|sentence| Failure::Usage(format!("URL: {sentence}")))?,
             to,
             connections: number("connections", Unit::Count, 1, 10_000_000)? as usize,

@@ -17,7 +17,7 @@ const PERCENTILES: [(f64, &str); 4] =
 
 /// The figures of one load test.
 #[derive(Debug)]
-pub struct Report {
+pub struct LoadReport {
     /// The options of the test.
     pub connections: usize,
     /// Upgrades that were accepted.
@@ -73,7 +73,7 @@ pub struct ServerReport {
     pub resident_per_connection: f64,
 }
 
-impl Report {
+impl LoadReport {
     /// Returns true when every delivery arrived once, in order.
     pub fn is_faultless(&self) -> bool {
         self.losses == 0 && self.doubles == 0 && self.disorder == 0

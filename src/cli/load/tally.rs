@@ -17,7 +17,7 @@ const FOLLOWED_MAX: usize = 10_000;
 
 /// What one subscriber remembers.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seat {
+struct Received {
     /// The number that comes next; 0 until the subscriber received a probe.
     next: u32,
     /// Numbers below `next` that have not arrived.
@@ -26,7 +26,7 @@ struct Seat {
 
 /// The events of one topic that are on their way.
 #[derive(Debug, Default)]
-struct Topic {
+struct TopicTally {
     /// Numbers given out.
     published: u32,
     subscribers: u32,
@@ -36,12 +36,12 @@ struct Topic {
 
 /// All that was counted.
 #[derive(Debug)]
-pub struct Tally {
+pub struct LoadTally {
     run: u32,
-    topics: Vec<Topic>,
+    topics: Vec<TopicTally>,
     /// How the payload of an event begins, for each topic.
     prefixes: Vec<String>,
-    seats: Vec<Seat>,
+    seats: Vec<Received>,
     /// In events: every subscriber has received them.
     pub complete: u64,
     /// Events handed to the publisher's socket.
@@ -67,19 +67,19 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("bounds that it takes")
 }
 
-impl Tally {
+impl LoadTally {
     /// For `subscribers`, spread over `topics` one after the other.
     pub fn new(run: u32, topics: &[String], subscribers: usize) -> Self {
         let prefixes = topics
             .iter()
             .map(|topic| format!("[8,{},{{\"load\":{run},\"n\":", serde_json::json!(topic)))
             .collect();
-        let topics = (0..topics.len()).map(|_| Topic::default()).collect();
+        let topics = (0..topics.len()).map(|_| TopicTally::default()).collect();
         Self {
             run,
             topics,
             prefixes,
-            seats: vec![Seat::default(); subscribers],
+            seats: vec![Received::default(); subscribers],
             complete: 0,
             published: 0,
             deliveries: 0,
@@ -234,9 +234,9 @@ fn parse(head: &[u8], prefix: &str) -> Option<(u32, u64)> {
 mod tests {
     use super::*;
 
-    fn tally() -> (Tally, impl FnMut(&mut Tally, usize, u32)) {
-        let mut tally = Tally::new(7, &["t".to_owned()], 2);
-        let receive = |tally: &mut Tally, seat: usize, n: u32| {
+    fn tally() -> (LoadTally, impl FnMut(&mut LoadTally, usize, u32)) {
+        let mut tally = LoadTally::new(7, &["t".to_owned()], 2);
+        let receive = |tally: &mut LoadTally, seat: usize, n: u32| {
             let text = format!("[8,\"t\",{}]", data(7, n, 1_000, 100));
             tally.receive(seat, text.as_bytes(), text.len(), 3_000);
         };

@@ -14,7 +14,7 @@ use crate::auth::agent::{self, Agent, Trust};
 use crate::auth::http::{self, HttpStore};
 use crate::auth::jwks::{Known, WatchedSet};
 use crate::auth::jwt::{JwtRules, JwtStore};
-use crate::auth::keys::{self, Key};
+use crate::auth::keys::{self, JwtKey};
 use crate::auth::postgres::{self, PostgresOptions, PostgresStore};
 use crate::auth::secret_file::read_secret;
 use crate::auth::workers::Bounds;
@@ -196,7 +196,7 @@ pub(super) fn unfetched(sets: &Sets, fetched: &Receiver<()>) -> Vec<String> {
     sets.iter().filter_map(sentence).collect()
 }
 
-fn key_file(path: &Path, algorithm: JwtAlgorithm) -> Result<Vec<Key>, String> {
+fn key_file(path: &Path, algorithm: JwtAlgorithm) -> Result<Vec<JwtKey>, String> {
     let read = read_secret(path, limits::JWT_KEY_FILE_BYTES_MAX);
     let keys = read.and_then(|text| keys::from_file(&text, algorithm));
     let keys = keys.map_err(|reason| format!("auth-jwt-key: {}: {reason}", path.display()))?;
