@@ -1,7 +1,7 @@
-//! Who else on this machine can read or write a file that decides who gets in.
+//! Checks which other users of this machine can read or write a file of tokens or keys.
 //!
-//! Whoever can read a token gets in with it. Whoever can write the file lets in whom they like, even where it
-//! holds only hashes or public keys. So newswire looks at the rights of each such file when it reads it.
+//! A user who can read a token can connect with it. A user who can write the file can let anybody in, even when the file
+//! has only hashes or public keys. So newswire checks the permissions of each such file when it reads the file.
 //!
 //! Never here: what is in the file, which option names it.
 
@@ -14,8 +14,8 @@ const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITES: u32 = 0o020;
 
-/// What is wrong with the rights of a regular file, and the command that mends it, such as `can be read by
-/// every user of this machine (mode 644): chmod o-r tokens.txt`. `is_secret`: nobody else may read it.
+/// Returns what is wrong with the permissions of a regular file, and the command that corrects it, such as `can be read
+/// by every user of this machine (mode 644): chmod o-r tokens.txt`. When `is_secret`, nobody else may read the file.
 pub fn of(path: &Path, is_secret: bool) -> Option<String> {
     let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
     let has_foreign_group = !is_own(Gid::from_raw(metadata.gid()));

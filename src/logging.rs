@@ -1,11 +1,11 @@
-//! Log lines leave through a thread of their own, so that whoever logs never waits for standard error.
+//! Writes log lines on a thread of their own, so that no other thread waits for standard error.
 //!
-//! A terminal that is paused, a full pipe or a slow disk blocks the writer, and the writer must not be
-//! the loop that serves everybody. So a line is formatted where it is logged and put on a bounded
-//! queue; when the queue is full the line is lost, counted, and the count is logged as soon as there
-//! is room again. The line's time is therefore the time at which it is written.
+//! A paused terminal, a full pipe or a slow disk blocks the writer, and the writer must not be the loop that serves
+//! everybody. So a line is formatted where it is logged and put on a bounded queue. When the queue is full, the line is
+//! lost and counted, and the count is logged as soon as there is room again. The time in a line is the time at which it
+//! is written.
 //!
-//! Never here: what is worth a line, and limits on how often one is repeated.
+//! Never here: which lines are logged, and how often one is repeated.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,40 +18,40 @@ use std::time::Duration;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 
-/// In lines that may wait. At some 100 bytes each the queue is 100 kB when it is full.
+/// In lines, the queue. At some 100 bytes each, a full queue has 100 kB.
 const QUEUE_LINES_MAX: usize = 1_024;
 
 /// In bytes of a line that are kept, so that the queue is bounded in bytes too.
 const LINE_BYTES_MAX: usize = 4_096;
 
-/// How long the end of the program waits for the last lines. A standard error that nobody reads must
-/// not keep a stopped server alive.
+/// How long the program waits for the last lines before it ends. A standard error that nobody reads must not keep a
+/// stopped server alive.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often a full queue is tried while the end waits.
+/// How often the end of the program tries to put its last entry on a full queue.
 const FLUSH_STEP: Duration = Duration::from_millis(10);
 
-/// What goes through the queue.
+/// An entry of the queue.
 enum Item {
     Line {
         level: Level,
         target: String,
         text: String,
     },
-    /// The last one.
+    /// The last entry.
     End,
 }
 
-/// The side that logs: shared by all threads, never waits.
+/// The logger: all threads share it, and it never waits.
 struct Queue {
     items: SyncSender<Item>,
-    /// Lines that found the queue full since the last report of it.
+    /// How many lines were lost since the last report of lost lines.
     lost: Arc<AtomicU64>,
 }
 
 impl Log for Queue {
-    /// Other crates' lines only count from `warn` up: below, they show requests byte for byte, and a
-    /// request carries a token.
+    /// Lines of other crates are logged from `warn` up. Below, they show requests byte for byte, and a request has a
+    /// token in it.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= Level::Warn || is_ours(metadata.target())
     }
@@ -85,12 +85,12 @@ fn is_ours(target: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 
-/// Keeps the log going. When it is dropped, the lines logged so far are written, unless standard error
-/// does not take them for two seconds.
+/// Keeps the log alive. When it is dropped, the lines logged so far are written, unless standard error does not take
+/// them within two seconds.
 #[derive(Debug)]
 pub struct Logging {
     items: SyncSender<Item>,
-    /// Hung up when the thread has written everything.
+    /// Closed when the thread has written everything.
     ended: Receiver<()>,
 }
 
@@ -99,7 +99,7 @@ pub struct Logging {
 /// # Errors
 /// There is a logger already, or no thread can be started.
 pub fn start(level: LevelFilter) -> io::Result<Logging> {
-    // The level is the queue's to keep: below, everything that comes is written.
+    // The queue applies the level; the thread writes every line that it gets.
     let logger = SimpleLogger::new()
         .with_level(LevelFilter::Trace)
         .with_utc_timestamps();
@@ -109,7 +109,7 @@ pub fn start(level: LevelFilter) -> io::Result<Logging> {
     Ok(logging)
 }
 
-/// A queue, and the thread that hands its lines to `write`.
+/// Makes a queue, and starts the thread that hands its lines to `write`.
 fn pipe(write: impl Fn(&Record<'_>) + Send + 'static) -> io::Result<(Queue, Logging)> {
     let (items, incoming) = sync_channel(QUEUE_LINES_MAX);
     let (ends, ended) = sync_channel::<()>(0);
@@ -128,7 +128,7 @@ fn pipe(write: impl Fn(&Record<'_>) + Send + 'static) -> io::Result<(Queue, Logg
 fn drain(incoming: &Receiver<Item>, lost: &AtomicU64, write: &impl Fn(&Record<'_>)) {
     loop {
         let item = incoming.recv();
-        // Reported by the line after the gap, so this is where in the log the lines are missing.
+        // This stands in the log where the lines are missing: the first line after the gap reports it.
         let missing = lost.swap(0, Ordering::Relaxed);
         if missing > 0 {
             let text = format!("lines lost: count={missing}, standard error took them too slowly");
@@ -146,9 +146,8 @@ fn drain(incoming: &Receiver<Item>, lost: &AtomicU64, write: &impl Fn(&Record<'_
 }
 
 fn write_line(level: Level, target: &str, text: &str, write: &impl Fn(&Record<'_>)) {
-    // simple_logger writes with `eprintln!`, which panics when standard error takes nothing (the other
-    // end of a pipe is gone, a disk is full). That ends this line and not the log: the disk may have
-    // room again for the next one.
+    // simple_logger writes with `eprintln!`, which panics when it cannot write (the other end of a pipe is gone, a disk
+    // is full). The panic loses this line and does not end the log: the disk may have room for the next line.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         write(
             &Record::builder()
@@ -190,7 +189,7 @@ mod tests {
         );
     }
 
-    /// A `write` that keeps what it gets.
+    /// A `write` that keeps its lines.
     fn keep() -> (
         Arc<Mutex<Vec<String>>>,
         impl Fn(&Record<'_>) + Send + 'static,

@@ -1,17 +1,18 @@
-//! The most memory that others can make a server hold: the parts, and their sum.
+//! The most memory that clients, publishers and administrators can make a server use: the parts, and their sum.
 //!
-//! This is a worst case, which never comes: all clients leave everything unread, each is in the middle of its
-//! largest message, and each has as many names as it may, the longest ones, none of which another client has too.
-//! The start prints the sum, `check` the parts.
+//! This is a worst case that does not occur in practice: all clients read nothing, each is in the middle of its largest
+//! message, and each has as many topics as it may, with the longest names and none of another client's. The start
+//! prints the sum, and `check` prints the parts.
 //!
-//! Never here: what is held now, the tables around these parts, ZeroMQ's queues of events and the kernel's buffers.
+//! Never here: the memory in use now, the tables around these parts, ZeroMQ's queues of events, and the kernel's
+//! buffers.
 
 use std::fmt::Write as _;
 
 use newswire::config::{Config, rough_bytes};
 use newswire::limits;
 
-/// One kind of thing that is held for others.
+/// One of the parts.
 struct Part {
     bytes: u64,
     /// What the memory is for, and which options bound it.
@@ -98,7 +99,7 @@ fn sum(parts: &[Part]) -> u64 {
         .fold(0, |sum, part| sum.saturating_add(part.bytes))
 }
 
-/// The sum, for the start.
+/// Returns the line for the start.
 pub fn total(config: &Config, connections: usize) -> String {
     format!(
         "at most {} for others, if all clients did their worst at once (`newswire check` has the parts)",
@@ -106,7 +107,7 @@ pub fn total(config: &Config, connections: usize) -> String {
     )
 }
 
-/// The parts, for `check`: comments of a configuration file.
+/// Returns the parts, which `check` prints as comments of a configuration file.
 pub fn comment(config: &Config, connections: usize) -> String {
     let parts = parts(config, connections);
     let mut text = format!(

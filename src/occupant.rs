@@ -1,27 +1,27 @@
-//! Who has a port, as far as the system tells: the next thing that an operator asks when it is taken.
+//! Finds the process that listens at an address: the next question of an operator whose port is taken.
 //!
-//! Linux lists listening sockets with their inodes in `/proc/net/tcp` and `tcp6`, and the files of each
-//! process in `/proc/PID/fd`; of other users' processes only root may see the latter.
+//! Linux lists listening sockets with their inodes in `/proc/net/tcp` and `tcp6`, and the open files of each process in
+//! `/proc/PID/fd`. Only root can read the files of other users' processes.
 //!
-//! Never here: what is to be done about it, and errors: what cannot be read is not known.
+//! Never here: what follows from the answer, and errors: what cannot be read counts as unknown.
 
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Whoever listens at an address.
+/// The process that listens at an address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Occupant {
-    /// The process that asks, perhaps among others that have passed it the socket.
+    /// This process itself; others that passed it the socket may listen too.
     ThisProcess,
-    /// A process, and what it is called.
+    /// Another process.
     Process {
-        /// Its number.
+        /// The process's number.
         pid: u32,
-        /// Its name, of up to 15 bytes.
+        /// The process's name, at most 15 bytes.
         name: String,
     },
-    /// A process that cannot be seen, of the user with this number.
+    /// A process of the user with this number; the system does not show which one.
     User(u32),
 }
 
@@ -44,13 +44,13 @@ struct Listening {
 }
 
 impl Listening {
-    /// How a process's list of files names it.
+    /// Returns the name of the socket in a process's list of files.
     fn socket(self) -> String {
         format!("socket:[{}]", self.inode)
     }
 }
 
-/// Who keeps `address` from being bound.
+/// Returns the process that keeps `address` from being bound.
 pub fn of(address: SocketAddr) -> Option<Occupant> {
     let found = find(&listening(), address)?;
     let socket = found.socket();
@@ -61,8 +61,8 @@ pub fn of(address: SocketAddr) -> Option<Occupant> {
     Some(owner.unwrap_or(Occupant::User(found.user)))
 }
 
-/// Who keeps a ZeroMQ endpoint from being bound. A host that is a name or an interface counts as all of
-/// this machine's addresses.
+/// Returns the process that keeps a ZeroMQ endpoint from being bound. A host that is a name or an interface counts as
+/// all addresses of this machine.
 pub fn of_endpoint(endpoint: &str) -> Option<Occupant> {
     let (host, port) = endpoint.strip_prefix("tcp://")?.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -70,8 +70,8 @@ pub fn of_endpoint(endpoint: &str) -> Option<Occupant> {
     of(SocketAddr::new(host, port.parse().ok()?))
 }
 
-/// Whether process `pid` is one of those that listen at `address`. `None`: nobody does on this machine, or
-/// the system does not show the files of that process.
+/// Returns true when process `pid` is one of those that listen at `address`; `None` when no process of this machine
+/// listens there, or the system does not show the files of `pid`.
 pub fn listens(pid: u32, address: SocketAddr) -> Option<bool> {
     let list = listening();
     let sockets: Vec<String> = in_the_way(&list, address)
@@ -84,14 +84,14 @@ pub fn listens(pid: u32, address: SocketAddr) -> Option<bool> {
     has_one.fold(None, |any, has| Some(any.unwrap_or(false) | has?))
 }
 
-/// Whether process `pid` has `file` open; `None` when that is not shown.
+/// Returns true when process `pid` has `file` open; `None` when the system does not show its files.
 fn has_file(pid: u32, file: &str) -> Option<bool> {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     let mut targets = files.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     Some(targets.any(|target| target.as_os_str() == file))
 }
 
-/// The kernel's lists of listening sockets.
+/// Returns the kernel's lists of listening sockets.
 fn listening() -> String {
     let lists = ["/proc/net/tcp", "/proc/net/tcp6"];
     lists
@@ -100,7 +100,7 @@ fn listening() -> String {
         .collect()
 }
 
-/// Those in `list` that are in the way of `address`.
+/// Returns the sockets in `list` that keep `address` from being bound.
 fn in_the_way(list: &str, address: SocketAddr) -> impl Iterator<Item = Listening> {
     list.lines()
         .filter_map(parse)
@@ -112,13 +112,13 @@ fn in_the_way(list: &str, address: SocketAddr) -> impl Iterator<Item = Listening
         })
 }
 
-/// The one in `list` that is in the way of `address`: the exact one, before one that is for all of the
-/// machine's addresses.
+/// Returns the socket in `list` that keeps `address` from being bound. One with exactly this address comes before one
+/// for all addresses of the machine.
 fn find(list: &str, address: SocketAddr) -> Option<Listening> {
     in_the_way(list, address).min_by_key(|l| l.address.ip() != address.ip())
 }
 
-/// One line: `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`.
+/// Parses one line: `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`.
 fn parse(line: &str) -> Option<Listening> {
     const LISTEN: &str = "0A";
     let fields: Vec<&str> = line.split_whitespace().collect();
@@ -126,7 +126,7 @@ fn parse(line: &str) -> Option<Listening> {
         return None;
     }
     let (host, port) = fields[1].split_once(':')?;
-    // Words of the address as they lie in memory, each printed as a number.
+    // The address's words in memory order, each printed as a number.
     let words = host.as_bytes().chunks(8).map(|word| {
         let word = std::str::from_utf8(word).ok()?;
         u32::from_str_radix(word, 16).ok()
@@ -147,8 +147,8 @@ fn parse(line: &str) -> Option<Listening> {
     })
 }
 
-/// The process with the lowest number that has `file` open: a parent comes before the children that it
-/// passed the file to.
+/// Returns the process with the lowest number that has `file` open: a parent comes before the children that it passed
+/// the file to.
 fn owner(file: &str) -> Option<Occupant> {
     let mut pids: Vec<u32> = fs::read_dir("/proc")
         .ok()?

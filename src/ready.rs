@@ -1,8 +1,8 @@
-//! The file that tells scripts what a server has bound, so that nobody has to guess a free port: written when
-//! everything is bound, removed at the end.
+//! The file that says for scripts what a server has bound, so that no script has to guess a free port. The server writes
+//! it when everything is bound, and removes it at the end.
 //!
-//! Who finds the file finds all of it, because it is written beside its place and renamed. A file that a crash
-//! left behind is replaced.
+//! A reader never sees a part of the file, because the server writes it under another name and renames it. It replaces a
+//! file that a crash left behind.
 //!
 //! Never here: binding, and what an operator reads (the banner).
 
@@ -13,7 +13,7 @@ use newswire::config::Config;
 use newswire::server::Server;
 use serde_json::json;
 
-/// The file of this run. Dropped, it is removed.
+/// The file of this run; it is removed when this is dropped.
 #[derive(Debug)]
 pub struct ReadyFile {
     path: PathBuf,

@@ -1,7 +1,7 @@
 //! The summary that a server prints at its end: how long it ran, and what it counted.
 //!
-//! Programs read it too: with the log level `debug`, the line `counted` has every counter that is not
-//! zero, as `name=value`. No other line has such pairs.
+//! Programs read it too: with the log level `debug`, the line `counted` has every counter that is not zero, as
+//! `name=value`. No other line has such pairs.
 //!
 //! Never here: printing the summary.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use newswire::stats::{CLOSED, Counter, DROPPED, REFUSED, Stats, Tally};
 
-/// The summary of a server that ran for `uptime`; with the line `counted` when `has_counters`.
+/// Returns the summary of a server that ran for `uptime`, with the line `counted` when `has_counters`.
 pub fn text(stats: &Stats, uptime: Duration, has_counters: bool) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {

@@ -1,10 +1,10 @@
-//! How a peer is reached and reached again: which of its addresses is tried, for how long, and how long the
-//! pause is after all of them failed.
+//! How newswire connects to a peer and reconnects: which of the peer's addresses it tries, for how long, and how long it
+//! pauses after all of them failed.
 //!
 //! A name is resolved at the beginning of each round, and its addresses are tried one after the other, the
 //! one that worked last first. So a name with IPv4 and IPv6 addresses reaches a server that listens on only
 //! one of them, and a server that has moved is found. While a nameserver is silent or fails, the addresses
-//! that it told before are tried.
+//! of its last answer are tried.
 //!
 //! ```text
 //! Resolving ─▶ Trying ─▶ Connected ─▶ Pausing ─▶ Resolving …
@@ -28,16 +28,16 @@ const PAUSE_MAX: Duration = Duration::from_secs(limits::DIAL_PAUSE_SECONDS_MAX);
 const REFUSED_MIN: Duration = Duration::from_secs(limits::DIAL_REFUSED_SECONDS);
 const REFUSED_MAX: Duration = Duration::from_secs(limits::DIAL_REFUSED_SECONDS_MAX);
 
-/// What is to be done now.
+/// What the owner of a dialer has to do now.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// The name is to be resolved; [`Dialer::handle_answer`] takes the addresses.
+    /// Resolve the name; [`Dialer::handle_answer`] takes the addresses.
     Resolve,
-    /// A new socket is to connect to this address.
+    /// Connect a new socket to this address.
     Connect(Address),
 }
 
-/// Where a dialer stands.
+/// The state of a dialer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DialState {
     /// It waits until the next round.
@@ -51,7 +51,7 @@ pub enum DialState {
 }
 
 impl DialState {
-    /// The name that operators see.
+    /// Returns the name that operators see.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pausing => "waiting",
@@ -65,21 +65,21 @@ impl DialState {
 /// Why an attempt ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DialFailure {
-    /// Nobody is there, or the connection was lost: it may be different in a moment.
+    /// Nothing listens there, or the connection was lost: the next attempt may succeed.
     Unreachable,
-    /// Somebody is there who will say no again: another kind of peer, or another security mechanism.
+    /// The peer refused, and will refuse again: it is another kind of peer, or wants another security mechanism.
     Refused,
 }
 
-/// One peer's.
+/// The attempts to connect to one peer.
 #[derive(Debug)]
 pub struct Dialer {
     place: Place,
-    /// What the last good answer was; for a fixed place, its address.
+    /// The addresses of the last good answer; for a fixed place, its address.
     known: Vec<Address>,
-    /// What is tried in this round, in this order: `known`, as it was when the trying began.
+    /// The addresses that are tried in this round, in this order: a copy of `known` from the start of the round.
     addresses: Vec<Address>,
-    /// The address of `addresses` that is tried, or connected to.
+    /// The place in `addresses` of the address that is tried, or connected.
     at: usize,
     state: DialState,
     /// Since when `state` is what it is.
@@ -90,16 +90,16 @@ pub struct Dialer {
     step: Option<Step>,
     /// Rounds in a row without a connection that lasted.
     rounds_failed: u32,
-    /// Rounds in a row that somebody refused.
+    /// Rounds in a row in which a peer refused.
     rounds_refused: u32,
-    /// True exactly when somebody has refused in this round.
+    /// True exactly when a peer has refused in this round.
     is_refused: bool,
     /// The address that worked last.
     last: Option<SocketAddr>,
 }
 
 impl Dialer {
-    /// A dialer that begins at `now`.
+    /// Makes a dialer that begins at `now`.
     pub fn new(place: Place, now: Duration) -> Self {
         let known = match &place {
             Place::Fixed(address) => vec![address.clone()],
@@ -123,28 +123,28 @@ impl Dialer {
         dialer
     }
 
-    /// Where it stands.
+    /// Returns the state.
     pub fn state(&self) -> DialState {
         self.state
     }
 
-    /// Since when it stands there.
+    /// Returns when the state began.
     pub fn since(&self) -> Duration {
         self.since
     }
 
-    /// The address that is tried, or connected to.
+    /// Returns the address that is tried, or connected.
     pub fn address(&self) -> Option<&Address> {
         let is_at = matches!(self.state, DialState::Connecting | DialState::Connected);
         self.addresses.get(self.at).filter(|_| is_at)
     }
 
-    /// When [`Dialer::handle_time`] has something to do; `None` when it has not.
+    /// Returns when [`Dialer::handle_time`] has something to do; `None` when it has nothing.
     pub fn deadline(&self) -> Option<Duration> {
         self.until
     }
 
-    /// What is to be done now. A step that was not done yet may be replaced by a later one.
+    /// Returns the next step. A step that was not fetched yet may be replaced by a later one.
     pub fn poll_step(&mut self) -> Option<Step> {
         self.step.take()
     }
@@ -154,7 +154,7 @@ impl Dialer {
         self.step = Some(step);
     }
 
-    /// Time has passed. Answers true when an attempt has ended because nobody answered.
+    /// Handles time that has passed. Returns true when an attempt has ended because the peer did not answer in time.
     pub fn handle_time(&mut self, now: Duration) -> bool {
         if self.until.is_none_or(|until| now < until) {
             return false;
@@ -171,20 +171,20 @@ impl Dialer {
         false
     }
 
-    /// The name's addresses have come, or the reason why there are none.
+    /// Takes the name's addresses, or the reason why there are none.
     pub fn handle_answer(&mut self, now: Duration, answer: Answer) {
         if let Ok(mut found) = answer {
             // The sort is stable, so the others stay in the system's order.
             found.sort_by_key(|&address| Some(address) != self.last);
             self.known = found.into_iter().map(Address::Ip).collect();
         }
-        // An answer that comes later counts in the next round.
+        // A late answer counts in the next round.
         if self.state == DialState::Resolving {
             self.begin_trying(now);
         }
     }
 
-    /// The peer at the address has greeted.
+    /// Notes that the handshake with the peer is complete.
     pub fn handle_connected(&mut self, now: Duration) {
         if self.state != DialState::Connecting {
             return;
@@ -196,7 +196,7 @@ impl Dialer {
         self.is_refused = false;
     }
 
-    /// The attempt has failed, or the connection was lost.
+    /// Notes that the attempt has failed, or the connection was lost.
     pub fn handle_failure(&mut self, now: Duration, failure: DialFailure) {
         self.is_refused |= failure == DialFailure::Refused;
         match self.state {
@@ -205,7 +205,7 @@ impl Dialer {
             }
             DialState::Connecting => self.pause(now),
             DialState::Connected => {
-                // Who ends each connection at once is not to be called ten times a second.
+                // A peer that ends each connection at once must not be called ten times a second.
                 if now.saturating_sub(self.since) >= PAUSE_MAX {
                     self.rounds_failed = 0;
                     self.rounds_refused = 0;
@@ -228,7 +228,7 @@ impl Dialer {
         }
     }
 
-    /// Tries the addresses that are known.
+    /// Begins to try the known addresses.
     fn begin_trying(&mut self, now: Duration) {
         self.addresses.clone_from(&self.known);
         match self.addresses.is_empty() {
@@ -260,7 +260,7 @@ impl Dialer {
     }
 }
 
-/// `first`, doubled so many `times`, but not over `max`.
+/// Returns `first`, doubled so many `times`, but not more than `max`.
 fn doubled(first: Duration, times: u32, max: Duration) -> Duration {
     first.saturating_mul(1 << times.min(16)).min(max)
 }
@@ -287,7 +287,7 @@ mod tests {
         })
     }
 
-    /// The pause that `dialer` makes at `now`, which is then over.
+    /// Lets the pause that `dialer` makes at `now` pass, and returns its length.
     fn sleep(dialer: &mut Dialer, now: &mut Duration) -> Duration {
         assert_eq!(dialer.state(), DialState::Pausing);
         assert_eq!(dialer.poll_step(), None, "a pause is a pause");
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(dialer.state(), DialState::Connected);
         assert_eq!(dialer.deadline(), None);
 
-        // What has worked is tried first from then on.
+        // The address that worked is tried first from then on.
         let mut now = Duration::from_secs(100);
         dialer.handle_failure(now, DialFailure::Unreachable);
         assert_eq!(sleep(&mut dialer, &mut now), PAUSE_MIN);
@@ -358,7 +358,7 @@ mod tests {
             connect("192.0.2.9:1"),
             "as it was known"
         );
-        // The answer comes while that is tried, which is not given up for it.
+        // An answer that comes during an attempt does not end the attempt.
         now += RESOLVE;
         dialer.handle_answer(now, Ok(vec![ip("192.0.2.10:1")]));
         assert_eq!(dialer.poll_step(), None);
@@ -403,7 +403,7 @@ mod tests {
         let expected = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000];
         assert_eq!(refused, expected);
 
-        // A connection that ends at once is no success.
+        // A connection that ends at once does not count as a success.
         dialer.handle_connected(now);
         dialer.handle_failure(now, DialFailure::Unreachable);
         assert_eq!(sleep(&mut dialer, &mut now), PAUSE_MAX);

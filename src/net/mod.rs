@@ -1,10 +1,9 @@
-//! Where a peer is that newswire connects to: endpoints, host names, and the addresses that names lead to.
+//! The peers that newswire connects to: endpoints, host names, and the addresses of names.
 //!
-//! libzmq resolves names on its one I/O thread, so a nameserver that never answers would stop all its
-//! sockets, and it looks at one address of a name only. So newswire resolves names itself ([`names`]) and
-//! gives libzmq numeric addresses.
+//! libzmq resolves names on its one I/O thread, so a nameserver that never answers would stop all its sockets; and it
+//! tries only one address of a name. So newswire resolves names itself ([`names`]) and gives libzmq numeric addresses.
 //!
-//! Never here: connections, sockets, and what is said on them.
+//! Never here: connections, sockets, and what is sent on them.
 
 pub mod dial;
 pub mod names;
@@ -29,24 +28,24 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// What libzmq can connect to without asking a nameserver.
+/// An address to which libzmq can connect without asking a nameserver.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Address {
     /// An IP address and a port.
     Ip(SocketAddr),
-    /// A Unix socket, as the whole endpoint: `ipc://…`.
+    /// The whole endpoint of a Unix socket: `ipc://…`.
     Path(String),
 }
 
 impl Address {
-    /// Returns true when libzmq has to be told that IPv6 is meant.
+    /// Returns true when the socket's option for IPv6 has to be set.
     pub fn is_ipv6(&self) -> bool {
         matches!(self, Self::Ip(SocketAddr::V6(_)))
     }
 }
 
 impl fmt::Display for Address {
-    /// As libzmq takes it.
+    /// Writes the form that libzmq takes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => write!(f, "tcp://{address}"),
@@ -55,17 +54,17 @@ impl fmt::Display for Address {
     }
 }
 
-/// Where an endpoint leads.
+/// The destination of an endpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Place {
-    /// To one address, for ever.
+    /// One address, for ever.
     Fixed(Address),
-    /// To whatever addresses the name has when it is resolved.
+    /// The addresses that the name has when it is resolved.
     Named(HostPort),
 }
 
 impl Place {
-    /// Where `endpoint` leads, which `config::endpoint` has accepted; `None` when it has not.
+    /// Returns the destination of an endpoint that `config::endpoint` has accepted; `None` for other text.
     pub fn of(endpoint: &str) -> Option<Self> {
         let Some(rest) = endpoint.strip_prefix("tcp://") else {
             return Some(Self::Fixed(Address::Path(endpoint.to_owned())));
@@ -84,7 +83,7 @@ impl Place {
     }
 }
 
-/// The first of `addresses`, each once, as many as are tried.
+/// Returns each of `addresses` once, and at most as many as are tried.
 fn distinct(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut found = Vec::new();
     for address in addresses {

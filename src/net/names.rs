@@ -1,7 +1,7 @@
-//! Host names become addresses on threads of their own, because a nameserver may take as long as it likes.
+//! Resolves host names on threads of their own, because a nameserver may take any time to answer.
 //!
-//! Each name that is asked for again and again has its own [`Resolver`] and thread, so that a name whose
-//! nameserver is silent keeps no other name waiting. A command asks once, with a deadline ([`within`]).
+//! Each name that the server resolves again and again has its own [`Resolver`] and thread, so that a silent nameserver
+//! delays no other name. A command resolves a name once, with a deadline ([`within`]).
 //!
 //! Never here: what an address is used for, and a nameserver's protocol (the system speaks it).
 
@@ -15,12 +15,12 @@ use super::{HostPort, distinct};
 /// The addresses of a name, in the order in which they should be tried; or why there are none.
 pub type Answer = Result<Vec<SocketAddr>, String>;
 
-/// Whoever knows addresses.
+/// Knows the addresses of names.
 pub trait Resolve: Send + 'static {
-    /// Asks, and waits for as long as it takes.
+    /// Resolves `name`, and waits for as long as it takes.
     ///
     /// # Errors
-    /// Why there is no address.
+    /// Returns why there is no address.
     fn resolve(&mut self, name: &HostPort) -> Answer;
 }
 
@@ -40,18 +40,18 @@ impl Resolve for System {
     }
 }
 
-/// Resolves one name whenever it is asked to. Dropped, it leaves a thread that still waits for an answer
-/// to end by itself.
+/// Resolves one name whenever it is asked. A thread that waits for an answer when the resolver is dropped ends by
+/// itself.
 #[derive(Debug)]
 pub struct Resolver {
     questions: Sender<()>,
     answers: Receiver<Answer>,
-    /// True exactly while an answer is awaited. So at most one question is under way.
+    /// True exactly while an answer is awaited: at most one question is under way.
     is_asked: bool,
 }
 
 impl Resolver {
-    /// Starts the thread for `name`. `wake` is called whenever an answer is there.
+    /// Starts the thread for `name`. It calls `wake` after each answer.
     ///
     /// # Errors
     /// The system has no thread left.
@@ -84,13 +84,13 @@ impl Resolver {
     /// Asks, unless an answer is still awaited.
     pub fn ask(&mut self) {
         if !self.is_asked {
-            // A thread that is gone shows when the answer is fetched.
+            // `poll_answer` notices a thread that has ended.
             let _ = self.questions.send(());
             self.is_asked = true;
         }
     }
 
-    /// The answer, once it is there.
+    /// Returns the answer, once it has arrived.
     pub fn poll_answer(&mut self) -> Option<Answer> {
         if !self.is_asked {
             return None;
@@ -105,17 +105,17 @@ impl Resolver {
     }
 }
 
-/// The addresses of `name`, for somebody who can wait, but not for longer than `timeout`.
+/// Resolves `name` and waits for the answer, but not for longer than `timeout`.
 ///
 /// # Errors
-/// Why there is no address.
+/// Returns why there is no address.
 pub fn within(timeout: Duration, name: &HostPort, mut resolve: impl Resolve) -> Answer {
     let (answer, answers) = channel();
     let asked = name.clone();
     thread::Builder::new()
         .name("resolver".to_owned())
         .spawn(move || {
-            // Whoever asked may have left.
+            // The caller may have stopped waiting.
             let _ = answer.send(resolve.resolve(&asked));
         })
         .map_err(|error| format!("cannot start a thread to resolve {name}: {error}"))?;
@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    /// Answers with what is handed to it, when it is.
+    /// Answers what the test sends to it, and waits until then.
     struct Scripted(Receiver<Answer>);
 
     impl Resolve for Scripted {
