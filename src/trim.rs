@@ -1,18 +1,17 @@
-//! Gives memory back to the system that was freed: by libzmq, or with very many topics.
+//! Gives freed memory back to the system, after libzmq or very many topics had used it.
 //!
-//! glibc returns freed blocks only from the end of a heap, and some small thing always stands there. libzmq
-//! holds a message until its last part has come, 64 bytes or more a part: after a message of ten million parts,
-//! 520 MiB of free memory stayed with the process. After a million topics, 160 MB did. `malloc_trim` returns the
-//! pages between.
-//! It takes a lock of the allocator for as long as it works there, and the loop must not wait for it, so
-//! a thread does it.
+//! glibc returns freed blocks only from the end of a heap, and a small block in use nearly always stands there. libzmq
+//! keeps a message until its last part has come, with 64 bytes or more for each part: after a message of ten million
+//! parts, 520 MiB of free memory stayed with the process. After a million topics, 160 MB stayed. `malloc_trim` returns
+//! the free pages in between. It holds a lock of the allocator while it works, and the loop must not wait for that, so
+//! a thread calls it.
 //!
-//! Never here: when memory is given back (whoever has freed much says so).
+//! Never here: when memory is given back (the code that has freed much calls [`begin`]).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// Begins to give free memory back, unless that is under way.
+/// Starts a thread that gives free memory back, unless one is at work.
 pub fn begin() {
     static IS_UNDER_WAY: AtomicBool = AtomicBool::new(false);
     if IS_UNDER_WAY.swap(true, Ordering::AcqRel) {
@@ -23,7 +22,9 @@ pub fn begin() {
         IS_UNDER_WAY.store(false, Ordering::Release);
     });
     if let Err(error) = trims {
-        log::warn!("memory: free memory is not given back: no thread: {error}");
+        log::warn!(
+            "memory: free memory is not given back to the system: no thread for it: {error}"
+        );
         IS_UNDER_WAY.store(false, Ordering::Release);
     }
 }

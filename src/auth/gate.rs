@@ -273,7 +273,7 @@ impl Gate {
         }
         self.reported = Some(now);
         log::warn!(
-            "auth: newcomers get 503: the questions that wait for an answer take {} bytes already \
+            "auth: new clients get 503: the questions that wait for an answer already take {} bytes \
              (auth-waiting-max)",
             self.rules.asking_bytes_max
         );
@@ -751,7 +751,9 @@ impl Gate {
             (Some(_), None) => {
                 self.lost -= 1;
                 if self.lost == 0 {
-                    log::warn!("auth: no open session's token waits for a store any more");
+                    log::warn!(
+                        "auth: the stores answer again about the tokens of all open sessions"
+                    );
                 }
             }
             (None, None) | (Some(_), Some(_)) => {}

@@ -265,7 +265,7 @@ impl Pool {
         let name = self.name();
         match (&answer, change) {
             (Err(reason), Change::Opened) => log::error!(
-                "auth: store={name} is down: {reason}. Until it answers, one question a second is asked"
+                "auth: store={name} is down: {reason}. Until it answers, newswire asks it one question a second"
             ),
             (Ok(_), Change::Closed) => log::warn!("auth: store={name} answers again"),
             (Err(reason) | Ok(Answer::Unavailable(reason)), _) => {

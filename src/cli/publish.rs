@@ -64,7 +64,7 @@ pub(super) fn command() -> Command {
             "Hand events to a server, one or a line each from standard input, as a backend would: over a \
              ZeroMQ PUSH socket, in the envelope {\"topic\":…,\"data\":…}. The JSON is passed on as it is.\n\n\
              The exit code is 1 when no server took an event in time. ZeroMQ has no acknowledgement: \
-             whether anybody was subscribed is told by `newswire subscribe`, and by the server's counters.",
+             `newswire subscribe` and the server's counters show whether anybody was subscribed.",
         )
         .after_help(
             "Examples:\n  newswire publish package_created '{\"n\":1}'\n  \
@@ -90,7 +90,7 @@ pub(super) fn command() -> Command {
                 .hide_default_value(true)
                 .allow_negative_numbers(true)
                 .help(format!(
-                    "How long a server may take to take an event [default: {TIMEOUT_SECONDS}]"
+                    "How long to wait until a server takes an event [default: {TIMEOUT_SECONDS}]"
                 )),
         )
         .arg(
@@ -108,7 +108,7 @@ pub(super) fn command() -> Command {
             Arg::new("quiet")
                 .long("quiet")
                 .action(ArgAction::SetTrue)
-                .help("Do not tell how many events were sent"),
+                .help("Do not print how many events were sent"),
         )
 }
 
@@ -203,10 +203,10 @@ pub fn run(options: &PublishArguments) -> Result<(), Failure> {
     match outcome {
         Err(Failure::Usage(text)) if sent > 0 => {
             left?;
-            Err(Failure::Usage(format!("{text}; {events} before it sent")))
+            Err(Failure::Usage(format!("{text}; sent {events} before it")))
         }
         Err(Failure::Runtime(text)) if sent > 0 => {
-            Err(Failure::Runtime(format!("{text}; {events} before it sent")))
+            Err(Failure::Runtime(format!("{text}; sent {events} before it")))
         }
         Err(failure) => Err(failure),
         Ok(()) => {

@@ -56,14 +56,14 @@ pub(super) fn command() -> Command {
     Command::new("subscribe")
         .about("Print the events of a server as JSON lines")
         .long_about(
-            "Print the events of a server as JSON lines: {\"topic\":…,\"data\":…}, one an event.\n\nA lost \
-             connection is made again after a pause that grows from half a second to 30 s; a refusal (a wrong \
-             token, for instance) ends the command with exit code 1.",
+            "Print the events of a server as JSON lines: {\"topic\":…,\"data\":…}, one an event.\n\nWhen \
+             the connection is lost, the command connects again after a pause that grows from half a second to 30 s. \
+             When the server refuses (a wrong token, for instance), it ends with exit code 1.",
         )
         .after_help(
             "Examples:\n  newswire subscribe 'ws://127.0.0.1:8080/?token=TOKEN' package_created\n  \
              newswire subscribe --count 1 'ws://127.0.0.1:8080/?token=TOKEN' package_created | jq .data\n\n\
-             Quote the URL: `?` and `&` mean something to the shell.",
+             Quote the URL, because `?` and `&` have a meaning for the shell.",
         )
         .arg(arguments::positional("url", "URL", "The server, with the token: ws://HOST:PORT/?token=TOKEN").required(true))
         .arg(
@@ -285,7 +285,7 @@ fn print(out: &mut impl Write, topic: &RawValue, data: &RawValue) -> io::Result<
 fn explain(error: &Error) -> String {
     match error {
         Error::Io(error) if is_timeout(error) => {
-            format!("nothing was heard for {} s", SILENCE_MAX.as_secs())
+            format!("nothing was received for {} s", SILENCE_MAX.as_secs())
         }
         Error::Io(error) => format!("connection lost: {error}"),
         Error::ConnectionClosed | Error::AlreadyClosed => "connection closed".to_owned(),

@@ -640,7 +640,7 @@ mod postgresql {
         cluster.resume();
         wait_until("it is let in again", || request(&server, KEY).0 == 101);
         server.wait_for_log(" answers again");
-        server.wait_for_log("no open session's token waits for a store any more");
+        server.wait_for_log("the stores answer again about the tokens of all open sessions");
         client.settle();
         assert_eq!(request(&server, "unknown").0, 401);
         let log = server.log();

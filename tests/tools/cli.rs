@@ -371,7 +371,7 @@ fn lines_of_standard_input_are_events_up_to_a_bad_one() {
     assert_eq!(code, Some(2), "{err}");
     assert_eq!(
         err,
-        "newswire: standard input, line 3: not JSON: expected ident at column 2; 1 event before it sent\n"
+        "newswire: standard input, line 3: not JSON: expected ident at column 2; sent 1 event before it\n"
     );
     assert_eq!(received(&socket), "{\"topic\":\"t\",\"data\":1}");
 
@@ -625,10 +625,7 @@ fn the_former_name_of_an_option_of_load_works_and_is_told() {
     let (_socket, endpoint) = pull(|_| {});
     let (code, _, err) = run(&["load", &url, "--connections", "1", "--publish", &endpoint]);
     assert_eq!(code, Some(1), "{err}");
-    assert!(
-        err.contains("--publish of `load` is called --to now"),
-        "{err}"
-    );
+    assert!(err.contains("`load --publish` is called --to now"), "{err}");
     assert!(err.contains("no connection was accepted"), "{err}");
 }
 

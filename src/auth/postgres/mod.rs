@@ -120,8 +120,8 @@ pub fn check(options: &PostgresOptions<'_>) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(Fault::Silent(reason)) => {
             log::warn!(
-                "auth: store=postgres database={place} does not answer: {reason}. Until it does, who comes with a \
-                 token that no other store knows gets 503"
+                "auth: store=postgres database={place} does not answer: {reason}. Until it does, a client \
+                 whose token no other store knows gets 503"
             );
             Ok(())
         }

@@ -22,7 +22,7 @@ pub struct LoadArguments {
     /// In connections a second; 0: as fast as they are accepted.
     pub(super) connect_rate: u32,
     pub(super) topics: Vec<String>,
-    /// `None`: as many as `duration` holds.
+    /// `None`: publish for `duration`.
     pub(super) events: Option<u64>,
     pub(super) duration: Duration,
     /// In events a second; 0: as fast as deliveries return.
@@ -38,7 +38,7 @@ pub struct LoadArguments {
     pub(super) pid: Option<u32>,
 }
 
-/// How `load` is explained.
+/// Returns the options of `load` and their help.
 pub(in super::super) fn command() -> Command {
     let number = |name: &'static str, value_name: &'static str, default: &'static str| {
         Arg::new(name)
@@ -52,9 +52,9 @@ pub(in super::super) fn command() -> Command {
         .long_about(
             "Load-test a server, newswire or any other WAMP v1 push server that takes events over ZeroMQ. The \
              command connects subscribers, waits until each of them receives events, publishes, and reports \
-             handshakes a second, deliveries, losses, doubles, disorder, and how long an event takes to each \
-             subscriber and to the last.\n\nThe exit code is 1 when a delivery was lost, came twice or \
-             out of order. Ctrl-C ends early with what there is. One process has as many connections as \
+             handshakes a second, deliveries, losses, doubles, disorder, and how long an event takes to reach \
+             each subscriber, and the last one.\n\nThe exit code is 1 when a delivery was lost, came twice or \
+             out of order. Ctrl-C ends the test early and reports what there is. One process has as many connections as \
              `ulimit -n` allows; several can run side by side.",
         )
         .after_help(
@@ -72,10 +72,10 @@ pub(in super::super) fn command() -> Command {
                 .conflicts_with("to")
                 .hide(true),
         )
-        .arg(number("connections", "N", "1000").help("Subscribers"))
+        .arg(number("connections", "N", "1000").help("How many subscribers to connect"))
         .arg(
             number("connect-rate", "PER_SECOND", "0")
-                .help("Connections to begin a second; 0: as fast as they are accepted"),
+                .help("Connections to open each second; 0: as fast as the server accepts them"),
         )
         .arg(
             number("topics", "N", "1")
@@ -87,23 +87,23 @@ pub(in super::super) fn command() -> Command {
                 .value_name("NAME")
                 .action(ArgAction::Append)
                 .conflicts_with("topics")
-                .help("A topic by name instead, for a token that may not subscribe to load-0 [repeatable]"),
+                .help("Use this topic instead, for a token that may not subscribe to load-0 [repeatable]"),
         )
         .arg(
             Arg::new("events")
                 .long("events")
                 .value_name("N")
                 .value_parser(value_parser!(u64).range(1..))
-                .help("Publish so many events, instead of as many as the duration holds"),
+                .help("How many events to publish; without it, the test publishes for --duration"),
         )
-        .arg(number("duration", "SECONDS", "10").help("How long to publish"))
+        .arg(number("duration", "SECONDS", "10").help("How long to publish events"))
         .arg(
             number("rate", "PER_SECOND", "0")
-                .help("Events to publish a second; 0: as fast as deliveries return"),
+                .help("Events to publish each second; 0: as fast as deliveries return"),
         )
         .arg(
             number("in-flight", "N", "1")
-                .help("Without a rate: events under way at a time; the next leaves when the last subscriber has one"),
+                .help("Without a rate: events under way at a time; the next one is sent when the last subscriber has received one"),
         )
         .arg(number("bytes", "BYTES", "200").help("Size of an event's data"))
         .arg(
@@ -112,7 +112,7 @@ pub(in super::super) fn command() -> Command {
         )
         .arg(
             number("stalled", "N", "0")
-                .help("Of the subscribers, how many stop reading; they are left out of all figures"),
+                .help("How many of the subscribers stop reading; all figures leave them out"),
         )
         .arg(
             Arg::new("json")
@@ -159,7 +159,7 @@ impl LoadArguments {
         let to = match text(matches, "publish") {
             "" => arguments::pull_endpoint(matches)?,
             before => {
-                tell("warning: --publish of `load` is called --to now, as that of `publish` is");
+                tell("warning: `load --publish` is called --to now, as in `publish`");
                 arguments::endpoint("to", before)?
             }
         };
