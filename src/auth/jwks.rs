@@ -52,6 +52,17 @@ struct SetState {
 }
 
 impl SharedSet {
+    /// The state of a set that the start orders to be fetched.
+    fn new() -> Self {
+        Self(Mutex::new(SetState {
+            keys: None,
+            failure: None,
+            ordered: 1,
+            served: 0,
+            wanted: None,
+        }))
+    }
+
     fn lock(&self) -> MutexGuard<'_, SetState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,13 +93,7 @@ impl WatchedSet {
         fetch: Fetch,
         wake: Wake,
     ) -> Result<Self, String> {
-        let state = Arc::new(SharedSet(Mutex::new(SetState {
-            keys: None,
-            failure: None,
-            ordered: 1,
-            served: 0,
-            wanted: None,
-        })));
+        let state = Arc::new(SharedSet::new());
         let (orders, inbox) = mpsc::channel();
         let fetcher = Fetcher {
             url: url.to_owned(),
@@ -210,7 +215,7 @@ impl Fetcher {
                     Some(true) => (Level::Error, "there is still no key that could be used"),
                     None => (
                         Level::Error,
-                        "until it is there, who comes with a JWT that may be of its keys gets 503",
+                        "until it is there, a client whose JWT may be signed by one of its keys gets 503",
                     ),
                 };
                 self.complain(level, format!("{reason}; {follows} url={url}"));
@@ -270,13 +275,7 @@ mod tests {
 
     fn fetcher(answers: Vec<Result<Vec<u8>, String>>) -> (Fetcher, WatchedSet, Receiver<()>) {
         let mut answers = VecDeque::from(answers);
-        let state = Arc::new(SharedSet(Mutex::new(SetState {
-            keys: None,
-            failure: None,
-            ordered: 1,
-            served: 0,
-            wanted: None,
-        })));
+        let state = Arc::new(SharedSet::new());
         let (orders, inbox) = mpsc::channel();
         let fetcher = Fetcher {
             url: "test".to_owned(),
