@@ -7,8 +7,9 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kit::observe::{counted, upgrade};
-use kit::{Client, Server, output_of};
-use tungstenite::{ClientRequestBuilder, Message};
+use kit::{Server, command_without_token, output_of};
+
+use super::ended;
 
 /// A file that goes away with the test.
 struct File(PathBuf);
@@ -44,41 +45,10 @@ impl Drop for File {
 
 /// A server that has no tokens but those of `files`.
 fn serve(files: &[&File]) -> Server {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
-    command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
-    command.args(["--admin", "off"]);
-    for file in files {
-        command.args(["--tokens", file.path()]);
-    }
-    Server::launch(command)
-}
-
-fn status(server: &Server, token: &str) -> u16 {
-    server.ask(&upgrade(&format!("/?token={token}"), "")).0
-}
-
-fn enter(server: &Server, token: &str) -> Client {
-    let uri = format!("ws://{}/?token={token}", server.address);
-    let request = ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
-    let (socket, _) = tungstenite::client(request, server.connect()).expect("an upgrade");
-    let mut client = Client { socket };
-    assert!(client.text().starts_with("[0,\""));
-    client
-}
-
-/// The Close frame that ends a session.
-fn close(client: &mut Client) -> (u16, String) {
-    loop {
-        match client.socket.read().expect("a close") {
-            Message::Close(Some(frame)) => return (frame.code.into(), frame.reason.to_string()),
-            Message::Ping(_) | Message::Pong(_) => {}
-            other => panic!("no close: {other:?}"),
-        }
-    }
-}
-
-fn ended() -> (u16, String) {
-    (3000, "token no longer valid".to_owned())
+    let options: Vec<&str> = (files.iter())
+        .flat_map(|file| ["--tokens", file.path()])
+        .collect();
+    Server::start_without_token(&options)
 }
 
 /// `seconds` from now, as RFC 3339 has it.
@@ -118,7 +88,7 @@ fn tokens_of_files_are_let_in_as_they_stand_or_by_their_hash() {
             401,
         ),
     ] {
-        assert_eq!(status(&server, token), expected, "{token}");
+        assert_eq!(server.status_of(token), expected, "{token}");
     }
     let log = server.log();
     for secret in ["plain+b64", "comment-token", "second"] {
@@ -132,7 +102,7 @@ fn tokens_of_files_are_let_in_as_they_stand_or_by_their_hash() {
 fn topics_of_the_line_are_obeyed() {
     let file = File::new("topics", "token topics=a,b_*\n");
     let server = serve(&[&file]);
-    let mut client = enter(&server, "token");
+    let mut client = server.client_with("token");
     for topic in ["a", "b_1", "c", "b", "$sys/stats"] {
         client.send(&format!("[5,{topic:?}]"));
     }
@@ -152,15 +122,15 @@ fn topics_of_the_line_are_obeyed() {
 fn a_token_that_vanishes_ends_its_sessions_and_no_others() {
     let file = File::new("vanishes", "one\ntwo\nthree topics=a,b name=ann\n");
     let server = serve(&[&file]);
-    let (mut one, mut two) = (enter(&server, "one"), enter(&server, "two"));
-    let mut three = enter(&server, "three");
+    let (mut one, mut two) = (server.client_with("one"), server.client_with("two"));
+    let mut three = server.client_with("three");
     three.send(r#"[5,"a"]"#);
     three.send(r#"[5,"b"]"#);
     three.settle();
     file.replace("two\nfour\nthree topics=b name=ann\n");
-    assert_eq!(close(&mut one), ended());
-    assert_eq!(status(&server, "one"), 401);
-    assert_eq!(status(&server, "four"), 101);
+    assert_eq!(one.close(), ended());
+    assert_eq!(server.status_of("one"), 401);
+    assert_eq!(server.status_of("four"), 101);
     two.settle();
 
     // The client is not told, so the log has to say it.
@@ -181,26 +151,26 @@ fn a_token_that_vanishes_ends_its_sessions_and_no_others() {
 fn a_bad_file_and_none_leave_what_was() {
     let file = File::new("bad", "sesame\n");
     let server = serve(&[&file]);
-    let mut open = enter(&server, "sesame");
+    let mut open = server.client_with("sesame");
     file.set("other\nsesame expirse=2020-01-01T00:00:00Z\n");
     let path = file.path();
     server.wait_for_log(&format!(
         "{path}:2: word 2 is none of topics=, expires= and name="
     ));
     assert_eq!(
-        (status(&server, "sesame"), status(&server, "other")),
+        (server.status_of("sesame"), server.status_of("other")),
         (101, 401)
     );
 
     fs::remove_file(&file.0).expect("it is there");
     server.wait_for_log(&format!("{path}: No such file"));
-    assert_eq!(status(&server, "sesame"), 101);
+    assert_eq!(server.status_of("sesame"), 101);
     open.settle();
 
     file.set("other\n");
-    assert_eq!(close(&mut open), ended());
+    assert_eq!(open.close(), ended());
     assert_eq!(
-        (status(&server, "sesame"), status(&server, "other")),
+        (server.status_of("sesame"), server.status_of("other")),
         (401, 101)
     );
     assert!(!server.log().contains("sesame"), "{}", server.log());
@@ -215,9 +185,9 @@ fn a_token_ends_when_its_line_says_so() {
     let text = format!("short expires={} name=ann\nlong\n", in_seconds(8));
     file.replace(&text);
     server.wait_for_log("tokens=2");
-    let (mut short, mut long) = (enter(&server, "short"), enter(&server, "long"));
-    assert_eq!(close(&mut short), ended());
-    assert_eq!(status(&server, "short"), 401);
+    let (mut short, mut long) = (server.client_with("short"), server.client_with("long"));
+    assert_eq!(short.close(), ended());
+    assert_eq!(server.status_of("short"), 401);
     long.settle();
     server.wait_for_log("name=\"ann\"");
     server.stop();
@@ -229,7 +199,7 @@ fn a_file_that_is_emptied_is_told() {
     let server = serve(&[&file]);
     file.replace("# nobody\n");
     server.wait_for_log("has no token in it, so it lets nobody in");
-    assert_eq!(status(&server, "one"), 401);
+    assert_eq!(server.status_of("one"), 401);
     server.stop();
 }
 
@@ -238,7 +208,7 @@ fn a_file_that_is_emptied_is_told() {
 fn a_denied_subscription_is_in_the_log_with_topic_and_name() {
     let file = File::new("denied", "sesame topics=a,b_* name=ann\n");
     let server = serve(&[&file]);
-    let mut client = enter(&server, "sesame");
+    let mut client = server.client_with("sesame");
     client.subscribe(&["a", "b_1", "package_created"]);
     let line = "denied: subscribes=1 topic=\"package_created\" name=\"ann\" (1)";
     server.wait_for_log(line);
@@ -278,7 +248,7 @@ fn sighup_reads_the_file_too_and_other_files() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
     command.args(["--config", config.path()]);
     let server = Server::launch(command);
-    let mut one = enter(&server, "one");
+    let mut one = server.client_with("one");
 
     server.signal("HUP");
     server.wait_for_log(&format!("token file: read path={}", first.path()));
@@ -290,20 +260,20 @@ fn sighup_reads_the_file_too_and_other_files() {
     config.set(&both);
     server.signal("HUP");
     server.wait_for_log("reload: nothing is changed: tokens: ");
-    assert_eq!(status(&server, "two"), 401);
+    assert_eq!(server.status_of("two"), 401);
 
     second.set("two\n");
     server.signal("HUP");
     server.wait_for_log("reload: done");
-    kit::wait_until("the second file counts", || status(&server, "two") == 101);
+    kit::wait_until("the second file counts", || server.status_of("two") == 101);
     one.settle();
 
     config.set(&format!("{base}tokens = {:?}\n", second.path()));
     server.signal("HUP");
-    assert_eq!(close(&mut one), ended());
+    assert_eq!(one.close(), ended());
     // What is not named any more is not watched either.
     first.set("one\n");
-    assert_eq!(status(&server, "one"), 401);
+    assert_eq!(server.status_of("one"), 401);
     server.stop();
 }
 
@@ -319,10 +289,8 @@ fn what_is_wrong_at_the_start_is_one_line_and_exit_code_2() {
         (&gone, ": No such file"),
         (Path::new("/dev"), ": it is no regular file"),
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
-        command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
-        command.args(["--admin", "off"]);
-        command.arg("--tokens").arg(path);
+        let mut command = command_without_token(&["--tokens"]);
+        command.arg(path);
         let output = output_of(command);
         let error = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(2), "{error}");
@@ -356,7 +324,7 @@ fn plain_tokens_that_everybody_can_read_are_warned_of() {
     );
     set_mode(&hashed, 0o644);
     let server = serve(&[&guarded, &hashed]);
-    assert_eq!(status(&server, "sesame"), 101);
+    assert_eq!(server.status_of("sesame"), 101);
     assert!(!server.log().contains(warning), "{}", server.log());
     server.stop();
 }

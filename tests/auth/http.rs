@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kit::api::{Api, Asked, Does};
 use kit::observe::{answer, counted, upgrade};
-use kit::{Client, Server, wait_until};
+use kit::{Client, Server, command_without_token, output_of, wait_until};
 use newswire::cli::load::fleet::{Course, Fleet, FleetEvent};
 use tungstenite::{ClientRequestBuilder, Error};
 
@@ -74,15 +74,6 @@ fn serve(api: &Api, options: &[&str]) -> Server {
 
 fn knock(server: &Server, token: &str) -> (u16, String) {
     server.ask(&upgrade(&format!("/?token={token}"), ""))
-}
-
-fn enter(server: &Server, token: &str) -> Client {
-    let uri = format!("ws://{}/?token={token}", server.address);
-    let request = ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
-    let (socket, _) = tungstenite::client(request, server.connect()).expect("an upgrade");
-    let mut client = Client { socket };
-    assert!(client.text().starts_with("[0,\""));
-    client
 }
 
 fn publish(server: &Server, topics: &[&str]) {
@@ -204,7 +195,7 @@ fn an_api_that_is_not_told_about_clients_is_asked_once_a_token() {
 fn topics_of_the_answer_are_obeyed() {
     let api = Moody::new(Does::json(r#"{"topics":["a","b_*"],"name":"Ada"}"#));
     let server = serve(&api.api, &[]);
-    let mut client = enter(&server, GOOD);
+    let mut client = server.client_with(GOOD);
     for topic in ["a", "b_1", "c", "b", "$sys/stats"] {
         client.send(&format!("[5,{topic:?}]"));
     }
@@ -232,7 +223,7 @@ fn a_long_token_is_asked_about_where_heads_may_be_long() {
 fn a_token_that_the_api_refuses_at_last_ends_its_session() {
     let api = Moody::new(Does::status(200));
     let server = serve(&api.api, &["--auth-recheck", "1"]);
-    let mut client = enter(&server, GOOD);
+    let mut client = server.client_with(GOOD);
     wait_until("it is asked again", || api.asked() > 2);
     client.settle();
     api.set(Does::status(403));
@@ -256,7 +247,7 @@ fn an_end_is_a_moment_to_ask_again() {
         Does::json(&format!(r#"{{"expires":{}}}"#, now.as_secs() + 4))
     });
     let server = serve(&api, &[]);
-    let mut client = enter(&server, GOOD);
+    let mut client = server.client_with(GOOD);
     wait_until("it is asked again", || api.asked().len() > 2);
     client.settle();
     assert_eq!(client.close_code(), 3000);
@@ -267,7 +258,7 @@ fn an_end_is_a_moment_to_ask_again() {
 fn an_api_that_is_down_lets_nobody_in_and_nobody_go() {
     let api = Moody::new(Does::status(200));
     let server = serve(&api.api, &["--auth-recheck", "1", "--auth-cache", "0"]);
-    let mut client = enter(&server, GOOD);
+    let mut client = server.client_with(GOOD);
     client.send(r#"[5,"t"]"#);
     client.settle();
     api.set(Does::End(Vec::new()));
@@ -300,7 +291,7 @@ fn grace_has_an_end() {
     let api = Moody::new(Does::status(200));
     let options = ["--auth-recheck", "1", "--auth-grace", "2"];
     let server = serve(&api.api, &options);
-    let mut client = enter(&server, GOOD);
+    let mut client = server.client_with(GOOD);
     let mut listed = server.subscriber(&["t"]);
     api.set(Does::status(503));
     // Without a Close frame: clients come back from that.
@@ -442,17 +433,7 @@ fn what_cannot_be_used_is_told_at_the_start() {
         (&["--auth-url", "http://[::1/"], "auth-url"),
     ];
     for (options, expected) in cases {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_newswire"));
-        command.args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--pull",
-            "tcp://127.0.0.1:*",
-            "--admin",
-            "off",
-        ]);
-        let output = command.args(options).output().expect("it runs");
+        let output = output_of(command_without_token(options));
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{options:?}");
         assert!(error.contains(expected), "{error}");

@@ -7,7 +7,6 @@
 #![cfg(feature = "all-stores")]
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
@@ -15,16 +14,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use data_encoding::BASE64URL_NOPAD;
 use kit::api::{Api, Does};
-use kit::observe::{counted, upgrade};
+use kit::observe::counted;
 use kit::scripts::{Script, interpreter, replaced, snippet};
-use kit::{Client, Server, output_of};
+use kit::{Server, command_without_token, output_of};
 use newswire::auth::jwks::WatchedSet;
 use newswire::auth::jwt::{JwtRules, JwtStore};
-use newswire::auth::{Answer, Moment, Question, TokenStore, keys};
+use newswire::auth::{Answer, Moment, TokenStore, keys};
 use newswire::wire::jwt::JwtAlgorithm;
-use newswire::wire::token::Token;
 use serde_json::Value;
-use tungstenite::{ClientRequestBuilder, Message};
+
+use super::{ended, question};
 
 fn recorded() -> Value {
     serde_json::from_str(include_str!("../jwt/vectors.json")).expect("JSON")
@@ -52,20 +51,11 @@ fn with_file(rules: JwtRules, text: &str) -> JwtStore {
 }
 
 fn ask(store: &mut JwtStore, token: &str, unix: u64) -> Option<Answer> {
-    let token = Token::new(token);
-    let question = Arc::new(Question {
-        ticket: 7,
-        digest: token.digest(),
-        token: Some(token),
-        client: Ipv4Addr::LOCALHOST.into(),
-        origin: None,
-        is_recheck: false,
-    });
     let moment = Moment {
         now: Duration::from_secs(100),
         unix: Duration::from_secs(unix),
     };
-    store.ask(&question, moment)
+    store.ask(&question(token), moment)
 }
 
 fn word(answer: &Option<Answer>) -> &'static str {
@@ -352,49 +342,6 @@ fn unix() -> u64 {
     now.expect("after 1970").as_secs()
 }
 
-/// A server that has no tokens but JWTs.
-fn serve(options: &[&str]) -> Server {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
-    command.args([
-        "--listen",
-        "127.0.0.1:0",
-        "--pull",
-        "tcp://127.0.0.1:*",
-        "--admin",
-        "off",
-    ]);
-    command.args(options);
-    Server::launch(command)
-}
-
-fn status(server: &Server, token: &str) -> u16 {
-    server.ask(&upgrade(&format!("/?token={token}"), "")).0
-}
-
-fn enter(server: &Server, token: &str) -> Client {
-    let uri = format!("ws://{}/?token={token}", server.address);
-    let request = ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
-    let (socket, _) = tungstenite::client(request, server.connect()).expect("an upgrade");
-    let mut client = Client { socket };
-    assert!(client.text().starts_with("[0,\""));
-    client
-}
-
-/// The Close frame that ends a session.
-fn close(client: &mut Client) -> (u16, String) {
-    loop {
-        match client.socket.read().expect("a close") {
-            Message::Close(Some(frame)) => return (frame.code.into(), frame.reason.to_string()),
-            Message::Ping(_) | Message::Pong(_) => {}
-            other => panic!("no close: {other:?}"),
-        }
-    }
-}
-
-fn ended() -> (u16, String) {
-    (3000, "token no longer valid".to_owned())
-}
-
 #[test]
 fn a_server_believes_its_key() {
     let key = KeyFile::new("believes", &format!("{SECRET}\n"));
@@ -405,10 +352,10 @@ fn a_server_believes_its_key() {
         "HS256",
     ];
     let wants = ["--auth-jwt-audience", "push", "--auth-jwt-issuer", "api"];
-    let server = serve(&[&options[..], &wants].concat());
+    let server = Server::start_without_token(&[&options[..], &wants].concat());
     let ours = r#""aud":"push","iss":"api""#;
     let good = hs256(&format!(r#"{{{ours},"sub":"ann","topics":["a","b_*"]}}"#));
-    let mut client = enter(&server, &good);
+    let mut client = server.client_with(&good);
     for topic in ["a", "b_1", "c", "b"] {
         client.send(&format!("[5,{topic:?}]"));
     }
@@ -434,7 +381,7 @@ fn a_server_believes_its_key() {
         ),
         ("abc", 401),
     ] {
-        assert_eq!(status(&server, token), expected, "{token}");
+        assert_eq!(server.status_of(token), expected, "{token}");
     }
     let log = server.log();
     assert!(!log.contains(&good[..30]) && !log.contains(SECRET), "{log}");
@@ -447,16 +394,16 @@ fn a_server_believes_its_key() {
 #[test]
 fn a_session_ends_with_its_token() {
     let key = KeyFile::new("ends", SECRET);
-    let server = serve(&[
+    let server = Server::start_without_token(&[
         "--auth-jwt-key",
         key.path(),
         "--auth-jwt-algorithm",
         "HS256",
     ]);
     let short = hs256(&format!(r#"{{"sub":"ann","exp":{}}}"#, unix() + 5));
-    let mut short = enter(&server, &short);
-    let mut long = enter(&server, &hs256("{}"));
-    assert_eq!(close(&mut short), ended());
+    let mut short = server.client_with(&short);
+    let mut long = server.client_with(&hs256("{}"));
+    assert_eq!(short.close(), ended());
     long.settle();
 
     // Another key: who came with the one before has to go.
@@ -466,7 +413,7 @@ fn a_session_ends_with_its_token() {
     )
     .expect("written");
     server.signal("HUP");
-    assert_eq!(close(&mut long), ended());
+    assert_eq!(long.close(), ended());
     let summary = server.stop();
     assert_eq!(counted(&summary, "closed.token_ended"), 2, "{summary}");
 }
@@ -484,25 +431,26 @@ fn a_set_is_waited_for_and_its_keys_come_and_go() {
     let api = Api::start(move |_| answer.lock().expect("no panic").clone());
     let set = |to: Does| *does.lock().expect("no panic") = to;
 
-    let server = serve(&["--auth-jwks", &api.url(), "--auth-jwt-algorithm", "ES256"]);
+    let server =
+        Server::start_without_token(&["--auth-jwks", &api.url(), "--auth-jwt-algorithm", "ES256"]);
     server.wait_for_log("it answered with status 500");
-    assert_eq!(status(&server, token), 503);
-    assert_eq!(status(&server, "abc"), 401);
+    assert_eq!(server.status_of(token), 503);
+    assert_eq!(server.status_of("abc"), 401);
     set(Does::json(&ours));
-    kit::wait_until("the set is there", || status(&server, token) == 101);
-    let mut client = enter(&server, token);
+    kit::wait_until("the set is there", || server.status_of(token) == 101);
+    let mut client = server.client_with(token);
 
     // It cannot be had any more: what is known stays.
     set(Does::body(200, "text/html", "<html>"));
     server.signal("HUP");
     server.wait_for_log("it is no JSON");
     client.settle();
-    assert_eq!(status(&server, token), 101);
+    assert_eq!(server.status_of(token), 101);
 
     set(Does::json(&without));
     server.signal("HUP");
-    assert_eq!(close(&mut client), ended());
-    assert_eq!(status(&server, token), 401);
+    assert_eq!(client.close(), ended());
+    assert_eq!(server.status_of(token), 401);
     server.stop();
 }
 
@@ -555,17 +503,8 @@ fn a_key_that_cannot_be_right_ends_the_start() {
         (short.path(), "RS256", "there is no key in it"),
         ("/nowhere", "RS256", "No such file"),
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
-        command.args([
-            "--listen",
-            "127.0.0.1:0",
-            "--pull",
-            "tcp://127.0.0.1:*",
-            "--admin",
-            "off",
-        ]);
-        command.args(["--auth-jwt-key", path, "--auth-jwt-algorithm", algorithm]);
-        let output = output_of(command);
+        let options = ["--auth-jwt-key", path, "--auth-jwt-algorithm", algorithm];
+        let output = output_of(command_without_token(&options));
         let error = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
@@ -589,7 +528,7 @@ fn clients_get_in_with_a_token_from_plain_php() {
         "--auth-jwt-key",
         key.path(),
     ];
-    let server = serve(&options);
+    let server = Server::start_without_token(&options);
     let text = snippet("docs/tokens.md", "php", "hash_hmac");
     let text = replaced(&text, "/etc/newswire/secret.txt", key.path());
     let script = Script::new("push-token.php", &text);
@@ -602,7 +541,7 @@ fn clients_get_in_with_a_token_from_plain_php() {
         "{output:?}"
     );
     let token = String::from_utf8(output.stdout).expect("text");
-    let mut client = enter(&server, &token);
+    let mut client = server.client_with(&token);
     client.subscribe(&["another", "package_created"]);
     let (_context, socket) = server.publisher();
     for topic in ["another", "package_created"] {

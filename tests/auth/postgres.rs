@@ -4,7 +4,7 @@
 
 #![cfg(feature = "all-stores")]
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::thread;
@@ -12,15 +12,16 @@ use std::time::Duration;
 
 use kit::cluster::{Cluster, PASSWORD};
 use kit::observe::upgrade;
-use kit::{Client, Server, wait_until};
+use kit::{Client, Server, command_without_token, wait_until};
 use newswire::auth::agent::Trust;
 use newswire::auth::postgres::{self, PostgresOptions, PostgresStore};
 use newswire::auth::workers::Bounds;
-use newswire::auth::{Answer, Moment, Question, TokenStore};
+use newswire::auth::{Answer, Moment, TokenStore};
 use newswire::config::Config;
 use newswire::wire::grant::Grant;
-use newswire::wire::token::Token;
 use tungstenite::ClientRequestBuilder;
+
+use super::question;
 
 const BOUNDS: Bounds = Bounds {
     threads: 2,
@@ -49,16 +50,7 @@ fn start(options: &PostgresOptions<'_>) -> PostgresStore {
 
 /// What a store says, now or later.
 fn ask(store: &mut PostgresStore, token: impl AsRef<[u8]>) -> Answer {
-    let token = Token::new(token);
-    let question = Arc::new(Question {
-        ticket: 7,
-        digest: token.digest(),
-        token: Some(token),
-        client: Ipv4Addr::LOCALHOST.into(),
-        origin: None,
-        is_recheck: false,
-    });
-    let mut answer = store.ask(&question, Moment::default());
+    let mut answer = store.ask(&question(token), Moment::default());
     wait_until("the store answers", || {
         if answer.is_none() {
             answer = store.poll_answer().map(|(_, answer)| answer);
@@ -122,9 +114,7 @@ fn an_address_that_cannot_be_read_ends_the_start_in_one_line() {
         "postgres://swp:sesame@db.example.com/publisher?sslmode=verify-full",
         "dbname=publisher password=sesame",
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
-            .args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
-            .args(["--admin", "off"])
+        let output = command_without_token(&[])
             .env("NEWSWIRE_AUTH_POSTGRES", url)
             .output()
             .expect("it runs");
@@ -467,9 +457,7 @@ mod postgresql {
         let sentence = postgres::check(&elsewhere).expect_err("there is none");
         assert!(sentence.contains("Europe/Atlantis"), "{sentence}");
 
-        let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
-            .args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
-            .args(["--admin", "off"])
+        let output = command_without_token(&[])
             .env("NEWSWIRE_AUTH_POSTGRES", &poor)
             .output()
             .expect("it runs");

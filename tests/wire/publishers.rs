@@ -7,13 +7,13 @@
 )]
 
 use std::collections::HashSet;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Instant;
 
 use kit::observe::{counted, envelope, publish_all};
-use kit::{Client, PATIENCE, Server};
+use kit::{Client, Server, zmtp};
 
 /// Hears exactly the events `0..count`, in any order.
 fn hear_all(client: &mut Client, count: usize) {
@@ -58,44 +58,18 @@ fn five_thousand_publishers_of_one_event_each() {
     assert_eq!(counted(&summary, "events"), PUBLISHERS as u64, "{summary}");
 }
 
-/// ZMTP 3.0 as bytes: greeting and READY of a PUSH socket.
-fn zmtp_hello() -> Vec<u8> {
-    let mut bytes = vec![0xFF, 0, 0, 0, 0, 0, 0, 0, 0, 0x7F, 3, 0];
-    bytes.extend(b"NULL");
-    bytes.resize(64, 0);
-    let ready = b"\x05READY\x0BSocket-Type\x00\x00\x00\x04PUSH";
-    bytes.extend([0x04, ready.len() as u8]);
-    bytes.extend(ready);
-    bytes
-}
-
-/// One message as a ZMTP frame.
-fn zmtp_message(message: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x02];
-    bytes.extend((message.len() as u64).to_be_bytes());
-    bytes.extend(message);
-    bytes
-}
-
 /// As PHP: the message and the end leave together. A message must not leave before the other side's
 /// READY has come (libzmq ends such a connection), so that is waited for.
 #[test]
 fn data_that_comes_together_with_the_end_of_its_connection() {
     const PUBLISHERS: usize = 500;
-    const HELLO_BYTES: usize = 64 + 28;
     let server = Server::start(&[]);
     let mut client = server.subscriber(&["t"]);
-    let address = server.pull.trim_start_matches("tcp://");
     thread::scope(|scope| {
         scope.spawn(|| {
             for n in 0..PUBLISHERS {
-                let mut stream = TcpStream::connect(address).expect("it listens");
-                stream.set_read_timeout(Some(PATIENCE)).expect("set");
-                stream.write_all(&zmtp_hello()).expect("sent");
-                stream
-                    .read_exact(&mut [0; HELLO_BYTES])
-                    .expect("a greeting and READY");
-                let message = zmtp_message(envelope("t", &n.to_string()).as_bytes());
+                let mut stream = zmtp::connect(&server);
+                let message = zmtp::part(envelope("t", &n.to_string()).as_bytes(), false);
                 stream.write_all(&message).expect("sent");
                 match n % 2 {
                     0 => stream.shutdown(Shutdown::Write).expect("open"),
@@ -194,7 +168,7 @@ fn what_is_no_zeromq_disturbs_nobody() {
         &[0xFF; 100],
         &[0; 100],
         b"",
-        &zmtp_hello()[..70],
+        &zmtp::hello()[..70],
     ];
     for bytes in garbage {
         let mut stream = TcpStream::connect(address).expect("it listens");

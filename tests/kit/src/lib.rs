@@ -17,6 +17,7 @@ pub mod port;
 pub mod raw;
 pub mod scripts;
 pub mod web;
+pub mod zmtp;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -49,6 +50,16 @@ pub fn binary() -> &'static Path {
         folder.join("newswire")
     });
     &BINARY
+}
+
+/// A server with `options` on free ports, without a token and without an admin listener.
+pub fn command_without_token(options: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
+        .args(["--admin", "off"])
+        .args(options);
+    command
 }
 
 /// A running server. Dropped, it is killed.
@@ -91,6 +102,11 @@ impl Server {
             .args(["--token", TOKEN])
             .args(options);
         Self::launch(command)
+    }
+
+    /// Starts one with `options`, which say what its tokens are, on free ports and without an admin listener.
+    pub fn start_without_token(options: &[&str]) -> Self {
+        Self::launch(command_without_token(options))
     }
 
     /// Starts one exactly as `command` says, which must leave it a listener and a PULL endpoint, and must
@@ -227,9 +243,14 @@ impl Server {
 
     /// A WAMP client that has had its WELCOME.
     pub fn client(&self) -> Client {
+        self.client_with(TOKEN)
+    }
+
+    /// The same with another token.
+    pub fn client_with(&self, token: &str) -> Client {
         Client::on(
             self.connect(),
-            &format!("ws://{}/?token={TOKEN}", self.address),
+            &format!("ws://{}/?token={token}", self.address),
         )
     }
 
@@ -322,6 +343,19 @@ impl Client {
                 Message::Close(Some(frame)) => return frame.code.into(),
                 Message::Close(None) => return 1005,
                 _ => {}
+            }
+        }
+    }
+
+    /// The code and the reason with which the server closes, which sends nothing but pings before.
+    pub fn close(&mut self) -> (u16, String) {
+        loop {
+            match self.read("a close") {
+                Message::Close(Some(frame)) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("no close: {other:?}"),
             }
         }
     }

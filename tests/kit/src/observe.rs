@@ -184,6 +184,11 @@ impl Server {
         answer(&mut stream)
     }
 
+    /// The status of an upgrade with this token.
+    pub fn status_of(&self, token: &str) -> u16 {
+        self.ask(&upgrade(&format!("/?token={token}"), "")).0
+    }
+
     /// The next line of its standard output.
     pub fn next_line(&mut self) -> String {
         let mut line = String::new();

@@ -7,42 +7,13 @@ use std::thread;
 
 use kit::hostile::{Witness, entry, reset};
 use kit::observe::{envelope, publish_all};
-use kit::{PATIENCE, Server, wait_until};
+use kit::{Server, wait_until, zmtp};
 
 /// Some MB for allocators, buffers and whatever else is not the subject.
 const SLACK_BYTES: usize = 8 << 20;
 
 /// What libzmq's own thread may hold of messages of one publisher that have not been taken in.
 const QUEUE_MESSAGES: usize = 1_000;
-
-/// A publisher as bytes (ZMTP 3.0), whose greeting and READY have been answered.
-fn zmtp(server: &Server) -> TcpStream {
-    const HELLO_BYTES: usize = 64 + 28;
-    let address = server.pull.trim_start_matches("tcp://");
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
-    stream.set_write_timeout(Some(PATIENCE)).expect("set");
-    let mut hello = vec![0xFF, 0, 0, 0, 0, 0, 0, 0, 0, 0x7F, 3, 0];
-    hello.extend(b"NULL");
-    hello.resize(64, 0);
-    let ready = b"\x05READY\x0BSocket-Type\x00\x00\x00\x04PUSH";
-    hello.extend([0x04, ready.len() as u8]);
-    hello.extend(ready);
-    stream.write_all(&hello).expect("sent");
-    let mut answer = [0; HELLO_BYTES];
-    stream
-        .read_exact(&mut answer)
-        .expect("a greeting and READY");
-    stream
-}
-
-/// One part of a message, with another behind it or not.
-fn part(bytes: &[u8], has_more: bool) -> Vec<u8> {
-    let mut frame = vec![0x02 | u8::from(has_more)];
-    frame.extend((bytes.len() as u64).to_be_bytes());
-    frame.extend(bytes);
-    frame
-}
 
 /// `bytes` of messages that are no events, of all sizes.
 fn send_garbage(bytes: usize) {
@@ -107,7 +78,7 @@ fn one_message_that_is_far_too_large_takes_no_memory_for_long() {
     let mut witness = Witness::new(&server);
     let before = server.resident_bytes();
     // Announced, and then sent as long as anybody takes it.
-    let mut stream = zmtp(&server);
+    let mut stream = zmtp::connect(&server);
     let mut head = vec![0x02];
     head.extend(100_000_000_u64.to_be_bytes());
     stream.write_all(&head).expect("open");
@@ -135,7 +106,7 @@ fn one_message_that_is_far_too_large_takes_no_memory_for_long() {
     // Announced, and never sent: what has not come costs nothing that is ever touched.
     let announced: Vec<TcpStream> = (0..20)
         .map(|_| {
-            let mut stream = zmtp(&server);
+            let mut stream = zmtp::connect(&server);
             let mut head = vec![0x02];
             head.extend((60_u64 << 20).to_be_bytes());
             stream.write_all(&head).expect("open");
@@ -243,7 +214,7 @@ fn a_publisher_that_answers_no_ping_is_dropped_and_one_that_does_stays() {
     // The answers of `alive` have 2.4 s to come, however busy the machine is.
     let server = Server::start(&["--publisher-timeout", "3"]);
     let mut client = server.subscriber(&["t"]);
-    let mut alive = zmtp(&server);
+    let mut alive = zmtp::connect(&server);
     let mut answers = alive.try_clone().expect("a descriptor");
     let answering = thread::spawn(move || {
         let mut ping = [0; PING_BYTES];
@@ -254,13 +225,13 @@ fn a_publisher_that_answers_no_ping_is_dropped_and_one_that_does_stays() {
             }
         }
     });
-    let mut silent = zmtp(&server);
+    let mut silent = zmtp::connect(&server);
     let mut heard = Vec::new();
     silent.read_to_end(&mut heard).expect("newswire closes it");
     assert!(heard.starts_with(b"\x04\x07\x04PING"), "{heard:?}");
     let event = envelope("t", "\"alive\"");
     alive
-        .write_all(&part(event.as_bytes(), false))
+        .write_all(&zmtp::part(event.as_bytes(), false))
         .expect("open");
     assert_eq!(client.text(), "[8,\"t\",\"alive\"]");
     server.stop();
@@ -274,21 +245,21 @@ fn a_publisher_that_ends_in_the_middle_of_a_message_has_said_nothing() {
     let mut witness = Witness::new(&server);
     let event = envelope("witness", "\"never whole\"");
     for n in 0..100 {
-        let mut stream = zmtp(&server);
+        let mut stream = zmtp::connect(&server);
         match n % 4 {
             // In the middle of a part.
-            0 => stream.write_all(&part(event.as_bytes(), false)[..30]),
+            0 => stream.write_all(&zmtp::part(event.as_bytes(), false)[..30]),
             // Between two.
-            1 => stream.write_all(&part(b"witness", true)),
+            1 => stream.write_all(&zmtp::part(b"witness", true)),
             // In the second one.
             2 => {
-                let mut bytes = part(b"witness", true);
-                bytes.extend(&part(b"\"never whole\"", false)[..12]);
+                let mut bytes = zmtp::part(b"witness", true);
+                bytes.extend(&zmtp::part(b"\"never whole\"", false)[..12]);
                 stream.write_all(&bytes)
             }
             // In the middle of a part's header, behind a good message.
             _ => {
-                let good = part(envelope("nobody", "1").as_bytes(), false);
+                let good = zmtp::part(envelope("nobody", "1").as_bytes(), false);
                 stream.write_all(&[&good, &good[..5]].concat())
             }
         }
@@ -327,7 +298,7 @@ fn strangers_at_the_publishers_port_disturb_nobody() {
                 .splice(0..0, [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3])
                 .for_each(drop),
             2 => {
-                stream = zmtp(&server);
+                stream = zmtp::connect(&server);
             }
             _ => bytes.clear(),
         }
@@ -353,8 +324,8 @@ fn a_message_without_an_end_lasts_as_long_as_its_publisher() {
     let server = Server::start(&[]);
     let mut witness = Witness::new(&server);
     let before = server.resident_bytes();
-    let mut stream = zmtp(&server);
-    let bytes = part(&vec![b'x'; 1 << 20], true);
+    let mut stream = zmtp::connect(&server);
+    let bytes = zmtp::part(&vec![b'x'; 1 << 20], true);
     for _ in 0..PARTS {
         stream.write_all(&bytes).expect("open");
         witness.check();
