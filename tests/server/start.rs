@@ -3,6 +3,8 @@
 //! Never here: options one by one (`cli.rs`), systemd.
 
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -163,6 +165,34 @@ fn a_ready_file_that_cannot_be_written_ends_the_start() {
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(err.contains(&format!("ready-file {path}: ")), "{err}");
     assert_eq!(output.stdout, b"", "no banner");
+}
+
+/// A path that was named by mistake: what is there stays as it is, and nothing is written through a link.
+#[test]
+fn a_ready_file_replaces_nothing_but_a_ready_file() {
+    let folder = File::free("ready-mistakes");
+    fs::create_dir_all(&folder.0).expect("made");
+    let at = |name: &str| folder.0.join(name);
+    fs::write(at("precious"), "token = \"t\"\n").expect("written");
+    let _ = fs::remove_file(at("link"));
+    symlink("precious", at("link")).expect("made");
+    let _ = fs::remove_file(at("device"));
+    let device = UnixListener::bind(at("device")).expect("bound");
+    for name in ["precious", "link", "device", ""] {
+        let path = at(name);
+        let text = path.to_str().expect("text");
+        let output = output_of(newswire(&["--ready-file", text, "--token", "t"]));
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {err}");
+        assert!(err.contains("is no ready file"), "{name}: {err}");
+        assert_eq!(output.stdout, b"", "no banner");
+    }
+    drop(device);
+    let kept = fs::read_to_string(at("link")).expect("the link still leads there");
+    assert_eq!(kept, "token = \"t\"\n");
+    let is_socket = |metadata: fs::Metadata| metadata.file_type().is_socket();
+    assert!(fs::symlink_metadata(at("device")).is_ok_and(is_socket));
+    fs::remove_dir_all(&folder.0).expect("removed");
 }
 
 #[test]

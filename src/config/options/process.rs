@@ -49,7 +49,7 @@ group! {
 
         /// File for what newswire has bound, as JSON, for scripts that let it choose the ports (`--listen
         /// 127.0.0.1:0`): written when everything is bound, replaced whole, removed at the end. It has `pid`, and lists
-        /// of addresses: `listen`, `pull`, `sub`, `admin`, `publish`.
+        /// of addresses: `listen`, `pull`, `sub`, `admin`, `publish`. Anything else at the path is an error.
         #[option("ready-file", "FILE", restart, brief("File for the addresses that are bound, as JSON"))]
         ready_file: String = Word {
             default: "",
