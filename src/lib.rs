@@ -1,8 +1,8 @@
 //! newswire: a push server. Backends send it events over ZeroMQ or HTTP, browsers receive them over WebSocket.
 //!
 //! One process is one `mio` poll loop on one thread. Other threads only do what would make the loop wait:
-//! libzmq has two, and there are some for log lines, for token stores and the files that they watch, for the
-//! names of publishers' hosts, and for memory that is given back.
+//! libzmq has two for each 128 sources, and there are some for log lines, for token stores and the files that they
+//! watch, for the names of publishers' hosts, and for memory that is given back.
 //!
 //! # Three rings, imports pointing inwards
 //! | ring | folder | what it is |

@@ -6,6 +6,7 @@
 //! Never here: what a turn does, and what a reload can change.
 
 use std::io;
+use std::iter;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::rc::Rc;
@@ -33,6 +34,10 @@ use crate::ingest::zeromq::socket_file::{FileAccess, is_no_socket};
 use crate::ingest::zeromq::sub::Sub;
 use crate::net::names::System;
 use crate::stats::{Door, Stats};
+
+/// How many sources share one ZeroMQ context. A context has at most 1,023 sockets. A source has three, and for a
+/// moment three more when it connects again.
+const CONTEXT_SOURCES_MAX: usize = 128;
 
 impl Server {
     /// Binds everything that `systemd` has not passed, raises the limit of open files, and takes over the
@@ -172,7 +177,8 @@ fn bind(
 
 /// Opens all sources, except for HTTP: first the endpoints that are bound, then those that are connected to.
 fn open_sources(config: &Config, wake: &Wake) -> Result<Vec<Box<dyn Source>>, StartError> {
-    let context = zmq::Context::new();
+    let mut contexts = iter::repeat_with(zmq::Context::new)
+        .flat_map(|context| iter::repeat_n(context, CONTEXT_SOURCES_MAX));
     let rules = PeerRules {
         takes_old_zmtp: config.ingest.takes_old_zmtp,
         seconds: config.ingest.publisher_seconds,
@@ -180,11 +186,11 @@ fn open_sources(config: &Config, wake: &Wake) -> Result<Vec<Box<dyn Source>>, St
     let access = FileAccess::new(config.ingest.pull_mode, &config.ingest.pull_group)
         .map_err(StartError::Access)?;
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
-    for endpoint in &config.ingest.pull {
+    for (endpoint, context) in config.ingest.pull.iter().zip(&mut contexts) {
         let pull = Pull::bind(&context, endpoint, rules, access);
         sources.push(Box::new(pull.map_err(StartError::pull)?));
     }
-    for endpoint in &config.ingest.sub {
+    for (endpoint, context) in config.ingest.sub.iter().zip(&mut contexts) {
         let wake = Arc::clone(wake);
         // The server's time begins with its first turn.
         let start = Duration::ZERO;

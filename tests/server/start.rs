@@ -167,6 +167,24 @@ fn a_ready_file_that_cannot_be_written_ends_the_start() {
     assert_eq!(output.stdout, b"", "no banner");
 }
 
+/// Four hundred sources have more sockets than one ZeroMQ context takes.
+#[test]
+fn there_may_be_more_endpoints_than_one_zeromq_context_takes() {
+    let folder = File::free("endpoints");
+    let subs: Vec<String> = (0..400)
+        .map(|n| format!("ipc://{}/{n}", folder.path()))
+        .collect();
+    let mut command = newswire(&["--token", "t"]);
+    for endpoint in &subs {
+        command.args(["--sub", endpoint]);
+    }
+    let server = Server::launch(command);
+    let text = fs::read_to_string(&server.ready_file).expect("it is there");
+    let ready: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(ready["sub"], serde_json::json!(subs));
+    server.stop();
+}
+
 /// A path that was named by mistake: what is there stays as it is, and nothing is written through a link.
 #[test]
 fn a_ready_file_replaces_nothing_but_a_ready_file() {
