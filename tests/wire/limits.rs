@@ -1,4 +1,4 @@
-//! Bounds: what is over one is refused with the right words, counted, and everybody else is served.
+//! Bounds: what is over a bound is refused with the right words and counted, and all other clients are served.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -23,11 +23,15 @@ fn one_connection_too_many_gets_503_until_one_leaves() {
         assert_eq!(status, 503, "{text}");
         assert!(text.contains("\"error\""), "{text}");
     }
-    let mut refused = 3;
     publish_all(&server.pull, [envelope("t", "1")]);
     assert_eq!(first.text(), "[8,\"t\",1]");
     drop(second);
-    wait_until("a place is free again", || {
+    lets_in_again(server, 3);
+}
+
+/// Waits until the server lets a client in, which refuses clients until then and has refused `refused` of them.
+fn lets_in_again(server: Server, mut refused: u64) {
+    wait_until("a client is let in again", || {
         let (status, _) = server.ask(&upgrade(&Server::target(), ""));
         refused += u64::from(status == 503);
         status == 101
@@ -292,14 +296,7 @@ fn without_files_newcomers_get_503_and_nothing_spins() {
     publish_all(&server.pull, [envelope("t", "1")]);
     assert_eq!(subscriber.text(), "[8,\"t\",1]");
     drop(taken);
-    let mut refused = 20;
-    wait_until("newcomers are let in again", || {
-        let (status, _) = server.ask(&upgrade(&Server::target(), ""));
-        refused += u64::from(status == 503);
-        status == 101
-    });
-    let summary = server.stop();
-    assert_eq!(counted(&summary, "refused.full"), refused, "{summary}");
+    lets_in_again(server, 20);
 }
 
 /// The same, but the clients say nothing: they make room.
