@@ -1,6 +1,7 @@
-//! The rules of the house that no other tool knows: who may import whom, that every file says
-//! what it is, and that none is left over.
+//! The rules of the house that no other tool knows: which module may import which, that every file says what it is,
+//! that no file is left over, and that no two types have one name.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -526,6 +527,31 @@ fn every_file_says_what_it_is_and_what_is_never_in_it() {
             path.display()
         );
     }
+}
+
+/// The name of the type that a line without indentation declares.
+fn declared(line: &str) -> Option<&str> {
+    let mut words = line.split(' ');
+    let is_visibility = |word: &&str| word.starts_with("pub") || word.ends_with(')');
+    let kind = words.find(|word| !is_visibility(word))?;
+    let name = words.next()?;
+    let end = name.find(|c: char| !c.is_alphanumeric());
+    matches!(kind, "struct" | "enum" | "trait").then(|| &name[..end.unwrap_or(name.len())])
+}
+
+#[test]
+fn no_two_types_have_one_name() {
+    let mut known = HashMap::new();
+    for path in sources() {
+        if is_of_tests(&module(&path)) {
+            continue;
+        }
+        for name in code(&path).lines().filter_map(declared) {
+            let other = known.insert(name.to_owned(), path.clone());
+            assert_eq!(other, None, "{name} is also in {}", path.display());
+        }
+    }
+    assert!(known.contains_key("Engine") && known.contains_key("SlotId"));
 }
 
 #[test]

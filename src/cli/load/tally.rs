@@ -17,7 +17,7 @@ const FOLLOWED_MAX: usize = 10_000;
 
 /// What one subscriber remembers.
 #[derive(Clone, Copy, Debug, Default)]
-struct Received {
+struct SubscriberTally {
     /// The number that comes next; 0 until the subscriber received a probe.
     next: u32,
     /// Numbers below `next` that have not arrived.
@@ -41,7 +41,7 @@ pub struct LoadTally {
     topics: Vec<TopicTally>,
     /// How the payload of an event begins, for each topic.
     prefixes: Vec<String>,
-    seats: Vec<Received>,
+    seats: Vec<SubscriberTally>,
     /// In events: every subscriber has received them.
     pub complete: u64,
     /// Events handed to the publisher's socket.
@@ -79,7 +79,7 @@ impl LoadTally {
             run,
             topics,
             prefixes,
-            seats: vec![Received::default(); subscribers],
+            seats: vec![SubscriberTally::default(); subscribers],
             complete: 0,
             published: 0,
             deliveries: 0,
