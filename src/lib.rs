@@ -39,7 +39,7 @@
 //! ```
 //! # The way of a token
 //! ```text
-//! Checking ─▶ auth/gate ─▶ said lately? ┄┄ no ┄▶ the stores in their order, now or on a thread ─▶ verdict
+//! Checking ─▶ auth/gate ─▶ answered lately? ┄┄ no ┄▶ the stores in their order, now or on a thread ─▶ verdict
 //!    later: its end, every few minutes, a file that changes ─▶ asked again ─▶ Standing ─▶ engine/review
 //! ```
 //! # The way of an admin request

@@ -1,5 +1,5 @@
-//! What makes the fan-out cheap, as counts: no allocation for a delivery, and one write for all the
-//! events that a member hears in a turn. And what a token costs whose session stays.
+//! Counts what makes the fan-out cheap: no allocation for a delivery, and one write for all the events that a member
+//! receives in a turn. Also measures the memory of a token whose session stays.
 //!
 //! This is a test binary of its own because counting replaces the allocator of the whole process.
 

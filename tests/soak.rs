@@ -1,5 +1,5 @@
-//! For as long as it is told: many clients, of whom some come and go, some stall, and events in bursts.
-//! What the server keeps at the end is what it kept at the beginning.
+//! A server under load for a given time: many clients, some of which come and go and some of which stall, and events in
+//! bursts. At the end the server must use no more than at the beginning.
 //!
 //! This is a test binary of its own because its clients take nearly all files that a process may open.
 //! `NEWSWIRE_SOAK_SECONDS=1800 cargo test --release --test soak -- --ignored` is half an hour.

@@ -1,5 +1,5 @@
-//! A file of tokens, as clients and operators meet it: who gets in, who hears what, and what happens when
-//! the file is changed, broken, emptied or gone.
+//! A file of tokens, as clients and operators meet it: which clients get in, which events they receive, and what happens
+//! when the file is changed, broken, emptied or removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Tokens that an API knows, as clients see it: who gets in, who hears what, who stays, and what the
-//! API's silence does to everybody else.
+//! Tokens that an API knows, as clients meet them: which clients get in, which events they receive, which sessions stay,
+//! and that a silent API delays no other client.
 
 #![cfg(feature = "all-stores")]
 

@@ -1,4 +1,4 @@
-//! The store that asks an API, on its own: what it sends, and what it makes of each answer.
+//! The store that asks an API, without a server: what it sends, and what follows from each answer.
 
 #![cfg(feature = "all-stores")]
 

@@ -1,8 +1,7 @@
-//! JWTs that another implementation made: good ones, worn-out ones, and those that an attacker would
-//! try.
+//! JWTs that another implementation made: good ones, expired ones, and those that an attacker would try.
 //!
-//! `tests/jwt/make.py` makes them, and what it once made stands in `tests/jwt/vectors.json`, so that all
-//! of this runs without Python; where there is PyJWT, it is run again, with new keys.
+//! `tests/jwt/make.py` makes them. `tests/jwt/vectors.json` has those that it made once, so that these tests run without
+//! Python. One test runs the script again with new keys, where PyJWT is installed.
 
 #![cfg(feature = "all-stores")]
 

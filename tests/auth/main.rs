@@ -1,6 +1,6 @@
-//! Who may come in: each store of tokens, alone and behind the real server.
+//! Which clients get in: each store of tokens, alone and behind the real server.
 //!
-//! Never here: what a client says once it is in (`wire`).
+//! Never here: what a client sends once it is in (`wire`).
 
 mod file;
 mod http;

@@ -1,6 +1,5 @@
-//! Tokens in PostgreSQL, against a real server where one is needed.
-//!
-//! Those tests start it themselves, from Debian's package `postgresql`; `.ci/run` installs that.
+//! Tokens in PostgreSQL. The tests that need a real server start one from Debian's package `postgresql`, which `.ci/run`
+//! installs.
 
 #![cfg(feature = "all-stores")]
 

@@ -1,4 +1,4 @@
-//! The server dies without a word and starts again: its clients come back.
+//! The server is killed and starts again: its clients reconnect.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! Everybody at once: what a restart looks like, when all clients come back in the same second.
+//! After a restart all clients reconnect in the same second, and all are let in.
 
 use std::time::Duration;
 

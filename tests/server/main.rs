@@ -1,6 +1,6 @@
-//! The process: how it starts, reloads, is watched, and ends; and what stands around it.
+//! The process: how it starts, reloads, is watched, and ends; and systemd and the proxies around it.
 //!
-//! Never here: what is said on the wire (`wire`), the stores of tokens (`auth`), the programs and pages that
+//! Never here: what peers send and receive (`wire`), the stores of tokens (`auth`), the programs and pages that
 //! come with the server (`tools`).
 
 mod admin;

@@ -1,5 +1,5 @@
-//! `/metrics` as a Prometheus server reads it: its grammar, its conventions, and that its figures are
-//! those of what happened.
+//! `/metrics` as a Prometheus server reads it: its grammar and conventions, and that its figures agree with what
+//! happened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

@@ -1,5 +1,4 @@
-//! What the server promises beyond delivery: dead peers are noticed, tokens stay secret, and a start
-//! that cannot work says why.
+//! What the server promises beyond delivery: it notices dead peers, keeps tokens secret, and says why it cannot start.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;

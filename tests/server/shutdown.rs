@@ -1,5 +1,5 @@
-//! The way down under load: what was published before the signal is delivered, nobody who stalls
-//! holds it up for ever, and it ends with code 0.
+//! A shutdown under load: events that were published before the signal are delivered, a client that stalls does not
+//! hold the shutdown up for ever, and the exit code is 0.
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;

@@ -1,4 +1,4 @@
-//! What a server says and does when it starts: who can get in, which process it is, what it refuses.
+//! What a server prints and does when it starts: which clients can get in, which process it is, and what it refuses.
 //!
 //! Never here: options one by one (`cli.rs`), systemd.
 

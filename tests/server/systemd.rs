@@ -1,4 +1,4 @@
-//! As a service: what systemd passes to newswire, and what newswire tells it. The tests play systemd.
+//! newswire as a service: what systemd passes to newswire, and how newswire notifies systemd. The tests play systemd.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;

@@ -1,5 +1,5 @@
-//! An admin listener that tells the dashboard what a test wants to be told: the same page under the same
-//! policy, and statistics that were never counted.
+//! An admin listener for the tests of the dashboard. It serves the same page with the same policy, and any statistics
+//! that a test makes up.
 #![expect(
     clippy::disallowed_methods,
     reason = "it tells something each second, and waits for the rest of a head"

@@ -1,8 +1,7 @@
-//! What was published is heard: every event once, in order, byte for byte, by everybody who is
-//! subscribed.
+//! Every subscriber receives every event once, in order, byte for byte.
 //!
-//! Subscribers compare raw bytes with the stream that has to come, which is all of "none lost, none
-//! twice, none out of order, nothing changed" in one comparison.
+//! Subscribers compare raw bytes with the stream that has to come. This one comparison shows that no event was lost,
+//! came twice, came out of order or was changed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;

@@ -1,4 +1,4 @@
-//! What holds for every input: one function a format, which panics where it does not.
+//! Laws that hold for every input: one function for each format, which panics when an input breaks a law.
 //!
 //! `properties.rs` tries them on generated inputs in `cargo test`; `tests/fuzz` lets a fuzzer
 //! look for inputs that break them.

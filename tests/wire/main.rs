@@ -1,6 +1,6 @@
-//! What clients and publishers say, and what they receive: the wire, event by event and byte by byte.
+//! What clients and publishers send and receive: the wire, event by event and byte by byte.
 //!
-//! Never here: who may come in (`auth`), how the process starts, reloads and ends (`server`), the programs
+//! Never here: which clients get in (`auth`), how the process starts, reloads and ends (`server`), the programs
 //! and pages that come with the server (`tools`).
 
 mod delivery;

@@ -1,4 +1,4 @@
-//! Events by HTTP: what is answered, who hears them, and what is refused.
+//! Events by HTTP: what the server answers, which clients receive them, and what it refuses.
 
 use std::io::{BufReader, Write};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Subscribers that do not read: they cost a bounded amount of memory, and nobody else anything.
+//! Subscribers that do not read: they take a bounded amount of memory and delay no other client.
 
 use std::io::Write;
 

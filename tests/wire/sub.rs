@@ -1,4 +1,4 @@
-//! SUB: the server connects to publishers, and asks them for what its clients want and no more.
+//! SUB: the server connects to publishers, and subscribes to the topics that its clients want and no others.
 
 use std::collections::BTreeSet;
 use std::net::{TcpStream, ToSocketAddrs};

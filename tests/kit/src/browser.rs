@@ -2,8 +2,8 @@
 //!
 //! The browser is `chromium` of the `PATH`, or what the variable `CHROMIUM` names: headless, with a
 //! profile of its own that is gone when the test ends. Each [`Page`] is a tab with a WebSocket of its
-//! own to it. What a page says on its console, throws or cannot load is kept, and told when a wait is
-//! in vain.
+//! own to it. What a page writes to its console, throws or cannot load is kept, and is shown when a
+//! wait fails.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -187,7 +187,7 @@ impl Page {
         &self.wire.console
     }
 
-    /// Whether it has said `text`, alone or as a part of a line.
+    /// Returns true when the console has `text`, alone or as a part of a line.
     pub fn has_said(&mut self, text: &str) -> bool {
         self.console().iter().any(|line| line.contains(text))
     }
@@ -205,7 +205,7 @@ impl Page {
         );
     }
 
-    /// Whether its user likes it dark.
+    /// Sets whether the user prefers a dark page.
     pub fn prefers_dark(&mut self, is_dark: bool) {
         let value = if is_dark { "dark" } else { "light" };
         self.wire.command(
@@ -214,7 +214,7 @@ impl Page {
         );
     }
 
-    /// Whether it can reach anybody.
+    /// Sets whether the page has a network.
     pub fn offline(&mut self, is_offline: bool) {
         self.wire.command(
             "Network.emulateNetworkConditions",

@@ -1,5 +1,5 @@
-//! For tests of what the server bears: somebody innocent who has to be served meanwhile, means to be a
-//! nuisance, and the books, which have to balance in the end.
+//! For tests with hostile peers: an ordinary subscriber that has to be served meanwhile, attacks, and the server's
+//! counters, which have to agree with each other at the end.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};

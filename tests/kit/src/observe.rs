@@ -136,7 +136,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether everything expected has come.
+    /// Returns true when everything expected has come.
     pub fn is_done(&self) -> bool {
         self.at == self.expected.len()
     }

@@ -1,4 +1,4 @@
-//! The wire without a client library: bytes as they are sent, and what a server's bytes say.
+//! A client without a library: it sends bytes as they are, and parses the server's bytes.
 //!
 //! A library hides what the tests are about: it refuses to send a bad frame, puts fragments together,
 //! answers pings. [`Ear`] takes a server's bytes in any pieces, so it serves a socket and a virtual

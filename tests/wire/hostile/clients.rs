@@ -1,5 +1,6 @@
 //! Clients with a good token that do too much of something: pings, fragments, subscriptions, calls,
-//! prefixes. Each is bounded, what is over a bound ends with the right code, and others are served.
+//! prefixes. Each is bounded, a client over a bound is closed with the right code, and
+//! others are served.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,4 +1,4 @@
-//! Where everybody behaves and there is too much of everything: events that cannot be gathered, large
+//! Peers that behave, and too much of everything: events that cannot be gathered, large
 //! ones among small ones, more topics than a queue of libzmq's holds, publishers that never pause, a log
 //! that nobody reads.
 

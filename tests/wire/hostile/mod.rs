@@ -1,5 +1,5 @@
-//! Strangers: whoever has not shown a token yet. They cost a place for as long as a handshake may take,
-//! get an answer that says what was wrong, and nobody else notices them.
+//! Strangers: clients that have not shown a token yet. Each takes a place for as long as a handshake may take and gets an
+//! answer that says what was wrong, and no other client notices them.
 //!
 //! # Which input is bounded by which limit
 //! The files of this folder belong together. This table says what others send, which limit of

@@ -1,5 +1,5 @@
 //! Publishers, and strangers at the publishers' port, that send too much, too large, in too many parts,
-//! or nothing that makes sense. What is no event is counted, and the others' events go on arriving.
+//! or nothing that makes sense. Messages that are not events are counted, and the events of other publishers arrive.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
 //! Subscribers that do not read, hardly read, end their half, or are reset in the middle of everything,
-//! while others are to hear every event.
+//! while others have to receive every event.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

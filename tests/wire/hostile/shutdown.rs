@@ -1,5 +1,4 @@
-//! SIGTERM at the worst moments: it ends with code 0 within its time-out, and whatever can still be
-//! delivered is.
+//! SIGTERM at the worst moments: the server ends with code 0 within its time-out, and delivers every event that it can.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

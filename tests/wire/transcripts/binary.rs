@@ -1,8 +1,7 @@
 //! The second stage: the real binary, TCP, and publishers over ZeroMQ.
 //!
-//! Nothing is waited for by the clock. That a server has dealt with what a client sent, its answer to
-//! a later ping proves; that it has dealt with what was published, a later event on a topic of its
-//! own, which went the same way.
+//! No wait has a fixed time. The answer to a later ping proves that the server has handled what a client sent. A later
+//! event on a topic of its own proves that the server has handled what was published.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The first stage: the engine in memory, in virtual time. What clients send comes in pieces, and
-//! turns end between them, as a seed has it.
+//! The first stage: the engine in memory, in virtual time. A seed decides how the clients' bytes are cut into pieces, and
+//! after which pieces a turn ends.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};

@@ -1,6 +1,6 @@
-//! What is said on the wire, as scripts that are read at once (`tests/transcripts/*.txt`), each run
-//! on two stages: the engine in memory, where the clients' bytes are also cut at random places and
-//! must come to the same, and the real binary with publishers over ZeroMQ.
+//! What peers send on the wire, as short scripts (`tests/transcripts/*.txt`). Each script runs on two stages: the engine
+//! in memory, where the clients' bytes are also cut at random places and must have the same result; and the real binary
+//! with publishers over ZeroMQ.
 //!
 //! `script.rs` has the language. A new behaviour is a new file in that folder, and nothing else.
 //! `NEWSWIRE_SEED` replays the cuts of a run that failed.

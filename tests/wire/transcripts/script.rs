@@ -12,11 +12,11 @@
 //! | `client frame FIRST DATA` | a frame with that first byte (hexadecimal), masked |
 //! | `client bytes DATA` | bytes as they are |
 //! | `client end` | the client ends its half of the connection |
-//! | `server http STATUS` | the client hears an HTTP answer |
+//! | `server http STATUS` | the client receives an HTTP answer |
 //! | `server header NAME: VALUE` | which had this header, once |
 //! | `server lacks NAME` | … and not this one |
 //! | `server body TEXT` | … and this in its body |
-//! | `server text TEXT` | the client hears this text frame; `<id>` stands for any session id, `<version>` for the server's |
+//! | `server text TEXT` | the client receives this text frame; `<id>` stands for any session id, `<version>` for the server's |
 //! | `server frame FIRST DATA` | this frame |
 //! | `server close CODE [REASON]` | this Close frame |
 //! | `server nothing` | nothing, although all that was sent and published has been dealt with |
@@ -24,13 +24,13 @@
 //! | `publish JSON` | a publisher's message of one part, the rest of the line |
 //! | `publish parts DATA…` | one of so many parts |
 //! | `wait 25s` | time passes; the script runs on the engine only, where time is an argument |
-//! | `shutdown` | the server is told to end (SIGTERM) |
+//! | `shutdown` | the server is asked to end (SIGTERM) |
 //!
 //! DATA is pieces with spaces between them: `'…'` or `"…"` is text without escapes, `0a ff` or `0aff`
 //! are bytes, and `*1000` repeats the piece before it. (Of `publish parts`, each piece is a part.)
 //!
-//! With several clients a step begins with a name: `ann: client text [5,"t"]`. What a server says is
-//! heard in its order and without a gap: at the end of a script nothing may be left unheard.
+//! With several clients a step begins with a name: `ann: client text [5,"t"]`. A script names all that the server sends,
+//! in order: at the end of a script nothing may be left unread.
 
 /// One file.
 #[derive(Debug)]
