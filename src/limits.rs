@@ -107,7 +107,7 @@ pub const AUTH_REMEMBERED_MAX: usize = 100_000;
 /// `tests/allocations.rs` measures it.
 pub const AUTH_REFUSED_BYTES: usize = 128;
 
-/// In bytes, the memory of one question about a new client's token with a JWT of 900 bytes. `auth-waiting-max` times
+/// In bytes, the memory of one question about a newcomer's token with a JWT of 900 bytes. `auth-waiting-max` times
 /// this is the bound for all questions that wait; with longer tokens, fewer questions can wait.
 pub const AUTH_QUESTION_BYTES: usize = 1_600;
 
@@ -125,7 +125,7 @@ pub const AUTH_REVOKED_MAX: usize = 100_000;
 pub const AUTH_RETRY_SECONDS: u64 = 5;
 
 /// In tokens of open sessions about which stores are asked at the same time, when their answers come later. The
-/// question about a new client's token has to find a free place at its store.
+/// question about a newcomer's token has to find a free place at its store.
 pub const AUTH_RECHECKS_MAX: usize = 64;
 
 /// In tokens of open sessions about which stores are asked in one turn, at 2 µs each. The cost of signatures is counted
@@ -133,7 +133,7 @@ pub const AUTH_RECHECKS_MAX: usize = 64;
 pub const TURN_RECHECKS_MAX: usize = 256;
 
 /// In microseconds, the time that one turn may spend on the signatures of JWTs: at most half of it for open sessions,
-/// the rest for new clients. The last token may exceed it by the time that [`JWT_KEYS_MAX`] keys take.
+/// the rest for newcomers. The last token may exceed it by the time that [`JWT_KEYS_MAX`] keys take.
 pub const TURN_JUDGING_MICROSECONDS: u32 = 5_000;
 
 /// In places of the gate's ledger that one turn looks at after stores have changed: less than a millisecond.
@@ -142,7 +142,7 @@ pub const TURN_DOUBTS_MAX: u32 = 16_384;
 /// In answers of one store that are fetched a turn, at 2 µs each.
 pub const TURN_ANSWERS_MAX: usize = 1_024;
 
-/// In tokens of new clients that one turn looks at. Most take 5 µs, the longest ones 50 µs.
+/// In tokens of newcomers that one turn looks at. Most take 5 µs, the longest ones 50 µs.
 pub const TURN_CHECKS_MAX: usize = 256;
 
 /// In verdicts that one turn carries out. Each writes to a socket, in 10 to 20 µs.
@@ -266,7 +266,7 @@ pub const TURN_PEER_EVENTS_MAX: usize = 1_024;
 /// an estimated 10 µs each, 2.6 ms.
 pub const TURN_ACCEPTS_MAX: usize = 256;
 
-/// In milliseconds that a connection has for its upgrade, or for its end, before a new client can get its place when
+/// In milliseconds that a connection has for its upgrade, or for its end, before a newcomer can get its place when
 /// all places are taken. A request comes right behind its connection; a lost packet is sent again after some 200.
 pub const ROOM_MILLISECONDS_MIN: u64 = 250;
 
@@ -452,7 +452,7 @@ pub const HISTORY_COUNTS_SECONDS: usize = 10;
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// In connections without a right, for each of these two kinds of listener. Each costs a descriptor of the reserve and
-/// at most a head. In a flood of 5,000 connections a second, each has 25 ms to send its request before a new one gets
+/// at most a head. In a flood of 5,000 connections a second, each has 25 ms to send its request before a newcomer gets
 /// its place. A host with few files allows fewer: a third of the reserve without [`OWN_FILES`], which is 8 of 128
 /// files, 34 of 512, and 128 from 1,632 on.
 pub const ADMIN_STRANGERS_MAX: usize = 128;
@@ -466,7 +466,7 @@ pub const ADMIN_BODY_SECONDS: u64 = 30;
 /// In seconds that the client has to read an answer, and that an event may wait for room.
 pub const ADMIN_ANSWER_SECONDS: u64 = 30;
 
-/// In seconds without a byte after which a new connection can get the place of one whose request was admitted: more than
+/// In seconds without a byte after which a newcomer can get the place of one whose request was admitted: more than
 /// the pauses of a loaded network, and few enough to wait for.
 pub const ADMIN_STALL_SECONDS: u64 = 5;
 

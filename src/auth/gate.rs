@@ -273,7 +273,7 @@ impl Gate {
         }
         self.reported = Some(now);
         log::warn!(
-            "auth: new clients get 503: the questions that wait for an answer already take {} bytes \
+            "auth: newcomers get 503: the questions that wait for an answer already take {} bytes \
              (auth-waiting-max)",
             self.rules.asking_bytes_max
         );

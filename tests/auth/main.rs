@@ -19,7 +19,7 @@ fn ended() -> (u16, String) {
     (3000, "token no longer valid".to_owned())
 }
 
-/// The question about a new client's token.
+/// The question about a newcomer's token.
 #[cfg(feature = "all-stores")]
 fn question(token: impl AsRef<[u8]>) -> Arc<Question> {
     let token = Token::new(token);
