@@ -6,26 +6,23 @@
 //! the rules; the shutdown comes at any moment. Beside the engine runs a model that is too simple to be wrong:
 //! what each client subscribed to, which events it is therefore owed, in which order, and what it has to do by
 //! when. After every step the engine's own books are audited.
-//!
-//! Each run draws a fresh seed. A failure prints the seed of its world and the step; `NEWSWIRE_SEED=…` replays
-//! it. `NEWSWIRE_STEPS=…` sets how many steps are made in all.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use kit::dice::{Dice, number, seed};
-use kit::raw::{Ear, Heard, close_payload, masked_frame};
+use kit::dice::Dice;
+use kit::raw::{Heard, close_payload};
 use newswire::engine::{Check, Engine, Farewell, Rules, SessionRules, SlotId};
 use newswire::standing::{Standing, Verdict};
 use newswire::stats::{Cause, Close};
 use newswire::wire::envelope::Event;
 use newswire::wire::grant::Grant;
 
-use crate::stream::{FakeStream, Pipe};
+use super::subscriber::{Subscriber, What, masked, may_hear, topic};
+use super::{World, simulate};
+use crate::stream::FakeStream;
 
 const STEPS: u64 = 300_000;
 const STEPS_PER_WORLD: u64 = 3_000;
@@ -36,7 +33,7 @@ const ROOMY: usize = 1 << 20;
 /// What a client is to the model.
 struct Client {
     id: SlotId,
-    wire: Rc<RefCell<Pipe>>,
+    peer: Subscriber,
     /// Where the client is, if the rules did not change while its head was under way.
     address: Option<IpAddr>,
     grant: Vec<String>,
@@ -57,19 +54,9 @@ struct Client {
     heard_bytes: usize,
     /// In bytes of its head.
     head_bytes: usize,
-    /// In bytes that it has sent, its head included.
-    sent_bytes: usize,
-    /// Its messages that the engine has not read whole.
-    said: VecDeque<Said>,
     /// True exactly when it was opened after the engine last read: what it sent with its head, the engine
     /// has and does not know yet.
     is_fresh: bool,
-    topics: BTreeSet<usize>,
-    /// The events that it is owed, in order.
-    owed: VecDeque<Owed>,
-    ear: Ear,
-    /// What it has heard and not looked at.
-    heard: VecDeque<Heard>,
     /// True once an administrator has disconnected it.
     is_disconnected: bool,
     /// Where a message ends that is longer than the rules allow.
@@ -87,32 +74,6 @@ enum Wait {
     Close,
 }
 
-/// A message, and where it ends in all that its client has sent.
-#[derive(Debug)]
-struct Said {
-    end: usize,
-    bytes: usize,
-    what: What,
-}
-
-/// What a message is to the model.
-#[derive(Debug)]
-enum What {
-    Subscribe(usize),
-    Unsubscribe(usize),
-    Other,
-}
-
-/// One event that a client is to hear.
-#[derive(Debug)]
-struct Owed {
-    /// The text of its message.
-    text: Rc<str>,
-    topic: usize,
-    /// True once it has unsubscribed: it may have been on its way, or not.
-    is_optional: bool,
-}
-
 /// The proxy, where it is trusted.
 const PROXY: [u8; 4] = [10, 9, 0, 1];
 
@@ -123,15 +84,7 @@ fn upgrade(headers: &str) -> String {
     )
 }
 
-fn topic(n: usize) -> String {
-    format!("topic-{n}")
-}
-
-fn masked(first: u8, payload: &[u8], dice: &mut Dice) -> Vec<u8> {
-    masked_frame(first, payload, (dice.roll() as u32).to_be_bytes())
-}
-
-struct World {
+struct EngineWorld {
     dice: Dice,
     rules: Rules,
     engine: Engine<FakeStream>,
@@ -153,7 +106,7 @@ struct World {
     is_over: bool,
 }
 
-impl World {
+impl World for EngineWorld {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
         let topics = [1, 2, 5, 40][dice.below(4)];
@@ -222,6 +175,52 @@ impl World {
         }
     }
 
+    /// Everything comes to its end: what is owed is paid, everybody leaves, and nothing is left.
+    fn end(&mut self) {
+        for _ in 0..100_000 {
+            for client in &self.clients {
+                client.peer.wire.borrow_mut().room = usize::MAX;
+            }
+            for index in 0..self.clients.len() {
+                self.writable(index);
+            }
+            self.turn();
+            if self.engine.owes_nothing() {
+                break;
+            }
+        }
+        for client in &self.clients {
+            let is_whole = client.is_open && !client.is_doomed && !client.peer.was_closed();
+            assert!(
+                !is_whole || client.peer.owed() == 0,
+                "{:?} is still owed {} events",
+                client.id,
+                client.peer.owed()
+            );
+        }
+        self.is_over = true;
+        let farewell = if self.dice.one_in(2) {
+            Farewell::Silent
+        } else {
+            Farewell::CloseFrame
+        };
+        self.engine.close_all(farewell);
+        for client in &mut self.clients {
+            client.is_doomed = true;
+        }
+        for _ in 0..20 {
+            self.now += Duration::from_secs(1);
+            self.turn();
+        }
+        assert_eq!(self.engine.connections(), 0, "a slot is left");
+        assert_eq!(self.engine.subscriptions(), 0, "a bit is left");
+        assert_eq!(self.engine.topics(), 0, "a topic is left");
+        assert_eq!(self.engine.outboxes_bytes(), 0, "a byte is left");
+        assert_eq!(self.engine.poll_timeout(), None, "a deadline is left");
+    }
+}
+
+impl EngineWorld {
     fn pick(&mut self) -> Option<usize> {
         (!self.clients.is_empty()).then(|| self.dice.below(self.clients.len()))
     }
@@ -263,7 +262,7 @@ impl World {
         let head = upgrade(&headers);
         self.clients.push(Client {
             id,
-            wire,
+            peer: Subscriber::new(wire),
             address: Some(address),
             grant,
             is_open: false,
@@ -274,13 +273,7 @@ impl World {
             is_blurred: false,
             heard_bytes: 0,
             head_bytes: head.len(),
-            sent_bytes: 0,
-            said: VecDeque::new(),
             is_fresh: false,
-            topics: BTreeSet::new(),
-            owed: VecDeque::new(),
-            ear: Ear::default(),
-            heard: VecDeque::new(),
             is_disconnected: false,
             too_much: None,
             upgraded: false,
@@ -301,8 +294,7 @@ impl World {
     /// A client sends bytes, and the engine hears of them.
     fn send(&mut self, index: usize, bytes: &[u8]) {
         let client = &mut self.clients[index];
-        client.sent_bytes += bytes.len();
-        client.wire.borrow_mut().to_server.extend(bytes);
+        client.peer.send(bytes);
         self.readable(index);
     }
 
@@ -310,7 +302,7 @@ impl World {
     /// read.
     fn readable(&mut self, index: usize) {
         let client = &self.clients[index];
-        let ended = client.wire.borrow().peer_ended;
+        let ended = client.peer.wire.borrow().peer_ended;
         self.engine.handle_readable(client.id, ended);
         if self.dice.one_in(2) {
             self.read();
@@ -321,7 +313,7 @@ impl World {
     /// What came with the head counts as heard when it is understood.
     fn note_fresh(&mut self) {
         for client in &mut self.clients {
-            let has_early = client.wire.borrow().read_bytes > client.head_bytes;
+            let has_early = client.peer.wire.borrow().read_bytes > client.head_bytes;
             if std::mem::take(&mut client.is_fresh) && has_early {
                 client.heard_bytes = 0;
             }
@@ -346,7 +338,7 @@ impl World {
         let silence_due = self.due(self.rules.ping_seconds);
         let close_due = self.due(self.rules.close_seconds);
         for client in &mut self.clients {
-            let wire = client.wire.borrow();
+            let wire = client.peer.wire.borrow();
             client.is_blurred |= wire.wants_room;
             let has_spoken = wire.read_bytes > client.heard_bytes;
             client.heard_bytes = wire.read_bytes;
@@ -372,15 +364,15 @@ impl World {
         let tick = self.now.as_secs();
         let pong_due = self.due(self.rules.pong_seconds);
         for client in self.clients.iter_mut().filter(|c| !c.is_blurred) {
-            client.listen();
-            let wire = client.wire.borrow();
+            client.peer.listen();
+            let wire = client.peer.wire.borrow();
             if wire.wants_room {
                 continue;
             }
             let (wait, due) = client.waits;
             let is_gone = wire.is_dropped;
             let is_ping = |heard: &Heard| matches!(heard, Heard::Frame(0x89, _));
-            let was_pinged = client.heard.iter().any(is_ping);
+            let was_pinged = client.peer.heard.iter().any(is_ping);
             let id = client.id;
             assert!(!was_pinged || wait == Wait::Silence, "{id:?} was pinged");
             if tick < due {
@@ -416,7 +408,7 @@ impl World {
             let mut left = self.clients.iter().filter(|c| c.is_open);
             let is_left = left.any(|c| {
                 let ending = c.standing.as_ref().and_then(|s| s.ending());
-                ending.is_some() && !c.is_blurred && !c.was_closed()
+                ending.is_some() && !c.is_blurred && !c.peer.was_closed()
             });
             assert!(!is_left, "a session outlives its token");
         }
@@ -433,11 +425,7 @@ impl World {
                 ..Grant::default()
             });
             client.grant = grant;
-            let lost = |n: &usize| !standing.allows(&topic(*n));
-            for owed in client.owed.iter_mut().filter(|owed| lost(&owed.topic)) {
-                owed.is_optional = true;
-            }
-            client.topics.retain(|n| !lost(n));
+            client.peer.lose(|n| !standing.allows(&topic(n)));
             self.engine.handle_changed_standings();
             self.turn();
         }
@@ -451,17 +439,17 @@ impl World {
         let is_told = client.is_open && !client.is_doomed;
         if !self.engine.disconnect(client.id) {
             // It is ending, though that need not show while bytes are owed.
-            let is_owed = client.is_blurred || client.wire.borrow().wants_room;
-            let is_ending = client.is_doomed || client.was_closed() || is_owed;
+            let is_owed = client.is_blurred || client.peer.wire.borrow().wants_room;
+            let is_ending = client.is_doomed || client.peer.was_closed() || is_owed;
             assert!(is_ending, "{:?} stays", client.id);
             return;
         }
         client.is_doomed = true;
         assert!(!self.engine.disconnect(client.id), "it ends twice");
-        client.listen();
-        if is_told && !client.is_blurred && !client.wire.borrow().wants_room {
+        client.peer.listen();
+        if is_told && !client.is_blurred && !client.peer.wire.borrow().wants_room {
             let told = close_payload(1008, "disconnected by an administrator");
-            assert_eq!(client.heard.back(), Some(&Heard::Frame(0x88, told)));
+            assert_eq!(client.peer.heard.back(), Some(&Heard::Frame(0x88, told)));
         }
         client.is_disconnected = true;
         self.turn();
@@ -491,7 +479,7 @@ impl World {
         rules.session.trusted_proxies = proxies(has_proxy);
         let message_bytes_max = rules.session.message_bytes_max;
         for client in &mut self.clients {
-            client.is_doomed |= client.said.iter().any(|s| s.bytes > message_bytes_max);
+            client.is_doomed |= client.peer.said.iter().any(|s| s.bytes > message_bytes_max);
             client.too_much = None;
             if had_proxy != has_proxy && client.waits.0 == Wait::Head {
                 client.address = None;
@@ -507,7 +495,11 @@ impl World {
             return;
         }
         let mut sessions = BTreeMap::new();
-        for client in self.clients.iter().filter(|c| c.is_open && !c.was_closed()) {
+        for client in self
+            .clients
+            .iter()
+            .filter(|c| c.is_open && !c.peer.was_closed())
+        {
             if let Some(address) = client.address {
                 *sessions.entry(address).or_insert(0) += 1;
             }
@@ -525,23 +517,8 @@ impl World {
             if !client.is_open || client.is_doomed || client.is_fresh {
                 continue;
             }
-            let read_bytes = client.wire.borrow().read_bytes;
-            while client.said.front().is_some_and(|s| s.end <= read_bytes)
-                && let Some(said) = client.said.pop_front()
-            {
-                match said.what {
-                    What::Subscribe(n) if client.may_hear(n) => {
-                        client.topics.insert(n);
-                    }
-                    What::Unsubscribe(n) => {
-                        for owed in client.owed.iter_mut().filter(|owed| owed.topic == n) {
-                            owed.is_optional = true;
-                        }
-                        client.topics.remove(&n);
-                    }
-                    What::Subscribe(_) | What::Other => {}
-                }
-            }
+            let Client { peer, grant, .. } = client;
+            peer.understand(|n| may_hear(grant, n));
         }
     }
 
@@ -616,41 +593,15 @@ impl World {
         self.say(index, what, text.as_bytes());
     }
 
-    /// A client sends a message: whole or in fragments, with a ping between them now and then.
+    /// A client sends a message.
     fn say(&mut self, index: usize, what: What, text: &[u8]) {
-        if self.clients[index].wire.borrow().peer_ended {
+        if self.clients[index].peer.wire.borrow().peer_ended {
             return;
         }
-        let mut bytes = Vec::new();
-        let mut opcode = if self.dice.one_in(6) { 2 } else { 1 };
-        let mut rest = text;
-        while self.dice.one_in(4) {
-            let (fragment, behind) = rest.split_at(self.dice.below(rest.len() + 1));
-            bytes.extend(masked(opcode, fragment, &mut self.dice));
-            (opcode, rest) = (0, behind);
-            if self.dice.one_in(5) {
-                bytes.extend(masked(0x89, b"ping", &mut self.dice));
-            }
-        }
-        bytes.extend(masked(0x80 | opcode, rest, &mut self.dice));
-        let client = &mut self.clients[index];
-        client.said.push_back(Said {
-            end: client.sent_bytes + bytes.len(),
-            bytes: text.len(),
-            what,
-        });
-        if self.dice.one_in(8) {
-            bytes.extend(masked(0x89, b"ping", &mut self.dice));
-        }
-        // The end of it may come later than the rest.
-        let keep = match self.dice.below(4) {
-            0 => self.dice.below(6),
-            _ => 0,
-        };
-        let (first, rest) = bytes.split_at(bytes.len() - keep);
-        self.send(index, first);
+        let [first, rest] = self.clients[index].peer.say(what, text, &mut self.dice);
+        self.send(index, &first);
         if !rest.is_empty() {
-            self.send(index, rest);
+            self.send(index, &rest);
         }
     }
 
@@ -658,7 +609,7 @@ impl World {
     fn say_too_much(&mut self) {
         let Some(index) = self.pick() else { return };
         let text = format!("[2,\"call\",\"{}\"]", "x".repeat(90 + self.dice.below(500)));
-        if self.clients[index].wire.borrow().peer_ended {
+        if self.clients[index].peer.wire.borrow().peer_ended {
             return;
         }
         let is_too_much = text.len() > self.rules.session.message_bytes_max;
@@ -666,14 +617,14 @@ impl World {
         self.say(index, What::Other, text.as_bytes());
         let client = &mut self.clients[index];
         if is_too_much && client.too_much.is_none() {
-            client.too_much = client.said.back().map(|said| said.end);
+            client.too_much = client.peer.said.back().map(|said| said.end);
         }
     }
 
     fn misbehave(&mut self) {
         let Some(index) = self.pick() else { return };
         self.clients[index].is_doomed = true;
-        let wire = Rc::clone(&self.clients[index].wire);
+        let wire = Rc::clone(&self.clients[index].peer.wire);
         match self.dice.below(4) {
             0 => wire.borrow_mut().is_broken = true,
             1 => wire.borrow_mut().peer_ended = true,
@@ -697,7 +648,7 @@ impl World {
         }
         let id = self.departed[self.dice.below(self.departed.len())];
         let moved = |world: &Self| -> usize {
-            let wires = world.clients.iter().map(|client| client.wire.borrow());
+            let wires = world.clients.iter().map(|client| client.peer.wire.borrow());
             wires.map(|wire| wire.read_bytes + wire.writes).sum()
         };
         let before = (moved(self), self.engine.connections());
@@ -716,7 +667,7 @@ impl World {
     fn give_room(&mut self) {
         let Some(index) = self.pick() else { return };
         let room = self.dice.below(2_000);
-        let wire = Rc::clone(&self.clients[index].wire);
+        let wire = Rc::clone(&self.clients[index].peer.wire);
         let before = wire.borrow().room;
         wire.borrow_mut().room = before.saturating_add(room);
         self.writable(index);
@@ -725,7 +676,7 @@ impl World {
     /// A writable edge comes exactly after a short write.
     fn writable(&mut self, index: usize) {
         let client = &self.clients[index];
-        if std::mem::take(&mut client.wire.borrow_mut().wants_room) {
+        if std::mem::take(&mut client.peer.wire.borrow_mut().wants_room) {
             self.engine.handle_writable(client.id);
         }
     }
@@ -747,12 +698,8 @@ impl World {
             let data = format!("[{},\"{}\"]", self.events, "x".repeat(length));
             let text = format!("[8,\"topic-{n}\",{data}]").into();
             for client in &mut self.clients {
-                if client.is_open && !client.is_doomed && client.topics.contains(&n) {
-                    client.owed.push_back(Owed {
-                        text: Rc::clone(&text),
-                        topic: n,
-                        is_optional: false,
-                    });
+                if client.is_open && !client.is_doomed {
+                    client.peer.publish(n, &text);
                 }
             }
             self.engine.handle_event(&Event {
@@ -811,8 +758,8 @@ impl World {
         if !client.is_reading {
             return;
         }
-        while client.wire.borrow().wants_room && !client.wire.borrow().is_broken {
-            client.wire.borrow_mut().wants_room = false;
+        while client.peer.wire.borrow().wants_room && !client.peer.wire.borrow().is_broken {
+            client.peer.wire.borrow_mut().wants_room = false;
             self.engine.handle_writable(client.id);
             self.engine.pay();
         }
@@ -828,7 +775,7 @@ impl World {
             }
         }
         for index in pongs {
-            if !self.clients[index].wire.borrow().peer_ended {
+            if !self.clients[index].peer.wire.borrow().peer_ended {
                 let pong = masked(0x8A, b"", &mut self.dice);
                 self.send(index, &pong);
             }
@@ -837,9 +784,9 @@ impl World {
         let departed = &mut self.departed;
         self.clients.retain(|client| {
             let has_to_end = client.is_disconnected || client.has_said_too_much();
-            let is_late = has_to_end && !client.is_blurred && !client.was_closed();
+            let is_late = has_to_end && !client.is_blurred && !client.peer.was_closed();
             assert!(!is_late, "{:?} has to end", client.id);
-            let is_gone = client.wire.borrow().is_dropped;
+            let is_gone = client.peer.wire.borrow().is_dropped;
             if is_gone {
                 client.check_end(is_generous);
                 departed.push(client.id);
@@ -847,97 +794,21 @@ impl World {
             !is_gone
         });
     }
-
-    /// Everything comes to its end: what is owed is paid, everybody leaves, and nothing is left.
-    fn end(&mut self) {
-        for _ in 0..100_000 {
-            for client in &self.clients {
-                client.wire.borrow_mut().room = usize::MAX;
-            }
-            for index in 0..self.clients.len() {
-                self.writable(index);
-            }
-            self.turn();
-            if self.engine.owes_nothing() {
-                break;
-            }
-        }
-        for client in &self.clients {
-            let is_whole = client.is_open && !client.is_doomed && !client.was_closed();
-            assert!(
-                !is_whole || client.owed.iter().all(|owed| owed.is_optional),
-                "{:?} is still owed {} events",
-                client.id,
-                client.owed.len()
-            );
-        }
-        self.is_over = true;
-        let farewell = if self.dice.one_in(2) {
-            Farewell::Silent
-        } else {
-            Farewell::CloseFrame
-        };
-        self.engine.close_all(farewell);
-        for client in &mut self.clients {
-            client.is_doomed = true;
-        }
-        for _ in 0..20 {
-            self.now += Duration::from_secs(1);
-            self.turn();
-        }
-        assert_eq!(self.engine.connections(), 0, "a slot is left");
-        assert_eq!(self.engine.subscriptions(), 0, "a bit is left");
-        assert_eq!(self.engine.topics(), 0, "a topic is left");
-        assert_eq!(self.engine.outboxes_bytes(), 0, "a byte is left");
-        assert_eq!(self.engine.poll_timeout(), None, "a deadline is left");
-    }
 }
 
 impl Client {
-    /// Takes what the engine has written.
-    fn listen(&mut self) {
-        let bytes = std::mem::take(&mut self.wire.borrow_mut().from_server);
-        self.ear.push(&bytes);
-        self.heard.extend(self.ear.by_ref());
-    }
-
     /// Returns true when the engine has read a message that is too long.
     fn has_said_too_much(&self) -> bool {
-        let read_bytes = self.wire.borrow().read_bytes;
+        let read_bytes = self.peer.wire.borrow().read_bytes;
         let is_read = self.too_much.is_some_and(|end| end <= read_bytes);
         is_read && self.is_open && !self.is_fresh
-    }
-
-    fn may_hear(&self, n: usize) -> bool {
-        let matches = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(prefix) => topic(n).starts_with(prefix),
-            None => *pattern == topic(n),
-        };
-        self.grant.is_empty() || self.grant.iter().any(matches)
-    }
-
-    fn hear(&mut self, text: &str) {
-        let is_passed_over = |owed: &Owed| owed.is_optional && *owed.text != *text;
-        while self.owed.front().is_some_and(is_passed_over) {
-            self.owed.pop_front();
-        }
-        let next = self.owed.pop_front().map(|owed| owed.text);
-        let is_next = next.as_deref() == Some(text);
-        let shown = |text: &str| text.chars().take(60).collect::<String>();
-        assert!(
-            is_next,
-            "{:?} hears {} and is owed {:?}",
-            self.id,
-            shown(text),
-            next.as_deref().map(shown)
-        );
     }
 
     /// Compares what was heard with what was owed. Answers whether a ping was among it.
     fn look(&mut self) -> bool {
         let mut pinged = false;
-        self.listen();
-        while let Some(heard) = self.heard.pop_front() {
+        self.peer.listen();
+        while let Some(heard) = self.peer.heard.pop_front() {
             match heard {
                 Heard::Http(http) if http.status == 101 => {
                     assert!(self.is_open, "upgraded without a verdict");
@@ -958,7 +829,7 @@ impl Client {
                     );
                     // Whoever has broken a rule may hear on until the engine has seen it.
                     if is_event && !self.is_doomed {
-                        self.hear(&text);
+                        self.peer.hear(&text);
                     }
                 }
                 Heard::Frame(0x89, _) => pinged = true,
@@ -969,15 +840,10 @@ impl Client {
         pinged
     }
 
-    fn was_closed(&self) -> bool {
-        let wire = self.wire.borrow();
-        wire.server_ended || wire.is_dropped
-    }
-
     /// The engine let go of it. Whoever reads and keeps the rules is never left; but where bounds
     /// are tight, a socket that takes little at a time may look like a slow one.
     fn check_end(&self, is_generous: bool) {
-        let is_quick = is_generous || self.wire.borrow().piece == usize::MAX;
+        let is_quick = is_generous || self.peer.wire.borrow().piece == usize::MAX;
         let is_good = self.is_open && !self.is_doomed && self.is_reading && is_quick;
         assert!(!is_good, "{:?} was left without a reason", self.id);
     }
@@ -988,33 +854,7 @@ fn proxies(is_trusted: bool) -> Vec<ipnet::IpNet> {
     network.into_iter().collect()
 }
 
-fn run(seed: u64, steps: u64) {
-    let mut world = World::new(seed);
-    let step = RefCell::new(0);
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        while *step.borrow() < steps {
-            world.step();
-            *step.borrow_mut() += 1;
-        }
-        world.end();
-    }));
-    if let Err(panic) = outcome {
-        let step = step.borrow();
-        eprintln!("NEWSWIRE_SEED={seed} fails at step {step}");
-        resume_unwind(panic);
-    }
-}
-
 #[test]
 fn everybody_gets_what_is_owed_and_nothing_is_left() {
-    let steps = number("NEWSWIRE_STEPS").unwrap_or(STEPS);
-    let seed = seed();
-    if number("NEWSWIRE_SEED").is_some() {
-        return run(seed, steps.min(STEPS_PER_WORLD));
-    }
-    let worlds = steps.div_ceil(STEPS_PER_WORLD);
-    println!("{worlds} worlds from NEWSWIRE_SEED={seed} on");
-    for world in 0..worlds {
-        run(seed + world, STEPS_PER_WORLD);
-    }
+    simulate::<EngineWorld>(STEPS, STEPS_PER_WORLD);
 }
