@@ -115,6 +115,11 @@ impl<O: Outside> Core<O> {
         &self.engine
     }
 
+    /// The gate, to look at.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// What has been counted.
     pub fn stats(&self) -> &Rc<Stats> {
         &self.stats
@@ -323,165 +328,5 @@ impl<O: Outside> Core<O> {
             let took = now.saturating_sub(finished.since);
             self.pulse.latency.record(took, finished.events);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::io;
-    use std::os::fd::RawFd;
-
-    use kit::hostile::text;
-    use kit::observe::upgrade;
-
-    use super::*;
-    use crate::admin::metrics::ProcessReadings;
-    use crate::admin::{Command, Response};
-    use crate::auth::list::TokenList;
-    use crate::ingest::{Descriptor, SourceId};
-    use crate::stats::Counter;
-    use crate::stream::FakeStream;
-    use crate::wire::publication::{Media, Publication};
-    use crate::wire::token::Token;
-
-    /// An outside without descriptors. Publishers are numbers.
-    #[derive(Default)]
-    struct Memory {
-        newcomers: VecDeque<FakeStream>,
-        ready: Vec<Ready>,
-        commands: VecDeque<(u32, Command)>,
-        answers: Vec<(u32, String)>,
-        /// Publishers that have not waited for their answer.
-        gone: Vec<u32>,
-    }
-
-    impl Outside for Memory {
-        type Stream = FakeStream;
-        type Peer = u32;
-
-        fn hear(&mut self, mark: impl FnMut(Ready)) {
-            self.ready.drain(..).for_each(mark);
-        }
-        fn elapsed(&self) -> Duration {
-            Duration::ZERO
-        }
-        fn timeout(&self, _: Duration) -> Option<Duration> {
-            None
-        }
-        fn begin_accepts(&mut self, _: Duration) {}
-        fn has_newcomers(&self) -> bool {
-            !self.newcomers.is_empty()
-        }
-        fn accept(&mut self, _: Duration) -> Accepted<FakeStream> {
-            match self.newcomers.pop_front() {
-                Some(stream) => Accepted::Newcomer(stream, ([192, 0, 2, 1], 7).into()),
-                None => Accepted::Nobody,
-            }
-        }
-        fn refuse(&mut self, _: FakeStream, _: Refusal, _: Duration) {}
-        fn watch_client(&mut self, id: SlotId, _: &mut FakeStream) -> io::Result<()> {
-            let has_ended = false;
-            self.ready.push(Ready::Readable { id, has_ended });
-            Ok(())
-        }
-        fn watch_source(&mut self, _: SourceId, _: Descriptor, _: RawFd) -> io::Result<()> {
-            Ok(())
-        }
-        fn unwatch_source(&mut self, _: RawFd) {}
-        fn begin_commands(&mut self, _: Duration) {}
-        fn poll_command(&mut self, _: Duration) -> Option<(u32, Command)> {
-            self.commands.pop_front()
-        }
-        fn answer(&mut self, peer: u32, _: Duration, response: &Response) {
-            let body = String::from_utf8_lossy(response.body()).into_owned();
-            self.answers.push((peer, body));
-        }
-        fn address(&self, peer: u32) -> Option<SocketAddr> {
-            (!self.gone.contains(&peer)).then_some(([192, 0, 2, 2], 7).into())
-        }
-        fn take(&mut self, _: u32) -> Option<(FakeStream, SocketAddr)> {
-            None
-        }
-        fn process(&self, _: usize) -> ProcessReadings {
-            ProcessReadings {
-                resident_bytes: None,
-                open_files: None,
-                files_max: None,
-                cpu_seconds: None,
-                started_at: 0.0,
-            }
-        }
-    }
-
-    fn core(config: &Config) -> Core<Memory> {
-        let stores: Vec<Box<dyn TokenStore>> = vec![Box::new(TokenList::new(&[Token::new("t")]))];
-        let seeds = Seeds {
-            sessions: 7,
-            tokens: [7; 32],
-        };
-        Core::new(config, 10, stores, Vec::new(), seeds, Rc::default())
-    }
-
-    /// Turns until there is nothing left to do.
-    fn turns(core: &mut Core<Memory>, outside: &mut Memory) {
-        let mut now = core.moment().now;
-        loop {
-            now += Duration::from_millis(1);
-            let moment = Moment { now, unix: now };
-            core.begin(moment, outside);
-            core.turn(outside);
-            if core.timeout(outside) != Some(Duration::ZERO) && outside.ready.is_empty() {
-                return;
-            }
-        }
-    }
-
-    fn publish(body: &[u8]) -> Command {
-        Command::Publish(Publication::new(body.to_vec(), Media::Json))
-    }
-
-    #[test]
-    fn a_whole_server_turns_in_memory() {
-        let mut core = core(&Config::default());
-        let mut outside = Memory::default();
-        let (stream, pipe) = FakeStream::new();
-        let subscribe = text("[5,\"news\"]");
-        pipe.borrow_mut()
-            .to_server
-            .extend(upgrade("/?token=t", "").bytes());
-        pipe.borrow_mut().to_server.extend(subscribe);
-        outside.newcomers.push_back(stream);
-        turns(&mut core, &mut outside);
-        assert_eq!(core.engine().subscribers("news"), 1);
-
-        let body = br#"[{"topic":"news","data":1},{"topic":"other","data":2}]"#;
-        outside.commands.push_back((5, publish(body)));
-        turns(&mut core, &mut outside);
-        let answer = r#"{"events":2,"subscribers":[1,0]}"#.to_owned();
-        assert_eq!(outside.answers, [(5, answer)]);
-        let heard = String::from_utf8_lossy(&pipe.borrow().from_server).into_owned();
-        assert!(heard.ends_with(r#"[8,"news",1]"#), "{heard:?}");
-
-        core.shut_down();
-        outside.commands.push_back((6, publish(body)));
-        turns(&mut core, &mut outside);
-        let (peer, refusal) = &outside.answers[1];
-        assert!(*peer == 6 && refusal.contains("going down"), "{refusal}");
-    }
-
-    #[test]
-    fn a_publisher_need_not_wait_for_its_answer() {
-        let mut config = Config::default();
-        config.ingest.turn_events_max = 1;
-        let mut core = core(&config);
-        let mut outside = Memory::default();
-        for publisher in 1..=3 {
-            let body = br#"{"topic":"news","data":1}"#;
-            outside.commands.push_back((publisher, publish(body)));
-            outside.gone.push(publisher);
-        }
-        turns(&mut core, &mut outside);
-        assert_eq!(core.stats().counter(Counter::Events), 3);
     }
 }

@@ -1,4 +1,4 @@
-//! Simulations in virtual time, each from one seed.
+//! Simulations in virtual time, each from one seed: the engine alone, and the whole server.
 //!
 //! Each run draws a fresh seed. A failure prints the seed of its world and the step; `NEWSWIRE_SEED=…` replays
 //! it. `NEWSWIRE_STEPS=…` sets how many steps each simulation makes in all.
@@ -6,7 +6,12 @@
 //! Never here: what happens in a world (its own file).
 
 mod engine;
+mod outside;
+mod server;
+mod sources;
+mod stores;
 mod subscriber;
+mod truth;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -169,6 +169,12 @@ impl Subscriber {
         self.heard.extend(self.ear.by_ref());
     }
 
+    /// Returns true when the answer to its upgrade has begun, and is 101.
+    pub fn is_let_in(&self) -> bool {
+        let is_101 = |heard: &Heard| matches!(heard, Heard::Http(http) if http.status == 101);
+        self.heard.iter().any(is_101) || self.ear.rest().starts_with(b"HTTP/1.1 101 ")
+    }
+
     /// It heard an event, which has to be the next one.
     pub fn hear(&mut self, text: &str) {
         let is_passed_over = |owed: &Owed| owed.is_optional && *owed.text != *text;
