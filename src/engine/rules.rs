@@ -34,7 +34,7 @@ pub struct Rules {
     pub close_seconds: u32,
     /// In writes of events a turn.
     pub turn_writes_max: usize,
-    /// True exactly when [`Engine::poll_topic_change`] will be asked.
+    /// True exactly when `Engine::poll_topic_change` will be asked.
     pub tells_topic_changes: bool,
 }
 

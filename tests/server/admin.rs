@@ -36,6 +36,7 @@ fn health_and_readiness() {
     let refused = server.post("/publish", &event);
     assert_eq!(refused.status, 503);
     assert!(refused.head.contains("Retry-After: 5"), "{refused:?}");
+    assert_eq!(refused.json()["error"], "the server is going down");
     drop(stalled);
     assert!(server.wait().0.success());
 }

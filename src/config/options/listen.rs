@@ -27,7 +27,7 @@ group! {
             may_repeat: |address| address.port() == 0,
         },
 
-        /// Origin of pages that may connect, as browsers send it, such as https://example.com. Without this option
+        /// Origin of pages that may connect, as browsers send it, such as `https://example.com`. Without this option
         /// every page with a good token may connect. newswire does not check clients that send no Origin, which are
         /// no browsers. A page from a file has the origin `null` in browsers and `file://` in some web views; `null`
         /// also lets in every page that hides its origin in a sandboxed frame.

@@ -29,7 +29,7 @@ group! {
         },
 
         /// Origin of pages of another site that may send POST /publish, as browsers send it, such as
-        /// https://example.com. Such a page needs publish-token too, and whoever uses the page can read that
+        /// `https://example.com`. Such a page needs publish-token too, and whoever uses the page can read that
         /// token.
         #[option("publish-origin", "ORIGIN")]
         origins: Vec<String> = list(values::origin, String::clone, WhenNone::Empty, &[]),

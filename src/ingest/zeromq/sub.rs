@@ -1,8 +1,8 @@
 //! SUB sockets: newswire connects to publishers that have bound, and asks them for topics.
 //!
 //! A socket lives for one connection. When the connection is lost or does not come, the [`Sub`] makes the next
-//! socket ([`Uplink`] says when and for which address), and asks for all topics anew
-//! ([`Subscriptions`]). The old socket stays until its last message was received.
+//! socket (`Uplink` says when and for which address), and asks for all topics anew
+//! (`Subscriptions`). The old socket stays until its last message was received.
 //!
 //! Never here: how messages are received (the same for all sockets), and what they say.
 
