@@ -259,19 +259,25 @@ fn as_many_as_the_start_promises_are_let_in() {
     assert_eq!(counted(&summary, "refused.full"), 1, "{summary}");
 }
 
+/// Publishers that use up what is kept for them of `files`, until four are left.
+fn publishers_that_leave_four(server: &Server, files: usize) -> Vec<TcpStream> {
+    let mut publishers = Vec::new();
+    while server.files_left(files) > 4 {
+        let before = server.files_left_at_rest(files);
+        let address = server.pull.trim_start_matches("tcp://");
+        publishers.push(TcpStream::connect(address).expect("it listens"));
+        wait_until("it is in", || server.files_left(files) < before);
+    }
+    publishers
+}
+
 /// Publishers have used up what is kept for them, and clients the rest.
 #[test]
 fn without_files_newcomers_get_503_and_nothing_spins() {
     const FILES: usize = 64;
     let server = Server::start_with_files(FILES as u32, &["--handshake-timeout", "120"]);
     let mut subscriber = server.subscriber(&["t"]);
-    let mut publishers = Vec::new();
-    while server.files_left(FILES) > 4 {
-        let before = server.files_left_at_rest(FILES);
-        let address = server.pull.trim_start_matches("tcp://");
-        publishers.push(TcpStream::connect(address).expect("it listens"));
-        wait_until("it is in", || server.files_left(FILES) < before);
-    }
+    let publishers = publishers_that_leave_four(&server, FILES);
     let mut taken = Vec::new();
     while server.files_left(FILES) > 0 {
         let before = server.files_left_at_rest(FILES);
@@ -304,13 +310,7 @@ fn without_files_newcomers_get_503_and_nothing_spins() {
 fn without_files_silent_sockets_keep_nobody_out() {
     const FILES: usize = 64;
     let server = Server::start_with_files(FILES as u32, &["--handshake-timeout", "120"]);
-    let mut publishers = Vec::new();
-    while server.files_left(FILES) > 4 {
-        let before = server.files_left_at_rest(FILES);
-        let address = server.pull.trim_start_matches("tcp://");
-        publishers.push(TcpStream::connect(address).expect("it listens"));
-        wait_until("it is in", || server.files_left(FILES) < before);
-    }
+    let publishers = publishers_that_leave_four(&server, FILES);
     let mut silent = Vec::new();
     while server.files_left(FILES) > 0 {
         let before = server.files_left_at_rest(FILES);
