@@ -5,10 +5,10 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
 
-use kit::Server;
 use kit::observe::{
     Reader, answer, counted, envelope, event_frame, hear, publish_all, read_all, upgrade,
 };
+use kit::{Client, Server};
 
 const EVENTS: usize = 5_000;
 
@@ -104,14 +104,20 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(counted(&summary, "closed.slow_consumer"), 0, "{summary}");
 }
 
-#[test]
-fn a_stalled_subscriber_does_not_hold_it_up_for_ever() {
+/// A server that may take a second to shut down, and a subscriber to which it owes more than the socket takes.
+fn start_with_a_stalled_subscriber() -> (Server, Client) {
     let server = Server::start(&["--shutdown-timeout", "1"]);
-    let _stalled = server.subscriber(&["t"]);
+    let stalled = server.subscriber(&["t"]);
     let mut witness = server.raw_subscriber(&["t"]);
     let data = format!("\"{}\"", "x".repeat(100_000));
     publish_all(&server.pull, (0..75).map(|_| envelope("t", &data)));
     hear(&mut witness, &event_frame("t", &data).repeat(75));
+    (server, stalled)
+}
+
+#[test]
+fn a_stalled_subscriber_does_not_hold_it_up_for_ever() {
+    let (server, _stalled) = start_with_a_stalled_subscriber();
     server.signal("TERM");
     server.wait_for_log("shutdown: out of time, undelivered_bytes=");
     let (status, _) = server.wait();
@@ -150,12 +156,7 @@ fn connections_end_without_a_close_frame_or_with_one() {
 
 #[test]
 fn nobody_is_let_in_on_the_way_down() {
-    let server = Server::start(&["--shutdown-timeout", "1"]);
-    let _stalled = server.subscriber(&["t"]);
-    let mut witness = server.raw_subscriber(&["t"]);
-    let data = format!("\"{}\"", "x".repeat(100_000));
-    publish_all(&server.pull, (0..75).map(|_| envelope("t", &data)));
-    hear(&mut witness, &event_frame("t", &data).repeat(75));
+    let (server, _stalled) = start_with_a_stalled_subscriber();
     let mut waiting = server.connect();
     // It is in: its request's first half was not refused.
     use std::io::Write;
