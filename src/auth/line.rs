@@ -8,8 +8,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::ledger::EntryId;
-
 /// Returns true when the oldest of the questions that wait is next, and false when the newest is. `waited` is
 /// how long the oldest has waited, and `patience` how long it may.
 ///
@@ -20,18 +18,18 @@ pub fn is_oldest_next(waited: Duration, patience: Duration) -> bool {
     waited <= patience / 2 || waited > patience
 }
 
-/// The line of waiting questions.
-#[derive(Debug, Default)]
-pub struct Line(VecDeque<(Duration, EntryId)>);
+/// The line of waiting questions. `Q` names a question.
+#[derive(Debug)]
+pub struct Line<Q>(VecDeque<(Duration, Q)>);
 
-impl Line {
+impl<Q> Line<Q> {
     /// Puts a question at the end of the line.
-    pub fn push(&mut self, id: EntryId, now: Duration) {
+    pub fn push(&mut self, id: Q, now: Duration) {
         self.0.push_back((now, id));
     }
 
     /// The next question, and whether it has waited for longer than `patience`.
-    pub fn take(&mut self, now: Duration, patience: Duration) -> Option<(EntryId, bool)> {
+    pub fn take(&mut self, now: Duration, patience: Duration) -> Option<(Q, bool)> {
         let &(since, _) = self.0.front()?;
         let next = match is_oldest_next(now.saturating_sub(since), patience) {
             true => self.0.pop_front(),
@@ -51,6 +49,12 @@ impl Line {
     }
 }
 
+impl<Q> Default for Line<Q> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,12 +64,9 @@ mod tests {
         let mut line = Line::default();
         let seconds = Duration::from_secs;
         for n in 1..=4 {
-            line.push(EntryId::from_bits(n), seconds(n));
+            line.push(n, seconds(n));
         }
-        let mut take = |now| {
-            let taken = line.take(seconds(now), seconds(10));
-            taken.map(|(id, is_late)| (id.to_bits(), is_late))
-        };
+        let mut take = |now| line.take(seconds(now), seconds(10));
         assert_eq!(take(6), Some((1, false)));
         assert_eq!(take(8), Some((4, false)), "2 has waited for 6 s");
         assert_eq!(take(13), Some((2, true)));

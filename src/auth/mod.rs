@@ -21,22 +21,15 @@ pub mod jwks;
 pub mod jwt;
 #[cfg(feature = "all-stores")]
 pub mod keys;
-mod ledger;
 mod line;
 pub mod list;
 #[cfg(feature = "all-stores")]
 pub mod postgres;
-mod refused;
-mod revoked;
-mod sealed;
 pub mod secret_file;
-#[cfg(test)]
-mod tests;
-mod walk;
 #[cfg(feature = "all-stores")]
 pub mod workers;
 
-pub use self::revoked::Full;
+pub use self::gate::Full;
 
 use std::net::IpAddr;
 use std::sync::Arc;

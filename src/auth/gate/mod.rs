@@ -16,6 +16,14 @@
 //!
 //! Never here: connections (the gate sees a ticket), threads, what a store is.
 
+mod ledger;
+mod refused;
+mod revoked;
+mod sealed;
+#[cfg(test)]
+mod tests;
+mod walk;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,12 +31,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ledger::{Asking, Caller, Entry, EntryId, Ledger, VerdictKey};
+use self::ledger::{Asking, Caller, Entry, EntryId, Ledger, VerdictKey};
+use self::refused::Refused;
+pub use self::revoked::Full;
+use self::revoked::Revoked;
+use self::sealed::Sealer;
+use self::walk::LedgerWalk;
 use super::line::Line;
-use super::refused::Refused;
-use super::revoked::{Full, Revoked};
-use super::sealed::Sealer;
-use super::walk::LedgerWalk;
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
@@ -82,7 +91,7 @@ pub struct Gate {
     /// Over entries that were accepted before the last change.
     walk: LedgerWalk,
     /// Questions that wait for the time that they cost.
-    line: Line,
+    line: Line<EntryId>,
     /// In microseconds, what is left for this turn. More than zero in [`Gate::turn`] alone.
     budget: u32,
     /// In bytes, what newcomers' questions take that have no answer yet.

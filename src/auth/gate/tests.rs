@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gate::{Gate, GateRules};
-use super::{Answer, Moment, Question, TokenStore};
+use super::{Gate, GateRules};
+use crate::auth::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
 use crate::stats::{Cause, Close, Judged, Stats, Store};

@@ -20,8 +20,8 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use slab::Slab;
 
-use super::Question;
 use super::sealed::Sealed;
+use crate::auth::Question;
 use crate::standing::Standing;
 use crate::stats::Store;
 use crate::wire::token::Digest;
