@@ -42,11 +42,6 @@ impl<Q> Line<Q> {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// Forgets all questions.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
 }
 
 impl<Q> Default for Line<Q> {

@@ -96,7 +96,7 @@ pub struct Caller {
 pub struct Asking {
     /// The question as stores get it. It holds the token until the answer is there.
     pub question: Arc<Question>,
-    /// The place of the store that is asked now.
+    /// The place of the store that is asked now or next.
     pub store: usize,
     /// True once a store was asked whose answer may depend on the caller.
     pub is_of_caller: bool,
@@ -108,6 +108,21 @@ pub struct Asking {
     pub is_unsigned: bool,
     /// The tickets of the clients that wait for the answer.
     pub waiting: Vec<u64>,
+}
+
+impl Asking {
+    /// A question that no store was asked yet.
+    pub fn new(question: Question, waiting: Vec<u64>) -> Self {
+        Self {
+            question: Arc::new(question),
+            store: 0,
+            is_of_caller: false,
+            is_partial: false,
+            had_no_answer: false,
+            is_unsigned: false,
+            waiting,
+        }
+    }
 }
 
 /// What the gate knows about a token.
@@ -131,7 +146,7 @@ pub struct Entry {
     pub fresh_until: Duration,
     /// When the gate has to ask again about the token of its sessions.
     pub recheck_at: Duration,
-    /// Since when no store could tell; `None` when the last question had an answer.
+    /// Since when no store could tell; `None` when the last question had an answer. Set by `Outage` alone.
     pub lost_since: Option<Duration>,
     /// The store's own name of the token, if it has one. Kept by [`Ledger::name`].
     known_as: Option<Box<Digest>>,
@@ -290,8 +305,13 @@ impl Ledger {
         self.get_mut(id).expect("it was found in this turn")
     }
 
+    /// The question under way about the entry of `id`, if there is one.
+    pub fn asking(&mut self, id: EntryId) -> Option<&mut Asking> {
+        self.get_mut(id)?.asking.as_deref_mut()
+    }
+
     /// The entry of `id`, if it is still there.
-    pub fn get_mut(&mut self, id: EntryId) -> Option<&mut Entry> {
+    fn get_mut(&mut self, id: EntryId) -> Option<&mut Entry> {
         let (tenant, entry) = self.entries.get_mut(id.index as usize)?;
         (*tenant == id.tenant).then_some(entry)
     }
