@@ -18,6 +18,7 @@ use crate::stats::{Cause, Close, Counter, Door, Dropped, PeerRefusal, Refusal, S
 pub struct Report {
     /// One for each kind, in the order of [`kinds`].
     troubles: Vec<Trouble>,
+    notes: Notes,
 }
 
 /// Closes that an operator can do something about; the others are the peers' own affair.
@@ -28,9 +29,6 @@ const NOTABLE_CLOSES: &[Close] = &[
     Close::Limit,
     Close::MessageTooLarge,
 ];
-
-/// The place of the first [`TroubleKind::Dropped`] among [`kinds`].
-const DROPS_AT: usize = Refusal::ALL.len() + 2 + NOTABLE_CLOSES.len() + Door::ALL.len();
 
 /// Requests for a page, from browsers and from checks of load balancers: a matter of course. But it is also
 /// what comes from behind a proxy that does not pass `Upgrade` on, so they are told now and then.
@@ -75,8 +73,8 @@ fn kinds() -> impl Iterator<Item = TroubleKind> {
 }
 
 impl TroubleKind {
-    /// How often it happened since the start, as far as `stats` know. `noted` is how often the report was told.
-    fn count(self, noted: u64, stats: &Stats) -> u64 {
+    /// How often it happened since the start, as far as `stats` know or the report was told.
+    fn count(self, notes: &Notes, stats: &Stats) -> u64 {
         match self {
             Self::Refused(refusal) => stats.refusals(refusal),
             Self::Denied => stats.counter(Counter::SubscribesDenied),
@@ -84,7 +82,8 @@ impl TroubleKind {
             Self::Closed(close) => stats.closes(close),
             Self::MadeRoom(door) => stats.rooms_made(door),
             // Not every one of these that is counted is worth a line.
-            Self::Dropped(_) | Self::RefusedPeer(_) => noted,
+            Self::Dropped(reason) => notes.drops[reason as usize].count,
+            Self::RefusedPeer(refusal) => notes.peers[refusal as usize].count,
         }
     }
 
@@ -107,9 +106,8 @@ impl TroubleKind {
         }
     }
 
-    /// The line about `count` of them, of which the first one was noted as `sample`. Takes what is known of them
-    /// out of `incidents`.
-    fn line(self, count: u64, sample: Option<String>, incidents: &mut Incidents) -> String {
+    /// The line about `count` of them. Takes what is known of them out of `notes` and `incidents`.
+    fn line(self, count: u64, notes: &mut Notes, incidents: &mut Incidents) -> String {
         match self {
             Self::Refused(refusal) => {
                 let from = origins(count, incidents.take_refused_addresses(refusal));
@@ -131,25 +129,46 @@ impl TroubleKind {
                     door.name()
                 )
             }
-            Self::Dropped(_) | Self::RefusedPeer(_) => {
-                let sample = sample.unwrap_or_default();
-                match count {
-                    0 | 1 => sample,
-                    _ => format!("{sample} and {} more since", count - 1),
-                }
-            }
+            Self::Dropped(reason) => notes.drops[reason as usize].take_line(count),
+            Self::RefusedPeer(refusal) => notes.peers[refusal as usize].take_line(count),
         }
     }
+}
+
+/// What the report was told of one kind that the counters do not tell.
+#[derive(Clone, Debug, Default)]
+struct Note {
+    count: u64,
+    /// The text about the first one that is still to be reported.
+    sample: Option<String>,
+}
+
+impl Note {
+    fn add(&mut self, text: impl FnOnce() -> String) {
+        self.count += 1;
+        self.sample.get_or_insert_with(text);
+    }
+
+    /// The line about `count` of them.
+    fn take_line(&mut self, count: u64) -> String {
+        let sample = self.sample.take().unwrap_or_default();
+        match count {
+            0 | 1 => sample,
+            _ => format!("{sample} and {} more since", count - 1),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    drops: [Note; Dropped::ALL.len()],
+    peers: [Note; PeerRefusal::ALL.len()],
 }
 
 /// One kind, and how much of it has been reported.
 #[derive(Debug)]
 struct Trouble {
     kind: TroubleKind,
-    /// How often the report was told of it, if it is told at all.
-    noted: u64,
-    /// The text about the first one that is still to be reported.
-    sample: Option<String>,
     /// The count at the last report.
     told: u64,
     /// When the last report was; `None` before the first.
@@ -158,19 +177,26 @@ struct Trouble {
 
 impl Trouble {
     /// How many are still to be reported.
-    fn left(&self, stats: &Stats) -> u64 {
-        self.kind.count(self.noted, stats) - self.told
+    fn left(&self, notes: &Notes, stats: &Stats) -> u64 {
+        self.kind.count(notes, stats) - self.told
     }
 
     /// How long until they are reported; `None` when there are none.
-    fn timeout(&self, now: Duration, stats: &Stats) -> Option<Duration> {
+    fn timeout(&self, now: Duration, notes: &Notes, stats: &Stats) -> Option<Duration> {
         let due = self.told_at.map(|at| at + self.kind.interval());
-        (self.left(stats) > 0).then(|| due.map_or(Duration::ZERO, |due| due.saturating_sub(now)))
+        (self.left(notes, stats) > 0)
+            .then(|| due.map_or(Duration::ZERO, |due| due.saturating_sub(now)))
     }
 
-    fn take_line(&mut self, now: Duration, stats: &Stats, incidents: &mut Incidents) -> LogLine {
-        let left = self.left(stats);
-        let text = self.kind.line(left, self.sample.take(), incidents);
+    fn take_line(
+        &mut self,
+        now: Duration,
+        notes: &mut Notes,
+        stats: &Stats,
+        incidents: &mut Incidents,
+    ) -> LogLine {
+        let left = self.left(notes, stats);
+        let text = self.kind.line(left, notes, incidents);
         self.told += left;
         self.told_at = Some(now);
         LogLine {
@@ -191,13 +217,12 @@ impl Default for Report {
     fn default() -> Self {
         let troubles = kinds().map(|kind| Trouble {
             kind,
-            noted: 0,
-            sample: None,
             told: 0,
             told_at: None,
         });
         Self {
             troubles: troubles.collect(),
+            notes: Notes::default(),
         }
     }
 }
@@ -205,7 +230,7 @@ impl Default for Report {
 impl Report {
     /// A publisher's message was dropped. Of more than two parts, three are shown.
     pub fn dropped(&mut self, reason: Dropped, parts: &[&[u8]], endpoint: &str) {
-        self.note(TroubleKind::Dropped(reason), || {
+        self.notes.drops[reason as usize].add(|| {
             let first = parts.first().copied().unwrap_or_default();
             let sample = &first[..first.len().min(limits::SAMPLE_BYTES_MAX)];
             let sizes: Vec<usize> = parts.iter().map(|part| part.len()).collect();
@@ -221,9 +246,8 @@ impl Report {
     /// topic.
     pub fn unheard(&mut self, topic: &str) {
         let reason = Dropped::NoSubscriber;
-        self.note(TroubleKind::Dropped(reason), || {
-            format!("dropped: reason={} topic={topic:?}", reason.name())
-        });
+        self.notes.drops[reason as usize]
+            .add(|| format!("dropped: reason={} topic={topic:?}", reason.name()));
     }
 
     /// libzmq refused a peer of the source at `endpoint`.
@@ -238,31 +262,15 @@ impl Report {
             PeerRefusal::Incomplete => "it left before its handshake was done",
         };
         let reason = refusal.name();
-        self.note(TroubleKind::RefusedPeer(refusal), || {
-            format!("refused: peer endpoint={endpoint} reason={reason}: {why}")
-        });
-    }
-
-    fn note(&mut self, kind: TroubleKind, text: impl FnOnce() -> String) {
-        let place = match kind {
-            TroubleKind::Dropped(reason) => DROPS_AT + reason as usize,
-            TroubleKind::RefusedPeer(refusal) => DROPS_AT + Dropped::ALL.len() + refusal as usize,
-            // The engine counts the others.
-            _ => return,
-        };
-        let trouble = &mut self.troubles[place];
-        debug_assert_eq!(trouble.kind, kind, "the order of `kinds`");
-        trouble.noted += 1;
-        if trouble.sample.is_none() {
-            trouble.sample = Some(text());
-        }
+        self.notes.peers[refusal as usize]
+            .add(|| format!("refused: peer endpoint={endpoint} reason={reason}: {why}"));
     }
 
     /// How long until [`Report::digest`] has something to say; `None` when nothing has happened.
     pub fn timeout(&self, now: Duration, stats: &Stats) -> Option<Duration> {
         let troubles = self.troubles.iter();
         troubles
-            .filter_map(|trouble| trouble.timeout(now, stats))
+            .filter_map(|trouble| trouble.timeout(now, &self.notes, stats))
             .min()
     }
 
@@ -289,11 +297,14 @@ impl Report {
         incidents: &mut Incidents,
         has_come: fn(Duration) -> bool,
     ) -> Vec<LogLine> {
-        let troubles = self.troubles.iter_mut();
-        troubles
-            .filter(|trouble| trouble.timeout(now, stats).is_some_and(has_come))
-            .map(|trouble| trouble.take_line(now, stats, incidents))
-            .collect()
+        let notes = &mut self.notes;
+        let mut lines = Vec::new();
+        for trouble in &mut self.troubles {
+            if trouble.timeout(now, notes, stats).is_some_and(has_come) {
+                lines.push(trouble.take_line(now, notes, stats, incidents));
+            }
+        }
+        lines
     }
 }
 
