@@ -31,14 +31,10 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
     let sub = limits::sub_bytes(config.clients.topic_bytes_max) as u64;
     let strangers = limits::ADMIN_STRANGERS_MAX * limits::ADMIN_HEAD_BYTES_MAX;
     let refused = limits::AUTH_REMEMBERED_MAX * limits::AUTH_REFUSED_BYTES;
-    let keeps_tokens = !(config.auth.jwt_keys.is_empty()
-        && config.auth.jwks_urls.is_empty()
-        && config.auth.api_urls.is_empty()
-        && config.auth.postgres_urls.is_empty());
     // The gate keeps tokens for a while after their clients have left.
-    let tokens = match keeps_tokens {
-        true => connections.saturating_add(limits::AUTH_REMEMBERED_MAX) as u64,
-        false => 0,
+    let tokens = match config.auth.remote_stores().next() {
+        Some(_) => connections.saturating_add(limits::AUTH_REMEMBERED_MAX) as u64,
+        None => 0,
     };
     let questions = config
         .auth

@@ -27,7 +27,7 @@ pub use load::{ConfigError, Loaded};
 pub use merge::{Flags, Layer};
 pub use options::{
     AdminOptions, AuthOptions, ClientOptions, IngestOptions, ListenOptions, ProcessOptions,
-    PublishOptions, ShutdownClose, option, options,
+    PublishOptions, ShutdownClose, StoreOption, option, options,
 };
 pub use spec::{OptionSpec, Takes, Unfit, WhenNone};
 pub use suggest::nearest;
@@ -79,15 +79,7 @@ impl Config {
     /// Returns true when no option names a token or a store that could let a client in: then a token has to be made
     /// for the run.
     pub fn needs_a_token(&self) -> bool {
-        let paths = [&self.auth.token_files, &self.auth.jwt_keys];
-        let asked = [
-            &self.auth.jwks_urls,
-            &self.auth.api_urls,
-            &self.auth.postgres_urls,
-        ];
-        self.auth.tokens.is_empty()
-            && paths.iter().all(|paths| paths.is_empty())
-            && asked.iter().all(|urls| urls.is_empty())
+        self.auth.stores().iter().all(|store| store.count == 0)
     }
 
     /// Makes of `next` what a reload can bring about: options that need a restart keep their present values. Returns

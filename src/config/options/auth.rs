@@ -149,6 +149,43 @@ group! {
     }
 }
 
+/// An option that names tokens, or a store that knows some.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOption {
+    /// The option's name.
+    pub name: &'static str,
+    /// How many tokens or stores it names.
+    pub count: usize,
+    /// True exactly when the store is in builds with the feature `all-stores` alone. The gate keeps the tokens that
+    /// such a store accepts.
+    pub is_remote: bool,
+}
+
+impl AuthOptions {
+    /// The options that name tokens or stores. A client can get in by these alone.
+    pub fn stores(&self) -> [StoreOption; 6] {
+        let store = |name, count, is_remote| StoreOption {
+            name,
+            count,
+            is_remote,
+        };
+        [
+            store("token", self.tokens.len(), false),
+            store("tokens", self.token_files.len(), false),
+            store("auth-jwt-key", self.jwt_keys.len(), true),
+            store("auth-jwks", self.jwks_urls.len(), true),
+            store("auth-url", self.api_urls.len(), true),
+            store("auth-postgres", self.postgres_urls.len(), true),
+        ]
+    }
+
+    /// Those of the remote stores that are given.
+    pub fn remote_stores(&self) -> impl Iterator<Item = StoreOption> {
+        let all = self.stores().into_iter();
+        all.filter(|store| store.is_remote && store.count > 0)
+    }
+}
+
 /// Files, none by default.
 const fn paths() -> List<PathBuf> {
     list(
@@ -225,4 +262,20 @@ fn time_zone(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("a time zone is needed, such as UTC or Europe/Berlin".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Takes;
+
+    #[test]
+    fn every_list_of_the_group_names_tokens_or_stores() {
+        let lists = OPTIONS
+            .iter()
+            .filter(|option| matches!(option.takes(), Takes::List(_)));
+        let lists: Vec<&str> = lists.map(|option| option.name).collect();
+        let stores = AuthOptions::default().stores();
+        assert_eq!(stores.map(|store| store.name).as_slice(), lists);
+    }
 }

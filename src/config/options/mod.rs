@@ -82,7 +82,7 @@ mod process;
 mod publish;
 
 pub use admin::AdminOptions;
-pub use auth::AuthOptions;
+pub use auth::{AuthOptions, StoreOption};
 pub use clients::ClientOptions;
 pub use ingest::IngestOptions;
 pub use listen::ListenOptions;

@@ -85,16 +85,11 @@ pub(super) fn check(auth: &AuthOptions) -> Result<(), String> {
 /// The option, and what to do about it.
 #[cfg(not(feature = "all-stores"))]
 fn refuse_remote(auth: &AuthOptions) -> Result<(), String> {
-    let needed = [
-        ("auth-jwt-key", auth.jwt_keys.is_empty()),
-        ("auth-jwks", auth.jwks_urls.is_empty()),
-        ("auth-url", auth.api_urls.is_empty()),
-        ("auth-postgres", auth.postgres_urls.is_empty()),
-    ];
-    match needed.into_iter().find(|(_, is_empty)| !is_empty) {
-        Some((option, _)) => Err(format!(
-            "{option}: this newswire was built without that store; build it with the feature all-stores \
-             (it is there by default), or use a file of tokens"
+    match auth.remote_stores().next() {
+        Some(store) => Err(format!(
+            "{}: this newswire was built without that store; build it with the feature all-stores \
+             (it is there by default), or use a file of tokens",
+            store.name
         )),
         None => Ok(()),
     }
