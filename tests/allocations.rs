@@ -16,7 +16,7 @@ use newswire::auth::{Answer, Moment, Question, TokenStore};
 use newswire::config::Config;
 use newswire::engine::{Engine, Rules, Stream};
 use newswire::limits;
-use newswire::server::gate_rules;
+use newswire::server::{Budgets, gate_rules};
 use newswire::standing::{Applicant, Verdict};
 use newswire::stats::Store;
 use newswire::wire::envelope::Event;
@@ -133,7 +133,7 @@ impl TokenStore for Everybody {
 #[test]
 fn a_token_of_ones_own_costs_less_than_half_a_kilobyte() {
     const TOKENS: usize = 20_000;
-    let rules = gate_rules(&Config::default());
+    let rules = gate_rules(&Config::default(), Budgets::default());
     let mut standings = Vec::with_capacity(TOKENS);
     let mut gate = Gate::new(vec![Box::new(Everybody)], rules, [7; 32], Rc::default());
     let info = measure(|| {
@@ -203,7 +203,7 @@ fn left_by(gate: &mut Gate, count: usize, token: usize, origin: usize) -> usize 
 #[test]
 fn what_is_kept_of_strangers_is_what_the_memory_line_says() {
     // A tenth of what is in force, so that it does not take long.
-    let whole = gate_rules(&Config::default());
+    let whole = gate_rules(&Config::default(), Budgets::default());
     let rules = GateRules {
         remembered_max: whole.remembered_max / 10,
         asking_bytes_max: whole.asking_bytes_max / 10,

@@ -26,6 +26,8 @@ pub struct IntakeRules {
     pub form: Form,
     /// In messages a turn.
     pub turn_events_max: usize,
+    /// In bytes of topics' names that publishers are told a turn.
+    pub turn_topic_bytes_max: usize,
 }
 
 /// Where events go.
@@ -141,7 +143,7 @@ impl<P: 'static> Intake<P> {
 
     /// Tells publishers which topics are wanted, as far as the turn's budget goes.
     pub fn tell(&mut self, now: Duration, wanted: &dyn Wanted) {
-        let mut budget = TellBudget::default();
+        let mut budget = TellBudget::new(self.rules.turn_topic_bytes_max);
         let count = self.sources.len();
         let first = self.first.checked_rem(count).unwrap_or(0);
         for index in (first..count).chain(0..first) {
@@ -346,6 +348,7 @@ mod tests {
                 topic_bytes_max: 20,
             },
             turn_events_max,
+            turn_topic_bytes_max: limits::TURN_TOPIC_BYTES_MAX,
         }
     }
 

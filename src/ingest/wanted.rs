@@ -4,8 +4,6 @@
 
 use std::rc::Rc;
 
-use crate::limits;
-
 /// In bytes, what telling a name costs beyond the name's own bytes.
 pub const NAME_COST: usize = 64;
 
@@ -33,16 +31,15 @@ pub struct TellBudget {
     places: usize,
 }
 
-impl Default for TellBudget {
-    fn default() -> Self {
+impl TellBudget {
+    /// A budget of so many bytes, [`NAME_COST`] of each name included.
+    pub fn new(bytes: usize) -> Self {
         Self {
-            bytes: limits::TURN_TOPIC_BYTES_MAX,
+            bytes,
             places: PLACES_A_NAME,
         }
     }
-}
 
-impl TellBudget {
     /// Returns true when something may still be told.
     pub fn is_left(&self) -> bool {
         self.bytes > 0

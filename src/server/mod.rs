@@ -43,7 +43,7 @@ use stores::Watched;
 pub use capacity::connections_max;
 pub use error::StartError;
 pub use outside::{Accepted, Outside, Ready};
-pub use rules::{gate_rules, rules};
+pub use rules::{Budgets, gate_rules, rules};
 pub use start::check_paths;
 pub use stores::{Entrance, check_stores};
 pub use systemd::Systemd;

@@ -18,8 +18,32 @@ use crate::web;
 use crate::wire::envelope::Form;
 use crate::wire::grant::Grant;
 
+/// How much one turn does, where no option says so: as much as [`limits`] allow. A simulation allows less.
+#[derive(Clone, Copy, Debug)]
+pub struct Budgets {
+    /// In writes of events.
+    pub writes: usize,
+    /// In tokens of open sessions about which the gate begins to ask.
+    pub rechecks: usize,
+    /// In such tokens whose answer is still to come, over all turns.
+    pub rechecks_waiting: usize,
+    /// In bytes of topics' names that publishers are told.
+    pub topic_bytes: usize,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self {
+            writes: limits::TURN_WRITES_MAX,
+            rechecks: limits::TURN_RECHECKS_MAX,
+            rechecks_waiting: limits::AUTH_RECHECKS_MAX,
+            topic_bytes: limits::TURN_TOPIC_BYTES_MAX,
+        }
+    }
+}
+
 /// The engine's rules.
-pub fn rules(config: &Config, connections_max: usize) -> Rules {
+pub fn rules(config: &Config, connections_max: usize, budgets: Budgets) -> Rules {
     Rules {
         session: SessionRules {
             head_bytes_max: config.clients.head_bytes_max,
@@ -39,13 +63,14 @@ pub fn rules(config: &Config, connections_max: usize) -> Rules {
         ping_seconds: config.clients.ping_seconds,
         pong_seconds: config.clients.pong_seconds,
         close_seconds: config.clients.close_seconds,
+        turn_writes_max: budgets.writes,
         tells_topic_changes: !config.ingest.sub.is_empty(),
         ..Rules::default()
     }
 }
 
 /// The gate's rules.
-pub fn gate_rules(config: &Config) -> GateRules {
+pub fn gate_rules(config: &Config, budgets: Budgets) -> GateRules {
     let seconds = |n: u32| Duration::from_secs(n.into());
     GateRules {
         cache: seconds(config.auth.cache_seconds),
@@ -57,11 +82,13 @@ pub fn gate_rules(config: &Config) -> GateRules {
             .waiting_max
             .saturating_mul(limits::AUTH_QUESTION_BYTES),
         remembered_max: limits::AUTH_REMEMBERED_MAX,
+        turn_rechecks_max: budgets.rechecks,
+        rechecks_max: budgets.rechecks_waiting,
     }
 }
 
 /// The intake's rules.
-pub(super) fn intake_rules(config: &Config) -> IntakeRules {
+pub(super) fn intake_rules(config: &Config, budgets: Budgets) -> IntakeRules {
     IntakeRules {
         form: Form {
             topic_field: config.ingest.topic_field.clone(),
@@ -69,6 +96,7 @@ pub(super) fn intake_rules(config: &Config) -> IntakeRules {
             topic_bytes_max: config.clients.topic_bytes_max,
         },
         turn_events_max: config.ingest.turn_events_max,
+        turn_topic_bytes_max: budgets.topic_bytes,
     }
 }
 

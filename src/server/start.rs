@@ -18,7 +18,7 @@ use mio::{Poll, Registry, Token, Waker};
 use super::listeners::{Listeners, SocketOptions};
 use super::lobby::Lobby;
 use super::pid_file::{PidFile, check_folder};
-use super::rules::admin_rules;
+use super::rules::{Budgets, admin_rules};
 use super::signals::Signals;
 use super::sockets::Sockets;
 use super::stores::{self, Stores, Watched};
@@ -74,6 +74,7 @@ impl Server {
             stores,
             sources,
             seeds()?,
+            Budgets::default(),
             stats,
         );
         let mut sockets = Sockets::new(poll, listeners, lobby);

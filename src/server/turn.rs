@@ -19,7 +19,7 @@ use super::orders::Orders;
 use super::outside::{Accepted, Outside, Ready};
 use super::pulse::Pulse;
 use super::report::{self, Report};
-use super::rules::{admin_standing, gate_rules, intake_rules, rules};
+use super::rules::{Budgets, admin_standing, gate_rules, intake_rules, rules};
 use super::shutdown::Shutdown;
 use crate::auth::gate::Gate;
 use crate::auth::{Moment, TokenStore};
@@ -50,6 +50,7 @@ pub struct Core<O: Outside> {
     pub(super) pulse: Pulse,
     pub(super) report: Report,
     pub(super) shutdown: Shutdown,
+    budgets: Budgets,
     /// All places are taken: newcomers wait in the kernel until this moment, when one may be had.
     accept_at: Option<Duration>,
     /// What dashboards are let in by that come from the admin listener: no token is asked of them.
@@ -67,16 +68,23 @@ impl<O: Outside> Core<O> {
         stores: Vec<Box<dyn TokenStore>>,
         sources: Vec<Box<dyn Source>>,
         seeds: Seeds,
+        budgets: Budgets,
         stats: Rc<Stats>,
     ) -> Self {
         Self {
             engine: Engine::with_stats(
-                rules(config, connections_max),
+                rules(config, connections_max, budgets),
                 seeds.sessions,
                 Rc::clone(&stats),
             ),
-            gate: Gate::new(stores, gate_rules(config), seeds.tokens, Rc::clone(&stats)),
-            intake: Intake::new(sources, intake_rules(config), Rc::clone(&stats)),
+            gate: Gate::new(
+                stores,
+                gate_rules(config, budgets),
+                seeds.tokens,
+                Rc::clone(&stats),
+            ),
+            intake: Intake::new(sources, intake_rules(config, budgets), Rc::clone(&stats)),
+            budgets,
             stats,
             orders: Orders::default(),
             pulse: Pulse::default(),
@@ -100,9 +108,12 @@ impl<O: Outside> Core<O> {
         stores: Vec<Box<dyn TokenStore>>,
         ends_admins: bool,
     ) {
-        self.engine.set_rules(rules(config, connections_max));
-        self.gate.replace(stores, gate_rules(config), self.moment);
-        self.intake.set_rules(intake_rules(config));
+        let budgets = self.budgets;
+        self.engine
+            .set_rules(rules(config, connections_max, budgets));
+        self.gate
+            .replace(stores, gate_rules(config, budgets), self.moment);
+        self.intake.set_rules(intake_rules(config, budgets));
         if ends_admins {
             self.admin_standing.end(Close::TokenEnded);
             self.engine.handle_changed_standings();

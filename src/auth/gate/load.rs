@@ -46,9 +46,9 @@ impl Load {
         }
     }
 
-    /// Returns true when no further question about sessions may begin.
-    pub fn is_full_of_rechecks(&self) -> bool {
-        self.rechecks >= limits::AUTH_RECHECKS_MAX
+    /// Returns true when no further question about sessions may begin, of which `rechecks_max` may be under way.
+    pub fn is_full_of_rechecks(&self, rechecks_max: usize) -> bool {
+        self.rechecks >= rechecks_max
     }
 
     /// Returns true when newcomers' questions take more than `bytes_max`, and logs that once in a while.

@@ -70,6 +70,10 @@ pub struct GateRules {
     /// In refused tokens that the gate remembers. When it remembers as many accepted ones, it forgets those without
     /// a session.
     pub remembered_max: usize,
+    /// In tokens of open sessions about which the gate begins to ask in one turn.
+    pub turn_rechecks_max: usize,
+    /// In such tokens whose answer is still to come.
+    pub rechecks_max: usize,
 }
 
 /// The gate.
@@ -208,7 +212,10 @@ impl Gate {
             return Some(Duration::ZERO);
         }
         // Stores wake the loop when they have an answer.
-        if self.load.is_full_of_rechecks() {
+        if self
+            .load
+            .is_full_of_rechecks(self.decisions.rules.rechecks_max)
+        {
             return None;
         }
         self.decisions.timeout(now)
@@ -242,8 +249,12 @@ impl Gate {
     /// Asks again about tokens of open sessions.
     fn recheck(&mut self, budget: &mut u32, moment: Moment) {
         let mut places = limits::TURN_DOUBTS_MAX;
-        for _ in 0..limits::TURN_RECHECKS_MAX {
-            if self.load.is_full_of_rechecks() || *budget <= NEWCOMERS_SHARE {
+        for _ in 0..self.decisions.rules.turn_rechecks_max {
+            if self
+                .load
+                .is_full_of_rechecks(self.decisions.rules.rechecks_max)
+                || *budget <= NEWCOMERS_SHARE
+            {
                 return;
             }
             let Some(id) = self.decisions.next_due(&mut places, moment.now) else {

@@ -101,6 +101,8 @@ const RULES: GateRules = GateRules {
     patience: Duration::from_secs(10),
     asking_bytes_max: 1_000_000,
     remembered_max: 1_000,
+    turn_rechecks_max: limits::TURN_RECHECKS_MAX,
+    rechecks_max: limits::AUTH_RECHECKS_MAX,
 };
 
 impl GateWorld {

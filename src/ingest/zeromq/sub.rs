@@ -305,7 +305,7 @@ mod tests {
             }
             self.sub
                 .tend(SourceId(0), self.now, &mut usize::MAX.clone(), &mut Nowhere);
-            let mut budget = TellBudget::default();
+            let mut budget = TellBudget::new(limits::TURN_TOPIC_BYTES_MAX);
             self.sub.tell(self.now, &self.hub, &mut budget);
         }
 

@@ -315,15 +315,19 @@ mod tests {
             } = self;
             let decided = subscriptions.decide(now, hub);
             let mut bytes = 0;
-            subscriptions.tell(hub, &mut TellBudget::default(), &mut |topic, is_wanted| {
-                *told += 1;
-                bytes += topic.len() + NAME_COST;
-                let changed = match is_wanted {
-                    true => asked.insert(topic.to_owned()),
-                    false => asked.remove(topic),
-                };
-                assert!(changed, "{topic:?} {is_wanted} was told before");
-            });
+            subscriptions.tell(
+                hub,
+                &mut TellBudget::new(limits::TURN_TOPIC_BYTES_MAX),
+                &mut |topic, is_wanted| {
+                    *told += 1;
+                    bytes += topic.len() + NAME_COST;
+                    let changed = match is_wanted {
+                        true => asked.insert(topic.to_owned()),
+                        false => asked.remove(topic),
+                    };
+                    assert!(changed, "{topic:?} {is_wanted} was told before");
+                },
+            );
             *most = (*most).max(asked.len());
             let max = limits::TURN_TOPIC_BYTES_MAX + limits::TOPIC_BYTES_MAX + 3 * NAME_COST;
             assert!(bytes <= max, "a turn told {bytes} bytes of names");

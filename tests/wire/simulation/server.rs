@@ -20,7 +20,7 @@ use newswire::auth::{Moment, TokenStore};
 use newswire::config::{Config, ShutdownClose};
 use newswire::ingest::{Descriptor, Source, SourceId};
 use newswire::limits;
-use newswire::server::{Core, Ready, Seeds};
+use newswire::server::{Budgets, Core, Ready, Seeds};
 use newswire::stats::{CLOSED, Close, Counter, DROPPED, Dropped, EVENTS, REFUSED};
 use newswire::wire::http::{Acceptance, accept_key};
 use newswire::wire::publication::{Media, Publication};
@@ -106,6 +106,7 @@ impl World for ServerWorld {
                 stores(&truth, &mut dice),
                 sources.collect(),
                 seeds,
+                Budgets::default(),
                 stats,
             ),
             outside: Memory::new(&truth),

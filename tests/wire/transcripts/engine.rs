@@ -11,7 +11,7 @@ use newswire::auth::gate::Gate;
 use newswire::auth::list::TokenList;
 use newswire::config::{Config, ShutdownClose, option};
 use newswire::engine::{Check, Engine, Farewell, SlotId};
-use newswire::server::{gate_rules, rules};
+use newswire::server::{Budgets, gate_rules, rules};
 use newswire::wire::envelope::Form;
 use newswire::wire::token::Token;
 
@@ -68,10 +68,10 @@ impl EngineStage {
             set(&mut config, name, value);
         }
         Self {
-            engine: Engine::new(rules(&config, 100), 7),
+            engine: Engine::new(rules(&config, 100, Budgets::default()), 7),
             gate: Gate::new(
                 vec![Box::new(TokenList::new(&[Token::new(TOKEN)]))],
-                gate_rules(&config),
+                gate_rules(&config, Budgets::default()),
                 [7; 32],
                 Rc::default(),
             ),
