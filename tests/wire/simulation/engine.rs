@@ -20,7 +20,7 @@ use newswire::stats::{Cause, Close};
 use newswire::wire::envelope::Event;
 use newswire::wire::grant::Grant;
 
-use super::subscriber::{Subscriber, What, masked, may_hear, topic};
+use super::subscriber::{PROXY, Route, Subscriber, What, masked, may_hear, proxies, topic};
 use super::{World, simulate};
 use crate::stream::FakeStream;
 
@@ -73,9 +73,6 @@ enum Wait {
     Pong,
     Close,
 }
-
-/// The proxy, where it is trusted.
-const PROXY: [u8; 4] = [10, 9, 0, 1];
 
 fn upgrade(headers: &str) -> String {
     format!(
@@ -234,24 +231,12 @@ impl EngineWorld {
         };
         let is_reading = !self.dice.one_in(4);
         let own = IpAddr::from([10, 0, 0, self.dice.below(4) as u8]);
-        // The rightmost element is the proxy's word; who is reached directly can write what it likes.
-        let (peer, headers) = match self.dice.below(4) {
-            0 => (own, format!("X-Forwarded-For: {}\r\n", IpAddr::from(PROXY))),
-            1 => {
-                let lie = IpAddr::from([192, 0, 2, self.dice.below(4) as u8]);
-                let headers = format!("X-Forwarded-For: {lie}, {own}\r\n");
-                (IpAddr::from(PROXY), headers)
-            }
-            _ => (own, String::new()),
-        };
-        let address = match self.rules.session.trusts(peer) {
-            true => own,
-            false => peer,
-        };
+        let is_proxy_trusted = self.rules.session.trusts(PROXY);
+        let route = Route::draw(own, is_proxy_trusted, &mut self.dice);
         let (stream, wire) = FakeStream::new();
         wire.borrow_mut().room = if is_reading { usize::MAX } else { 400 };
         wire.borrow_mut().piece = piece;
-        let peer = SocketAddr::from((peer, 7));
+        let peer = SocketAddr::from((route.peer, 7));
         let Ok(id) = self.engine.handle_connection(stream, peer) else {
             return;
         };
@@ -259,11 +244,11 @@ impl EngineWorld {
             0 => vec![topic(0), "topic-1*".to_owned()],
             _ => Vec::new(),
         };
-        let head = upgrade(&headers);
+        let head = upgrade(&route.headers);
         self.clients.push(Client {
             id,
             peer: Subscriber::new(wire),
-            address: Some(address),
+            address: Some(route.address),
             grant,
             is_open: false,
             is_doomed: false,
@@ -505,7 +490,7 @@ impl EngineWorld {
             }
         }
         // The proxy's own address has no bound while it is trusted.
-        sessions.remove(&IpAddr::from(PROXY));
+        sessions.remove(&PROXY);
         let max = self.per_address_max;
         assert!(sessions.values().all(|&n| n <= max), "{sessions:?}: {max}");
     }
@@ -847,11 +832,6 @@ impl Client {
         let is_good = self.is_open && !self.is_doomed && self.is_reading && is_quick;
         assert!(!is_good, "{:?} was left without a reason", self.id);
     }
-}
-
-fn proxies(is_trusted: bool) -> Vec<ipnet::IpNet> {
-    let network = is_trusted.then(|| "10.9.0.0/16".parse().expect("a network"));
-    network.into_iter().collect()
 }
 
 #[test]

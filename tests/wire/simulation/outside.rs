@@ -24,8 +24,8 @@ use crate::stream::{FakeStream, Pipe};
 /// What the sender of a command waits for.
 pub enum Asked {
     Publication,
-    /// Which clients are to end, and those of them that have to.
-    Disconnection(Whom, Vec<Rc<RefCell<Pipe>>>),
+    /// Which clients are to end, whoever comes meanwhile included, and those who have to.
+    Disconnection(Option<Whom>, Vec<Rc<RefCell<Pipe>>>),
     Dashboard(FakeStream, SocketAddr),
     Other,
 }
@@ -215,7 +215,7 @@ impl Outside for Memory {
                     let has_to = wires.iter().any(|wire| Rc::ptr_eq(wire, &client.peer.wire));
                     client.is_disconnected |= has_to;
                     // Some came after the command, and before it was carried out.
-                    client.is_doomed |= is_meant(&whom, client);
+                    client.is_doomed |= whom.as_ref().is_some_and(|whom| is_meant(whom, client));
                 }
             }
             (Asked::Disconnection(..) | Asked::Other, _) => {}
@@ -256,12 +256,14 @@ impl Outside for Memory {
     }
 }
 
-/// Returns true when a command to end clients means this one.
+/// Returns true when a command to end clients means this one, or may mean it: a client behind the proxy has the
+/// proxy's address at first.
 pub fn is_meant(whom: &Whom, client: &Client) -> bool {
     match whom {
         Whom::Name(name) => client.token.is_some_and(|n| *name == format!("name-{n}")),
         Whom::Address(ip, port) => {
-            client.address.ip() == *ip && port.is_none_or(|port| port == client.address.port())
+            let is_it = |a: SocketAddr| a.ip() == *ip && port.is_none_or(|port| port == a.port());
+            is_it(client.address) || client.opened.is_none() && is_it(client.from)
         }
     }
 }

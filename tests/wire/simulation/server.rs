@@ -8,8 +8,7 @@
 //! Never here: what is true (`truth`), and what is around the server (`outside`, `sources`, `stores`).
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,8 +27,8 @@ use newswire::wire::publication::{Media, Publication};
 use super::outside::{Asked, Memory, is_meant};
 use super::sources::{Backlog, MemorySource, Message};
 use super::stores::{LATENCY_MAX, MemoryStore};
-use super::subscriber::{Subscriber, What, masked, topic};
-use super::truth::{Body, Client, Known, LIST, Shared, Truth, Worth};
+use super::subscriber::{Route, Subscriber, What, masked, proxies, topic};
+use super::truth::{Body, Client, LIST, Shared, Truth, Worth, draw_caller};
 use super::{World, simulate};
 use crate::stream::FakeStream;
 
@@ -58,6 +57,8 @@ struct ServerWorld {
     outside: Memory,
     config: Config,
     connections_max: usize,
+    /// In connections of one address, as many as any rules so far have allowed; 0 is no bound.
+    per_address_max: usize,
     backlogs: Vec<Rc<RefCell<Backlog>>>,
     now: Duration,
     topics: usize,
@@ -77,11 +78,18 @@ impl World for ServerWorld {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
         let stats = Rc::default();
-        let tokens = (0..9).map(|n| Known::new(n, n % STORES)).collect();
-        let mut truth = Truth::new(Rc::clone(&stats), tokens);
+        let topics = [1, 3, 20, MANY_TOPICS][dice.below(4)];
+        let mut truth = Truth::new(Rc::clone(&stats));
         truth.cache_max = Duration::from_secs(CACHE_MAX.into());
+        truth.asks_of_callers = dice.one_in(2);
+        truth.budgets = draw_budgets(&mut dice);
+        // Each walk serves at least one: a topic's has another behind it at most.
+        truth.served_max = truth.budgets.writes.max(2 * topics);
+        (0..9).for_each(|n| truth.add_token(n % STORES));
+        let budgets = truth.budgets;
         let truth: Shared = Rc::new(RefCell::new(truth));
         let mut config = Config::default();
+        config.listen.trusted_proxies = proxies(dice.one_in(2));
         config.ingest.sub = vec!["tcp://memory:1".to_owned()];
         config.clients.outbox_bytes_max = [4_096, 1 << 20][dice.below(2)];
         config.clients.outboxes_bytes_max = [6_000, 1 << 24][dice.below(2)];
@@ -99,6 +107,7 @@ impl World for ServerWorld {
             tokens: [7; 32],
         };
         let connections_max = [4, 20, 200][dice.below(3)];
+        let per_address_max = config.clients.connections_per_address_max;
         let mut world = Self {
             core: Core::new(
                 &config,
@@ -106,16 +115,17 @@ impl World for ServerWorld {
                 stores(&truth, &mut dice),
                 sources.collect(),
                 seeds,
-                Budgets::default(),
+                budgets,
                 stats,
             ),
             outside: Memory::new(&truth),
             truth,
             config,
             connections_max,
+            per_address_max,
             backlogs,
             now: Duration::from_millis(dice.roll() % 5_000),
-            topics: [1, 3, 20, MANY_TOPICS][dice.below(4)],
+            topics,
             events: 0,
             publisher: 0,
             port: 0,
@@ -214,18 +224,15 @@ impl World for ServerWorld {
 
 impl ServerWorld {
     fn turn(&mut self) {
-        {
-            let mut truth = self.truth.borrow_mut();
-            truth.turn += 1;
-            truth.now = self.now;
-            truth.answers_due.retain(|&due| due > self.now);
-        }
+        self.truth.borrow_mut().begin_turn(self.now);
+        self.truth.borrow_mut().is_turning = true;
         let moment = Moment {
             now: self.now,
             unix: self.now,
         };
         self.core.begin(moment, &self.outside);
         self.core.turn(&mut self.outside);
+        self.truth.borrow_mut().is_turning = false;
         self.look();
         self.check_books();
     }
@@ -241,8 +248,22 @@ impl ServerWorld {
             }
             spins = if pause.is_zero() { spins + 1 } else { 0 };
             assert!(spins < SPINS_MAX, "the loop never sleeps");
+            if !pause.is_zero() {
+                self.check_rest();
+            }
             self.now = until.min(self.now + pause);
             self.turn();
+        }
+    }
+
+    /// Before the loop sleeps, nothing is left over.
+    fn check_rest(&self) {
+        for client in &self.truth.borrow().clients {
+            let is_owed = client.is_good() && client.is_reading && client.peer.owed() > 0;
+            assert!(!is_owed, "the loop sleeps: {:?} waits", client.id);
+        }
+        for backlog in &self.backlogs {
+            assert_eq!(backlog.borrow().untold, 0, "the loop sleeps");
         }
     }
 
@@ -329,7 +350,23 @@ impl ServerWorld {
         assert!(!is_overdue, "{id:?} has had a bad token for too long");
     }
 
+    /// No address has more sessions than the rules have ever allowed, whoever is between.
+    fn check_addresses(&self) {
+        if self.per_address_max == 0 {
+            return;
+        }
+        let mut sessions = BTreeMap::new();
+        for client in &self.truth.borrow().clients {
+            if client.opened.is_some() && !client.is_dashboard && !client.peer.was_closed() {
+                *sessions.entry(client.address.ip()).or_insert(0) += 1;
+            }
+        }
+        let max = self.per_address_max;
+        assert!(sessions.values().all(|&n| n <= max), "{sessions:?}: {max}");
+    }
+
     fn check_books(&mut self) {
+        self.check_addresses();
         let (engine, stats) = (self.core.engine(), self.core.stats());
         // An audit looks at every subscription.
         if (engine.subscriptions() < 100 || self.dice.one_in(50))
@@ -367,11 +404,27 @@ impl ServerWorld {
             0 => None,
             _ => Some(self.dice.below(self.truth.borrow().tokens.len())),
         };
-        let (stream, n) = self.arrive(token, false);
-        let address = self.truth.borrow().clients[n].address;
-        self.outside.newcomers.push_back(Some((stream, address)));
-        let target = token.map_or("/".to_owned(), |n| format!("/?token=token-{n}"));
-        let head = upgrade(&target, "");
+        let known = token.map(|n| {
+            let known = &self.truth.borrow().tokens[n];
+            (known.token.reveal(), known.caller.clone())
+        });
+        let (target, caller) = match known {
+            Some((text, caller)) => (format!("/?token={text}"), caller),
+            None => ("/".to_owned(), None),
+        };
+        let (own, page) = caller.unwrap_or_else(|| draw_caller(&mut self.dice));
+        let is_proxy_trusted = !self.config.listen.trusted_proxies.is_empty();
+        let mut route = Route::draw(own, is_proxy_trusted, &mut self.dice);
+        // Its store would hear of another caller.
+        if route.address != own {
+            route = Route::straight(own);
+        }
+        let (stream, n) = self.arrive(&route);
+        self.truth.borrow_mut().clients[n].token = token;
+        let from = self.truth.borrow().clients[n].from;
+        self.outside.newcomers.push_back(Some((stream, from)));
+        let origin = page.map_or(String::new(), |page| format!("Origin: {page}\r\n"));
+        let head = upgrade(&target, &(route.headers + &origin));
         // The head may come in two pieces, or never.
         let cut = match self.dice.below(4) {
             0 => self.dice.below(head.len()),
@@ -385,7 +438,7 @@ impl ServerWorld {
         // Meanwhile it may have been turned away.
         let last = self.truth.borrow().clients.len();
         if let Some(n) = (n < last).then_some(n)
-            && self.truth.borrow().clients[n].address == address
+            && self.truth.borrow().clients[n].from == from
             && !rest.is_empty()
         {
             match self.dice.one_in(6) {
@@ -396,7 +449,7 @@ impl ServerWorld {
     }
 
     /// Somebody connects who will be a client.
-    fn arrive(&mut self, token: Option<usize>, is_dashboard: bool) -> (FakeStream, usize) {
+    fn arrive(&mut self, route: &Route) -> (FakeStream, usize) {
         let (stream, wire) = FakeStream::new();
         let is_slow = self.has_slow_clients && self.dice.one_in(3);
         if is_slow && self.dice.one_in(2) {
@@ -408,22 +461,9 @@ impl ServerWorld {
         }
         self.port += 1;
         let mut truth = self.truth.borrow_mut();
-        truth.clients.push(Client {
-            peer: Subscriber::new(wire),
-            id: None,
-            address: SocketAddr::from(([10, 0, 0, self.dice.below(3) as u8], self.port)),
-            token,
-            is_dashboard,
-            opened: None,
-            accepted: None,
-            is_reading,
-            is_doomed: false,
-            is_blurred: false,
-            is_mute: false,
-            is_disconnected: false,
-            is_late: false,
-            was_pinged: false,
-        });
+        let mut client = Client::new(Subscriber::new(wire), route, self.port);
+        client.is_reading = is_reading;
+        truth.clients.push(client);
         (stream, truth.clients.len() - 1)
     }
 
@@ -622,10 +662,9 @@ impl ServerWorld {
         let n = self.dice.below(self.truth.borrow().tokens.len());
         let digest = self.truth.borrow().tokens[n].token.digest();
         self.command(Asked::Other, Command::Revoke(vec![digest]));
-        let next = self.truth.borrow().tokens.len();
-        // The list's tokens are those of the configuration.
-        let known = Known::new(next, next % STORES);
-        self.truth.borrow_mut().tokens.push(known);
+        let mut truth = self.truth.borrow_mut();
+        let store = truth.tokens[n].store;
+        truth.add_token(store);
     }
 
     fn ask(&mut self) {
@@ -653,28 +692,30 @@ impl ServerWorld {
         let (whom, command) = match (self.dice.below(6), client.token) {
             (0, Some(n)) => {
                 let whom = Whom::Name(format!("name-{n}"));
-                (whom.clone(), Command::Disconnect(whom))
+                (Some(whom.clone()), Command::Disconnect(whom))
             }
             (1, _) => {
                 let whom = Whom::Address(client.address.ip(), None);
-                (whom.clone(), Command::Disconnect(whom))
+                (Some(whom.clone()), Command::Disconnect(whom))
             }
             (2 | 3, _) => {
                 let whom = Whom::Address(client.address.ip(), Some(client.address.port()));
-                (whom.clone(), Command::Disconnect(whom))
+                (Some(whom.clone()), Command::Disconnect(whom))
             }
-            _ => {
-                let whom = Whom::Address(client.address.ip(), Some(client.address.port()));
-                (whom, Command::DisconnectOne(id.index(), id.generation()))
-            }
+            _ => (None, Command::DisconnectOne(id.index(), id.generation())),
         };
-        let is_named = matches!(whom, Whom::Name(_));
+        let is_named = matches!(whom, Some(Whom::Name(_)));
         let mut wires = Vec::new();
         for client in truth.clients.iter_mut() {
-            // Whoever has no name yet may get it meanwhile, or not.
-            if is_meant(&whom, client) && client.id.is_some() {
+            let is_it = match &whom {
+                Some(whom) => is_meant(whom, client) && client.id.is_some(),
+                None => client.id == Some(id),
+            };
+            if is_it {
                 client.is_doomed = true;
-                if client.opened.is_some() || !is_named {
+                // Whoever has no name yet, or the proxy's address, may get another meanwhile, or not.
+                let is_settled = !is_named && client.from == client.address;
+                if client.opened.is_some() || is_settled || whom.is_none() {
                     wires.push(Rc::clone(&client.peer.wire));
                 }
             }
@@ -687,7 +728,9 @@ impl ServerWorld {
         if self.is_shutting_down || self.truth.borrow().clients.len() >= CLIENTS_MAX {
             return;
         }
-        let (stream, n) = self.arrive(None, true);
+        let host = self.dice.below(3) as u8;
+        let (stream, n) = self.arrive(&Route::straight([10, 0, 0, host].into()));
+        self.truth.borrow_mut().clients[n].is_dashboard = true;
         let early = match self.dice.one_in(2) {
             true => masked(0x81, b"[5,\"$sys/stats\"]", &mut self.dice),
             false => Vec::new(),
@@ -707,6 +750,11 @@ impl ServerWorld {
             backlog.borrow_mut().turn_events_max = self.config.ingest.turn_events_max;
         }
         self.connections_max = [4, 20, 200][self.dice.below(3)];
+        let max = self.config.clients.connections_per_address_max;
+        self.per_address_max = match (self.per_address_max, max) {
+            (0, _) | (_, 0) => 0,
+            (one, other) => one.max(other),
+        };
         let ends_admins = self.dice.one_in(4);
         {
             let mut truth = self.truth.borrow_mut();
@@ -760,6 +808,16 @@ impl ServerWorld {
                 client.id
             );
         }
+    }
+}
+
+fn draw_budgets(dice: &mut Dice) -> Budgets {
+    let whole = Budgets::default();
+    Budgets {
+        writes: [3, 20, whole.writes][dice.below(3)],
+        rechecks: [1, 4, whole.rechecks][dice.below(3)],
+        rechecks_waiting: [4, whole.rechecks_waiting][dice.below(2)],
+        topic_bytes: [1, 2_000, whole.topic_bytes][dice.below(3)],
     }
 }
 

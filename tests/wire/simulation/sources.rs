@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use newswire::ingest::wanted::{TellBudget, Wanted};
+use newswire::ingest::wanted::{NAME_COST, TellBudget, Wanted};
 use newswire::ingest::{Descriptor, Parts, Received, Settlement, Source};
 use newswire::limits;
 use newswire::stats::Ingest;
@@ -32,6 +32,8 @@ pub struct Backlog {
     pub acknowledged: usize,
     /// In messages and bytes a turn, as many as the rules allow.
     pub turn_events_max: usize,
+    /// In topics that came or went and that the publisher was not told.
+    pub untold: usize,
 }
 
 /// See the module.
@@ -47,7 +49,7 @@ pub struct MemorySource {
     /// In messages and bytes that were received in this turn.
     spent: (usize, usize),
     /// Topics that came or went, and those that the publisher was told.
-    noted: Vec<Rc<str>>,
+    noted: VecDeque<Rc<str>>,
     told: BTreeSet<Rc<str>>,
 }
 
@@ -63,7 +65,7 @@ impl MemorySource {
             current: Vec::new(),
             is_current_good: true,
             spent: (0, 0),
-            noted: Vec::new(),
+            noted: VecDeque::new(),
             told: BTreeSet::new(),
         }
     }
@@ -135,22 +137,39 @@ impl Source for MemorySource {
     }
 
     fn note_topic(&mut self, topic: &Rc<str>) {
-        self.noted.push(Rc::clone(topic));
+        self.noted.push_back(Rc::clone(topic));
     }
 
-    fn tell(&mut self, _now: Duration, wanted: &dyn Wanted, _budget: &mut TellBudget) {
+    fn tell(&mut self, _now: Duration, wanted: &dyn Wanted, budget: &mut TellBudget) {
         if self.noted.is_empty() {
             return;
         }
-        for topic in self.noted.drain(..) {
+        while budget.is_left()
+            && let Some(topic) = self.noted.pop_front()
+        {
+            let mut truth = self.truth.borrow_mut();
+            assert!(
+                truth.told_bytes < truth.budgets.topic_bytes,
+                "too much is told"
+            );
+            truth.told_bytes += topic.len() + NAME_COST;
+            budget.take_name(&topic);
             match wanted.is_wanted(&topic) {
                 true => self.told.insert(topic),
                 false => self.told.remove(&topic),
             };
         }
+        self.backlog.borrow_mut().untold = self.noted.len();
+        if !self.noted.is_empty() {
+            return;
+        }
         let topics = (0..wanted.places()).filter_map(|place| wanted.topic_at(place));
         let topics: BTreeSet<_> = topics.filter(|name| wanted.is_wanted(name)).collect();
         assert_eq!(topics, self.told, "the publisher was told others");
+    }
+
+    fn timeout(&self, _now: Duration) -> Option<Duration> {
+        (!self.noted.is_empty()).then_some(Duration::ZERO)
     }
 
     fn asks_for_everything(&self) -> bool {

@@ -11,7 +11,7 @@ use newswire::auth::{Answer, Moment, Question, TokenStore};
 use newswire::limits;
 use newswire::stats::Store;
 
-use super::truth::Shared;
+use super::truth::{CALLERS, LIST, Shared};
 
 /// In milliseconds, how long an answer takes at most.
 pub const LATENCY_MAX: u64 = 8_000;
@@ -45,6 +45,23 @@ impl MemoryStore {
     }
 }
 
+impl MemoryStore {
+    /// The gate asks no more about open sessions than it may. It begins with the first store.
+    fn check_budgets(&self, question: &Question) {
+        let mut truth = self.truth.borrow_mut();
+        if !question.is_recheck {
+            return;
+        }
+        // A reload asks again, outside of all turns.
+        if self.number == LIST && truth.is_turning {
+            truth.rechecks += 1;
+        }
+        assert!(truth.rechecks <= truth.budgets.rechecks, "in one turn");
+        let waiting = self.late.iter().filter(|(_, late)| late.is_recheck);
+        assert!(waiting.count() < truth.budgets.rechecks_waiting, "at once");
+    }
+}
+
 impl TokenStore for MemoryStore {
     fn kind(&self) -> Store {
         [Store::List, Store::Jwt, Store::Http][self.number]
@@ -52,6 +69,10 @@ impl TokenStore for MemoryStore {
 
     fn needs_token(&self) -> bool {
         self.number > 0
+    }
+
+    fn asks_of_callers(&self) -> bool {
+        self.number == CALLERS && self.truth.borrow().asks_of_callers
     }
 
     fn cost(&self, _question: &Question) -> u32 {
@@ -62,6 +83,7 @@ impl TokenStore for MemoryStore {
         let token = question.token.as_ref().map(|token| token.digest());
         let is_the_same = token.is_none_or(|digest| digest.matches(&question.digest));
         assert!(is_the_same && (token.is_some() || !self.needs_token()));
+        self.check_budgets(question);
         if self.is_slow && !self.dice.one_in(4) {
             let late = Duration::from_millis(self.dice.roll() % LATENCY_MAX);
             self.late

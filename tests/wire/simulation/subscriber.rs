@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use kit::dice::Dice;
@@ -65,6 +66,54 @@ pub fn may_hear(grant: &[String], n: usize) -> bool {
         None => *pattern == topic(n),
     };
     grant.is_empty() || grant.iter().any(matches)
+}
+
+/// The proxy, where it is trusted.
+pub const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
+
+/// The proxies that a server trusts.
+pub fn proxies(is_trusted: bool) -> Vec<ipnet::IpNet> {
+    let network = is_trusted.then(|| "10.9.0.0/16".parse().expect("a network"));
+    network.into_iter().collect()
+}
+
+/// The way on which a client reaches the server.
+pub struct Route {
+    /// Where the connection comes from.
+    pub peer: IpAddr,
+    /// The client's address, as the server has to see it.
+    pub address: IpAddr,
+    /// Its `X-Forwarded-For`, if it has one.
+    pub headers: String,
+}
+
+impl Route {
+    /// The way without a proxy.
+    pub fn straight(own: IpAddr) -> Self {
+        Self {
+            peer: own,
+            address: own,
+            headers: String::new(),
+        }
+    }
+
+    /// A way for a client at `own`: straight or through the proxy.
+    pub fn draw(own: IpAddr, is_proxy_trusted: bool, dice: &mut Dice) -> Self {
+        // The rightmost element is the proxy's word; who is reached directly can write what it likes.
+        let (peer, headers) = match dice.below(4) {
+            0 => (own, format!("X-Forwarded-For: {PROXY}\r\n")),
+            1 => {
+                let lie = IpAddr::from([192, 0, 2, dice.below(4) as u8]);
+                (PROXY, format!("X-Forwarded-For: {lie}, {own}\r\n"))
+            }
+            _ => (own, String::new()),
+        };
+        Self {
+            peer,
+            address: if is_proxy_trusted { own } else { peer },
+            headers,
+        }
+    }
 }
 
 /// A client's frame with a mask from the dice.

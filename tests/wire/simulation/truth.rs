@@ -7,21 +7,30 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use kit::dice::Dice;
 use kit::raw::Heard;
 use newswire::auth::{Answer, Question};
 use newswire::engine::SlotId;
+use newswire::limits;
+use newswire::server::Budgets;
 use newswire::stats::{Cause, Ingest, Stats};
 use newswire::wire::grant::Grant;
 use newswire::wire::token::Token;
 
-use super::subscriber::{Subscriber, may_hear};
+use super::subscriber::{Route, Subscriber, may_hear};
 
 /// The store whose tokens stand in the configuration.
 pub const LIST: usize = 0;
+
+/// The store that may answer about callers.
+pub const CALLERS: usize = 2;
+
+/// The page from which some clients come.
+const PAGE: &str = "https://page.test";
 
 pub type Shared = Rc<RefCell<Truth>>;
 
@@ -30,6 +39,9 @@ pub struct Client {
     pub peer: Subscriber,
     /// Where the server keeps it, once it is accepted.
     pub id: Option<SlotId>,
+    /// Where its connection comes from.
+    pub from: SocketAddr,
+    /// Its address, as the server sees it once it has read the head. A client behind the proxy has no port.
     pub address: SocketAddr,
     /// The number of its token.
     pub token: Option<usize>,
@@ -49,11 +61,36 @@ pub struct Client {
     pub is_disconnected: bool,
     /// True once a flush has left it without an event, and its publisher was told otherwise.
     pub is_late: bool,
+    /// The turn in which it last heard an event.
+    served: u64,
     /// True exactly when it has heard a ping that it has not answered.
     pub was_pinged: bool,
 }
 
 impl Client {
+    /// Somebody connects on `route`.
+    pub fn new(peer: Subscriber, route: &Route, port: u16) -> Self {
+        let is_forwarded = route.peer != route.address;
+        Self {
+            peer,
+            id: None,
+            from: SocketAddr::new(route.peer, port),
+            address: SocketAddr::new(route.address, if is_forwarded { 0 } else { port }),
+            token: None,
+            is_dashboard: false,
+            opened: None,
+            accepted: None,
+            is_reading: true,
+            is_doomed: false,
+            is_blurred: false,
+            is_mute: false,
+            is_disconnected: false,
+            is_late: false,
+            served: 0,
+            was_pinged: false,
+        }
+    }
+
     /// Returns true when it has to hear every event of its topics at once.
     pub fn is_good(&self) -> bool {
         self.opened.is_some() && !self.is_doomed && !self.is_blurred && !self.peer.was_closed()
@@ -73,9 +110,15 @@ pub enum Worth {
     Unknown,
 }
 
+/// The address and the page from which a token is brought.
+pub type Caller = (IpAddr, Option<String>);
+
 /// A token: what it is worth, and what the gate was told of it.
 pub struct Known {
     pub token: Token,
+    /// Who brings it, where its store answers about callers. Each caller's answer is another one, so a token is
+    /// known once for each.
+    pub caller: Option<Caller>,
     /// The store that knows it.
     pub store: usize,
     pub worth: Worth,
@@ -95,9 +138,10 @@ pub struct Known {
 }
 
 impl Known {
-    pub fn new(number: usize, store: usize) -> Self {
+    fn new(text: &str, caller: Option<Caller>, store: usize) -> Self {
         Self {
-            token: Token::new(format!("token-{number}")),
+            token: Token::new(text),
+            caller,
             store,
             worth: Worth::Good,
             topics: Vec::new(),
@@ -133,6 +177,18 @@ pub struct Truth {
     pub changed: [bool; 3],
     /// Until when a verdict may be used again.
     pub cache_max: Duration,
+    pub budgets: Budgets,
+    /// True exactly when the last store answers about callers.
+    pub asks_of_callers: bool,
+    /// True exactly while the server makes a turn.
+    pub is_turning: bool,
+    /// In tokens of open sessions about which the gate has begun to ask in this turn.
+    pub rechecks: usize,
+    /// In bytes of topics' names that publishers were told in this turn.
+    pub told_bytes: usize,
+    /// In clients that heard an event in this turn, all at once: how many there are and may be.
+    served: usize,
+    pub served_max: usize,
     /// When the stores have late answers.
     pub answers_due: Vec<Duration>,
     /// Bodies that wait, and the answers that are due for those that were taken.
@@ -143,15 +199,22 @@ pub struct Truth {
 }
 
 impl Truth {
-    pub fn new(stats: Rc<Stats>, tokens: Vec<Known>) -> Self {
+    pub fn new(stats: Rc<Stats>) -> Self {
         Self {
             turn: 0,
             now: Duration::ZERO,
             clients: Vec::new(),
-            tokens,
+            tokens: Vec::new(),
             outages: [Duration::ZERO; 3],
             changed: [false; 3],
             cache_max: Duration::ZERO,
+            budgets: Budgets::default(),
+            asks_of_callers: false,
+            is_turning: false,
+            rechecks: 0,
+            told_bytes: 0,
+            served: 0,
+            served_max: usize::MAX,
             answers_due: Vec::new(),
             bodies: VecDeque::new(),
             published: BTreeMap::new(),
@@ -163,6 +226,27 @@ impl Truth {
     /// In seconds. The two clocks of this world go alike.
     pub fn unix(&self) -> u64 {
         self.now.as_secs()
+    }
+
+    /// A turn begins.
+    pub fn begin_turn(&mut self, now: Duration) {
+        self.turn += 1;
+        self.now = now;
+        self.answers_due.retain(|&due| due > now);
+        (self.rechecks, self.told_bytes, self.served) = (0, 0, 0);
+    }
+
+    /// There is another token, which `store` knows.
+    pub fn add_token(&mut self, store: usize) {
+        let text = format!("token-{}", self.tokens.len());
+        let mut callers = vec![None];
+        if self.asks_of_callers && store == CALLERS {
+            callers = all_callers().map(Some).collect();
+        }
+        let known = callers
+            .into_iter()
+            .map(|caller| Known::new(&text, caller, store));
+        self.tokens.extend(known);
     }
 
     /// Follows what the server has read, and which events have come by HTTP since.
@@ -210,6 +294,10 @@ impl Truth {
     /// The flush is over: whoever takes everything has everything.
     pub fn check_flushed(&mut self) {
         self.catch_up();
+        // With fewer writes a turn, some wait for the next one.
+        if self.budgets.writes < limits::TURN_WRITES_MAX {
+            return;
+        }
         // Outboxes that are too full put deliveries off.
         let is_stalled =
             |client: &Client| client.is_blurred || client.peer.wire.borrow().wants_room;
@@ -243,7 +331,12 @@ impl Truth {
         while let Some(heard) = client.peer.heard.pop_front() {
             match heard {
                 Heard::Http(http) if http.status == 101 => {}
-                Heard::Http(_) => client.is_doomed = true,
+                Heard::Http(http) => {
+                    client.is_doomed = true;
+                    let known = client.token.map(|n| &self.tokens[n]);
+                    let was_refused = known.is_none_or(|k| k.is_revoked || k.ended.is_some());
+                    assert!(http.status != 401 || was_refused, "its token is good");
+                }
                 Heard::Frame(0x81, text) => {
                     let text = String::from_utf8(text).expect("text");
                     let is_event = text.starts_with("[8,") && !text.starts_with("[8,\"$sys/");
@@ -256,6 +349,11 @@ impl Truth {
                     );
                     let is_silenced = client.is_mute && !client.is_blurred;
                     assert!(!is_event || !is_silenced, "{:?} hears {text}", client.id);
+                    if is_event && !client.is_blurred && client.served != self.turn {
+                        client.served = self.turn;
+                        self.served += 1;
+                        assert!(self.served <= self.served_max, "too many writes in a turn");
+                    }
                     if is_event && !client.is_doomed {
                         client.peer.hear(&text);
                     }
@@ -269,8 +367,13 @@ impl Truth {
 
     /// What a store says of a token, now.
     pub fn answer(&mut self, store: usize, question: &Question) -> Answer {
-        let token = |known: &Known| known.token.digest().matches(&question.digest);
-        let n = self.tokens.iter().position(token).expect("a token");
+        let is_meant = |known: &Known| {
+            let (client, origin) = (question.client, &question.origin);
+            let is_caller = |caller: &Caller| caller.0 == client && caller.1 == *origin;
+            known.token.digest().matches(&question.digest)
+                && known.caller.as_ref().is_none_or(is_caller)
+        };
+        let n = self.tokens.iter().position(is_meant).expect("a token");
         let (turn, now, unix) = (self.turn, self.now, self.unix());
         let known = &mut self.tokens[n];
         if self.outages[store] > now {
@@ -332,6 +435,20 @@ impl Truth {
             }
         }
     }
+}
+
+/// Where a token may come from.
+fn all_callers() -> impl Iterator<Item = Caller> {
+    let of_page = |page: Option<&'static str>| {
+        (0..3).map(move |host| (IpAddr::from([10, 0, 0, host]), page.map(str::to_owned)))
+    };
+    of_page(None).chain(of_page(Some(PAGE)))
+}
+
+/// One of those.
+pub fn draw_caller(dice: &mut Dice) -> Caller {
+    let mut callers = all_callers();
+    callers.nth(dice.below(6)).expect("there are six")
 }
 
 /// Returns true when the gate was told that sessions of this token may hear a topic.
