@@ -13,8 +13,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
 use super::options::{option, options};
-use super::spec::{OptionSpec, Takes};
+use super::spec::OptionSpec;
 use super::suggest::suggestion;
+use super::types::Takes;
 use super::units::Unit;
 
 /// In bytes, a configuration file. A larger one is something else, given by mistake.

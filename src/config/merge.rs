@@ -11,8 +11,9 @@ use std::fmt;
 
 use super::file::{self, FileText};
 use super::options::options;
-use super::spec::{OptionSpec, Unfit};
+use super::spec::OptionSpec;
 use super::suggest::suggestion;
+use super::types::Unfit;
 use super::{Config, ConfigError, FILE_VARIABLE, Loaded};
 
 /// The flags that were given: an option's name and all its values.

@@ -29,8 +29,9 @@ pub use options::{
     AdminOptions, AuthOptions, ClientOptions, IngestOptions, ListenOptions, ProcessOptions,
     PublishOptions, ShutdownClose, StoreOption, option, options,
 };
-pub use spec::{OptionSpec, Takes, Unfit, WhenNone};
+pub use spec::OptionSpec;
 pub use suggest::nearest;
+pub use types::{Takes, Unfit, WhenNone};
 pub use units::{Unit, number, rough_bytes};
 pub use values::{EndpointUse, endpoint, reachable, token};
 

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::options::options;
-use super::spec::{OptionSpec, Takes, WhenNone};
+use super::spec::OptionSpec;
+use super::types::{Takes, WhenNone};
 use super::units::{Unit, rough_bytes};
 use super::{Config, Layer};
 

@@ -1,10 +1,10 @@
-//! What an option is: its names, its help, what it takes, and the field of [`Config`] that holds its value.
+//! What an option is: its names, its help, and the field of [`Config`] that holds its value.
 //!
-//! Never here: any single option (those are in `options/`), how texts become a value (that is `types`), and where a
-//! value came from (that is `merge`).
+//! Never here: any single option (those are in `options/`), what an option takes and how texts become a value (that
+//! is `types`), and where a value came from (that is `merge`).
 
 use super::Config;
-use super::types::Field;
+use super::types::{Field, Takes, Unfit};
 use super::units::{self, Unit};
 
 /// One option: a flag, a variable and a key of the file.
@@ -24,61 +24,6 @@ pub struct OptionSpec {
     /// True exactly when a reload does not change the value.
     pub needs_restart: bool,
     field: &'static (dyn Field + Sync),
-}
-
-/// What an option takes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Takes {
-    /// A whole number; in the file an integer (for bytes also a string, such as `"64KiB"`).
-    Number {
-        /// What the number counts.
-        unit: Unit,
-        /// In `unit`; allowed.
-        min: u64,
-        /// In `unit`; allowed.
-        max: u64,
-    },
-    /// One text; in the file a string.
-    Word,
-    /// Any number of texts. The flag is repeated, the variable is split at commas, and in the file stands a string
-    /// or an array of strings. A list replaces the list of a weaker layer.
-    List(WhenNone),
-}
-
-/// What an empty list means.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum WhenNone {
-    /// It is an error.
-    Refused,
-    /// It is allowed. In the file it is `[]`; a flag or a variable cannot give it.
-    Empty,
-    /// It is allowed. The single word `off` gives it.
-    Off,
-}
-
-/// Why an option does not take a text.
-#[derive(Debug, Eq, PartialEq)]
-pub struct Unfit {
-    /// The text; `None` when the fault is not in one of them.
-    pub text: Option<String>,
-    /// A sentence that says what is allowed. It never repeats the text, which may be a secret.
-    pub allowed: String,
-}
-
-impl Unfit {
-    pub(super) fn all(allowed: &str) -> Self {
-        Self {
-            text: None,
-            allowed: allowed.to_owned(),
-        }
-    }
-
-    pub(super) fn one(text: &str, allowed: String) -> Self {
-        Self {
-            text: Some(text.to_owned()),
-            allowed,
-        }
-    }
 }
 
 impl OptionSpec {

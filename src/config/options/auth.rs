@@ -4,8 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::super::spec::WhenNone;
-use super::super::types::{List, Word};
+use super::super::types::{List, WhenNone, Word};
 use super::{choice, list, name_of, option};
 use crate::config::values;
 use crate::limits;

@@ -2,8 +2,7 @@
 //!
 //! Never here: publishing over HTTP (that is `publish`).
 
-use super::super::spec::WhenNone;
-use super::super::types::Word;
+use super::super::types::{WhenNone, Word};
 use super::{choice, list, name_of};
 use crate::config::values::{self, EndpointUse};
 use crate::limits;

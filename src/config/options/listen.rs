@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::super::spec::WhenNone;
-use super::super::types::List;
+use super::super::types::{List, WhenNone};
 use super::list;
 use crate::config::values;
 use crate::limits;

@@ -17,8 +17,8 @@
 
 use std::net::SocketAddr;
 
-use super::spec::{OptionSpec, WhenNone};
-use super::types::List;
+use super::spec::OptionSpec;
+use super::types::{List, WhenNone};
 use super::values;
 
 /// Declares a group: a struct with a field an option, its `Default`, and the options themselves.

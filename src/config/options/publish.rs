@@ -4,8 +4,7 @@
 
 use std::net::SocketAddr;
 
-use super::super::spec::WhenNone;
-use super::super::types::Word;
+use super::super::types::{WhenNone, Word};
 use super::{addresses, list};
 use crate::config::values;
 use crate::wire::token::Token;
