@@ -14,6 +14,7 @@
 //! | 1 | [`net`] | names and addresses of the peers that newswire connects to |
 //! | 1 | [`exposure`] | who else can read or write a file that decides who gets in |
 //! | 1 | [`standing`] | who asks to be let in, and what a token is worth now: written by `auth`, read by `engine` |
+//! | 1 | [`health`] | how a source is doing: written by `ingest`, read by `admin` |
 //! | 2 | [`engine`] | state and policy: time, bytes, verdicts and streams are arguments |
 //! | 3 | [`ingest`], [`auth`] | where events come from; who may subscribe. They know ring 0 and 1 only |
 //! | 3 | [`admin`] | what operators ask over HTTP, and publishers without ZeroMQ |
@@ -70,6 +71,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod exposure;
+pub mod health;
 pub mod ingest;
 pub mod limits;
 pub mod logging;

@@ -183,22 +183,22 @@ pub static METRICS: &[Metric] = &[
     ),
     gauge(
         "newswire_source_peers",
-        MetricValue::Sources(|row| Some(row.peers as u64)),
+        MetricValue::Sources(|row| Some(row.health.peers as u64)),
         "ZeroMQ peers that are connected now, by source and endpoint.",
     ),
     counter(
         "newswire_source_refused_peers_total",
-        MetricValue::Sources(|row| Some(row.refused)),
+        MetricValue::Sources(|row| Some(row.health.refused)),
         "ZeroMQ peers whose handshake did not succeed, by source and endpoint.",
     ),
     counter(
         "newswire_source_connects_total",
-        MetricValue::Sources(|row| Some(row.dialled.as_ref()?.connects)),
+        MetricValue::Sources(|row| Some(row.health.upstream?.connects)),
         "Connections made to publishers that newswire connects to, by source and endpoint.",
     ),
     gauge(
         "newswire_source_asks_for_everything",
-        MetricValue::Sources(|row| Some(row.dialled.as_ref()?.asks_for_everything.into())),
+        MetricValue::Sources(|row| Some(row.health.upstream?.asks_for_everything.into())),
         "1 while a publisher is asked for everything instead of single topics, by source and endpoint.",
     ),
     Metric {
@@ -407,6 +407,7 @@ mod tests {
 
     use super::*;
     use crate::admin::durations::{EVENT_BOUNDS, TURN_BOUNDS};
+    use crate::health::Health;
     use crate::stats::{Dropped, Ingest, Refusal};
 
     #[test]
@@ -450,9 +451,11 @@ mod tests {
             sources: &[SourceRow {
                 ingest: Ingest::Pull,
                 endpoint: "tcp://127.0.0.1:5555",
-                peers: 2,
-                refused: 1,
-                dialled: None,
+                health: Health {
+                    peers: 2,
+                    refused: 1,
+                    upstream: None,
+                },
             }],
             process: ProcessReadings {
                 resident_bytes: Some(4_096),

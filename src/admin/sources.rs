@@ -7,6 +7,7 @@
 //! Never here: sockets, and who may see the sources.
 
 use super::response::Response;
+use crate::health::Health;
 use crate::stats::Ingest;
 use crate::wire::json::{self, ToJson};
 
@@ -17,29 +18,8 @@ pub struct SourceRow<'a> {
     pub ingest: Ingest,
     /// The endpoint: as bound for PULL, as configured for SUB.
     pub endpoint: &'a str,
-    /// How many peers are connected now.
-    pub peers: usize,
-    /// How many handshakes were refused since the start.
-    pub refused: u64,
-    /// The connection to the publisher; `None` for a source that publishers connect to.
-    pub dialled: Option<Dialled<'a>>,
-}
-
-/// How a source that connects to its publisher is doing.
-#[derive(Clone, Debug)]
-pub struct Dialled<'a> {
-    /// A word for what the source is doing.
-    pub state: &'static str,
-    /// True exactly when its publisher is connected.
-    pub is_connected: bool,
-    /// For how many seconds that has been so.
-    pub seconds: u64,
-    /// Why the publisher is not connected, as far as that is known.
-    pub trouble: Option<&'a str>,
-    /// True exactly when the publisher is asked for everything, and not for single topics.
-    pub asks_for_everything: bool,
-    /// How often a connection was made since the start.
-    pub connects: u64,
+    /// How it is doing.
+    pub health: Health<'a>,
 }
 
 /// Returns the answer of a server that serves. `sources` are `None` for somebody who may not see them.
@@ -55,27 +35,31 @@ pub fn readiness(sources: Option<&[SourceRow<'_>]>) -> Response {
 impl ToJson for SourceRow<'_> {
     fn to_json(&self, out: &mut String) {
         json::object(out, |source| {
-            let dialled = self.dialled.as_ref();
-            if let Some(dialled) = dialled {
-                let asks_for = match dialled.asks_for_everything {
+            let Health {
+                peers,
+                refused,
+                upstream,
+            } = self.health;
+            if let Some(upstream) = upstream {
+                let asks_for = match upstream.asks_for_everything {
                     true => "everything",
                     false => "topics",
                 };
                 source
                     .put("asks_for", asks_for)
-                    .put("connected", dialled.is_connected)
-                    .put("connects", dialled.connects);
+                    .put("connected", upstream.is_connected)
+                    .put("connects", upstream.connects);
             }
             source
                 .put("endpoint", self.endpoint)
                 .put("kind", self.ingest.name())
-                .put("peers", self.peers)
-                .put("refused_peers", self.refused);
-            if let Some(dialled) = dialled {
+                .put("peers", peers)
+                .put("refused_peers", refused);
+            if let Some(upstream) = upstream {
                 source
-                    .put("seconds", dialled.seconds)
-                    .put("state", dialled.state)
-                    .put("trouble", dialled.trouble);
+                    .put("seconds", upstream.lasted.as_secs())
+                    .put("state", upstream.state)
+                    .put("trouble", upstream.trouble);
             }
         });
     }
@@ -90,22 +74,27 @@ pub fn labels(row: &SourceRow<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::health::Upstream;
 
     fn row() -> SourceRow<'static> {
         SourceRow {
             ingest: Ingest::Sub,
             endpoint: "tcp://a\"b\\c:1",
-            peers: 0,
-            refused: 3,
-            dialled: Some(Dialled {
-                state: "waiting",
-                is_connected: false,
-                seconds: 7,
-                trouble: Some("nobody is there"),
-                asks_for_everything: false,
-                connects: 2,
-            }),
+            health: Health {
+                peers: 0,
+                refused: 3,
+                upstream: Some(Upstream {
+                    state: "waiting",
+                    is_connected: false,
+                    lasted: Duration::from_secs(7),
+                    trouble: Some("nobody is there"),
+                    asks_for_everything: false,
+                    connects: 2,
+                }),
+            },
         }
     }
 

@@ -11,7 +11,7 @@ use super::outside::Outside;
 use super::report::Report;
 use super::shutdown::Shutdown;
 use super::turn::Core;
-use crate::admin::sources::{Dialled, SourceRow};
+use crate::admin::sources::SourceRow;
 use crate::engine::{Engine, Stream, TopicChange};
 use crate::ingest::intake::Sink;
 use crate::ingest::wanted::Wanted;
@@ -158,20 +158,10 @@ impl<O: Outside> Core<O> {
     /// The sources, as operators see them.
     pub(super) fn source_rows(&self) -> Vec<SourceRow<'_>> {
         let rows = self.intake.sources().filter_map(|source| {
-            let health = source.health(self.moment.now)?;
             Some(SourceRow {
                 ingest: source.kind(),
                 endpoint: source.name(),
-                peers: health.peers,
-                refused: health.refused,
-                dialled: health.upstream.map(|upstream| Dialled {
-                    state: upstream.state,
-                    is_connected: upstream.is_connected,
-                    seconds: upstream.lasted.as_secs(),
-                    trouble: upstream.trouble,
-                    asks_for_everything: upstream.asks_for_everything,
-                    connects: upstream.connects,
-                }),
+                health: source.health(self.moment.now)?,
             })
         });
         rows.collect()

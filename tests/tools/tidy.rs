@@ -29,6 +29,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire::jwt", &["wire::grant", "wire::json"]),
     // What two rings that do not know each other share: one writes it, the other reads.
     ("standing", &["stats", "wire::grant", "wire::token"]),
+    ("health", &[]),
     ("wire::forwarded", &[]),
     // What a JSON string says is one thing for publishers and for clients.
     (
@@ -241,18 +242,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine::shutdown", &["the engine", "limits", "stats"]),
     ("engine::turn", &["the engine", "limits"]),
     // Ring 3. These do not know each other; only the server knows them.
-    ("ingest", &["limits", "net", "stats", "trim", "wire"]),
+    (
+        "ingest",
+        &["health", "limits", "net", "stats", "trim", "wire"],
+    ),
     (
         "auth",
         &["auth", "exposure", "limits", "standing", "stats", "wire"],
     ),
-    ("admin", &["admin", "limits", "stats", "wire"]),
+    ("admin", &["admin", "health", "limits", "stats", "wire"]),
     ("web", &["wire::files"]),
     (
         "server",
         &[
-            "admin", "auth", "config", "engine", "exposure", "ingest", "limits", "net", "occupant",
-            "server", "standing", "stats", "trim", "web", "wire",
+            "admin", "auth", "config", "engine", "exposure", "health", "ingest", "limits", "net",
+            "occupant", "server", "standing", "stats", "trim", "web", "wire",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.

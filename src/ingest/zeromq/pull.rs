@@ -15,7 +15,8 @@ use super::monitor::{Monitor, PeerEvent};
 use super::socket::{Socket, prepare};
 use super::socket_file::{self, FileAccess};
 use super::{PeerRules, SetUpError, SourceError};
-use crate::ingest::{Descriptor, Health, Host, Received, Source, SourceId};
+use crate::health::Health;
+use crate::ingest::{Descriptor, Host, Received, Source, SourceId};
 use crate::stats::Ingest;
 
 /// Any name will do: it is for a ZAP handler, and there is none.

@@ -17,8 +17,9 @@ use super::socket::{Socket, prepare};
 use super::subscriptions::Subscriptions;
 use super::uplink::{Uplink, UplinkChange};
 use super::{PeerRules, SetUpError, SourceError};
+use crate::health::Health;
 use crate::ingest::wanted::{TellBudget, Wanted};
-use crate::ingest::{Descriptor, Health, Host, Received, Source, SourceId};
+use crate::ingest::{Descriptor, Host, Received, Source, SourceId};
 use crate::limits;
 use crate::net::Address;
 use crate::net::names::Resolve;
@@ -227,7 +228,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
-    use crate::ingest::Upstream;
+    use crate::health::Upstream;
     use crate::ingest::zeromq::pull::Pull;
     use crate::ingest::zeromq::socket::tests::{Nowhere, RULES};
     use crate::ingest::zeromq::socket_file::FileAccess;

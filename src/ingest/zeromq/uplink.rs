@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::monitor::PeerEvent;
 use super::{SetUpError, SourceError};
-use crate::ingest::Upstream;
+use crate::health::Upstream;
 use crate::limits;
 use crate::net::dial::{DialFailure, DialState, Dialer, Step};
 use crate::net::names::{Resolve, Resolver};
