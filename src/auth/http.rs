@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_hear_nothing_is_refused() {
+    fn a_token_without_topics_is_refused() {
         let answer = judge_json(r#"{"topics":[]}"#);
         assert!(
             matches!(answer, Answer::Refused(Cause::NoTopics, _)),

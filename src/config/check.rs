@@ -111,7 +111,7 @@ impl Config {
         if asks && self.auth.timeout_seconds >= self.clients.handshake_seconds {
             return Err(format!(
                 "auth-timeout ({}) is not less than handshake-timeout ({}), so a client would be gone before \
-                 it hears why: lower auth-timeout or raise handshake-timeout",
+                 it learns why: lower auth-timeout or raise handshake-timeout",
                 self.auth.timeout_seconds, self.clients.handshake_seconds
             ));
         }

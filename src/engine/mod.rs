@@ -27,7 +27,7 @@ mod delivery;
 mod ending;
 mod expiry;
 mod flush;
-mod hearing;
+mod handling;
 mod hub;
 pub mod idset;
 mod incidents;

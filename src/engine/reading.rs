@@ -16,7 +16,7 @@
 //! A client that sends messages and does not take the answers is read no further: its connection is on
 //! neither list until it has taken them.
 //!
-//! Never here: what the bytes mean (`hearing`), how a connection ends (`ending`).
+//! Never here: what the bytes mean (`handling`), how a connection ends (`ending`).
 
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;

@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_hears_what_became_of_each_message_and_then_of_the_flush() {
+    fn a_source_learns_what_became_of_each_message_and_then_of_the_flush() {
         let (one, outcomes) = memory("one", &["a", ""]);
         let mut sink = room(usize::MAX);
         let mut intake: Intake<()> = Intake::new(vec![one], rules(10), Rc::clone(&sink.stats));

@@ -77,20 +77,20 @@ impl Listeners {
     ) -> Result<Self, (SocketAddr, io::Error)> {
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
-        let mut heard = Vec::new();
+        let mut taken_over = Vec::new();
         for listener in passed {
             let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
             let address = listener.local_addr().map_err(|error| (unknown, error))?;
             let both = take_over(&listener, address, options).map_err(|error| (address, error))?;
-            heard.push((address, both));
+            taken_over.push((address, both));
             bound.push(address);
             listeners.push(TcpListener::from_std(listener));
         }
         let passed = bound.len();
         for &address in addresses {
-            if heard
+            if taken_over
                 .iter()
-                .any(|&(other, both)| hears(other, both, address))
+                .any(|&(other, both)| covers(other, both, address))
             {
                 continue;
             }
@@ -296,7 +296,7 @@ fn take_over(
 
 /// Returns true when a peer that connects to `wanted` reaches a listener of `address`, which accepts `both`
 /// families or its own.
-fn hears(address: SocketAddr, both: bool, wanted: SocketAddr) -> bool {
+fn covers(address: SocketAddr, both: bool, wanted: SocketAddr) -> bool {
     let same_family = address.is_ipv4() == wanted.is_ipv4();
     let all = address.ip().is_unspecified() && (same_family || both);
     address.port() == wanted.port() && (address.ip() == wanted.ip() || all)
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_for_all_addresses_hears_each_of_them() {
+    fn a_listener_for_all_addresses_covers_each_of_them() {
         for (listener, both, wanted, expected) in [
             ("127.0.0.1:80", false, "127.0.0.1:80", true),
             ("127.0.0.1:80", false, "127.0.0.1:81", false),
@@ -327,8 +327,8 @@ mod tests {
             ("[::]:80", false, "[::1]:80", true),
         ] {
             let of = |text: &str| text.parse::<SocketAddr>().expect("an address");
-            let heard = hears(of(listener), both, of(wanted));
-            assert_eq!(heard, expected, "{listener} {both} {wanted}");
+            let covered = covers(of(listener), both, of(wanted));
+            assert_eq!(covered, expected, "{listener} {both} {wanted}");
         }
     }
 }

@@ -52,7 +52,7 @@ struct Peer {
     /// Tells the connection from others that had its place.
     serial: u64,
     /// True exactly when the lobby has tried to read from the connection.
-    is_heard: bool,
+    was_read: bool,
     /// True exactly when the place is in `Lobby::work`.
     is_listed: bool,
 }
@@ -238,7 +238,7 @@ impl Lobby {
         }
         let sparable = self
             .peers_of(door, true)
-            .filter(|(_, peer)| peer.is_heard)
+            .filter(|(_, peer)| peer.was_read)
             .filter_map(|(place, peer)| {
                 let crowd = networks.get(&network(peer.address.ip()));
                 let why = peer.conversation.sparable(now)?;
@@ -294,7 +294,7 @@ impl Lobby {
             address,
             conversation: Conversation::new(door, now),
             serial: self.serial,
-            is_heard: false,
+            was_read: false,
             is_listed: false,
         });
         // Most clients have sent their request already.
@@ -316,7 +316,7 @@ impl Lobby {
             peer.is_listed = false;
             let serial = peer.serial;
             let was_stranger = peer.conversation.is_stranger();
-            peer.is_heard |= self.budget.read_bytes > 0;
+            peer.was_read |= self.budget.read_bytes > 0;
             let mut driven = drive(
                 peer,
                 now,

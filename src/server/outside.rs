@@ -51,7 +51,7 @@ pub trait Outside {
     type Peer: Copy + 'static;
 
     /// Tells everything that has become ready since the last turn.
-    fn hear(&mut self, mark: impl FnMut(Ready));
+    fn tell_ready(&mut self, mark: impl FnMut(Ready));
 
     /// The time since the start, read from the clock now. A turn has one time; this is for measuring.
     fn elapsed(&self) -> Duration;

@@ -52,8 +52,8 @@ impl Default for Pulse {
 impl Pulse {
     /// How long until the next event is due. The loop does not wake up for a sample.
     pub(super) fn timeout<S: Stream>(&self, now: Duration, engine: &Engine<S>) -> Option<Duration> {
-        let is_heard = engine.subscribers(TOPIC) > 0;
-        is_heard.then(|| self.history.due().saturating_sub(now))
+        let has_subscribers = engine.subscribers(TOPIC) > 0;
+        has_subscribers.then(|| self.history.due().saturating_sub(now))
     }
 
     /// A connection was taken over from the admin listener.

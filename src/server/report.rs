@@ -244,7 +244,7 @@ impl Report {
 
     /// No client is subscribed to the topic of a good event: a matter of course at night, and a sign of a misspelt
     /// topic.
-    pub fn unheard(&mut self, topic: &str) {
+    pub fn undelivered(&mut self, topic: &str) {
         let reason = Dropped::NoSubscriber;
         self.notes.drops[reason as usize]
             .add(|| format!("dropped: reason={} topic={topic:?}", reason.name()));
@@ -456,12 +456,12 @@ mod tests {
         let (mut report, stats) = (Report::default(), Stats::default());
         let mut none = Incidents::default();
         let mut now = Duration::from_secs(4);
-        report.unheard("one");
+        report.undelivered("one");
         let line = |topic| format!("dropped: reason=no_subscriber topic={topic:?}");
         assert_eq!(told(&mut report, now, &stats, &mut none), [line("one")]);
-        report.unheard("two");
-        report.unheard("three");
-        report.unheard("four");
+        report.undelivered("two");
+        report.undelivered("three");
+        report.undelivered("four");
         assert_eq!(report.timeout(now, &stats), Some(interval()));
         // Another reason has its own interval.
         report.dropped(Dropped::BadJson, &[b"{"], "tcp://127.0.0.1:1");

@@ -69,7 +69,7 @@ impl Outside for Sockets {
     type Stream = ClientStream;
     type Peer = PeerId;
 
-    fn hear(&mut self, mut mark: impl FnMut(Ready)) {
+    fn tell_ready(&mut self, mut mark: impl FnMut(Ready)) {
         for event in &self.readiness {
             match PollToken::of(event.token()) {
                 Some(PollToken::Client(id)) => {

@@ -41,7 +41,7 @@ impl<S: Stream> Sink for Receiver<'_, S> {
         }
         let subscribers = self.engine.handle_event(event);
         if subscribers == 0 {
-            self.report.unheard(&event.topic);
+            self.report.undelivered(&event.topic);
         }
         subscribers
     }

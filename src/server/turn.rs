@@ -195,7 +195,7 @@ impl<O: Outside> Core<O> {
     /// One turn.
     pub fn turn(&mut self, outside: &mut O) {
         // Readiness only marks.
-        self.hear(outside);
+        self.mark_ready(outside);
         self.accept(outside);
 
         // Clients whom the last turn could not read to the end are read too: no event leaves before all who
@@ -254,9 +254,9 @@ impl<O: Outside> Core<O> {
         report::summary(&self.engine);
     }
 
-    fn hear(&mut self, outside: &mut O) {
+    fn mark_ready(&mut self, outside: &mut O) {
         let Self { engine, intake, .. } = self;
-        outside.hear(|ready| match ready {
+        outside.tell_ready(|ready| match ready {
             Ready::Readable { id, has_ended } => engine.handle_readable(id, has_ended),
             Ready::Writable(id) => engine.handle_writable(id),
             Ready::Source(id, descriptor) => intake.handle_readiness(id, descriptor),

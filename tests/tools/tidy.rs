@@ -210,7 +210,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine::ending", &["the engine", "stats"]),
     ("engine::expiry", &["the engine", "limits", "stats"]),
     (
-        "engine::hearing",
+        "engine::handling",
         &[
             "the engine",
             "engine::batch",

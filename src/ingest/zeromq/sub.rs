@@ -276,7 +276,7 @@ mod tests {
         now: Duration,
         hub: Hub,
         answers: Sender<Answer>,
-        heard: Vec<String>,
+        received: Vec<String>,
     }
 
     impl Rig {
@@ -289,7 +289,7 @@ mod tests {
                 now,
                 hub: Hub(vec!["t".into()]),
                 answers,
-                heard: Vec::new(),
+                received: Vec::new(),
             }
         }
 
@@ -301,7 +301,7 @@ mod tests {
             self.sub.handle_readiness(Descriptor::Peers);
             while let Some(received) = self.sub.receive() {
                 if let Received::Message { parts, .. } = received {
-                    self.heard.push(String::from_utf8_lossy(parts[1]).into());
+                    self.received.push(String::from_utf8_lossy(parts[1]).into());
                 }
             }
             self.sub
@@ -320,11 +320,11 @@ mod tests {
             panic!("{what}: {:?}", self.upstream());
         }
 
-        /// Until what `publisher` sends is heard.
-        fn hears(&mut self, publisher: &zmq::Socket, data: &str) {
+        /// Until what `publisher` sends has been received.
+        fn receives(&mut self, publisher: &zmq::Socket, data: &str) {
             self.until(data, |rig| {
                 publisher.send_multipart(["t", data], 0).expect("sent");
-                rig.heard.iter().any(|heard| heard == data)
+                rig.received.iter().any(|text| text == data)
             });
         }
 
@@ -365,18 +365,18 @@ mod tests {
         drop((push, theirs));
         let theirs = zmq::Context::new();
         let (publisher, _) = bound(&theirs, zmq::PUB, &endpoint);
-        rig.hears(&publisher, "1");
+        rig.receives(&publisher, "1");
         let upstream = rig.upstream();
         assert_eq!((upstream.state, upstream.trouble), ("connected", None));
     }
 
     #[test]
-    fn a_publisher_that_comes_back_is_asked_again_and_its_last_events_are_heard() {
+    fn a_publisher_that_comes_back_is_asked_again_and_its_last_events_are_received() {
         let (ours, theirs) = (zmq::Context::new(), zmq::Context::new());
         let (publisher, address) = bound(&theirs, zmq::PUB, "tcp://127.0.0.1:*");
         let endpoint = format!("tcp://{address}");
         let mut rig = Rig::open(&ours, &endpoint);
-        rig.hears(&publisher, "1");
+        rig.receives(&publisher, "1");
         for n in 0..100 {
             publisher
                 .send_multipart(["t", &format!("last {n}")], 0)
@@ -388,8 +388,8 @@ mod tests {
         rig.until("it is gone", |rig| !rig.upstream().is_connected);
         let theirs = zmq::Context::new();
         let (publisher, _) = bound(&theirs, zmq::PUB, &endpoint);
-        rig.hears(&publisher, "2");
-        let last = rig.heard.iter().filter(|heard| heard.starts_with("last"));
+        rig.receives(&publisher, "2");
+        let last = rig.received.iter().filter(|text| text.starts_with("last"));
         assert_eq!(last.count(), 100);
         assert_eq!(rig.upstream().connects, 2);
     }
@@ -401,7 +401,7 @@ mod tests {
         let six = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], v4.port()));
         let mut rig = Rig::open(&ours, &format!("tcp://publisher.test:{}", v4.port()));
         rig.answers.send(Ok(vec![six, v4])).expect("it asks");
-        rig.hears(&four, "4");
+        rig.receives(&four, "4");
 
         let has_ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
         if has_ipv6 {
@@ -410,7 +410,7 @@ mod tests {
             for known in [vec![four, v6], vec![v6]] {
                 let mut rig = Rig::open(&ours, &format!("tcp://publisher.test:{}", v6.port()));
                 rig.answers.send(Ok(known)).expect("it asks");
-                rig.hears(&six, "6");
+                rig.receives(&six, "6");
             }
         }
     }
@@ -423,11 +423,11 @@ mod tests {
         let mut pull =
             Pull::bind(&ours, "tcp://127.0.0.1:*", RULES, FileAccess::default()).expect("bound");
         let mut rig = Rig::open(&ours, &format!("tcp://{address}"));
-        rig.hears(&publisher, "1");
+        rig.receives(&publisher, "1");
         let push = theirs.socket(zmq::PUSH).expect("a socket");
         push.connect(pull.name()).expect("connected");
         push.send("2", 0).expect("sent");
-        rig.until("PULL hears it", |_| {
+        rig.until("PULL receives it", |_| {
             pull.handle_readiness(Descriptor::Messages);
             pull.receive().is_some()
         });
@@ -435,6 +435,6 @@ mod tests {
         assert_eq!(silent.upstream().state, "resolving");
         // The answer counts when it comes after all.
         silent.answers.send(Ok(vec![address])).expect("it asks");
-        silent.hears(&publisher, "3");
+        silent.receives(&publisher, "3");
     }
 }

@@ -100,7 +100,7 @@ impl Outside for Memory {
     type Stream = FakeStream;
     type Peer = u32;
 
-    fn hear(&mut self, mark: impl FnMut(Ready)) {
+    fn tell_ready(&mut self, mark: impl FnMut(Ready)) {
         self.ready.drain(..).for_each(mark);
     }
 
