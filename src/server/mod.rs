@@ -28,6 +28,7 @@ mod stores;
 mod systemd;
 mod tokens;
 mod turn;
+mod views;
 
 use std::io;
 use std::net::SocketAddr;

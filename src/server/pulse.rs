@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use super::orders::topic_row;
 use super::outside::Outside;
 use super::turn::Core;
+use super::views::topic_row;
 use crate::admin::durations::{Durations, EVENT_BOUNDS, Percentiles, TURN_BOUNDS};
 use crate::admin::history::{History, Own};
 use crate::admin::vitals::{self, BUSIEST_MAX, TOPIC};

@@ -325,6 +325,10 @@ const NEVER: &[(&str, &[&str])] = &[
         "server::orders",
         &["mio::", "zmq::", "Instant", "SystemTime", "std::fs"],
     ),
+    (
+        "server::views",
+        &["mio::", "zmq::", "Instant", "SystemTime", "std::fs"],
+    ),
 ];
 
 fn sources() -> Vec<PathBuf> {
