@@ -329,38 +329,123 @@ reasons! {
     }
 }
 
-/// The counters of one server. All start at zero; none ever goes down.
+/// Declares the counters of a server: those of all families, and beside them what needs no family.
 ///
-/// Everybody who counts has a reference to the same counters (`Rc<Stats>`). A clone is a copy of how they stand.
-#[derive(Clone, Debug)]
-pub struct Stats {
-    counters: [Cell<u64>; Counter::COUNT],
-    refusals: [Cell<u64>; Refusal::COUNT],
-    causes: [Cell<u64>; Cause::COUNT],
-    drops: [Cell<u64>; Dropped::COUNT],
-    peer_refusals: [Cell<u64>; PeerRefusal::COUNT],
-    closes: [Cell<u64>; Close::COUNT],
-    checks: [[Cell<u64>; Judged::COUNT]; Store::COUNT],
-    events: [Cell<u64>; Ingest::COUNT],
-    answers: [Cell<u64>; HttpStatus::COUNT],
-    made_room: [Cell<u64>; Door::COUNT],
+/// An entry is the family's name and label, its reasons, the method that counts one, and the method that reads how
+/// many there were.
+macro_rules! stats {
+    ($(
+        $(#[$doc:meta])* $family:ident: $name:literal by $label:literal = $reasons:ident,
+        $(#[$counts:meta])* $count:ident,
+        $(#[$reads:meta])* $read:ident;
+    )*) => {
+        /// The counters of one server. All start at zero; none ever goes down.
+        ///
+        /// Everybody who counts has a reference to the same counters (`Rc<Stats>`). A clone is a copy of how they
+        /// stand.
+        #[derive(Clone, Debug)]
+        pub struct Stats {
+            counters: [Cell<u64>; Counter::COUNT],
+            checks: [[Cell<u64>; Judged::COUNT]; Store::COUNT],
+            $($read: [Cell<u64>; $reasons::COUNT],)*
+        }
+
+        impl Default for Stats {
+            fn default() -> Self {
+                Self {
+                    counters: zeros(),
+                    checks: [const { zeros() }; Store::COUNT],
+                    $($read: zeros(),)*
+                }
+            }
+        }
+
+        impl Stats {$(
+            $(#[$counts])*
+            pub fn $count(&self, reason: $reasons) {
+                add(&self.$read[reason as usize], 1);
+            }
+
+            $(#[$reads])*
+            pub fn $read(&self, reason: $reasons) -> u64 {
+                self.$read[reason as usize].get()
+            }
+        )*}
+
+        $(
+            $(#[$doc])*
+            pub static $family: Family = Family {
+                name: $name,
+                label: $label,
+                read: |stats| {
+                    let tally = |&reason: &$reasons| Tally {
+                        name: reason.name(),
+                        meaning: reason.meaning(),
+                        count: stats.$read(reason),
+                    };
+                    $reasons::ALL.iter().map(tally).collect()
+                },
+            };
+        )*
+    };
 }
 
-impl Default for Stats {
-    fn default() -> Self {
-        Self {
-            counters: zeros(),
-            refusals: zeros(),
-            causes: zeros(),
-            drops: zeros(),
-            peer_refusals: zeros(),
-            closes: zeros(),
-            checks: [const { zeros() }; Store::COUNT],
-            events: zeros(),
-            answers: zeros(),
-            made_room: zeros(),
-        }
-    }
+stats! {
+    /// Events, by where they came in.
+    EVENTS: "events" by "ingest" = Ingest,
+    /// Counts an event by where it came in.
+    ingested,
+    /// How many events came in there.
+    events;
+
+    /// Requests to the admin and publish listeners, by the answer.
+    ANSWERED: "http" by "code" = HttpStatus,
+    /// Counts what a request to the admin or the publish listener was answered.
+    answered,
+    /// How many requests had this answer.
+    answers;
+
+    /// Connections to these listeners that were ended for others.
+    MADE_ROOM: "listener_made_room" by "listener" = Door,
+    /// Counts a connection to the admin or the publish listener that was ended for another one.
+    made_room,
+    /// How many connections to this listener were ended for others.
+    rooms_made;
+
+    /// Upgrades that were refused.
+    REFUSED: "refused" by "result" = Refusal,
+    /// Counts a refused upgrade.
+    refused,
+    /// How many upgrades were refused for this reason.
+    refusals;
+
+    /// Tokens that were refused.
+    REFUSED_TOKENS: "refused_token" by "cause" = Cause,
+    /// Counts why a token was refused. The refused upgrade is counted as well, with [`Refusal::Token`].
+    refused_token,
+    /// How many tokens were refused for this cause.
+    causes;
+
+    /// ZeroMQ peers that were refused.
+    REFUSED_PEERS: "refused_peer" by "reason" = PeerRefusal,
+    /// Counts a ZeroMQ peer that was refused.
+    refused_peer,
+    /// How many ZeroMQ peers were refused for this reason.
+    peer_refusals;
+
+    /// Messages and events that went no further.
+    DROPPED: "dropped" by "reason" = Dropped,
+    /// Counts a dropped message or event.
+    dropped,
+    /// How many messages and events were dropped for this reason.
+    drops;
+
+    /// Connections that ended.
+    CLOSED: "closed" by "reason" = Close,
+    /// Counts a connection whose end begins.
+    closed,
+    /// How many connections ended for this reason.
+    closes;
 }
 
 const fn zeros<const N: usize>() -> [Cell<u64>; N] {
@@ -383,30 +468,9 @@ impl Stats {
         add(&self.counters[counter as usize], n);
     }
 
-    /// Counts a refused upgrade.
-    pub fn refused(&self, refusal: Refusal) {
-        add(&self.refusals[refusal as usize], 1);
-    }
-
-    /// Counts why a token was refused. The refused upgrade is counted as well, with
-    /// [`Refusal::Token`].
-    pub fn refused_token(&self, cause: Cause) {
-        add(&self.causes[cause as usize], 1);
-    }
-
-    /// Counts a dropped message or event.
-    pub fn dropped(&self, reason: Dropped) {
-        add(&self.drops[reason as usize], 1);
-    }
-
-    /// Counts a ZeroMQ peer that was refused.
-    pub fn refused_peer(&self, refusal: PeerRefusal) {
-        add(&self.peer_refusals[refusal as usize], 1);
-    }
-
-    /// Counts a connection whose end begins.
-    pub fn closed(&self, reason: Close) {
-        add(&self.closes[reason as usize], 1);
+    /// How often `counter` happened.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize].get()
     }
 
     /// Counts a question about a token, by who answered it and what.
@@ -414,69 +478,9 @@ impl Stats {
         add(&self.checks[store as usize][judged as usize], 1);
     }
 
-    /// Counts an event by where it came in.
-    pub fn ingested(&self, ingest: Ingest) {
-        add(&self.events[ingest as usize], 1);
-    }
-
-    /// Counts what a request to the admin or the publish listener was answered.
-    pub fn answered(&self, status: HttpStatus) {
-        add(&self.answers[status as usize], 1);
-    }
-
-    /// Counts a connection to the admin or the publish listener that was ended for another one.
-    pub fn made_room(&self, door: Door) {
-        add(&self.made_room[door as usize], 1);
-    }
-
-    /// How often `counter` happened.
-    pub fn counter(&self, counter: Counter) -> u64 {
-        self.counters[counter as usize].get()
-    }
-
-    /// How many upgrades were refused for `refusal`.
-    pub fn refusals(&self, refusal: Refusal) -> u64 {
-        self.refusals[refusal as usize].get()
-    }
-
-    /// How many tokens were refused because of `cause`.
-    pub fn causes(&self, cause: Cause) -> u64 {
-        self.causes[cause as usize].get()
-    }
-
-    /// How many messages and events were dropped for `reason`.
-    pub fn drops(&self, reason: Dropped) -> u64 {
-        self.drops[reason as usize].get()
-    }
-
-    /// How many ZeroMQ peers were refused for `refusal`.
-    pub fn peer_refusals(&self, refusal: PeerRefusal) -> u64 {
-        self.peer_refusals[refusal as usize].get()
-    }
-
-    /// How many connections ended for `reason`.
-    pub fn closes(&self, reason: Close) -> u64 {
-        self.closes[reason as usize].get()
-    }
-
     /// How often `store` answered `judged`.
     pub fn checks(&self, store: Store, judged: Judged) -> u64 {
         self.checks[store as usize][judged as usize].get()
-    }
-
-    /// How many events came in by `ingest`.
-    pub fn events(&self, ingest: Ingest) -> u64 {
-        self.events[ingest as usize].get()
-    }
-
-    /// How many requests were answered with `status`.
-    pub fn answers(&self, status: HttpStatus) -> u64 {
-        self.answers[status as usize].get()
-    }
-
-    /// How many connections to the listener `door` were ended for others.
-    pub fn rooms_made(&self, door: Door) -> u64 {
-        self.made_room[door as usize].get()
     }
 
     /// Everything that is not zero, as `name=value` pairs: the summary at the end of a run.
@@ -545,44 +549,6 @@ impl Family {
     pub fn total(&self, stats: &Stats) -> u64 {
         self.tallies(stats).iter().map(|tally| tally.count).sum()
     }
-}
-
-/// Declares families, each with the reasons and the method of [`Stats`] that it reads.
-macro_rules! families {
-    ($($(#[$doc:meta])* $family:ident: $name:literal by $label:literal = $reasons:ident, $count:ident;)*) => {$(
-        $(#[$doc])*
-        pub static $family: Family = Family {
-            name: $name,
-            label: $label,
-            read: |stats| {
-                let tally = |&reason: &$reasons| Tally {
-                    name: reason.name(),
-                    meaning: reason.meaning(),
-                    count: stats.$count(reason),
-                };
-                $reasons::ALL.iter().map(tally).collect()
-            },
-        };
-    )*};
-}
-
-families! {
-    /// Events, by where they came in.
-    EVENTS: "events" by "ingest" = Ingest, events;
-    /// Requests to the admin and publish listeners, by the answer.
-    ANSWERED: "http" by "code" = HttpStatus, answers;
-    /// Connections to these listeners that were ended for others.
-    MADE_ROOM: "listener_made_room" by "listener" = Door, rooms_made;
-    /// Upgrades that were refused.
-    REFUSED: "refused" by "result" = Refusal, refusals;
-    /// Tokens that were refused.
-    REFUSED_TOKENS: "refused_token" by "cause" = Cause, causes;
-    /// ZeroMQ peers that were refused.
-    REFUSED_PEERS: "refused_peer" by "reason" = PeerRefusal, peer_refusals;
-    /// Messages and events that went no further.
-    DROPPED: "dropped" by "reason" = Dropped, drops;
-    /// Connections that ended.
-    CLOSED: "closed" by "reason" = Close, closes;
 }
 
 /// Upgrades: those that were accepted, and then [`REFUSED`].
