@@ -30,6 +30,7 @@ type Decision = (Verdict, Option<Duration>);
 /// The decisions that count now.
 pub struct Decisions {
     pub rules: GateRules,
+    /// Its entries also hold the questions under way, which the gate begins and ends.
     pub ledger: Ledger,
     refused: Refused,
     /// Tokens that an administrator revoked.

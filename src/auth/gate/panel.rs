@@ -36,6 +36,7 @@ pub struct Panel {
 }
 
 impl Panel {
+    /// A panel of `stores`, with an empty line.
     pub fn new(stores: Vec<Box<dyn TokenStore>>, stats: Rc<Stats>) -> Self {
         Self {
             stats,
