@@ -17,11 +17,13 @@
 //! Here, unlike in the engine, readiness is only a hint: the lobby tries each connection until it would
 //! block, so a hint that was meant for the place's last tenant does no harm.
 //!
-//! Never here: what is said (`admin/`), and what a command does.
+//! Never here: how far a connection is read and written (`peer`), what is said (`admin/`), and what a command does.
+
+mod peer;
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,11 +31,12 @@ use std::time::Duration;
 use mio::{Interest, Registry};
 use slab::Slab;
 
+use self::peer::{Driven, LobbyBudget, Peer};
 use super::listeners::{ClientStream, Listeners};
 use super::outside::Accepted;
 use super::tokens::PollToken;
 use crate::admin::{AdminRules, Command, Conversation, Response};
-use crate::engine::{Stream, network};
+use crate::engine::network;
 use crate::limits;
 use crate::stats::{Door, HttpStatus, Stats};
 
@@ -42,19 +45,6 @@ use crate::stats::{Door, HttpStatus, Stats};
 pub struct PeerId {
     place: usize,
     serial: u64,
-}
-
-#[derive(Debug)]
-struct Peer {
-    stream: ClientStream,
-    address: SocketAddr,
-    conversation: Conversation,
-    /// Tells the connection from others that had its place.
-    serial: u64,
-    /// True exactly when the lobby has tried to read from the connection.
-    was_read: bool,
-    /// True exactly when the place is in `Lobby::work`.
-    is_listed: bool,
 }
 
 /// Both kinds of listeners, and their connections.
@@ -72,14 +62,6 @@ pub struct Lobby {
     strangers_max: usize,
     buffer: Vec<u8>,
     budget: LobbyBudget,
-}
-
-/// What is left of a turn's budget.
-#[derive(Debug, Default)]
-struct LobbyBudget {
-    read_bytes: usize,
-    written_bytes: usize,
-    commands: usize,
 }
 
 impl Lobby {
@@ -317,8 +299,7 @@ impl Lobby {
             let serial = peer.serial;
             let was_stranger = peer.conversation.is_stranger();
             peer.was_read |= self.budget.read_bytes > 0;
-            let mut driven = drive(
-                peer,
+            let mut driven = peer.drive(
                 now,
                 &self.rules,
                 &mut self.buffer,
@@ -398,78 +379,4 @@ fn no_place() -> Response {
     );
     let error = "all places of this listener are taken";
     Response::refusal(HttpStatus::ServiceUnavailable, error, &hint).closing()
-}
-
-/// How far the lobby came with a connection.
-enum Driven {
-    /// The connection would block, or waits for an answer.
-    Blocked,
-    /// The budget was used up.
-    Cut,
-    /// The connection has ended.
-    Gone,
-    /// The connection has a command.
-    Command(Command),
-}
-
-fn drive(
-    peer: &mut Peer,
-    now: Duration,
-    rules: &AdminRules,
-    buffer: &mut [u8],
-    budget: &mut LobbyBudget,
-    stats: &Stats,
-) -> Driven {
-    let Peer {
-        stream,
-        conversation,
-        ..
-    } = peer;
-    let mut is_full = false;
-    loop {
-        if let Some(status) = conversation.poll_answered() {
-            stats.answered(status);
-        }
-        if let Some(command) = conversation.poll_command() {
-            return Driven::Command(command);
-        }
-        let output = conversation.output();
-        if !output.is_empty() && !is_full {
-            if budget.written_bytes == 0 {
-                return Driven::Cut;
-            }
-            let share = output.len().min(budget.written_bytes);
-            match stream.write(&output[..share]) {
-                Ok(written) => {
-                    budget.written_bytes -= written;
-                    conversation.handle_written(now, written, rules);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => is_full = true,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Driven::Gone,
-            }
-            continue;
-        }
-        if conversation.poll_finish() && stream.finish().is_err() || conversation.is_over() {
-            return Driven::Gone;
-        }
-        let share = conversation.wants().min(buffer.len());
-        if share == 0 {
-            return Driven::Blocked;
-        }
-        if budget.read_bytes == 0 {
-            return Driven::Cut;
-        }
-        let share = share.min(budget.read_bytes);
-        match stream.read(&mut buffer[..share]) {
-            Ok(0) => conversation.handle_end(),
-            Ok(n) => {
-                budget.read_bytes -= n;
-                conversation.handle_bytes(now, &buffer[..n], rules);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Driven::Blocked,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Driven::Gone,
-        }
-    }
 }
