@@ -65,7 +65,6 @@ pub fn rules(config: &Config, connections_max: usize, budgets: Budgets) -> Rules
         close_seconds: config.clients.close_seconds,
         turn_writes_max: budgets.writes,
         tells_topic_changes: !config.ingest.sub.is_empty(),
-        ..Rules::default()
     }
 }
 
