@@ -182,10 +182,14 @@ impl Trouble {
     }
 
     /// How long until they are reported; `None` when there are none.
+    #[inline]
     fn timeout(&self, now: Duration, notes: &Notes, stats: &Stats) -> Option<Duration> {
+        // Each turn asks all kinds, and there is hardly ever something left of one.
+        if self.left(notes, stats) == 0 {
+            return None;
+        }
         let due = self.told_at.map(|at| at + self.kind.interval());
-        (self.left(notes, stats) > 0)
-            .then(|| due.map_or(Duration::ZERO, |due| due.saturating_sub(now)))
+        Some(due.map_or(Duration::ZERO, |due| due.saturating_sub(now)))
     }
 
     fn take_line(
