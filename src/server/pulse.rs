@@ -12,7 +12,7 @@ use super::views::topic_row;
 use crate::admin::durations::{Durations, EVENT_BOUNDS, Percentiles, TURN_BOUNDS};
 use crate::admin::history::{History, Own};
 use crate::admin::vitals::{self, BUSIEST_MAX, TOPIC};
-use crate::engine::{Busiest, Engine, SlotId, Stream};
+use crate::engine::{Busiest, SlotId};
 use crate::wire::envelope::Event;
 
 /// What was measured, and the dashboards that show it.
@@ -27,6 +27,8 @@ pub(super) struct Pulse {
     last: [Option<Percentiles>; 2],
     /// In seconds since the start: the last second that was published.
     told: u64,
+    /// True exactly when a client subscribed to the events when this turn looked.
+    has_subscribers: bool,
     busiest: Busiest,
     /// Connections that came in by the admin listener. Some may have gone since the last sample.
     dashboards: Vec<SlotId>,
@@ -42,6 +44,7 @@ impl Default for Pulse {
             history: History::default(),
             last: [None; 2],
             told: 0,
+            has_subscribers: false,
             busiest: Busiest::default(),
             dashboards: Vec::new(),
             deliveries: 0,
@@ -51,9 +54,8 @@ impl Default for Pulse {
 
 impl Pulse {
     /// How long until the next event is due. The loop does not wake up for a sample.
-    pub(super) fn timeout<S: Stream>(&self, now: Duration, engine: &Engine<S>) -> Option<Duration> {
-        let has_subscribers = engine.subscribers(TOPIC) > 0;
-        has_subscribers.then(|| self.history.due().saturating_sub(now))
+    pub(super) fn timeout(&self, now: Duration) -> Option<Duration> {
+        (self.has_subscribers).then(|| self.history.due().saturating_sub(now))
     }
 
     /// A connection was taken over from the admin listener.
@@ -99,8 +101,9 @@ impl<O: Outside> Core<O> {
     /// Publishes how things are, if a second is over. Between the reads, with which subscribers come, and the
     /// flush.
     pub(super) fn pulse(&mut self, outside: &O) {
+        self.pulse.has_subscribers = self.engine.subscribers(TOPIC) > 0;
         let seconds = self.pulse.history.seconds();
-        if self.pulse.told == seconds || self.engine.subscribers(TOPIC) == 0 {
+        if self.pulse.told == seconds || !self.pulse.has_subscribers {
             return;
         }
         self.pulse.told = seconds;

@@ -172,7 +172,7 @@ impl<O: Outside> Core<O> {
             self.gate.timeout(now),
             self.intake.timeout(now),
             self.shutdown.timeout(),
-            self.pulse.timeout(now, &self.engine),
+            self.pulse.timeout(now),
             self.report.timeout(now, &self.stats),
             self.accept_at.map(|at| at.saturating_sub(now)),
         ];
