@@ -2,7 +2,7 @@
 //!
 //! Never here: how a protocol writes it, which connection it is (`slots`).
 
-use std::fmt;
+use data_encoding::HEXLOWER;
 
 /// 96 bits: 32 for the process and 64 for the session, both scrambled, so that they are unique here and across
 /// processes and do not tell how many connections there are.
@@ -26,11 +26,10 @@ impl SessionId {
             session: scramble(seed ^ number),
         }
     }
-}
 
-impl fmt::Display for SessionId {
-    /// In hexadecimal.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}{:016x}", self.process, self.session)
+    /// In hexadecimal, in this room.
+    pub fn encode(self, room: &mut [u8; 24]) -> &str {
+        let number = u128::from(self.process) << 64 | u128::from(self.session);
+        HEXLOWER.encode_mut_str(&number.to_be_bytes()[4..], room)
     }
 }

@@ -156,7 +156,9 @@ pub fn answer(outcome: SubscribeOutcome) -> Result<(), Breach> {
 
 /// Appends WELCOME.
 pub fn welcome(id: SessionId, out: &mut Vec<u8>) {
-    text_frame(out, |out| wamp::encode_welcome(&id.to_string(), out));
+    let mut room = [0; 24];
+    let id = id.encode(&mut room);
+    text_frame(out, |out| wamp::encode_welcome(id, out));
 }
 
 /// Appends a ping.
