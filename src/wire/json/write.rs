@@ -21,7 +21,8 @@ pub fn quote_pieces(text: &str, mut push: impl FnMut(&str)) {
     push("\"");
     let mut rest = text;
     // All that is escaped is ASCII, so each cut is between characters.
-    while let Some(at) = rest.find(|c| matches!(c, '"' | '\\' | '\0'..='\x1F')) {
+    let is_escaped = |byte| matches!(byte, b'"' | b'\\' | 0..=0x1F);
+    while let Some(at) = rest.bytes().position(is_escaped) {
         let (plain, escaped) = rest.split_at(at);
         push(plain);
         match escaped.as_bytes()[0] {
