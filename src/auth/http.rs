@@ -21,6 +21,7 @@
 //!
 //! Never here: threads and the time-out for all of it (`workers`), connections (`agent`), caching.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -39,6 +40,9 @@ use crate::wire::token::Token;
 
 /// The address of a client.
 const CLIENT: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// A token that nobody has.
+const PROBE: &str = "newswire-check";
 
 /// How newswire asks an API.
 #[derive(Clone, Debug)]
@@ -67,22 +71,56 @@ impl HttpStore {
     /// # Errors
     /// `url` is no address, or the system has no thread left.
     pub fn new(url: &str, settings: &HttpOptions, wake: Wake) -> Result<Self, String> {
-        let url = parse_url(url).map_err(|error| format!("auth-url: {error}"))?;
-        let host = url.authority().map_or("", |authority| authority.as_str());
-        let place = format!("host={host}");
+        let url = parse(url)?;
+        let place = format!("host={}", host(&url));
         let settings = settings.clone();
         let (bounds, forwards_client) = (settings.bounds, settings.forwards_client);
-        let workers = Workers::start(Store::Http, &place, bounds, wake, move || ApiWorker {
-            agent: Agent::new(&settings.trust, bounds.timeout),
-            url: url.clone(),
-            scheme: settings.scheme.clone(),
-            forwards_client,
-        })?;
+        let make = move || ApiWorker::new(&url, &settings);
+        let workers = Workers::start(Store::Http, &place, bounds, wake, make)?;
         Ok(Self {
             workers,
             forwards_client,
         })
     }
+}
+
+fn parse(url: &str) -> Result<Uri, String> {
+    parse_url(url).map_err(|error| format!("auth-url: {error}"))
+}
+
+fn host(url: &Uri) -> &str {
+    url.authority().map_or("", |authority| authority.as_str())
+}
+
+/// Asks the API at `url` once about a token that nobody has, [`PROBE`], for `newswire check`. Returns a warning when
+/// the API accepts it or cannot tell.
+///
+/// # Errors
+/// `url` is no address.
+pub fn check(url: &str, settings: &HttpOptions) -> Result<Option<String>, String> {
+    let url = parse(url)?;
+    let token = Token::new(PROBE);
+    let question = Question {
+        ticket: 0,
+        digest: token.digest(),
+        token: Some(token),
+        is_recheck: false,
+        client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        origin: None,
+    };
+    let warning = match ApiWorker::new(&url, settings).answer(&question) {
+        Ok(Answer::Accepted(_)) => {
+            format!("accepts any token: it has accepted {PROBE:?}, which nobody has")
+        }
+        Ok(Answer::Unavailable(reason)) | Err(reason) => format!(
+            "cannot be used now: {reason}. Until it can, a client whose token no other store knows gets 503"
+        ),
+        Ok(_) => return Ok(None),
+    };
+    Ok(Some(format!(
+        "auth-url: the API at {} {warning}",
+        host(&url)
+    )))
 }
 
 impl TokenStore for HttpStore {
@@ -125,6 +163,17 @@ struct ApiWorker {
     url: Uri,
     scheme: String,
     forwards_client: bool,
+}
+
+impl ApiWorker {
+    fn new(url: &Uri, settings: &HttpOptions) -> Self {
+        Self {
+            agent: Agent::new(&settings.trust, settings.bounds.timeout),
+            url: url.clone(),
+            scheme: settings.scheme.clone(),
+            forwards_client: settings.forwards_client,
+        }
+    }
 }
 
 impl Worker for ApiWorker {

@@ -120,9 +120,10 @@ pub fn command() -> Command {
         .long_about(
             "Check a configuration and print the values in force, without serving.\n\nThe output is a \
              configuration file that brings the same values about, each with its source in a comment. \
-             Tokens are counted, not shown.\n\nThe check reads the files that the configuration names, and fetches \
-             the JWK sets (--auth-jwks); it warns when a set cannot be fetched. It asks no API and no database, and \
-             binds nothing.",
+             Tokens are counted, not shown.\n\nThe check reads the files that the configuration names, fetches each \
+             JWK set (--auth-jwks), asks each database (--auth-postgres) about no token, and each API (--auth-url) about \
+             the token newswire-check, which nobody has. It waits for each as long as --auth-timeout says, and warns \
+             when one cannot be used now. It binds nothing.",
         )
         .after_help("Example:\n  newswire check --config /etc/newswire/newswire.toml")
         .args(config_flags::arguments());

@@ -65,7 +65,9 @@ impl Server {
         let sources = open_sources(config, &wake)?;
         let signals = Signals::register(registry, PollToken::Signals.into())
             .map_err(system("take over signals"))?;
-        stores::check(&config.auth).map_err(StartError::Store)?;
+        for warning in stores::check(&config.auth).map_err(StartError::Store)? {
+            log::warn!("{warning}");
+        }
         let Stores { stores, watched } =
             stores::stores(&config.auth, &Watched::default(), &wake).map_err(StartError::Store)?;
         let mut core = Core::new(

@@ -439,3 +439,30 @@ fn what_cannot_be_used_is_told_at_the_start() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn check_says_when_an_api_cannot_be_used() {
+    for (answer, warning) in [
+        (Does::status(401), None),
+        (Does::json("{}"), Some("accepts any token")),
+        (Does::status(500), Some("it answered with status 500")),
+    ] {
+        let api = Api::start(move |_| answer.clone());
+        let url = format!("http://{}/check", api.address);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_newswire"));
+        command.args(["check", "--auth-url", &url]);
+        let output = output_of(command);
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert!(output.status.success(), "{said}");
+        let asked = api.asked();
+        assert_eq!(asked.len(), 1);
+        assert_eq!(asked[0].token(), "newswire-check");
+        match warning {
+            None => assert_eq!(said, ""),
+            Some(part) => {
+                let start = format!("newswire: warning: auth-url: the API at {} ", api.address);
+                assert!(said.starts_with(&start) && said.contains(part), "{said}");
+            }
+        }
+    }
+}

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use kit::cluster::{Cluster, PASSWORD};
 use kit::observe::upgrade;
-use kit::{Client, Server, command_without_token, wait_until};
+use kit::port::Port;
+use kit::{Client, Server, command_without_token, output_of, wait_until};
 use newswire::auth::agent::Trust;
 use newswire::auth::postgres::{self, PostgresOptions, PostgresStore};
 use newswire::auth::workers::Bounds;
@@ -138,7 +139,10 @@ fn a_server_that_says_nothing_costs_one_time_out() {
     let answer = ask(&mut start(&options), KEY);
     let expected = "no answer within 1 s (auth-timeout)".to_owned();
     assert_eq!(answer, Answer::Unavailable(expected));
-    assert_eq!(postgres::check(&options), Ok(()), "it may come");
+    let warning = postgres::check(&options).expect("it may come");
+    let warning = warning.expect("it does not answer");
+    let place = format!("database=127.0.0.1:{port}/publisher does not answer: no answer within 1 s");
+    assert!(warning.contains(&place), "{warning}");
 }
 
 #[test]
@@ -155,6 +159,24 @@ fn a_server_that_is_not_there_is_no_error_at_the_start() {
     assert!(head.contains("\r\nRetry-After: "), "{head}");
     assert_eq!(request(&server, kit::TOKEN).0, 101, "the list knows it");
     assert!(!server.log().contains("sesame"), "{}", server.log());
+}
+
+#[test]
+fn check_says_when_a_database_cannot_be_reached() {
+    let nobody = Port::hold();
+    let address = nobody.address;
+    let url = format!("postgres://swp:sesame@{address}/x");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    command.args(["check", "--auth-postgres", &url]);
+    let output = output_of(command);
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.success(), "{said}");
+    let start = format!(
+        "newswire: warning: auth: store=postgres database={address}/x does not answer: "
+    );
+    assert!(said.starts_with(&start), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(!said.contains("sesame"), "{said}");
 }
 
 #[test]
@@ -395,7 +417,7 @@ mod postgresql {
         let url = cluster.url();
         cluster.sql("CREATE ROLE poor LOGIN PASSWORD 'sesame'");
         let query = Config::default().auth.postgres_query;
-        assert_eq!(postgres::check(&options(&url, &query)), Ok(()));
+        assert_eq!(postgres::check(&options(&url, &query)), Ok(None));
 
         let poor = format!(
             "postgres://poor:sesame@127.0.0.1:{}/publisher",
@@ -469,7 +491,7 @@ mod postgresql {
 
         // As docs/tokens.md has it.
         cluster.sql("GRANT SELECT (user_id, api_key, valid_to) ON swp_api_key TO poor");
-        assert_eq!(postgres::check(&options(&poor, &query)), Ok(()));
+        assert_eq!(postgres::check(&options(&poor, &query)), Ok(None));
     }
 
     #[test]

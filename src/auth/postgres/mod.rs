@@ -102,12 +102,13 @@ pub fn place(url: &str) -> String {
 }
 
 /// Connects, prepares the statement and asks about no token. It waits for that as long as one question may take. The
-/// start calls it, before there is a client to serve.
+/// start calls it, before there is a client to serve, and so does `newswire check`.
+///
+/// Returns a warning when the database does not answer: it may come back.
 ///
 /// # Errors
-/// The options do not fit that database. A database that cannot be reached is no error: the log says so, and it may
-/// come back.
-pub fn check(options: &PostgresOptions<'_>) -> Result<(), String> {
+/// The options do not fit that database.
+pub fn check(options: &PostgresOptions<'_>) -> Result<Option<String>, String> {
     let settings = Arc::new(SessionOptions::new(options)?);
     let runtime = Arc::new(runtime(1)?);
     let asked = DatabaseWorker::new(&settings, &runtime).ask("");
@@ -117,14 +118,11 @@ pub fn check(options: &PostgresOptions<'_>) -> Result<(), String> {
     }
     let place = &settings.address.place;
     match asked {
-        Ok(_) => Ok(()),
-        Err(Fault::Silent(reason)) => {
-            log::warn!(
-                "auth: store=postgres database={place} does not answer: {reason}. Until it does, a client \
-                 whose token no other store knows gets 503"
-            );
-            Ok(())
-        }
+        Ok(_) => Ok(None),
+        Err(Fault::Silent(reason)) => Ok(Some(format!(
+            "auth: store=postgres database={place} does not answer: {reason}. Until it does, a client whose \
+             token no other store knows gets 503"
+        ))),
         Err(fault) => Err(format!("auth-postgres {place}: {fault}")),
     }
 }

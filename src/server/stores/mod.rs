@@ -68,15 +68,16 @@ pub(super) fn stores(auth: &AuthOptions, watched: &Watched, wake: &Wake) -> Resu
     Ok(all)
 }
 
-/// Asks the stores that can only be checked by asking them, and waits for their answers.
+/// Asks the stores whose options can only be checked by asking them, and waits for their answers. Returns a warning for
+/// each that does not answer.
 ///
 /// # Errors
 /// As [`stores`].
-pub(super) fn check(auth: &AuthOptions) -> Result<(), String> {
+pub(super) fn check(auth: &AuthOptions) -> Result<Vec<String>, String> {
     #[cfg(feature = "all-stores")]
-    return remote::check(auth);
+    return remote::check_databases(auth);
     #[cfg(not(feature = "all-stores"))]
-    return refuse_remote(auth);
+    return refuse_remote(auth).map(|()| Vec::new());
 }
 
 /// Looks for an option that needs a store which this build does not have.
@@ -95,10 +96,9 @@ fn refuse_remote(auth: &AuthOptions) -> Result<(), String> {
     }
 }
 
-/// Checks the stores of `auth` as far as that takes no token: reads the files, and fetches the JWK sets. Returns
-/// who could get in now, and warnings: files that others can read or write, and sets that cannot be fetched.
-///
-/// Asks no API and no database.
+/// Checks the stores of `auth` as far as that takes no token: reads the files, fetches the JWK sets, and asks each
+/// database and each API once. Returns who could get in now, and warnings: files that others can read or write, and
+/// servers that cannot be used now.
 ///
 /// # Errors
 /// As the start would say it.
@@ -119,7 +119,9 @@ pub fn check_stores(auth: &AuthOptions) -> Result<(Vec<Entrance>, Vec<String>), 
     #[cfg(feature = "all-stores")]
     let exposed = exposed
         .chain(remote::exposed(auth))
-        .chain(remote::unfetched(&watched.sets, &fetched));
+        .chain(remote::unfetched(&watched.sets, &fetched))
+        .chain(remote::check_databases(auth)?)
+        .chain(remote::check_apis(auth)?);
     #[cfg(not(feature = "all-stores"))]
     drop(fetched);
     let warnings = exposed.collect();

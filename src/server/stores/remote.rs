@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Stores;
 use crate::auth::Wake;
 use crate::auth::agent::{self, Agent, Trust};
-use crate::auth::http::{self, HttpStore};
+use crate::auth::http::{self, HttpOptions, HttpStore};
 use crate::auth::jwks::{Known, WatchedSet};
 use crate::auth::jwt::{JwtRules, JwtStore};
 use crate::auth::keys::{self, JwtKey};
@@ -54,12 +54,7 @@ pub(super) fn add(
     if let Some(exposed) = exposed_authorities(&auth.authorities) {
         log::warn!("{exposed}");
     }
-    let settings = http::HttpOptions {
-        scheme: auth.api_scheme.clone(),
-        forwards_client: auth.api_is_told_client,
-        trust: trust.clone(),
-        bounds: bounds(auth),
-    };
+    let settings = api_options(auth, &trust);
     for url in &auth.api_urls {
         let store = HttpStore::new(url, &settings, Arc::clone(wake))?;
         all.stores.push(Box::new(store));
@@ -225,13 +220,34 @@ pub(super) fn exposed(auth: &AuthOptions) -> Vec<String> {
     keys.chain(exposed_authorities(&auth.authorities)).collect()
 }
 
-/// Asks the databases of `auth`, and waits for their answers.
+/// Asks the databases of `auth`, and waits for their answers. Returns a warning for each that does not answer.
 ///
 /// # Errors
 /// As [`super::stores`].
-pub(super) fn check(auth: &AuthOptions) -> Result<(), String> {
+pub(super) fn check_databases(auth: &AuthOptions) -> Result<Vec<String>, String> {
     let trust = Trust::load(&auth.authorities)?;
-    databases(auth, &trust).try_for_each(|options| postgres::check(&options))
+    let warnings = databases(auth, &trust).map(|options| postgres::check(&options));
+    warnings.filter_map(Result::transpose).collect()
+}
+
+/// Asks the APIs of `auth` about a token that nobody has, and waits for their answers. Returns a warning for each that
+/// accepts it or cannot tell.
+///
+/// # Errors
+/// As [`super::stores`].
+pub(super) fn check_apis(auth: &AuthOptions) -> Result<Vec<String>, String> {
+    let settings = api_options(auth, &Trust::load(&auth.authorities)?);
+    let warnings = auth.api_urls.iter().map(|url| http::check(url, &settings));
+    warnings.filter_map(Result::transpose).collect()
+}
+
+fn api_options(auth: &AuthOptions, trust: &Trust) -> HttpOptions {
+    HttpOptions {
+        scheme: auth.api_scheme.clone(),
+        forwards_client: auth.api_is_told_client,
+        trust: trust.clone(),
+        bounds: bounds(auth),
+    }
 }
 
 fn databases<'a>(
