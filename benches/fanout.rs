@@ -564,7 +564,7 @@ fn pin(core: usize) {
 
 /// A newswire on free ports: where subscribers connect, and where to publish.
 fn newswire() -> (Process, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
     command.args(["--token", TOKEN, "--log-level", "error", "--admin", "off"]);
     // 256 events of 50 kB at once are more than the default grants a reader that is slower than the
@@ -593,7 +593,7 @@ fn slow_readers(subscribers: usize, rounds: usize) -> serde_json::Value {
     let (_server, address, pull) = newswire();
     pin(CLIENT_CORE);
     let p99 = |stalled: usize| -> f64 {
-        let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
+        let output = kit::newswire()
             .arg("load")
             .arg(format!("ws://{address}/?token={TOKEN}"))
             .args([

@@ -10,7 +10,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -105,7 +105,7 @@ struct Server {
 impl Server {
     fn start(sub: Option<&str>) -> Self {
         pin(SERVER_CORE);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_newswire"))
+        let mut child = kit::newswire()
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(["--pull", "tcp://127.0.0.1:*", "--pull", "tcp://127.0.0.2:*"])
             .args(["--token", TOKEN, "--log-level", "error"])

@@ -2,46 +2,14 @@
 //! when the file is changed, broken, emptied or removed.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kit::observe::{counted, upgrade};
+use kit::scratch::File;
 use kit::{Server, command_without_token, output_of};
 
 use super::ended;
-
-/// A file that goes away with the test.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tokens-{name}"));
-        fs::write(&path, text).expect("written");
-        Self(path)
-    }
-
-    fn set(&self, text: &str) {
-        fs::write(&self.0, text).expect("written");
-    }
-
-    /// As editors do it: a reader sees the one or the other.
-    fn replace(&self, text: &str) {
-        let beside = self.0.with_extension("new");
-        fs::write(&beside, text).expect("written");
-        fs::rename(&beside, &self.0).expect("moved");
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("text")
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
 
 /// A server that has no tokens but those of `files`.
 fn serve(files: &[&File]) -> Server {
@@ -245,7 +213,7 @@ fn sighup_reads_the_file_too_and_other_files() {
     let (first, second) = (File::new("hup-1", "one\n"), File::new("hup-2", "two\n"));
     let base = "listen = \"127.0.0.1:0\"\npull = \"tcp://127.0.0.1:*\"\nadmin = \"off\"\n";
     let config = File::new("hup.toml", &format!("{base}tokens = {:?}\n", first.path()));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.args(["--config", config.path()]);
     let server = Server::launch(command);
     let mut one = server.client_with("one");
@@ -356,7 +324,7 @@ fn files_that_everybody_can_write_are_warned_of() {
         ),
     );
     let check = || {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_newswire"))
+        let output = kit::newswire()
             .args(["check", "--config"])
             .arg(&config.0)
             .output()

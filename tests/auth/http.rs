@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kit::api::{Api, Asked, Does};
 use kit::observe::{answer, counted, upgrade};
+use kit::stream::Patient;
 use kit::{Client, Server, command_without_token, output_of, wait_until};
 use newswire::cli::load::fleet::{Course, Fleet, FleetEvent};
 use tungstenite::{ClientRequestBuilder, Error};
@@ -168,7 +169,7 @@ fn a_session_is_asked_about_again_as_it_came() {
     // Somebody else comes with it first.
     assert_eq!(knock_from(&server, GOOD, "192.0.2.2"), 401);
     let (socket, _) =
-        tungstenite::client(request("192.0.2.1"), server.connect()).expect("is let in");
+        tungstenite::client(request("192.0.2.1"), Patient(server.connect())).expect("is let in");
     let mut client = Client { socket };
     assert!(client.text().starts_with("[0,"));
     wait_until("it is asked about again", || api.asked().len() > 3);
@@ -449,7 +450,7 @@ fn check_says_when_an_api_cannot_be_used() {
     ] {
         let api = Api::start(move |_| answer.clone());
         let url = format!("http://{}/check", api.address);
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_newswire"));
+        let mut command = kit::newswire();
         command.args(["check", "--auth-url", &url]);
         let output = output_of(command);
         let said = String::from_utf8(output.stderr).expect("text");

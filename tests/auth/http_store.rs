@@ -3,7 +3,6 @@
 #![cfg(feature = "all-stores")]
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use kit::api::{Api, Asked, Does};
 use kit::port::Port;
+use kit::scratch::File;
 use kit::{PATIENCE, wait_until};
 use newswire::auth::Wake;
 use newswire::auth::agent::Trust;
@@ -365,7 +365,7 @@ fn an_api_that_is_down_is_left_alone_and_found_again() {
 }
 
 /// A server's configuration with a new certificate for `name`, and a file with its authority's.
-fn certificate(name: &str) -> (rustls::ServerConfig, PathBuf) {
+fn certificate(name: &str) -> (rustls::ServerConfig, File) {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     use rustls::pki_types::PrivatePkcs8KeyDer;
 
@@ -379,24 +379,19 @@ fn certificate(name: &str) -> (rustls::ServerConfig, PathBuf) {
     let params = CertificateParams::new([name.to_owned()]).expect("a name");
     let certificate = params.signed_by(&key, &issuer).expect("signed");
 
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let path = folder.join(format!(
-        "authority-{name}-{:?}.pem",
-        std::thread::current().id()
-    ));
-    std::fs::write(&path, authority.pem()).expect("written");
+    let file = File::new("authority.pem", &authority.pem());
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     let config = rustls::ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key.into())
         .expect("a certificate with its key");
-    (config, path)
+    (config, file)
 }
 
 #[test]
 fn an_api_behind_tls_is_believed_by_its_authority_alone() {
-    let trusting = |url: &str, path: &PathBuf| {
-        let trust = Trust::load(path.to_str().expect("text")).expect("an authority");
+    let trusting = |url: &str, file: &File| {
+        let trust = Trust::load(file.path()).expect("an authority");
         Asker::with(url, |settings| settings.trust = trust)
     };
     let (config, authority) = certificate("127.0.0.1");
@@ -432,7 +427,6 @@ fn an_api_behind_tls_is_believed_by_its_authority_alone() {
 
 #[test]
 fn authorities_that_are_none_are_named() {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     for (name, text) in [
         ("empty", Some("")),
         ("words", Some("these are words")),
@@ -443,13 +437,12 @@ fn authorities_that_are_none_are_named() {
         ),
         ("missing", None),
     ] {
-        let path = folder.join(format!("authority-{name}.pem"));
-        if let Some(text) = text {
-            std::fs::write(&path, text).expect("written");
-        }
-        let path = path.to_str().expect("text");
-        let error = Trust::load(path).expect_err(name);
-        assert!(error.contains(path), "{error}");
+        let file = match text {
+            Some(text) => File::new(name, text),
+            None => File::free(name),
+        };
+        let error = Trust::load(file.path()).expect_err(name);
+        assert!(error.contains(file.path()), "{error}");
     }
 }
 

@@ -6,7 +6,6 @@
 #![cfg(feature = "all-stores")]
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use data_encoding::BASE64URL_NOPAD;
 use kit::api::{Api, Does};
 use kit::observe::counted;
-use kit::scripts::{Script, interpreter, replaced, snippet};
+use kit::scratch::File;
+use kit::scripts::{interpreter, replaced, snippet};
 use kit::{Server, command_without_token, output_of};
 use newswire::auth::jwks::WatchedSet;
 use newswire::auth::jwt::{JwtRules, JwtStore};
@@ -299,27 +299,6 @@ fn tokens_wait_for_the_first_fetch_and_are_asked_about_again() {
     assert_eq!(store.poll_answer(), None);
 }
 
-/// A key file that goes away with the test.
-struct KeyFile(PathBuf);
-
-impl KeyFile {
-    fn new(name: &str, text: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("key-{name}"));
-        fs::write(&path, text).expect("written");
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("text")
-    }
-}
-
-impl Drop for KeyFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 const SECRET: &str = "a secret that is at least thirty-two bytes long";
 
 /// As an API makes one.
@@ -343,7 +322,7 @@ fn unix() -> u64 {
 
 #[test]
 fn a_server_believes_its_key() {
-    let key = KeyFile::new("believes", &format!("{SECRET}\n"));
+    let key = File::new("believes", &format!("{SECRET}\n"));
     let options = [
         "--auth-jwt-key",
         key.path(),
@@ -392,7 +371,7 @@ fn a_server_believes_its_key() {
 
 #[test]
 fn a_session_ends_with_its_token() {
-    let key = KeyFile::new("ends", SECRET);
+    let key = File::new("ends", SECRET);
     let server = Server::start_without_token(&[
         "--auth-jwt-key",
         key.path(),
@@ -466,7 +445,7 @@ fn check_says_when_a_set_cannot_be_used() {
         (Does::status(500), Some("it answered with status 500")),
     ] {
         let api = Api::start(move |_| answer.clone());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+        let mut command = kit::newswire();
         let url = api.url();
         command.args([
             "check",
@@ -493,8 +472,8 @@ fn check_says_when_a_set_cannot_be_used() {
 fn a_key_that_cannot_be_right_ends_the_start() {
     let vectors = recorded();
     let public = vectors["files"]["RS256"].as_str().expect("text");
-    let public = KeyFile::new("public", public);
-    let short = KeyFile::new("short", "sesame");
+    let public = File::new("public", public);
+    let short = File::new("short", "sesame");
     for (path, algorithm, expected) in [
         (public.path(), "HS256", "a key is no secret of HS256"),
         (public.path(), "EdDSA", "EdDSA needs an Ed25519 key"),
@@ -520,7 +499,7 @@ fn a_key_that_cannot_be_right_ends_the_start() {
 #[test]
 #[ignore = "needs PHP, without any extension"]
 fn clients_get_in_with_a_token_from_plain_php() {
-    let key = KeyFile::new("php", &format!("{SECRET}\n"));
+    let key = File::new("php", &format!("{SECRET}\n"));
     let options = [
         "--auth-jwt-algorithm",
         "HS256",
@@ -530,7 +509,7 @@ fn clients_get_in_with_a_token_from_plain_php() {
     let server = Server::start_without_token(&options);
     let text = snippet("docs/tokens.md", "php", "hash_hmac");
     let text = replaced(&text, "/etc/newswire/secret.txt", key.path());
-    let script = Script::new("push-token.php", &text);
+    let script = File::new("push-token.php", &text);
     let mut php = interpreter("PHP", "php");
     php.args(["-d", "display_errors=stderr", "-d", "log_errors=0"])
         .arg(&script.0);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use kit::cluster::{Cluster, PASSWORD};
 use kit::observe::upgrade;
 use kit::port::Port;
+use kit::stream::Patient;
 use kit::{Client, Server, command_without_token, output_of, wait_until};
 use newswire::auth::agent::Trust;
 use newswire::auth::postgres::{self, PostgresOptions, PostgresStore};
@@ -83,7 +84,7 @@ fn request(server: &Server, token: &str) -> (u16, String) {
 fn open(server: &Server, token: &str) -> Client {
     let uri = format!("ws://{}/?token={token}", server.address);
     let request = ClientRequestBuilder::new(uri.parse().expect("a URI"));
-    let (socket, _) = tungstenite::client(request, server.connect()).expect("an upgrade");
+    let (socket, _) = tungstenite::client(request, Patient(server.connect())).expect("an upgrade");
     let mut client = Client { socket };
     assert!(client.text().starts_with("[0,"));
     client
@@ -91,7 +92,7 @@ fn open(server: &Server, token: &str) -> Client {
 
 /// The binary, asking the database at `url`. The address does not stand on its command line.
 fn serve(url: &str, options: &[&str]) -> Server {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.env("NEWSWIRE_AUTH_POSTGRES", url);
     let quiet = ["--log-level", "trace", "--auth-cache", "0"];
     Server::start_with(command, &[&quiet, options].concat())
@@ -141,7 +142,8 @@ fn a_server_that_says_nothing_costs_one_time_out() {
     assert_eq!(answer, Answer::Unavailable(expected));
     let warning = postgres::check(&options).expect("it may come");
     let warning = warning.expect("it does not answer");
-    let place = format!("database=127.0.0.1:{port}/publisher does not answer: no answer within 1 s");
+    let place =
+        format!("database=127.0.0.1:{port}/publisher does not answer: no answer within 1 s");
     assert!(warning.contains(&place), "{warning}");
 }
 
@@ -166,14 +168,13 @@ fn check_says_when_a_database_cannot_be_reached() {
     let nobody = Port::hold();
     let address = nobody.address;
     let url = format!("postgres://swp:sesame@{address}/x");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.args(["check", "--auth-postgres", &url]);
     let output = output_of(command);
     let said = String::from_utf8(output.stderr).expect("text");
     assert!(output.status.success(), "{said}");
-    let start = format!(
-        "newswire: warning: auth: store=postgres database={address}/x does not answer: "
-    );
+    let start =
+        format!("newswire: warning: auth: store=postgres database={address}/x does not answer: ");
     assert!(said.starts_with(&start), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(!said.contains("sesame"), "{said}");
@@ -392,7 +393,7 @@ mod postgresql {
                     0 => Vec::new(),
                     _ => spellings.iter().map(|token| open(&server, token)).collect(),
                 };
-                let revoke = Command::new(env!("CARGO_BIN_EXE_newswire"))
+                let revoke = kit::newswire()
                     .args(["token", "revoke", &spellings[revoked], "--admin"])
                     .arg(format!("http://{}/", server.admin.expect("it has one")))
                     .output()

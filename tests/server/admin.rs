@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use kit::hostile::Witness;
+use kit::scratch::File;
 use kit::web::{Answer, ask, dial};
 use kit::{Client, Server, TOKEN, wait_until};
 use serde_json::{Value, json};
@@ -122,6 +123,7 @@ fn topics_and_connections_come_in_pages() {
     let address = two
         .socket
         .get_ref()
+        .0
         .local_addr()
         .expect("bound")
         .to_string();
@@ -166,7 +168,7 @@ fn connections_are_ended_by_id_name_and_address() {
     );
 
     let mut clients: Vec<Client> = (0..600).map(|_| server.client()).collect();
-    let third = clients[3].socket.get_ref().local_addr().expect("bound");
+    let third = clients[3].socket.get_ref().0.local_addr().expect("bound");
     assert_eq!(
         end(json!({"address": third.to_string()})),
         json!({"disconnected": 1})
@@ -236,7 +238,7 @@ fn a_token_is_asked_for_where_it_is_set() {
 
 #[test]
 fn an_open_admin_listener_needs_a_token() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_newswire"))
+    let output = kit::newswire()
         .args([
             "--admin",
             "0.0.0.0:0",
@@ -254,7 +256,7 @@ fn an_open_admin_listener_needs_a_token() {
 }
 
 fn newswire(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_newswire"))
+    let output = kit::newswire()
         .args(arguments)
         .env_remove("NEWSWIRE_ADMIN_TOKEN")
         .stdin(std::process::Stdio::null())
@@ -486,19 +488,21 @@ fn the_last_minutes_are_there_for_a_dashboard_that_comes_later() {
 
 #[test]
 fn a_dashboard_with_a_token_loses_it_with_the_token() {
-    let path = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("admin-token.toml");
     let base = format!(
         "listen = \"127.0.0.1:0\"\npull = \"tcp://127.0.0.1:*\"\nadmin = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n"
     );
-    std::fs::write(&path, format!("{base}admin-token = \"one\"\n")).expect("written");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_newswire"));
-    command.arg("--config").arg(&path);
+    let file = File::new(
+        "admin-token.toml",
+        &format!("{base}admin-token = \"one\"\n"),
+    );
+    let mut command = kit::newswire();
+    command.arg("--config").arg(&file.0);
     let server = Server::launch(command);
     let mut admin = dashboard(&server, "?token=one");
     admin.subscribe(&["$sys/stats"]);
     let client = server.client();
 
-    std::fs::write(&path, format!("{base}admin-token = \"two\"\n")).expect("written");
+    file.set(&format!("{base}admin-token = \"two\"\n"));
     server.signal("HUP");
     server.wait_for_log("reload: done");
     assert_eq!(admin.close_code(), 3000);
@@ -513,7 +517,6 @@ fn a_dashboard_with_a_token_loses_it_with_the_token() {
     dashboard(&server, "?token=two").subscribe(&["$sys/stats"]);
     drop(client);
     server.stop();
-    let _ = std::fs::remove_file(&path);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The server is killed and starts again: its clients reconnect.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use kit::port::Place;
 use kit::{Server, TOKEN, wait_until};
@@ -13,7 +13,7 @@ fn after_kill_9_and_a_restart_all_clients_are_back() {
     let place = Place::hold();
     let first = place.start(&[]);
     let (address, pull) = (first.address, &first.pull);
-    let load = Command::new(env!("CARGO_BIN_EXE_newswire"))
+    let load = kit::newswire()
         .arg("load")
         .arg(format!("ws://{address}/?token={TOKEN}"))
         .args(["--to", pull, "--json", "--rate", "2", "--duration", "15"])

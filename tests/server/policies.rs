@@ -22,6 +22,7 @@ fn who_answers_pings_stays_and_who_does_not_is_gone() {
         alive
             .socket
             .get_ref()
+            .0
             .set_read_timeout(Some(Duration::from_millis(50)))
             .expect("set");
         match alive.socket.read() {
@@ -50,6 +51,7 @@ fn who_answers_pings_stays_and_who_does_not_is_gone() {
     alive
         .socket
         .get_ref()
+        .0
         .set_read_timeout(Some(PATIENCE))
         .expect("set");
     publish_all(&server.pull, [envelope("t", "1")]);
@@ -94,7 +96,7 @@ fn log_of_everything(server: Server, token: &str) -> String {
 
 #[test]
 fn a_token_made_for_the_run_works_and_is_shown_once() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
     command.args(["--admin", "127.0.0.1:0"]);
     command.args(["--log-level", "trace"]);
@@ -181,7 +183,7 @@ impl Drop for KillOnDrop {
 #[test]
 fn configured_tokens_are_shown_nowhere() {
     let other = "other+sesame/==";
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"]);
     command.args(["--admin", "127.0.0.1:0"]);
     command.args(["--log-level", "trace"]);
@@ -197,7 +199,7 @@ fn configured_tokens_are_shown_nowhere() {
 
 /// Starts what cannot start: its one line on standard error.
 fn cannot_start(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
+    let output = kit::newswire()
         .args(["--token", TOKEN, "--admin", "127.0.0.1:0"])
         .args(arguments)
         .output()

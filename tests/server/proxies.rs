@@ -5,10 +5,12 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use kit::port::Port;
+use kit::scratch::File;
+use kit::stream::Patient;
 use kit::{PATIENCE, Server, TOKEN, wait_until};
 use tungstenite::protocol::Message;
 use tungstenite::{ClientRequestBuilder, Error, WebSocket};
@@ -32,10 +34,8 @@ impl Drop for Process {
 }
 
 /// A folder with a certificate for `localhost`.
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("made");
+fn folder(name: &str) -> File {
+    let folder = File::folder(name);
     let made = Command::new("openssl")
         .args([
             "req",
@@ -54,7 +54,7 @@ fn folder(name: &str) -> PathBuf {
             "-out",
             "cert.pem",
         ])
-        .current_dir(&folder)
+        .current_dir(&folder.0)
         .stderr(Stdio::null())
         .status();
     assert!(made.expect("openssl runs").success());
@@ -76,7 +76,7 @@ fn client(
     folder: &Path,
     proxy: SocketAddr,
     source: &str,
-) -> (Process, Result<WebSocket<UnixStream>, Error>) {
+) -> (Process, Result<WebSocket<Patient<UnixStream>>, Error>) {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     ours.set_read_timeout(Some(PATIENCE)).expect("set");
     let theirs = OwnedFd::from(theirs);
@@ -98,7 +98,7 @@ fn client(
     );
     let uri = format!("ws://localhost:{}/push/?token={TOKEN}", proxy.port());
     let request = ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
-    let socket = tungstenite::client(request, ours)
+    let socket = tungstenite::client(request, Patient(ours))
         .map(|(socket, _)| socket)
         .map_err(|error| match error {
             tungstenite::HandshakeError::Failure(error) => error,
@@ -107,7 +107,7 @@ fn client(
     (tunnel, socket)
 }
 
-fn next_text(socket: &mut WebSocket<UnixStream>) -> String {
+fn next_text(socket: &mut WebSocket<Patient<UnixStream>>) -> String {
     loop {
         if let Message::Text(text) = socket.read().expect("a message") {
             return text.to_string();
@@ -185,10 +185,10 @@ fn try_proxy(
 #[ignore = "needs nginx and openssl"]
 fn nginx_is_a_good_proxy() {
     let folder = folder("nginx");
-    let text = |name: &str| folder.join(name).to_str().expect("text").to_owned();
+    let text = |name: &str| format!("{}/{name}", folder.path());
     let (access, errors) = (text("access.log"), text("error.log"));
     try_proxy(
-        &folder,
+        &folder.0,
         |address, server| {
             let site = example(
                 "nginx.conf",
@@ -232,12 +232,12 @@ fn nginx_is_a_good_proxy() {
 #[ignore = "needs HAProxy and openssl"]
 fn haproxy_is_a_good_proxy() {
     let folder = folder("haproxy");
-    let text = |name: &str| folder.join(name).to_str().expect("text").to_owned();
+    let text = |name: &str| format!("{}/{name}", folder.path());
     let log = text("log");
-    let pair = ["cert.pem", "key.pem"].map(|name| fs::read(folder.join(name)).expect("made"));
-    fs::write(folder.join("both.pem"), pair.concat()).expect("written");
+    let pair = ["cert.pem", "key.pem"].map(|name| fs::read(folder.0.join(name)).expect("made"));
+    fs::write(folder.0.join("both.pem"), pair.concat()).expect("written");
     try_proxy(
-        &folder,
+        &folder.0,
         |address, server| {
             let config = example(
                 "haproxy.cfg",

@@ -1,41 +1,19 @@
 //! SIGHUP: what a new configuration changes, what it leaves, and what a bad one does: nothing.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
+use kit::scratch::File;
 use kit::{Server, wait_until};
-
-/// A configuration file that goes away with the test.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("reload-{name}.toml"));
-        fs::write(&path, text).expect("written");
-        Self(path)
-    }
-
-    fn set(&self, text: &str) {
-        fs::write(&self.0, text).expect("written");
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
 
 const BASE: &str =
     "listen = \"127.0.0.1:0\"\npull = \"tcp://127.0.0.1:*\"\nadmin = \"127.0.0.1:0\"\n";
 
 fn start(file: &File) -> Server {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.arg("--config").arg(&file.0);
     // The level is the file's.
-    command.env_remove("NEWSWIRE_LOG_LEVEL");
-    Server::launch(command)
+    Server::launch_as_it_is(command)
 }
 
 fn status(server: &Server, token: &str) -> u16 {
@@ -83,7 +61,7 @@ fn tokens_limits_and_the_level_change_and_nobody_is_dropped() {
 fn a_bad_file_changes_nothing_and_is_reported() {
     let token = kit::TOKEN;
     let good = format!("{BASE}token = \"{token}\"\n");
-    let file = File::new("bad", &good);
+    let file = File::new("reload-bad.toml", &good);
     let server = start(&file);
     let mut open = server.subscriber(&["t"]);
     for (bad, complaint) in [
@@ -118,7 +96,10 @@ fn a_bad_file_changes_nothing_and_is_reported() {
 
 #[test]
 fn a_pipe_in_the_files_place_holds_nobody_up() {
-    let file = File::new("pipe", &format!("{BASE}token = \"{}\"\n", kit::TOKEN));
+    let file = File::new(
+        "reload-pipe.toml",
+        &format!("{BASE}token = \"{}\"\n", kit::TOKEN),
+    );
     let server = start(&file);
     fs::remove_file(&file.0).expect("it is there");
     let made = Command::new("mkfifo").arg(&file.0).status();

@@ -5,44 +5,16 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::process::Command;
 
 use kit::port::Port;
+use kit::scratch::File;
 use kit::{Server, output_of, wait_until};
 use serde_json::Value;
 
-/// A file that goes away with the test.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let path = Self::free(name);
-        fs::write(&path.0, text).expect("written");
-        path
-    }
-
-    /// A path at which there is nothing.
-    fn free(name: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("start-{name}"));
-        let _ = fs::remove_file(&path);
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("text")
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 /// The binary on free ports, without a token.
 fn newswire(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "off"]);
     command
         .args(["--pull", "tcp://127.0.0.1:*"])
@@ -77,7 +49,7 @@ fn the_start_says_who_can_get_in() {
     assert!(!server.log().contains("no client can get in"));
     server.stop();
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.args(["check", "--tokens", tokens.path()]);
     let output = output_of(command);
     let text = String::from_utf8(output.stdout).expect("text");
@@ -133,7 +105,7 @@ fn the_ready_file_has_what_is_bound_while_the_server_is() {
         "--sub",
         &upstream.endpoint(),
     ]);
-    let path = server.ready_file.clone();
+    let path = server.ready_file.0.clone();
     let text = fs::read_to_string(&path).expect("it is there");
     let ready: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(text.lines().count(), 1, "{text}");
@@ -179,7 +151,7 @@ fn there_may_be_more_endpoints_than_one_zeromq_context_takes() {
         command.args(["--sub", endpoint]);
     }
     let server = Server::launch(command);
-    let text = fs::read_to_string(&server.ready_file).expect("it is there");
+    let text = fs::read_to_string(&server.ready_file.0).expect("it is there");
     let ready: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(ready["sub"], serde_json::json!(subs));
     server.stop();
@@ -257,7 +229,7 @@ fn what_cannot_be_bound_is_found_by_check() {
         (["--pid-file", &pid_file], "there is no folder"),
         (["--ready-file", &pid_file], "there is no folder"),
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+        let mut command = kit::newswire();
         command.arg("check").args(options);
         let output = output_of(command);
         let error = String::from_utf8(output.stderr).expect("text");

@@ -6,6 +6,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::process::{Command, Stdio};
 
+use kit::scratch::File;
 use kit::{PATIENCE, Server, TOKEN};
 use tungstenite::ClientRequestBuilder;
 
@@ -105,7 +106,7 @@ fn hears_an_event(server: &Server) {
 #[test]
 fn the_manager_hears_of_the_start_the_reload_and_the_end() {
     let notified = Notified::of("life");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.env("NOTIFY_SOCKET", &notified.name);
     let server = Server::start_with(command, &[]);
     let ready = notified.expect("READY=1");
@@ -142,20 +143,19 @@ fn the_manager_hears_of_the_start_the_reload_and_the_end() {
 
 #[test]
 fn a_reload_that_changes_nothing_ends_too() {
-    let path = std::env::temp_dir().join(format!("newswire-notify-{}", std::process::id()));
-    let notified = Notified::new(path.to_str().expect("text"));
-    let file = std::env::temp_dir().join(format!("newswire-notify-{}.toml", std::process::id()));
-    std::fs::write(&file, format!("token = \"{TOKEN}\"\n")).expect("written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let path = File::free("notify");
+    let notified = Notified::new(path.path());
+    let file = File::new("notify.toml", &format!("token = \"{TOKEN}\"\n"));
+    let mut command = kit::newswire();
     command
         .env("NOTIFY_SOCKET", &notified.name)
         .args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
         .args(["--admin", "off"])
         .arg("--config")
-        .arg(&file);
+        .arg(&file.0);
     let server = Server::launch(command);
     notified.expect("READY=1");
-    std::fs::write(&file, "nonsense = 1\n").expect("written");
+    file.set("nonsense = 1\n");
     server.signal("HUP");
     notified.expect("RELOADING=1");
     notified.expect("READY=1");
@@ -163,18 +163,17 @@ fn a_reload_that_changes_nothing_ends_too() {
 
     // Nobody hears it any more, which is no reason to do anything else.
     drop(notified);
-    std::fs::remove_file(&path).expect("it is there");
+    std::fs::remove_file(&path.0).expect("it is there");
     server.signal("HUP");
     server.wait_for_log("systemd: not told RELOADING=1");
     hears_an_event(&server);
     server.stop();
-    std::fs::remove_file(&file).expect("it is there");
 }
 
 #[test]
 fn the_loop_beats_where_it_is_asked_to() {
     let notified = Notified::of("beat");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command
         .env("NOTIFY_SOCKET", &notified.name)
         .env("WATCHDOG_USEC", "100000");
@@ -197,7 +196,7 @@ fn the_loop_beats_where_it_is_asked_to() {
 #[test]
 fn a_beat_that_is_asked_of_another_process_is_not_given() {
     let notified = Notified::of("other");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command
         .env("NOTIFY_SOCKET", &notified.name)
         .env("WATCHDOG_PID", "1")
@@ -325,7 +324,7 @@ fn what_was_passed_and_cannot_be_used_ends_the_start() {
 
 #[test]
 fn what_was_passed_to_another_process_is_left_alone() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
     let server = Server::start_with(command, &[]);
     assert!(!server.banner.contains("systemd"), "{}", server.banner);

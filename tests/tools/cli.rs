@@ -9,13 +9,14 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
 use kit::port::Port;
+use kit::scratch::File;
 use kit::scripts::snippet;
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::{Message, WebSocket};
 
 /// The binary, with nothing of this process's environment.
 fn newswire(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command
         .args(arguments)
         .env_clear()
@@ -51,31 +52,6 @@ fn run_with_input(arguments: &[&str], input: &str) -> (Option<i32>, String, Stri
     finished(&child.wait_with_output().expect("it ends"))
 }
 
-/// A file that is gone when the test ends.
-struct TempFile(std::path::PathBuf);
-
-impl TempFile {
-    fn new(name: &str, text: &str) -> Self {
-        let name = format!("newswire-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, text).expect("a writable directory");
-        // Some hold tokens, and newswire warns where others can read these.
-        let rights = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(&path, rights).expect("set");
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("UTF-8")
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 #[test]
 fn help_and_version_go_to_standard_output() {
     for arguments in [
@@ -96,7 +72,7 @@ fn help_and_version_go_to_standard_output() {
 
 #[test]
 fn nonsense_is_one_line_on_standard_error_and_exit_code_2() {
-    let bad = TempFile::new("nonsense.toml", "# a comment\nlisten-addr = 'x'\n");
+    let bad = File::new("nonsense.toml", "# a comment\nlisten-addr = 'x'\n");
     let at_line_2 = format!("{}:2: there is no option `listen-addr`", bad.path());
     for (arguments, part) in [
         (
@@ -217,7 +193,7 @@ fn a_token_is_hashed_from_standard_input_or_an_argument() {
 
 #[test]
 fn check_shows_each_value_and_where_it_came_from() {
-    let file = TempFile::new(
+    let file = File::new(
         "check.toml",
         "ping-interval = 11\nping-timeout = 12\nclose-timeout = 13\ntoken = ['sesame-1', 'sesame-2']\n",
     );
@@ -247,7 +223,7 @@ fn check_shows_each_value_and_where_it_came_from() {
     );
 
     // What is shown is a file that says the same, and a flag wins over the variable that names a file.
-    let shown = TempFile::new("shown.toml", &out);
+    let shown = File::new("shown.toml", &out);
     let output = newswire(&["check", "--config", shown.path()])
         .env("NEWSWIRE_CONFIG", "/nonexistent")
         .output()
@@ -311,7 +287,7 @@ fn an_event_arrives_in_the_envelope_byte_for_byte() {
 #[test]
 fn an_event_goes_where_the_servers_configuration_says() {
     let (socket, endpoint) = pull(|_| {});
-    let file = TempFile::new("pull.toml", &format!("pull = [\"{endpoint}\"]\n"));
+    let file = File::new("pull.toml", &format!("pull = [\"{endpoint}\"]\n"));
     let (_, port) = endpoint.rsplit_once(':').expect("a port");
     let every = format!("tcp://*:{port}");
     let unspecified = format!("tcp://0.0.0.0:{port}");
@@ -477,7 +453,7 @@ fn events_that_do_not_leave_in_time_are_a_failure() {
 #[test]
 fn the_documentations_example_file_is_a_configuration() {
     let example = snippet("docs/operate.md", "toml", "newswire.toml");
-    let file = TempFile::new("example.toml", &example);
+    let file = File::new("example.toml", &example);
     let (code, out, err) = run(&["check", "--config", file.path()]);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     let keys = example.lines().filter(|line| line.contains(" = ")).count();

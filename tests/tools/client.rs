@@ -9,7 +9,8 @@ use std::process::{Command, Output};
 use std::sync::mpsc::Receiver;
 
 use kit::port::Place;
-use kit::scripts::{Running, Script, interpreter, replaced, snippet};
+use kit::scratch::File;
+use kit::scripts::{Running, interpreter, replaced, snippet};
 use kit::{PATIENCE, Server, TOKEN, wait_until};
 
 /// Node with the WebSocket of a browser.
@@ -21,10 +22,10 @@ fn node() -> Command {
 }
 
 /// The module, as the server hands it out.
-fn module(name: &str) -> Script {
+fn module(name: &str) -> File {
     let files = newswire::web::files();
     let file = files.iter().find(|file| file.name == "newswire.mjs");
-    Script::new(name, &file.expect("it is served").body)
+    File::new(name, &file.expect("it is served").body)
 }
 
 #[test]
@@ -110,7 +111,7 @@ fn the_documentation_listens(part: &str, comes_back: bool) {
     }
     let text = replaced(&text, "127.0.0.1:8080", &server.address.to_string());
     let text = replaced(&text, "the token", TOKEN);
-    let script = Script::new(&format!("client-{comes_back}.mjs"), &text);
+    let script = File::new(&format!("client-{comes_back}.mjs"), &text);
     let mut command = node();
     command.arg(&script.0);
     let mut client = Running::start(command);

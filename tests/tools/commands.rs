@@ -10,7 +10,7 @@ use kit::port::Place;
 use kit::{PATIENCE, Server, TOKEN, wait_until};
 
 fn newswire(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command
         .args(arguments)
         .stdin(Stdio::null())

@@ -1,9 +1,9 @@
 //! What is packaged with the binary says what the binary does. `packaging/check` has the rest, which needs
 //! tools.
 
+use kit::scratch::File;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 /// Nobody else reads it, as in the package.
 fn close(path: &std::path::Path) {
@@ -11,12 +11,11 @@ fn close(path: &std::path::Path) {
 }
 
 fn check(file: &str, text: &str) {
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
-    fs::write(&path, text).expect("written");
-    close(&path);
-    let output = Command::new(env!("CARGO_BIN_EXE_newswire"))
+    let file = File::new(file, text);
+    close(&file.0);
+    let output = kit::newswire()
         .args(["check", "--config"])
-        .arg(&path)
+        .arg(&file.0)
         .output()
         .expect("it starts");
     let err = String::from_utf8_lossy(&output.stderr);
@@ -35,14 +34,12 @@ fn the_example_configuration_is_right_and_so_is_each_of_its_examples() {
         .collect();
     assert!(examples.len() > 5, "{examples:?}");
     // The file of tokens that they name is there on a machine where it is used.
-    let tokens = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("example-tokens");
-    fs::write(&tokens, "a-token topics=news,blog_*\n").expect("written");
-    close(&tokens);
+    let tokens = File::new("tokens", "a-token topics=news,blog_*\n");
+    close(&tokens.0);
     let named = "/etc/newswire/tokens";
     let examples = examples.join("\n");
     assert!(examples.contains(named), "{examples}");
-    let path = tokens.to_str().expect("a name");
-    check("examples.toml", &examples.replace(named, path));
+    check("examples.toml", &examples.replace(named, tokens.path()));
 }
 
 #[test]

@@ -6,7 +6,8 @@
 use std::process::Command;
 
 use kit::Server;
-use kit::scripts::{Script, interpreter, replaced, snippet};
+use kit::scratch::File;
+use kit::scripts::{interpreter, replaced, snippet};
 
 const PUBLISH: &str = "docs/publish.md";
 
@@ -14,7 +15,7 @@ const PUBLISH: &str = "docs/publish.md";
 fn publishes(mut interpreter: Command, name: &str, text: &str, data: &str) {
     let server = Server::start(&[]);
     let mut client = server.subscriber(&["package_created"]);
-    let script = Script::new(name, &replaced(text, "tcp://127.0.0.1:5555", &server.pull));
+    let script = File::new(name, &replaced(text, "tcp://127.0.0.1:5555", &server.pull));
     let output = interpreter
         .arg(&script.0)
         .output()
@@ -45,7 +46,7 @@ fn posts(mut interpreter: Command, name: &str, text: &str) {
     let server = Server::start(&[]);
     let mut client = server.subscriber(&["package_created", "a", "b"]);
     let admin = server.admin_address().to_string();
-    let script = Script::new(name, &replaced(text, "127.0.0.1:8081", &admin));
+    let script = File::new(name, &replaced(text, "127.0.0.1:8081", &admin));
     let output = interpreter.arg(&script.0).output();
     let output = output.unwrap_or_else(|error| panic!("{interpreter:?}: {error}"));
     assert!(

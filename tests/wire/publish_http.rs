@@ -228,7 +228,7 @@ fn a_flood_is_taken_in_as_there_is_room() {
 
 /// A server without ZeroMQ; nothing is filled in.
 fn without_zeromq(options: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newswire"));
+    let mut command = kit::newswire();
     command.args(["--listen", "127.0.0.1:0", "--pull", "off"]);
     command.args(["--token", kit::TOKEN]).args(options);
     command

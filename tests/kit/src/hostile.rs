@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::observe::envelope;
 use super::raw::{Ear, Heard, frame_of};
+use super::stream::Patient;
 use super::{PATIENCE, Server, wait_until};
 
 /// A subscriber with a publisher of its own: hears what is published to it, and nothing else.
@@ -63,7 +64,7 @@ impl Witness {
                 Some(Heard::Frame(0x81, text)) if text == expected => return,
                 Some(other) => panic!("{other} instead of {}", expected.escape_ascii()),
                 None => {
-                    let n = self.stream.read(&mut buffer).expect("an event");
+                    let n = Patient(&self.stream).read(&mut buffer).expect("an event");
                     assert!(n > 0, "its end instead of {}", expected.escape_ascii());
                     self.ear.push(&buffer[..n]);
                 }
@@ -122,7 +123,7 @@ pub fn close_code(stream: &mut TcpStream) -> Option<u16> {
     let mut code = None;
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        match stream.read(&mut buffer) {
+        match Patient(&*stream).read(&mut buffer) {
             Ok(0) => return code,
             Ok(n) => ear.push(&buffer[..n]),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return code,

@@ -15,20 +15,23 @@ pub mod hostile;
 pub mod observe;
 pub mod port;
 pub mod raw;
+pub mod scratch;
 pub mod scripts;
+pub mod stream;
 pub mod web;
 pub mod zmtp;
 
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use scratch::File;
 use serde_json::Value;
+use stream::Patient;
 use tungstenite::protocol::Message;
 use tungstenite::{ClientRequestBuilder, WebSocket};
 
@@ -40,6 +43,23 @@ pub const TOKEN: &str = "b64+with/every=sign==";
 
 /// Options of a server that pings nobody while a test compares every byte, however slow the machine.
 pub const QUIET: &[&str] = &["--ping-interval", "120"];
+
+/// The program. Variables of this process that are options of it do not reach it.
+pub fn newswire() -> Command {
+    let mut command = Command::new(binary());
+    keep_options_out(&mut command);
+    command
+}
+
+/// Lets `command` have no option from the environment but those that it sets itself.
+fn keep_options_out(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let is_option = name.as_encoded_bytes().starts_with(b"NEWSWIRE_");
+        if is_option && !command.get_envs().any(|(set, _)| set == name) {
+            command.env_remove(name);
+        }
+    }
+}
 
 /// The program, which cargo has built beside the test that runs.
 pub fn binary() -> &'static Path {
@@ -54,7 +74,7 @@ pub fn binary() -> &'static Path {
 
 /// A server with `options` on free ports, without a token and without an admin listener.
 pub fn command_without_token(options: &[&str]) -> Command {
-    let mut command = Command::new(binary());
+    let mut command = newswire();
     command
         .args(["--listen", "127.0.0.1:0", "--pull", "tcp://127.0.0.1:*"])
         .args(["--admin", "off"])
@@ -77,14 +97,14 @@ pub struct Server {
     /// What it has printed at the start, up to its capacity.
     pub banner: String,
     /// The file that says what it has bound (`--ready-file`).
-    pub ready_file: PathBuf,
+    pub ready_file: File,
     log: Arc<Mutex<String>>,
 }
 
 impl Server {
     /// Starts one with `options` on top of free ports and [`TOKEN`].
     pub fn start(options: &[&str]) -> Self {
-        Self::start_with(Command::new(binary()), options)
+        Self::start_with(newswire(), options)
     }
 
     /// Starts one as `command` says, which may set the environment.
@@ -115,15 +135,19 @@ impl Server {
     /// It logs from `debug` on, unless the command says otherwise: then its last words have all counters.
     pub fn launch(mut command: Command) -> Self {
         const LEVEL: &str = "NEWSWIRE_LOG_LEVEL";
-        if !command.get_envs().any(|(name, _)| name == LEVEL) {
+        let mut set = command.get_envs();
+        if !set.any(|(name, level)| name == LEVEL && level.is_some()) {
             command.env(LEVEL, "debug");
         }
-        static STARTED: AtomicUsize = AtomicUsize::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let name = format!("newswire-{}-{number}.ready", std::process::id());
-        let ready_file = std::env::temp_dir().join(name);
+        Self::launch_as_it_is(command)
+    }
+
+    /// The same with the log level of the command's configuration.
+    pub fn launch_as_it_is(mut command: Command) -> Self {
+        keep_options_out(&mut command);
+        let ready_file = File::free("ready");
         let mut child = command
-            .env("NEWSWIRE_READY_FILE", &ready_file)
+            .env("NEWSWIRE_READY_FILE", &ready_file.0)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -147,7 +171,7 @@ impl Server {
             banner.push_str(&line);
         }
         // It is there before the banner is.
-        let ready = std::fs::read(&ready_file).expect("a file that says what is bound");
+        let ready = std::fs::read(&ready_file.0).expect("a file that says what is bound");
         let ready: Value = serde_json::from_slice(&ready).expect("JSON");
         let last = |name: &str| ready[name].as_array()?.last()?.as_str();
         let bound = |name| last(name).map(|text| text.parse().expect("an address"));
@@ -266,14 +290,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_file(&self.ready_file);
     }
 }
 
 /// The other side of one connection.
 pub struct Client {
     /// tungstenite's client.
-    pub socket: WebSocket<TcpStream>,
+    pub socket: WebSocket<Patient<TcpStream>>,
 }
 
 impl Client {
@@ -281,7 +304,7 @@ impl Client {
     pub fn on(stream: TcpStream, uri: &str) -> Self {
         let request =
             ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
-        let (socket, _) = tungstenite::client(request, stream).expect("an upgrade");
+        let (socket, _) = tungstenite::client(request, Patient(stream)).expect("an upgrade");
         let mut client = Self { socket };
         let welcome = client.text();
         assert!(welcome.starts_with("[0,\""), "{welcome}");
@@ -326,14 +349,9 @@ impl Client {
         assert!(answer.starts_with(r#"[4,"settle""#), "{answer}");
     }
 
-    /// The next message. A machine that is suspended for a moment interrupts the wait.
+    /// The next message.
     fn read(&mut self, what: &str) -> Message {
-        loop {
-            match self.socket.read() {
-                Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::Interrupted => {}
-                message => return message.expect(what),
-            }
-        }
+        self.socket.read().expect(what)
     }
 
     /// The code with which the server closes.

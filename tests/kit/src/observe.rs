@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::process::Command;
 
 use super::raw::server_frame;
+use super::stream::Patient;
 use super::{Client, PATIENCE, Server, TOKEN, binary, wait_until};
 
 /// The head of a good upgrade to `target`, with `headers` (each ended by CRLF) among the others.
@@ -18,6 +19,7 @@ pub fn upgrade(target: &str, headers: &str) -> String {
 
 /// The status of the answer that is read from `stream`, and the answer itself.
 pub fn answer(stream: &mut TcpStream) -> (u16, String) {
+    let mut stream = Patient(stream);
     let mut text = Vec::new();
     let mut piece = [0; 4096];
     // A refusal ends the connection; an acceptance does not, so its head is enough.
@@ -27,8 +29,6 @@ pub fn answer(stream: &mut TcpStream) -> (u16, String) {
             Ok(n) => text.extend_from_slice(&piece[..n]),
             // The refusal may be followed by a reset, which does not take back what was read.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
-            // A machine that is suspended for a moment interrupts the wait.
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => panic!("{error} after {}", text.escape_ascii()),
         }
         if text.starts_with(b"HTTP/1.1 101 ") && text.windows(4).any(|w| w == b"\r\n\r\n") {
@@ -91,7 +91,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Of a client that is subscribed and has read everything so far.
     pub fn new(client: Client, expected: &'a [u8]) -> Self {
-        Self::of(client.socket.get_ref(), expected)
+        Self::of(&client.socket.get_ref().0, expected)
     }
 
     /// Of a subscriber as bytes. From now on its reads do not wait.
@@ -200,13 +200,13 @@ impl Server {
     /// An upgraded connection as bytes, its WELCOME read.
     pub fn raw_client(&self) -> TcpStream {
         let client = self.client();
-        client.socket.get_ref().try_clone().expect("a clone")
+        client.socket.get_ref().0.try_clone().expect("a clone")
     }
 
     /// A subscriber as bytes.
     pub fn raw_subscriber(&self, topics: &[&str]) -> TcpStream {
         let client = self.subscriber(topics);
-        client.socket.get_ref().try_clone().expect("a clone")
+        client.socket.get_ref().0.try_clone().expect("a clone")
     }
 
     /// The most resident memory that it has ever had, in bytes.

@@ -8,6 +8,8 @@ use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
+use super::stream::Patient;
+
 /// The payload is `Mark`ed with this in [`Raw::settle`], and with nothing else.
 const MARK: &[u8] = b"settle";
 
@@ -242,7 +244,7 @@ impl Raw {
                 return Ok(heard);
             }
             let mut buffer = [0; 16 * 1024];
-            match self.stream.read(&mut buffer) {
+            match Patient(&self.stream).read(&mut buffer) {
                 Ok(0) if self.ear.rest().is_empty() => return Ok(Heard::End),
                 Ok(0) => {
                     let rest = self.ear.rest().escape_ascii();

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -32,25 +31,6 @@ pub fn snippet(page: &str, language: &str, part: &str) -> String {
 pub fn replaced(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "no {from:?} in {text}");
     text.replace(from, to)
-}
-
-/// A script in a file that is gone when the test ends.
-pub struct Script(pub PathBuf);
-
-impl Script {
-    /// In the directory for such things; `name` is one of this test's own.
-    pub fn new(name: &str, text: &str) -> Self {
-        let name = format!("newswire-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::write(&path, text).expect("a writable directory");
-        Self(path)
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 /// What `variable` names, or `default`.
