@@ -92,7 +92,7 @@ fn host(url: &Uri) -> &str {
     url.authority().map_or("", |authority| authority.as_str())
 }
 
-/// Asks the API at `url` once about a token that nobody has, [`PROBE`], for `newswire check`. Returns a warning when
+/// Asks the API at `url` once about a token that nobody has, for `newswire check`. Returns a warning when
 /// the API accepts it or cannot tell.
 ///
 /// # Errors
