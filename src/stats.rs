@@ -473,6 +473,22 @@ impl Stats {
         self.counters[counter as usize].get()
     }
 
+    /// The sum of everything that was refused, dropped, closed or denied. While it stays the same, nothing of that
+    /// kind has happened.
+    pub fn troubles(&self) -> u64 {
+        let counters = [Counter::SubscribesDenied, Counter::SubscriptionsWithdrawn];
+        let families: [&[Cell<u64>]; 5] = [
+            &self.refusals,
+            &self.drops,
+            &self.closes,
+            &self.peer_refusals,
+            &self.rooms_made,
+        ];
+        let families = families.into_iter().flatten().map(Cell::get);
+        let counters = counters.into_iter().map(|counter| self.counter(counter));
+        families.chain(counters).sum()
+    }
+
     /// Counts a question about a token, by who answered it and what.
     pub fn checked(&self, store: Store, judged: Judged) {
         add(&self.checks[store as usize][judged as usize], 1);

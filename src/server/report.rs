@@ -7,6 +7,7 @@
 //!
 //! Never here: tokens, whole messages, anything on the way of a good event.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::engine::{Engine, Incidents, RefusedAddress, Stream, TopicOfToken};
@@ -19,6 +20,17 @@ pub struct Report {
     /// One for each kind, in the order of [`kinds`].
     troubles: Vec<Trouble>,
     notes: Notes,
+    /// What the last look at all kinds has found; `None` when there has to be another one.
+    found: Cell<Option<Found>>,
+}
+
+/// When the next line is due, as long as nothing new has happened.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// [`Stats::troubles`] at that time.
+    troubles: u64,
+    /// `None` when nothing is left to be reported.
+    due: Option<Duration>,
 }
 
 /// Closes that an operator can do something about; the others are the peers' own affair.
@@ -181,15 +193,13 @@ impl Trouble {
         self.kind.count(notes, stats) - self.told
     }
 
-    /// How long until they are reported; `None` when there are none.
-    #[inline]
-    fn timeout(&self, now: Duration, notes: &Notes, stats: &Stats) -> Option<Duration> {
-        // Each turn asks all kinds, and there is hardly ever something left of one.
+    /// When they are to be reported; `None` when there are none.
+    fn due(&self, notes: &Notes, stats: &Stats) -> Option<Duration> {
         if self.left(notes, stats) == 0 {
             return None;
         }
-        let due = self.told_at.map(|at| at + self.kind.interval());
-        Some(due.map_or(Duration::ZERO, |due| due.saturating_sub(now)))
+        let next = self.told_at.map(|at| at + self.kind.interval());
+        Some(next.unwrap_or_default())
     }
 
     fn take_line(
@@ -227,6 +237,7 @@ impl Default for Report {
         Self {
             troubles: troubles.collect(),
             notes: Notes::default(),
+            found: Cell::default(),
         }
     }
 }
@@ -234,6 +245,7 @@ impl Default for Report {
 impl Report {
     /// A publisher's message was dropped. Of more than two parts, three are shown.
     pub fn dropped(&mut self, reason: Dropped, parts: &[&[u8]], endpoint: &str) {
+        self.found.set(None);
         self.notes.drops[reason as usize].add(|| {
             let first = parts.first().copied().unwrap_or_default();
             let sample = &first[..first.len().min(limits::SAMPLE_BYTES_MAX)];
@@ -250,6 +262,7 @@ impl Report {
     /// topic.
     pub fn undelivered(&mut self, topic: &str) {
         let reason = Dropped::NoSubscriber;
+        self.found.set(None);
         self.notes.drops[reason as usize]
             .add(|| format!("dropped: reason={} topic={topic:?}", reason.name()));
     }
@@ -266,16 +279,30 @@ impl Report {
             PeerRefusal::Incomplete => "it left before its handshake was done",
         };
         let reason = refusal.name();
+        self.found.set(None);
         self.notes.peers[refusal as usize]
             .add(|| format!("refused: peer endpoint={endpoint} reason={reason}: {why}"));
     }
 
     /// How long until [`Report::digest`] has something to say; `None` when nothing has happened.
     pub fn timeout(&self, now: Duration, stats: &Stats) -> Option<Duration> {
-        let troubles = self.troubles.iter();
-        troubles
-            .filter_map(|trouble| trouble.timeout(now, &self.notes, stats))
-            .min()
+        Some(self.due(stats)?.saturating_sub(now))
+    }
+
+    /// When the next line is due. Each turn asks for it, and hardly ever has anything happened since the last.
+    fn due(&self, stats: &Stats) -> Option<Duration> {
+        let troubles = stats.troubles();
+        if let Some(found) = self.found.get()
+            && found.troubles == troubles
+        {
+            return found.due;
+        }
+        let all = self.troubles.iter();
+        let due = all
+            .filter_map(|trouble| trouble.due(&self.notes, stats))
+            .min();
+        self.found.set(Some(Found { troubles, due }));
+        due
     }
 
     /// Returns true when it is time for [`Report::digest`].
@@ -285,7 +312,7 @@ impl Report {
 
     /// Reports the kinds whose time has come, and takes what is known of them out of `incidents`.
     pub fn digest(&mut self, now: Duration, stats: &Stats, incidents: &mut Incidents) {
-        write(self.take_lines(now, stats, incidents, |timeout| timeout.is_zero()));
+        write(self.take_lines(now, stats, incidents, |due| due <= now));
     }
 
     /// Reports everything that is left, at the end of the run.
@@ -293,18 +320,19 @@ impl Report {
         write(self.take_lines(now, stats, incidents, |_| true));
     }
 
-    /// The lines about the kinds whose time, given how long they would have to wait, `has_come`.
+    /// The lines about the kinds whose time, given when they are due, `has_come`.
     fn take_lines(
         &mut self,
         now: Duration,
         stats: &Stats,
         incidents: &mut Incidents,
-        has_come: fn(Duration) -> bool,
+        has_come: impl Fn(Duration) -> bool,
     ) -> Vec<LogLine> {
+        self.found.set(None);
         let notes = &mut self.notes;
         let mut lines = Vec::new();
         for trouble in &mut self.troubles {
-            if trouble.timeout(now, notes, stats).is_some_and(has_come) {
+            if trouble.due(notes, stats).is_some_and(&has_come) {
                 lines.push(trouble.take_line(now, notes, stats, incidents));
             }
         }
@@ -396,7 +424,7 @@ mod tests {
         stats: &Stats,
         incidents: &mut Incidents,
     ) -> Vec<String> {
-        let lines = report.take_lines(now, stats, incidents, |timeout| timeout.is_zero());
+        let lines = report.take_lines(now, stats, incidents, |due| due <= now);
         lines.into_iter().map(|line| line.text).collect()
     }
 
