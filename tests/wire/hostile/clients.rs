@@ -9,7 +9,9 @@ use std::thread;
 
 use kit::hostile::{Witness, close_code, entry, text};
 use kit::raw::{Ear, Heard, frame_of};
+use kit::stream::Patient;
 use kit::{Server, wait_until};
+use socket2::SockRef;
 
 /// Some MB for allocators, buffers and whatever else is not the subject.
 const SLACK_BYTES: usize = 8 << 20;
@@ -33,6 +35,18 @@ fn until_settled(stream: &mut TcpStream) -> Vec<Heard> {
     }
 }
 
+/// In bytes, what the kernel keeps of each flood. A flood ends when the server has read all of it.
+const FLOOD_BUFFER_BYTES: usize = 128 << 10;
+
+/// Ends the floods when it is dropped, also because of a panic: otherwise the test would wait for them for ever.
+struct FloodEnd<'a>(&'a AtomicBool);
+
+impl Drop for FloodEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Sends `frames` from each of `floods` clients, which read whatever comes, without a pause: `times` times at
 /// the least, and until the witness has heard `events` events meanwhile.
 fn flood(server: &Server, floods: usize, frames: &[u8], times: usize, events: u64) {
@@ -43,8 +57,12 @@ fn flood(server: &Server, floods: usize, frames: &[u8], times: usize, events: u6
     let is_enough = AtomicBool::new(false);
     let has_begun = AtomicBool::new(false);
     thread::scope(|scope| {
+        let flood_end = FloodEnd(&is_enough);
         let mut ends = Vec::new();
         for stream in &streams {
+            SockRef::from(stream)
+                .set_send_buffer_size(FLOOD_BUFFER_BYTES)
+                .expect("set");
             let (piece, is_enough, has_begun) = (&piece, &is_enough, &has_begun);
             scope.spawn(move || {
                 let mut stream = stream;
@@ -57,7 +75,7 @@ fn flood(server: &Server, floods: usize, frames: &[u8], times: usize, events: u6
                 stream.shutdown(Shutdown::Write).expect("open");
             });
             ends.push(scope.spawn(move || {
-                let mut stream = stream;
+                let mut stream = Patient(stream);
                 let mut buffer = vec![0; 256 * 1024];
                 loop {
                     let is_over = is_enough.load(Ordering::Relaxed);
@@ -76,7 +94,7 @@ fn flood(server: &Server, floods: usize, frames: &[u8], times: usize, events: u6
         for _ in 0..events {
             witness.check();
         }
-        is_enough.store(true, Ordering::Relaxed);
+        drop(flood_end);
         while !ends.iter().all(|end| end.is_finished()) {
             witness.check();
         }
