@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use kit::hostile::Witness;
+use kit::hostile::{SetOnDrop, Witness};
 use kit::scratch::File;
 use kit::web::{Answer, ask, dial};
 use kit::{Client, Server, TOKEN, wait_until};
@@ -748,6 +748,7 @@ fn a_publisher_that_takes_its_time_is_not_ended_for_a_crowd() {
     let is_over = AtomicBool::new(false);
     let came = AtomicU64::new(0);
     thread::scope(|scope| {
+        let _end = SetOnDrop(&is_over);
         scope.spawn(|| {
             let mut crowd = VecDeque::new();
             while !is_over.load(Ordering::Relaxed) {
@@ -760,10 +761,11 @@ fn a_publisher_that_takes_its_time_is_not_ended_for_a_crowd() {
         });
         for _ in 0..25 {
             let mut stream = dial(publish);
-            // As many have come in the meantime as there are places, and more.
+            // More have come in the meantime than there are places. They come within the time for a request's head,
+            // also on a machine that is busy.
             let before = came.load(Ordering::Relaxed);
             wait_until("a crowd came", || {
-                came.load(Ordering::Relaxed) > before + 400
+                came.load(Ordering::Relaxed) > before + 150
             });
             let event = r#"{"topic":"t","data":1}"#;
             let request = format!(
@@ -775,7 +777,6 @@ fn a_publisher_that_takes_its_time_is_not_ended_for_a_crowd() {
             let answer = Answer::read(&mut BufReader::new(stream));
             assert_eq!(answer.status, 200, "{answer:?}");
         }
-        is_over.store(true, Ordering::Relaxed);
     });
     server.stop();
 }

@@ -9,6 +9,15 @@ use std::thread;
 use kit::observe::{Reader, counted, envelope, event_frame, publish_all, read_all};
 use kit::{Client, QUIET, Server};
 
+/// Counts one down when it is dropped.
+struct Leaving<'a>(&'a AtomicUsize);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn ten_thousand_events_reach_two_hundred_subscribers() {
     const EVENTS: usize = 10_000;
@@ -116,10 +125,11 @@ fn who_subscribes_under_load_hears_an_unbroken_run() {
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
+                // Also when a guest fails: the publisher waits for all of them.
+                let _leaving = Leaving(&guests_left);
                 // In the end the place is somebody else's.
                 let last = visit(&mut server.client());
                 assert!(visit(&mut server.client()) > last);
-                guests_left.fetch_sub(1, Ordering::SeqCst);
             });
         }
         let published = scope.spawn(|| {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -12,6 +13,16 @@ use super::observe::envelope;
 use super::raw::{Ear, Heard, frame_of};
 use super::stream::Patient;
 use super::{PATIENCE, Server, wait_until};
+
+/// Sets its flag when it is dropped, also because of a panic: threads that go on until the flag is set would otherwise
+/// keep a test that has failed from its end.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A subscriber with a publisher of its own: hears what is published to it, and nothing else.
 pub struct Witness {

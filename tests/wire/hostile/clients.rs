@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use kit::hostile::{Witness, close_code, entry, text};
+use kit::hostile::{SetOnDrop, Witness, close_code, entry, text};
 use kit::raw::{Ear, Heard, frame_of};
 use kit::stream::Patient;
 use kit::{Server, wait_until};
@@ -38,15 +38,6 @@ fn until_settled(stream: &mut TcpStream) -> Vec<Heard> {
 /// In bytes, what the kernel keeps of each flood. A flood ends when the server has read all of it.
 const FLOOD_BUFFER_BYTES: usize = 128 << 10;
 
-/// Ends the floods when it is dropped, also because of a panic: otherwise the test would wait for them for ever.
-struct FloodEnd<'a>(&'a AtomicBool);
-
-impl Drop for FloodEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Sends `frames` from each of `floods` clients, which read whatever comes, without a pause: `times` times at
 /// the least, and until the witness has heard `events` events meanwhile.
 fn flood(server: &Server, floods: usize, frames: &[u8], times: usize, events: u64) {
@@ -57,7 +48,7 @@ fn flood(server: &Server, floods: usize, frames: &[u8], times: usize, events: u6
     let is_enough = AtomicBool::new(false);
     let has_begun = AtomicBool::new(false);
     thread::scope(|scope| {
-        let flood_end = FloodEnd(&is_enough);
+        let flood_end = SetOnDrop(&is_enough);
         let mut ends = Vec::new();
         for stream in &streams {
             SockRef::from(stream)
