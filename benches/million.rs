@@ -111,10 +111,7 @@ fn connections() {
         let each = (memory.bytes_current - own) as f64 / f64::from(count);
         assert_eq!(engine.subscriptions(), count as usize);
 
-        let event = Event {
-            topic: TOPIC.into(),
-            data: r#"{"n":1}"#,
-        };
+        let event = Event::new(TOPIC.into(), r#"{"n":1}"#);
         let mut walks: Vec<Duration> = (0..5)
             .map(|_| {
                 engine.handle_event(&event);

@@ -35,6 +35,12 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
     for endpoint in &config.ingest.sub {
         line("sub", endpoint);
     }
+    for broker in &config.brokers.amqp {
+        line("amqp", &broker.place());
+    }
+    for endpoint in server.relays() {
+        line("relay", endpoint);
+    }
     for address in server.admins() {
         line("admin", &format!("http://{address}/"));
     }
@@ -44,6 +50,7 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
     line("capacity", &server.capacity_note());
     line("memory", &memory::total(config, server.connections_max()));
     match token {
+        _ if server.listeners().is_empty() => {}
         Some(_) => line(
             "tokens",
             "one, made for this run, see below; set one with --token, NEWSWIRE_TOKEN or in the file",

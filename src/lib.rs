@@ -17,6 +17,7 @@
 //! | 1 | [`health`] | how a source is doing: written by `ingest`, read by `admin` |
 //! | 2 | [`engine`] | state and policy: time, bytes, verdicts and streams are arguments |
 //! | 3 | [`ingest`], [`auth`] | where events come from; who may subscribe. They know ring 0 and 1 only |
+//! | 3 | [`relay`] | hands events on to other servers; it is made of `ingest`'s ZeroMQ sockets |
 //! | 3 | [`admin`] | what operators ask over HTTP, and publishers without ZeroMQ |
 //! | 3 | [`web`] | the files that browsers may load |
 //! | 3 | [`server`] | the turn, which joins all of them, and the loop around it |
@@ -77,6 +78,7 @@ pub mod limits;
 pub mod logging;
 pub mod net;
 pub mod occupant;
+pub mod relay;
 pub mod server;
 pub mod standing;
 pub mod stats;

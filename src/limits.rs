@@ -404,6 +404,57 @@ pub const DIAL_REFUSED_SECONDS_MAX: u64 = 60;
 /// on the same network greets within a few.
 pub const DIAL_STAGGER_MILLISECONDS: u64 = 50;
 
+/// In bytes, what the queue between a broker's client and the loop holds, but for its last message. While it is full,
+/// the client reads no further.
+pub const BROKER_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// In seconds, how long a broker may take to answer a request, and to let newswire in.
+pub const BROKER_ANSWER_SECONDS: u64 = 10;
+
+/// In seconds, the longest pause before newswire connects to a broker again. The first pause is a second, and each is
+/// twice the one before.
+pub const BROKER_PAUSE_SECONDS_MAX: u64 = 60;
+
+/// In seconds: after a connection that lasted so long, the next pause is a second again.
+pub const BROKER_LASTING_SECONDS: u64 = 60;
+
+/// In seconds, how long the end of the process waits for a broker to take the last acknowledgements.
+pub const BROKER_GOODBYE_SECONDS: u64 = 2;
+
+/// In seconds, AMQP's heartbeat: a broker that is silent for twice as long is gone.
+pub const AMQP_HEARTBEAT_SECONDS: u16 = 15;
+
+/// In seconds: so often newswire declares exchange and bindings again, in case somebody has deleted them.
+pub const AMQP_REDECLARE_SECONDS: u64 = 30;
+
+/// In messages, the most that RabbitMQ sends ahead of their acknowledgement.
+pub const AMQP_PREFETCH_MAX: u16 = 256;
+
+/// In messages, the least.
+pub const AMQP_PREFETCH_MIN: u16 = 16;
+
+/// In bytes: so much, in events of the largest size, RabbitMQ sends ahead of their acknowledgement.
+pub const AMQP_PREFETCH_BYTES: usize = 64 * 1024 * 1024;
+
+/// In messages, how many RabbitMQ may send ahead when an event has at most `event_bytes_max` bytes.
+pub fn amqp_prefetch(event_bytes_max: usize) -> u16 {
+    let messages = u16::try_from(AMQP_PREFETCH_BYTES / event_bytes_max);
+    let messages = messages.unwrap_or(AMQP_PREFETCH_MAX);
+    messages.clamp(AMQP_PREFETCH_MIN, AMQP_PREFETCH_MAX)
+}
+
+/// In events, how many may wait in a relay for one receiver that does not read. libzmq drops further ones.
+pub const RELAY_EVENTS_UNREAD_MAX: i32 = 2_000;
+
+/// In names, what receivers of a relay may subscribe to. With more of them the relay asks its sources for everything.
+pub const RELAY_TOPICS_MAX: usize = 1_000_000;
+
+/// In topics whose events are counted by a relay and by its receivers. With more of them both begin anew.
+pub const RELAY_TOPICS_COUNTED_MAX: usize = 100_000;
+
+/// In subscriptions of a relay's receivers, how many one turn reads.
+pub const TURN_RELAY_SUBSCRIPTIONS_MAX: usize = 1_000;
+
 /// In connections for which the start reserves 85 MB of addresses; they take no memory before they are used.
 pub const CONNECTIONS_EXPECTED_MAX: usize = 1_000_000;
 

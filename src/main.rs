@@ -13,11 +13,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use newswire::cli::{self, Action, ConfigFlags, Failure, print, tell};
-use newswire::config::Loaded;
+use newswire::config::{AuthOptions, Config, Loaded};
 use newswire::logging;
 use newswire::server::{self, Server, StartError, Systemd};
 use newswire::wire::token::Token;
 use ready::ReadyFile;
+
+/// Where a relay listens for other servers when nothing else is given.
+const RELAY_ENDPOINT: &str = "tcp://127.0.0.1:5556";
 
 fn main() -> ExitCode {
     // Arguments need not be text: a file's name may have any bytes.
@@ -26,7 +29,8 @@ fn main() -> ExitCode {
         program.to_string_lossy().into_owned()
     });
     let outcome = cli::parse(arguments).and_then(|action| match action {
-        Action::Serve(flags) => serve(&flags, &program),
+        Action::Serve(flags) => serve(&flags, &program, Role::Server),
+        Action::Relay(flags) => serve(&flags, &program, Role::Relay),
         Action::Check(flags) => check(&flags),
         Action::Publish(options) => cli::publish::run(&options),
         Action::Subscribe(options) => cli::subscribe::run(&options),
@@ -99,7 +103,44 @@ fn check(given: &ConfigFlags) -> Result<(), Failure> {
     Ok(())
 }
 
-fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
+/// What the process is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Role {
+    /// It serves clients.
+    Server,
+    /// It hands events on to other servers.
+    Relay,
+}
+
+impl Role {
+    /// Makes of what was configured what this role does.
+    ///
+    /// # Errors
+    /// A sentence, when it could do nothing.
+    fn shape(self, config: &mut Config) -> Result<(), String> {
+        if self == Self::Server {
+            return Ok(());
+        }
+        config.listen.addresses.clear();
+        config.auth = AuthOptions::default();
+        if config.relay.endpoints.is_empty() {
+            config.relay.endpoints.push(RELAY_ENDPOINT.to_owned());
+        }
+        // The admin listener takes events too, but nobody sets up a relay for that alone.
+        let ingest = [&config.ingest.pull, &config.ingest.sub];
+        let is_idle = ingest.iter().all(|list| list.is_empty())
+            && config.brokers.amqp.is_empty()
+            && config.publish.addresses.is_empty();
+        match is_idle {
+            true => Err(
+                "a relay without sources has nothing to hand on: set one of pull, sub, amqp and publish".to_owned(),
+            ),
+            false => Ok(()),
+        }
+    }
+}
+
+fn serve(given: &ConfigFlags, program: &str, role: Role) -> Result<(), Failure> {
     let failed = |error| match error {
         // A file or an address of the configuration is wrong.
         StartError::Store(sentence) => Failure::Usage(sentence),
@@ -110,7 +151,8 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
     let Loaded {
         mut config, file, ..
     } = load(given)?;
-    let token = if config.needs_a_token() {
+    role.shape(&mut config).map_err(Failure::Usage)?;
+    let token = if role == Role::Server && config.needs_a_token() {
         let token = cli::token::new()?;
         let shown = token.reveal();
         config.auth.tokens.push(token);
@@ -133,6 +175,7 @@ fn serve(given: &ConfigFlags, program: &str) -> Result<(), Failure> {
             log::warn!("reload: {warning}");
         }
         let mut config = loaded.config;
+        role.shape(&mut config)?;
         if config.needs_a_token() {
             config.auth.tokens.extend(made.clone());
         }

@@ -29,6 +29,9 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
     let doors = [&config.admin.addresses, &config.publish.addresses];
     let doors = doors.iter().filter(|door| !door.is_empty()).count();
     let sub = limits::sub_bytes(config.clients.topic_bytes_max) as u64;
+    let event = config.ingest.event_bytes_max;
+    let ahead = usize::from(limits::amqp_prefetch(event)) * event;
+    let broker = (ahead + limits::BROKER_QUEUE_BYTES_MAX) as u64;
     let strangers = limits::ADMIN_STRANGERS_MAX * limits::ADMIN_HEAD_BYTES_MAX;
     let refused = limits::AUTH_REMEMBERED_MAX * limits::AUTH_REFUSED_BYTES;
     // The gate keeps tokens for a while after their clients have left.
@@ -73,6 +76,10 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
         (
             sub.saturating_mul(config.ingest.sub.len() as u64),
             "topics that publishers are asked for (each sub)",
+        ),
+        (
+            broker.saturating_mul(config.brokers.amqp.len() as u64),
+            "events that brokers have sent ahead (each amqp)",
         ),
         (
             tokens.saturating_mul(config.clients.head_bytes_max as u64),

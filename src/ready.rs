@@ -97,6 +97,7 @@ fn text(config: &Config, server: &Server) -> String {
         "sub": config.ingest.sub,
         "admin": server.admins(),
         "publish": server.publishers(),
+        "relay": server.relays(),
     });
     format!("{bound}\n")
 }

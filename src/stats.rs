@@ -50,10 +50,18 @@ reasons! {
         HealthChecks => "health_checks",
         /// Messages of publishers, good or bad.
         Ingested => "ingested",
+        /// Times that a lost connection to a publisher or broker was made again, so that events may be missing which
+        /// were published meanwhile. A broker that keeps events for newswire is not counted.
+        SourceGaps => "source_gaps",
+        /// Events that a relay has sent and that did not arrive, because this server read too slowly, or was not
+        /// connected.
+        Missed => "missed",
         /// Messages of publishers that were events.
         Events => "events",
         /// Events handed to a socket of a client or dashboard, or to its outbox.
         Deliveries => "deliveries",
+        /// Events handed on to other servers.
+        Relayed => "relayed",
         /// First writes of events to sockets.
         Writes => "writes",
         /// Writes that a socket took in part or not at all, because a client reads slowly.
@@ -286,6 +294,8 @@ reasons! {
         Pull => "pull",
         /// Over ZeroMQ, from publishers that were connected to.
         Sub => "sub",
+        /// Over AMQP, from a message broker.
+        Amqp => "amqp",
         /// Over HTTP.
         Http => "http",
     }

@@ -71,10 +71,7 @@ impl World {
         let engine = &mut self.engine;
         let info = measure(|| {
             for _ in 0..events {
-                engine.handle_event(&Event {
-                    topic: "t".into(),
-                    data: r#"{"n":1}"#,
-                });
+                engine.handle_event(&Event::new("t".into(), r#"{"n":1}"#));
             }
             engine.flush();
             engine.reap();

@@ -323,6 +323,7 @@ mod tests {
             subscriptions: 4,
             outboxes_bytes: 9,
             sources: &[],
+            relay_receivers: 0,
             process: ProcessReadings {
                 cpu_seconds: Some(milliseconds as f64 / 2_000.0),
                 resident_bytes: Some(4_096),

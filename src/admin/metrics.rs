@@ -47,6 +47,8 @@ pub struct Readings<'a> {
     pub outboxes_bytes: usize,
     /// The ZeroMQ sources.
     pub sources: &'a [SourceRow<'a>],
+    /// How many other servers receive what this one hands on.
+    pub relay_receivers: usize,
     /// What the system says.
     pub process: ProcessReadings,
 }
@@ -170,6 +172,9 @@ pub static METRICS: &[Metric] = &[
         "Events of publishers, by where they came in.",
     ),
     of("newswire_ingested_total", Counter::Ingested),
+    of("newswire_source_gaps_total", Counter::SourceGaps),
+    of("newswire_missed_total", Counter::Missed),
+    of("newswire_relayed_total", Counter::Relayed),
     of("newswire_deliveries_total", Counter::Deliveries),
     counter(
         "newswire_dropped_total",
@@ -180,6 +185,11 @@ pub static METRICS: &[Metric] = &[
         "newswire_refused_peers_total",
         MetricValue::By(&stats::REFUSED_PEERS),
         "ZeroMQ peers whose handshake did not succeed, by reason.",
+    ),
+    gauge(
+        "newswire_relay_receivers",
+        MetricValue::Gauge(|now| now.relay_receivers),
+        "Other servers that are connected and receive the events that this one hands on.",
     ),
     gauge(
         "newswire_source_peers",
@@ -457,6 +467,7 @@ mod tests {
                     upstream: None,
                 },
             }],
+            relay_receivers: 0,
             process: ProcessReadings {
                 resident_bytes: Some(4_096),
                 started_at: 1.5,

@@ -144,6 +144,7 @@ mod tests {
                 subscriptions: 3,
                 outboxes_bytes: 4,
                 sources: &[],
+                relay_receivers: 0,
                 process: ProcessReadings {
                     cpu_seconds: Some(second as f64 / 4.0),
                     ..ProcessReadings::default()

@@ -33,6 +33,8 @@ use crate::wire::token::Token;
 pub enum Action {
     /// Run the server.
     Serve(ConfigFlags),
+    /// Run a server without clients, which hands events on to others.
+    Relay(ConfigFlags),
     /// Show the configuration that a server would have.
     Check(ConfigFlags),
     /// Hand events to a server.
@@ -96,6 +98,17 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Fa
     match matches.subcommand() {
         None => Ok(Action::Serve(ConfigFlags::from_matches(&matches))),
         Some(("serve", matches)) => Ok(Action::Serve(ConfigFlags::from_matches(matches))),
+        Some(("relay", matches)) => {
+            let given = ConfigFlags::from_matches(matches);
+            if given.flags.contains_key("listen") {
+                return Err(Failure::Usage(
+                    "a relay has no clients, so --listen means nothing to it: `newswire serve --relay ENDPOINT` is a \
+                     server with clients that is a relay too"
+                        .to_owned(),
+                ));
+            }
+            Ok(Action::Relay(given))
+        }
         Some(("check", matches)) => Ok(Action::Check(ConfigFlags::from_matches(matches))),
         Some(("publish", matches)) => {
             publish::PublishArguments::from_matches(matches).map(Action::Publish)
@@ -114,6 +127,20 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Fa
 pub fn command() -> Command {
     let serve = Command::new("serve")
         .about("Run the server (also without this word)")
+        .args(config_flags::arguments());
+    let relay = Command::new("relay")
+        .about("Take events in and hand them on to other servers, without clients")
+        .long_about(
+            "Take events in and hand them on to other servers, without clients.\n\nA PUSH socket deals its events out, \
+             so two servers that it is connected to get half of them each. A relay takes events from every source that \
+             a server has, and hands each to all servers that connect to it with --sub. It asks its own sources only \
+             for topics that some server wants.\n\nIt takes the options of `serve`; those that concern clients and \
+             tokens mean nothing to it.",
+        )
+        .after_help(
+            "Example:\n  newswire relay --pull tcp://0.0.0.0:5555 --relay tcp://0.0.0.0:5556\n  \
+             newswire serve --pull off --sub tcp://relay.example.com:5556",
+        )
         .args(config_flags::arguments());
     let check = Command::new("check")
         .about("Check a configuration and print the values in force, without serving")
@@ -137,6 +164,7 @@ pub fn command() -> Command {
         .max_term_width(100)
         .args(config_flags::arguments())
         .subcommand(serve)
+        .subcommand(relay)
         .subcommand(publish::command())
         .subcommand(subscribe::command())
         .subcommand(load::command())

@@ -62,10 +62,19 @@ impl Config {
         // The admin listener takes events too.
         let http = [&self.publish.addresses, &self.admin.addresses];
         let zeromq = [&self.ingest.pull, &self.ingest.sub];
-        if http.iter().all(|list| list.is_empty()) && zeromq.iter().all(|list| list.is_empty()) {
+        if http.iter().all(|list| list.is_empty())
+            && zeromq.iter().all(|list| list.is_empty())
+            && self.brokers.amqp.is_empty()
+        {
             return Err(
-                "none of pull, sub, publish and admin names an address, so no event could ever come in: set \
+                "none of pull, sub, amqp, publish and admin names an address, so no event could ever come in: set \
                  one of them"
+                    .to_owned(),
+            );
+        }
+        if self.brokers.amqp_exchange.is_empty() && self.brokers.amqp_queue.is_empty() {
+            return Err(
+                "amqp-exchange and amqp-queue are both empty, so no event could come in over AMQP: name one of them"
                     .to_owned(),
             );
         }

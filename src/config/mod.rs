@@ -26,8 +26,8 @@ pub use file::FileText;
 pub use load::{ConfigError, Loaded};
 pub use merge::{Flags, Layer};
 pub use options::{
-    AdminOptions, AuthOptions, ClientOptions, IngestOptions, ListenOptions, ProcessOptions,
-    PublishOptions, ShutdownClose, StoreOption, option, options,
+    AdminOptions, AuthOptions, BrokerOptions, ClientOptions, IngestOptions, ListenOptions,
+    ProcessOptions, PublishOptions, RelayOptions, ShutdownClose, StoreOption, option, options,
 };
 pub use spec::OptionSpec;
 pub use suggest::nearest;
@@ -50,8 +50,12 @@ pub struct Config {
     pub listen: ListenOptions,
     /// Where events come from.
     pub ingest: IngestOptions,
+    /// Events from message brokers.
+    pub brokers: BrokerOptions,
     /// Publishing over HTTP.
     pub publish: PublishOptions,
+    /// Handing events on to other servers.
+    pub relay: RelayOptions,
     /// The admin listener.
     pub admin: AdminOptions,
     /// Which tokens let a client in.

@@ -35,15 +35,21 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
             address,
         })
     });
-    let pulls = config.ingest.pull.iter().filter_map(|endpoint| {
-        Some(Bound {
-            option: "pull",
-            text: endpoint.clone(),
-            address: tcp(endpoint)?,
+    let endpoints = [
+        ("pull", &config.ingest.pull),
+        ("relay", &config.relay.endpoints),
+    ];
+    let endpoints = endpoints.into_iter().flat_map(|(option, list)| {
+        list.iter().filter_map(move |endpoint| {
+            Some(Bound {
+                option,
+                text: endpoint.clone(),
+                address: tcp(endpoint)?,
+            })
         })
     });
     let mut all: Vec<Bound> = Vec::new();
-    for bound in listeners.chain(pulls).filter(|b| b.address.port() != 0) {
+    for bound in listeners.chain(endpoints).filter(|b| b.address.port() != 0) {
         if let Some(other) = all.iter().find(|other| overlap(other, &bound)) {
             return Err(format!(
                 "{} ({}) and {} ({}) want the same address: give one of them another port, or leave it out",

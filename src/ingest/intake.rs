@@ -11,6 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::continuity::Continuity;
 use super::http::{Http, Receipt};
 use super::wanted::{TellBudget, Wanted};
 use super::{Descriptor, Host, Received, Settlement, Source, SourceId};
@@ -49,6 +50,7 @@ pub struct Intake<P> {
     http: Http<P>,
     stats: Rc<Stats>,
     rules: IntakeRules,
+    continuity: Continuity,
     /// The source that is asked first in this turn. `http` stands behind the others.
     first: usize,
 }
@@ -60,6 +62,7 @@ impl<P: 'static> Intake<P> {
             sources,
             stats,
             http: Http::default(),
+            continuity: Continuity::default(),
             rules,
             first: 0,
         }
@@ -121,7 +124,12 @@ impl<P: 'static> Intake<P> {
                 Some(source) => &mut **source,
                 None => &mut self.http,
             };
-            has_taken |= drain(source, &self.rules.form, &mut budget, &self.stats, sink);
+            let shared = Shared {
+                form: &self.rules.form,
+                stats: &self.stats,
+                continuity: &mut self.continuity,
+            };
+            has_taken |= drain(source, shared, &mut budget, sink);
         }
         has_taken
     }
@@ -136,6 +144,7 @@ impl<P: 'static> Intake<P> {
 
     /// A topic has its first subscriber, or the last subscriber has left it.
     pub fn note_topic(&mut self, topic: &Rc<str>) {
+        self.continuity.forget(topic);
         for source in &mut self.sources {
             source.note_topic(topic);
         }
@@ -180,14 +189,25 @@ impl IntakeBudget {
     }
 }
 
+/// What all sources share.
+struct Shared<'a> {
+    form: &'a Form,
+    stats: &'a Stats,
+    continuity: &'a mut Continuity,
+}
+
 /// Takes in what a source has. Returns true when it had something.
 fn drain(
     source: &mut dyn Source,
-    form: &Form,
+    shared: Shared<'_>,
     budget: &mut IntakeBudget,
-    stats: &Stats,
     sink: &mut impl Sink,
 ) -> bool {
+    let Shared {
+        form,
+        stats,
+        continuity,
+    } = shared;
     if !source.is_ready() {
         return false;
     }
@@ -209,6 +229,7 @@ fn drain(
                 match form.parse(&parts) {
                     Ok(event) => {
                         stats.ingested(kind);
+                        stats.add(Counter::Missed, continuity.note(&event));
                         sink.handle_event(&event, is_unasked);
                         Settlement::Taken
                     }

@@ -14,17 +14,20 @@
 //! Nothing here assumes a descriptor. A source that has one asks its [`Host`] to watch it; any other source is
 //! asked in each turn, and wakes the loop when it has something.
 //!
-//! **A client with a thread of its own** (of an AMQP or NATS broker) belongs in `ingest/threaded.rs`: one
-//! source for all of them, over a queue that is bounded in bytes. The thread puts messages into the queue, stops
-//! reading while the queue is full, and wakes the loop. `receive` takes a message out; `settle` keeps its
-//! delivery number; `flushed` sends the thread one acknowledgement for all of them and a rejection for each
-//! that was dropped; `note_topic` and `tell` send topics to the thread. While the engine is congested the queue
-//! fills, the thread stops, and the broker keeps the messages. Such a client is then one file here.
+//! A client of a broker has a thread of its own, and reaches the loop over a queue ([`threaded`]). Such a client is
+//! one file here.
 //!
 //! Never here: clients, and who subscribes to what (the server joins the intake and the engine).
 
+#[cfg(feature = "amqp")]
+pub mod amqp;
+pub mod continuity;
 pub mod http;
 pub mod intake;
+pub mod scope;
+pub mod subscriptions;
+#[cfg(feature = "brokers")]
+pub mod threaded;
 pub mod wanted;
 pub mod zeromq;
 
@@ -41,7 +44,7 @@ use http::Receipt;
 use wanted::{TellBudget, Wanted};
 
 /// In parts, how many are kept of one message: one more than any form of envelope has.
-pub const PARTS_KEPT: usize = 3;
+pub const PARTS_KEPT: usize = 5;
 
 /// Where events come from.
 pub trait Source {
@@ -130,6 +133,9 @@ pub trait Host {
 
     /// The reverse of [`Host::watch`], before `file` is closed.
     fn unwatch(&mut self, file: RawFd);
+
+    /// A connection to a publisher is there again, and what was published meanwhile was missed.
+    fn missed_events(&mut self, kind: Ingest);
 
     /// A peer of the source with that kind and name was refused.
     fn refused_peer(&mut self, kind: Ingest, name: &str, refusal: PeerRefusal);

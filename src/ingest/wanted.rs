@@ -14,6 +14,10 @@ const PLACES_A_NAME: usize = 16;
 pub trait Wanted {
     /// Returns true when a client is subscribed to `topic`.
     fn is_wanted(&self, topic: &str) -> bool;
+    /// Returns true when every topic is wanted, whatever its name.
+    fn wants_everything(&self) -> bool {
+        false
+    }
     /// How many topics are wanted.
     fn topics(&self) -> usize;
     /// In bytes, their names.

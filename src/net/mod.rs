@@ -5,8 +5,13 @@
 //!
 //! Never here: connections, sockets, and what is sent on them.
 
+#[cfg(feature = "amqp")]
+pub mod amqp;
+pub mod broker;
 pub mod dial;
 pub mod names;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -25,6 +25,8 @@ pub enum StartError {
     },
     /// A ZeroMQ endpoint cannot be used.
     Source(SourceError),
+    /// A client of a message broker cannot be started; the text says why.
+    Broker(String),
     /// The file with the process's number cannot be written; the text says why.
     PidFile(String),
     /// The rights of a socket's file cannot be set.
@@ -71,9 +73,10 @@ impl fmt::Display for StartError {
                 })
             }
             Self::Source(error) => error.fmt(f),
-            Self::Access(sentence) | Self::PidFile(sentence) | Self::Store(sentence) => {
-                f.write_str(sentence)
-            }
+            Self::Access(sentence)
+            | Self::Broker(sentence)
+            | Self::PidFile(sentence)
+            | Self::Store(sentence) => f.write_str(sentence),
             Self::System(action, cause) => write!(f, "cannot {action}: {cause}"),
         }
     }
@@ -94,15 +97,15 @@ impl StartError {
         }
     }
 
-    /// The error of a PULL socket.
-    pub(super) fn pull(cause: SourceError) -> Self {
+    /// The error of a ZeroMQ socket that was to be bound.
+    pub(super) fn bind(option: &'static str, cause: SourceError) -> Self {
         if !cause.is_taken() {
             return Self::Source(cause);
         }
         Self::Taken {
             action: format!("bind {} for ZeroMQ", cause.endpoint()),
             occupant: occupant::of_endpoint(cause.endpoint()),
-            option: "pull",
+            option,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Never here: the order of a turn's phases (`turn`), what is said on a connection (the engine's), what a
 //! message says (the wire's).
 
+mod brokers;
 mod capacity;
 mod clock;
 mod error;
@@ -103,6 +104,11 @@ impl Server {
         self.core.pulls()
     }
 
+    /// The endpoints that other servers connect to, as bound.
+    pub fn relays(&self) -> &[String] {
+        self.core.relays()
+    }
+
     /// Who can get in, in the order in which the stores are asked.
     pub fn entrances(&self) -> Vec<Entrance> {
         stores::entrances(&self.config.auth, &self.watched, clock::unix_time())
@@ -125,7 +131,10 @@ impl Server {
     pub fn run(mut self) -> io::Result<(Rc<Stats>, Duration)> {
         let (listen, pull) = (self.listeners(), self.pulls());
         log::info!("start: listen={listen:?} pull={pull:?}");
-        stores::warn_if_closed(&self.entrances());
+        // A relay has no clients.
+        if !listen.is_empty() {
+            stores::warn_if_closed(&self.entrances());
+        }
         self.systemd.ready(&status(&self.core));
         while !self.core.is_complete() {
             let timeout = self.timeout();

@@ -41,6 +41,8 @@ pub enum Ready {
     Writable(SlotId),
     /// A descriptor of a source has changed.
     Source(SourceId, Descriptor),
+    /// A descriptor of the relay has changed.
+    Relay,
 }
 
 /// The world of one server.
@@ -86,6 +88,12 @@ pub trait Outside {
 
     /// The reverse of [`Outside::watch_source`].
     fn unwatch_source(&mut self, file: RawFd);
+
+    /// Watches a descriptor of the relay.
+    ///
+    /// # Errors
+    /// Those of the poller.
+    fn watch_relay(&mut self, index: usize, file: RawFd) -> io::Result<()>;
 
     /// A turn begins with administrators and publishers.
     fn begin_commands(&mut self, now: Duration);

@@ -115,10 +115,9 @@ impl<O: Outside> Core<O> {
         let Pulse { history, last, .. } = &self.pulse;
         let readings = self.readings(&[], outside);
         let data = vitals::tell(&readings, self.own(), history, last[0], last[1], &rows);
-        let members = self.engine.handle_own_event(&Event {
-            topic: TOPIC.into(),
-            data: &data,
-        });
+        let members = self
+            .engine
+            .handle_own_event(&Event::new(TOPIC.into(), &data));
         self.pulse.deliveries += members as u64;
     }
 }

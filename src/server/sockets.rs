@@ -83,6 +83,7 @@ impl Outside for Sockets {
                     }
                 }
                 Some(PollToken::Source(id, descriptor)) => mark(Ready::Source(id, descriptor)),
+                Some(PollToken::Relay(_)) => mark(Ready::Relay),
                 Some(PollToken::Listener(index)) => self.listeners.handle_readiness(index),
                 Some(PollToken::AdminListener(door, index)) => {
                     self.lobby.handle_newcomers(door, index);
@@ -143,6 +144,13 @@ impl Outside for Sockets {
     fn unwatch_source(&mut self, file: RawFd) {
         // A descriptor that was not watched needs nothing more.
         let _ = self.poll.registry().deregister(&mut SourceFd(&file));
+    }
+
+    fn watch_relay(&mut self, index: usize, file: RawFd) -> io::Result<()> {
+        let token = PollToken::Relay(index).into();
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&file), token, Interest::READABLE)
     }
 
     fn begin_commands(&mut self, now: Duration) {

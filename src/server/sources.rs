@@ -16,9 +16,12 @@ use crate::engine::{Engine, Stream, TopicChange};
 use crate::ingest::intake::Sink;
 use crate::ingest::wanted::Wanted;
 use crate::ingest::{Descriptor, Host, SourceId};
+use crate::limits;
+use crate::relay::{Relay, Subscribers};
 use crate::stats::{Counter, Dropped, Ingest, PeerRefusal, Stats};
 use crate::wire::envelope::Event;
 use crate::wire::grant;
+use crate::wire::id::Sequencer;
 
 /// The engine, as the intake sees it.
 struct Receiver<'a, S> {
@@ -26,6 +29,8 @@ struct Receiver<'a, S> {
     stats: &'a Stats,
     report: &'a mut Report,
     shutdown: &'a Shutdown,
+    relay: Option<&'a mut Relay>,
+    ids: &'a mut Sequencer,
 }
 
 impl<S: Stream> Sink for Receiver<'_, S> {
@@ -34,12 +39,18 @@ impl<S: Stream> Sink for Receiver<'_, S> {
     }
 
     fn handle_event(&mut self, event: &Event<'_>, is_unasked: bool) -> usize {
-        if is_unasked && self.engine.subscribers(&event.topic) == 0 {
+        let receivers = usize::from(self.relay(event));
+        if receivers == 0 && is_unasked && self.engine.subscribers(&event.topic) == 0 {
             self.stats.count(Counter::Events);
             self.stats.dropped(Dropped::Filtered);
             return 0;
         }
-        let subscribers = self.engine.handle_event(event);
+        // The engine would count what none of its own clients is subscribed to as dropped.
+        if receivers > 0 && self.engine.subscribers(&event.topic) == 0 {
+            self.stats.count(Counter::Events);
+            return receivers;
+        }
+        let subscribers = self.engine.handle_event(event) + receivers;
         if subscribers == 0 {
             self.report.undelivered(&event.topic);
         }
@@ -51,29 +62,59 @@ impl<S: Stream> Sink for Receiver<'_, S> {
     }
 }
 
-/// The engine's topics, as those that sources are asked for.
-struct WantedTopics<'a, S>(&'a Engine<S>);
+impl<S: Stream> Receiver<'_, S> {
+    /// Hands an event on to other servers. Returns true when one of them wants it.
+    fn relay(&mut self, event: &Event<'_>) -> bool {
+        let Some(relay) = &mut self.relay else {
+            return false;
+        };
+        self.stats.count(Counter::Relayed);
+        let id = event.id.unwrap_or_else(|| self.ids.give());
+        relay.publish(event, id)
+    }
+}
+
+/// The topics that sources are asked for: those of clients, in the first places, and those of other servers.
+struct WantedTopics<'a, S> {
+    engine: &'a Engine<S>,
+    relay: Option<&'a Subscribers>,
+}
+
+impl<S: Stream> WantedTopics<'_, S> {
+    /// Adds what clients want and what other servers want.
+    fn sum(&self, clients: usize, servers: impl Fn(&Subscribers) -> usize) -> usize {
+        clients + self.relay.map_or(0, servers)
+    }
+}
 
 impl<S: Stream> Wanted for WantedTopics<'_, S> {
     fn is_wanted(&self, topic: &str) -> bool {
         // No publisher has events of the server's own topics.
-        !topic.starts_with(grant::OWN) && self.0.subscribers(topic) > 0
+        let is_relayed = self.relay.is_some_and(|relay| relay.wants(topic));
+        !topic.starts_with(grant::OWN) && (is_relayed || self.engine.subscribers(topic) > 0)
+    }
+
+    fn wants_everything(&self) -> bool {
+        self.relay.is_some_and(Subscribers::want_everything)
     }
 
     fn topics(&self) -> usize {
-        self.0.topics()
+        self.sum(self.engine.topics(), Subscribers::len)
     }
 
     fn bytes(&self) -> usize {
-        self.0.topic_bytes()
+        self.sum(self.engine.topic_bytes(), Subscribers::bytes)
     }
 
     fn places(&self) -> u32 {
-        self.0.topic_places()
+        self.engine.topic_places() + self.relay.map_or(0, Subscribers::places)
     }
 
     fn topic_at(&self, place: u32) -> Option<Rc<str>> {
-        self.0.topic_name_at(place)
+        match place.checked_sub(self.engine.topic_places()) {
+            None => self.engine.topic_name_at(place),
+            Some(place) => self.relay?.name_at(place),
+        }
     }
 }
 
@@ -91,6 +132,10 @@ impl<O: Outside> Host for Loop<'_, O> {
 
     fn unwatch(&mut self, file: RawFd) {
         self.outside.unwatch_source(file);
+    }
+
+    fn missed_events(&mut self, _kind: Ingest) {
+        self.stats.count(Counter::SourceGaps);
     }
 
     fn refused_peer(&mut self, kind: Ingest, name: &str, refusal: PeerRefusal) {
@@ -132,6 +177,8 @@ impl<O: Outside> Core<O> {
             stats: &self.stats,
             report: &mut self.report,
             shutdown: &self.shutdown,
+            relay: self.relay.as_mut(),
+            ids: &mut self.ids,
         };
         if self.intake.take(&mut receiver) {
             self.shutdown.note_event(self.moment.now);
@@ -144,8 +191,32 @@ impl<O: Outside> Core<O> {
             let (TopicChange::First(topic) | TopicChange::Last(topic)) = change;
             self.intake.note_topic(&topic);
         }
-        self.intake
-            .tell(self.moment.now, &WantedTopics(&self.engine));
+        if let Some(relay) = &mut self.relay {
+            let mut budget = limits::TURN_RELAY_SUBSCRIPTIONS_MAX;
+            relay.read(&mut budget, |topic| self.intake.note_topic(topic));
+        }
+        let wanted = WantedTopics {
+            engine: &self.engine,
+            relay: self.relay.as_ref().map(Relay::subscribers),
+        };
+        self.intake.tell(self.moment.now, &wanted);
+    }
+
+    /// Hands all events on to other servers, with `relay`. Before the first turn.
+    ///
+    /// # Errors
+    /// Those of ZeroMQ and of the poller.
+    pub fn set_relay(&mut self, relay: Relay, outside: &mut O) -> io::Result<()> {
+        for (index, file) in relay.descriptors()?.into_iter().enumerate() {
+            outside.watch_relay(index, file)?;
+        }
+        self.relay = Some(relay);
+        Ok(())
+    }
+
+    /// The endpoints that other servers connect to, as bound.
+    pub fn relays(&self) -> &[String] {
+        self.relay.as_ref().map_or(&[], Relay::endpoints)
     }
 
     /// The endpoints that publishers push to, as bound.

@@ -24,7 +24,7 @@ use super::sockets::Sockets;
 use super::stores::{self, Stores, Watched};
 use super::tokens::PollToken;
 use super::turn::{Core, Seeds};
-use super::{Reread, Server, StartError, Systemd, capacity};
+use super::{Reread, Server, StartError, Systemd, brokers, capacity};
 use crate::auth::Wake;
 use crate::config::Config;
 use crate::ingest::Source;
@@ -33,6 +33,7 @@ use crate::ingest::zeromq::pull::Pull;
 use crate::ingest::zeromq::socket_file::{FileAccess, is_no_socket};
 use crate::ingest::zeromq::sub::Sub;
 use crate::net::names::System;
+use crate::relay::Relay;
 use crate::stats::{Door, Stats};
 
 /// How many sources share one ZeroMQ context. A context has at most 1,023 sockets. A source has three, and for a
@@ -82,6 +83,11 @@ impl Server {
         let mut sockets = Sockets::new(poll, listeners, lobby);
         core.watch_sources(&mut sockets)
             .map_err(system("watch a ZeroMQ socket"))?;
+        if !config.relay.endpoints.is_empty() {
+            let relay = open_relay(config)?;
+            core.set_relay(relay, &mut sockets)
+                .map_err(system("watch a ZeroMQ socket"))?;
+        }
         // Last: a script that reads the file may send a signal at once.
         let pid_file = match &*config.process.pid_file {
             "" => None,
@@ -103,13 +109,15 @@ impl Server {
 }
 
 fn seeds() -> Result<Seeds, StartError> {
-    let (mut sessions, mut tokens) = ([0; 8], [0; 32]);
+    let (mut sessions, mut tokens, mut epoch) = ([0; 8], [0; 32], [0; 8]);
     getrandom::fill(&mut sessions)
         .and_then(|()| getrandom::fill(&mut tokens))
+        .and_then(|()| getrandom::fill(&mut epoch))
         .map_err(|error| StartError::System("get random numbers", error.into()))?;
     Ok(Seeds {
         sessions: u64::from_ne_bytes(sessions),
         tokens,
+        epoch,
     })
 }
 
@@ -191,7 +199,9 @@ fn open_sources(config: &Config, wake: &Wake) -> Result<Vec<Box<dyn Source>>, St
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     for (endpoint, context) in config.ingest.pull.iter().zip(&mut contexts) {
         let pull = Pull::bind(&context, endpoint, rules, access);
-        sources.push(Box::new(pull.map_err(StartError::pull)?));
+        sources.push(Box::new(
+            pull.map_err(|error| StartError::bind("pull", error))?,
+        ));
     }
     for (endpoint, context) in config.ingest.sub.iter().zip(&mut contexts) {
         let wake = Arc::clone(wake);
@@ -200,7 +210,19 @@ fn open_sources(config: &Config, wake: &Wake) -> Result<Vec<Box<dyn Source>>, St
         let sub = Sub::open(&context, endpoint, rules, start, System, move || wake());
         sources.push(Box::new(sub.map_err(StartError::Source)?));
     }
+    sources.extend(brokers::open(config, wake).map_err(StartError::Broker)?);
     Ok(sources)
+}
+
+/// Opens the socket for other servers.
+fn open_relay(config: &Config) -> Result<Relay, StartError> {
+    let rules = PeerRules {
+        takes_old_zmtp: true,
+        seconds: config.ingest.publisher_seconds,
+    };
+    let (context, access) = (zmq::Context::new(), FileAccess::default());
+    Relay::bind(&context, &config.relay.endpoints, rules, access)
+        .map_err(|error| StartError::bind("relay", error))
 }
 
 /// What wakes the loop from another thread.

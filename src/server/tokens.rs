@@ -35,6 +35,8 @@ pub enum PollToken {
     Lobby(usize),
     /// A descriptor of a source.
     Source(SourceId, Descriptor),
+    /// A descriptor of the relay.
+    Relay(usize),
 }
 
 impl From<PollToken> for Token {
@@ -51,6 +53,7 @@ impl From<PollToken> for Token {
             PollToken::Lobby(place) => (5, place),
             PollToken::Source(id, Descriptor::Messages) => (6, id.0 as usize),
             PollToken::Source(id, Descriptor::Peers) => (7, id.0 as usize),
+            PollToken::Relay(index) => (8, index),
         };
         assert!(index < INDEX_END, "{token:?} has no number");
         Self(kind << INDEX_BITS | index)
@@ -74,6 +77,7 @@ impl PollToken {
             5 => Self::Lobby(index),
             6 => Self::Source(source, Descriptor::Messages),
             7 => Self::Source(source, Descriptor::Peers),
+            8 => Self::Relay(index),
             _ => return None,
         })
     }
@@ -101,6 +105,7 @@ mod tests {
                 PollToken::Lobby(index),
                 PollToken::Source(id, Descriptor::Messages),
                 PollToken::Source(id, Descriptor::Peers),
+                PollToken::Relay(index),
             ]
         });
         for token in single.into_iter().chain(indexed.into_iter().flatten()) {
@@ -108,6 +113,6 @@ mod tests {
             assert!(numbers.insert(number), "{token:?}");
             assert_eq!(PollToken::of(number), Some(token));
         }
-        assert_eq!(PollToken::of(Token(8 << INDEX_BITS)), None);
+        assert_eq!(PollToken::of(Token(9 << INDEX_BITS)), None);
     }
 }

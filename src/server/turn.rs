@@ -28,8 +28,10 @@ use crate::engine::{Check, Engine, SlotId, Vacancy};
 use crate::ingest::Source;
 use crate::ingest::intake::Intake;
 use crate::limits;
+use crate::relay::Relay;
 use crate::standing::Standing;
 use crate::stats::{Close, Refusal, Stats};
+use crate::wire::id::{Epoch, Sequencer};
 
 /// Random numbers, made for one run.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,8 @@ pub struct Seeds {
     pub sessions: u64,
     /// Tokens are sealed with it while they are kept.
     pub tokens: [u8; 32],
+    /// The epoch of events' ids is made of it.
+    pub epoch: [u8; 8],
 }
 
 /// A server without its sockets, signals and files.
@@ -46,6 +50,9 @@ pub struct Core<O: Outside> {
     pub(super) engine: Engine<O::Stream>,
     pub(super) gate: Gate,
     pub(super) intake: Intake<O::Peer>,
+    /// For other servers, if there are to be any.
+    pub(super) relay: Option<Relay>,
+    pub(super) ids: Sequencer,
     pub(super) orders: Orders<O::Peer>,
     pub(super) pulse: Pulse,
     pub(super) report: Report,
@@ -86,6 +93,8 @@ impl<O: Outside> Core<O> {
             intake: Intake::new(sources, intake_rules(config, budgets), Rc::clone(&stats)),
             budgets,
             stats,
+            relay: None,
+            ids: Sequencer::new(Epoch::new(seeds.epoch)),
             orders: Orders::default(),
             pulse: Pulse::default(),
             report: Report::default(),
@@ -163,7 +172,8 @@ impl<O: Outside> Core<O> {
         let now = self.moment.now;
         let has_newcomers = outside.has_newcomers() && self.accept_at.is_none();
         let has_events = self.intake.is_ready() && self.takes_events();
-        if has_newcomers || has_events || self.orders.are_under_way() {
+        let has_subscriptions = self.relay.as_ref().is_some_and(Relay::is_ready);
+        if has_newcomers || has_events || has_subscriptions || self.orders.are_under_way() {
             return Some(Duration::ZERO);
         }
         let due = [
@@ -255,11 +265,17 @@ impl<O: Outside> Core<O> {
     }
 
     fn mark_ready(&mut self, outside: &mut O) {
-        let Self { engine, intake, .. } = self;
+        let Self {
+            engine,
+            intake,
+            relay,
+            ..
+        } = self;
         outside.tell_ready(|ready| match ready {
             Ready::Readable { id, has_ended } => engine.handle_readable(id, has_ended),
             Ready::Writable(id) => engine.handle_writable(id),
             Ready::Source(id, descriptor) => intake.handle_readiness(id, descriptor),
+            Ready::Relay => relay.iter_mut().for_each(Relay::handle_readiness),
         });
     }
 

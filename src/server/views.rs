@@ -10,6 +10,7 @@ use crate::admin::metrics::Readings;
 use crate::admin::sources::{self, SourceRow};
 use crate::engine::{ConnectionView, TopicView};
 use crate::limits;
+use crate::relay::Relay;
 use crate::stats::HttpStatus;
 
 impl<O: Outside> Core<O> {
@@ -29,6 +30,7 @@ impl<O: Outside> Core<O> {
             subscriptions: self.engine.subscriptions(),
             outboxes_bytes: self.engine.outboxes_bytes(),
             sources,
+            relay_receivers: self.relay.as_ref().map_or(0, Relay::receivers),
             process: outside.process(connections),
         }
     }

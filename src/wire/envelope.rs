@@ -6,7 +6,8 @@
 //! - one part, flat: any other object in which [`Form::topic_field`] is a string. The whole object
 //!   is the data. So with the field named `topic`, an object with `topic` and no `data` is flat;
 //!   with another field's name it has no topic.
-//! - two parts, `[topic][data]`: the topic is bare text, the data JSON.
+//! - two parts, `[topic][data]`: the topic is bare text, the data JSON. A relay adds two parts: the event's id, and
+//!   its number in its topic.
 //!
 //! The data has to be JSON, because it is copied into the frames for clients. It is then passed on byte for byte:
 //! numbers, escapes and the order of keys stay as the publisher wrote them. When a key occurs twice, the last one
@@ -20,6 +21,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::id::{self, EventId};
 use super::{grant, json};
 use crate::stats::Dropped;
 
@@ -31,6 +33,22 @@ pub struct Event<'a> {
     /// One JSON value, byte for byte as the publisher wrote it (RFC 8259), without white space
     /// around it.
     pub data: &'a str,
+    /// `None` where the source has not brought one along.
+    pub id: Option<EventId>,
+    /// The event's number in its topic, as a relay counts.
+    pub nth: Option<u64>,
+}
+
+impl<'a> Event<'a> {
+    /// An event without an id.
+    pub fn new(topic: Cow<'a, str>, data: &'a str) -> Self {
+        Self {
+            topic,
+            data,
+            id: None,
+            nth: None,
+        }
+    }
 }
 
 /// The rules for envelopes.
@@ -61,10 +79,18 @@ impl Form {
         }
         let event = match *parts {
             [object] => self.parse_object(text(object)?)?,
-            [topic, data] => Event {
-                topic: Cow::Borrowed(text(topic)?),
-                data: value(text(data)?)?.get(),
-            },
+            [topic, data] => parse_pair(topic, data)?,
+            [topic, data, id, nth] => {
+                let (id, nth) = (EventId::parse(id), id::number(nth));
+                if id.is_none() || nth.is_none() {
+                    return Err(Dropped::Parts);
+                }
+                Event {
+                    id,
+                    nth,
+                    ..parse_pair(topic, data)?
+                }
+            }
             _ => return Err(Dropped::Parts),
         };
         if event.topic.is_empty() {
@@ -96,17 +122,22 @@ impl Form {
                 .filter(|json| json.starts_with('"'))
         };
         match (string(fields.topic), fields.data, string(fields.flat)) {
-            (Some(topic), Some(data), _) => Ok(Event {
-                topic: json::unquote(topic).ok_or(Dropped::BadJson)?,
-                data: data.get(),
-            }),
-            (_, _, Some(topic)) => Ok(Event {
-                topic: json::unquote(topic).ok_or(Dropped::BadJson)?,
-                data: text,
-            }),
+            (Some(topic), Some(data), _) => {
+                let topic = json::unquote(topic).ok_or(Dropped::BadJson)?;
+                Ok(Event::new(topic, data.get()))
+            }
+            (_, _, Some(topic)) => {
+                let topic = json::unquote(topic).ok_or(Dropped::BadJson)?;
+                Ok(Event::new(topic, text))
+            }
             _ => Err(Dropped::NoTopic),
         }
     }
+}
+
+fn parse_pair<'a>(topic: &'a [u8], data: &'a [u8]) -> Result<Event<'a>, Dropped> {
+    let topic = Cow::Borrowed(text(topic)?);
+    Ok(Event::new(topic, value(text(data)?)?.get()))
 }
 
 /// Returns `bytes` as text: JSON between systems is UTF-8 (RFC 8259 s. 8.1), and so are text frames.
@@ -211,10 +242,7 @@ mod tests {
     }
 
     fn event<'a>(topic: &'a str, data: &'a str) -> Result<Event<'a>, Dropped> {
-        Ok(Event {
-            topic: topic.into(),
-            data,
-        })
+        Ok(Event::new(topic.into(), data))
     }
 
     #[test]

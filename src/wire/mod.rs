@@ -13,6 +13,7 @@ pub mod forwarded;
 pub mod grant;
 pub mod growth;
 pub mod http;
+pub mod id;
 pub mod json;
 pub mod jwt;
 pub mod publication;

@@ -9,6 +9,7 @@ mod herd;
 mod metrics;
 mod policies;
 mod proxies;
+mod relay;
 mod reload;
 mod shutdown;
 mod start;

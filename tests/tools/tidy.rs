@@ -18,7 +18,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // those that are JWTs are signed.
     (
         "config",
-        &["exposure", "limits", "wire::jwt", "wire::token"],
+        &[
+            "exposure",
+            "limits",
+            "net::broker",
+            "wire::jwt",
+            "wire::token",
+        ],
     ),
     ("exposure", &[]),
     // Names and addresses, for whoever connects to somebody.
@@ -34,7 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // What a JSON string says is one thing for publishers and for clients.
     (
         "wire::envelope",
-        &["limits", "stats", "wire::grant", "wire::json"],
+        &["limits", "stats", "wire::grant", "wire::id", "wire::json"],
     ),
     ("wire::publication", &["limits", "stats", "wire::envelope"]),
     ("wire::files", &["limits", "wire::http"]),
@@ -252,11 +258,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("admin", &["admin", "health", "limits", "stats", "wire"]),
     ("web", &["wire::files"]),
+    // Made of the sockets of `ingest`.
+    ("relay", &["ingest", "limits", "wire"]),
     (
         "server",
         &[
             "admin", "auth", "config", "engine", "exposure", "health", "ingest", "limits", "net",
-            "occupant", "server", "standing", "stats", "trim", "web", "wire",
+            "occupant", "relay", "server", "standing", "stats", "trim", "web", "wire",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.

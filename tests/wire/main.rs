@@ -3,6 +3,7 @@
 //! Never here: which clients get in (`auth`), how the process starts, reloads and ends (`server`), the programs
 //! and pages that come with the server (`tools`).
 
+mod amqp;
 mod delivery;
 mod files;
 mod foreign_publishers;

@@ -75,25 +75,31 @@ macro_rules! number {
 
 mod admin;
 mod auth;
+mod brokers;
 mod clients;
 mod ingest;
 mod listen;
 mod process;
 mod publish;
+mod relay;
 
 pub use admin::AdminOptions;
 pub use auth::{AuthOptions, StoreOption};
+pub use brokers::BrokerOptions;
 pub use clients::ClientOptions;
 pub use ingest::IngestOptions;
 pub use listen::ListenOptions;
 pub use process::{ProcessOptions, ShutdownClose};
 pub use publish::PublishOptions;
+pub use relay::RelayOptions;
 
 /// The groups, in the order in which the help lists them.
-static GROUPS: [&[OptionSpec]; 7] = [
+static GROUPS: [&[OptionSpec]; 9] = [
     listen::OPTIONS,
     ingest::OPTIONS,
+    brokers::OPTIONS,
     publish::OPTIONS,
+    relay::OPTIONS,
     admin::OPTIONS,
     auth::OPTIONS,
     clients::OPTIONS,

@@ -132,10 +132,7 @@ impl World {
     }
 
     fn publish(&mut self, topic: &str, data: &str) {
-        self.engine.handle_event(&Event {
-            topic: topic.into(),
-            data,
-        });
+        self.engine.handle_event(&Event::new(topic.into(), data));
     }
 
     /// A turn without a server around it.

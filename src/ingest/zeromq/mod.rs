@@ -3,13 +3,11 @@
 //!
 //! Never here: what a message says.
 
-mod monitor;
+pub mod monitor;
 pub mod pull;
-mod scope;
-mod socket;
+pub mod socket;
 pub mod socket_file;
 pub mod sub;
-mod subscriptions;
 mod uplink;
 
 use std::fmt;
@@ -34,7 +32,8 @@ pub struct SourceError {
 
 /// The cause of a [`SourceError`].
 #[derive(Debug)]
-enum SetUpError {
+pub enum SetUpError {
+    /// libzmq refuses.
     ZeroMq(zmq::Error),
     /// Something answers at the path of an `ipc://` endpoint.
     Answered,
@@ -69,6 +68,15 @@ impl fmt::Display for SourceError {
 }
 
 impl SourceError {
+    /// `action` cannot be done with `endpoint`.
+    pub fn new(endpoint: &str, action: &'static str, cause: SetUpError) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            action,
+            cause,
+        }
+    }
+
     /// The endpoint that was asked for.
     pub fn endpoint(&self) -> &str {
         &self.endpoint

@@ -231,7 +231,7 @@ pub fn prepare(socket: &zmq::Socket, endpoint: &str, rules: PeerRules) -> Result
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::ingest::Source;
     use crate::ingest::zeromq::pull::Pull;
@@ -251,6 +251,7 @@ pub mod tests {
             Ok(())
         }
         fn unwatch(&mut self, _: RawFd) {}
+        fn missed_events(&mut self, _: Ingest) {}
         fn refused_peer(&mut self, _: Ingest, _: &str, _: PeerRefusal) {}
     }
 

@@ -54,7 +54,7 @@ impl FileAccess {
 
     /// Calls `bind`, which makes a socket file and answers its endpoint. Then gives the file its group and its
     /// mode. Until the file has both, only the owner can connect.
-    pub(super) fn bind(
+    pub fn bind(
         self,
         bind: impl FnOnce() -> Result<String, SetUpError>,
     ) -> Result<String, SetUpError> {
@@ -94,7 +94,7 @@ pub fn is_no_socket(endpoint: &str) -> bool {
 }
 
 /// Checks that libzmq may bind `endpoint`, which deletes what stands at its path.
-pub(super) fn make_room(endpoint: &str) -> Result<(), SetUpError> {
+pub fn make_room(endpoint: &str) -> Result<(), SetUpError> {
     let Some(path) = path(endpoint) else {
         // libzmq deletes a file even where the name is one of an abstract socket.
         let name = endpoint.strip_prefix("ipc://@").map(|_| &endpoint[6..]);

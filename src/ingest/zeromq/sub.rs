@@ -12,12 +12,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::monitor::{Monitor, PeerEvent};
-use super::scope::{Decision, Scope};
 use super::socket::{Socket, prepare};
-use super::subscriptions::Subscriptions;
 use super::uplink::{Uplink, UplinkChange};
 use super::{PeerRules, SetUpError, SourceError};
 use crate::health::Health;
+use crate::ingest::scope::Scope;
+use crate::ingest::subscriptions::Subscriptions;
 use crate::ingest::wanted::{TellBudget, Wanted};
 use crate::ingest::{Descriptor, Host, Received, Source, SourceId};
 use crate::limits;
@@ -71,30 +71,6 @@ impl Sub {
             refused: 0,
         })
     }
-
-    fn log(&self, decision: Decision, wanted: &dyn Wanted) {
-        let endpoint = self.uplink.endpoint();
-        match decision {
-            Decision::TooManyTopics => log::warn!(
-                "sub: endpoint={endpoint} asks for everything: clients want {} topics, of {} bytes, and over {} \
-                 topics or {} bytes ZeroMQ's filter costs more than it saves. Events that nobody wants are \
-                 dropped here",
-                wanted.topics(),
-                wanted.bytes(),
-                limits::SUB_TOPICS_MAX,
-                limits::SUB_TOPIC_BYTES_MAX
-            ),
-            Decision::TooManyChanges => log::warn!(
-                "sub: endpoint={endpoint} asks for everything: clients changed their topics more than {} times a \
-                 minute. Events that nobody wants are dropped here",
-                limits::SUB_CHANGES_MAX
-            ),
-            Decision::Topics => log::info!(
-                "sub: endpoint={endpoint} asks for {} topics one by one again",
-                wanted.topics()
-            ),
-        }
-    }
 }
 
 impl Source for Sub {
@@ -121,7 +97,12 @@ impl Source for Sub {
                 host.refused_peer(Ingest::Sub, self.uplink.endpoint(), refusal);
             }
             match self.uplink.handle_peer(now, event) {
-                Some(UplinkChange::Joined) => self.subscriptions.begin(now),
+                Some(UplinkChange::Joined) => {
+                    if self.uplink.has_been_connected() {
+                        host.missed_events(Ingest::Sub);
+                    }
+                    self.subscriptions.begin(now);
+                }
                 Some(UplinkChange::Lost) => self.subscriptions.end(),
                 None => {}
             }
@@ -161,7 +142,7 @@ impl Source for Sub {
 
     fn tell(&mut self, now: Duration, wanted: &dyn Wanted, budget: &mut TellBudget) {
         if let Some(decision) = self.subscriptions.decide(now, wanted) {
-            self.log(decision, wanted);
+            decision.log(Ingest::Sub, self.uplink.endpoint(), wanted);
         }
         let socket = &mut self.socket;
         self.subscriptions
@@ -175,14 +156,12 @@ impl Source for Sub {
     }
 
     fn timeout(&self, now: Duration) -> Option<Duration> {
-        if self.socket.has_peer_events() || self.subscriptions.is_behind() {
+        if self.socket.has_peer_events() {
             return Some(Duration::ZERO);
         }
-        // A deadline that has passed means that too many topics are still wanted. It takes the end of some to
-        // change that, and a topic that ends makes a turn.
-        let scope = self.subscriptions.deadline().filter(|&at| at > now);
-        let next = [self.uplink.deadline(), scope].into_iter().flatten();
-        next.min().map(|at| at.saturating_sub(now))
+        let dial = self.uplink.deadline().map(|at| at.saturating_sub(now));
+        let next = [dial, self.subscriptions.timeout(now)];
+        next.into_iter().flatten().min()
     }
 
     fn health(&self, now: Duration) -> Option<Health<'_>> {

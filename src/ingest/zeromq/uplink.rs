@@ -114,6 +114,11 @@ impl Uplink {
         self.dialer.state() == DialState::Connected
     }
 
+    /// Returns true when there was a connection before the present one.
+    pub fn has_been_connected(&self) -> bool {
+        self.connects > 1
+    }
+
     /// How the publisher is connected.
     pub fn upstream(&self, now: Duration, asks_for_everything: bool) -> Upstream<'_> {
         Upstream {

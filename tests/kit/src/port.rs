@@ -33,6 +33,25 @@ impl Port {
         }
     }
 
+    /// Takes one that no connection has: the kernel does not give these to sockets that connect. It is for programs
+    /// that try whether they could listen on every address, which fails where any connection has the port.
+    pub fn hold_unconnected() -> Self {
+        let first = 20_000 + std::process::id() % 5_000;
+        let mut ports =
+            (first..32_000).map(|port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port as u16)));
+        let held = ports.find_map(|address| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).ok()?;
+            // Without sharing, so that nobody else holds it.
+            socket.bind(&address.into()).ok()?;
+            socket.set_reuse_address(true).ok()?;
+            Some(Self {
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+                _socket: socket,
+            })
+        });
+        held.expect("a port")
+    }
+
     /// As a ZeroMQ endpoint.
     pub fn endpoint(&self) -> String {
         format!("tcp://{}", self.address)

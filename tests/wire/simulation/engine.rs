@@ -687,10 +687,8 @@ impl EngineWorld {
                     client.peer.publish(n, &text);
                 }
             }
-            self.engine.handle_event(&Event {
-                topic: topic(n).into(),
-                data: &data,
-            });
+            self.engine
+                .handle_event(&Event::new(topic(n).into(), &data));
             // One that is large is enough for a turn.
             if length > 300 {
                 return;

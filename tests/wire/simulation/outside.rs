@@ -168,6 +168,10 @@ impl Outside for Memory {
 
     fn unwatch_source(&mut self, _file: RawFd) {}
 
+    fn watch_relay(&mut self, _: usize, _: RawFd) -> io::Result<()> {
+        unreachable!("there is no relay")
+    }
+
     fn begin_commands(&mut self, _now: Duration) {
         self.commands_left = limits::TURN_ADMIN_COMMANDS_MAX;
     }

@@ -105,6 +105,7 @@ impl World for ServerWorld {
         let seeds = Seeds {
             sessions: dice.roll(),
             tokens: [7; 32],
+            epoch: [0; 8],
         };
         let connections_max = [4, 20, 200][dice.below(3)];
         let per_address_max = config.clients.connections_per_address_max;

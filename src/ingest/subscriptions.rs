@@ -1,4 +1,4 @@
-//! What one SUB socket asks its publisher for: the topics that clients want, or everything.
+//! What one source asks its publisher for: the topics that clients want, or everything.
 //!
 //! libzmq keeps one node for each byte of each topic that a SUB socket asks for: about 34 bytes of memory
 //! and 80 ns of the loop for each byte of a name. So each turn has a budget, and changes that do not fit wait in
@@ -115,16 +115,22 @@ impl Subscriptions {
     }
 
     /// Returns true when [`Subscriptions::tell`] has something left to do.
-    pub fn is_behind(&self) -> bool {
+    fn is_behind(&self) -> bool {
         let has_names = !self.leaving.is_empty() || !self.changed.is_empty();
         let wants_everything = self.scope() == Scope::Everything;
         self.is_connected
             && (has_names || self.walk.is_some() || wants_everything != self.has_everything)
     }
 
-    /// When single topics may be asked for again; `None` while they are.
-    pub fn deadline(&self) -> Option<Duration> {
-        self.policy.deadline()
+    /// How long [`Subscriptions::decide`] and [`Subscriptions::tell`] have nothing to do; `None` when nothing is due.
+    pub fn timeout(&self, now: Duration) -> Option<Duration> {
+        if self.is_behind() {
+            return Some(Duration::ZERO);
+        }
+        // A deadline that has passed means that too many topics are still wanted. It takes the end of some to
+        // change that, and a topic that ends makes a turn.
+        let at = self.policy.deadline().filter(|&at| at > now)?;
+        Some(at.saturating_sub(now))
     }
 
     /// Decides what to ask for. `None` when that stays as it is.
@@ -418,7 +424,8 @@ mod tests {
             }
             assert_eq!(world.turn(MINUTE / 2), None, "not so soon");
             assert_eq!(world.told, told);
-            assert_eq!(world.subscriptions.deadline(), Some(MINUTE));
+            let until = world.subscriptions.timeout(MINUTE / 2);
+            assert_eq!(until, Some(MINUTE / 2));
             assert_eq!(world.turn(MINUTE), Some(Decision::Topics));
             assert!(
                 world.asked.contains(""),

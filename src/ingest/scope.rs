@@ -1,4 +1,4 @@
-//! Decides whether a SUB socket asks for single topics or for everything.
+//! Decides whether a source asks its publisher for single topics or for everything.
 //!
 //! Two bounds decide. More topics, or more bytes of their names, than [`limits::SUB_TOPICS_MAX`] and
 //! [`limits::SUB_TOPIC_BYTES_MAX`] cost more memory and time in libzmq than its filter saves. And each change is a
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::ingest::wanted::Wanted;
 use crate::limits;
+use crate::stats::Ingest;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -35,7 +36,34 @@ pub enum Decision {
     Topics,
 }
 
-/// Decides for one socket, over all its connections.
+impl Decision {
+    /// Logs the decision for the source of that kind and name.
+    pub fn log(self, kind: Ingest, name: &str, wanted: &dyn Wanted) {
+        let kind = kind.name();
+        match self {
+            Self::TooManyTopics => log::warn!(
+                "{kind}: endpoint={name} asks for everything: clients want {} topics, of {} bytes, and over {} \
+                 topics or {} bytes the publisher's filter costs more than it saves. Events that nobody wants are \
+                 dropped here",
+                wanted.topics(),
+                wanted.bytes(),
+                limits::SUB_TOPICS_MAX,
+                limits::SUB_TOPIC_BYTES_MAX
+            ),
+            Self::TooManyChanges => log::warn!(
+                "{kind}: endpoint={name} asks for everything: clients changed their topics more than {} times a \
+                 minute. Events that nobody wants are dropped here",
+                limits::SUB_CHANGES_MAX
+            ),
+            Self::Topics => log::info!(
+                "{kind}: endpoint={name} asks for {} topics one by one again",
+                wanted.topics()
+            ),
+        }
+    }
+}
+
+/// Decides for one source, over all its connections.
 #[derive(Debug, Default)]
 pub struct ScopePolicy {
     /// Since when everything is to be asked for; `None` while single topics are.
@@ -82,7 +110,8 @@ impl ScopePolicy {
             self.begin(now);
         }
         let fits = |part: usize| {
-            wanted.topics() <= limits::SUB_TOPICS_MAX / part
+            !wanted.wants_everything()
+                && wanted.topics() <= limits::SUB_TOPICS_MAX / part
                 && wanted.bytes() <= limits::SUB_TOPIC_BYTES_MAX / part
         };
         match self.everything_since {
