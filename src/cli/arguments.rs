@@ -36,15 +36,17 @@ pub(super) fn config_argument() -> Arg {
         ))
 }
 
-/// `--to`, for [`pull_endpoint`].
+/// `--to`, for [`super::publisher::Destination`].
 pub(super) fn to_argument() -> Arg {
     Arg::new("to")
         .long("to")
         .value_parser(NonEmptyStringValueParser::new())
-        .value_name("ENDPOINT")
+        .value_name("URL")
         .help(format!(
-            "ZeroMQ endpoint of the server; it prints it as `pull` when it starts [default: the first `pull` \
-             of the configuration, which is {} where nobody says otherwise]",
+            "Where events go: the ZeroMQ endpoint that the server prints as `pull` when it starts (tcp:// or ipc://), \
+             its admin or publish listener (http://), or a RabbitMQ server that it reads (amqp:// or amqps://; the \
+             configuration names the exchange). Tokens are those of the configuration [default: the first `pull` of \
+             the configuration, which is {} where nobody says otherwise]",
             default_of("pull")
         ))
 }
@@ -59,11 +61,8 @@ pub(super) fn server_config(matches: &ArgMatches) -> Result<Config, Failure> {
     }
 }
 
-/// The endpoint given as `--to`; otherwise the first one to which a server with this configuration binds.
+/// The first endpoint to which a server with this configuration binds.
 pub(super) fn pull_endpoint(matches: &ArgMatches) -> Result<String, Failure> {
-    if let Some(given) = matches.get_one::<String>("to") {
-        return endpoint("to", given);
-    }
     let config = server_config(matches)?;
     let Some(bound) = config.ingest.pull.first() else {
         return Err(Failure::Usage(

@@ -10,11 +10,10 @@ mod arguments;
 mod client;
 mod config_flags;
 mod explain;
-mod greeting;
 mod http;
 pub mod load;
 pub mod publish;
-mod push;
+mod publisher;
 pub mod subscribe;
 pub mod token;
 

@@ -1,4 +1,5 @@
-//! `newswire publish`: hands events to a server's PULL endpoint, as a backend would.
+//! `newswire publish`: hands events to a server, as a backend would: over ZeroMQ, by HTTP, or to a broker that the
+//! server reads.
 //!
 //! ZeroMQ's PUSH has no acknowledgement, so "sent" means: a connection that has greeted took the event, and its
 //! bytes left this process in time. No client can know more. A plain PUSH socket tells less: it queues for a server
@@ -20,7 +21,7 @@ use serde_json::value::RawValue;
 
 use super::Failure;
 use super::arguments::{self, number, text};
-use super::push::{self, Absent, Push};
+use super::publisher::{Absent, Destination, Publisher};
 use crate::config::Unit;
 use crate::limits;
 
@@ -30,13 +31,10 @@ const TIMEOUT_SECONDS: &str = "5";
 /// In seconds, the largest `--timeout`.
 const TIMEOUT_SECONDS_MAX: u64 = 3_600;
 
-/// The least time for the bytes to leave, even when waiting for the connection took all the rest.
-const FLUSH_MIN: Duration = Duration::from_millis(100);
-
 /// What is to be published, and where.
 #[derive(Debug)]
 pub struct PublishArguments {
-    to: String,
+    to: Destination,
     timeout: Duration,
     event_bytes_max: usize,
     quiet: bool,
@@ -62,13 +60,16 @@ pub(super) fn command() -> Command {
         .about("Hand events to a server, one or a line each from standard input")
         .long_about(
             "Hand events to a server, one or a line each from standard input, as a backend would: over a \
-             ZeroMQ PUSH socket, in the envelope {\"topic\":…,\"data\":…}. The JSON is passed on as it is.\n\n\
-             The exit code is 1 when no server took an event in time. ZeroMQ has no acknowledgement: \
+             ZeroMQ PUSH socket, by HTTP, or to an exchange of RabbitMQ, in the envelope \
+             {\"topic\":…,\"data\":…}. The JSON is passed on as it is.\n\n\
+             The exit code is 1 when no server or broker took an event in time. ZeroMQ has no acknowledgement: \
              `newswire subscribe` and the server's counters show whether anybody was subscribed.",
         )
         .after_help(
             "Examples:\n  newswire publish package_created '{\"n\":1}'\n  \
-             jq -c '.[]' packages.json | newswire publish --to tcp://127.0.0.1:5555 package_created -",
+             jq -c '.[]' packages.json | newswire publish --to tcp://127.0.0.1:5555 package_created -\n  \
+             newswire publish --to http://127.0.0.1:8081 package_created '{\"n\":1}'\n  \
+             newswire publish --to amqp://guest:guest@127.0.0.1 package_created '{\"n\":1}'",
         )
         .arg(arguments::positional("topic", "TOPIC", "Name of the topic").required(true))
         .arg(
@@ -115,7 +116,7 @@ pub(super) fn command() -> Command {
 impl PublishArguments {
     /// Makes the options of the arguments.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
-        let to = arguments::pull_endpoint(matches)?;
+        let to = Destination::from_matches(matches)?;
         let timeout = number(
             "timeout",
             text(matches, "timeout"),
@@ -223,7 +224,7 @@ pub fn run(options: &PublishArguments) -> Result<(), Failure> {
 /// The connection, which is made for the first event: without an event no server has to be there.
 #[derive(Default)]
 struct Sender {
-    push: Option<Push>,
+    publisher: Option<Box<dyn Publisher>>,
 }
 
 impl Sender {
@@ -241,36 +242,16 @@ impl Sender {
                 options.event_bytes_max
             )));
         }
-        let push = match &mut self.push {
-            Some(push) => push,
-            none => {
-                let push = push::connect(&options.to, options.timeout, Absent::Await)?;
-                // A server may be late, and the events in the queue then have to leave.
-                push.set_linger(options.timeout)?;
-                none.insert(push)
-            }
+        let publisher = match &mut self.publisher {
+            Some(publisher) => publisher,
+            none => none.insert(options.to.connect(options.timeout, Absent::Await)?),
         };
-        push.send(&envelope, deadline, options.timeout)
+        publisher.send(&envelope, deadline, options.timeout)
     }
 
-    /// Waits until everything has left. libzmq does not say whether it has; but dropping the socket takes as long as
-    /// its linger time only when it has not.
     fn finish(self, deadline: Instant) -> Result<(), Failure> {
-        let Some(push) = self.push else {
-            return Ok(());
-        };
-        let began = Instant::now();
-        let linger = deadline.saturating_duration_since(began).max(FLUSH_MIN);
-        let set = push.set_linger(linger);
-        drop(push);
-        if set.is_err() || began.elapsed() >= linger {
-            return Err(Failure::Runtime(
-                "not everything left in time: the server is connected but takes nothing; it may be \
-                 overloaded, or stopped"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
+        self.publisher
+            .map_or(Ok(()), |publisher| publisher.finish(deadline))
     }
 }
 

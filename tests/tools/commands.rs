@@ -20,7 +20,11 @@ fn newswire(arguments: &[&str]) -> Command {
 }
 
 fn publish(server: &Server, arguments: &[&str], input: &str) -> Output {
-    let mut child = newswire(&["publish", "--to", &server.pull])
+    publish_to(&server.pull, arguments, input)
+}
+
+fn publish_to(to: &str, arguments: &[&str], input: &str) -> Output {
+    let mut child = newswire(&["publish", "--to", to])
         .args(arguments)
         .stdin(Stdio::piped())
         .spawn()
@@ -246,4 +250,51 @@ fn a_load_test_with_a_wrong_token_has_the_servers_hint() {
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(err.contains(" answered 401 ") && err.contains('('), "{err}");
     assert!(!err.contains("sesame"), "{err}");
+}
+
+#[test]
+fn publishing_by_http() {
+    const EVENTS: usize = 3_000;
+    let server = Server::start(&[]);
+    let mut client = server.subscriber(&["t"]);
+    let to = format!("http://{}", server.admin_address());
+    let lines: String = (0..EVENTS).map(|n| format!("{n}\n")).collect();
+    let (code, said, told) = finished(&publish_to(&to, &["t", "-"], &lines));
+    assert_eq!((code, &*said), (Some(0), ""), "{told}");
+    assert_eq!(told, format!("{EVENTS} events sent to {to}/publish\n"));
+    for n in 0..EVENTS {
+        assert_eq!(client.text(), format!("[8,\"t\",{n}]"));
+    }
+    // What the server refuses is an error of the command.
+    let dropped = publish_to(
+        &to,
+        &["--event-bytes-max", "3M", "t", "-"],
+        &format!("\"{}\"", "x".repeat(2_500_000)),
+    );
+    let (code, _, told) = finished(&dropped);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("413") && told.lines().count() == 1, "{told}");
+    let address = server.admin_address();
+    drop(server);
+    let (code, _, told) = finished(&publish_to(&format!("http://{address}"), &["t", "1"], ""));
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("refused") && told.lines().count() == 1,
+        "{told}"
+    );
+}
+
+#[test]
+fn a_destination_that_makes_no_sense_is_named_without_its_password() {
+    for (to, part) in [
+        ("udp://127.0.0.1:1", "only tcp:// and ipc://"),
+        ("https://127.0.0.1:1", "TLS"),
+        ("http://127.0.0.1", "a URL such as"),
+        ("amqp://user:sesame@:0", "a URL such as amqp://"),
+    ] {
+        let (code, _, told) = finished(&publish_to(to, &["t", "1"], ""));
+        assert_eq!(code, Some(2), "{told}");
+        assert!(told.contains(part) && !told.contains("sesame"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
 }

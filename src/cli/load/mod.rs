@@ -33,7 +33,7 @@ pub(super) use options::command;
 use super::Failure;
 use super::client::{self, ConnectError, ServerUrl};
 use super::publish::envelope;
-use super::push::{self, Absent, Push};
+use super::publisher::{Absent, Publisher};
 use crate::occupant;
 use fleet::{Course, Fleet, FleetEvent};
 use process::Usage;
@@ -86,7 +86,7 @@ pub fn run(options: &LoadArguments) -> Result<(), Failure> {
 /// A load test under way.
 struct Test<'a> {
     options: &'a LoadArguments,
-    publisher: Push,
+    publisher: Box<dyn Publisher>,
     fleet: Fleet,
     tally: LoadTally,
     crowd: Crowd,
@@ -198,7 +198,7 @@ impl<'a> Test<'a> {
         if let Some(pid) = options.pid {
             look_at(pid, course.address)?;
         }
-        let publisher = push::connect(&options.to, PATIENCE, Absent::GiveUp)?;
+        let publisher = options.to.connect(PATIENCE, Absent::GiveUp)?;
 
         let is_interrupted = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

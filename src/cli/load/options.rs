@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::super::arguments::{self, text};
 use super::super::client::ServerUrl;
+use super::super::publisher::Destination;
 use super::super::tell;
 use super::Failure;
 use crate::config::Unit;
@@ -17,7 +18,7 @@ use crate::config::Unit;
 #[derive(Debug)]
 pub struct LoadArguments {
     pub(super) target: ServerUrl,
-    pub(super) to: String,
+    pub(super) to: Destination,
     pub(super) connections: usize,
     /// In connections a second; 0: as fast as they are accepted.
     pub(super) connect_rate: u32,
@@ -157,10 +158,10 @@ impl LoadArguments {
                 .collect(),
         };
         let to = match text(matches, "publish") {
-            "" => arguments::pull_endpoint(matches)?,
+            "" => Destination::from_matches(matches)?,
             before => {
                 tell("warning: `load --publish` is called --to now, as in `publish`");
-                arguments::endpoint("to", before)?
+                Destination::ZeroMq(arguments::endpoint("to", before)?)
             }
         };
         Ok(Self {

@@ -15,11 +15,15 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::Failure;
+use super::Publisher;
 use super::greeting::{Contact, Greeting, silence};
+use crate::cli::Failure;
 use crate::limits;
 use crate::net::names::{Resolve, System, within};
 use crate::net::{Address, Place};
+
+/// The least time for the bytes to leave, even when waiting for the connection took all the rest.
+const FLUSH_MIN: Duration = Duration::from_millis(100);
 
 /// Between the beginnings of two attempts.
 const STAGGER: Duration = Duration::from_millis(limits::DIAL_STAGGER_MILLISECONDS);
@@ -34,7 +38,7 @@ pub(super) struct Push {
 
 /// What to do while no server greets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Absent {
+pub(in crate::cli) enum Absent {
     /// Wait: a server may be about to start.
     Await,
     /// Give up as soon as no address accepts a connection, or its peer hangs up.
@@ -71,17 +75,9 @@ pub(super) fn connect(endpoint: &str, timeout: Duration, absent: Absent) -> Resu
     }
 }
 
-impl Push {
-    /// Hands `bytes` to the connection, to one that a server has greeted.
-    ///
-    /// # Errors
-    /// None took it by `deadline`, which is `timeout` after the beginning.
-    pub(super) fn send(
-        &mut self,
-        bytes: &[u8],
-        deadline: Instant,
-        timeout: Duration,
-    ) -> Result<(), Failure> {
+impl Publisher for Push {
+    /// Hands `bytes` to a connection that a server has greeted.
+    fn send(&mut self, bytes: &[u8], deadline: Instant, timeout: Duration) -> Result<(), Failure> {
         let Self {
             endpoint,
             greeting,
@@ -114,16 +110,33 @@ impl Push {
         }
     }
 
-    /// The same without waiting. Returns false when the queue is full, or no server is connected.
-    pub(super) fn try_send(&self, bytes: &[u8]) -> bool {
+    fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.socket.send(bytes, zmq::DONTWAIT).is_ok()
     }
 
-    /// Returns false when the queue is full, or no server is connected.
-    pub(super) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         matches!(self.socket.get_events(), Ok(events) if events.contains(zmq::POLLOUT))
     }
 
+    /// Waits until everything has left. libzmq does not say whether it has; but dropping the socket takes as long as
+    /// its linger time only when it has not.
+    fn finish(self: Box<Self>, deadline: Instant) -> Result<(), Failure> {
+        let began = Instant::now();
+        let linger = deadline.saturating_duration_since(began).max(FLUSH_MIN);
+        let set = self.set_linger(linger);
+        drop(self);
+        if set.is_err() || began.elapsed() >= linger {
+            return Err(Failure::Runtime(
+                "not everything left in time: the server is connected but takes nothing; it may be \
+                 overloaded, or stopped"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Push {
     /// How long the drop waits for messages that have not left.
     pub(super) fn set_linger(&self, linger: Duration) -> Result<(), Failure> {
         self.socket

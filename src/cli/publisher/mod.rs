@@ -1,0 +1,149 @@
+//! The ways by which `publish` and `load` hand events to a server: ZeroMQ, HTTP, and the brokers that it reads.
+//!
+//! Never here: the content of an event.
+
+#[cfg(feature = "amqp")]
+mod amqp;
+mod greeting;
+mod http;
+mod zeromq;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use clap::ArgMatches;
+
+pub(super) use zeromq::Absent;
+
+use super::Failure;
+use super::arguments;
+use super::http::Listener;
+use crate::config::{self, EndpointUse};
+use crate::net::broker::{AMQP, BrokerAddress};
+use crate::wire::token::Token;
+
+/// One way.
+pub(super) trait Publisher {
+    /// Hands an event on.
+    ///
+    /// # Errors
+    /// Nobody took it by `deadline`, which is `timeout` after the beginning.
+    fn send(&mut self, event: &[u8], deadline: Instant, timeout: Duration) -> Result<(), Failure>;
+
+    /// The same without waiting. Returns false when there is no room, or nobody is connected.
+    fn try_send(&mut self, event: &[u8]) -> bool;
+
+    /// Returns false when there is no room, or nobody is connected.
+    fn has_room(&self) -> bool;
+
+    /// Waits until everything has left.
+    ///
+    /// # Errors
+    /// Not everything has left by `deadline`.
+    fn finish(self: Box<Self>, deadline: Instant) -> Result<(), Failure>;
+}
+
+/// Where events go.
+#[derive(Clone, Debug)]
+pub(super) enum Destination {
+    /// A PULL endpoint.
+    ZeroMq(String),
+    /// A listener that takes `POST /publish`.
+    Http(Listener, Option<Token>),
+    /// An exchange of RabbitMQ.
+    Amqp(AmqpExchange),
+}
+
+/// An exchange of RabbitMQ, as a server's configuration names it.
+#[derive(Clone, Debug)]
+pub(super) struct AmqpExchange {
+    address: BrokerAddress,
+    name: String,
+    kind: String,
+    key: String,
+    /// A file; empty for the usual authorities.
+    authorities: String,
+}
+
+impl fmt::Display for Destination {
+    /// Writes it without a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroMq(endpoint) => f.write_str(endpoint),
+            Self::Http(listener, _) => write!(f, "{listener}publish"),
+            Self::Amqp(exchange) => write!(
+                f,
+                "the exchange `{}` of {}",
+                exchange.name,
+                exchange.address.place()
+            ),
+        }
+    }
+}
+
+impl Destination {
+    /// Takes `--to`, or the first PULL endpoint of the configuration.
+    pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
+        let Some(given) = matches.get_one::<String>("to") else {
+            return arguments::pull_endpoint(matches).map(Self::ZeroMq);
+        };
+        let wrong = |needed: String| {
+            // The text may have a password in it.
+            Failure::Usage(format!("--to: {needed}"))
+        };
+        match given.split_once("://").map(|(scheme, _)| scheme) {
+            Some("http" | "https") => {
+                let config = arguments::server_config(matches)?;
+                let listener = Listener::parse(given).map_err(wrong)?;
+                let token = config.publish.token.or(config.admin.token);
+                Ok(Self::Http(listener, token))
+            }
+            Some("amqp" | "amqps") => {
+                let config = arguments::server_config(matches)?;
+                Ok(Self::Amqp(AmqpExchange {
+                    address: BrokerAddress::parse(given, &AMQP).map_err(wrong)?,
+                    name: config.brokers.amqp_exchange,
+                    kind: config.brokers.amqp_exchange_type,
+                    key: config
+                        .brokers
+                        .amqp_keys
+                        .into_iter()
+                        .next()
+                        .unwrap_or_default(),
+                    authorities: config.brokers.authorities,
+                }))
+            }
+            _ => config::endpoint(given, EndpointUse::Connect)
+                .map(Self::ZeroMq)
+                .map_err(|needed| Failure::Usage(format!("--to: {given:?}: {needed}"))),
+        }
+    }
+
+    /// Connects. `absent` says what to do while nobody is there.
+    ///
+    /// # Errors
+    /// Nobody took the connection within `timeout`.
+    pub(super) fn connect(
+        &self,
+        timeout: Duration,
+        absent: Absent,
+    ) -> Result<Box<dyn Publisher>, Failure> {
+        Ok(match self {
+            Self::ZeroMq(endpoint) => {
+                let push = zeromq::connect(endpoint, timeout, absent)?;
+                // A server may be late, and the events in the queue then have to leave.
+                push.set_linger(timeout)?;
+                Box::new(push)
+            }
+            Self::Http(listener, token) => Box::new(http::Poster::start(listener, token.as_ref())?),
+            #[cfg(feature = "amqp")]
+            Self::Amqp(exchange) => Box::new(amqp::AmqpPublisher::connect(exchange)?),
+            #[cfg(not(feature = "amqp"))]
+            Self::Amqp(_) => {
+                return Err(Failure::Usage(
+                    "--to: this newswire was built without AMQP (the feature amqp)".to_owned(),
+                ));
+            }
+        })
+    }
+}
