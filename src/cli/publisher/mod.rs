@@ -19,6 +19,7 @@ use super::Failure;
 use super::arguments;
 use super::http::Listener;
 use crate::config::{self, EndpointUse};
+#[cfg(feature = "amqp")]
 use crate::net::broker::{AMQP, BrokerAddress};
 use crate::wire::token::Token;
 
@@ -51,10 +52,12 @@ pub(super) enum Destination {
     /// A listener that takes `POST /publish`.
     Http(Listener, Option<Token>),
     /// An exchange of RabbitMQ.
+    #[cfg(feature = "amqp")]
     Amqp(AmqpExchange),
 }
 
 /// An exchange of RabbitMQ, as a server's configuration names it.
+#[cfg(feature = "amqp")]
 #[derive(Clone, Debug)]
 pub(super) struct AmqpExchange {
     address: BrokerAddress,
@@ -71,6 +74,7 @@ impl fmt::Display for Destination {
         match self {
             Self::ZeroMq(endpoint) => f.write_str(endpoint),
             Self::Http(listener, _) => write!(f, "{listener}publish"),
+            #[cfg(feature = "amqp")]
             Self::Amqp(exchange) => write!(
                 f,
                 "the exchange `{}` of {}",
@@ -98,6 +102,12 @@ impl Destination {
                 let token = config.publish.token.or(config.admin.token);
                 Ok(Self::Http(listener, token))
             }
+            #[cfg(not(feature = "amqp"))]
+            Some("amqp" | "amqps") => Err(wrong(
+                "this newswire was built without AMQP; build it with the feature amqp (it is there by default)"
+                    .to_owned(),
+            )),
+            #[cfg(feature = "amqp")]
             Some("amqp" | "amqps") => {
                 let config = arguments::server_config(matches)?;
                 Ok(Self::Amqp(AmqpExchange {
@@ -138,12 +148,6 @@ impl Destination {
             Self::Http(listener, token) => Box::new(http::Poster::start(listener, token.as_ref())?),
             #[cfg(feature = "amqp")]
             Self::Amqp(exchange) => Box::new(amqp::AmqpPublisher::connect(exchange)?),
-            #[cfg(not(feature = "amqp"))]
-            Self::Amqp(_) => {
-                return Err(Failure::Usage(
-                    "--to: this newswire was built without AMQP (the feature amqp)".to_owned(),
-                ));
-            }
         })
     }
 }
