@@ -7,10 +7,12 @@
 //! Never here: printing it, and a token of the operator's own.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use newswire::config::{Config, reachable};
 use newswire::server::Server;
 
+use crate::crew::Crew;
 use crate::memory;
 
 /// This stands in a URL in the place of a token that is not shown.
@@ -18,13 +20,20 @@ const YOUR_TOKEN: &str = "YOUR_TOKEN";
 
 /// Returns the banner of a server that was started as `program`. The two commands work as they stand when `token`
 /// was made for this run.
-pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>) -> String {
+pub fn text(
+    config: &Config,
+    server: &Server,
+    crew: Option<&Crew>,
+    program: &str,
+    token: Option<&str>,
+) -> String {
     let mut text = format!("newswire {}\n", env!("CARGO_PKG_VERSION"));
     let mut line = |name: &str, value: &str| {
         writeln!(text, "{name:<11}{value}").expect("a String takes everything");
     };
     line("pid", &std::process::id().to_string());
-    for (index, address) in server.listeners().iter().enumerate() {
+    let listeners = crew.map_or(server.listeners(), Crew::listeners);
+    for (index, address) in listeners.iter().enumerate() {
         let is_passed = index < server.listeners_passed();
         let source = if is_passed { " (from systemd)" } else { "" };
         line("listening", &format!("ws://{address}/{source}"));
@@ -38,7 +47,12 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
     for broker in &config.brokers.amqp {
         line("amqp", &broker.place());
     }
-    for endpoint in server.relays() {
+    if let Some(crew) = crew {
+        let count = crew.count;
+        let note = "processes that serve clients; this one takes events in for them";
+        line("workers", &format!("{count} {note}"));
+    }
+    for endpoint in relays(server, crew) {
         line("relay", endpoint);
     }
     for address in server.admins() {
@@ -47,16 +61,28 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
     for address in server.publishers() {
         line("publish", &format!("http://{address}/publish"));
     }
-    line("capacity", &server.capacity_note());
-    line("memory", &memory::total(config, server.connections_max()));
+    match crew {
+        None => {
+            line("capacity", &server.capacity_note());
+            line("memory", &memory::total(config, server.connections_max()));
+        }
+        Some(crew) => {
+            line(
+                "capacity",
+                &format!("for each worker: {}", crew.capacity_note),
+            );
+            let each = memory::total(config, crew.connections_max);
+            line("memory", &format!("for each worker: {each}"));
+        }
+    }
     match token {
-        _ if server.listeners().is_empty() => {}
+        _ if listeners.is_empty() => {}
         Some(_) => line(
             "tokens",
             "one, made for this run, see below; set one with --token, NEWSWIRE_TOKEN or in the file",
         ),
         None => {
-            let entrances = server.entrances();
+            let entrances = crew.map_or_else(|| server.entrances(), |crew| crew.entrances.clone());
             for entrance in &entrances {
                 line("tokens", &entrance.text);
             }
@@ -65,15 +91,28 @@ pub fn text(config: &Config, server: &Server, program: &str, token: Option<&str>
             }
         }
     }
-    text.push_str(&trial(config, server, program, token.unwrap_or(YOUR_TOKEN)));
+    let token = token.unwrap_or(YOUR_TOKEN);
+    text.push_str(&trial(config, server, listeners, program, token));
     text
 }
 
+/// Returns the endpoints for other servers. The one for workers is nobody's concern.
+pub fn relays<'a>(server: &'a Server, crew: Option<&Crew>) -> &'a [String] {
+    let all = server.relays();
+    &all[..crew.map_or(all.len(), |crew| crew.relays)]
+}
+
 /// Returns the two commands, with the program as the user called it.
-fn trial(config: &Config, server: &Server, program: &str, token: &str) -> String {
+fn trial(
+    config: &Config,
+    server: &Server,
+    listeners: &[SocketAddr],
+    program: &str,
+    token: &str,
+) -> String {
     let program = shell_word(program);
     let mut text = String::new();
-    let Some(&address) = server.listeners().first() else {
+    let Some(&address) = listeners.first() else {
         return text;
     };
     let url = shell_word(&format!("ws://{}/?token={token}", reachable(address)));
@@ -121,8 +160,6 @@ fn shell_word(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     #[test]

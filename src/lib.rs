@@ -1,6 +1,7 @@
 //! newswire: a push server. Backends send it events over ZeroMQ or HTTP, browsers receive them over WebSocket.
 //!
-//! One process is one `mio` poll loop on one thread. Other threads only do what would make the loop wait:
+//! One process is one `mio` poll loop on one thread; with `--workers`, several processes share one port, and one of them
+//! takes events in. Other threads only do what would make the loop wait:
 //! libzmq has two for each 128 sources, and there are some for log lines, for token stores and the files that they
 //! watch, for the names of publishers' hosts, and for memory that is given back.
 //!
@@ -19,6 +20,7 @@
 //! | 3 | [`ingest`], [`auth`] | where events come from; who may subscribe. They know ring 0 and 1 only |
 //! | 3 | [`relay`] | hands events on to other servers; it is made of `ingest`'s ZeroMQ sockets |
 //! | 3 | [`admin`] | what operators ask over HTTP, and publishers without ZeroMQ |
+//! | 3 | [`workers`] | processes that serve clients: started, asked, added up, ended |
 //! | 3 | [`web`] | the files that browsers may load |
 //! | 3 | [`server`] | the turn, which joins all of them, and the loop around it |
 //! | – | [`cli`] | the other commands: clients of a server, built on ring 1 |
@@ -85,6 +87,7 @@ pub mod stats;
 pub mod trim;
 pub mod web;
 pub mod wire;
+pub mod workers;
 
 #[cfg(test)]
 #[path = "../tests/kit/stream.rs"]

@@ -446,6 +446,10 @@ pub fn amqp_prefetch(event_bytes_max: usize) -> u16 {
 /// In events, how many may wait in a relay for one receiver that does not read. libzmq drops further ones.
 pub const RELAY_EVENTS_UNREAD_MAX: i32 = 2_000;
 
+/// In events, how many may wait in a parent for one of its workers: a burst that a busy worker needs some time for. A
+/// worker that reads nothing is killed after [`WORKER_SILENT_SECONDS`].
+pub const WORKER_EVENTS_UNREAD_MAX: i32 = 20_000;
+
 /// In names, what receivers of a relay may subscribe to. With more of them the relay asks its sources for everything.
 pub const RELAY_TOPICS_MAX: usize = 1_000_000;
 
@@ -454,6 +458,30 @@ pub const RELAY_TOPICS_COUNTED_MAX: usize = 100_000;
 
 /// In subscriptions of a relay's receivers, how many one turn reads.
 pub const TURN_RELAY_SUBSCRIPTIONS_MAX: usize = 1_000;
+
+/// In workers of one parent: more than any machine has cores for.
+pub const WORKERS_MAX: usize = 256;
+
+/// In seconds that a worker has to answer its parent. Then an administrator's answer is made without it.
+pub const WORKER_ANSWER_SECONDS: u64 = 2;
+
+/// In bytes of one answer of a worker that its parent reads: several times the largest page of a listing.
+pub const WORKER_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// In topics of one worker that its parent lists, at some 100 bytes each.
+pub const WORKER_TOPICS_LISTED_MAX: usize = 100_000;
+
+/// In seconds that a worker has to serve after its start. It may have to ask a database first.
+pub const WORKER_READY_SECONDS: u64 = 60;
+
+/// In seconds without an answer after which a worker is killed, as long as the service manager waits for a beat.
+pub const WORKER_SILENT_SECONDS: u64 = 30;
+
+/// In seconds before a worker that died is started again, the first time.
+pub const WORKER_PAUSE_SECONDS_MIN: u64 = 1;
+
+/// In seconds, the longest such pause. A worker that lived so long is started again after the shortest.
+pub const WORKER_PAUSE_SECONDS_MAX: u64 = 60;
 
 /// In connections for which the start reserves 85 MB of addresses; they take no memory before they are used.
 pub const CONNECTIONS_EXPECTED_MAX: usize = 1_000_000;

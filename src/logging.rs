@@ -47,6 +47,8 @@ struct Queue {
     items: SyncSender<Item>,
     /// How many lines were lost since the last report of lost lines.
     lost: Arc<AtomicU64>,
+    /// Stands in front of every line.
+    prefix: String,
 }
 
 impl Log for Queue {
@@ -60,7 +62,7 @@ impl Log for Queue {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let mut text = record.args().to_string();
+        let mut text = format!("{}{}", self.prefix, record.args());
         if text.len() > LINE_BYTES_MAX {
             let whole = (0..=LINE_BYTES_MAX).rfind(|&end| text.is_char_boundary(end));
             text.truncate(whole.unwrap_or(0));
@@ -94,16 +96,17 @@ pub struct Logging {
     ended: Receiver<()>,
 }
 
-/// Starts the log, once in a process. The level may be changed later with [`log::set_max_level`].
+/// Starts the log, once in a process. Each line of a `worker` names it. The level may be changed later with [`log::set_max_level`].
 ///
 /// # Errors
 /// There is a logger already, or no thread can be started.
-pub fn start(level: LevelFilter) -> io::Result<Logging> {
+pub fn start(level: LevelFilter, worker: Option<usize>) -> io::Result<Logging> {
     // The queue applies the level; the thread writes every line that it gets.
     let logger = SimpleLogger::new()
         .with_level(LevelFilter::Trace)
         .with_utc_timestamps();
-    let (queue, logging) = pipe(move |record| logger.log(record))?;
+    let (mut queue, logging) = pipe(move |record| logger.log(record))?;
+    queue.prefix = worker.map_or(String::new(), |worker| format!("worker={worker} "));
     log::set_boxed_logger(Box::new(queue)).map_err(io::Error::other)?;
     log::set_max_level(level);
     Ok(logging)
@@ -117,6 +120,7 @@ fn pipe(write: impl Fn(&Record<'_>) + Send + 'static) -> io::Result<(Queue, Logg
     let queue = Queue {
         items: items.clone(),
         lost: Arc::clone(&lost),
+        prefix: String::new(),
     };
     thread::Builder::new().name("log".into()).spawn(move || {
         drain(&incoming, &lost, &write);

@@ -5,22 +5,25 @@
 //! what the banner and the summary say.
 
 mod banner;
+mod crew;
 mod memory;
 mod ready;
+mod role;
 mod summary;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use newswire::cli::{self, Action, ConfigFlags, Failure, print, tell};
-use newswire::config::{AuthOptions, Config, Loaded};
+use newswire::config::Loaded;
 use newswire::logging;
-use newswire::server::{self, Server, StartError, Systemd};
-use newswire::wire::token::Token;
-use ready::ReadyFile;
+use newswire::server::{self, Ended, Server, StartError, Systemd};
+use newswire::wire::json;
+use newswire::workers::Briefing;
 
-/// Where a relay listens for other servers when nothing else is given.
-const RELAY_ENDPOINT: &str = "tcp://127.0.0.1:5556";
+use crew::Crew;
+use ready::ReadyFile;
+use role::Role;
 
 fn main() -> ExitCode {
     // Arguments need not be text: a file's name may have any bytes.
@@ -31,6 +34,12 @@ fn main() -> ExitCode {
     let outcome = cli::parse(arguments).and_then(|action| match action {
         Action::Serve(flags) => serve(&flags, &program, Role::Server),
         Action::Relay(flags) => serve(&flags, &program, Role::Relay),
+        Action::Worker(flags) => {
+            // The lock must not be kept: another thread waits for the end.
+            let briefing = Briefing::read(&mut std::io::stdin().lock());
+            let briefing = briefing.map_err(Failure::Usage)?;
+            serve(&flags, &program, Role::Worker(briefing))
+        }
         Action::Check(flags) => check(&flags),
         Action::Publish(options) => cli::publish::run(&options),
         Action::Subscribe(options) => cli::subscribe::run(&options),
@@ -54,9 +63,14 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+fn read(given: &ConfigFlags) -> Result<Loaded, Failure> {
+    Loaded::read(given.file.as_deref(), &given.flags)
+        .map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// Reads the configuration, and prints its warnings.
 fn load(given: &ConfigFlags) -> Result<Loaded, Failure> {
-    let loaded = Loaded::read(given.file.as_deref(), &given.flags)
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let loaded = read(given)?;
     for warning in &loaded.warnings {
         tell(&format!("warning: {warning}"));
     }
@@ -103,68 +117,50 @@ fn check(given: &ConfigFlags) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the process is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Role {
-    /// It serves clients.
-    Server,
-    /// It hands events on to other servers.
-    Relay,
-}
-
-impl Role {
-    /// Makes of what was configured what this role does.
-    ///
-    /// # Errors
-    /// A sentence, when it could do nothing.
-    fn shape(self, config: &mut Config) -> Result<(), String> {
-        if self == Self::Server {
-            return Ok(());
-        }
-        config.listen.addresses.clear();
-        config.auth = AuthOptions::default();
-        if config.relay.endpoints.is_empty() {
-            config.relay.endpoints.push(RELAY_ENDPOINT.to_owned());
-        }
-        // The admin listener takes events too, but nobody sets up a relay for that alone.
-        let ingest = [&config.ingest.pull, &config.ingest.sub];
-        let is_idle = ingest.iter().all(|list| list.is_empty())
-            && config.brokers.amqp.is_empty()
-            && config.publish.addresses.is_empty();
-        match is_idle {
-            true => Err(
-                "a relay without sources has nothing to hand on: set one of pull, sub, amqp and publish".to_owned(),
-            ),
-            false => Ok(()),
-        }
-    }
-}
-
 fn serve(given: &ConfigFlags, program: &str, role: Role) -> Result<(), Failure> {
     let failed = |error| match error {
         // A file or an address of the configuration is wrong.
         StartError::Store(sentence) => Failure::Usage(sentence),
         error => Failure::Runtime(error.to_string()),
     };
-    // This comes first, before the log's thread is there.
-    let systemd = Systemd::from_environment().map_err(failed)?;
+    // This comes first, before the log's thread is there. A service manager talks to a parent, and not to workers.
+    let systemd = match role {
+        Role::Worker(_) => Systemd::default(),
+        _ => Systemd::from_environment().map_err(failed)?,
+    };
     let Loaded {
         mut config, file, ..
-    } = load(given)?;
-    role.shape(&mut config).map_err(Failure::Usage)?;
-    let token = if role == Role::Server && config.needs_a_token() {
-        let token = cli::token::new()?;
-        let shown = token.reveal();
-        config.auth.tokens.push(token);
-        Some(shown)
-    } else {
-        None
+    } = match role {
+        // Its parent has printed the warnings.
+        Role::Worker(_) => read(given)?,
+        _ => load(given)?,
     };
+    let crew = match (&role, config.process.workers.count()) {
+        (Role::Server, Some(count)) => {
+            Some(Crew::prepare(&config, &systemd, file.as_deref(), count)?)
+        }
+        _ => None,
+    };
+    let made = match &role {
+        Role::Server if config.needs_a_token() => Some(cli::token::new()?),
+        Role::Worker(briefing) => briefing.client_token.clone(),
+        _ => None,
+    };
+    let plan = crew
+        .as_ref()
+        .map(|crew| crew.plan(given, &config, made.as_ref()));
+    let plan = plan.transpose()?;
+    let role = match &crew {
+        Some(crew) => Role::Parent(crew.endpoint()),
+        None => role,
+    };
+    role.shape(&mut config, made.as_ref())
+        .map_err(Failure::Usage)?;
     // It lives until the end of this function: log lines of the shutdown are still written.
-    let _logging = logging::start(config.process.log_level)
+    let _logging = logging::start(config.process.log_level, role.worker())
         .map_err(|error| Failure::Runtime(format!("cannot start the log: {error}")))?;
     // A token that was made for this run stays good for all of it.
-    let (made, flags) = (token.clone().map(Token::new), given.clone());
+    let (rerole, remade, flags) = (role.clone(), made.clone(), given.clone());
     let reread = Box::new(move || {
         if let Some(path) = &file {
             refuse_what_waits(path)?;
@@ -175,26 +171,59 @@ fn serve(given: &ConfigFlags, program: &str, role: Role) -> Result<(), Failure> 
             log::warn!("reload: {warning}");
         }
         let mut config = loaded.config;
-        role.shape(&mut config)?;
-        if config.needs_a_token() {
-            config.auth.tokens.extend(made.clone());
-        }
+        rerole.shape(&mut config, remade.as_ref())?;
         Ok(config)
     });
-    let server = Server::start(&config, reread, systemd).map_err(failed)?;
+    let mut server = Server::start(&config, reread, systemd).map_err(failed)?;
+    if let Some(plan) = plan {
+        server.start_workers(plan).map_err(Failure::Runtime)?;
+    }
+    if let Role::Worker(briefing) = &role {
+        return work(server, briefing);
+    }
     let _ready = match &*config.process.ready_file {
         "" => None,
         path => {
-            let file = ReadyFile::write(Path::new(path), &config, &server);
+            let file = ReadyFile::write(Path::new(path), &config, &server, crew.as_ref());
             Some(file.map_err(Failure::Runtime)?)
         }
     };
-    print(&banner::text(&config, &server, program, token.as_deref()));
-    let (stats, uptime) = server
-        .run()
-        .map_err(|error| Failure::Runtime(format!("the server failed: {error}")))?;
+    let shown = made.map(|token| token.reveal());
+    print(&banner::text(
+        &config,
+        &server,
+        crew.as_ref(),
+        program,
+        shown.as_deref(),
+    ));
+    let ended = run(server)?;
     // The level may have been changed by a reload.
     let has_counters = log::max_level() >= log::LevelFilter::Debug;
-    print(&summary::text(&stats, uptime, has_counters));
+    print(&summary::text(&ended.stats, ended.uptime, has_counters));
+    Ok(())
+}
+
+fn run(server: Server) -> Result<Ended, Failure> {
+    server
+        .run()
+        .map_err(|error| Failure::Runtime(format!("the server failed: {error}")))
+}
+
+/// Serves as a worker. It prints two lines for its parent: where its admin listener is, and its last figures.
+fn work(mut server: Server, briefing: &Briefing) -> Result<(), Failure> {
+    // For `ps`: the parent starts its workers by a path that does not have the program's name.
+    let _ = std::fs::write("/proc/self/comm", "newswire");
+    server.revoke(&briefing.revoked);
+    server
+        .end_with_stdin()
+        .map_err(|error| Failure::Runtime(format!("cannot start a thread: {error}")))?;
+    let admin = server.admins().first().map(ToString::to_string);
+    print(
+        &(json::text(|line| {
+            line.put("admin", admin);
+        }) + "\n"),
+    );
+    let ended = run(server)?;
+    print(&(ended.snapshot + "\n"));
     Ok(())
 }

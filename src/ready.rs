@@ -16,6 +16,9 @@ use newswire::config::Config;
 use newswire::server::Server;
 use serde_json::{Value, json};
 
+use crate::banner::relays;
+use crate::crew::Crew;
+
 /// In bytes, a ready file with thousands of addresses. A longer file is something else.
 const BYTES_MAX: u64 = 1024 * 1024;
 
@@ -31,8 +34,13 @@ impl ReadyFile {
     ///
     /// # Errors
     /// One line that names the file.
-    pub fn write(path: &Path, config: &Config, server: &Server) -> Result<Self, String> {
-        Self::write_text(path, text(config, server))
+    pub fn write(
+        path: &Path,
+        config: &Config,
+        server: &Server,
+        crew: Option<&Crew>,
+    ) -> Result<Self, String> {
+        Self::write_text(path, text(config, server, crew))
             .map_err(|error| format!("ready-file {}: {error}", path.display()))
     }
 
@@ -89,15 +97,15 @@ impl Drop for ReadyFile {
 }
 
 /// One line of JSON.
-fn text(config: &Config, server: &Server) -> String {
+fn text(config: &Config, server: &Server, crew: Option<&Crew>) -> String {
     let bound = json!({
         "pid": std::process::id(),
-        "listen": server.listeners(),
+        "listen": crew.map_or(server.listeners(), Crew::listeners),
         "pull": server.pulls(),
         "sub": config.ingest.sub,
         "admin": server.admins(),
         "publish": server.publishers(),
-        "relay": server.relays(),
+        "relay": relays(server, crew),
     });
     format!("{bound}\n")
 }

@@ -62,6 +62,8 @@ reasons! {
         Deliveries => "deliveries",
         /// Events handed on to other servers.
         Relayed => "relayed",
+        /// Workers that died and were started again.
+        WorkerRestarts => "worker_restarts",
         /// First writes of events to sockets.
         Writes => "writes",
         /// Writes that a socket took in part or not at all, because a client reads slowly.
@@ -370,6 +372,14 @@ macro_rules! stats {
             }
         }
 
+        impl Stats {
+            fn cells(&self) -> impl Iterator<Item = &Cell<u64>> {
+                let cells = self.counters.iter().chain(self.checks.as_flattened());
+                $(let cells = cells.chain(&self.$read);)*
+                cells
+            }
+        }
+
         impl Stats {$(
             $(#[$counts])*
             pub fn $count(&self, reason: $reasons) {
@@ -507,6 +517,35 @@ impl Stats {
     /// How often `store` answered `judged`.
     pub fn checks(&self, store: Store, judged: Judged) -> u64 {
         self.checks[store as usize][judged as usize].get()
+    }
+
+    /// Returns all counters, in an order of this program's own.
+    pub fn values(&self) -> Vec<u64> {
+        self.cells().map(Cell::get).collect()
+    }
+
+    /// Adds counters in the order of [`Stats::values`].
+    pub fn add_values(&self, values: &[u64]) {
+        for (cell, &n) in self.cells().zip(values) {
+            add(cell, n);
+        }
+    }
+
+    /// Returns a copy of what is about clients. The parent of a worker counts the rest itself: the events, which come
+    /// from it, and what publishers and administrators were answered.
+    pub fn of_clients(&self) -> Self {
+        let counters = self.counters.clone();
+        for counter in [Counter::Ingested, Counter::Events] {
+            counters[counter as usize].set(0);
+        }
+        Self {
+            counters,
+            checks: self.checks.clone(),
+            refusals: self.refusals.clone(),
+            causes: self.causes.clone(),
+            closes: self.closes.clone(),
+            ..Self::default()
+        }
     }
 
     /// Everything that is not zero, as `name=value` pairs: the summary at the end of a run.

@@ -70,6 +70,25 @@ impl Durations {
             .saturating_record_n(micros.clamp(1, LONGEST), count as u64);
     }
 
+    /// Adds times that another process has measured: how many fell into each bucket alone, and their sum in seconds. For
+    /// the percentiles each of them counts as its bucket's upper bound.
+    pub fn add(&mut self, counts: &[u64], sum: f64) {
+        let bounds = self.bounds.iter().copied();
+        // Those over all bounds count as twice the highest.
+        let last = self.bounds.last().map(|bound| 2.0 * bound);
+        for ((bucket, &n), bound) in self.counts.iter_mut().zip(counts).zip(bounds.chain(last)) {
+            *bucket += n;
+            let micros = (bound * 1e6) as u64;
+            self.lately.saturating_record_n(micros.clamp(1, LONGEST), n);
+        }
+        self.sum += sum;
+    }
+
+    /// Returns how many times fell into each bucket alone. The last bucket is for those over all bounds.
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
     /// Returns each bound, in seconds, and how many things took no longer.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
         let counts = self.counts.iter().scan(0, |sum, count| {
@@ -127,6 +146,19 @@ mod tests {
         assert!((percentiles.max - 60.0).abs() < 1.0);
         assert_eq!(durations.take_percentiles(), None);
         assert_eq!(durations.count(), 100, "the histogram keeps all");
+    }
+
+    #[test]
+    fn what_another_process_has_measured_is_added() {
+        let mut durations = Durations::new(TURN_BOUNDS);
+        durations.record(Duration::from_millis(1), 1);
+        let mut counts = vec![0; TURN_BOUNDS.len() + 1];
+        (counts[1], counts[TURN_BOUNDS.len()]) = (2, 1);
+        durations.add(&counts, 3.5);
+        assert_eq!((durations.count(), durations.counts()[1]), (4, 3));
+        assert!((durations.sum() - 3.501).abs() < 1e-9);
+        let percentiles = durations.take_percentiles().expect("some");
+        assert!((percentiles.max - 2.0).abs() < 0.02, "{percentiles:?}");
     }
 
     #[test]

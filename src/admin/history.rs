@@ -324,6 +324,7 @@ mod tests {
             outboxes_bytes: 9,
             sources: &[],
             relay_receivers: 0,
+            workers: &[],
             process: ProcessReadings {
                 cpu_seconds: Some(milliseconds as f64 / 2_000.0),
                 resident_bytes: Some(4_096),

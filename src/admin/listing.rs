@@ -15,8 +15,8 @@ use crate::wire::json::{self, ToJson};
 pub struct PageRequest {
     /// The most rows that the page may have.
     pub limit: usize,
-    /// The first place that the server looks at.
-    pub after: u32,
+    /// The first place that the server looks at. With workers it names the worker, too.
+    pub after: u64,
     /// True exactly when the names of a connection's topics are wanted.
     pub has_topics: bool,
 }
@@ -122,11 +122,14 @@ impl PageOfRows {
         row.to_json(&mut self.rows);
     }
 
-    /// Returns the whole page. `next` is the place where the next page begins.
-    pub fn finish(self, next: Option<u32>) -> Response {
+    /// Returns the whole page. `next` is where the next page begins. `left_out` are the workers that did not answer.
+    pub fn finish(self, next: Option<u64>, left_out: &[usize]) -> Response {
         Response::object(|page| {
             page.put(self.what, format_args!("[{}]", self.rows))
                 .put("next", next);
+            if !left_out.is_empty() {
+                page.put("left_out", left_out);
+            }
         })
     }
 }
@@ -158,7 +161,7 @@ mod tests {
             });
         }
         assert!(listing.is_full());
-        let page = parsed(&listing.finish(Some(7)));
+        let page = parsed(&listing.finish(Some(7), &[]));
         assert_eq!(page["topics"][0]["name"], "a \"☃\"\u{0}");
         assert_eq!(page["topics"][1]["rate"], 0.25);
         assert_eq!(page["next"], 7);
@@ -174,7 +177,7 @@ mod tests {
             topic_names: Some(vec!["x", "\\"]),
             outbox_bytes: 0,
         });
-        let page = parsed(&listing.finish(None));
+        let page = parsed(&listing.finish(None, &[]));
         let row = &page["connections"][0];
         assert_eq!((&row["id"], &row["name"]), (&"3-1".into(), &"o'\"".into()));
         assert_eq!(row["topic_names"], serde_json::json!(["x", "\\"]));

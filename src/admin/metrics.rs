@@ -28,6 +28,17 @@ pub struct ProcessReadings {
     pub started_at: f64,
 }
 
+/// One worker of this server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WorkerRow {
+    /// Its number, from 1 on.
+    pub worker: usize,
+    /// True exactly when it serves.
+    pub is_ready: bool,
+    /// How many connections it has.
+    pub connections: usize,
+}
+
 /// All numbers of one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Readings<'a> {
@@ -49,6 +60,8 @@ pub struct Readings<'a> {
     pub sources: &'a [SourceRow<'a>],
     /// How many other servers receive what this one hands on.
     pub relay_receivers: usize,
+    /// The workers. A server without workers has none.
+    pub workers: &'a [WorkerRow],
     /// What the system says.
     pub process: ProcessReadings,
 }
@@ -81,6 +94,8 @@ enum MetricValue {
     Checks,
     /// One value for each source that has one. Where no source has any, the metric is left out.
     Sources(fn(&SourceRow<'_>) -> Option<u64>),
+    /// One value for each worker.
+    Workers(fn(&WorkerRow) -> usize),
     Durations(for<'r> fn(&'r Readings<'_>) -> &'r Durations),
     Gauge(fn(&Readings<'_>) -> usize),
     /// One value. Where the system does not say it, the metric is left out.
@@ -133,6 +148,7 @@ impl Metric {
                 vec![("store", stores.collect()), ("result", results.collect())]
             }
             MetricValue::Sources(_) => vec![("source", Vec::new()), ("endpoint", Vec::new())],
+            MetricValue::Workers(_) => vec![("worker", Vec::new())],
             MetricValue::Durations(_) => vec![("le", Vec::new())],
             MetricValue::Counter(_) | MetricValue::Gauge(_) | MetricValue::Process(_) => Vec::new(),
         }
@@ -152,9 +168,21 @@ pub static METRICS: &[Metric] = &[
         "Connections of clients and dashboards now, in whatever state.",
     ),
     gauge(
+        "newswire_workers",
+        MetricValue::Gauge(|now| now.workers.iter().filter(|row| row.is_ready).count()),
+        "Workers that serve now. A server without workers has none.",
+    ),
+    of("newswire_worker_restarts_total", Counter::WorkerRestarts),
+    gauge(
+        "newswire_worker_connections",
+        MetricValue::Workers(|row| row.connections),
+        "Connections of clients to each worker, as it told them at most a second ago.",
+    ),
+    gauge(
         "newswire_topics",
         MetricValue::Gauge(|now| now.topics),
-        "Topics that somebody is subscribed to now. $sys/stats of the dashboards is one.",
+        "Topics that somebody is subscribed to now. $sys/stats of the dashboards is one. With workers, a topic counts for \
+         each worker that has a subscriber.",
     ),
     gauge(
         "newswire_subscriptions",
@@ -189,7 +217,7 @@ pub static METRICS: &[Metric] = &[
     gauge(
         "newswire_relay_receivers",
         MetricValue::Gauge(|now| now.relay_receivers),
-        "Other servers that are connected and receive the events that this one hands on.",
+        "Other servers, and workers, that are connected and receive the events that this one hands on.",
     ),
     gauge(
         "newswire_source_peers",
@@ -358,6 +386,9 @@ impl Exposition {
         {
             return;
         }
+        if matches!(metric.what, MetricValue::Workers(_)) && now.workers.is_empty() {
+            return;
+        }
         self.head(metric);
         match metric.what {
             MetricValue::Build => {
@@ -374,6 +405,12 @@ impl Exposition {
                         let labels = sources::labels(row);
                         self.push(format_args!("{name}{{{labels}}} {value}\n"));
                     }
+                }
+            }
+            MetricValue::Workers(value) => {
+                for row in now.workers {
+                    let (worker, value) = (row.worker, value(row));
+                    self.push(format_args!("{name}{{worker=\"{worker}\"}} {value}\n"));
                 }
             }
             MetricValue::By(family) => {
@@ -468,6 +505,11 @@ mod tests {
                 },
             }],
             relay_receivers: 0,
+            workers: &[WorkerRow {
+                worker: 1,
+                is_ready: true,
+                connections: 4,
+            }],
             process: ProcessReadings {
                 resident_bytes: Some(4_096),
                 started_at: 1.5,
@@ -476,6 +518,8 @@ mod tests {
         });
         for line in [
             "# TYPE newswire_connections gauge\nnewswire_connections 5",
+            "newswire_workers 1",
+            "newswire_worker_connections{worker=\"1\"} 4",
             "newswire_events_total{ingest=\"http\"} 1",
             "newswire_events_total{ingest=\"pull\"} 0",
             "newswire_dropped_total{reason=\"no_topic\"} 1",

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod publication;
 pub mod response;
 pub mod routes;
+pub mod snapshot;
 pub mod sources;
 #[cfg(test)]
 mod tests;
@@ -64,12 +65,18 @@ pub enum Command {
     Connections(PageRequest),
     /// End one connection: its place, and which tenant of the place.
     DisconnectOne(u32, u32),
+    /// End one connection of a worker: the worker's number, the place, and which tenant of the place.
+    DisconnectOfWorker(usize, u32, u32),
     /// Find all connections that match, and end them.
     Disconnect(Whom),
     /// Accept a token no longer. Each digest is a form of it.
     Revoke(Vec<Digest>),
     /// Publish events.
     Publish(Publication),
+    /// Replace one worker after the other.
+    RestartWorkers,
+    /// Show every figure, for the parent of a worker.
+    Snapshot,
     /// Tell a browser that a page may publish.
     Preflight,
     /// Send the dashboard's page.

@@ -58,6 +58,13 @@ pub fn answer(is_batch: bool, members: &[usize]) -> Response {
     })
 }
 
+/// The answer to a body that was published by workers: how many events it had.
+pub fn handed_on(events: usize) -> Response {
+    Response::object(|body| {
+        body.put("events", events);
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,5 +169,6 @@ mod tests {
             answer(true, &[3, 0]).body(),
             b"{\"events\":2,\"subscribers\":[3,0]}"
         );
+        assert_eq!(handed_on(2).body(), b"{\"events\":2}");
     }
 }

@@ -44,6 +44,8 @@ enum RouteTarget {
     Connections,
     Disconnect,
     Revoke,
+    RestartWorkers,
+    Snapshot,
     Publish,
 }
 
@@ -69,6 +71,12 @@ pub static ROUTES: &[Route] = &[
     ),
     post("/disconnect", Right::Administrator, RouteTarget::Disconnect),
     post("/revoke", Right::Administrator, RouteTarget::Revoke),
+    post(
+        "/workers/restart",
+        Right::Administrator,
+        RouteTarget::RestartWorkers,
+    ),
+    get("/snapshot", Right::Administrator, RouteTarget::Snapshot),
     post(PUBLISH, Right::Publisher, RouteTarget::Publish),
 ];
 
@@ -112,6 +120,7 @@ enum Order {
     Whole(Command),
     Disconnect,
     Revoke,
+    RestartWorkers,
     Publish(Media),
 }
 
@@ -181,11 +190,13 @@ fn judge(head: &Head<'_, '_>, door: Door, rules: &AdminRules) -> Result<Admitted
         RouteTarget::Connections => Order::Whole(Command::Connections(page(head)?)),
         RouteTarget::Disconnect => json_alone(head).map(|()| Order::Disconnect)?,
         RouteTarget::Revoke => json_alone(head).map(|()| Order::Revoke)?,
+        RouteTarget::RestartWorkers => json_alone(head).map(|()| Order::RestartWorkers)?,
+        RouteTarget::Snapshot => Order::Whole(Command::Snapshot),
         RouteTarget::Publish => Order::Publish(media(head)?),
     };
     let max = match order {
         Order::Whole(_) => 0,
-        Order::Disconnect | Order::Revoke => limits::ADMIN_ORDER_BYTES_MAX,
+        Order::Disconnect | Order::Revoke | Order::RestartWorkers => limits::ADMIN_ORDER_BYTES_MAX,
         Order::Publish(_) => rules.body_bytes_max,
     };
     let body_bytes = match head.body_bytes()? {
@@ -295,6 +306,9 @@ fn json_alone(head: &Head<'_, '_>) -> Result<(), Response> {
     }
 }
 
+/// The last worker's last place.
+const AFTER_MAX: usize = (limits::WORKERS_MAX + 1) << 32;
+
 fn page(head: &Head<'_, '_>) -> Result<PageRequest, Response> {
     let number = |key: &str, default: usize, max: usize| match head.query_value(key) {
         None => Ok(default),
@@ -319,7 +333,7 @@ fn page(head: &Head<'_, '_>) -> Result<PageRequest, Response> {
             limits::ADMIN_PAGE_ENTRIES,
             limits::ADMIN_PAGE_ENTRIES_MAX,
         )?,
-        after: number("after", 0, u32::MAX as usize)? as u32,
+        after: number("after", 0, AFTER_MAX)? as u64,
         has_topics: head.query_value("topics") == Some("1"),
     })
 }
@@ -334,6 +348,14 @@ impl Admitted {
             Order::Whole(command) => Ok(command),
             Order::Publish(media) => Ok(Command::Publish(Publication::new(body, media))),
             Order::Disconnect => disconnection(&body),
+            Order::RestartWorkers => match json::strict(&body) {
+                Ok(Value::Object(entries)) if entries.is_empty() => Ok(Command::RestartWorkers),
+                _ => Err(Response::refusal(
+                    HttpStatus::BadRequest,
+                    "the body is not an empty JSON object",
+                    "send {}",
+                )),
+            },
             Order::Revoke => {
                 let mut body = body;
                 let digest = revoked(&body);
@@ -365,7 +387,7 @@ const WHOM: &str = "send one of {\"id\":\"3-1\"}, {\"name\":\"…\"} and {\"addr
 fn disconnection(body: &[u8]) -> Result<Command, Response> {
     let (key, text) = only_string(body, WHOM)?;
     let command = match key.as_str() {
-        "id" => id(&text).map(|(place, tenant)| Command::DisconnectOne(place, tenant)),
+        "id" => id(&text),
         "name" => Some(Command::Disconnect(Whom::Name(text))),
         "address" => address(&text).map(Command::Disconnect),
         _ => None,
@@ -374,9 +396,16 @@ fn disconnection(body: &[u8]) -> Result<Command, Response> {
         .ok_or_else(|| Response::refusal(HttpStatus::BadRequest, "this names no connection", WHOM))
 }
 
-fn id(text: &str) -> Option<(u32, u32)> {
-    let (place, tenant) = text.split_once('-')?;
-    Some((place.parse().ok()?, tenant.parse().ok()?))
+/// `PLACE-TENANT`, or `WORKER-PLACE-TENANT`.
+fn id(text: &str) -> Option<Command> {
+    let numbers = text.split('-').map(|number| number.parse().ok());
+    match numbers.collect::<Option<Vec<u32>>>()?[..] {
+        [place, tenant] => Some(Command::DisconnectOne(place, tenant)),
+        [worker, place, tenant] => {
+            Some(Command::DisconnectOfWorker(worker as usize, place, tenant))
+        }
+        _ => None,
+    }
 }
 
 fn address(text: &str) -> Option<Whom> {

@@ -145,6 +145,7 @@ mod tests {
                 outboxes_bytes: 4,
                 sources: &[],
                 relay_receivers: 0,
+                workers: &[],
                 process: ProcessReadings {
                     cpu_seconds: Some(second as f64 / 4.0),
                     ..ProcessReadings::default()

@@ -34,6 +34,8 @@ pub enum Action {
     Serve(ConfigFlags),
     /// Run a server without clients, which hands events on to others.
     Relay(ConfigFlags),
+    /// Run as a worker of the parent that has started this process.
+    Worker(ConfigFlags),
     /// Show the configuration that a server would have.
     Check(ConfigFlags),
     /// Hand events to a server.
@@ -87,7 +89,12 @@ also a variable (NEWSWIRE_PING_INTERVAL) and a key of the file (ping-interval)."
 /// # Errors
 /// They make no sense.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Failure> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    // No command for people: it is in no help. A parent starts its workers with it.
+    let is_worker = arguments.get(1).is_some_and(|word| word == "worker");
+    if is_worker {
+        arguments[1] = "serve".into();
+    }
     let matches = match command().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => return Ok(Action::Print(error.render().to_string())),
@@ -96,6 +103,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Fa
     };
     match matches.subcommand() {
         None => Ok(Action::Serve(ConfigFlags::from_matches(&matches))),
+        Some(("serve", matches)) if is_worker => {
+            Ok(Action::Worker(ConfigFlags::from_matches(matches)))
+        }
         Some(("serve", matches)) => Ok(Action::Serve(ConfigFlags::from_matches(matches))),
         Some(("relay", matches)) => {
             let given = ConfigFlags::from_matches(matches);

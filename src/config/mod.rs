@@ -27,7 +27,8 @@ pub use load::{ConfigError, Loaded};
 pub use merge::{Flags, Layer};
 pub use options::{
     AdminOptions, AuthOptions, BrokerOptions, ClientOptions, IngestOptions, ListenOptions,
-    ProcessOptions, PublishOptions, RelayOptions, ShutdownClose, StoreOption, option, options,
+    ProcessOptions, PublishOptions, RelayOptions, ShutdownClose, StoreOption, WorkerCount, option,
+    options,
 };
 pub use spec::OptionSpec;
 pub use suggest::nearest;

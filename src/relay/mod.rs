@@ -5,7 +5,8 @@
 //!
 //! Subscriptions travel upstream: what receivers subscribe to is wanted here, and so asked of the sources.
 //!
-//! A receiver that reads too slowly loses events once [`limits::RELAY_EVENTS_UNREAD_MAX`] of them wait for it. libzmq
+//! A receiver that reads too slowly loses events once [`limits::RELAY_EVENTS_UNREAD_MAX`] of them wait for it (a worker,
+//! [`limits::WORKER_EVENTS_UNREAD_MAX`]). libzmq
 //! drops them and tells nobody here; the receiver finds it out (`ingest/continuity.rs`). Others are not held back.
 //!
 //! Never here: where events come from, and clients.
@@ -42,7 +43,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Binds an XPUB socket to `endpoints`. `access` is for sockets' files.
+    /// Binds an XPUB socket to `endpoints`. `access` is for sockets' files. For each receiver that does not read
+    /// `unread_max` events may wait.
     ///
     /// # Errors
     /// An endpoint cannot be bound: it is taken, or not an endpoint.
@@ -51,6 +53,7 @@ impl Relay {
         endpoints: &[String],
         rules: PeerRules,
         access: FileAccess,
+        unread_max: i32,
     ) -> Result<Self, SourceError> {
         let failed = |endpoint: &str, cause: SetUpError| SourceError::new(endpoint, "bind", cause);
         let first = endpoints.first().map_or("", String::as_str);
@@ -58,7 +61,7 @@ impl Relay {
             let socket = context.socket(zmq::XPUB)?;
             let text = endpoints.concat();
             prepare(&socket, &text, rules)?;
-            socket.set_sndhwm(limits::RELAY_EVENTS_UNREAD_MAX)?;
+            socket.set_sndhwm(unread_max)?;
             let monitor = Monitor::attach(context, &socket)?;
             Ok::<_, SetUpError>((socket, monitor))
         };

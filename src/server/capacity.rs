@@ -40,6 +40,11 @@ pub fn connections_max(asked: usize) -> usize {
     raise(asked).connections_max
 }
 
+/// The limit of a server that is started here with `asked`, and where it comes from.
+pub fn capacity_note(asked: usize) -> String {
+    raise(asked).note
+}
+
 /// A small host may have fewer files than are usually kept in reserve. Then a quarter of its files is kept, but
 /// not less than the program itself and some publishers need.
 fn derive(files: usize, asked: usize) -> Capacity {

@@ -17,6 +17,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::outside::Accepted;
+use crate::config::ListenOptions;
 use crate::engine::Stream;
 use crate::limits;
 use crate::stats::Refusal;
@@ -43,6 +44,19 @@ pub struct SocketOptions {
     pub unsent_bytes_max: usize,
     /// In seconds, `TCP_USER_TIMEOUT`.
     pub unacknowledged_seconds: u32,
+    /// True exactly when other processes of this user listen on the same port (`SO_REUSEPORT`).
+    pub shares_port: bool,
+}
+
+impl SocketOptions {
+    /// Those of a configuration.
+    pub fn new(listen: &ListenOptions, shares_port: bool) -> Self {
+        Self {
+            unsent_bytes_max: listen.unsent_bytes_max,
+            unacknowledged_seconds: listen.unacknowledged_seconds,
+            shares_port,
+        }
+    }
 }
 
 /// All listeners, and what they need to refuse.
@@ -263,6 +277,7 @@ fn listen(address: SocketAddr, only_v6: bool, options: SocketOptions) -> io::Res
     )?;
     // A restart must not wait until the kernel has forgotten the old server's connections.
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(options.shares_port)?;
     if only_v6 {
         socket.set_only_v6(true)?;
     }

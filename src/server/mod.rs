@@ -10,6 +10,7 @@ mod brokers;
 mod capacity;
 mod clock;
 mod error;
+mod held_ports;
 mod listeners;
 mod lobby;
 mod orders;
@@ -27,13 +28,16 @@ mod sources;
 mod start;
 mod stores;
 mod systemd;
+mod team;
 mod tokens;
 mod turn;
 mod views;
 
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use capacity::Capacity;
@@ -42,8 +46,9 @@ use signals::{Signal, Signals};
 use sockets::Sockets;
 use stores::Watched;
 
-pub use capacity::connections_max;
+pub use capacity::{capacity_note, connections_max};
 pub use error::StartError;
+pub use held_ports::HeldPorts;
 pub use outside::{Accepted, Outside, Ready};
 pub use rules::{Budgets, gate_rules, rules};
 pub use start::check_paths;
@@ -55,9 +60,22 @@ use crate::auth::Wake;
 use crate::config::Config;
 use crate::stats::Stats;
 use crate::trim;
+use crate::wire::token::Digest;
+use crate::workers::{Plan, Team};
 
 /// Reads the configuration again: as it is now, or what is wrong with it.
 pub type Reread = Box<dyn FnMut() -> Result<Config, String>>;
+
+/// How a run has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What was counted, by workers too.
+    pub stats: Stats,
+    /// How long it ran.
+    pub uptime: Duration,
+    /// All figures as one line of JSON, for the parent of a worker.
+    pub snapshot: String,
+}
 
 /// A server that has bound everything.
 pub struct Server {
@@ -74,6 +92,8 @@ pub struct Server {
     /// For the threads of stores.
     wake: Wake,
     capacity: Capacity,
+    /// Of a worker: true once its parent has let go of it.
+    leash: Option<Arc<AtomicBool>>,
     /// Removed when the server is.
     _pid_file: Option<PidFile>,
 }
@@ -124,11 +144,48 @@ impl Server {
         self.capacity.note.clone()
     }
 
+    /// Starts workers, and waits until they serve. Before the run.
+    ///
+    /// # Errors
+    /// A sentence, when one cannot be started.
+    pub fn start_workers(&mut self, plan: Plan) -> Result<(), String> {
+        self.core
+            .set_team(Team::start(plan, Arc::clone(&self.wake))?);
+        Ok(())
+    }
+
+    /// Has the server go down when its standard input ends: it is a worker, and its parent has gone or wants it.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn end_with_stdin(&mut self) -> io::Result<()> {
+        let leash = Arc::new(AtomicBool::new(false));
+        let (ended, wake) = (Arc::clone(&leash), Arc::clone(&self.wake));
+        thread::Builder::new().name("leash".into()).spawn(move || {
+            let mut rest = [0; 64];
+            let mut stdin = io::stdin().lock();
+            while stdin.read(&mut rest).is_ok_and(|n| n > 0) {}
+            ended.store(true, Ordering::Release);
+            wake();
+        })?;
+        self.leash = Some(leash);
+        Ok(())
+    }
+
+    /// Accepts these tokens no longer.
+    pub fn revoke(&mut self, tokens: &[Digest]) {
+        for token in tokens {
+            if self.core.gate.revoke(std::slice::from_ref(token)).is_err() {
+                log::error!("revoke: too many tokens are revoked already");
+            }
+        }
+    }
+
     /// Serves until SIGTERM or SIGINT, and answers what was counted and how long that took.
     ///
     /// # Errors
     /// Those of the poller, without which nothing goes on.
-    pub fn run(mut self) -> io::Result<(Rc<Stats>, Duration)> {
+    pub fn run(mut self) -> io::Result<Ended> {
         let (listen, pull) = (self.listeners(), self.pulls());
         log::info!("start: listen={listen:?} pull={pull:?}");
         // A relay has no clients.
@@ -145,7 +202,12 @@ impl Server {
             }
         }
         self.core.finish();
-        Ok((Rc::clone(self.core.stats()), self.sockets.clock.elapsed()))
+        self.core.tend_workers(&mut self.sockets);
+        Ok(Ended {
+            stats: self.core.counted(),
+            uptime: self.sockets.clock.elapsed(),
+            snapshot: self.core.snapshot(&self.sockets),
+        })
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -165,31 +227,49 @@ impl Server {
         if self.core.poll_freed() {
             trim::begin();
         }
+        // After the turn, which has accepted everybody who was waiting: a listener that is closed resets them.
+        let is_let_go = (self.leash.as_ref()).is_some_and(|leash| leash.load(Ordering::Acquire));
+        if is_let_go && !self.core.is_going_down() {
+            self.shut_down();
+        }
         // At the very end: a beat says that a whole turn was done.
         self.systemd.beat(moment.now, || status(&self.core));
         let took = self.sockets.clock.elapsed().saturating_sub(moment.now);
         self.core.note_turn(took);
     }
 
+    fn shut_down(&mut self) {
+        self.sockets.close();
+        self.core.shut_down();
+        let time = Duration::from_secs(self.config.process.shutdown_seconds.into());
+        self.systemd.stopping(time);
+    }
+
     fn handle_signals(&mut self) {
         let (mut is_reloading, mut reloaded) = (false, None);
-        for signal in self.signals.pending() {
+        let pending: Vec<Signal> = self.signals.pending().collect();
+        for signal in pending {
             match signal {
-                Signal::Shutdown => {
-                    self.sockets.close();
-                    self.core.shut_down();
-                    let time = Duration::from_secs(self.config.process.shutdown_seconds.into());
-                    self.systemd.stopping(time);
+                // systemd sends the signal to every process of a service. The parent knows when all events are here.
+                Signal::Shutdown if self.leash.is_some() => {
+                    log::info!("shutdown: a worker goes down when its parent has it go down");
                 }
+                Signal::Shutdown => self.shut_down(),
                 Signal::Reload => {
                     self.systemd.reloading();
                     is_reloading = true;
                     match (self.reread)() {
-                        Ok(config) => reloaded = Some(config),
+                        Ok(config) => {
+                            reloaded = Some(config);
+                            self.core.team().into_iter().for_each(Team::reload);
+                        }
                         Err(sentence) => log::error!("reload: nothing is changed: {sentence}"),
                     }
                 }
-                Signal::Summary => self.core.log_summary(),
+                Signal::Summary => {
+                    self.core.log_summary();
+                    self.core.team().into_iter().for_each(Team::summarize);
+                }
             }
         }
         if let Some(config) = reloaded {
@@ -203,6 +283,14 @@ impl Server {
 
 /// What a service manager shows.
 fn status(core: &Core<Sockets>) -> String {
-    let (connections, topics) = (core.engine().connections(), core.engine().topics());
+    let (mut connections, mut topics) = (core.engine().connections(), core.engine().topics());
+    if let Some(team) = core.team() {
+        let sum = team.sum();
+        (connections, topics) = (connections + sum.connections, topics + sum.topics);
+        let (ready, all) = (team.ready(), team.count());
+        return format!(
+            "serving, workers: {ready} of {all}, connections: {connections}, topics: {topics}"
+        );
+    }
     format!("serving, connections: {connections}, topics: {topics}")
 }

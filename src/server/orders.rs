@@ -6,7 +6,7 @@
 //!
 //! Never here: HTTP, and what administrators see (`views`).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::outside::Outside;
@@ -25,12 +25,18 @@ use crate::wire::http::Acceptance;
 #[derive(Debug)]
 pub(super) struct Orders<P> {
     searches: VecDeque<Search<P>>,
+    /// Who waits for the answer of workers, by ticket.
+    passed: HashMap<u64, P>,
+    /// The last ticket.
+    ticket: u64,
 }
 
 impl<P> Default for Orders<P> {
     fn default() -> Self {
         Self {
             searches: VecDeque::new(),
+            passed: HashMap::new(),
+            ticket: 0,
         }
     }
 }
@@ -39,6 +45,18 @@ impl<P> Orders<P> {
     /// Returns true when the next turn has something to do here.
     pub(super) fn are_under_way(&self) -> bool {
         !self.searches.is_empty()
+    }
+
+    /// Notes that `peer` waits for the answer of workers. Returns the answer's ticket.
+    pub(super) fn pass(&mut self, peer: P) -> u64 {
+        self.ticket += 1;
+        self.passed.insert(self.ticket, peer);
+        self.ticket
+    }
+
+    /// Returns who waits for the answer with this ticket.
+    pub(super) fn take_passed(&mut self, ticket: u64) -> Option<P> {
+        self.passed.remove(&ticket)
     }
 }
 
@@ -85,7 +103,9 @@ impl<O: Outside> Core<O> {
                 Receipt::Published {
                     is_batch,
                     subscribers,
-                } => publication::answer(is_batch, &subscribers),
+                } if self.team.is_none() => publication::answer(is_batch, &subscribers),
+                // Nobody here knows how many subscribers the workers have.
+                Receipt::Published { subscribers, .. } => publication::handed_on(subscribers.len()),
                 Receipt::Bad(fault) => publication::refusal(&fault),
                 Receipt::TimedOut => Response::refusal(
                     HttpStatus::ServiceUnavailable,
@@ -105,11 +125,17 @@ impl<O: Outside> Core<O> {
 
     /// The answer to a command. `None` when it comes later, or from the engine.
     fn carry_out(&mut self, outside: &mut O, peer: O::Peer, command: Command) -> Option<Response> {
+        let command = self.pass_on(outside, peer, command)?;
         let response = match command {
             Command::Metrics => {
-                let sources = self.source_rows();
-                metrics::response(&self.readings(&sources, outside))
+                let mut gathered = self.gather();
+                gathered.sources = self.source_rows();
+                metrics::response(&self.readings(&gathered, outside))
             }
+            Command::Snapshot => Response::json(self.snapshot(outside)),
+            Command::RestartWorkers => self.restart_workers(),
+            // There are none.
+            Command::DisconnectOfWorker(..) => self.disconnected(outside, peer, 0),
             Command::History => Response::json(self.pulse.history(self.moment.now)),
             Command::Health => Response::object(|body| {
                 body.put("status", "ok");
@@ -236,7 +262,7 @@ impl<O: Outside> Core<O> {
 }
 
 /// Where a peer is that has sent a command, for the log.
-fn whereabouts<O: Outside>(outside: &O, peer: O::Peer) -> String {
+pub(super) fn whereabouts<O: Outside>(outside: &O, peer: O::Peer) -> String {
     let address = outside.address(peer);
     address.map_or_else(|| "left".to_owned(), |address| address.to_string())
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::outside::Outside;
 use super::turn::Core;
-use super::views::topic_row;
+use super::views::{busy_row, topic_row};
 use crate::admin::durations::{Durations, EVENT_BOUNDS, Percentiles, TURN_BOUNDS};
 use crate::admin::history::{History, Own};
 use crate::admin::vitals::{self, BUSIEST_MAX, TOPIC};
 use crate::engine::{Busiest, SlotId};
 use crate::wire::envelope::Event;
+use crate::workers::Team;
 
 /// What was measured, and the dashboards that show it.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(super) struct Pulse {
     told: u64,
     /// True exactly when a client subscribed to the events when this turn looked.
     has_subscribers: bool,
-    busiest: Busiest,
+    pub busiest: Busiest,
     /// Connections that came in by the admin listener. Some may have gone since the last sample.
     dashboards: Vec<SlotId>,
     /// How many of the server's own events were delivered.
@@ -81,7 +82,8 @@ impl<O: Outside> Core<O> {
         let latency = self.pulse.latency.take_percentiles();
         let turns = self.pulse.turns.take_percentiles();
         let mut history = std::mem::take(&mut self.pulse.history);
-        let readings = self.readings(&[], outside);
+        let gathered = self.gather();
+        let readings = self.readings(&gathered, outside);
         history.take(now, &readings, self.own(), latency, turns);
         self.pulse.history = history;
         self.pulse.last = [latency, turns];
@@ -111,9 +113,13 @@ impl<O: Outside> Core<O> {
         let busiest = self
             .engine
             .busiest(BUSIEST_MAX + 1, &mut self.pulse.busiest);
-        let rows: Vec<_> = busiest.iter().map(topic_row).collect();
+        let of_workers = self.team().map(Team::busiest).unwrap_or_default();
+        let rows: Vec<_> = (busiest.iter().map(topic_row))
+            .chain(of_workers.iter().map(busy_row))
+            .collect();
         let Pulse { history, last, .. } = &self.pulse;
-        let readings = self.readings(&[], outside);
+        let gathered = self.gather();
+        let readings = self.readings(&gathered, outside);
         let data = vitals::tell(&readings, self.own(), history, last[0], last[1], &rows);
         let members = self
             .engine

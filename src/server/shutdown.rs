@@ -111,8 +111,15 @@ impl Shutdown {
     /// Goes on to the next phase when this one has done its work, or used up its time.
     ///
     /// `has_events` is true when there may be events that were not taken in: when the engine is congested, that
-    /// does not mean that publishers are silent.
-    pub fn step<S: Stream>(&mut self, now: Duration, has_events: bool, engine: &mut Engine<S>) {
+    /// does not mean that publishers are silent. `has_workers` is true while a worker goes down, which has a time of
+    /// its own.
+    pub fn step<S: Stream>(
+        &mut self,
+        now: Duration,
+        has_events: bool,
+        has_workers: bool,
+        engine: &mut Engine<S>,
+    ) {
         if has_events {
             self.note_event(now);
         }
@@ -125,6 +132,7 @@ impl Shutdown {
             {
                 ShutdownPhase::Flushing
             }
+            ShutdownPhase::Flushing if has_workers => ShutdownPhase::Flushing,
             ShutdownPhase::Flushing if engine.owes_nothing() || now >= end => {
                 if !engine.owes_nothing() {
                     let bytes = engine.outboxes_bytes();

@@ -32,6 +32,7 @@ use crate::ingest::zeromq::PeerRules;
 use crate::ingest::zeromq::pull::Pull;
 use crate::ingest::zeromq::socket_file::{FileAccess, is_no_socket};
 use crate::ingest::zeromq::sub::Sub;
+use crate::limits;
 use crate::net::names::System;
 use crate::relay::Relay;
 use crate::stats::{Door, Stats};
@@ -102,6 +103,7 @@ impl Server {
             reread,
             watched,
             wake,
+            leash: None,
             capacity,
             _pid_file: pid_file,
         })
@@ -156,11 +158,10 @@ fn bind(
     registry: &Registry,
     stats: Rc<Stats>,
 ) -> Result<(Listeners, Lobby), StartError> {
-    let options = SocketOptions {
-        unsent_bytes_max: config.listen.unsent_bytes_max,
-        unacknowledged_seconds: config.listen.unacknowledged_seconds,
-    };
+    // A parent has no listener for clients, so whoever has workers and one is a worker.
+    let shares_port = config.process.workers.count().is_some();
     let listen = |option, addresses: &[SocketAddr], passed, token: fn(usize) -> PollToken| {
+        let options = SocketOptions::new(&config.listen, shares_port && option == "listen");
         let mut listeners = Listeners::bind(addresses, passed, options)
             .map_err(|(address, error)| StartError::listen(option, address, error))?;
         listeners
@@ -221,7 +222,11 @@ fn open_relay(config: &Config) -> Result<Relay, StartError> {
         seconds: config.ingest.publisher_seconds,
     };
     let (context, access) = (zmq::Context::new(), FileAccess::default());
-    Relay::bind(&context, &config.relay.endpoints, rules, access)
+    let unread_max = match config.process.workers.count() {
+        Some(_) => limits::WORKER_EVENTS_UNREAD_MAX,
+        None => limits::RELAY_EVENTS_UNREAD_MAX,
+    };
+    Relay::bind(&context, &config.relay.endpoints, rules, access, unread_max)
         .map_err(|error| StartError::bind("relay", error))
 }
 

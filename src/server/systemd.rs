@@ -67,6 +67,11 @@ impl Systemd {
         std::mem::take(&mut self.listeners)
     }
 
+    /// Returns true when listeners were passed and not taken yet.
+    pub fn has_listeners(&self) -> bool {
+        !self.listeners.is_empty()
+    }
+
     /// Everything is bound, or the configuration has been read again.
     pub fn ready(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={status}"));

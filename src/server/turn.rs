@@ -32,6 +32,7 @@ use crate::relay::Relay;
 use crate::standing::Standing;
 use crate::stats::{Close, Refusal, Stats};
 use crate::wire::id::{Epoch, Sequencer};
+use crate::workers::Team;
 
 /// Random numbers, made for one run.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,10 @@ pub struct Core<O: Outside> {
     pub(super) intake: Intake<O::Peer>,
     /// For other servers, if there are to be any.
     pub(super) relay: Option<Relay>,
+    /// The workers, if this is their parent.
+    pub(super) team: Option<Team>,
+    /// True exactly when the workers were told to go down.
+    pub(super) has_drained: bool,
     pub(super) ids: Sequencer,
     pub(super) orders: Orders<O::Peer>,
     pub(super) pulse: Pulse,
@@ -94,6 +99,8 @@ impl<O: Outside> Core<O> {
             budgets,
             stats,
             relay: None,
+            team: None,
+            has_drained: false,
             ids: Sequencer::new(Epoch::new(seeds.epoch)),
             orders: Orders::default(),
             pulse: Pulse::default(),
@@ -156,6 +163,11 @@ impl<O: Outside> Core<O> {
         self.intake.http().close();
     }
 
+    /// Returns true when the shutdown has begun.
+    pub fn is_going_down(&self) -> bool {
+        self.shutdown.has_begun()
+    }
+
     /// Returns true when the shutdown is complete.
     pub fn is_complete(&self) -> bool {
         self.shutdown.is_complete()
@@ -215,6 +227,9 @@ impl<O: Outside> Core<O> {
         // Before the intake: an empty socket may be replaced, and one with messages is emptied first.
         self.tend_sources(outside);
 
+        // Before administrators, who see what workers have told.
+        self.tend_workers(outside);
+
         // Before the intake, which takes in the events that come by HTTP; before the flush, because dashboards come in
         // here.
         self.administer(outside);
@@ -241,8 +256,9 @@ impl<O: Outside> Core<O> {
         // After the reap, which ends topics.
         self.tell_sources();
         let has_events = self.intake.is_ready();
+        let has_workers = self.has_workers();
         self.shutdown
-            .step(self.moment.now, has_events, &mut self.engine);
+            .step(self.moment.now, has_events, has_workers, &mut self.engine);
         if (self.report).is_digest_due(self.moment.now, &self.stats) {
             let incidents = self.engine.incidents();
             self.report.digest(self.moment.now, &self.stats, incidents);

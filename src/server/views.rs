@@ -6,22 +6,43 @@ use super::outside::Outside;
 use super::turn::Core;
 use crate::admin::Response;
 use crate::admin::listing::{ConnectionRow, PageOfRows, PageRequest, TopicRow};
-use crate::admin::metrics::Readings;
+use crate::admin::metrics::{Readings, WorkerRow};
+use crate::admin::snapshot::{self, BusyTopic, Snapshot};
 use crate::admin::sources::{self, SourceRow};
+use crate::admin::vitals::BUSIEST_MAX;
 use crate::engine::{ConnectionView, TopicView};
 use crate::limits;
 use crate::relay::Relay;
-use crate::stats::HttpStatus;
+use crate::stats::{HttpStatus, Stats};
+
+/// What [`Core::readings`] refers to and the core does not have.
+#[derive(Default)]
+pub(super) struct Gathered<'a> {
+    /// Empty where sources are not shown.
+    pub sources: Vec<SourceRow<'a>>,
+    workers: Vec<WorkerRow>,
+    /// With workers: what they and the parent have counted, and the sums of the workers' gauges.
+    sums: Option<(Stats, Snapshot)>,
+}
 
 impl<O: Outside> Core<O> {
-    /// How things are. `sources` may be empty where they are not shown.
-    pub(super) fn readings<'a>(
-        &'a self,
-        sources: &'a [SourceRow<'a>],
-        outside: &O,
-    ) -> Readings<'a> {
+    /// The workers' part of how things are. Without workers it costs nothing.
+    pub(super) fn gather(&self) -> Gathered<'_> {
+        let Some(team) = &self.team else {
+            return Gathered::default();
+        };
+        Gathered {
+            sources: Vec::new(),
+            workers: team.rows(),
+            sums: Some((team.counted(&self.stats), team.sum())),
+        }
+    }
+
+    /// How things are.
+    pub(super) fn readings<'a>(&'a self, gathered: &'a Gathered<'a>, outside: &O) -> Readings<'a> {
         let connections = self.engine.connections();
-        Readings {
+        let process = outside.process(connections);
+        let own = Readings {
             stats: &self.stats,
             latency: &self.pulse.latency,
             turns: &self.pulse.turns,
@@ -29,14 +50,50 @@ impl<O: Outside> Core<O> {
             topics: self.engine.topics(),
             subscriptions: self.engine.subscriptions(),
             outboxes_bytes: self.engine.outboxes_bytes(),
-            sources,
+            sources: &gathered.sources,
             relay_receivers: self.relay.as_ref().map_or(0, Relay::receivers),
-            process: outside.process(connections),
+            workers: &gathered.workers,
+            process,
+        };
+        let (Some(team), Some((stats, sum))) = (&self.team, &gathered.sums) else {
+            return own;
+        };
+        Readings {
+            stats,
+            connections: own.connections + sum.connections,
+            topics: own.topics + sum.topics,
+            subscriptions: own.subscriptions + sum.subscriptions,
+            outboxes_bytes: own.outboxes_bytes + sum.outboxes_bytes,
+            process: team.process(process),
+            ..own
         }
+    }
+
+    /// What has been counted, by workers too.
+    pub fn counted(&self) -> Stats {
+        match &self.team {
+            Some(team) => team.counted(&self.stats),
+            None => Stats::clone(&self.stats),
+        }
+    }
+
+    /// All figures, for the parent of a worker.
+    pub(super) fn snapshot(&mut self, outside: &O) -> String {
+        let busiest = self.engine.busiest(BUSIEST_MAX, &mut self.pulse.busiest);
+        let rows: Vec<_> = busiest.iter().map(topic_row).collect();
+        let gathered = self.gather();
+        snapshot::text(&self.readings(&gathered, outside), &rows)
     }
 
     pub(super) fn readiness(&self, has_sources: bool) -> Response {
         // Every listener was bound before the first turn. A publisher that is away makes no server unready.
+        if self.team.as_ref().is_some_and(|team| team.ready() == 0) && !self.shutdown.has_begun() {
+            return Response::refusal(
+                HttpStatus::ServiceUnavailable,
+                "no worker serves",
+                "the log says why; workers are started again by themselves",
+            );
+        }
         if !self.shutdown.has_begun() {
             let sources = has_sources.then(|| self.source_rows());
             return sources::readiness(sources.as_deref());
@@ -50,7 +107,7 @@ impl<O: Outside> Core<O> {
 
     pub(super) fn list_topics(&self, page: PageRequest) -> Response {
         let mut listing = PageOfRows::new("topics", page);
-        let next = walk(page.after, self.engine.topic_places(), |place| {
+        let next = walk(first(page), self.engine.topic_places(), |place| {
             if listing.is_full() {
                 return false;
             }
@@ -59,12 +116,12 @@ impl<O: Outside> Core<O> {
             }
             true
         });
-        listing.finish(next)
+        listing.finish(next.map(u64::from), &[])
     }
 
     pub(super) fn list_connections(&self, page: PageRequest) -> Response {
         let mut listing = PageOfRows::new("connections", page);
-        let next = walk(page.after, self.engine.places(), |place| {
+        let next = walk(first(page), self.engine.places(), |place| {
             if listing.is_full() {
                 return false;
             }
@@ -86,8 +143,13 @@ impl<O: Outside> Core<O> {
             listing.push(&row);
             true
         });
-        listing.finish(next)
+        listing.finish(next.map(u64::from), &[])
     }
+}
+
+/// The place where a page begins. Behind the last one, if there is no such place.
+fn first(page: PageRequest) -> u32 {
+    u32::try_from(page.after).unwrap_or(u32::MAX)
 }
 
 /// Looks at places from `first` on, as long as `look` answers true, and not too long. Answers where to go on.
@@ -98,6 +160,15 @@ fn walk(first: u32, places: u32, mut look: impl FnMut(u32) -> bool) -> Option<u3
 }
 
 pub(super) fn topic_row(topic: &TopicView) -> TopicRow<'_> {
+    TopicRow {
+        name: &topic.name,
+        subscribers: topic.subscribers,
+        events: topic.events,
+        rate: topic.rate,
+    }
+}
+
+pub(super) fn busy_row(topic: &BusyTopic) -> TopicRow<'_> {
     TopicRow {
         name: &topic.name,
         subscribers: topic.subscribers,

@@ -14,3 +14,4 @@ mod reload;
 mod shutdown;
 mod start;
 mod systemd;
+mod workers;

@@ -260,11 +260,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("web", &["wire::files"]),
     // Made of the sockets of `ingest`.
     ("relay", &["ingest", "limits", "wire"]),
+    // Processes that serve clients. The parent asks them as an administrator does.
+    ("workers", &["admin", "limits", "stats", "wire"]),
     (
         "server",
         &[
             "admin", "auth", "config", "engine", "exposure", "health", "ingest", "limits", "net",
-            "occupant", "relay", "server", "standing", "stats", "trim", "web", "wire",
+            "occupant", "relay", "server", "standing", "stats", "trim", "web", "wire", "workers",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.
@@ -276,20 +278,28 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "main",
         &[
-            "wire::token",
+            "wire::json",
             "banner",
             "cli",
             "config",
+            "crew",
             "logging",
             "memory",
             "ready",
+            "role",
             "server",
             "summary",
+            "workers",
         ],
     ),
-    ("banner", &["config", "memory", "server"]),
+    ("banner", &["config", "crew", "memory", "server"]),
+    (
+        "crew",
+        &["cli", "config", "server", "wire::token", "workers"],
+    ),
+    ("role", &["config", "wire::token", "workers"]),
     ("memory", &["config", "limits"]),
-    ("ready", &["config", "server"]),
+    ("ready", &["banner", "config", "crew", "server"]),
     ("summary", &["stats"]),
     ("lib", &[]),
 ];

@@ -21,6 +21,12 @@ fn every_path_is_a_command() {
             post("/disconnect", JSON, "{\"name\":\"n\"}"),
             "\"Disconnect\"",
         ),
+        (
+            post("/disconnect", JSON, "{\"id\":\"2-3-1\"}"),
+            "\"DisconnectOfWorker\"",
+        ),
+        (get("/snapshot", ""), "\"Snapshot\""),
+        (post("/workers/restart", JSON, "{}"), "\"RestartWorkers\""),
         (post("/revoke", JSON, "{\"token\":\"t\"}"), "\"Revoke\""),
         (post("/publish", JSON, "{}"), "\"Publish\""),
         (
@@ -63,6 +69,9 @@ fn every_refusal_is_json_with_a_hint() {
             ),
         ),
         (400, post("/disconnect", JSON, "nonsense")),
+        (400, post("/disconnect", JSON, "{\"id\":\"1-2-3-4\"}")),
+        (400, post("/workers/restart", JSON, "[]")),
+        (400, post("/workers/restart", JSON, "{\"worker\":1}")),
         (400, post("/revoke", JSON, r#"{"token":"a","token":"b"}"#)),
         (400, post("/disconnect", JSON, "{}")),
         (400, post("/disconnect", JSON, "{\"id\":5}")),

@@ -48,7 +48,7 @@ group! {
 
         /// What all clients together may leave unread. Over it, newswire closes clients that take nothing first,
         /// then those that are owed most. Lower it on a small machine.
-        #[option("outboxes-bytes-max", "BYTES", brief("What all clients may leave unread"))]
+        #[option("outboxes-bytes-max", "BYTES")]
         outboxes_bytes_max: usize = number!(
             Bytes, limits::OUTBOXES_BYTES_MAX, 8192, limits::OUTBOXES_BYTES_CEILING
         ),

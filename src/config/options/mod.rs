@@ -89,7 +89,7 @@ pub use brokers::BrokerOptions;
 pub use clients::ClientOptions;
 pub use ingest::IngestOptions;
 pub use listen::ListenOptions;
-pub use process::{ProcessOptions, ShutdownClose};
+pub use process::{ProcessOptions, ShutdownClose, WorkerCount};
 pub use publish::PublishOptions;
 pub use relay::RelayOptions;
 

@@ -22,6 +22,44 @@ const CLOSES: [(&str, ShutdownClose); 2] = [
     ("frame", ShutdownClose::Frame),
 ];
 
+/// How many processes serve clients.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WorkerCount {
+    /// This one alone.
+    Off,
+    /// One for each core.
+    Auto,
+    /// So many; at most [`limits::WORKERS_MAX`].
+    Fixed(usize),
+}
+
+impl WorkerCount {
+    fn parse(text: &str) -> Result<Self, String> {
+        let most = limits::WORKERS_MAX;
+        let number = || text.parse().ok().filter(|n| (1..=most).contains(n));
+        match text {
+            "off" => Ok(Self::Off),
+            "auto" => Ok(Self::Auto),
+            _ => (number().map(Self::Fixed))
+                .ok_or_else(|| format!("`off`, `auto` or a number from 1 to {most} is needed")),
+        }
+    }
+
+    /// How many workers there are to be; `None` when this process serves clients itself.
+    pub fn count(self) -> Option<usize> {
+        match self {
+            Self::Off => None,
+            Self::Auto => Some(cores().min(limits::WORKERS_MAX)),
+            Self::Fixed(count) => Some(count),
+        }
+    }
+}
+
+/// How many cores this process may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
 group! {
     /// The process: its log, its number, its end.
     ProcessOptions at process, "Log and process" {
@@ -37,10 +75,26 @@ group! {
             show: |level: &LevelFilter| level.to_string().to_ascii_lowercase(),
         },
 
+        /// Processes that serve clients: a number from 1 to 256, `auto` for one for each core, or `off` for none beside
+        /// this one. One process is one thread, and has as many clients as its limit of open files allows. With workers
+        /// this process takes events in and hands them on; the workers share the port of `listen`, and this process
+        /// starts one that dies again. The limits connections-max, connections-per-address-max and refused-tokens-max
+        /// are divided among the workers.
+        #[option("workers", "N|auto|off", restart, brief("Processes that serve clients; `auto`: one a core"))]
+        workers: WorkerCount = Word {
+            default: "off",
+            parse: WorkerCount::parse,
+            show: |count| match count {
+                WorkerCount::Off => "off".to_owned(),
+                WorkerCount::Auto => "auto".to_owned(),
+                WorkerCount::Fixed(count) => count.to_string(),
+            },
+        },
+
         /// File for the number of the process: written when everything is bound, removed at the end. newswire
         /// replaces a file that a crash left behind; a file whose process is a living newswire is an error. It is
         /// for hosts without a service manager: systemd needs none.
-        #[option("pid-file", "FILE", restart, brief("File for the number of the process"))]
+        #[option("pid-file", "FILE", restart)]
         pid_file: String = Word {
             default: "",
             parse: |text| Ok(text.to_owned()),
@@ -50,7 +104,7 @@ group! {
         /// File for what newswire has bound, as JSON, for scripts that let it choose the ports (`--listen
         /// 127.0.0.1:0`): written when everything is bound, replaced whole, removed at the end. It has `pid`, and lists
         /// of addresses: `listen`, `pull`, `sub`, `admin`, `publish`. Anything else at the path is an error.
-        #[option("ready-file", "FILE", restart, brief("File for the addresses that are bound, as JSON"))]
+        #[option("ready-file", "FILE", restart)]
         ready_file: String = Word {
             default: "",
             parse: |text| Ok(text.to_owned()),
