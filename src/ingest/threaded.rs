@@ -15,11 +15,14 @@
 //! Never here: what a broker is, and what is said to it.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -251,7 +254,7 @@ async fn run(mut client: impl Client, outlet: Outlet) {
     let (mut reported, mut last): (Option<Instant>, String) = (None, String::new());
     for session in 1.. {
         let began = Instant::now();
-        let trouble = client.serve(&outlet, session).await;
+        let trouble = survive(client.serve(&outlet, session)).await;
         if outlet.is_over() {
             return;
         }
@@ -283,6 +286,18 @@ async fn run(mut client: impl Client, outlet: Outlet) {
             }
         }
     }
+}
+
+/// What `serving` comes to. A panic of the client's library is a trouble like any other: the next connection may do
+/// better.
+async fn survive(serving: impl Future<Output = String>) -> String {
+    let mut serving = pin!(serving);
+    let survived = poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(context)));
+        let panicked = |_| Poll::Ready("its client panicked; standard error says where".to_owned());
+        polled.unwrap_or_else(panicked)
+    });
+    survived.await
 }
 
 /// `pause`, or up to a quarter less, so that many servers do not come back at the same moment.
@@ -523,5 +538,108 @@ impl Source for Threaded {
                 connects,
             }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+    use crate::ingest::zeromq::socket::tests::Nowhere;
+    use crate::stats::Dropped;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Panics in its first session. In the second it delivers bodies of so many bytes, as many as there is room for,
+    /// and tells what was settled.
+    struct Script {
+        bytes: usize,
+        delivered: Sender<u64>,
+        settled: Sender<Settled>,
+    }
+
+    impl Client for Script {
+        async fn serve(&mut self, outlet: &Outlet, session: u64) -> String {
+            assert_ne!(session, 1, "the first session is to fail");
+            outlet.connected();
+            let mut number = 0;
+            while !outlet.is_over() {
+                while outlet.has_room() && number < 5 {
+                    number += 1;
+                    outlet.push(Delivery {
+                        ticket: Ticket { session, number },
+                        topic: None,
+                        data: vec![b'x'; self.bytes],
+                    });
+                    self.delivered.send(number).expect("the test listens");
+                }
+                outlet.changed().await;
+                let settled = outlet.take().settled;
+                if !settled.is_empty() {
+                    self.settled.send(settled).expect("the test listens");
+                }
+            }
+            "the test is over".to_owned()
+        }
+
+        fn is_durable(&self) -> bool {
+            false
+        }
+
+        fn is_asked_for_topics(&self) -> bool {
+            false
+        }
+    }
+
+    /// The next message, for which the loop would be woken.
+    fn receive(source: &mut Threaded, woken: &mpsc::Receiver<()>) {
+        while source.receive().is_none() {
+            woken.recv_timeout(PATIENCE).expect("the loop is woken");
+        }
+    }
+
+    #[test]
+    fn a_client_is_bounded_in_bytes_and_told_what_became_of_its_messages() {
+        let ((delivered, deliveries), (settled, settlements)) = (channel(), channel());
+        let (wakes, woken) = channel();
+        let wakes = Mutex::new(wakes);
+        let wake: Wake = Arc::new(move || {
+            // It fails at the end of the test.
+            let _ = wakes.lock().expect("no panic").send(());
+        });
+        let script = Script {
+            bytes: limits::BROKER_QUEUE_BYTES_MAX,
+            delivered,
+            settled,
+        };
+        let source = Threaded::start(Ingest::Amqp, "a broker".to_owned(), wake, script);
+        let mut source = source.expect("a thread");
+        receive(&mut source, &woken);
+        source.tend(SourceId(0), Duration::ZERO, &mut 1, &mut Nowhere);
+        let health = source.health(Duration::ZERO).expect("it has a connection");
+        assert!(
+            health
+                .upstream
+                .is_some_and(|upstream| upstream.is_connected)
+        );
+        // A message fills the queue, so there is never more than one.
+        assert_eq!(deliveries.recv_timeout(PATIENCE), Ok(1));
+        source.settle(Settlement::Taken);
+        receive(&mut source, &woken);
+        source.settle(Settlement::Dropped(Dropped::BadJson));
+        receive(&mut source, &woken);
+        source.settle(Settlement::Taken);
+        receive(&mut source, &woken);
+        source.settle(Settlement::Dropped(Dropped::Empty));
+        assert!(settlements.try_recv().is_err(), "not before the flush");
+        source.flushed(Duration::ZERO);
+        let expected = Settled {
+            session: 2,
+            through: Some(3),
+            rejected: vec![2, 4],
+        };
+        assert_eq!(settlements.recv_timeout(PATIENCE), Ok(expected));
+        assert!(deliveries.try_iter().count() <= 4);
     }
 }

@@ -116,6 +116,7 @@ impl RabbitMq {
         let port = |port: &Port| port.address.port().to_string();
         command
             .env("HOME", &self.folder)
+            .env("ERL_CRASH_DUMP", folder("crash"))
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("ERL_EPMD_PORT", port(&self.epmd))
             .env("RABBITMQ_NODENAME", "newswire@localhost")
