@@ -44,6 +44,10 @@ pub const SURPLUS_PARTS_KEPT_MAX: usize = 64 * 1024;
 /// the system: some 10 MB at the least.
 pub const TOPICS_KEPT_MAX: usize = 65_536;
 
+/// In connections: when more than so many were there, and half of them have left, newswire gives free memory back to the
+/// system.
+pub const CONNECTIONS_KEPT_MAX: usize = 64;
+
 /// In messages that ZeroMQ queues for each publisher before it makes that publisher wait.
 pub const PUBLISHER_MESSAGES_MAX: i32 = 1_000;
 
@@ -452,6 +456,13 @@ pub const WORKER_EVENTS_UNREAD_MAX: i32 = 20_000;
 
 /// In names, what receivers of a relay may subscribe to. With more of them the relay asks its sources for everything.
 pub const RELAY_TOPICS_MAX: usize = 1_000_000;
+
+/// In bytes, all names that receivers of a relay may subscribe to together.
+pub const RELAY_TOPIC_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// In bytes, one subscription of a receiver: a byte, and the longest name. libzmq ends the connection of a receiver that
+/// sends more.
+pub const RELAY_SUBSCRIPTION_BYTES_MAX: i64 = 1 + 4_096;
 
 /// In topics whose events are counted by a relay and by its receivers. With more of them both begin anew.
 pub const RELAY_TOPICS_COUNTED_MAX: usize = 100_000;

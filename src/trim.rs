@@ -1,4 +1,4 @@
-//! Gives freed memory back to the system, after libzmq or very many topics had used it.
+//! Gives freed memory back to the system, after libzmq, very many topics or many connections had used it.
 //!
 //! glibc returns freed blocks only from the end of a heap, and a small block in use nearly always stands there. libzmq
 //! keeps a message until its last part has come, with 64 bytes or more for each part: after a message of ten million
@@ -8,24 +8,37 @@
 //!
 //! Never here: when memory is given back (the code that has freed much calls [`begin`]).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 
-/// Starts a thread that gives free memory back, unless one is at work.
+const IDLE: u8 = 0;
+const AT_WORK: u8 = 1;
+/// More was freed while the thread was at work.
+const ONCE_MORE: u8 = 2;
+
+/// Has a thread give free memory back.
 pub fn begin() {
-    static IS_UNDER_WAY: AtomicBool = AtomicBool::new(false);
-    if IS_UNDER_WAY.swap(true, Ordering::AcqRel) {
+    static STATE: AtomicU8 = AtomicU8::new(IDLE);
+    let next = |state| Some(if state == IDLE { AT_WORK } else { ONCE_MORE });
+    let before = STATE.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+    if before != Ok(IDLE) {
         return;
     }
     let trims = thread::Builder::new().name("trim".to_owned()).spawn(|| {
-        trim();
-        IS_UNDER_WAY.store(false, Ordering::Release);
+        loop {
+            trim();
+            let done = STATE.compare_exchange(AT_WORK, IDLE, Ordering::AcqRel, Ordering::Acquire);
+            if done.is_ok() {
+                return;
+            }
+            STATE.store(AT_WORK, Ordering::Release);
+        }
     });
     if let Err(error) = trims {
         log::warn!(
             "memory: free memory is not given back to the system: no thread for it: {error}"
         );
-        IS_UNDER_WAY.store(false, Ordering::Release);
+        STATE.store(IDLE, Ordering::Release);
     }
 }
 

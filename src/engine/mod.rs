@@ -66,6 +66,7 @@ use deadlines::Deadlines;
 use hub::Hub;
 use link::Desk;
 use reading::Reading;
+use reaping::Ebb;
 use relief::Relief;
 use room::Sparable;
 use round::Round;
@@ -110,6 +111,7 @@ pub struct Engine<S> {
     leaving: VecDeque<SlotId>,
     /// Connections whose places are to be freed.
     gone: VecDeque<SlotId>,
+    ebb: Ebb,
     /// True exactly when a sweep of the deadlines was cut by its budget.
     is_sweeping: bool,
     checks: VecDeque<Check>,
@@ -155,6 +157,7 @@ impl<S: Stream> Engine<S> {
             payable: VecDeque::new(),
             leaving: VecDeque::new(),
             gone: VecDeque::new(),
+            ebb: Ebb::default(),
             is_sweeping: false,
             checks: VecDeque::new(),
             review: Round::default(),
@@ -248,9 +251,9 @@ impl<S: Stream> Engine<S> {
         self.hub.poll_change()
     }
 
-    /// True once after so many topics have ended that their memory is worth giving back to the system.
+    /// True once after so many topics or connections have ended that their memory is worth giving back to the system.
     pub fn poll_freed(&mut self) -> bool {
-        self.hub.poll_freed()
+        self.hub.poll_freed() | self.ebb.take()
     }
 
     /// The transport of a connection, to register it once.

@@ -289,8 +289,10 @@ fn unfinished_messages_cost_what_has_come_of_them() {
     }
     drop(streams);
     server.wait_for_connections(1);
-    let grown = server.resident_bytes().saturating_sub(start);
-    assert!(grown < SLACK_BYTES, "{grown} when all are gone");
+    // A thread gives it back.
+    wait_until("the memory is back when all are gone", || {
+        server.resident_bytes().saturating_sub(start) < SLACK_BYTES
+    });
     let books = server.stop_and_balance();
     assert_eq!(entry(&books, "closed.bad_message"), CLIENTS as u64);
 }
