@@ -11,6 +11,7 @@
 //! | 0 | [`limits`], [`stats`] | numbers and names that everybody may know |
 //! | 0 | [`occupant`] | which process has an address, if the system tells |
 //! | 0 | [`trim`] | gives memory back to the system |
+//! | 0 | [`wake`] | what other threads call when they have something for the loop |
 //! | 1 | [`config`], [`wire`] | text and bytes ↔ values: no I/O, no clock |
 //! | 1 | [`net`] | names and addresses of the peers that newswire connects to |
 //! | 1 | [`exposure`] | who else can read or write a file that decides who gets in |
@@ -85,6 +86,7 @@ pub mod server;
 pub mod standing;
 pub mod stats;
 pub mod trim;
+pub mod wake;
 pub mod web;
 pub mod wire;
 pub mod workers;

@@ -96,7 +96,8 @@ pub struct Logging {
     ended: Receiver<()>,
 }
 
-/// Starts the log, once in a process. Each line of a `worker` names it. The level may be changed later with [`log::set_max_level`].
+/// Starts the log, once in a process. Each line of a `worker` names it. The level may be changed later with
+/// [`log::set_max_level`].
 ///
 /// # Errors
 /// There is a logger already, or no thread can be started.

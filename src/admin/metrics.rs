@@ -235,6 +235,11 @@ pub static METRICS: &[Metric] = &[
         "Connections made to publishers that newswire connects to, by source and endpoint.",
     ),
     gauge(
+        "newswire_source_lag_seconds",
+        MetricValue::Sources(|row| Some(row.lag?.as_secs())),
+        "Whole seconds that the oldest message of a broker has waited in newswire, by source and endpoint.",
+    ),
+    gauge(
         "newswire_source_asks_for_everything",
         MetricValue::Sources(|row| Some(row.health.upstream?.asks_for_everything.into())),
         "1 while a publisher is asked for everything instead of single topics, by source and endpoint.",
@@ -503,6 +508,7 @@ mod tests {
                     refused: 1,
                     upstream: None,
                 },
+                lag: None,
             }],
             relay_receivers: 0,
             workers: &[WorkerRow {

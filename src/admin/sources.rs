@@ -1,10 +1,12 @@
-//! The ZeroMQ sources of events as operators see them: in `/readyz`, and as labels of metrics.
+//! The sources of events as operators see them: in `/readyz`, and as labels of metrics.
 //!
 //! A server whose publisher is away still serves its clients. So `/readyz` is 200 then, and its body says which
 //! source is not connected. If a load balancer took such a server out, it would take out all servers at once,
 //! and clients would lose the events of the other sources.
 //!
 //! Never here: sockets, and who may see the sources.
+
+use std::time::Duration;
 
 use super::response::Response;
 use crate::health::Health;
@@ -16,10 +18,12 @@ use crate::wire::json::{self, ToJson};
 pub struct SourceRow<'a> {
     /// What kind of source it is.
     pub ingest: Ingest,
-    /// The endpoint: as bound for PULL, as configured for SUB.
+    /// The endpoint: as bound for PULL, as configured for SUB; the broker's address.
     pub endpoint: &'a str,
     /// How it is doing.
     pub health: Health<'a>,
+    /// How long the oldest message has waited that the source holds, as far as the source knows.
+    pub lag: Option<Duration>,
 }
 
 /// Returns the answer of a server that serves. `sources` are `None` for somebody who may not see them.
@@ -52,9 +56,11 @@ impl ToJson for SourceRow<'_> {
             }
             source
                 .put("endpoint", self.endpoint)
-                .put("kind", self.ingest.name())
-                .put("peers", peers)
-                .put("refused_peers", refused);
+                .put("kind", self.ingest.name());
+            if let Some(lag) = self.lag {
+                source.put("lag_seconds", lag.as_secs_f64());
+            }
+            source.put("peers", peers).put("refused_peers", refused);
             if let Some(upstream) = upstream {
                 source
                     .put("seconds", upstream.lasted.as_secs())
@@ -95,6 +101,7 @@ mod tests {
                     connects: 2,
                 }),
             },
+            lag: Some(Duration::from_millis(1_500)),
         }
     }
 
@@ -107,6 +114,7 @@ mod tests {
         let source = &body["sources"][0];
         assert_eq!(source["connected"], false);
         assert_eq!(source["seconds"], 7);
+        assert_eq!(source["lag_seconds"], 1.5);
         assert_eq!(source["trouble"], "nobody is there");
     }
 

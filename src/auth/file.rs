@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::Wake;
 use super::secret_file::read_secret;
 use super::{Answer, Moment, Question, TokenStore};
 use crate::exposure;
 use crate::limits;
 use crate::stats::{Cause, Store};
+use crate::wake::Wake;
 use crate::wire::token_file::FileTokens;
 
 /// A file that a thread watches for as long as this, or a store of it, exists.

@@ -28,12 +28,12 @@ use serde_json::{Map, Value};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use zeroize::Zeroizing;
 
-use super::Wake;
 use super::agent::{Agent, Reply, Trust, parse_url};
 use super::workers::{Bounds, Worker, Workers};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::limits;
 use crate::stats::{Cause, Store};
+use crate::wake::Wake;
 use crate::wire::grant::{Flaw, Grant, moment_of_seconds, parse_moment};
 use crate::wire::json;
 use crate::wire::token::Token;

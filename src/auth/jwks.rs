@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use log::Level;
 
-use super::Wake;
 use super::keys::{self, SetKey};
 use crate::limits;
+use crate::wake::Wake;
 use crate::wire::jwt::JwtAlgorithm;
 
 /// Fetches the set's bytes, however long that takes.

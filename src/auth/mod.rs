@@ -39,9 +39,6 @@ use crate::stats::{Cause, Store};
 use crate::wire::grant::Grant;
 use crate::wire::token::{Digest, Token};
 
-/// A store calls it from any thread when there is an answer. It must not wait.
-pub type Wake = Arc<dyn Fn() + Send + Sync>;
-
 /// The two times of a turn: the loop's own, which measures intervals, and the time of day, in which stores write
 /// expiries.
 #[derive(Clone, Copy, Debug, Default)]

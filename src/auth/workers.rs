@@ -15,13 +15,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::Wake;
 use super::breaker::{Admission, Breaker, Change};
 use super::clock::now;
 use super::line::is_oldest_next;
 use super::{Answer, Question};
 use crate::limits;
 use crate::stats::Store;
+use crate::wake::Wake;
 
 /// The work of one thread. It never leaves that thread.
 pub trait Worker {

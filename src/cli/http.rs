@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use serde_json::Value;
 
 use super::client::reach;
+use crate::wire::http::answer;
 use crate::wire::token::Token;
 
 /// In bytes of an answer that are read.
@@ -99,7 +100,7 @@ impl Listener {
         let sent = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();
         let read = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
-        match understand(&answer) {
+        match answer::parse(&answer) {
             Some((200, answer)) => Ok(answer),
             Some((status, answer)) => {
                 let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
@@ -115,18 +116,6 @@ impl Listener {
             },
         }
     }
-}
-
-/// Status and JSON of an answer.
-fn understand(answer: &[u8]) -> Option<(u16, Value)> {
-    let text = str::from_utf8(answer).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let mut words = head.split(' ');
-    words.next().filter(|word| word.starts_with("HTTP/1."))?;
-    Some((
-        words.next()?.parse().ok()?,
-        serde_json::from_str(body).ok()?,
-    ))
 }
 
 #[cfg(test)]
@@ -160,15 +149,5 @@ mod tests {
             assert!(Listener::parse(text).is_err(), "{text}");
         }
         assert!(Listener::parse("https://a/").is_err_and(|e| e.contains("ssh -L")));
-    }
-
-    #[test]
-    fn answers() {
-        let answer = b"HTTP/1.1 401 Unauthorized\r\nA: b\r\n\r\n{\"error\":\"x\"}";
-        let (status, json) = understand(answer).expect("good");
-        assert_eq!((status, &json["error"]), (401, &"x".into()));
-        for answer in [&b""[..], b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\n\r\n<html>"] {
-            assert_eq!(understand(answer), None);
-        }
     }
 }

@@ -14,6 +14,9 @@
 //! Exchange and bindings are declared again every half a minute, since a broker does not say when somebody has
 //! deleted them.
 //!
+//! The topics that clients want are not told to the broker: bindings are metadata of the whole cluster, and far too dear
+//! for topics that come and go.
+//!
 //! Never here: threads and reconnecting (that is [`super::threaded`]), what a message says.
 
 use std::time::Duration;
@@ -74,11 +77,6 @@ impl Client for Amqp {
     fn is_durable(&self) -> bool {
         self.options.queue.is_some()
     }
-
-    fn is_asked_for_topics(&self) -> bool {
-        // Bindings are metadata of the whole cluster, and far too dear for topics that come and go.
-        false
-    }
 }
 
 /// A connection to a broker, on which events come.
@@ -114,11 +112,11 @@ impl Consumer<'_> {
                 end = self.link.end() => end.map_or_else(lost, |end| Err(end.to_string())),
                 _ = connection.listen_network_io_failure() => lost(),
                 _ = redeclare.tick() => self.declare(&queue).await,
-                () = outlet.changed() => self.settle(outlet.take().settled).await,
+                () = outlet.changed() => self.settle(outlet.take_settled()).await,
             };
             if outlet.is_over() {
                 // Answers that came at last go before the goodbye.
-                let _ = self.settle(outlet.take().settled).await;
+                let _ = self.settle(outlet.take_settled()).await;
                 let _ = timeout(ANSWER, self.link.connection.close()).await;
                 return "the source is gone".to_owned();
             }
@@ -250,7 +248,7 @@ impl Consumer<'_> {
 
 /// Hands a message to the loop.
 fn deliver(message: ConsumerMessage, session: u64, outlet: &Outlet) {
-    let (Some(deliver), Some(data)) = (message.deliver, message.content) else {
+    let (Some(deliver), Some(body)) = (message.deliver, message.content) else {
         return;
     };
     outlet.push(Delivery {
@@ -258,7 +256,6 @@ fn deliver(message: ConsumerMessage, session: u64, outlet: &Outlet) {
             session,
             number: deliver.delivery_tag(),
         },
-        topic: None,
-        data,
+        body,
     });
 }

@@ -24,8 +24,6 @@ pub mod amqp;
 pub mod continuity;
 pub mod http;
 pub mod intake;
-pub mod scope;
-pub mod subscriptions;
 #[cfg(feature = "brokers")]
 pub mod threaded;
 pub mod wanted;
@@ -135,7 +133,7 @@ pub trait Host {
     fn unwatch(&mut self, file: RawFd);
 
     /// A connection to a publisher is there again, and what was published meanwhile was missed.
-    fn missed_events(&mut self, kind: Ingest);
+    fn missed_events(&mut self);
 
     /// A peer of the source with that kind and name was refused.
     fn refused_peer(&mut self, kind: Ingest, name: &str, refusal: PeerRefusal);

@@ -19,7 +19,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use crate::ingest::zeromq::monitor::Monitor;
-use crate::ingest::zeromq::socket::prepare;
+use crate::ingest::zeromq::socket::{prepare, refuse_old_zmtp};
 use crate::ingest::zeromq::socket_file::{self, FileAccess};
 use crate::ingest::zeromq::{PeerRules, SetUpError, SourceError};
 use crate::limits;
@@ -61,6 +61,9 @@ impl Relay {
             let socket = context.socket(zmq::XPUB)?;
             let text = endpoints.concat();
             prepare(&socket, &text, rules)?;
+            refuse_old_zmtp(&socket)?;
+            // A receiver sends nothing but subscriptions, each of which is a name.
+            socket.set_maxmsgsize(limits::RELAY_SUBSCRIPTION_BYTES_MAX)?;
             socket.set_sndhwm(unread_max)?;
             let monitor = Monitor::attach(context, &socket)?;
             Ok::<_, SetUpError>((socket, monitor))

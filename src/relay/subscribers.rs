@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use crate::limits;
 
-/// The subscriptions. Invariant: at most `limits::RELAY_TOPICS_MAX` names.
+/// The subscriptions. Invariant: at most `limits::RELAY_TOPICS_MAX` names, of `limits::RELAY_TOPIC_BYTES_MAX` bytes.
 #[derive(Debug, Default)]
 pub struct Subscribers {
     names: HashMap<Rc<str>, u32>,
@@ -47,7 +47,9 @@ impl Subscribers {
         if self.names.contains_key(name) {
             return None;
         }
-        if self.names.len() >= limits::RELAY_TOPICS_MAX {
+        let is_full = self.names.len() >= limits::RELAY_TOPICS_MAX
+            || self.bytes + name.len() > limits::RELAY_TOPIC_BYTES_MAX;
+        if is_full {
             self.are_too_many = true;
             return None;
         }

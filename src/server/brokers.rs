@@ -3,9 +3,9 @@
 //! They bring an asynchronous runtime and TLS along. A build without their features refuses a configuration that needs
 //! them. Never here: what is said to a broker.
 
-use crate::auth::Wake;
 use crate::config::Config;
 use crate::ingest::Source;
+use crate::wake::Wake;
 
 /// Starts a client for each broker of `config`.
 ///

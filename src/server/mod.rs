@@ -33,7 +33,7 @@ mod tokens;
 mod turn;
 mod views;
 
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,10 +56,10 @@ pub use stores::{Entrance, check_stores};
 pub use systemd::Systemd;
 pub use turn::{Core, Seeds};
 
-use crate::auth::Wake;
 use crate::config::Config;
 use crate::stats::Stats;
 use crate::trim;
+use crate::wake::Wake;
 use crate::wire::token::Digest;
 use crate::workers::{Plan, Team};
 
@@ -162,9 +162,8 @@ impl Server {
         let leash = Arc::new(AtomicBool::new(false));
         let (ended, wake) = (Arc::clone(&leash), Arc::clone(&self.wake));
         thread::Builder::new().name("leash".into()).spawn(move || {
-            let mut rest = [0; 64];
-            let mut stdin = io::stdin().lock();
-            while stdin.read(&mut rest).is_ok_and(|n| n > 0) {}
+            // It copies nothing, since the parent sends nothing more; an interrupted read is tried again.
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
             ended.store(true, Ordering::Release);
             wake();
         })?;

@@ -134,7 +134,7 @@ impl<O: Outside> Host for Loop<'_, O> {
         self.outside.unwatch_source(file);
     }
 
-    fn missed_events(&mut self, _kind: Ingest) {
+    fn missed_events(&mut self) {
         self.stats.count(Counter::SourceGaps);
     }
 
@@ -233,6 +233,7 @@ impl<O: Outside> Core<O> {
                 ingest: source.kind(),
                 endpoint: source.name(),
                 health: source.health(self.moment.now)?,
+                lag: source.lag(self.moment.now),
             })
         });
         rows.collect()

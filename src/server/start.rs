@@ -25,7 +25,6 @@ use super::stores::{self, Stores, Watched};
 use super::tokens::PollToken;
 use super::turn::{Core, Seeds};
 use super::{Reread, Server, StartError, Systemd, brokers, capacity};
-use crate::auth::Wake;
 use crate::config::Config;
 use crate::ingest::Source;
 use crate::ingest::zeromq::PeerRules;
@@ -36,6 +35,7 @@ use crate::limits;
 use crate::net::names::System;
 use crate::relay::Relay;
 use crate::stats::{Door, Stats};
+use crate::wake::Wake;
 
 /// How many sources share one ZeroMQ context. A context has at most 1,023 sockets. A source has three, and for a
 /// moment three more when it connects again.

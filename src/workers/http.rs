@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::now;
 use crate::limits;
+use crate::wire::http::answer;
 use crate::wire::token::Token;
 
 /// A worker's admin listener.
@@ -60,35 +61,7 @@ impl WorkerDesk {
                 return None;
             }
         }
-        understand(&answer)
-    }
-}
-
-/// The JSON of a 200.
-fn understand(answer: &[u8]) -> Option<Value> {
-    let text = str::from_utf8(answer).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200 ")
-        .then(|| serde_json::from_str(body).ok())?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_json_of_a_200_is_an_answer() {
-        assert_eq!(
-            understand(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{\"n\":1}"),
-            Some(serde_json::json!({"n": 1}))
-        );
-        for answer in [
-            &b"HTTP/1.1 503 Service Unavailable\r\n\r\n{}"[..],
-            b"HTTP/1.1 200 OK\r\n\r\n{",
-            b"HTTP/1.1 200 OK\r\n",
-            b"",
-        ] {
-            assert_eq!(understand(answer), None);
-        }
+        let (status, body) = answer::parse(&answer)?;
+        (status == 200).then_some(body)
     }
 }

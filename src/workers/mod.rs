@@ -40,7 +40,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub use briefing::Briefing;
-pub use folder::PrivateFolder;
+pub use folder::{Parentage, PrivateFolder};
 pub use switchboard::Errand;
 
 use http::WorkerDesk;
@@ -53,10 +53,8 @@ use crate::admin::metrics::{ProcessReadings, WorkerRow};
 use crate::admin::snapshot::{BusyTopic, Snapshot};
 use crate::limits;
 use crate::stats::{Counter, Stats};
+use crate::wake::Wake;
 use crate::wire::token::{Digest, Token};
-
-/// Wakes the loop.
-type Wakeup = Arc<dyn Fn() + Send + Sync>;
 
 /// What the workers of one parent have in common.
 #[derive(Clone, Debug)]
@@ -84,7 +82,7 @@ struct Common {
     desks: Mutex<Vec<Option<WorkerDesk>>>,
     /// What was revoked since the start, in that order.
     revoked: Mutex<Vec<Digest>>,
-    wake: Wakeup,
+    wake: Wake,
 }
 
 impl Common {
@@ -140,7 +138,7 @@ impl Team {
     ///
     /// # Errors
     /// A sentence, when a worker cannot be started. What was wrong, the worker has printed itself.
-    pub fn start(plan: Plan, wake: Wakeup) -> Result<Self, String> {
+    pub fn start(plan: Plan, wake: Wake) -> Result<Self, String> {
         let (sender, news) = channel();
         let common = Arc::new(Common {
             desks: Mutex::new(vec![None; plan.count]),

@@ -12,11 +12,11 @@ use kit::api::{Api, Asked, Does};
 use kit::port::Port;
 use kit::scratch::File;
 use kit::{PATIENCE, wait_until};
-use newswire::auth::Wake;
 use newswire::auth::agent::Trust;
 use newswire::auth::http::{HttpOptions, HttpStore};
 use newswire::auth::workers::Bounds;
 use newswire::auth::{Answer, Moment, Question, TokenStore};
+use newswire::wake::Wake;
 use newswire::wire::grant::Grant;
 use newswire::wire::token::Token;
 

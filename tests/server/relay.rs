@@ -1,10 +1,13 @@
 //! A relay: one process takes events in, any number of servers hand them to their clients.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 
 use kit::observe::{counted, envelope, publish_all};
 use kit::port::Port;
-use kit::{Client, QUIET, Server, binary, wait_until};
+use kit::stream::Patient;
+use kit::{Client, QUIET, Server, binary, wait_until, zmtp};
 
 /// A relay that binds `endpoint` for servers and takes events from where `source` says.
 fn relay(endpoint: &str, source: &[&str]) -> Server {
@@ -206,4 +209,88 @@ fn what_a_server_misses_because_it_does_not_read_is_counted() {
         missed(&worker) > 0.0 && of_sub(&worker) - before + missed(&worker) >= sent - 2.0
     });
     assert!(of_sub(&worker) - before + missed(&worker) <= relayed(&relay) - sent_before);
+}
+
+/// A connection to a relay, of which a read waits for a moment only.
+struct Stranger {
+    stream: Patient<TcpStream>,
+    /// What the relay has sent.
+    received: Vec<u8>,
+}
+
+impl Stranger {
+    fn dial(port: &Port) -> Self {
+        let stream = TcpStream::connect(port.address).expect("it listens");
+        stream
+            .set_read_timeout(Some(std::time::Duration::from_millis(50)))
+            .expect("set");
+        Self {
+            stream: Patient(stream),
+            received: Vec::new(),
+        }
+    }
+
+    /// Reads what has come. Returns true when the relay has ended the connection.
+    fn has_ended(&mut self) -> bool {
+        let mut piece = [0; 4_096];
+        match self.stream.read(&mut piece) {
+            Ok(0) => true,
+            Ok(n) => {
+                self.received.extend_from_slice(&piece[..n]);
+                false
+            }
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+#[test]
+fn strangers_at_the_relay_are_ended_and_cost_nothing() {
+    let port = Port::hold();
+    // Without heartbeats nobody is ended because it does not answer them.
+    let endpoint = port.endpoint();
+    let relay = relay(&endpoint, &[PULL, &["--publisher-timeout", "0"]].concat());
+    let worker = worker(&endpoint);
+    let mut client = subscriber(&worker, &relay, "t", 1.0);
+    settle(&relay, &mut client, "t");
+
+    // What a web page can make a browser send. In ZMTP 1.0, whose frames begin with a length and a byte of flags, it ends
+    // with a subscription to everything, in one of the three.
+    let mut pages: Vec<Stranger> = (600..603)
+        .map(|filling| {
+            let body = "\u{2}".repeat(filling) + "\u{2}\0\u{1}";
+            let length = body.len();
+            let post =
+                format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{body}");
+            let mut page = Stranger::dial(&port);
+            page.stream.write_all(post.as_bytes()).expect("sent");
+            page
+        })
+        .collect();
+    wait_until("the pages' connections are ended", || {
+        publish_all(&relay.pull, [envelope("t", "\"probe\"")]);
+        pages.retain_mut(|page| !page.has_ended());
+        for page in &pages {
+            let text = String::from_utf8_lossy(&page.received);
+            assert!(!text.contains("probe"), "it is told an event: {text}");
+        }
+        pages.is_empty()
+    });
+
+    // A subscription to a name that no topic can have.
+    let mut greedy = Stranger::dial(&port);
+    let hello = zmtp::hello_as("SUB");
+    greedy.stream.write_all(&hello).expect("sent");
+    wait_until("it is greeted", || {
+        assert!(!greedy.has_ended());
+        greedy.received.len() > 64
+    });
+    let long = [&[1][..], &[b'x'; 100_000]].concat();
+    // It may be ended before all is sent.
+    let _ = greedy.stream.write_all(&zmtp::part(&long, false));
+    wait_until("its connection is ended", || greedy.has_ended());
+
+    publish_all(&relay.pull, [envelope("t", "1")]);
+    assert_eq!(next(&mut client), "[8,\"t\",1]");
+    assert_eq!(relay.metric("newswire_relay_receivers"), 1.0);
 }

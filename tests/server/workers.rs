@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -257,10 +258,18 @@ fn workers_do_not_outlive_their_parent() {
     let server = start(&[]);
     let mut clients = one_of_each(&server, "t");
     let workers = children(server.pid());
+    let log = server.log();
+    let folder = log
+        .split("ipc://")
+        .nth(1)
+        .and_then(|rest| rest.split("/events").next());
+    let folder = Path::new(folder.expect("a worker says where its events come from"));
+    assert!(folder.join("events").exists());
     server.signal("KILL");
     wait_until("the workers have ended", || {
         workers.iter().all(|&pid| !is_alive(pid))
     });
+    assert!(!folder.exists(), "the parent could not remove it");
     for client in &mut clients {
         assert!(client.socket.read().is_err());
     }

@@ -13,6 +13,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("stats", &[]),
     // For whoever binds an address, and whoever measures the one that did.
     ("trim", &[]),
+    ("wake", &[]),
     ("occupant", &[]),
     // Ring 1. The configuration holds tokens as such, so that nobody prints one by accident, and says how
     // those that are JWTs are signed.
@@ -250,23 +251,26 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Ring 3. These do not know each other; only the server knows them.
     (
         "ingest",
-        &["health", "limits", "net", "stats", "trim", "wire"],
+        &["health", "limits", "net", "stats", "trim", "wake", "wire"],
     ),
     (
         "auth",
-        &["auth", "exposure", "limits", "standing", "stats", "wire"],
+        &[
+            "auth", "exposure", "limits", "net::tls", "standing", "stats", "wake", "wire",
+        ],
     ),
     ("admin", &["admin", "health", "limits", "stats", "wire"]),
     ("web", &["wire::files"]),
     // Made of the sockets of `ingest`.
     ("relay", &["ingest", "limits", "wire"]),
     // Processes that serve clients. The parent asks them as an administrator does.
-    ("workers", &["admin", "limits", "stats", "wire"]),
+    ("workers", &["admin", "limits", "stats", "wake", "wire"]),
     (
         "server",
         &[
             "admin", "auth", "config", "engine", "exposure", "health", "ingest", "limits", "net",
-            "occupant", "relay", "server", "standing", "stats", "trim", "web", "wire", "workers",
+            "occupant", "relay", "server", "standing", "stats", "trim", "wake", "web", "wire",
+            "workers",
         ],
     ),
     // The program. Its commands are clients of a server and know nothing of one.

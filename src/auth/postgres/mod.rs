@@ -26,11 +26,11 @@ use tokio::time::timeout;
 use self::address::DatabaseAddress;
 use self::session::{DatabaseSession, Fault};
 use self::tls::Encryption;
-use super::Wake;
 use super::agent::Trust;
 use super::workers::{Bounds, Worker, Workers};
 use super::{Answer, Moment, Question, TokenStore};
 use crate::stats::Store;
+use crate::wake::Wake;
 use crate::wire::token::Token;
 
 /// The options of one database.

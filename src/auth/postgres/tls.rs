@@ -9,18 +9,16 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::Socket;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::auth::agent::Trust;
+use crate::net::tls;
 
 /// The authorities that are trusted.
 #[derive(Clone)]
@@ -34,24 +32,9 @@ impl Encryption {
     /// # Errors
     /// It has a certificate that cannot be an authority's.
     pub fn new(trust: &Trust) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        match trust.certificates() {
-            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-            Some(certificates) => {
-                for certificate in certificates {
-                    let added = roots.add(CertificateDer::from_slice(certificate));
-                    added.map_err(|error| format!("auth-ca cannot be used: {error}"))?;
-                }
-            }
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| format!("TLS cannot be used: {error}"))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self {
-            connector: Arc::new(config).into(),
-        })
+        let connector = tls::connector(trust.certificates());
+        let connector = connector.map_err(|what| format!("auth-ca: {what}"))?;
+        Ok(Self { connector })
     }
 }
 

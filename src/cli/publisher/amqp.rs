@@ -5,6 +5,11 @@
 //!
 //! Never here: declaring queues, which is the consumer's affair.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a client on its own, whose deadlines are the operator's: no engine to hand the time to"
+)]
+
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +27,9 @@ use crate::net::tls;
 
 /// In events that may wait for the broker, and for its confirmation.
 const WAITING_MAX: usize = 256;
+
+/// How often a full queue is looked at.
+const POLL: Duration = Duration::from_millis(10);
 
 /// The thread's other end.
 pub(super) struct AmqpPublisher {
@@ -92,14 +100,24 @@ impl AmqpPublisher {
 }
 
 impl Publisher for AmqpPublisher {
-    fn send(&mut self, event: &[u8], _: Instant, timeout: Duration) -> Result<(), Failure> {
-        let sent = self
-            .queue
-            .as_ref()
-            .map(|queue| queue.blocking_send(event.to_vec()));
-        match sent {
-            Some(Ok(())) => Ok(()),
-            _ => self.end(timeout),
+    fn send(&mut self, event: &[u8], deadline: Instant, timeout: Duration) -> Result<(), Failure> {
+        while !self.has_room() {
+            // The thread has ended, and says why.
+            if self.queue.as_ref().is_none_or(Sender::is_closed) {
+                return self.end(timeout);
+            }
+            // A broker that is short of memory takes nothing, and keeps the connection.
+            if Instant::now() >= deadline {
+                return Err(Failure::Runtime(format!(
+                    "the broker took no further event within {} s: it may be short of memory or disk",
+                    timeout.as_secs()
+                )));
+            }
+            thread::sleep(POLL);
+        }
+        match self.try_send(event) {
+            true => Ok(()),
+            false => self.end(timeout),
         }
     }
 
@@ -114,8 +132,9 @@ impl Publisher for AmqpPublisher {
             .is_some_and(|queue| queue.capacity() > 0)
     }
 
-    fn finish(mut self: Box<Self>, _: Instant) -> Result<(), Failure> {
-        self.end(ANSWER)
+    fn finish(mut self: Box<Self>, deadline: Instant) -> Result<(), Failure> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.end(left.max(POLL))
     }
 }
 

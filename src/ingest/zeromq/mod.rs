@@ -5,9 +5,11 @@
 
 pub mod monitor;
 pub mod pull;
+mod scope;
 pub mod socket;
 pub mod socket_file;
 pub mod sub;
+mod subscriptions;
 mod uplink;
 
 use std::fmt;

@@ -12,15 +12,12 @@ use std::io;
 use std::time::Duration;
 
 use super::monitor::{Monitor, PeerEvent};
-use super::socket::{Socket, prepare};
+use super::socket::{Socket, prepare, refuse_old_zmtp};
 use super::socket_file::{self, FileAccess};
 use super::{PeerRules, SetUpError, SourceError};
 use crate::health::Health;
 use crate::ingest::{Descriptor, Host, Received, Source, SourceId};
 use crate::stats::Ingest;
-
-/// Any name will do: it is for a ZAP handler, and there is none.
-const ZAP_DOMAIN: &str = "newswire";
 
 /// An endpoint that publishers push to.
 #[derive(Debug)]
@@ -46,7 +43,7 @@ impl Pull {
             let socket = context.socket(zmq::PULL)?;
             prepare(&socket, endpoint, rules)?;
             if !rules.takes_old_zmtp {
-                socket.set_zap_domain(ZAP_DOMAIN)?;
+                refuse_old_zmtp(&socket)?;
             }
             let monitor = Monitor::attach(context, &socket)?;
             let bound = access.bind(|| {

@@ -230,6 +230,13 @@ pub fn prepare(socket: &zmq::Socket, endpoint: &str, rules: PeerRules) -> Result
     socket.set_heartbeat_timeout(4 * fifth)
 }
 
+/// Has a bound socket refuse peers that speak ZMTP 1.0 or 2.0: they cannot authenticate, and ZAP asks them to. An HTTP
+/// request looks like ZMTP 1.0.
+pub fn refuse_old_zmtp(socket: &zmq::Socket) -> Result<(), zmq::Error> {
+    // Any name will do: it is for a ZAP handler, and there is none.
+    socket.set_zap_domain("newswire")
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -251,7 +258,7 @@ pub(crate) mod tests {
             Ok(())
         }
         fn unwatch(&mut self, _: RawFd) {}
-        fn missed_events(&mut self, _: Ingest) {}
+        fn missed_events(&mut self) {}
         fn refused_peer(&mut self, _: Ingest, _: &str, _: PeerRefusal) {}
     }
 

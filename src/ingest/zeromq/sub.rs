@@ -12,12 +12,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::monitor::{Monitor, PeerEvent};
+use super::scope::Scope;
 use super::socket::{Socket, prepare};
+use super::subscriptions::Subscriptions;
 use super::uplink::{Uplink, UplinkChange};
 use super::{PeerRules, SetUpError, SourceError};
 use crate::health::Health;
-use crate::ingest::scope::Scope;
-use crate::ingest::subscriptions::Subscriptions;
 use crate::ingest::wanted::{TellBudget, Wanted};
 use crate::ingest::{Descriptor, Host, Received, Source, SourceId};
 use crate::limits;
@@ -99,7 +99,7 @@ impl Source for Sub {
             match self.uplink.handle_peer(now, event) {
                 Some(UplinkChange::Joined) => {
                     if self.uplink.has_been_connected() {
-                        host.missed_events(Ingest::Sub);
+                        host.missed_events();
                     }
                     self.subscriptions.begin(now);
                 }
@@ -142,7 +142,7 @@ impl Source for Sub {
 
     fn tell(&mut self, now: Duration, wanted: &dyn Wanted, budget: &mut TellBudget) {
         if let Some(decision) = self.subscriptions.decide(now, wanted) {
-            decision.log(Ingest::Sub, self.uplink.endpoint(), wanted);
+            decision.log(self.uplink.endpoint(), wanted);
         }
         let socket = &mut self.socket;
         self.subscriptions

@@ -17,10 +17,11 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::clock::unix_time;
+use crate::auth::TokenStore;
 use crate::auth::file::{TokenFile, WatchedFile};
 use crate::auth::list::TokenList;
-use crate::auth::{TokenStore, Wake};
 use crate::config::AuthOptions;
+use crate::wake::Wake;
 
 /// The stores of one configuration, and what they watch.
 #[derive(Default)]

@@ -9,7 +9,6 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use super::Stores;
-use crate::auth::Wake;
 use crate::auth::agent::{self, Agent, Trust};
 use crate::auth::http::{self, HttpOptions, HttpStore};
 use crate::auth::jwks::{Known, WatchedSet};
@@ -21,6 +20,7 @@ use crate::auth::workers::Bounds;
 use crate::config::AuthOptions;
 use crate::exposure;
 use crate::limits;
+use crate::wake::Wake;
 use crate::wire::jwt::JwtAlgorithm;
 
 /// The JWK sets that are watched, and what the thread of each was told.

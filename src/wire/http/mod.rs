@@ -1,8 +1,9 @@
-//! HTTP/1.1 from the server's side: `head` parses a request's head, `upgrade` judges whether it is a good
-//! WebSocket upgrade, and `response` writes every answer. All listeners use these three.
+//! HTTP/1.1. The server's side: `head` parses a request's head, `upgrade` judges whether it is a good WebSocket
+//! upgrade, and `response` writes every answer. All listeners use these three. `answer` is the other side's.
 //!
 //! Never here: what exists at which path, and who may have it.
 
+pub mod answer;
 mod head;
 mod response;
 mod upgrade;

@@ -9,10 +9,17 @@ use crate::{PATIENCE, Server};
 
 /// The greeting and READY of a PUSH socket.
 pub fn hello() -> Vec<u8> {
+    hello_as("PUSH")
+}
+
+/// The greeting and READY of a socket of that type.
+pub fn hello_as(kind: &str) -> Vec<u8> {
     let mut bytes = vec![0xFF, 0, 0, 0, 0, 0, 0, 0, 0, 0x7F, 3, 0];
     bytes.extend(b"NULL");
     bytes.resize(64, 0);
-    let ready = b"\x05READY\x0BSocket-Type\x00\x00\x00\x04PUSH";
+    let mut ready = b"\x05READY\x0BSocket-Type\x00\x00\x00".to_vec();
+    ready.push(kind.len() as u8);
+    ready.extend(kind.as_bytes());
     bytes.extend([0x04, ready.len() as u8]);
     bytes.extend(ready);
     bytes

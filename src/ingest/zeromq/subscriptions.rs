@@ -1,4 +1,4 @@
-//! What one source asks its publisher for: the topics that clients want, or everything.
+//! What one SUB socket asks its publisher for: the topics that clients want, or everything.
 //!
 //! libzmq keeps one node for each byte of each topic that a SUB socket asks for: about 34 bytes of memory
 //! and 80 ns of the loop for each byte of a name. So each turn has a budget, and changes that do not fit wait in

@@ -1,4 +1,4 @@
-//! Decides whether a source asks its publisher for single topics or for everything.
+//! Decides whether a SUB socket asks for single topics or for everything.
 //!
 //! Two bounds decide. More topics, or more bytes of their names, than [`limits::SUB_TOPICS_MAX`] and
 //! [`limits::SUB_TOPIC_BYTES_MAX`] cost more memory and time in libzmq than its filter saves. And each change is a
@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use crate::ingest::wanted::Wanted;
 use crate::limits;
-use crate::stats::Ingest;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -37,13 +36,12 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Logs the decision for the source of that kind and name.
-    pub fn log(self, kind: Ingest, name: &str, wanted: &dyn Wanted) {
-        let kind = kind.name();
+    /// Logs the decision for the publisher at `endpoint`.
+    pub fn log(self, endpoint: &str, wanted: &dyn Wanted) {
         match self {
             Self::TooManyTopics => log::warn!(
-                "{kind}: endpoint={name} asks for everything: clients want {} topics, of {} bytes, and over {} \
-                 topics or {} bytes the publisher's filter costs more than it saves. Events that nobody wants are \
+                "sub: endpoint={endpoint} asks for everything: clients want {} topics, of {} bytes, and over {} \
+                 topics or {} bytes ZeroMQ's filter costs more than it saves. Events that nobody wants are \
                  dropped here",
                 wanted.topics(),
                 wanted.bytes(),
@@ -51,19 +49,19 @@ impl Decision {
                 limits::SUB_TOPIC_BYTES_MAX
             ),
             Self::TooManyChanges => log::warn!(
-                "{kind}: endpoint={name} asks for everything: clients changed their topics more than {} times a \
+                "sub: endpoint={endpoint} asks for everything: clients changed their topics more than {} times a \
                  minute. Events that nobody wants are dropped here",
                 limits::SUB_CHANGES_MAX
             ),
             Self::Topics => log::info!(
-                "{kind}: endpoint={name} asks for {} topics one by one again",
+                "sub: endpoint={endpoint} asks for {} topics one by one again",
                 wanted.topics()
             ),
         }
     }
 }
 
-/// Decides for one source, over all its connections.
+/// Decides for one socket, over all its connections.
 #[derive(Debug, Default)]
 pub struct ScopePolicy {
     /// Since when everything is to be asked for; `None` while single topics are.

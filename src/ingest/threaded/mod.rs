@@ -1,0 +1,330 @@
+//! A source whose client runs on a thread of its own: clients of brokers, which are written for an asynchronous
+//! runtime.
+//!
+//! ```text
+//! broker ─▶ Client (thread) ─ Outlet::push ─▶ queue, bounded in bytes ─ wakes the loop ─▶ Threaded::receive
+//!    ◀─ acknowledge, reject ◀─ Outlet::take_settled ◀─ settled in this turn ◀── Threaded::flushed ◀─┘
+//! ```
+//! While the loop takes no events, the queue fills, the client stops reading, and the broker keeps the messages.
+//! The client connects again by itself for as long as the source is there, with a pause that grows.
+//!
+//! Each connection is a session with a number. A [`Ticket`] names a message by its session and the number that the
+//! broker has given it, so an acknowledgement never reaches another connection than the one that has brought the
+//! message.
+//!
+//! Never here: what a broker is, and what is said to it.
+
+mod outlet;
+mod reconnect;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+
+pub use outlet::{Delivery, Outlet, Settled, Ticket};
+use outlet::{ThreadLink, ThreadShared};
+
+use super::{Host, Parts, Received, Settlement, Source, SourceId};
+use crate::health::{Health, Upstream};
+use crate::limits;
+use crate::stats::Ingest;
+use crate::wake::Wake;
+
+const GOODBYE: Duration = Duration::from_secs(limits::BROKER_GOODBYE_SECONDS);
+
+/// A client of a broker.
+pub trait Client: Send + 'static {
+    /// Connects, and serves this connection until it ends or [`Outlet::is_over`]. Returns the reason of the end, for
+    /// operators, without a secret.
+    fn serve(&mut self, outlet: &Outlet, session: u64) -> impl Future<Output = String>;
+
+    /// Returns true when the broker keeps what was not acknowledged, and sends it again on the next connection.
+    fn is_durable(&self) -> bool;
+}
+
+/// The loop's end of the queue.
+pub struct Threaded {
+    shared: Arc<ThreadShared>,
+    /// What [`Source::receive`] has handed out.
+    current: Option<Delivery>,
+    /// What this turn has settled.
+    settled: Settled,
+    link: ThreadLink,
+    /// Since when `link` is connected, or is not.
+    since: Duration,
+    /// Since when a message has waited.
+    waiting_since: Option<Duration>,
+    is_durable: bool,
+    /// The end of the thread closes it.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Threaded {
+    /// Starts `client` on a thread. `name` is shown to operators.
+    ///
+    /// # Errors
+    /// The system has no thread or no descriptors left.
+    pub fn start(
+        kind: Ingest,
+        name: String,
+        wake: Wake,
+        client: impl Client,
+    ) -> Result<Self, String> {
+        let failed = |error| format!("{} {name}: {error}", kind.name());
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            // For the look-up of the broker's name.
+            .max_blocking_threads(1)
+            .build()
+            .map_err(failed)?;
+        let shared = Arc::new(ThreadShared::new(kind, name.clone(), wake));
+        let outlet = Outlet(Arc::clone(&shared));
+        let is_durable = client.is_durable();
+        let (ends, ended) = mpsc::channel();
+        thread::Builder::new()
+            .name(kind.name().to_owned())
+            .spawn(move || {
+                runtime.block_on(reconnect::run(client, outlet));
+                // The look-up of a name may still run, and nobody waits for it.
+                runtime.shutdown_background();
+                drop::<mpsc::Sender<()>>(ends);
+            })
+            .map_err(failed)?;
+        Ok(Self {
+            shared,
+            current: None,
+            settled: Settled::default(),
+            link: ThreadLink::default(),
+            since: Duration::ZERO,
+            waiting_since: None,
+            is_durable,
+            ended,
+        })
+    }
+}
+
+impl Drop for Threaded {
+    /// Waits for a moment: the last acknowledgements are on their way to the broker.
+    fn drop(&mut self) {
+        self.shared.state().is_over = true;
+        self.shared.client.notify_one();
+        if self.ended.recv_timeout(GOODBYE) == Err(RecvTimeoutError::Timeout) {
+            let ThreadShared { kind, name, .. } = &*self.shared;
+            log::warn!("{}: broker={name} took no goodbye", kind.name());
+        }
+    }
+}
+
+impl Source for Threaded {
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn kind(&self) -> Ingest {
+        self.shared.kind
+    }
+
+    fn is_ready(&self) -> bool {
+        self.shared.has_messages.load(Ordering::Acquire)
+    }
+
+    fn receive(&mut self) -> Option<Received<'_>> {
+        let mut state = self.shared.state();
+        self.current = state.waiting.pop_front();
+        let Some(delivery) = &self.current else {
+            // A message that comes after this has the loop woken.
+            self.shared.has_messages.store(false, Ordering::Release);
+            self.waiting_since = None;
+            return None;
+        };
+        let was_full = state.bytes >= limits::BROKER_QUEUE_BYTES_MAX;
+        state.bytes -= delivery.body.len();
+        if was_full && state.bytes < limits::BROKER_QUEUE_BYTES_MAX {
+            self.shared.client.notify_one();
+        }
+        drop(state);
+        Some(Received::Message {
+            from: &self.shared.name,
+            parts: Parts::from_iter([&*delivery.body]),
+        })
+    }
+
+    fn settle(&mut self, settlement: Settlement) {
+        if let Some(delivery) = self.current.take() {
+            let is_rejected = matches!(settlement, Settlement::Dropped(_));
+            self.settled.note(delivery.ticket, is_rejected);
+        }
+    }
+
+    fn flushed(&mut self, _now: Duration) {
+        if self.settled.is_empty() {
+            return;
+        }
+        let settled = std::mem::take(&mut self.settled);
+        let mut state = self.shared.state();
+        if state.settled.session == settled.session {
+            state.settled.through = settled.through.or(state.settled.through);
+            state.settled.rejected.extend(settled.rejected);
+        } else {
+            state.settled = settled;
+        }
+        drop(state);
+        self.shared.client.notify_one();
+    }
+
+    fn tend(&mut self, _: SourceId, now: Duration, _: &mut usize, host: &mut dyn Host) {
+        if self.is_ready() {
+            self.waiting_since.get_or_insert(now);
+        }
+        if !self.shared.has_link_news.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let link = self.shared.state().link.clone();
+        if link.is_connected != self.link.is_connected {
+            self.since = now;
+        }
+        let has_come_back = self.link.connects > 0 && link.connects > self.link.connects;
+        if has_come_back && !self.is_durable {
+            host.missed_events();
+        }
+        self.link = link;
+    }
+
+    fn asks_for_everything(&self) -> bool {
+        // No broker here is asked for single topics.
+        true
+    }
+
+    fn lag(&self, now: Duration) -> Option<Duration> {
+        let since = self.waiting_since.unwrap_or(now);
+        Some(now.saturating_sub(since))
+    }
+
+    fn health(&self, now: Duration) -> Option<Health<'_>> {
+        let ThreadLink {
+            is_connected,
+            connects,
+            ref trouble,
+        } = self.link;
+        Some(Health {
+            peers: usize::from(is_connected),
+            refused: 0,
+            upstream: Some(Upstream {
+                state: match is_connected {
+                    true => "connected",
+                    false => "connecting",
+                },
+                is_connected,
+                lasted: now.saturating_sub(self.since),
+                trouble: trouble.as_deref(),
+                asks_for_everything: true,
+                connects,
+            }),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+    use crate::ingest::zeromq::socket::tests::Nowhere;
+    use crate::stats::Dropped;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Panics in its first session. In the second it delivers bodies of so many bytes, as many as there is room for,
+    /// and tells what was settled.
+    struct Script {
+        bytes: usize,
+        delivered: Sender<u64>,
+        settled: Sender<Settled>,
+    }
+
+    impl Client for Script {
+        async fn serve(&mut self, outlet: &Outlet, session: u64) -> String {
+            assert_ne!(session, 1, "the first session is to fail");
+            outlet.connected();
+            let mut number = 0;
+            while !outlet.is_over() {
+                while outlet.has_room() && number < 5 {
+                    number += 1;
+                    outlet.push(Delivery {
+                        ticket: Ticket { session, number },
+                        body: vec![b'x'; self.bytes],
+                    });
+                    self.delivered.send(number).expect("the test listens");
+                }
+                outlet.changed().await;
+                let settled = outlet.take_settled();
+                if !settled.is_empty() {
+                    self.settled.send(settled).expect("the test listens");
+                }
+            }
+            "the test is over".to_owned()
+        }
+
+        fn is_durable(&self) -> bool {
+            false
+        }
+    }
+
+    /// The next message, for which the loop would be woken.
+    fn receive(source: &mut Threaded, woken: &mpsc::Receiver<()>) {
+        while source.receive().is_none() {
+            woken.recv_timeout(PATIENCE).expect("the loop is woken");
+        }
+    }
+
+    #[test]
+    fn a_client_is_bounded_in_bytes_and_told_what_became_of_its_messages() {
+        let ((delivered, deliveries), (settled, settlements)) = (channel(), channel());
+        let (wakes, woken) = channel();
+        let wakes = Mutex::new(wakes);
+        let wake: Wake = Arc::new(move || {
+            // It fails at the end of the test.
+            let _ = wakes.lock().expect("no panic").send(());
+        });
+        let script = Script {
+            bytes: limits::BROKER_QUEUE_BYTES_MAX,
+            delivered,
+            settled,
+        };
+        let source = Threaded::start(Ingest::Amqp, "a broker".to_owned(), wake, script);
+        let mut source = source.expect("a thread");
+        receive(&mut source, &woken);
+        source.tend(SourceId(0), Duration::ZERO, &mut 1, &mut Nowhere);
+        let health = source.health(Duration::ZERO).expect("it has a connection");
+        assert!(
+            health
+                .upstream
+                .is_some_and(|upstream| upstream.is_connected)
+        );
+        // A message fills the queue, so there is never more than one.
+        assert_eq!(deliveries.recv_timeout(PATIENCE), Ok(1));
+        source.settle(Settlement::Taken);
+        receive(&mut source, &woken);
+        source.settle(Settlement::Dropped(Dropped::BadJson));
+        receive(&mut source, &woken);
+        source.settle(Settlement::Taken);
+        receive(&mut source, &woken);
+        source.settle(Settlement::Dropped(Dropped::Empty));
+        assert!(settlements.try_recv().is_err(), "not before the flush");
+        source.flushed(Duration::ZERO);
+        let expected = Settled {
+            session: 2,
+            through: Some(3),
+            rejected: vec![2, 4],
+        };
+        assert_eq!(settlements.recv_timeout(PATIENCE), Ok(expected));
+        assert!(deliveries.try_iter().count() <= 4);
+    }
+}

@@ -1,0 +1,188 @@
+//! The queue between a client on its thread and the loop, and the client's end of it.
+//!
+//! Never here: when the client connects (`reconnect`), what the loop does with a message (`mod`).
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::limits;
+use crate::stats::Ingest;
+use crate::wake::Wake;
+
+/// Names a message of a broker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ticket {
+    /// The connection.
+    pub session: u64,
+    /// The broker's number of the message on that connection.
+    pub number: u64,
+}
+
+/// A message of a broker.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Its name.
+    pub ticket: Ticket,
+    /// The whole envelope.
+    pub body: Vec<u8>,
+}
+
+/// What became of messages of one session.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Settled {
+    /// The session.
+    pub session: u64,
+    /// All messages up to this number were taken, but for those that were rejected.
+    pub through: Option<u64>,
+    /// Messages that were no events.
+    pub rejected: Vec<u64>,
+}
+
+impl Settled {
+    pub(super) fn note(&mut self, ticket: Ticket, is_rejected: bool) {
+        if ticket.session != self.session {
+            // What the last connection brought can be acknowledged no more.
+            *self = Self {
+                session: ticket.session,
+                ..Self::default()
+            };
+        }
+        match is_rejected {
+            true => self.rejected.push(ticket.number),
+            false => self.through = Some(ticket.number),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.through.is_none() && self.rejected.is_empty()
+    }
+}
+
+/// How the connection is doing, as the loop shows it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct ThreadLink {
+    pub is_connected: bool,
+    pub connects: u64,
+    /// Why there is no connection.
+    pub trouble: Option<String>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub waiting: VecDeque<Delivery>,
+    /// In bytes, `waiting`.
+    pub bytes: usize,
+    pub settled: Settled,
+    pub link: ThreadLink,
+    /// True exactly when the source is gone.
+    pub is_over: bool,
+}
+
+/// What both ends share.
+pub(super) struct ThreadShared {
+    pub name: String,
+    pub kind: Ingest,
+    state: Mutex<State>,
+    /// True exactly while `State::waiting` may have something.
+    pub has_messages: AtomicBool,
+    /// True exactly while `State::link` is news for the loop.
+    pub has_link_news: AtomicBool,
+    /// Notified when the client has something to do.
+    pub client: Notify,
+    wake: Wake,
+}
+
+impl ThreadShared {
+    pub fn new(kind: Ingest, name: String, wake: Wake) -> Self {
+        Self {
+            name,
+            kind,
+            state: Mutex::default(),
+            has_messages: AtomicBool::new(false),
+            has_link_news: AtomicBool::new(false),
+            client: Notify::new(),
+            wake,
+        }
+    }
+
+    /// No code panics while it holds the lock, and if it did, every field would still be valid.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets `news`, and wakes the loop if that is a change.
+    fn tell(&self, news: &AtomicBool) {
+        if !news.swap(true, Ordering::AcqRel) {
+            (self.wake)();
+        }
+    }
+}
+
+/// The client's end of the queue.
+#[derive(Clone)]
+pub struct Outlet(pub(super) Arc<ThreadShared>);
+
+impl Outlet {
+    /// Waits until there is something to do: messages were settled, there is room, the source is gone.
+    pub async fn changed(&self) {
+        self.0.client.notified().await;
+    }
+
+    /// What was settled since the last call.
+    pub fn take_settled(&self) -> Settled {
+        let mut state = self.0.state();
+        let next = Settled {
+            session: state.settled.session,
+            ..Settled::default()
+        };
+        std::mem::replace(&mut state.settled, next)
+    }
+
+    /// Returns true when a further message may be pushed.
+    pub fn has_room(&self) -> bool {
+        self.0.state().bytes < limits::BROKER_QUEUE_BYTES_MAX
+    }
+
+    /// Returns true when the source is gone: the client says goodbye.
+    pub fn is_over(&self) -> bool {
+        self.0.state().is_over
+    }
+
+    /// Hands a message to the loop.
+    pub fn push(&self, delivery: Delivery) {
+        let mut state = self.0.state();
+        state.bytes += delivery.body.len();
+        state.waiting.push_back(delivery);
+        drop(state);
+        self.0.tell(&self.0.has_messages);
+    }
+
+    /// The broker has accepted the connection, and sends messages.
+    pub fn connected(&self) {
+        let mut state = self.0.state();
+        state.link.is_connected = true;
+        state.link.connects += 1;
+        state.link.trouble = None;
+        drop(state);
+        let ThreadShared { kind, name, .. } = &*self.0;
+        log::info!("{}: broker={name} connected", kind.name());
+        self.0.tell(&self.0.has_link_news);
+    }
+
+    /// The connection is over, or did not come about.
+    pub(super) fn lost(&self, trouble: &str, is_durable: bool) {
+        let mut state = self.0.state();
+        state.link.is_connected = false;
+        state.link.trouble = Some(trouble.to_owned());
+        if is_durable {
+            // The broker sends them again.
+            state.waiting.clear();
+            state.bytes = 0;
+        }
+        drop(state);
+        self.0.tell(&self.0.has_link_news);
+    }
+}
