@@ -19,7 +19,7 @@ use newswire::config::Loaded;
 use newswire::logging;
 use newswire::server::{self, Ended, Server, StartError, Systemd};
 use newswire::wire::json;
-use newswire::workers::Briefing;
+use newswire::workers::{Briefing, Parentage};
 
 use crew::Crew;
 use ready::ReadyFile;
@@ -213,6 +213,7 @@ fn run(server: Server) -> Result<Ended, Failure> {
 fn work(mut server: Server, briefing: &Briefing) -> Result<(), Failure> {
     // For `ps`: the parent starts its workers by a path that does not have the program's name.
     let _ = std::fs::write("/proc/self/comm", "newswire");
+    let parentage = Parentage::now();
     server.revoke(&briefing.revoked);
     server
         .end_with_stdin()
@@ -225,5 +226,6 @@ fn work(mut server: Server, briefing: &Briefing) -> Result<(), Failure> {
     );
     let ended = run(server)?;
     print(&(ended.snapshot + "\n"));
+    parentage.bury(&briefing.endpoint);
     Ok(())
 }

@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, getppid};
+
 /// The folder; it is removed when this is dropped.
 #[derive(Debug)]
 pub struct PrivateFolder {
@@ -29,6 +31,28 @@ impl PrivateFolder {
     /// A ZeroMQ endpoint in the folder.
     pub fn endpoint(&self) -> String {
         format!("ipc://{}/events", self.path.display())
+    }
+}
+
+/// Tells a worker whether its parent lives.
+#[derive(Debug)]
+pub struct Parentage(Option<Pid>);
+
+impl Parentage {
+    /// Of this process, whose parent lives.
+    pub fn now() -> Self {
+        Self(getppid())
+    }
+
+    /// Removes the folder with the socket `endpoint` when the parent has died. A parent that was killed removes nothing.
+    pub fn bury(&self, endpoint: &str) {
+        let socket = endpoint.strip_prefix("ipc://").map(Path::new);
+        if getppid() != self.0
+            && let Some(folder) = socket.and_then(Path::parent)
+        {
+            // Another worker may have been faster.
+            let _ = fs::remove_dir_all(folder);
+        }
     }
 }
 
