@@ -420,6 +420,9 @@ impl Keeper {
                     limits::WORKER_SILENT_SECONDS
                 );
                 running.signal(Signal::KILL);
+                // The system may take seconds to end it, and there is nothing more to ask.
+                running.desk = None;
+                self.set_desk(None);
             }
             return;
         };
