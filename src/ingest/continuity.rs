@@ -1,8 +1,10 @@
 //! Finds out how many events of a relay did not arrive.
 //!
 //! A relay numbers the events of each topic ([`Event::nth`]). When a number is skipped, the events between were lost on
-//! the way: this server read too slowly, or its connection was down. A topic's first number is a beginning, and so is
-//! the first one after its last subscriber has left: meanwhile the relay was not asked for the topic.
+//! the way: this server read too slowly, or its connection was down. A relay that was started again counts from 1, so
+//! what it sent before this server was back was lost, too; what its last run sent at the end is not known. A topic's first
+//! number is a beginning, and so is the first one after its last subscriber has left: meanwhile the relay was not asked for
+//! the topic.
 //!
 //! Never here: what follows from a loss.
 
@@ -10,34 +12,33 @@ use std::collections::HashMap;
 
 use crate::limits;
 use crate::wire::envelope::Event;
-use crate::wire::id::Epoch;
+use crate::wire::id::EventId;
 
-/// The last number of each topic.
+/// The last number of each topic, of the relay at one source.
 #[derive(Debug, Default)]
 pub struct Continuity {
     /// At most `limits::RELAY_TOPICS_COUNTED_MAX`.
-    last: HashMap<Box<str>, (Epoch, u64)>,
+    last: HashMap<Box<str>, EventId>,
 }
 
 impl Continuity {
     /// Notes an event, and returns how many events of its topic were missed before it.
     pub fn note(&mut self, event: &Event<'_>) -> u64 {
-        let (Some(id), Some(nth)) = (event.id, event.nth) else {
+        let Some(nth) = event.nth else {
             return 0;
         };
-        if let Some((epoch, last)) = self.last.get_mut(&*event.topic) {
-            let missed = match *epoch == id.epoch {
-                true => nth.saturating_sub(*last).saturating_sub(1),
-                // Another run counts from the beginning.
+        if let Some(last) = self.last.get_mut(&*event.topic) {
+            let known = match last.epoch == nth.epoch {
+                true => last.sequence,
                 false => 0,
             };
-            (*epoch, *last) = (id.epoch, nth);
-            return missed;
+            *last = nth;
+            return nth.sequence.saturating_sub(known).saturating_sub(1);
         }
         if self.last.len() >= limits::RELAY_TOPICS_COUNTED_MAX {
             self.last.clear();
         }
-        self.last.insert((*event.topic).into(), (id.epoch, nth));
+        self.last.insert((*event.topic).into(), nth);
         0
     }
 
@@ -50,17 +51,20 @@ impl Continuity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::id::EventId;
+    use crate::wire::id::Epoch;
 
     fn event(topic: &'static str, epoch: u8, nth: u64) -> Event<'static> {
-        Event {
-            topic: topic.into(),
-            data: "1",
-            id: Some(EventId {
+        let place = |epoch: u8, sequence| {
+            Some(EventId {
                 epoch: Epoch::new([epoch; 8]),
-                sequence: 99,
-            }),
-            nth: Some(nth),
+                sequence,
+            })
+        };
+        Event {
+            // Some events have the ids of a relay before this one.
+            id: place(nth as u8 % 2, 99),
+            nth: place(epoch, nth),
+            ..Event::new(topic.into(), "1")
         }
     }
 
@@ -77,8 +81,9 @@ mod tests {
             0,
             "no number comes twice, and none is below zero"
         );
-        assert_eq!(note("a", 2, 40), 0, "another run");
+        assert_eq!(note("a", 2, 40), 39, "another run");
         assert_eq!(note("a", 2, 42), 1);
+        assert_eq!(note("b", 2, 1), 0);
         continuity.forget("a");
         assert_eq!(continuity.note(&event("a", 2, 50)), 0);
     }

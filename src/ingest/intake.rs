@@ -8,6 +8,7 @@
 //! Never here: descriptors, ZeroMQ, HTTP, topics and their subscribers.
 
 use std::io;
+use std::iter;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ pub struct Intake<P> {
     http: Http<P>,
     stats: Rc<Stats>,
     rules: IntakeRules,
-    continuity: Continuity,
+    /// Of each source, `http` included.
+    continuity: Vec<Continuity>,
     /// The source that is asked first in this turn. `http` stands behind the others.
     first: usize,
 }
@@ -58,11 +60,12 @@ pub struct Intake<P> {
 impl<P: 'static> Intake<P> {
     /// An intake with `sources`, and with [`Http`].
     pub fn new(sources: Vec<Box<dyn Source>>, rules: IntakeRules, stats: Rc<Stats>) -> Self {
+        let continuity = iter::repeat_with(Continuity::default).take(sources.len() + 1);
         Self {
+            continuity: continuity.collect(),
             sources,
             stats,
             http: Http::default(),
-            continuity: Continuity::default(),
             rules,
             first: 0,
         }
@@ -127,7 +130,7 @@ impl<P: 'static> Intake<P> {
             let shared = Shared {
                 form: &self.rules.form,
                 stats: &self.stats,
-                continuity: &mut self.continuity,
+                continuity: &mut self.continuity[index],
             };
             has_taken |= drain(source, shared, &mut budget, sink);
         }
@@ -144,7 +147,7 @@ impl<P: 'static> Intake<P> {
 
     /// A topic has its first subscriber, or the last subscriber has left it.
     pub fn note_topic(&mut self, topic: &Rc<str>) {
-        self.continuity.forget(topic);
+        self.continuity.iter_mut().for_each(|one| one.forget(topic));
         for source in &mut self.sources {
             source.note_topic(topic);
         }

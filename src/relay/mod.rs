@@ -1,7 +1,8 @@
 //! Hands events on to other servers: an XPUB socket, to which their SUB sockets connect.
 //!
-//! A message has four parts: topic, data, the event's id, and the number of the event in its topic, which tells a
-//! receiver how many it has missed. Receivers that know only topic and data ignore the rest.
+//! A message has four parts: topic, data, the event's id, and the number of the event in its topic, with the run that
+//! counts. The number tells a receiver how many events it has missed. Receivers that know only topic and data ignore the
+//! rest.
 //!
 //! Subscriptions travel upstream: what receivers subscribe to is wanted here, and so asked of the sources.
 //!
@@ -11,9 +12,9 @@
 //!
 //! Never here: where events come from, and clients.
 
+mod numbers;
 mod subscribers;
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -24,8 +25,9 @@ use crate::ingest::zeromq::socket_file::{self, FileAccess};
 use crate::ingest::zeromq::{PeerRules, SetUpError, SourceError};
 use crate::limits;
 use crate::wire::envelope::Event;
-use crate::wire::id::EventId;
+use crate::wire::id::{Epoch, EventId};
 
+pub use numbers::TopicNumbers;
 pub use subscribers::Subscribers;
 
 /// The socket, and what is asked on it.
@@ -34,8 +36,7 @@ pub struct Relay {
     monitor: Monitor,
     endpoints: Vec<String>,
     subscribers: Subscribers,
-    /// The number of each topic's last event; at most `limits::RELAY_TOPICS_COUNTED_MAX`.
-    numbers: HashMap<Rc<str>, u64>,
+    numbers: TopicNumbers,
     /// True exactly when there may be subscriptions for which no readiness will come.
     is_ready: bool,
     /// The text of ids and numbers.
@@ -86,7 +87,7 @@ impl Relay {
             monitor,
             endpoints: bound,
             subscribers: Subscribers::default(),
-            numbers: HashMap::new(),
+            numbers: TopicNumbers::default(),
             is_ready: true,
             text: String::new(),
         })
@@ -153,14 +154,14 @@ impl Relay {
         }
     }
 
-    /// Hands an event on. Returns true when a receiver subscribes to it, as far as that is known.
-    pub fn publish(&mut self, event: &Event<'_>, id: EventId) -> bool {
+    /// Hands an event on, in this `run`. Returns true when a receiver subscribes to it, as far as that is known.
+    pub fn publish(&mut self, event: &Event<'_>, id: EventId, run: Epoch) -> bool {
         use std::fmt::Write as _;
-        let nth = self.number(&event.topic);
+        let nth = self.numbers.give(&event.topic);
         self.text.clear();
         let wrote = write!(self.text, "{id}");
         let at = self.text.len();
-        let wrote = wrote.and_then(|()| write!(self.text, "{nth}"));
+        let wrote = wrote.and_then(|()| write!(self.text, "{run}-{nth}"));
         wrote.expect("a String takes everything");
         let (id, nth) = self.text.split_at(at);
         let parts = [&*event.topic, event.data, id, nth];
@@ -171,20 +172,6 @@ impl Relay {
             log::error!("relay: endpoint={:?} error={error}", self.endpoints);
         }
         self.subscribers.wants(&event.topic)
-    }
-
-    /// The number of the next event of `topic`.
-    fn number(&mut self, topic: &str) -> u64 {
-        if let Some(number) = self.numbers.get_mut(topic) {
-            *number += 1;
-            return *number;
-        }
-        if self.numbers.len() >= limits::RELAY_TOPICS_COUNTED_MAX {
-            // Receivers take a smaller number for a beginning.
-            self.numbers.clear();
-        }
-        self.numbers.insert(topic.into(), 1);
-        1
     }
 }
 

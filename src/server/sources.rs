@@ -70,7 +70,7 @@ impl<S: Stream> Receiver<'_, S> {
         };
         self.stats.count(Counter::Relayed);
         let id = event.id.unwrap_or_else(|| self.ids.give());
-        relay.publish(event, id)
+        relay.publish(event, id, self.ids.epoch())
     }
 }
 

@@ -60,7 +60,7 @@ impl fmt::Display for EventId {
 }
 
 /// Parses a whole number in its only form: decimal digits without a leading zero.
-pub fn number(text: &[u8]) -> Option<u64> {
+fn number(text: &[u8]) -> Option<u64> {
     let is_plain =
         text.iter().all(u8::is_ascii_digit) && (text.len() == 1 || text.first() != Some(&b'0'));
     str::from_utf8(text).ok().filter(|_| is_plain)?.parse().ok()
@@ -77,6 +77,11 @@ impl Sequencer {
     /// Begins an epoch.
     pub fn new(epoch: Epoch) -> Self {
         Self { epoch, last: 0 }
+    }
+
+    /// The run that counts.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// The id of the next event.
