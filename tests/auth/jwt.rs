@@ -22,7 +22,7 @@ use newswire::auth::{Answer, Moment, TokenStore, keys};
 use newswire::wire::jwt::JwtAlgorithm;
 use serde_json::Value;
 
-use super::{ended, question};
+use super::{DENIED, check_topics, ended, question};
 
 fn recorded() -> Value {
     serde_json::from_str(include_str!("../jwt/vectors.json")).expect("JSON")
@@ -333,18 +333,7 @@ fn a_server_believes_its_key() {
     let server = Server::start_without_token(&[&options[..], &wants].concat());
     let ours = r#""aud":"push","iss":"api""#;
     let good = hs256(&format!(r#"{{{ours},"sub":"ann","topics":["a","b_*"]}}"#));
-    let mut client = server.client_with(&good);
-    for topic in ["a", "b_1", "c", "b"] {
-        client.send(&format!("[5,{topic:?}]"));
-    }
-    client.settle();
-    let (_context, publisher) = server.publisher();
-    for topic in ["c", "b", "a", "b_1"] {
-        let event = format!(r#"{{"topic":"{topic}","data":1}}"#);
-        publisher.send(&event, 0).expect("sent");
-    }
-    assert_eq!(client.text(), r#"[8,"a",1]"#);
-    assert_eq!(client.text(), r#"[8,"b_1",1]"#);
+    check_topics(&server, &good);
 
     let unsigned = good.rsplit_once('.').expect("three parts").0.to_owned() + ".";
     for (token, expected) in [
@@ -364,7 +353,7 @@ fn a_server_believes_its_key() {
     let log = server.log();
     assert!(!log.contains(&good[..30]) && !log.contains(SECRET), "{log}");
     let summary = server.stop();
-    assert_eq!(counted(&summary, "subscribes_denied"), 2, "{summary}");
+    assert_eq!(counted(&summary, "subscribes_denied"), DENIED, "{summary}");
     assert_eq!(counted(&summary, "checked.jwt.refused"), 3, "{summary}");
     assert_eq!(counted(&summary, "checked.jwt.unknown"), 2, "{summary}");
 }

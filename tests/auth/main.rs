@@ -11,12 +11,30 @@ mod postgres;
 #[cfg(feature = "all-stores")]
 use std::{net::Ipv4Addr, sync::Arc};
 
+use kit::Server;
+use kit::observe::{envelope, publish_all};
 #[cfg(feature = "all-stores")]
 use newswire::{auth::Question, wire::token::Token};
 
 /// The Close frame of a session whose token has ended.
 fn ended() -> (u16, String) {
     (3000, "token no longer valid".to_owned())
+}
+
+/// In subscriptions that [`check_topics`] finds denied.
+const DENIED: u64 = 3;
+
+/// A client with a token for the topics `a` and `b_*` hears these, and no others.
+fn check_topics(server: &Server, token: &str) {
+    let mut client = server.client_with(token);
+    for topic in ["a", "b_1", "c", "b", "$sys/stats"] {
+        client.send(&format!("[5,{topic:?}]"));
+    }
+    client.settle();
+    let events = ["c", "b", "a", "b_1"].map(|topic| envelope(topic, "1"));
+    publish_all(&server.pull, events);
+    assert_eq!(client.text(), r#"[8,"a",1]"#);
+    assert_eq!(client.text(), r#"[8,"b_1",1]"#);
 }
 
 /// The question about a newcomer's token.

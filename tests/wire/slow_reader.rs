@@ -2,30 +2,10 @@
 
 use std::io::Write;
 
-use kit::hostile::text;
+use kit::hostile::{SLACK_BYTES, publish_paced, text};
 use kit::observe::{counted, envelope, event_frame, hear};
 use kit::raw::frame_of;
 use kit::{Server, wait_until};
-
-/// For whatever is not the subject: allocators keep some, and ZeroMQ has its own.
-const SLACK_BYTES: usize = 8 << 20;
-
-/// Publishes `count` events of `data`, each when its forerunner has been heard, so that the only
-/// memory in question is the one of who does not read.
-fn publish_paced(server: &Server, topic: &str, data: &str, count: usize) {
-    let mut witnesses = [
-        server.raw_subscriber(&[topic]),
-        server.raw_subscriber(&[topic]),
-    ];
-    let (_context, socket) = server.publisher();
-    let frame = event_frame(topic, data);
-    for _ in 0..count {
-        socket.send(&envelope(topic, data), 0).expect("taken");
-        for witness in &mut witnesses {
-            hear(witness, &frame);
-        }
-    }
-}
 
 #[test]
 fn who_stops_reading_is_closed_and_the_others_miss_nothing() {
@@ -40,7 +20,13 @@ fn who_stops_reading_is_closed_and_the_others_miss_nothing() {
     let stalled: Vec<_> = (0..3).map(|_| server.subscriber(&["t"])).collect();
     let before = server.resident_bytes();
     // 40 MB: far more than the outbox and all the kernel's buffers.
-    publish_paced(&server, "t", &format!("\"{}\"", "x".repeat(100_000)), 400);
+    publish_paced(
+        &server,
+        "t",
+        &format!("\"{}\"", "x".repeat(100_000)),
+        400,
+        |_| {},
+    );
     let grown = server.peak_bytes() - before;
     // They share what they owe.
     assert!(grown < (1 << 20) + SLACK_BYTES, "{grown}");
@@ -71,7 +57,7 @@ fn all_outboxes_together_are_bounded() {
     let data = format!("\"{}\"", "x".repeat(100_000));
     for topic in &topics {
         // Kernel buffers included, less than what closes one.
-        publish_paced(&server, topic, &data, 70);
+        publish_paced(&server, topic, &data, 70, |_| {});
     }
     let grown = server.peak_bytes() - before;
     assert!(grown < (16 << 20) + SLACK_BYTES, "{grown}");

@@ -4,7 +4,8 @@
 //!
 //! Stories, where one thing follows another, are scripts: `tests/transcripts/`.
 
-use kit::raw::{Heard, Http, Raw, close_payload, frame_of};
+use kit::raw::{Heard, Raw, close_payload, frame_of};
+use kit::web::Answer;
 use kit::{Server, TOKEN};
 use serde_json::Value;
 
@@ -38,7 +39,7 @@ fn head(line: &str, changes: &[&str]) -> Vec<u8> {
 }
 
 /// What a server answers to `bytes`, and the connection behind it.
-fn ask(server: &Server, bytes: &[u8], what: &str) -> (Http, Raw) {
+fn ask(server: &Server, bytes: &[u8], what: &str) -> (Answer, Raw) {
     let mut raw = Raw::new(server.connect());
     raw.send(bytes);
     match raw.hear() {
@@ -67,7 +68,7 @@ fn welcome(raw: &mut Raw, what: &str) {
 
 /// A refusal is an answer that ends the connection cleanly, says in JSON what is wrong and what to
 /// do, and has nothing of the request in it.
-fn check_refusal(http: &Http, raw: &mut Raw, what: &str) {
+fn check_refusal(http: &Answer, raw: &mut Raw, what: &str) {
     assert_eq!(http.values("content-type"), ["application/json"], "{what}");
     let connection = http.values("connection").join(", ");
     assert!(connection.contains("close"), "{what}: {connection}");
@@ -78,7 +79,7 @@ fn check_refusal(http: &Http, raw: &mut Raw, what: &str) {
             "{what}: {part}"
         );
     }
-    let whole = format!("{:?}{}", http.lines, http.body);
+    let whole = format!("{:?}{}", http.head, http.body);
     for secret in [TOKEN, "b64", "sesame"] {
         assert!(!whole.contains(secret), "{what}: {whole}");
     }
@@ -302,16 +303,16 @@ fn tokens() {
 }
 
 /// What a client hears.
-enum Answer {
+enum Reply {
     Nothing,
     Text(&'static str),
     Frame(u8, &'static [u8]),
     Close(u16, &'static str),
 }
-use Answer::{Close, Frame, Nothing, Text};
+use Reply::{Close, Frame, Nothing, Text};
 
 /// Sends, and compares what comes of it.
-fn check_answer(server: &Server, bytes: &[u8], answer: &Answer, what: &str) {
+fn check_answer(server: &Server, bytes: &[u8], answer: &Reply, what: &str) {
     let mut raw = session(server);
     raw.send(bytes);
     let expected = match answer {

@@ -9,10 +9,37 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::observe::envelope;
+use super::observe::{envelope, event_frame, hear};
 use super::raw::{Ear, Heard, frame_of};
 use super::stream::Patient;
 use super::{PATIENCE, Server, wait_until};
+
+/// Some MB for allocators, buffers and whatever else is not the subject.
+pub const SLACK_BYTES: usize = 8 << 20;
+
+/// Publishes `count` events, each when two who read have heard its forerunner, so that the only memory in question is
+/// the one of who does not read. After each, `then`.
+pub fn publish_paced(
+    server: &Server,
+    topic: &str,
+    data: &str,
+    count: usize,
+    mut then: impl FnMut(usize),
+) {
+    let mut readers = [
+        server.raw_subscriber(&[topic]),
+        server.raw_subscriber(&[topic]),
+    ];
+    let (_context, socket) = server.publisher();
+    let frame = event_frame(topic, data);
+    for n in 0..count {
+        socket.send(&envelope(topic, data), 0).expect("taken");
+        for reader in &mut readers {
+            hear(reader, &frame);
+        }
+        then(n);
+    }
+}
 
 /// Sets its flag when it is dropped, also because of a panic: threads that go on until the flag is set would otherwise
 /// keep a test that has failed from its end.

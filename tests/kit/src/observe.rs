@@ -1,12 +1,13 @@
 //! What a test sees of a server from outside: its answers as bytes, its counters, its memory and its
 //! processor time; and publishers and subscribers in large numbers.
 
-use std::io::{BufRead, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
 use super::raw::server_frame;
 use super::stream::Patient;
+use super::web::Answer;
 use super::{Client, PATIENCE, Server, TOKEN, binary, wait_until};
 
 /// The head of a good upgrade to `target`, with `headers` (each ended by CRLF) among the others.
@@ -19,31 +20,8 @@ pub fn upgrade(target: &str, headers: &str) -> String {
 
 /// The status of the answer that is read from `stream`, and the answer itself.
 pub fn answer(stream: &mut TcpStream) -> (u16, String) {
-    let mut stream = Patient(stream);
-    let mut text = Vec::new();
-    let mut piece = [0; 4096];
-    // A refusal ends the connection; an acceptance does not, so its head is enough.
-    loop {
-        match stream.read(&mut piece) {
-            Ok(0) => break,
-            Ok(n) => text.extend_from_slice(&piece[..n]),
-            // The refusal may be followed by a reset, which does not take back what was read.
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
-            Err(error) => panic!("{error} after {}", text.escape_ascii()),
-        }
-        if text.starts_with(b"HTTP/1.1 101 ") && text.windows(4).any(|w| w == b"\r\n\r\n") {
-            break;
-        }
-    }
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let status = text
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    (
-        status.unwrap_or_else(|| panic!("no status: {text:?}")),
-        text,
-    )
+    let answer = Answer::read(&mut BufReader::new(Patient(stream)));
+    (answer.status, answer.head + &answer.body)
 }
 
 /// The value of `name` in a summary; what is not in it has not happened.

@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use super::stream::Patient;
+use super::web::Answer;
 
 /// The payload is `Mark`ed with this in [`Raw::settle`], and with nothing else.
 const MARK: &[u8] = b"settle";
@@ -17,7 +18,7 @@ const MARK: &[u8] = b"settle";
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Heard {
     /// The answer to an upgrade.
-    Http(Http),
+    Http(Answer),
     /// A frame: its first byte, and its payload.
     Frame(u8, Vec<u8>),
     /// Bytes that no server may send.
@@ -28,34 +29,10 @@ pub enum Heard {
     Reset,
 }
 
-/// The answer to an upgrade.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Http {
-    /// The status's code.
-    pub status: u16,
-    /// All lines but the empty one.
-    pub lines: Vec<String>,
-    /// As long as `Content-Length` said.
-    pub body: String,
-}
-
-impl Http {
-    /// The values of a header, names being the same in any case.
-    pub fn values(&self, name: &str) -> Vec<&str> {
-        self.lines
-            .iter()
-            .skip(1)
-            .filter_map(|line| line.split_once(':'))
-            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.trim())
-            .collect()
-    }
-}
-
 impl fmt::Display for Heard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http(http) => write!(f, "http {} {:?} {}", http.status, http.lines, http.body),
+            Self::Http(http) => write!(f, "http {} {:?} {}", http.status, http.head, http.body),
             Self::Frame(0x81, payload) => write!(f, "text {}", payload.escape_ascii()),
             Self::Frame(first, payload) => {
                 write!(f, "frame {first:02x} {}", payload.escape_ascii())
@@ -114,25 +91,18 @@ impl Iterator for Ear {
 
 fn http(bytes: &[u8]) -> Option<(Heard, usize)> {
     let head_bytes = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-    let head = String::from_utf8_lossy(&bytes[..head_bytes - 4]);
-    let mut http = Http {
-        status: 0,
-        lines: head.split("\r\n").map(str::to_owned).collect(),
-        body: String::new(),
+    let head = String::from_utf8_lossy(&bytes[..head_bytes]).into_owned();
+    let nonsense = |what: &str| Some((Heard::Nonsense(what.to_owned()), bytes.len()));
+    let first = head.lines().next().unwrap_or_default().to_owned();
+    let Some(mut answer) = Answer::of_head(head) else {
+        return nonsense(&first);
     };
-    let words: Vec<&str> = http.lines[0].splitn(3, ' ').collect();
-    match words[..] {
-        ["HTTP/1.1", status, _] if status.len() == 3 => http.status = status.parse().ok()?,
-        _ => return Some((Heard::Nonsense(http.lines.remove(0)), bytes.len())),
-    }
-    let body_bytes = match http.values("content-length")[..] {
-        [] => 0,
-        [length] => length.parse().ok()?,
-        _ => return Some((Heard::Nonsense("two lengths".to_owned()), bytes.len())),
+    let Some(body_bytes) = answer.body_bytes() else {
+        return nonsense("no length, or two");
     };
     let body = bytes.get(head_bytes..head_bytes + body_bytes)?;
-    http.body = String::from_utf8_lossy(body).into_owned();
-    Some((Heard::Http(http), head_bytes + body_bytes))
+    answer.body = String::from_utf8_lossy(body).into_owned();
+    Some((Heard::Http(answer), head_bytes + body_bytes))
 }
 
 fn frame(bytes: &[u8]) -> Option<(Heard, usize)> {

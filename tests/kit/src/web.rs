@@ -1,4 +1,4 @@
-//! A client of the admin and publish listeners: requests as they are written, answers as they come.
+//! HTTP: requests as they are written, answers as they come.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,13 +12,40 @@ use super::{PATIENCE, Server};
 pub struct Answer {
     /// Its status.
     pub status: u16,
-    /// All lines of its head.
+    /// All lines of its head, the empty one included.
     pub head: String,
-    /// Its body.
+    /// Its body, as long as `Content-Length` said.
     pub body: String,
 }
 
 impl Answer {
+    /// One without a body. `None` when its first line is not one of HTTP/1.1.
+    pub fn of_head(head: String) -> Option<Self> {
+        let (status, _) = head.strip_prefix("HTTP/1.1 ")?.split_once(' ')?;
+        Some(Self {
+            status: status.parse().ok().filter(|_| status.len() == 3)?,
+            head,
+            body: String::new(),
+        })
+    }
+
+    /// The values of a header, names being the same in any case.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        let headers = self.head.lines().skip(1);
+        let headers = headers.filter_map(|line| line.split_once(':'));
+        let mine = headers.filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        mine.map(|(_, value)| value.trim()).collect()
+    }
+
+    /// How long its body is to be; `None` when its head has two lengths, or a bad one.
+    pub fn body_bytes(&self) -> Option<usize> {
+        match self.values("content-length")[..] {
+            [] => Some(0),
+            [length] => length.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// Its body, which is JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
@@ -31,18 +58,11 @@ impl Answer {
             let n = stream.read_line(&mut head).expect("a line");
             assert!(n > 0, "an end behind {head:?}");
         }
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("Content-Length: "))
-            .map_or(0, |length| length.parse().expect("a number"));
-        let mut body = vec![0; length];
+        let mut answer = Self::of_head(head).expect("a status");
+        let mut body = vec![0; answer.body_bytes().expect("one length")];
         stream.read_exact(&mut body).expect("a body");
-        Self {
-            status: status.expect("a status"),
-            head,
-            body: String::from_utf8(body).expect("text"),
-        }
+        answer.body = String::from_utf8(body).expect("text");
+        answer
     }
 }
 

@@ -7,14 +7,11 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use kit::hostile::{SetOnDrop, Witness, close_code, entry, text};
+use kit::hostile::{SLACK_BYTES, SetOnDrop, Witness, close_code, entry, text};
 use kit::raw::{Ear, Heard, frame_of};
 use kit::stream::Patient;
 use kit::{Server, wait_until};
 use socket2::SockRef;
-
-/// Some MB for allocators, buffers and whatever else is not the subject.
-const SLACK_BYTES: usize = 8 << 20;
 
 /// The frames that come until a ping is answered that is sent after `last`.
 fn until_settled(stream: &mut TcpStream) -> Vec<Heard> {

@@ -5,12 +5,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 
-use kit::hostile::{Witness, entry, reset};
+use kit::hostile::{SLACK_BYTES, Witness, entry, reset};
 use kit::observe::{envelope, publish_all};
 use kit::{Server, wait_until, zmtp};
-
-/// Some MB for allocators, buffers and whatever else is not the subject.
-const SLACK_BYTES: usize = 8 << 20;
 
 /// What libzmq's own thread may hold of messages of one publisher that have not been taken in.
 const QUEUE_MESSAGES: usize = 1_000;

@@ -5,12 +5,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 
-use kit::hostile::{Witness, close_code, entry, narrow, reset, text};
+use kit::hostile::{SLACK_BYTES, Witness, close_code, entry, narrow, publish_paced, reset, text};
 use kit::observe::{envelope, event_frame, hear, publish_all};
 use kit::{Server, wait_until};
-
-/// Some MB for allocators, buffers and whatever else is not the subject.
-const SLACK_BYTES: usize = 8 << 20;
 
 /// In bytes of each event's text.
 const TEXT_BYTES: usize = 100_000;
@@ -29,20 +26,9 @@ fn server() -> Server {
     ])
 }
 
-/// Publishes `bytes` to the topic `t`, each event when two who read have heard its forerunner; after
-/// each, `then`.
-fn publish_paced(server: &Server, bytes: usize, mut then: impl FnMut(usize)) {
-    let mut readers = [server.raw_subscriber(&["t"]), server.raw_subscriber(&["t"])];
-    let (_context, socket) = server.publisher();
-    let data = format!("\"{}\"", "x".repeat(TEXT_BYTES));
-    let frame = event_frame("t", &data);
-    for n in 0..bytes / TEXT_BYTES {
-        socket.send(&envelope("t", &data), 0).expect("taken");
-        for reader in &mut readers {
-            hear(reader, &frame);
-        }
-        then(n);
-    }
+/// The data of each event.
+fn data() -> String {
+    format!("\"{}\"", "x".repeat(TEXT_BYTES))
 }
 
 /// One of each kind that can be a nuisance, several times, and events meanwhile.
@@ -63,7 +49,7 @@ fn fifty_megabytes_for_those_who_do_not_read() {
     let mut talks: Vec<TcpStream> = (0..EACH).map(|_| subscribe()).collect();
     let mut half_closed: Vec<TcpStream> = (0..EACH).map(|_| subscribe()).collect();
     let mut resets: Vec<TcpStream> = (0..EACH).map(|_| subscribe()).collect();
-    publish_paced(&server, 50_000_000, |n| {
+    publish_paced(&server, "t", &data(), 500, |n| {
         witness.check();
         for stream in &mut hardly {
             let _ = stream.read(&mut [0]);
@@ -117,7 +103,7 @@ fn who_wakes_up_in_time_is_told_why() {
         "100",
     ]);
     let mut sleepers: Vec<TcpStream> = (0..10).map(|_| server.raw_subscriber(&["t"])).collect();
-    publish_paced(&server, 20_000_000, |_| {});
+    publish_paced(&server, "t", &data(), 200, |_| {});
     wait_until("all are closed", || {
         entry(&server.now(), "closed.slow_consumer") == 10
     });
@@ -139,8 +125,8 @@ fn those_who_wake_up_together_starve_nobody() {
     let sleepers: Vec<TcpStream> = (0..READERS)
         .map(|_| server.raw_subscriber(&["t"]))
         .collect();
-    publish_paced(&server, 20_000_000, |_| {});
-    let whole = READERS * 200 * event_frame("t", &format!("\"{}\"", "x".repeat(TEXT_BYTES))).len();
+    publish_paced(&server, "t", &data(), 200, |_| {});
+    let whole = READERS * 200 * event_frame("t", &data()).len();
     for sleeper in &sleepers {
         sleeper.set_nonblocking(true).expect("set");
     }
@@ -197,7 +183,7 @@ fn callers_that_do_not_read_cost_an_honest_reader_nothing() {
         narrow(caller);
         caller.set_nonblocking(true).expect("set");
     }
-    let data = format!("\"{}\"", "x".repeat(TEXT_BYTES));
+    let data = data();
     let frame = event_frame("t", &data);
     let mut sent = [0; CALLERS];
     // The honest one is behind by some megabytes, which is half of what it may be, and reads on.

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use binary::BinaryStage;
 use engine::{Cuts, EngineStage};
 use kit::dice::seed;
-use kit::raw::{Heard, Http};
+use kit::raw::Heard;
+use kit::web::Answer;
 use script::{Action, Script, Step};
 
 /// Where scripts are played. `who` has connected before.
@@ -91,7 +92,7 @@ fn play(script: &Script, stage: &mut dyn Stage) -> Result<(), String> {
 
 struct Play {
     /// The last one, which `header`, `lacks` and `body` are about.
-    answer: Option<Http>,
+    answer: Option<Answer>,
     /// Session ids heard.
     ids: BTreeSet<String>,
     /// Who is between 101 and Close.
@@ -166,7 +167,7 @@ impl Play {
         Ok(())
     }
 
-    fn answer(&self) -> Result<&Http, String> {
+    fn answer(&self) -> Result<&Answer, String> {
         self.answer.as_ref().ok_or("there was no answer".to_owned())
     }
 
