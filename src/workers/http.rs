@@ -15,8 +15,10 @@ use crate::wire::token::Token;
 
 /// A worker's admin listener.
 #[derive(Clone, Debug)]
-pub(super) struct WorkerDesk {
+pub struct WorkerDesk {
+    /// Where it listens.
     pub address: SocketAddr,
+    /// What the parent shows there.
     pub token: Token,
 }
 

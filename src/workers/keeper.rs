@@ -1,49 +1,67 @@
-//! A thread that looks after one worker: starts it, asks for its figures, starts it again when it has died, replaces
-//! it, and has it go down.
+//! Looks after one worker: has it started, asks for its figures, has it started again when it has died, replaces it, and
+//! has it go down.
 //!
 //! A worker that dies at once, again and again, must not take the machine's time: the pause before the next start
 //! grows from 1 s to 60 s, and is 1 s again after a worker has lived for a minute. A worker that answers no more is
 //! killed, as systemd's watchdog kills a loop that is stuck.
 //!
-//! Never here: what several workers add up to, and what an administrator asks.
+//! Time and processes are arguments ([`Launcher`]), so a simulation can have workers die in virtual time.
+//!
+//! Never here: clocks, processes, what several workers add up to, and what an administrator asks.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::http::WorkerDesk;
-use super::{Briefing, Common, News, now};
+use super::{Briefing, Common, News};
 use crate::admin::snapshot::Snapshot;
 use crate::limits;
-use crate::wire::json;
-
-/// The program that runs, even when its file was replaced.
-const THIS_PROGRAM: &str = "/proc/self/exe";
-
-/// The service manager talks to the parent alone.
-const MANAGERS_VARIABLES: [&str; 6] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-];
+use crate::wire::token::Digest;
 
 /// How often a worker is asked for its figures.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a keeper is told: by the loop, and by its threads that read what workers print.
+const PAUSE_MIN: Duration = Duration::from_secs(limits::WORKER_PAUSE_SECONDS_MIN);
+const PAUSE_MAX: Duration = Duration::from_secs(limits::WORKER_PAUSE_SECONDS_MAX);
+
+/// Starts workers, and asks them.
+pub trait Launcher {
+    /// A worker's process.
+    type Child: Launched;
+
+    /// Starts a process. What it prints comes as [`Call::Line`] and [`Call::End`] with `instance`.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn start(&mut self, briefing: &Briefing, instance: u64) -> io::Result<Self::Child>;
+
+    /// The worker's figures; `None` when it does not answer.
+    fn figures(&mut self, desk: &WorkerDesk) -> Option<Snapshot>;
+
+    /// Has the worker accept a token no longer. False when it does not answer.
+    fn revoke(&mut self, desk: &WorkerDesk, token: &Digest) -> bool;
+}
+
+/// A worker's process.
+pub trait Launched {
+    /// Sends a signal.
+    fn signal(&self, signal: Signal);
+
+    /// Ends the process's standard input: it is to go down.
+    fn release(&mut self);
+
+    /// Waits for the process, which prints nothing more, and says how it has ended.
+    fn wait(&mut self) -> String;
+}
+
+/// What a keeper is told: by the loop, and by whoever reads what workers print.
 #[derive(Clone, Debug)]
-pub(super) enum Call {
+pub enum Call {
     /// SIGHUP.
     Reload,
     /// SIGUSR1.
@@ -67,106 +85,85 @@ enum Aim {
 }
 
 /// One process.
-struct Running {
-    child: Child,
-    /// While it is open, the worker serves.
-    stdin: Option<ChildStdin>,
+struct Running<C> {
+    child: C,
+    /// True once it was told to go down.
+    is_released: bool,
     /// Tells processes apart that had the same place.
     instance: u64,
     /// Its admin listener, once it serves.
     desk: Option<WorkerDesk>,
-    started: Instant,
+    started: Duration,
     /// When it is killed, unless it has done by then what it is to do.
-    kill_at: Option<Instant>,
+    kill_at: Option<Duration>,
     /// How many of the revoked tokens it knows.
     revoked: usize,
     /// When it answered last.
-    heard: Instant,
+    heard: Duration,
     /// Its last words.
     last: Option<Box<Snapshot>>,
 }
 
-impl Running {
-    fn signal(&self, signal: Signal) {
-        // The process is our child and not waited for yet, so the number is its own.
-        if let Err(error) = kill_process(Pid::from_child(&self.child), signal) {
-            log::warn!("workers: signal={signal:?} error={error}");
-        }
-    }
-
-    /// Has it go down.
-    fn release(&mut self, patience: Duration) {
-        if self.stdin.take().is_some() {
-            self.kill_at = Some(now() + patience);
+impl<C: Launched> Running<C> {
+    /// Has it go down by `kill_at`.
+    fn release(&mut self, kill_at: Duration) {
+        if !self.is_released {
+            self.is_released = true;
+            self.child.release();
+            self.kill_at = Some(kill_at);
         }
     }
 }
 
-/// The thread's state. At most one process of `current`, `fresh` and `leaving` each.
-pub(super) struct Keeper {
+/// See the module. At most one process of `current`, `fresh` and `leaving` each.
+pub struct Keeper<L: Launcher> {
     worker: usize,
     common: Arc<Common>,
     news: Sender<News>,
-    /// For the threads that read.
-    calls: Sender<Call>,
+    launcher: L,
     aim: Aim,
     /// The worker.
-    current: Option<Running>,
+    current: Option<Running<L::Child>>,
     /// Is to take its place.
-    fresh: Option<Running>,
+    fresh: Option<Running<L::Child>>,
     /// Had its place, and drains.
-    leaving: Option<Running>,
+    leaving: Option<Running<L::Child>>,
     /// When the next one is started, if none runs.
-    start_at: Option<Instant>,
+    start_at: Option<Duration>,
     pause: Duration,
-    ask_at: Instant,
+    ask_at: Duration,
 }
 
-impl Keeper {
-    pub fn new(
-        worker: usize,
-        common: Arc<Common>,
-        news: Sender<News>,
-        calls: Sender<Call>,
-    ) -> Self {
+impl<L: Launcher> Keeper<L> {
+    pub(super) fn new(worker: usize, common: Arc<Common>, news: Sender<News>, launcher: L) -> Self {
         Self {
             worker,
             common,
             news,
-            calls,
+            launcher,
             aim: Aim::Serve,
             current: None,
             fresh: None,
             leaving: None,
             start_at: None,
-            pause: Duration::from_secs(limits::WORKER_PAUSE_SECONDS_MIN),
-            ask_at: now() + INTERVAL,
+            pause: PAUSE_MIN,
+            ask_at: INTERVAL,
         }
     }
 
-    /// Runs until the worker has ended for good.
-    pub fn run(mut self, calls: &Receiver<Call>) {
-        self.begin();
-        loop {
-            let wait = self.due().saturating_duration_since(now());
-            match calls.recv_timeout(wait) {
-                Ok(call) => self.handle(call),
-                Err(RecvTimeoutError::Timeout) => self.handle_time(),
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if self.aim == Aim::End && self.all().next().is_none() {
-                return;
-            }
-        }
+    /// Returns true when the worker has ended for good.
+    pub fn has_ended(&mut self) -> bool {
+        self.aim == Aim::End && self.all().next().is_none()
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Running> {
+    fn all(&mut self) -> impl Iterator<Item = &mut Running<L::Child>> {
         [&mut self.current, &mut self.fresh, &mut self.leaving]
             .into_iter()
             .flatten()
     }
 
-    fn due(&mut self) -> Instant {
+    /// When [`Keeper::handle_time`] has something to do.
+    pub fn due(&mut self) -> Duration {
         let kills = self.all().filter_map(|running| running.kill_at).min();
         let dues = [Some(self.ask_at), self.start_at, kills];
         dues.into_iter().flatten().min().unwrap_or(self.ask_at)
@@ -178,107 +175,75 @@ impl Keeper {
         (self.common.wake)();
     }
 
-    fn handle(&mut self, call: Call) {
-        let patience = self.common.plan.patience;
+    /// Does what it is told.
+    pub fn handle(&mut self, now: Duration, call: Call) {
         match call {
-            Call::Reload => self.all().for_each(|one| one.signal(Signal::HUP)),
-            Call::Summarize => self.all().for_each(|one| one.signal(Signal::USR1)),
-            Call::Replace => self.replace(),
+            Call::Reload => self.signal(Signal::HUP),
+            Call::Summarize => self.signal(Signal::USR1),
+            Call::Replace => self.replace(now),
             Call::Drain => {
                 self.aim = Aim::End;
                 self.start_at = None;
                 self.set_desk(None);
-                self.all().for_each(|one| one.release(patience));
+                let kill_at = now + self.common.plan.patience;
+                self.all().for_each(|one| one.release(kill_at));
             }
             Call::Kill => {
                 self.aim = Aim::End;
                 self.start_at = None;
                 self.set_desk(None);
-                self.all().for_each(|one| one.signal(Signal::KILL));
+                self.signal(Signal::KILL);
             }
-            Call::Line(instance, line) => self.handle_line(instance, &line),
-            Call::End(instance) => self.handle_end(instance),
+            Call::Line(instance, line) => self.handle_line(now, instance, &line),
+            Call::End(instance) => self.handle_end(now, instance),
         }
     }
 
-    fn handle_time(&mut self) {
-        let now = now();
+    fn signal(&mut self, signal: Signal) {
+        self.all().for_each(|one| one.child.signal(signal));
+    }
+
+    /// Does what is due.
+    pub fn handle_time(&mut self, now: Duration) {
         for late in self.all() {
             if late.kill_at.is_some_and(|at| at <= now) {
                 late.kill_at = None;
-                late.signal(Signal::KILL);
+                late.child.signal(Signal::KILL);
             }
         }
         if self.start_at.is_some_and(|at| at <= now) {
             self.start_at = None;
-            self.begin();
+            self.begin(now);
             self.tell(News::Restarted);
         }
         if self.ask_at <= now {
-            self.ask();
-            self.ask_at = super::now() + INTERVAL;
+            self.ask_at = now + INTERVAL;
+            self.ask(now);
         }
     }
 
     /// Starts the worker.
-    fn begin(&mut self) {
-        match self.start() {
+    pub fn begin(&mut self, now: Duration) {
+        match self.start(now) {
             Ok(running) => self.current = Some(running),
-            Err(error) => self.mourn(&format!("it cannot be started: {error}")),
+            Err(error) => self.mourn(now, &format!("it cannot be started: {error}")),
         }
     }
 
     /// Starts a process.
-    fn start(&self) -> std::io::Result<Running> {
-        static STARTED: AtomicU64 = AtomicU64::new(0);
-        let instance = STARTED.fetch_add(1, Ordering::Relaxed);
-        let plan = &self.common.plan;
-        let briefing = Briefing {
-            worker: self.worker,
-            count: plan.count,
-            endpoint: plan.endpoint.clone(),
-            addresses: plan.addresses.clone(),
-            admin_token: plan.admin_token.clone(),
-            client_token: plan.client_token.clone(),
-            revoked: self.common.revoked().clone(),
-        };
-        let mut command = Command::new(THIS_PROGRAM);
-        for variable in MANAGERS_VARIABLES {
-            command.env_remove(variable);
-        }
-        let mut child = command
-            .arg0("newswire")
-            .arg("worker")
-            .args(&plan.arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // A terminal sends its signals to the parent's group: it is the parent that has workers drain.
-            .process_group(0)
-            .spawn()?;
-        let stdout = child.stdout.take().expect("piped");
-        let calls = self.calls.clone();
-        thread::Builder::new()
-            .name(format!("worker {} out", self.worker))
-            .spawn(move || {
-                let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-                for line in lines {
-                    let _ = calls.send(Call::Line(instance, line));
-                }
-                let _ = calls.send(Call::End(instance));
-            })?;
-        let mut stdin = child.stdin.take().expect("piped");
-        // A worker that is gone already shows as such.
-        let _ = stdin.write_all(briefing.line().as_bytes());
-        let started = now();
+    fn start(&mut self, now: Duration) -> io::Result<Running<L::Child>> {
+        let instance = self.common.next_instance();
+        let briefing = self.common.briefing(self.worker);
+        let child = self.launcher.start(&briefing, instance)?;
         Ok(Running {
             child,
-            stdin: Some(stdin),
+            is_released: false,
             instance,
             desk: None,
-            started,
-            kill_at: Some(started + Duration::from_secs(limits::WORKER_READY_SECONDS)),
+            started: now,
+            kill_at: Some(now + Duration::from_secs(limits::WORKER_READY_SECONDS)),
             revoked: briefing.revoked.len(),
-            heard: started,
+            heard: now,
             last: None,
         })
     }
@@ -288,7 +253,7 @@ impl Keeper {
     }
 
     /// A worker's first line says that it serves, and where its admin listener is. The other is its last figures.
-    fn handle_line(&mut self, instance: u64, line: &str) {
+    fn handle_line(&mut self, now: Duration, instance: u64, line: &str) {
         let token = self.common.plan.admin_token.clone();
         let Some(running) = self.all().find(|one| one.instance == instance) else {
             return;
@@ -301,15 +266,15 @@ impl Keeper {
             Some(address) => {
                 let desk = WorkerDesk { address, token };
                 running.desk = Some(desk.clone());
-                running.kill_at = running.kill_at.filter(|_| running.stdin.is_none());
-                running.heard = now();
-                self.handle_ready(instance, desk);
+                running.kill_at = running.kill_at.filter(|_| running.is_released);
+                running.heard = now;
+                self.handle_ready(now, instance, desk);
             }
             None => running.last = Snapshot::read(&value).map(Box::new),
         }
     }
 
-    fn handle_ready(&mut self, instance: u64, desk: WorkerDesk) {
+    fn handle_ready(&mut self, now: Duration, instance: u64, desk: WorkerDesk) {
         if self.aim == Aim::End {
             return;
         }
@@ -319,17 +284,17 @@ impl Keeper {
             .as_ref()
             .is_some_and(|one| one.instance == instance)
         {
-            let patience = self.common.plan.patience;
+            let kill_at = now + self.common.plan.patience;
             self.leaving = std::mem::replace(&mut self.current, self.fresh.take());
             match &mut self.leaving {
-                Some(old) => old.release(patience),
+                Some(old) => old.release(kill_at),
                 None => self.tell(News::Replaced { is_done: true }),
             }
         }
         self.tell(News::Ready);
     }
 
-    fn replace(&mut self) {
+    fn replace(&mut self, now: Duration) {
         if self.aim == Aim::End || self.fresh.is_some() || self.leaving.is_some() {
             return self.tell(News::Replaced { is_done: false });
         }
@@ -337,7 +302,7 @@ impl Keeper {
             // It is about to be started anyway.
             return self.tell(News::Replaced { is_done: true });
         }
-        match self.start() {
+        match self.start(now) {
             Ok(running) => self.fresh = Some(running),
             Err(error) => {
                 log::error!("workers: worker={} cannot be started: {error}", self.worker);
@@ -346,7 +311,7 @@ impl Keeper {
         }
     }
 
-    fn handle_end(&mut self, instance: u64) {
+    fn handle_end(&mut self, now: Duration, instance: u64) {
         let places = [&mut self.current, &mut self.fresh, &mut self.leaving];
         let found = places.into_iter().enumerate().find_map(|(place, one)| {
             let ended = one.take_if(|one| one.instance == instance)?;
@@ -355,10 +320,7 @@ impl Keeper {
         let Some((place, mut ended)) = found else {
             return;
         };
-        let how = match ended.child.wait() {
-            Ok(status) => describe(status),
-            Err(error) => error.to_string(),
-        };
+        let how = ended.child.wait();
         self.tell(News::Ended {
             worker: self.worker,
             instance,
@@ -370,17 +332,16 @@ impl Keeper {
                 if self.fresh.is_none() {
                     self.set_desk(None);
                 }
-                let long = Duration::from_secs(limits::WORKER_PAUSE_SECONDS_MAX);
-                if ended.started.elapsed() >= long {
-                    self.pause = Duration::from_secs(limits::WORKER_PAUSE_SECONDS_MIN);
+                if now.saturating_sub(ended.started) >= PAUSE_MAX {
+                    self.pause = PAUSE_MIN;
                 }
-                self.mourn(&how);
+                self.mourn(now, &how);
             }
             1 => {
                 log::error!("workers: worker={} its successor ended: {how}", self.worker);
                 self.tell(News::Replaced { is_done: false });
                 if self.current.is_none() {
-                    self.mourn(&how);
+                    self.mourn(now, &how);
                 }
             }
             _ => self.tell(News::Replaced { is_done: true }),
@@ -388,7 +349,7 @@ impl Keeper {
     }
 
     /// The worker is gone. It is started again after a pause.
-    fn mourn(&mut self, how: &str) {
+    fn mourn(&mut self, now: Duration, how: &str) {
         if self.aim == Aim::End || self.fresh.is_some() {
             return;
         }
@@ -397,42 +358,37 @@ impl Keeper {
             "workers: worker={} ended: {how}; it is started again in {seconds} s",
             self.worker
         );
-        self.start_at = Some(now() + self.pause);
-        let most = Duration::from_secs(limits::WORKER_PAUSE_SECONDS_MAX);
-        self.pause = (2 * self.pause).min(most);
+        self.start_at = Some(now + self.pause);
+        self.pause = (2 * self.pause).min(PAUSE_MAX);
     }
 
     /// Asks the worker for its figures, and tells it what it does not know.
-    fn ask(&mut self) {
+    fn ask(&mut self, now: Duration) {
         let Some(running) = &mut self.current else {
             return;
         };
-        let Some(desk) = running.desk.clone().filter(|_| running.stdin.is_some()) else {
+        let Some(desk) = running.desk.as_ref().filter(|_| !running.is_released) else {
             return;
         };
-        let silence = Duration::from_secs(limits::WORKER_SILENT_SECONDS);
-        let snapshot = desk.get("/snapshot").and_then(|all| Snapshot::read(&all));
-        let Some(snapshot) = snapshot.map(Box::new) else {
-            if running.heard.elapsed() >= silence {
+        let Some(snapshot) = self.launcher.figures(desk).map(Box::new) else {
+            let silence = Duration::from_secs(limits::WORKER_SILENT_SECONDS);
+            if now.saturating_sub(running.heard) >= silence {
                 log::error!(
                     "workers: worker={} has not answered for {} s: it is killed",
                     self.worker,
                     limits::WORKER_SILENT_SECONDS
                 );
-                running.signal(Signal::KILL);
+                running.child.signal(Signal::KILL);
                 // The system may take seconds to end it, and there is nothing more to ask.
                 running.desk = None;
                 self.set_desk(None);
             }
             return;
         };
-        running.heard = now();
+        running.heard = now;
         let unknown = self.common.revoked()[running.revoked..].to_vec();
-        for digest in unknown {
-            let body = json::text(|body| {
-                body.put("sha256", &*digest.to_written());
-            });
-            if desk.post("/revoke", &body).is_none() {
+        for token in unknown {
+            if !self.launcher.revoke(desk, &token) {
                 break;
             }
             running.revoked += 1;
@@ -443,14 +399,5 @@ impl Keeper {
             instance,
             snapshot,
         });
-    }
-}
-
-/// How a process has ended.
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (_, Some(signal)) => format!("signal {signal}"),
-        _ => status.to_string(),
     }
 }

@@ -11,8 +11,8 @@
 //!            admin ◀─ switchboard ◀──HTTP──▶ workers          listings, orders, figures
 //! ```
 //! - A [`Team`] is the loop's end: it never waits. It has what the workers' figures add up to.
-//! - A *keeper* is a thread that looks after one worker: starts it, asks it for its figures each second, starts it again
-//!   when it has died. A thread, because starting a process, waiting for one and asking one all take time.
+//! - A *keeper* looks after one worker on a thread: starts it, asks it for its figures each second, starts it again
+//!   when it has died. A thread, because starting a process, waiting for one and asking one all take time (`program`).
 //! - The *switchboard* is a thread that passes an administrator's question on to all workers and merges their answers.
 //!
 //! A worker goes down when its standard input ends. That is how the parent has it drain, and it is also what happens
@@ -28,12 +28,14 @@ mod briefing;
 mod folder;
 mod http;
 mod keeper;
+mod program;
 mod sums;
 mod switchboard;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -41,10 +43,11 @@ use std::time::{Duration, Instant};
 
 pub use briefing::Briefing;
 pub use folder::{Parentage, PrivateFolder};
+pub use http::WorkerDesk;
+pub use keeper::{Call, Keeper, Launched, Launcher};
 pub use switchboard::Errand;
 
-use http::WorkerDesk;
-use keeper::{Call, Keeper};
+use program::Program;
 use sums::Sums;
 
 use crate::admin::Response;
@@ -82,6 +85,8 @@ struct Common {
     desks: Mutex<Vec<Option<WorkerDesk>>>,
     /// What was revoked since the start, in that order.
     revoked: Mutex<Vec<Digest>>,
+    /// In processes.
+    started: AtomicU64,
     wake: Wake,
 }
 
@@ -92,6 +97,25 @@ impl Common {
 
     fn revoked(&self) -> MutexGuard<'_, Vec<Digest>> {
         self.revoked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the next process.
+    fn next_instance(&self) -> u64 {
+        self.started.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What a worker is told at its start.
+    fn briefing(&self, worker: usize) -> Briefing {
+        let plan = &self.plan;
+        Briefing {
+            worker,
+            count: plan.count,
+            endpoint: plan.endpoint.clone(),
+            addresses: plan.addresses.clone(),
+            admin_token: plan.admin_token.clone(),
+            client_token: plan.client_token.clone(),
+            revoked: self.revoked().clone(),
+        }
     }
 }
 
@@ -124,6 +148,8 @@ enum News {
 pub struct Team {
     common: Arc<Common>,
     news: Receiver<News>,
+    /// For keepers.
+    newsroom: Sender<News>,
     calls: Vec<Sender<Call>>,
     keepers: Vec<JoinHandle<()>>,
     errands: Sender<(u64, Errand)>,
@@ -134,49 +160,64 @@ pub struct Team {
 }
 
 impl Team {
+    /// A team whose keepers and switchboard nobody runs yet. `wake` wakes the loop.
+    pub fn new(plan: Plan, wake: Wake) -> Self {
+        let (newsroom, news) = channel();
+        Self {
+            common: Arc::new(Common {
+                desks: Mutex::new(vec![None; plan.count]),
+                revoked: Mutex::default(),
+                started: AtomicU64::new(0),
+                plan,
+                wake,
+            }),
+            news,
+            newsroom,
+            calls: Vec::new(),
+            keepers: Vec::new(),
+            errands: channel().0,
+            sums: Sums::default(),
+            answers: VecDeque::new(),
+            rolling: None,
+        }
+    }
+
+    /// Makes the keeper of the next worker, and what it is told comes out of. `launcher` starts processes; what they
+    /// print goes into the sender that it is made with.
+    pub fn add_keeper<L: Launcher>(
+        &mut self,
+        launcher: impl FnOnce(Sender<Call>) -> L,
+    ) -> (Keeper<L>, Receiver<Call>) {
+        let (caller, calls) = channel();
+        self.calls.push(caller.clone());
+        let common = Arc::clone(&self.common);
+        let launcher = launcher(caller);
+        let keeper = Keeper::new(self.calls.len(), common, self.newsroom.clone(), launcher);
+        (keeper, calls)
+    }
+
     /// Starts all workers, and waits until they serve. `wake` wakes the loop.
     ///
     /// # Errors
     /// A sentence, when a worker cannot be started. What was wrong, the worker has printed itself.
     pub fn start(plan: Plan, wake: Wake) -> Result<Self, String> {
-        let (sender, news) = channel();
-        let common = Arc::new(Common {
-            desks: Mutex::new(vec![None; plan.count]),
-            revoked: Mutex::default(),
-            plan,
-            wake,
-        });
-        let (errands, incoming) = channel();
         let failed = |error| format!("workers: cannot start a thread: {error}");
-        let (at_board, to_loop) = (Arc::clone(&common), sender.clone());
+        let mut team = Self::new(plan, wake);
+        let (errands, incoming) = channel();
+        team.errands = errands;
+        let (at_board, to_loop) = (Arc::clone(&team.common), team.newsroom.clone());
         thread::Builder::new()
             .name("switchboard".into())
             .spawn(move || switchboard::run(&at_board, &incoming, &to_loop))
             .map_err(failed)?;
-        let mut team = Self {
-            news,
-            calls: Vec::new(),
-            keepers: Vec::new(),
-            errands,
-            sums: Sums::default(),
-            answers: VecDeque::new(),
-            rolling: None,
-            common,
-        };
         for worker in 1..=team.common.plan.count {
-            let (caller, calls) = channel();
-            let keeper = Keeper::new(
-                worker,
-                Arc::clone(&team.common),
-                sender.clone(),
-                caller.clone(),
-            );
-            let keeper = thread::Builder::new()
+            let arguments = team.common.plan.arguments.clone();
+            let (keeper, calls) = team.add_keeper(|calls| Program { arguments, calls });
+            let thread = thread::Builder::new()
                 .name(format!("worker {worker}"))
-                .spawn(move || keeper.run(&calls))
+                .spawn(move || program::run(keeper, &calls))
                 .map_err(failed)?;
-            team.calls.push(caller);
-            team.keepers.push(keeper);
+            team.keepers.push(thread);
         }
         team.wait_until_ready()?;
         Ok(team)
