@@ -264,9 +264,13 @@ impl<L: Launcher> Keeper<L> {
         let address = value["admin"].as_str().and_then(|text| text.parse().ok());
         match address {
             Some(address) => {
+                // One that was replaced meanwhile goes down.
+                if running.is_released {
+                    return;
+                }
                 let desk = WorkerDesk { address, token };
                 running.desk = Some(desk.clone());
-                running.kill_at = running.kill_at.filter(|_| running.is_released);
+                running.kill_at = None;
                 running.heard = now;
                 self.handle_ready(now, instance, desk);
             }
@@ -329,9 +333,7 @@ impl<L: Launcher> Keeper<L> {
         });
         match place {
             0 => {
-                if self.fresh.is_none() {
-                    self.set_desk(None);
-                }
+                self.set_desk(None);
                 if now.saturating_sub(ended.started) >= PAUSE_MAX {
                     self.pause = PAUSE_MIN;
                 }
