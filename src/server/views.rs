@@ -78,7 +78,7 @@ impl<O: Outside> Core<O> {
     }
 
     /// All figures, for the parent of a worker.
-    pub(super) fn snapshot(&mut self, outside: &O) -> String {
+    pub fn snapshot(&mut self, outside: &O) -> String {
         let busiest = self.engine.busiest(BUSIEST_MAX, &mut self.pulse.busiest);
         let rows: Vec<_> = busiest.iter().map(topic_row).collect();
         let gathered = self.gather();

@@ -5,12 +5,12 @@
 
 pub mod monitor;
 pub mod pull;
-mod scope;
+pub mod scope;
 pub mod socket;
 pub mod socket_file;
 pub mod sub;
-mod subscriptions;
-mod uplink;
+pub mod subscriptions;
+pub mod uplink;
 
 use std::fmt;
 use std::io;

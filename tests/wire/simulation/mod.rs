@@ -1,4 +1,5 @@
-//! Simulations in virtual time, each from one seed: the engine alone, and the whole server.
+//! Simulations in virtual time, each from one seed: the engine alone, the whole server, and
+//! several servers behind a relay.
 //!
 //! Each run draws a fresh seed. A failure prints the seed of its world and the step; `NEWSWIRE_SEED=…` replays
 //! it. `NEWSWIRE_STEPS=…` sets how many steps each simulation makes in all.
@@ -6,12 +7,16 @@
 //! Never here: what happens in a world (its own file).
 
 mod engine;
+mod fleet;
+mod member;
 mod outside;
+mod relay;
 mod server;
 mod sources;
 mod stores;
 mod subscriber;
 mod truth;
+mod yard;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
