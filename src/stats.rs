@@ -496,7 +496,11 @@ impl Stats {
     /// The sum of everything that was refused, dropped, closed or denied. While it stays the same, nothing of that
     /// kind has happened.
     pub fn troubles(&self) -> u64 {
-        let counters = [Counter::SubscribesDenied, Counter::SubscriptionsWithdrawn];
+        let counters = [
+            Counter::SubscribesDenied,
+            Counter::SubscriptionsWithdrawn,
+            Counter::Missed,
+        ];
         let families: [&[Cell<u64>]; 5] = [
             &self.refusals,
             &self.drops,

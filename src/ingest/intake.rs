@@ -41,6 +41,9 @@ pub trait Sink {
     /// publisher sends events that newswire has not asked for.
     fn handle_event(&mut self, event: &Event<'_>, is_unasked: bool) -> usize;
 
+    /// Events of `topic` were missed, and counted, which the source `from` had sent.
+    fn handle_missed(&mut self, topic: &str, from: &str);
+
     /// A message of the source `from` was dropped, and counted.
     fn handle_dropped(&mut self, reason: Dropped, parts: &[&[u8]], from: &str);
 }
@@ -232,7 +235,11 @@ fn drain(
                 match form.parse(&parts) {
                     Ok(event) => {
                         stats.ingested(kind);
-                        stats.add(Counter::Missed, continuity.note(&event));
+                        let missed = continuity.note(&event);
+                        if missed > 0 {
+                            stats.add(Counter::Missed, missed);
+                            sink.handle_missed(&event.topic, from);
+                        }
                         sink.handle_event(&event, is_unasked);
                         Settlement::Taken
                     }
@@ -350,6 +357,7 @@ mod tests {
             self.topics.push(event.topic.clone().into_owned());
             self.topics.len()
         }
+        fn handle_missed(&mut self, _: &str, _: &str) {}
         fn handle_dropped(&mut self, reason: Dropped, _: &[&[u8]], from: &str) {
             self.dropped.push(format!("{from} {}", reason.name()));
         }

@@ -59,6 +59,8 @@ enum TroubleKind {
     Dropped(Dropped),
     /// A ZeroMQ peer was refused. The first one is shown.
     RefusedPeer(PeerRefusal),
+    /// An event of a relay did not arrive. The first one's topic is shown.
+    Missed,
 }
 
 /// All kinds, in the order in which they are reported.
@@ -82,6 +84,7 @@ fn kinds() -> impl Iterator<Item = TroubleKind> {
         .chain(rooms)
         .chain(drops)
         .chain(peers)
+        .chain([TroubleKind::Missed])
 }
 
 impl TroubleKind {
@@ -96,6 +99,7 @@ impl TroubleKind {
             // Not every one of these that is counted is worth a line.
             Self::Dropped(reason) => notes.drops[reason as usize].count,
             Self::RefusedPeer(refusal) => notes.peers[refusal as usize].count,
+            Self::Missed => stats.counter(Counter::Missed),
         }
     }
 
@@ -143,6 +147,10 @@ impl TroubleKind {
             }
             Self::Dropped(reason) => notes.drops[reason as usize].take_line(count),
             Self::RefusedPeer(refusal) => notes.peers[refusal as usize].take_line(count),
+            Self::Missed => {
+                let first = notes.missed.sample.take().unwrap_or_default();
+                format!("missed: events={count}{first}")
+            }
         }
     }
 }
@@ -175,6 +183,7 @@ impl Note {
 struct Notes {
     drops: [Note; Dropped::ALL.len()],
     peers: [Note; PeerRefusal::ALL.len()],
+    missed: Note,
 }
 
 /// One kind, and how much of it has been reported.
@@ -265,6 +274,14 @@ impl Report {
         self.found.set(None);
         self.notes.drops[reason as usize]
             .add(|| format!("dropped: reason={} topic={topic:?}", reason.name()));
+    }
+
+    /// Events of `topic` were missed, which the relay at `endpoint` has sent.
+    pub fn missed(&mut self, topic: &str, endpoint: &str) {
+        self.found.set(None);
+        self.notes
+            .missed
+            .add(|| format!(" first_topic={topic:?} endpoint={endpoint}"));
     }
 
     /// libzmq refused a peer of the source at `endpoint`.
@@ -522,6 +539,22 @@ mod tests {
         for LogLine { text, .. } in lines {
             assert!(text.ends_with(" and 1 more since"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_was_missed_is_told_as_a_sum_with_the_first_topic() {
+        let (mut report, stats) = (Report::default(), Stats::default());
+        let mut none = Incidents::default();
+        for (events, topic) in [(40, "one"), (2, "two")] {
+            stats.add(Counter::Missed, events);
+            report.missed(topic, "tcp://127.0.0.1:1");
+        }
+        let now = Duration::ZERO;
+        assert_eq!(
+            told(&mut report, now, &stats, &mut none),
+            [r#"missed: events=42 first_topic="one" endpoint=tcp://127.0.0.1:1"#]
+        );
+        assert_eq!(report.timeout(now, &stats), None);
     }
 
     #[test]

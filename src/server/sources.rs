@@ -57,6 +57,10 @@ impl<S: Stream> Sink for Receiver<'_, S> {
         subscribers
     }
 
+    fn handle_missed(&mut self, topic: &str, from: &str) {
+        self.report.missed(topic, from);
+    }
+
     fn handle_dropped(&mut self, reason: Dropped, parts: &[&[u8]], from: &str) {
         self.report.dropped(reason, parts, from);
     }

@@ -252,7 +252,8 @@ impl Uplink {
         if is_new && is_due {
             self.reported = Some(now);
             log::warn!(
-                "sub: endpoint={} is not connected: {why}. newswire tries again",
+                "sub: endpoint={} is not connected: {why}. newswire tries again; events that are published meanwhile \
+                 are missed",
                 self.endpoint
             );
         }
