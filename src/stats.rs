@@ -51,7 +51,7 @@ reasons! {
         /// Messages of publishers, good or bad.
         Ingested => "ingested",
         /// Times that a lost connection to a publisher or broker was made again, so that events may be missing which
-        /// were published meanwhile. A broker that keeps events for newswire is not counted.
+        /// were published meanwhile. A broker that keeps events for newswire is counted only when it has lost the queue.
         SourceGaps => "source_gaps",
         /// Events that a relay has sent and that did not arrive, because this server read too slowly, or was not
         /// connected.

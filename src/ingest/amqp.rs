@@ -30,7 +30,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::threaded::{Client, Delivery, Outlet, Settled, Ticket};
 use crate::limits;
-use crate::net::amqp::{ACCESS_REFUSED, ANSWER, AmqpLink, ExchangePlace, PRECONDITION_FAILED};
+use crate::net::amqp::{ACCESS_REFUSED, ANSWER, AmqpLink, End, ExchangePlace, PRECONDITION_FAILED};
 
 const REDECLARE: Duration = Duration::from_secs(limits::AMQP_REDECLARE_SECONDS);
 
@@ -94,7 +94,6 @@ impl Consumer<'_> {
             Err(trouble) => return trouble,
         };
         outlet.connected();
-        let lost = || Err("the connection was lost".to_owned());
         let mut redeclare = interval(REDECLARE);
         redeclare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         redeclare.tick().await;
@@ -107,10 +106,10 @@ impl Consumer<'_> {
                         deliver(message, self.session, outlet);
                         continue;
                     }
-                    None => lost(),
+                    None => ended(self.link.reason().await, outlet),
                 },
-                end = self.link.end() => end.map_or_else(lost, |end| Err(end.to_string())),
-                _ = connection.listen_network_io_failure() => lost(),
+                end = self.link.end() => ended(end, outlet),
+                _ = connection.listen_network_io_failure() => ended(self.link.reason().await, outlet),
                 _ = redeclare.tick() => self.declare(&queue).await,
                 () = outlet.changed() => self.settle(outlet.take_settled()).await,
             };
@@ -244,6 +243,17 @@ impl Consumer<'_> {
             .await
             .map_err(|refused| refused.about("to acknowledge messages", ""))
     }
+}
+
+/// The broker, or the network, has ended something.
+fn ended(end: Option<End>, outlet: &Outlet) -> Result<(), String> {
+    let Some(end) = end else {
+        return Err("the connection was lost".to_owned());
+    };
+    if end.is_of_queue() {
+        outlet.queue_lost();
+    }
+    Err(end.to_string())
 }
 
 /// Hands a message to the loop.

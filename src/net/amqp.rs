@@ -24,7 +24,7 @@ use crate::limits;
 
 /// How long a broker may take to answer.
 pub const ANSWER: Duration = Duration::from_secs(limits::BROKER_ANSWER_SECONDS);
-/// The reason for an end comes on another way than the end itself.
+/// How long the reason for an end may take after the end itself.
 const REASON: Duration = Duration::from_millis(200);
 
 /// AMQP 0-9-1 s. 1.4, reply codes: the user may not do that.
@@ -110,6 +110,16 @@ pub struct End {
     text: String,
 }
 
+impl End {
+    /// The broker's notification that a consumer was cancelled, which has no reply code.
+    const CANCELLED: u16 = 0;
+
+    /// Returns true when a consumer has lost its queue.
+    pub fn is_of_queue(&self) -> bool {
+        self.code == Self::CANCELLED
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (code {})", self.text, self.code)
@@ -176,8 +186,13 @@ impl AmqpLink {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", limits::BROKER_ANSWER_SECONDS),
         };
-        let end = timeout(REASON, self.end()).await.ok().flatten();
+        let end = self.reason().await;
         Err(AmqpRefused { end, error })
+    }
+
+    /// Waits for a moment for the reason of an end, which comes on another way than the end itself.
+    pub async fn reason(&mut self) -> Option<End> {
+        timeout(REASON, self.end()).await.ok().flatten()
     }
 
     /// Waits until the broker ends something. `None` when the connection is gone.
@@ -329,7 +344,10 @@ impl ChannelCallback for Callbacks {
 
     async fn cancel(&mut self, _: &Channel, _: Cancel) -> Result<(), Error> {
         // RabbitMQ's consumer cancel notification.
-        self.note(0, "the queue was deleted, or its node went down");
+        self.note(
+            End::CANCELLED,
+            "the queue was deleted, or its node went down",
+        );
         Ok(())
     }
 

@@ -190,7 +190,11 @@ impl Source for Threaded {
             self.since = now;
         }
         let has_come_back = self.link.connects > 0 && link.connects > self.link.connects;
-        if has_come_back && !self.is_durable {
+        let has_gap = match self.is_durable {
+            true => link.queues_lost > self.link.queues_lost,
+            false => has_come_back,
+        };
+        if has_gap {
             host.missed_events();
         }
         self.link = link;
@@ -211,6 +215,7 @@ impl Source for Threaded {
             is_connected,
             connects,
             ref trouble,
+            ..
         } = self.link;
         Some(Health {
             peers: usize::from(is_connected),

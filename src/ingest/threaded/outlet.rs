@@ -66,6 +66,8 @@ impl Settled {
 pub(super) struct ThreadLink {
     pub is_connected: bool,
     pub connects: u64,
+    /// How often the broker has lost what it kept for newswire.
+    pub queues_lost: u64,
     /// Why there is no connection.
     pub trouble: Option<String>,
 }
@@ -170,6 +172,11 @@ impl Outlet {
         let ThreadShared { kind, name, .. } = &*self.0;
         log::info!("{}: broker={name} connected", kind.name());
         self.0.tell(&self.0.has_link_news);
+    }
+
+    /// The broker does not keep events for newswire any more: somebody has deleted the queue.
+    pub fn queue_lost(&self) {
+        self.0.state().link.queues_lost += 1;
     }
 
     /// The connection is over, or did not come about.

@@ -24,13 +24,19 @@ const LASTING: Duration = Duration::from_secs(limits::BROKER_LASTING_SECONDS);
 pub(super) async fn run(mut client: impl Client, outlet: Outlet) {
     let mut pause = PAUSE_MIN;
     let (mut reported, mut last): (Option<Instant>, String) = (None, String::new());
+    let mut lost_before = 0;
     for session in 1.. {
         let began = Instant::now();
         let trouble = survive(client.serve(&outlet, session)).await;
         if outlet.is_over() {
             return;
         }
-        let was_connected = outlet.0.state().link.is_connected;
+        let (was_connected, queues_lost) = {
+            let link = &outlet.0.state().link;
+            (link.is_connected, link.queues_lost)
+        };
+        let is_kept = client.is_durable() && queues_lost == lost_before;
+        lost_before = queues_lost;
         outlet.lost(&trouble, client.is_durable());
         if was_connected && began.elapsed() >= LASTING {
             pause = PAUSE_MIN;
@@ -38,7 +44,7 @@ pub(super) async fn run(mut client: impl Client, outlet: Outlet) {
         let ThreadShared { kind, name, .. } = &*outlet.0;
         let is_due = reported.is_none_or(|at| at.elapsed() >= REPORT);
         if was_connected || trouble != last && is_due {
-            let missed = match client.is_durable() {
+            let missed = match is_kept {
                 true => "the broker keeps the events",
                 false => "events that are published meanwhile are missed",
             };
