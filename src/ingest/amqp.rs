@@ -7,7 +7,7 @@
 //!   next connection is missed: at most once.
 //! - A queue with a name is durable, and keeps events while newswire is away. A message is acknowledged when its event
 //!   was handed to the subscribers: at least once. After a lost connection the broker sends again what was not
-//!   acknowledged, so duplicates are possible.
+//!   acknowledged, so duplicates are possible. A queue has one reader at a time, so the order stays.
 //!
 //! A message that is no event is rejected without being queued again.
 //!
@@ -135,13 +135,20 @@ impl Consumer<'_> {
         limited
             .await
             .map_err(|refused| refused.about("the prefetch of newswire's consumer", ""))?;
-        let consume = BasicConsumeArguments::new(&queue, "");
+        // Two readers would get a part of the events each. One of them may be a connection that is gone, as the broker
+        // learns later: what was sent to it would come again behind newer events.
+        let consume = BasicConsumeArguments::new(&queue, "")
+            .exclusive(true)
+            .finish();
         let consumed = self
             .link
             .ask(async |channel| channel.basic_consume_rx(consume).await);
         let (_, messages) = consumed.await.map_err(|refused| {
             let what = format!("to read the queue `{queue}`");
-            refused.about(&what, "the user of amqp needs the permission `read` for it")
+            let advice = "somebody else reads it (give each server a queue of its own), or does so for the broker, \
+                          which has not noticed yet that a connection is gone; or the user of amqp needs the \
+                          permission `read` for it";
+            refused.about(&what, advice)
         })?;
         Ok((queue, messages))
     }
