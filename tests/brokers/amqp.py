@@ -1,6 +1,6 @@
 """An AMQP client for tests, of the package pika, so that newswire's own client is not tested with itself.
 
-    amqp.py PORT
+    amqp.py ADDRESS PORT
 
 Each line of standard input is an order, as JSON; the answer is one line of JSON on standard output.
 """
@@ -9,9 +9,12 @@ import sys
 
 import pika
 
-parameters = pika.ConnectionParameters("127.0.0.1", int(sys.argv[1]), socket_timeout=20)
+# Without heartbeats: between two orders it does not answer any.
+parameters = pika.ConnectionParameters(sys.argv[1], int(sys.argv[2]), socket_timeout=20, heartbeat=0)
 connection = pika.BlockingConnection(parameters)
 channel = connection.channel()
+confirmed = connection.channel()
+confirmed.confirm_delivery()
 
 
 def carry_out(order):
@@ -19,8 +22,9 @@ def carry_out(order):
     if name == "publish":
         # As the pusher of gos/web-socket-bundle publishes: not mandatory, transient.
         properties = pika.BasicProperties(content_type="text/plain", delivery_mode=order.get("mode", 1))
+        publisher = confirmed if order.get("confirm") else channel
         for body in order["bodies"]:
-            channel.basic_publish(order["exchange"], order.get("key", ""), body.encode(), properties)
+            publisher.basic_publish(order["exchange"], order.get("key", ""), body.encode(), properties)
     elif name == "declare_exchange":
         channel.exchange_declare(order["exchange"], order.get("type", "direct"), durable=True)
     elif name == "declare_queue":

@@ -66,6 +66,10 @@ fn amqp_web_publisher_needs_nothing_but_the_url() {
         assert_eq!(client.text(), expected(n));
     }
 
+    // The heartbeat, in seconds. The broker would do with 60.
+    let heartbeats = broker.ctl(&["-q", "list_connections", "timeout"]);
+    assert!(heartbeats.lines().any(|line| line == "15"), "{heartbeats}");
+
     // A second newswire has a queue of its own: both get everything.
     let second = serve(&broker, &["--amqp-exchange", EXCHANGE]);
     let mut other = second.subscriber(&[TOPIC]);
@@ -176,7 +180,7 @@ fn amqp_a_refusal_says_what_was_asked_for_and_what_changes_it() {
     publisher.order(&json!({"do": "declare_exchange", "exchange": "fan", "type": "fanout"}));
     broker.ctl(&["add_user", "reader", "secret"]);
     broker.ctl(&["set_permissions", "reader", "^$", "^$", ".*"]);
-    let address = broker.port.address;
+    let address = broker.address;
     for (url, options, parts) in [
         (
             format!("amqp://guest:sesame@{address}"),
@@ -268,7 +272,7 @@ fn amqp_newswires_own_publisher_hears_of_every_failure() {
     let (code, told) = publish(&broker.url());
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("no queue is bound"), "{told}");
-    let (code, told) = publish(&format!("amqp://guest:sesame@{}", broker.port.address));
+    let (code, told) = publish(&format!("amqp://guest:sesame@{}", broker.address));
     assert_eq!(code, Some(1), "{told}");
     assert!(
         told.contains("logged in") && !told.contains("sesame"),

@@ -8,6 +8,7 @@ mod delivery;
 mod files;
 mod foreign_publishers;
 mod hostile;
+mod hosts;
 mod laws;
 mod limits;
 mod properties;

@@ -12,6 +12,7 @@ pub mod browser;
 pub mod cluster;
 pub mod dice;
 pub mod hostile;
+pub mod hosts;
 pub mod observe;
 pub mod port;
 pub mod rabbitmq;
@@ -400,8 +401,13 @@ pub fn output_of(mut command: Command) -> Output {
 }
 
 /// Waits for `condition`, with a deadline.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_within(PATIENCE, what, condition);
+}
+
+/// Waits for `condition`, for as long as the documentation says that it may take.
+pub fn wait_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !condition() {
         assert!(Instant::now() < deadline, "in vain: {what}");
         thread::sleep(Duration::from_millis(2));

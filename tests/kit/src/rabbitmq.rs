@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -18,7 +19,10 @@ use super::wait_until;
 pub struct RabbitMq {
     folder: PathBuf,
     /// Where clients connect.
-    pub port: Port,
+    pub address: SocketAddr,
+    /// In seconds: what it asks of clients that would be silent for longer.
+    pub heartbeat: u16,
+    _port: Port,
     epmd: Port,
     node: Port,
     /// The directory of nodes, which the node would start itself, and leave behind.
@@ -36,15 +40,23 @@ impl RabbitMq {
 
     /// One that does not run yet.
     pub fn prepare() -> Self {
+        Self::prepare_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// One that does not run yet, for clients that reach its host at `ip`.
+    pub fn prepare_at(ip: Ipv4Addr) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("newswire-rabbitmq-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         fs::create_dir(&folder).expect("a new folder");
         fs::write(folder.join("plugins"), "[].").expect("written");
+        let port = Port::hold();
         Self {
             folder,
-            port: Port::hold(),
+            address: SocketAddr::from((ip, port.address.port())),
+            heartbeat: 60,
+            _port: port,
             epmd: Port::hold(),
             node: Port::hold_unconnected(),
             directory: None,
@@ -93,16 +105,17 @@ impl RabbitMq {
         }
     }
 
-    /// Carries an order of `rabbitmqctl` out.
-    pub fn ctl(&self, arguments: &[&str]) {
+    /// Carries an order of `rabbitmqctl` out, and returns what it prints.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
         let output = self.command("rabbitmqctl").args(arguments).output();
         let output = output.expect("rabbitmqctl starts");
         assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
     }
 
     /// The address for newswire.
     pub fn url(&self) -> String {
-        format!("amqp://{}", self.port.address)
+        format!("amqp://{}", self.address)
     }
 
     /// A client.
@@ -120,8 +133,8 @@ impl RabbitMq {
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("ERL_EPMD_PORT", port(&self.epmd))
             .env("RABBITMQ_NODENAME", "newswire@localhost")
-            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODE_PORT", port(&self.port))
+            .env("RABBITMQ_NODE_IP_ADDRESS", self.address.ip().to_string())
+            .env("RABBITMQ_NODE_PORT", self.address.port().to_string())
             .env("RABBITMQ_DIST_PORT", port(&self.node))
             .env("RABBITMQ_MNESIA_BASE", folder("mnesia"))
             .env("RABBITMQ_LOG_BASE", folder("logs"))
@@ -130,9 +143,13 @@ impl RabbitMq {
             .env("RABBITMQ_CONFIG_FILE", folder("none"))
             .env("RABBITMQ_CONF_ENV_FILE", folder("none.sh"))
             .env("RABBITMQ_PID_FILE", folder("pid"))
+            // The user `guest` may come from other hosts.
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}",
+                format!(
+                    "+S 1:1 -kernel inet_dist_use_interface {{127,0,0,1}} -rabbit loopback_users [] -rabbit heartbeat {}",
+                    self.heartbeat
+                ),
             );
         command
     }
@@ -161,7 +178,8 @@ impl AmqpClient {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../brokers/amqp.py");
         let mut process = interpreter("PYTHON", "python3")
             .arg(script)
-            .arg(broker.port.address.port().to_string())
+            .arg(broker.address.ip().to_string())
+            .arg(broker.address.port().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -180,6 +198,12 @@ impl AmqpClient {
         let n = self.answers.read_line(&mut answer).expect("an answer");
         assert!(n > 0, "the client ended over {order}");
         serde_json::from_str(&answer).expect("JSON")
+    }
+
+    /// Publishes so that nothing is lost: the broker writes messages to its disk, and confirms that it has.
+    pub fn publish_safely(&mut self, exchange: &str, bodies: &[String]) {
+        let order = json!({"do": "publish", "exchange": exchange, "bodies": bodies, "mode": 2, "confirm": true});
+        self.order(&order);
     }
 
     /// Publishes exactly as Web Publisher's pusher does.
