@@ -1,7 +1,7 @@
-//! A parent's workers behind one relay: workers die, hang and are replaced; the relay ends and comes back; links drop.
+//! A parent's workers behind one relay or two: workers die, hang and are replaced; relays end and come back; links drop.
 //!
 //! The workers are whole servers, and what looks after them is the parent's own team of keepers. The clients of a worker
-//! that dies come back to any other. The models are those of one server (`truth`, `subscriber`), the relay's log (`relay`)
+//! that dies come back to any other. The models are those of one server (`truth`, `subscriber`), relays' logs (`relay`)
 //! and what has to become of a process (`yard`).
 //!
 //! Never here: how a server serves (`member`), and what is around it (`relay`, `yard`).
@@ -38,7 +38,7 @@ const ROUNDS_MAX: u32 = 100;
 struct FleetWorld {
     dice: Dice,
     now: Duration,
-    relay: SharedRelay,
+    relays: Vec<SharedRelay>,
     yard: SharedYard,
     team: Team,
     keepers: Vec<(Keeper<YardLauncher>, Receiver<Call>)>,
@@ -73,9 +73,11 @@ impl World for FleetWorld {
             let yard = Rc::clone(&yard);
             team.add_keeper(|calls| YardLauncher { yard, calls })
         });
+        let relays = 0..[1, 1, 2][dice.below(3)];
+        let relays = relays.map(|number| Rc::new(RefCell::new(MemoryRelay::new(number))));
         let mut world = Self {
             now: Duration::ZERO,
-            relay: Rc::new(RefCell::new(MemoryRelay::new())),
+            relays: relays.collect(),
             keepers: keepers.collect(),
             yard,
             team,
@@ -127,7 +129,7 @@ impl World for FleetWorld {
         self.publish();
         self.sleep(Duration::from_secs(2));
         for member in self.yard.borrow_mut().awake() {
-            assert!(member.link().borrow().is_quiet(), "an event is left");
+            assert!(member.is_quiet(), "an event is left");
         }
         self.yard.borrow_mut().is_over = true;
         self.team.drain();
@@ -145,15 +147,15 @@ impl FleetWorld {
     /// Returns true when every worker serves, and has asked for all that it wants.
     fn is_whole(&self) -> bool {
         let mut yard = self.yard.borrow_mut();
-        let settled = yard
-            .open()
-            .filter(|member| member.link().borrow().is_settled());
+        let settled = yard.open().filter(|member| member.is_settled());
         settled.count() == self.keepers.len()
     }
 
     /// Every server turns, and everybody hears what there is to hear.
     fn go_on(&mut self) {
-        self.relay.borrow_mut().carry(self.now, &mut self.dice);
+        for relay in &self.relays {
+            relay.borrow_mut().carry(self.now, &mut self.dice);
+        }
         for member in self.yard.borrow_mut().awake() {
             if !member.is_complete() {
                 member.turn(self.now);
@@ -167,7 +169,7 @@ impl FleetWorld {
         for _ in 0..ROUNDS_MAX {
             let mut is_quiet = true;
             for instance in self.starting() {
-                let member = Member::new(&self.relay, self.now, &mut self.dice);
+                let member = Member::new(&self.relays, self.now, &mut self.dice);
                 self.yard.borrow_mut().serve(instance, member);
             }
             let ended = self.yard.borrow_mut().ended();
@@ -279,7 +281,9 @@ impl FleetWorld {
     }
 
     fn publish(&mut self) {
-        if !self.relay.borrow().is_up() {
+        let relay = Rc::clone(&self.relays[self.dice.below(self.relays.len())]);
+        let mut relay = relay.borrow_mut();
+        if !relay.is_up() {
             return;
         }
         self.yard
@@ -296,31 +300,29 @@ impl FleetWorld {
             let n = self.dice.below(self.topics);
             let is_relayed = self.has_upstream && self.dice.one_in(2);
             let data = self.events.to_string();
-            self.relay.borrow_mut().publish(n, &data, is_relayed);
+            relay.publish(n, &data, is_relayed);
         }
     }
 
-    /// A link drops, and may stay down.
     fn fail(&mut self) {
         let stays_down = self.dice.one_in(2);
-        self.with_one(|member, dice| {
-            let mut link = member.link().borrow_mut();
-            link.cut(dice);
-            link.is_down = stays_down;
-        });
+        self.with_one(|member, dice| member.cut(stays_down, dice));
     }
 
     fn repair(&mut self) {
         for member in self.yard.borrow_mut().awake() {
-            member.link().borrow_mut().is_down = false;
+            member.repair();
         }
-        if !self.relay.borrow().is_up() {
-            self.relay.borrow_mut().start();
+        for relay in &self.relays {
+            if !relay.borrow().is_up() {
+                relay.borrow_mut().start();
+            }
         }
     }
 
     fn end_relay(&mut self) {
-        self.relay.borrow_mut().stop(&mut self.dice);
+        let relay = &self.relays[self.dice.below(self.relays.len())];
+        relay.borrow_mut().stop(&mut self.dice);
     }
 
     fn pick(&mut self) -> Option<u64> {

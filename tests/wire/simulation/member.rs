@@ -1,6 +1,6 @@
-//! One of several servers behind a relay, with its clients, which read at once.
+//! One of several servers behind relays, with its clients, which read at once.
 //!
-//! Never here: the relay, and processes.
+//! Never here: relays, and processes.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use kit::observe::upgrade;
 use kit::raw::frame_of;
 use newswire::auth::Moment;
 use newswire::config::Config;
+use newswire::ingest::Source;
 use newswire::server::{Budgets, Core, Ready, Seeds};
 use newswire::stats::Counter;
 
@@ -31,7 +32,8 @@ pub struct Member {
     core: Core<Memory>,
     outside: Memory,
     truth: Shared,
-    link: SharedLink,
+    /// To each relay.
+    links: Vec<SharedLink>,
     /// Whoever came last.
     port: u16,
     /// The topics of clients that have lost their connection, and will come back.
@@ -39,7 +41,7 @@ pub struct Member {
 }
 
 impl Member {
-    pub fn new(relay: &SharedRelay, now: Duration, dice: &mut Dice) -> Self {
+    pub fn new(relays: &[SharedRelay], now: Duration, dice: &mut Dice) -> Self {
         let stats = Rc::default();
         let mut config = Config::default();
         config.process.shutdown_seconds = SHUTDOWN;
@@ -48,8 +50,11 @@ impl Member {
         truth.cache_max = Duration::from_secs(config.auth.cache_seconds.into());
         truth.add_token(LIST);
         let truth: Shared = Shared::new(truth.into());
-        let link = relay.borrow_mut().add_link();
-        let source = RelaySource::new(&truth, relay, &link, now);
+        let links = relays.iter().map(|relay| relay.borrow_mut().add_link());
+        let links: Vec<SharedLink> = links.collect();
+        let sources = relays.iter().zip(&links).map(|(relay, link)| {
+            Box::new(RelaySource::new(&truth, relay, link, now)) as Box<dyn Source>
+        });
         let store = MemoryStore::new(&truth, LIST, dice.roll());
         let seeds = Seeds {
             sessions: dice.roll(),
@@ -61,14 +66,14 @@ impl Member {
                 &config,
                 CONNECTIONS_MAX,
                 vec![Box::new(store)],
-                vec![Box::new(source)],
+                sources.collect(),
                 seeds,
                 Budgets::default(),
                 stats,
             ),
             outside: Memory::new(&truth),
             truth,
-            link,
+            links,
             port: 0,
             homeless: Vec::new(),
         };
@@ -76,8 +81,28 @@ impl Member {
         member
     }
 
-    pub fn link(&self) -> &SharedLink {
-        &self.link
+    /// Returns true when it is connected everywhere, and has asked for all that it wants.
+    pub fn is_settled(&self) -> bool {
+        self.links.iter().all(|link| link.borrow().is_settled())
+    }
+
+    /// Returns true when nothing is left to receive or to tell.
+    pub fn is_quiet(&self) -> bool {
+        self.links.iter().all(|link| link.borrow().is_quiet())
+    }
+
+    /// A link drops, and may stay down.
+    pub fn cut(&mut self, stays_down: bool, dice: &mut Dice) {
+        let mut link = self.links[dice.below(self.links.len())].borrow_mut();
+        link.cut(dice);
+        link.is_down = stays_down;
+    }
+
+    /// No link is down any more.
+    pub fn repair(&mut self) {
+        for link in &self.links {
+            link.borrow_mut().is_down = false;
+        }
     }
 
     pub fn turn(&mut self, now: Duration) {
@@ -196,12 +221,14 @@ impl Member {
         self.outside.ready.push(Ready::Readable { id, has_ended });
     }
 
-    /// Checks that the relay was asked for what clients are subscribed to.
+    /// Checks that relays were asked for what clients are subscribed to.
     pub fn check_asked(&self) {
         let truth = self.truth.borrow();
-        for client in truth.clients.iter().filter(|client| client.is_good()) {
-            let topics = client.peer.topics.iter();
-            topics.for_each(|&n| self.link.borrow().check_asked(n));
+        let good = truth.clients.iter().filter(|client| client.is_good());
+        for &topic in good.flat_map(|client| &client.peer.topics) {
+            for link in &self.links {
+                link.borrow().check_asked(topic);
+            }
         }
     }
 

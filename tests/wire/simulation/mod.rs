@@ -1,5 +1,5 @@
 //! Simulations in virtual time, each from one seed: the engine alone, the whole server, and
-//! several servers behind a relay.
+//! several servers behind relays.
 //!
 //! Each run draws a fresh seed. A failure prints the seed of its world and the step; `NEWSWIRE_SEED=…` replays
 //! it. `NEWSWIRE_STEPS=…` sets how many steps each simulation makes in all.

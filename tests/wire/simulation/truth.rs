@@ -195,6 +195,10 @@ pub struct Truth {
     pub bodies: VecDeque<Body>,
     pub published: BTreeMap<u32, Vec<Count>>,
     pub stats: Rc<Stats>,
+    /// In events that were lost on links to relays, as far as later ones have shown it.
+    pub missed: u64,
+    /// In connections to relays that were made again.
+    pub rejoined: u64,
     http_events: u64,
 }
 
@@ -219,6 +223,8 @@ impl Truth {
             bodies: VecDeque::new(),
             published: BTreeMap::new(),
             stats,
+            missed: 0,
+            rejoined: 0,
             http_events: 0,
         }
     }
