@@ -184,7 +184,7 @@ impl Cable {
     /// those that find it full are lost.
     pub fn worsen(&self) -> &'static str {
         let ways = [
-            "netem delay 15ms 5ms loss 2% limit 1000",
+            "netem delay 15ms 5ms loss 5% limit 1000",
             "tbf rate 2mbit burst 3000 limit 6000",
         ];
         let worsen_by = |way: &str| {

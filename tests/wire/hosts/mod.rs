@@ -31,6 +31,9 @@ const MOMENT: Duration = Duration::from_millis(50);
 /// The number that no publisher sends: a server's own administrator does.
 const PROBE: u32 = 0;
 
+/// When a bad cable has lost so many packets, a test has seen enough.
+const PACKETS_LOST: u64 = 5;
+
 /// How many clients listen to a server. It has two workers.
 const LISTENERS: usize = 3;
 

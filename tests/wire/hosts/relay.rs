@@ -7,7 +7,7 @@ use kit::hosts::Way;
 use kit::observe::{counted, envelope};
 use kit::{PATIENCE, Server, binary, wait_within};
 
-use super::{BACK, MARGIN, Node, Site, TOPIC};
+use super::{BACK, MARGIN, Node, PACKETS_LOST, Site, TOPIC};
 
 /// `--publisher-timeout`: so long a peer may be silent.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -199,6 +199,7 @@ fn a_cable_that_is_silent_in_one_direction_is_noticed() {
 #[test]
 #[ignore = "needs root and network namespaces"]
 fn a_cable_that_loses_and_delays_packets_loses_no_event() {
+    // In one burst; fewer than a relay keeps for a server that does not read.
     const EVENTS: u32 = 1_500;
     let site = Site::new();
     let _relay = relay(&site);
@@ -206,12 +207,12 @@ fn a_cable_that_loses_and_delays_packets_loses_no_event() {
     let [mut one, mut two] = servers(&site, &mut publisher);
     let how = site.cable(0).worsen();
     println!("the cable has: {how}");
-    publisher.publish(EVENTS);
-    two.hear(publisher.last);
-    one.hear(publisher.last);
-    let lost = site.cable(0).lost();
-    assert!(lost > 0, "the cable was good");
-    println!("it lost {lost} packets");
+    wait_within(PATIENCE, "packets are lost", || {
+        publisher.publish(EVENTS);
+        two.hear(publisher.last);
+        one.hear(publisher.last);
+        site.cable(0).lost() >= PACKETS_LOST
+    });
     assert_complete(&one);
     assert_complete(&two);
 }
