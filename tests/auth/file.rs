@@ -136,13 +136,11 @@ fn a_bad_file_and_none_leave_what_was() {
 
 #[test]
 fn a_token_ends_when_its_line_says_so() {
-    let file = File::new("ends", "long\n");
+    let text = |seconds| format!("short expires={} name=ann\nlong\n", in_seconds(seconds));
+    let file = File::new("ends", &text(3_600));
     let server = serve(&[&file]);
-    // Made now, so that the start of the server takes nothing of its time.
-    let text = format!("short expires={} name=ann\nlong\n", in_seconds(8));
-    file.replace(&text);
-    server.wait_for_log("tokens=2");
     let (mut short, mut long) = (server.client_with("short"), server.client_with("long"));
+    file.replace(&text(5));
     assert_eq!(short.close(), ended());
     assert_eq!(server.status_of("short"), 401);
     long.settle();

@@ -239,13 +239,16 @@ fn an_end_is_a_moment_to_ask_again() {
     // Extended twice, as Web Publisher extends a token that is used.
     let asked = AtomicUsize::new(0);
     let api = Api::start(move |_| {
-        if asked.fetch_add(1, Ordering::SeqCst) == 3 {
-            return Does::status(401);
-        }
+        let seconds = match asked.fetch_add(1, Ordering::SeqCst) {
+            // It has to last until the client is let in.
+            0 => 8,
+            1 | 2 => 6,
+            _ => return Does::status(401),
+        };
         #[expect(clippy::disallowed_methods, reason = "tokens end at times of the day")]
         let now = SystemTime::now();
         let now = now.duration_since(UNIX_EPOCH).expect("after 1970");
-        Does::json(&format!(r#"{{"expires":{}}}"#, now.as_secs() + 4))
+        Does::json(&format!(r#"{{"expires":{}}}"#, now.as_secs() + seconds))
     });
     let server = serve(&api, &[]);
     let mut client = server.client_with(GOOD);

@@ -367,8 +367,9 @@ fn a_session_ends_with_its_token() {
         "--auth-jwt-algorithm",
         "HS256",
     ]);
-    let short = hs256(&format!(r#"{{"sub":"ann","exp":{}}}"#, unix() + 5));
-    let mut short = server.client_with(&short);
+    let mut short = server.client_that_ends(|seconds| {
+        hs256(&format!(r#"{{"sub":"ann","exp":{}}}"#, unix() + seconds))
+    });
     let mut long = server.client_with(&hs256("{}"));
     assert_eq!(short.close(), ended());
     long.settle();

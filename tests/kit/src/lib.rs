@@ -281,6 +281,19 @@ impl Server {
         )
     }
 
+    /// A client whose token ends soon. `token` makes one that ends after so many seconds. A machine may stand still for
+    /// that long before the client is let in, and then the next token lasts longer.
+    pub fn client_that_ends(&self, token: impl Fn(u64) -> String) -> Client {
+        for seconds in [5, 10, 20, 40, 80] {
+            let uri = format!("ws://{}/?token={}", self.address, token(seconds));
+            match Client::try_on(self.connect(), &uri) {
+                Ok(client) => return client,
+                Err(error) => assert!(error.contains("401"), "{error}"),
+            }
+        }
+        panic!("no token was good for long enough");
+    }
+
     /// A client that subscribed to `topics`, and is known to be subscribed.
     pub fn subscriber(&self, topics: &[&str]) -> Client {
         let mut client = self.client();
@@ -305,13 +318,22 @@ pub struct Client {
 impl Client {
     /// A WAMP client that has had its WELCOME from `uri`.
     pub fn on(stream: TcpStream, uri: &str) -> Self {
+        Self::try_on(stream, uri).expect("an upgrade")
+    }
+
+    /// The same, if the server accepts the upgrade.
+    ///
+    /// # Errors
+    /// The upgrade is refused.
+    pub fn try_on(stream: TcpStream, uri: &str) -> Result<Self, String> {
         let request =
             ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
-        let (socket, _) = tungstenite::client(request, Patient(stream)).expect("an upgrade");
+        let (socket, _) =
+            tungstenite::client(request, Patient(stream)).map_err(|error| error.to_string())?;
         let mut client = Self { socket };
         let welcome = client.text();
         assert!(welcome.starts_with("[0,\""), "{welcome}");
-        client
+        Ok(client)
     }
 
     /// Subscribes, and waits until that is known to be done.
