@@ -24,7 +24,7 @@ use super::subscriber::{PROXY, Route, Subscriber, What, masked, may_hear, proxie
 use super::{World, simulate};
 use crate::stream::FakeStream;
 
-const STEPS: u64 = 300_000;
+const STEPS: u64 = 100_000;
 const STEPS_PER_WORLD: u64 = 3_000;
 
 /// The outbox of a world in which every event that is large can be delivered.
