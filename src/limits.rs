@@ -412,6 +412,9 @@ pub const DIAL_STAGGER_MILLISECONDS: u64 = 50;
 /// the client reads no further.
 pub const BROKER_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// In bytes of that queue, what a message takes beside its topic and its data.
+pub const BROKER_MESSAGE_BYTES: usize = 128;
+
 /// In seconds, how long a broker may take to answer a request, and to let newswire in.
 pub const BROKER_ANSWER_SECONDS: u64 = 10;
 

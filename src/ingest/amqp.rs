@@ -77,6 +77,11 @@ impl Client for Amqp {
     fn is_durable(&self) -> bool {
         self.options.queue.is_some()
     }
+
+    fn is_asked_for_topics(&self) -> bool {
+        // Bindings are metadata of the whole cluster, and far too dear for topics that come and go.
+        false
+    }
 }
 
 /// A connection to a broker, on which events come.
@@ -273,6 +278,7 @@ fn deliver(message: ConsumerMessage, session: u64, outlet: &Outlet) {
             session,
             number: deliver.delivery_tag(),
         },
+        topic: None,
         body,
     });
 }

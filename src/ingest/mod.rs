@@ -24,6 +24,8 @@ pub mod amqp;
 pub mod continuity;
 pub mod http;
 pub mod intake;
+pub mod scope;
+pub mod subscriptions;
 #[cfg(feature = "brokers")]
 pub mod threaded;
 pub mod wanted;
@@ -36,7 +38,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::health::Health;
-use crate::stats::{Dropped, Ingest, PeerRefusal};
+use crate::stats::{Counter, Dropped, Ingest, PeerRefusal};
 use crate::wire::publication::Publication;
 use http::Receipt;
 use wanted::{TellBudget, Wanted};
@@ -132,8 +134,8 @@ pub trait Host {
     /// The reverse of [`Host::watch`], before `file` is closed.
     fn unwatch(&mut self, file: RawFd);
 
-    /// A connection to a publisher is there again, and what was published meanwhile was missed.
-    fn missed_events(&mut self);
+    /// Something has happened `n` times that the source alone knows of.
+    fn count(&mut self, counter: Counter, n: u64);
 
     /// A peer of the source with that kind and name was refused.
     fn refused_peer(&mut self, kind: Ingest, name: &str, refusal: PeerRefusal);

@@ -138,8 +138,8 @@ impl<O: Outside> Host for Loop<'_, O> {
         self.outside.unwatch_source(file);
     }
 
-    fn missed_events(&mut self) {
-        self.stats.count(Counter::SourceGaps);
+    fn count(&mut self, counter: Counter, n: u64) {
+        self.stats.add(counter, n);
     }
 
     fn refused_peer(&mut self, kind: Ingest, name: &str, refusal: PeerRefusal) {

@@ -4,6 +4,7 @@
 //! ```text
 //! broker ─▶ Client (thread) ─ Outlet::push ─▶ queue, bounded in bytes ─ wakes the loop ─▶ Threaded::receive
 //!    ◀─ acknowledge, reject ◀─ Outlet::take_settled ◀─ settled in this turn ◀── Threaded::flushed ◀─┘
+//!    ◀─ subscribe ◀─────────── Outlet::take_asks ◀──── topics that clients want ◀── Threaded::tell
 //! ```
 //! While the loop takes no events, the queue fills, the client stops reading, and the broker keeps the messages.
 //! The client connects again by itself for as long as the source is there, with a pause that grows.
@@ -18,6 +19,7 @@ mod outlet;
 mod reconnect;
 
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -29,10 +31,13 @@ use tokio::runtime::Builder;
 pub use outlet::{Delivery, Outlet, Settled, Ticket};
 use outlet::{ThreadLink, ThreadShared};
 
-use super::{Host, Parts, Received, Settlement, Source, SourceId};
+use super::scope::Scope;
+use super::subscriptions::Subscriptions;
+use super::wanted::{TellBudget, Wanted};
+use super::{Host, Received, Settlement, Source, SourceId};
 use crate::health::{Health, Upstream};
 use crate::limits;
-use crate::stats::Ingest;
+use crate::stats::{Counter, Ingest};
 use crate::wake::Wake;
 
 const GOODBYE: Duration = Duration::from_secs(limits::BROKER_GOODBYE_SECONDS);
@@ -45,6 +50,9 @@ pub trait Client: Send + 'static {
 
     /// Returns true when the broker keeps what was not acknowledged, and sends it again on the next connection.
     fn is_durable(&self) -> bool;
+
+    /// Returns true when the broker is asked for single topics ([`Outlet::take_asks`]), and not for everything.
+    fn is_asked_for_topics(&self) -> bool;
 }
 
 /// The loop's end of the queue.
@@ -60,6 +68,8 @@ pub struct Threaded {
     /// Since when a message has waited.
     waiting_since: Option<Duration>,
     is_durable: bool,
+    /// What the broker is asked for; `None`: everything, always.
+    subscriptions: Option<Subscriptions>,
     /// The end of the thread closes it.
     ended: mpsc::Receiver<()>,
 }
@@ -86,6 +96,7 @@ impl Threaded {
         let shared = Arc::new(ThreadShared::new(kind, name.clone(), wake));
         let outlet = Outlet(Arc::clone(&shared));
         let is_durable = client.is_durable();
+        let subscriptions = client.is_asked_for_topics().then(Subscriptions::default);
         let (ends, ended) = mpsc::channel();
         thread::Builder::new()
             .name(kind.name().to_owned())
@@ -104,6 +115,7 @@ impl Threaded {
             since: Duration::ZERO,
             waiting_since: None,
             is_durable,
+            subscriptions,
             ended,
         })
     }
@@ -144,14 +156,15 @@ impl Source for Threaded {
             return None;
         };
         let was_full = state.bytes >= limits::BROKER_QUEUE_BYTES_MAX;
-        state.bytes -= delivery.body.len();
+        state.bytes -= delivery.bytes();
         if was_full && state.bytes < limits::BROKER_QUEUE_BYTES_MAX {
             self.shared.client.notify_one();
         }
         drop(state);
+        let topic = delivery.topic.as_deref().map(str::as_bytes);
         Some(Received::Message {
             from: &self.shared.name,
-            parts: Parts::from_iter([&*delivery.body]),
+            parts: topic.into_iter().chain([&*delivery.body]).collect(),
         })
     }
 
@@ -182,27 +195,71 @@ impl Source for Threaded {
         if self.is_ready() {
             self.waiting_since.get_or_insert(now);
         }
-        if !self.shared.has_link_news.swap(false, Ordering::AcqRel) {
+        if !self.shared.has_news.swap(false, Ordering::AcqRel) {
             return;
         }
-        let link = self.shared.state().link.clone();
+        let mut state = self.shared.state();
+        let (link, counted) = (state.link.clone(), std::mem::take(&mut state.counted));
+        drop(state);
+        for (counter, n) in counted {
+            host.count(counter, n);
+        }
         if link.is_connected != self.link.is_connected {
             self.since = now;
         }
-        let has_come_back = self.link.connects > 0 && link.connects > self.link.connects;
+        let is_new = link.connects > self.link.connects;
         let has_gap = match self.is_durable {
             true => link.queues_lost > self.link.queues_lost,
-            false => has_come_back,
+            false => is_new && self.link.connects > 0,
         };
         if has_gap {
-            host.missed_events();
+            host.count(Counter::SourceGaps, 1);
+        }
+        match &mut self.subscriptions {
+            Some(subscriptions) if !link.is_connected => subscriptions.end(),
+            Some(subscriptions) if is_new => subscriptions.begin(now),
+            _ => {}
         }
         self.link = link;
     }
 
+    fn note_topic(&mut self, topic: &Rc<str>) {
+        if let Some(subscriptions) = &mut self.subscriptions {
+            subscriptions.note(topic);
+        }
+    }
+
+    fn tell(&mut self, now: Duration, wanted: &dyn Wanted, budget: &mut TellBudget) {
+        let Some(subscriptions) = &mut self.subscriptions else {
+            return;
+        };
+        if let Some(decision) = subscriptions.decide(now, wanted) {
+            decision.log(self.shared.kind, &self.shared.name, wanted);
+        }
+        let mut asks = Vec::new();
+        subscriptions.tell(wanted, budget, &mut |topic, is_wanted| {
+            asks.push((topic.to_owned(), is_wanted));
+        });
+        if asks.is_empty() {
+            return;
+        }
+        let mut state = self.shared.state();
+        // What was meant for an earlier connection is of no use to the next: that one is asked for everything anew.
+        let is_same = state.link.connects == self.link.connects;
+        if is_same && state.link.is_connected {
+            state.asks.extend(asks);
+            drop(state);
+            self.shared.client.notify_one();
+        }
+    }
+
     fn asks_for_everything(&self) -> bool {
-        // No broker here is asked for single topics.
-        true
+        let subscriptions = self.subscriptions.as_ref();
+        subscriptions.is_none_or(Subscriptions::has_everything)
+    }
+
+    fn timeout(&self, now: Duration) -> Option<Duration> {
+        self.subscriptions.as_ref()?.timeout(now)
     }
 
     fn lag(&self, now: Duration) -> Option<Duration> {
@@ -228,7 +285,10 @@ impl Source for Threaded {
                 is_connected,
                 lasted: now.saturating_sub(self.since),
                 trouble: trouble.as_deref(),
-                asks_for_everything: true,
+                asks_for_everything: self
+                    .subscriptions
+                    .as_ref()
+                    .is_none_or(|subscriptions| subscriptions.scope() == Scope::Everything),
                 connects,
             }),
         })
@@ -264,6 +324,7 @@ mod tests {
                     number += 1;
                     outlet.push(Delivery {
                         ticket: Ticket { session, number },
+                        topic: None,
                         body: vec![b'x'; self.bytes],
                     });
                     self.delivered.send(number).expect("the test listens");
@@ -278,6 +339,10 @@ mod tests {
         }
 
         fn is_durable(&self) -> bool {
+            false
+        }
+
+        fn is_asked_for_topics(&self) -> bool {
             false
         }
     }

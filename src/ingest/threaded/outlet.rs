@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::limits;
-use crate::stats::Ingest;
+use crate::stats::{Counter, Ingest};
 use crate::wake::Wake;
 
 /// Names a message of a broker.
@@ -26,8 +26,17 @@ pub struct Ticket {
 pub struct Delivery {
     /// Its name.
     pub ticket: Ticket,
-    /// The whole envelope.
+    /// The topic, where the broker has it beside the data.
+    pub topic: Option<String>,
+    /// The data; or the whole envelope, where there is no topic beside it.
     pub body: Vec<u8>,
+}
+
+impl Delivery {
+    /// In bytes, what it takes in the queue. Very many very small messages are bounded too.
+    pub(super) fn bytes(&self) -> usize {
+        limits::BROKER_MESSAGE_BYTES + self.body.len() + self.topic.as_ref().map_or(0, String::len)
+    }
 }
 
 /// What became of messages of one session.
@@ -79,6 +88,10 @@ pub(super) struct State {
     pub bytes: usize,
     pub settled: Settled,
     pub link: ThreadLink,
+    /// What the present connection is to be asked for (true), or no more (false).
+    pub asks: Vec<(String, bool)>,
+    /// What has happened since the loop last looked.
+    pub counted: Vec<(Counter, u64)>,
     /// True exactly when the source is gone.
     pub is_over: bool,
 }
@@ -90,8 +103,8 @@ pub(super) struct ThreadShared {
     state: Mutex<State>,
     /// True exactly while `State::waiting` may have something.
     pub has_messages: AtomicBool,
-    /// True exactly while `State::link` is news for the loop.
-    pub has_link_news: AtomicBool,
+    /// True exactly while `State::link` or `State::counted` is news for the loop.
+    pub has_news: AtomicBool,
     /// Notified when the client has something to do.
     pub client: Notify,
     wake: Wake,
@@ -104,7 +117,7 @@ impl ThreadShared {
             kind,
             state: Mutex::default(),
             has_messages: AtomicBool::new(false),
-            has_link_news: AtomicBool::new(false),
+            has_news: AtomicBool::new(false),
             client: Notify::new(),
             wake,
         }
@@ -128,7 +141,8 @@ impl ThreadShared {
 pub struct Outlet(pub(super) Arc<ThreadShared>);
 
 impl Outlet {
-    /// Waits until there is something to do: messages were settled, there is room, the source is gone.
+    /// Waits until there is something to do: messages were settled, topics are asked for, there is room, the source is
+    /// gone.
     pub async fn changed(&self) {
         self.0.client.notified().await;
     }
@@ -141,6 +155,18 @@ impl Outlet {
             ..Settled::default()
         };
         std::mem::replace(&mut state.settled, next)
+    }
+
+    /// What the broker is to be asked for (true), or no more (false), since the last call. The empty topic is
+    /// everything.
+    pub fn take_asks(&self) -> Vec<(String, bool)> {
+        std::mem::take(&mut self.0.state().asks)
+    }
+
+    /// Something has happened `n` times, which is counted.
+    pub fn count(&self, counter: Counter, n: u64) {
+        self.0.state().counted.push((counter, n));
+        self.0.tell(&self.0.has_news);
     }
 
     /// Returns true when a further message may be pushed.
@@ -156,7 +182,7 @@ impl Outlet {
     /// Hands a message to the loop.
     pub fn push(&self, delivery: Delivery) {
         let mut state = self.0.state();
-        state.bytes += delivery.body.len();
+        state.bytes += delivery.bytes();
         state.waiting.push_back(delivery);
         drop(state);
         self.0.tell(&self.0.has_messages);
@@ -171,7 +197,7 @@ impl Outlet {
         drop(state);
         let ThreadShared { kind, name, .. } = &*self.0;
         log::info!("{}: broker={name} connected", kind.name());
-        self.0.tell(&self.0.has_link_news);
+        self.0.tell(&self.0.has_news);
     }
 
     /// The broker does not keep events for newswire any more: somebody has deleted the queue.
@@ -184,12 +210,13 @@ impl Outlet {
         let mut state = self.0.state();
         state.link.is_connected = false;
         state.link.trouble = Some(trouble.to_owned());
+        state.asks = Vec::new();
         if is_durable {
             // The broker sends them again.
             state.waiting.clear();
             state.bytes = 0;
         }
         drop(state);
-        self.0.tell(&self.0.has_link_news);
+        self.0.tell(&self.0.has_news);
     }
 }

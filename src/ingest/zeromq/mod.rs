@@ -5,11 +5,9 @@
 
 pub mod monitor;
 pub mod pull;
-pub mod scope;
 pub mod socket;
 pub mod socket_file;
 pub mod sub;
-pub mod subscriptions;
 pub mod uplink;
 
 use std::fmt;

@@ -243,7 +243,7 @@ pub(crate) mod tests {
     use crate::ingest::Source;
     use crate::ingest::zeromq::pull::Pull;
     use crate::ingest::zeromq::socket_file::FileAccess;
-    use crate::stats::{Ingest, PeerRefusal};
+    use crate::stats::{Counter, Ingest, PeerRefusal};
 
     pub const RULES: PeerRules = PeerRules {
         takes_old_zmtp: false,
@@ -258,7 +258,7 @@ pub(crate) mod tests {
             Ok(())
         }
         fn unwatch(&mut self, _: RawFd) {}
-        fn missed_events(&mut self) {}
+        fn count(&mut self, _: Counter, _: u64) {}
         fn refused_peer(&mut self, _: Ingest, _: &str, _: PeerRefusal) {}
     }
 

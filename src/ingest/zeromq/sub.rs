@@ -12,18 +12,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::monitor::{Monitor, PeerEvent};
-use super::scope::Scope;
 use super::socket::{Socket, prepare};
-use super::subscriptions::Subscriptions;
 use super::uplink::{Uplink, UplinkChange};
 use super::{PeerRules, SetUpError, SourceError};
 use crate::health::Health;
+use crate::ingest::scope::Scope;
+use crate::ingest::subscriptions::Subscriptions;
 use crate::ingest::wanted::{TellBudget, Wanted};
 use crate::ingest::{Descriptor, Host, Received, Source, SourceId};
 use crate::limits;
 use crate::net::Address;
 use crate::net::names::Resolve;
-use crate::stats::Ingest;
+use crate::stats::{Counter, Ingest};
 
 /// In milliseconds after which libzmq connects again by itself: so late that it never comes to that.
 const RECONNECT_MILLISECONDS: i32 = 3_600_000;
@@ -99,7 +99,7 @@ impl Source for Sub {
             match self.uplink.handle_peer(now, event) {
                 Some(UplinkChange::Joined) => {
                     if self.uplink.has_been_connected() {
-                        host.missed_events();
+                        host.count(Counter::SourceGaps, 1);
                     }
                     self.subscriptions.begin(now);
                 }
@@ -142,7 +142,7 @@ impl Source for Sub {
 
     fn tell(&mut self, now: Duration, wanted: &dyn Wanted, budget: &mut TellBudget) {
         if let Some(decision) = self.subscriptions.decide(now, wanted) {
-            decision.log(self.uplink.endpoint(), wanted);
+            decision.log(Ingest::Sub, self.uplink.endpoint(), wanted);
         }
         let socket = &mut self.socket;
         self.subscriptions

@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kit::dice::Dice;
+use newswire::ingest::subscriptions::Subscriptions;
 use newswire::ingest::wanted::{TellBudget, Wanted};
 use newswire::ingest::zeromq::monitor::PeerEvent;
-use newswire::ingest::zeromq::subscriptions::Subscriptions;
 use newswire::ingest::zeromq::uplink::{Uplink, UplinkChange};
 use newswire::ingest::{Host, Received, Settlement, Source, SourceId};
 use newswire::limits;
@@ -312,7 +312,7 @@ impl Source for RelaySource {
             match self.uplink.handle_peer(now, event) {
                 Some(UplinkChange::Joined) => {
                     if self.uplink.has_been_connected() {
-                        host.missed_events();
+                        host.count(Counter::SourceGaps, 1);
                     }
                     self.subscriptions.begin(now);
                 }

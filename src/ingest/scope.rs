@@ -1,17 +1,18 @@
-//! Decides whether a SUB socket asks for single topics or for everything.
+//! Decides whether a source asks its publisher for single topics or for everything.
 //!
 //! Two bounds decide. More topics, or more bytes of their names, than [`limits::SUB_TOPICS_MAX`] and
-//! [`limits::SUB_TOPIC_BYTES_MAX`] cost more memory and time in libzmq than its filter saves. And each change is a
-//! message that libzmq keeps for a publisher that does not read. Beyond either bound the socket asks for
+//! [`limits::SUB_TOPIC_BYTES_MAX`] cost more memory and time in libzmq, or in a broker, than the filter saves. And each
+//! change is a message that is kept for a publisher that does not read. Beyond either bound the source asks for
 //! everything. It asks for single topics again when half of the first bound is enough, and not before a minute
 //! has passed.
 //!
-//! Never here: names, the socket, clocks (moments are handed in).
+//! Never here: names, connections, clocks (moments are handed in).
 
 use std::time::Duration;
 
 use crate::ingest::wanted::Wanted;
 use crate::limits;
+use crate::stats::Ingest;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -36,12 +37,13 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Logs the decision for the publisher at `endpoint`.
-    pub fn log(self, endpoint: &str, wanted: &dyn Wanted) {
+    /// Logs the decision for the publisher or broker at `endpoint`.
+    pub fn log(self, kind: Ingest, endpoint: &str, wanted: &dyn Wanted) {
+        let kind = kind.name();
         match self {
             Self::TooManyTopics => log::warn!(
-                "sub: endpoint={endpoint} asks for everything: clients want {} topics, of {} bytes, and over {} \
-                 topics or {} bytes ZeroMQ's filter costs more than it saves. Events that nobody wants are \
+                "{kind}: endpoint={endpoint} asks for everything: clients want {} topics, of {} bytes, and over {} \
+                 topics or {} bytes a filter costs more than it saves. Events that nobody wants are \
                  dropped here",
                 wanted.topics(),
                 wanted.bytes(),
@@ -49,19 +51,19 @@ impl Decision {
                 limits::SUB_TOPIC_BYTES_MAX
             ),
             Self::TooManyChanges => log::warn!(
-                "sub: endpoint={endpoint} asks for everything: clients changed their topics more than {} times a \
+                "{kind}: endpoint={endpoint} asks for everything: clients changed their topics more than {} times a \
                  minute. Events that nobody wants are dropped here",
                 limits::SUB_CHANGES_MAX
             ),
             Self::Topics => log::info!(
-                "sub: endpoint={endpoint} asks for {} topics one by one again",
+                "{kind}: endpoint={endpoint} asks for {} topics one by one again",
                 wanted.topics()
             ),
         }
     }
 }
 
-/// Decides for one socket, over all its connections.
+/// Decides for one source, over all its connections.
 #[derive(Debug, Default)]
 pub struct ScopePolicy {
     /// Since when everything is to be asked for; `None` while single topics are.

@@ -1,32 +1,33 @@
-//! What one SUB socket asks its publisher for: the topics that clients want, or everything.
+//! What one source asks its publisher for: the topics that clients want, or everything. SUB sockets ask, and clients of
+//! brokers that can filter.
 //!
 //! libzmq keeps one node for each byte of each topic that a SUB socket asks for: about 34 bytes of memory
 //! and 80 ns of the loop for each byte of a name. So each turn has a budget, and changes that do not fit wait in
 //! a queue. A change says only that a topic may differ from what was told; what is told is decided when the
 //! change is dealt with. So a topic that came and went meanwhile costs nothing. When there is too much to tell,
-//! the socket asks for everything, with the empty prefix, and events that no client wants are dropped here
+//! the source asks for everything, and events that no client wants are dropped here
 //! ([`ScopePolicy`]).
 //!
 //! **Many topics on a new connection.** A publisher reads what it is asked for when it sends, and up to
-//! 1,000 changes at a time. So when more than that are to be told on a new connection, the socket asks for
+//! 1,000 changes at a time. So when more than that are to be told on a new connection, the source asks for
 //! everything first, and takes that back when all topics are told. The publisher reads these in order, so it
 //! misses no topic in between.
 //!
-//! Never here: the socket, clocks (moments are handed in), and which topics are wanted (the engine's).
+//! Never here: connections, clocks (moments are handed in), and which topics are wanted (the engine's).
 
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::scope::{Decision, Scope, ScopePolicy};
-use crate::ingest::wanted::{TellBudget, Wanted};
+use super::wanted::{TellBudget, Wanted};
 use crate::limits;
 
 /// Asks the publisher: `(topic, true)` is a subscription, `(topic, false)` its end. The empty topic is
 /// everything.
 pub type Ask<'a> = &'a mut dyn FnMut(&str, bool);
 
-/// What one socket has asked for, and has to ask for.
+/// What one source has asked for, and has to ask for.
 ///
 /// Invariant: `told` has at most `limits::SUB_TOPICS_MAX` names, and `changed` twice as many.
 #[derive(Debug, Default)]
@@ -281,7 +282,7 @@ mod tests {
         }
     }
 
-    /// A hub, the subscriptions of one socket, and what a publisher has been asked for.
+    /// A hub, the subscriptions of one source, and what a publisher has been asked for.
     #[derive(Default)]
     struct World {
         hub: Hub,
