@@ -4,6 +4,8 @@
 
 #[cfg(feature = "amqp")]
 mod amqp;
+#[cfg(feature = "brokers")]
+mod broker;
 mod greeting;
 mod http;
 mod zeromq;
@@ -19,8 +21,8 @@ use super::Failure;
 use super::arguments;
 use super::http::Listener;
 use crate::config::{self, EndpointUse};
-#[cfg(feature = "amqp")]
-use crate::net::broker::{AMQP, BrokerAddress};
+#[cfg(feature = "brokers")]
+use crate::net::broker::{self as brokers, BrokerAddress};
 use crate::wire::token::Token;
 
 /// One way.
@@ -111,7 +113,7 @@ impl Destination {
             Some("amqp" | "amqps") => {
                 let config = arguments::server_config(matches)?;
                 Ok(Self::Amqp(AmqpExchange {
-                    address: BrokerAddress::parse(given, &AMQP).map_err(wrong)?,
+                    address: BrokerAddress::parse(given, &brokers::AMQP).map_err(wrong)?,
                     name: config.brokers.amqp_exchange,
                     kind: config.brokers.amqp_exchange_type,
                     key: config
@@ -147,7 +149,7 @@ impl Destination {
             }
             Self::Http(listener, token) => Box::new(http::Poster::start(listener, token.as_ref())?),
             #[cfg(feature = "amqp")]
-            Self::Amqp(exchange) => Box::new(amqp::AmqpPublisher::connect(exchange)?),
+            Self::Amqp(exchange) => Box::new(amqp::connect(exchange)?),
         })
     }
 }
