@@ -47,6 +47,9 @@ pub fn text(
     for broker in &config.brokers.amqp {
         line("amqp", &broker.place());
     }
+    for broker in &config.brokers.nats {
+        line("nats", &broker.place());
+    }
     if let Some(crew) = crew {
         let count = crew.count;
         let note = "processes that serve clients; this one takes events in for them";

@@ -450,6 +450,26 @@ pub fn amqp_prefetch(event_bytes_max: usize) -> u16 {
     messages.clamp(AMQP_PREFETCH_MIN, AMQP_PREFETCH_MAX)
 }
 
+/// In seconds that a subscription at a NATS server stays after its topic has lost its last subscriber: as long as the
+/// next page takes to load.
+pub const NATS_LINGER_SECONDS: u64 = 5;
+
+/// In seconds between two questions to a NATS server whether it is there.
+pub const NATS_PING_SECONDS: u64 = 15;
+
+/// In such questions that may be unanswered when the next is due. After that the server is gone.
+pub const NATS_PINGS_UNANSWERED_MAX: usize = 2;
+
+/// Returns, in bytes, the most memory for one NATS server when an event has at most `event_bytes_max` bytes and a name
+/// `topic` bytes: the queue, the event behind it and the one that is being received; the names that were asked for; and
+/// the changes of a minute that the server does not read.
+pub const fn nats_bytes(event_bytes_max: usize, topic: usize) -> usize {
+    let changes = (topic + 128).saturating_mul(2 * SUB_CHANGES_MAX);
+    let names = 8 * SUB_TOPIC_BYTES_MAX + 128 * SUB_TOPICS_MAX;
+    let events = BROKER_QUEUE_BYTES_MAX + event_bytes_max + EVENT_BYTES_CEILING;
+    changes.saturating_add(names + events)
+}
+
 /// In events, how many may wait in a relay for one receiver that does not read. libzmq drops further ones.
 pub const RELAY_EVENTS_UNREAD_MAX: i32 = 2_000;
 

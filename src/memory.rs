@@ -32,6 +32,7 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
     let event = config.ingest.event_bytes_max;
     let ahead = usize::from(limits::amqp_prefetch(event)) * event;
     let broker = (ahead + limits::BROKER_QUEUE_BYTES_MAX) as u64;
+    let nats = limits::nats_bytes(event, config.clients.topic_bytes_max) as u64;
     let strangers = limits::ADMIN_STRANGERS_MAX * limits::ADMIN_HEAD_BYTES_MAX;
     let refused = limits::AUTH_REMEMBERED_MAX * limits::AUTH_REFUSED_BYTES;
     // The gate keeps tokens for a while after their clients have left.
@@ -80,6 +81,10 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
         (
             broker.saturating_mul(config.brokers.amqp.len() as u64),
             "events that brokers have sent ahead (each amqp)",
+        ),
+        (
+            nats.saturating_mul(config.brokers.nats.len() as u64),
+            "events and topics of NATS servers (each nats)",
         ),
         (
             tokens.saturating_mul(config.clients.head_bytes_max as u64),

@@ -71,10 +71,11 @@ fn shape_relay(config: &mut Config) -> Result<(), String> {
     let ingest = [&config.ingest.pull, &config.ingest.sub];
     let is_idle = ingest.iter().all(|list| list.is_empty())
         && config.brokers.amqp.is_empty()
+        && config.brokers.nats.is_empty()
         && config.publish.addresses.is_empty();
     match is_idle {
         true => Err(
-            "a relay without sources has nothing to hand on: set one of pull, sub, amqp and publish"
+            "a relay without sources has nothing to hand on: set one of pull, sub, amqp, nats and publish"
                 .to_owned(),
         ),
         false => Ok(()),
@@ -90,6 +91,7 @@ fn shape_worker(config: &mut Config, briefing: &Briefing) {
     config.ingest.pull_group.clear();
     config.ingest.sub = vec![briefing.endpoint.clone()];
     config.brokers.amqp.clear();
+    config.brokers.nats.clear();
     config.relay.endpoints.clear();
     config.publish.addresses.clear();
     config.publish.token = None;

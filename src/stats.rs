@@ -53,6 +53,8 @@ reasons! {
         /// Times that a lost connection to a publisher or broker was made again, so that events may be missing which
         /// were published meanwhile. A broker that keeps events for newswire is counted only when it has lost the queue.
         SourceGaps => "source_gaps",
+        /// Topics that clients wanted and that a NATS server could not be asked for, because no subject can carry them.
+        TopicsNotCarried => "topics_not_carried",
         /// Events that a relay has sent and that did not arrive, because this server read too slowly, or was not
         /// connected.
         Missed => "missed",
@@ -298,6 +300,8 @@ reasons! {
         Sub => "sub",
         /// Over AMQP, from a message broker.
         Amqp => "amqp",
+        /// From a NATS server.
+        Nats => "nats",
         /// Over HTTP.
         Http => "http",
     }

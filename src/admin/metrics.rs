@@ -201,6 +201,10 @@ pub static METRICS: &[Metric] = &[
     ),
     of("newswire_ingested_total", Counter::Ingested),
     of("newswire_source_gaps_total", Counter::SourceGaps),
+    of(
+        "newswire_topics_not_carried_total",
+        Counter::TopicsNotCarried,
+    ),
     of("newswire_missed_total", Counter::Missed),
     of("newswire_relayed_total", Counter::Relayed),
     of("newswire_deliveries_total", Counter::Deliveries),

@@ -61,7 +61,7 @@ pub(super) fn command() -> Command {
         .long_about(
             "Hand events to a server, one or a line each from standard input, as a backend would: over a \
              ZeroMQ PUSH socket, by HTTP, or to an exchange of RabbitMQ, in the envelope \
-             {\"topic\":…,\"data\":…}. The JSON is passed on as it is.\n\n\
+             {\"topic\":…,\"data\":…}; or to a subject of NATS. The JSON is passed on as it is.\n\n\
              The exit code is 1 when no server or broker took an event in time. ZeroMQ has no acknowledgement: \
              `newswire subscribe` and the server's counters show whether anybody was subscribed.",
         )
@@ -69,7 +69,8 @@ pub(super) fn command() -> Command {
             "Examples:\n  newswire publish package_created '{\"n\":1}'\n  \
              jq -c '.[]' packages.json | newswire publish --to tcp://127.0.0.1:5555 package_created -\n  \
              newswire publish --to http://127.0.0.1:8081 package_created '{\"n\":1}'\n  \
-             newswire publish --to amqp://guest:guest@127.0.0.1 package_created '{\"n\":1}'",
+             newswire publish --to amqp://guest:guest@127.0.0.1 package_created '{\"n\":1}'\n  \
+             newswire publish --to nats://127.0.0.1 package_created '{\"n\":1}'",
         )
         .arg(arguments::positional("topic", "TOPIC", "Name of the topic").required(true))
         .arg(

@@ -65,9 +65,10 @@ impl Config {
         if http.iter().all(|list| list.is_empty())
             && zeromq.iter().all(|list| list.is_empty())
             && self.brokers.amqp.is_empty()
+            && self.brokers.nats.is_empty()
         {
             return Err(
-                "none of pull, sub, amqp, publish and admin names an address, so no event could ever come in: set \
+                "none of pull, sub, amqp, nats, publish and admin names an address, so no event could ever come in: set \
                  one of them"
                     .to_owned(),
             );

@@ -24,6 +24,8 @@ pub mod amqp;
 pub mod continuity;
 pub mod http;
 pub mod intake;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod scope;
 pub mod subscriptions;
 #[cfg(feature = "brokers")]

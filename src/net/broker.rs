@@ -35,6 +35,20 @@ pub const AMQP: [Scheme; 2] = [
     },
 ];
 
+/// NATS.
+pub const NATS: [Scheme; 2] = [
+    Scheme {
+        name: "nats",
+        is_tls: false,
+        port: 4222,
+    },
+    Scheme {
+        name: "tls",
+        is_tls: true,
+        port: 4222,
+    },
+];
+
 /// A broker, and who newswire is there.
 #[derive(Clone, Eq, PartialEq)]
 pub struct BrokerAddress {
@@ -109,6 +123,17 @@ impl BrokerAddress {
         match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),
             false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    /// Refuses an address with a path.
+    ///
+    /// # Errors
+    /// It has one.
+    pub fn without_path(self) -> Result<Self, String> {
+        match &*self.path {
+            "" => Ok(self),
+            _ => Err("nothing may follow the host and the port".to_owned()),
         }
     }
 

@@ -10,6 +10,8 @@ pub mod amqp;
 pub mod broker;
 pub mod dial;
 pub mod names;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "tls")]
 pub mod tls;
 

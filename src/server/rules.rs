@@ -64,7 +64,8 @@ pub fn rules(config: &Config, connections_max: usize, budgets: Budgets) -> Rules
         pong_seconds: config.clients.pong_seconds,
         close_seconds: config.clients.close_seconds,
         turn_writes_max: budgets.writes,
-        tells_topic_changes: !config.ingest.sub.is_empty(),
+        // Of all sources, these ask for single topics.
+        tells_topic_changes: !config.ingest.sub.is_empty() || !config.brokers.nats.is_empty(),
     }
 }
 

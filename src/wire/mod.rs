@@ -16,6 +16,7 @@ pub mod http;
 pub mod id;
 pub mod json;
 pub mod jwt;
+pub mod nats;
 pub mod publication;
 pub mod token;
 pub mod token_file;

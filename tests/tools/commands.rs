@@ -291,6 +291,8 @@ fn a_destination_that_makes_no_sense_is_named_without_its_password() {
         ("https://127.0.0.1:1", "TLS"),
         ("http://127.0.0.1", "a URL such as"),
         ("amqp://user:sesame@:0", "a URL such as amqp://"),
+        ("nats://user:sesame@:0", "a URL such as nats://"),
+        ("tls://user:sesame@host/path", "nothing may follow"),
     ] {
         let (code, _, told) = finished(&publish_to(to, &["t", "1"], ""));
         assert_eq!(code, Some(2), "{told}");

@@ -24,12 +24,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "limits",
             "net::broker",
             "wire::jwt",
+            "wire::nats",
             "wire::token",
         ],
     ),
     ("exposure", &[]),
     // Names and addresses, for whoever connects to somebody.
     ("net", &["limits"]),
+    ("net::nats", &["limits", "net", "wire::nats"]),
     ("wire", &[]),
     // The form of a moment and of a name is one for all stores.
     ("wire::grant", &["limits"]),
@@ -50,6 +52,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["limits", "stats", "wire::http", "wire::json"],
     ),
     ("wire::json", &["wire::json"]),
+    ("wire::nats", &["wire::json"]),
     // Two forms of a JWT are one token.
     ("wire::token", &["limits", "wire::jwt"]),
     // A list of tokens is made of tokens and of what they allow.

@@ -14,6 +14,7 @@ use newswire::wire::files::{self, Plain};
 use newswire::wire::http::{self, Head, NO_LINES, Upgrade};
 use newswire::wire::json;
 use newswire::wire::jwt::Jwt;
+use newswire::wire::nats::{self, NoNats, ServerOp};
 use newswire::wire::token::{Digest, Token};
 use newswire::wire::token_file::FileTokens;
 use newswire::wire::wamp::{self, ClientMessage};
@@ -327,5 +328,42 @@ pub fn configuration(text: &str) {
                 "{sentence}"
             );
         }
+    }
+}
+
+/// What a NATS server has sent, up to what is no NATS.
+fn nats_ops(pieces: &[&[u8]]) -> (Vec<ServerOp>, Result<(), NoNats>) {
+    const PAYLOAD_BYTES_MAX: usize = 100;
+    let mut decoder = nats::NatsDecoder::new(PAYLOAD_BYTES_MAX);
+    let mut ops = Vec::new();
+    for mut piece in pieces.iter().copied() {
+        loop {
+            match decoder.decode(&mut piece) {
+                Ok(Some(op)) => {
+                    if let ServerOp::Message { payload, .. } = &op {
+                        assert!(payload.len() <= PAYLOAD_BYTES_MAX);
+                    }
+                    ops.push(op);
+                }
+                Ok(None) => break,
+                Err(no) => return (ops, Err(no)),
+            }
+        }
+        assert!(piece.is_empty());
+    }
+    (ops, Ok(()))
+}
+
+/// A NATS server's bytes mean the same, wherever they are cut; and a topic that has a subject has one word's.
+pub fn nats(bytes: &[u8]) {
+    let whole = nats_ops(&[bytes]);
+    let single: Vec<&[u8]> = bytes.chunks(1).collect();
+    assert_eq!(nats_ops(&single), whole);
+    let (front, back) = bytes.split_at(bytes.len() / 2);
+    assert_eq!(nats_ops(&[front, back]), whole);
+    let topic = String::from_utf8_lossy(bytes);
+    if let Some(subject) = nats::subject("a.", &topic) {
+        assert_eq!(subject.split_ascii_whitespace().count(), 1);
+        assert_eq!(subject.strip_prefix("a."), Some(&*topic));
     }
 }

@@ -11,6 +11,7 @@ mod hostile;
 mod hosts;
 mod laws;
 mod limits;
+mod nats;
 mod properties;
 mod publish_http;
 mod publishers;

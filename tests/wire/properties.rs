@@ -146,6 +146,29 @@ const CLAIMS: &[&str] = &[
     " ",
 ];
 
+const NATS: &[&str] = &[
+    "INFO ",
+    "{\"nonce\":\"n\",\"max_payload\":9}",
+    "{}",
+    "MSG ",
+    "MSG a.b 1 3\r\n",
+    "MSG a 2 _INBOX.x 0\r\n",
+    "MSG a 3 120\r\n",
+    "PING\r\n",
+    "pong\r\n",
+    "+OK\r\n",
+    "-ERR 'Slow Consumer'\r\n",
+    "a.b",
+    "*",
+    ">",
+    ".",
+    " ",
+    "7",
+    "abc",
+    "\r\n",
+    "\n",
+];
+
 /// A frame with any flags and, mostly, its own length; masked.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
@@ -218,6 +241,13 @@ proptest! {
     fn token_files(text in pieces(TOKENS), garbage in vec(any::<u8>(), 0..20)) {
         laws::token_file(text.as_bytes());
         laws::token_file(&[text.as_bytes(), &garbage].concat());
+    }
+
+    #[test]
+    fn nats(text in pieces(NATS), garbage in vec(any::<u8>(), 0..150)) {
+        laws::nats(text.as_bytes());
+        laws::nats(&[text.as_bytes(), &garbage].concat());
+        laws::nats(&[b"MSG a 1 120\r\n", &*garbage].concat());
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod amqp;
 mod broker;
 mod greeting;
 mod http;
+#[cfg(feature = "nats")]
+mod nats;
 mod zeromq;
 
 use std::fmt;
@@ -56,6 +58,9 @@ pub(super) enum Destination {
     /// An exchange of RabbitMQ.
     #[cfg(feature = "amqp")]
     Amqp(AmqpExchange),
+    /// The subjects of a NATS server.
+    #[cfg(feature = "nats")]
+    Nats(NatsSubjects),
 }
 
 /// An exchange of RabbitMQ, as a server's configuration names it.
@@ -66,6 +71,18 @@ pub(super) struct AmqpExchange {
     name: String,
     kind: String,
     key: String,
+    /// A file; empty for the usual authorities.
+    authorities: String,
+}
+
+/// The subjects of a NATS server, as a server's configuration names them.
+#[cfg(feature = "nats")]
+#[derive(Clone, Debug)]
+pub(super) struct NatsSubjects {
+    address: BrokerAddress,
+    prefix: String,
+    /// A file; empty for none.
+    credentials: String,
     /// A file; empty for the usual authorities.
     authorities: String,
 }
@@ -82,6 +99,13 @@ impl fmt::Display for Destination {
                 "the exchange `{}` of {}",
                 exchange.name,
                 exchange.address.place()
+            ),
+            #[cfg(feature = "nats")]
+            Self::Nats(subjects) => write!(
+                f,
+                "the subjects {}> of {}",
+                subjects.prefix,
+                subjects.address.place()
             ),
         }
     }
@@ -109,6 +133,23 @@ impl Destination {
                 "this newswire was built without AMQP; build it with the feature amqp (it is there by default)"
                     .to_owned(),
             )),
+            #[cfg(not(feature = "nats"))]
+            Some("nats" | "tls") => Err(wrong(
+                "this newswire was built without NATS; build it with the feature nats (it is there by default)"
+                    .to_owned(),
+            )),
+            #[cfg(feature = "nats")]
+            Some("nats" | "tls") => {
+                let address = BrokerAddress::parse(given, &brokers::NATS);
+                let address = address.and_then(BrokerAddress::without_path);
+                let config = arguments::server_config(matches)?;
+                Ok(Self::Nats(NatsSubjects {
+                    address: address.map_err(wrong)?,
+                    prefix: config.brokers.nats_prefix,
+                    credentials: config.brokers.nats_credentials,
+                    authorities: config.brokers.authorities,
+                }))
+            }
             #[cfg(feature = "amqp")]
             Some("amqp" | "amqps") => {
                 let config = arguments::server_config(matches)?;
@@ -150,6 +191,8 @@ impl Destination {
             Self::Http(listener, token) => Box::new(http::Poster::start(listener, token.as_ref())?),
             #[cfg(feature = "amqp")]
             Self::Amqp(exchange) => Box::new(amqp::connect(exchange)?),
+            #[cfg(feature = "nats")]
+            Self::Nats(subjects) => Box::new(nats::connect(subjects)?),
         })
     }
 }

@@ -4,7 +4,8 @@
 
 use super::super::types::{WhenNone, Word};
 use super::list;
-use crate::net::broker::{AMQP, BrokerAddress};
+use crate::net::broker::{AMQP, BrokerAddress, NATS};
+use crate::wire::nats;
 
 group! {
     /// Events from message brokers.
@@ -50,6 +51,37 @@ group! {
         /// ends with the connection, and events are delivered at most once.
         #[option("amqp-queue", "NAME", restart)]
         amqp_queue: String = name(""),
+
+        /// NATS server from which newswire takes events, such as nats://user:password@host:4222, nats://token@host, or
+        /// tls:// for TLS. Prefer the variable or the file, because every user of the machine can read a command line.
+        /// Write other characters than letters and digits in user, password and token percent-encoded. newswire
+        /// connects again by itself. Each address is a source of its own: name one address of a cluster. `off`
+        /// connects to none.
+        #[option("nats", "URL", secret, restart)]
+        nats: Vec<BrokerAddress> = list(
+            |text| BrokerAddress::parse(text, &NATS).and_then(BrokerAddress::without_path),
+            BrokerAddress::url,
+            WhenNone::Off,
+            &[],
+        ),
+
+        /// File with the credentials of a user of NATS (.creds), instead of a user or a token in the URL. Empty: none.
+        #[option("nats-credentials", "FILE", restart)]
+        nats_credentials: String = Word {
+            default: "",
+            parse: |text| Ok(text.to_owned()),
+            show: String::clone,
+        },
+
+        /// What the subjects of events begin with on NATS servers; what follows it is the topic. It ends with a dot, or
+        /// is empty: then the topic is the whole subject, and clients can ask for everything that newswire's user may
+        /// read.
+        #[option("nats-prefix", "TEXT", restart)]
+        nats_prefix: String = Word {
+            default: "newswire.",
+            parse: |text| nats::check_prefix(text).map(|()| text.to_owned()),
+            show: String::clone,
+        },
 
         /// PEM file with the authorities whose certificates brokers may show. Empty: those that browsers trust,
         /// which often do not include a company's own.

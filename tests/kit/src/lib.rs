@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod dice;
 pub mod hostile;
 pub mod hosts;
+pub mod nats;
 pub mod observe;
 pub mod port;
 pub mod rabbitmq;
