@@ -199,6 +199,8 @@ reasons! {
         Protocol => "protocol",
         /// The client sent what is not UTF-8, or no WAMP message. Close code 1007.
         BadMessage => "bad_message",
+        /// The client of WAMP v2 was not welcomed within `handshake-timeout`. Close code 1008.
+        NoHello => "no_hello",
         /// The client sent a message over `message-bytes-max`. Close code 1009.
         MessageTooLarge => "message_too_large",
         /// The client has too many subscriptions or prefixes, or a topic is too long. Close code 1008.

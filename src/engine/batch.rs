@@ -29,6 +29,16 @@ impl Batch {
         self.ends.push(self.bytes.len());
     }
 
+    /// Appends what `encode` writes as one frame; nothing, if it writes nothing.
+    pub fn push_answer<T>(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let before = self.bytes.len();
+        let outcome = encode(&mut self.bytes);
+        if self.bytes.len() > before {
+            self.ends.push(self.bytes.len());
+        }
+        outcome
+    }
+
     /// Appends the frames of `other` that lie between `start` and `end`, which are ends of frames.
     pub fn copy_frames(&mut self, other: &Self, start: usize, end: usize) {
         let shift = self.bytes.len();

@@ -25,10 +25,14 @@ pub enum Ending {
     Refused(Refusal, IpAddr),
     /// With the answer to a plain request.
     Served(Vec<u8>),
-    /// With the answer to the client's own goodbye, and its code.
+    /// With the answer to the client's Close frame, and its code.
     PeerClosed(Option<u16>),
+    /// With the answer to the client's own leave in its protocol.
+    Farewell,
     /// Because its client broke a rule.
     Failed(Breach),
+    /// Because its client did not introduce itself in time.
+    Late,
     /// Because its token is good no more.
     Withdrawn(Close),
     /// Because an administrator wants it to.
@@ -49,6 +53,7 @@ impl<S: Stream> Engine<S> {
             Ending::PeerClosed(code) => {
                 self.part_with(id, Close::PeerClosed, LastWord::Goodbye(code));
             }
+            Ending::Farewell => self.part_with(id, Close::PeerClosed, LastWord::Farewell),
             Ending::Withdrawn(reason @ Close::TokenEnded) => {
                 self.part_with(id, reason, LastWord::TokenEnded);
             }
@@ -58,11 +63,12 @@ impl<S: Stream> Engine<S> {
             Ending::Disconnected => {
                 self.part_with(id, Close::Disconnected, LastWord::Disconnected);
             }
+            Ending::Late => self.part_with(id, Close::NoHello, LastWord::Late),
             Ending::Failed(breach) => self.part_with(id, breach.reason, LastWord::Breach(breach)),
         }
     }
 
-    /// Ends an open session politely, with a last word in its client's protocol.
+    /// Ends a session whose upgrade was accepted politely, with a last word in its client's protocol.
     pub(super) fn part_with(&mut self, id: SlotId, reason: Close, word: LastWord) {
         if let Some(connection) = self.slots.get(id) {
             let mut last = Vec::new();

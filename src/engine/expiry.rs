@@ -29,6 +29,7 @@ impl<S: Stream> Engine<S> {
             match state {
                 Stage::Upgrading => self.refuse(id, Refusal::Timeout),
                 Stage::Checking => self.refuse(id, Refusal::AuthUnavailable),
+                Stage::Greeting => self.end(id, Ending::Late),
                 // A ping would wait behind what it has not taken. Bytes that it takes are a sign of life.
                 Stage::Open if is_to_be_pinged && is_owed => self.arm(id, self.rules.pong_seconds),
                 Stage::Open if is_to_be_pinged => self.ping(id),

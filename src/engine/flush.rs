@@ -342,8 +342,9 @@ mod tests {
 
         fn subscribe(&mut self, member: u32, topic: &str) {
             let own = self.own.entry(member).or_default();
-            let subscribed = self.topics.subscribe(member, own, Encoding::Wamp1, topic);
-            if let Subscribed::Joined(audience) = subscribed {
+            let encoding = Encoding::Wamp1;
+            let (audience, subscribed) = self.topics.subscribe(member, own, encoding, topic);
+            if subscribed == Subscribed::Joined {
                 self.flush.note_joined(audience, member);
             }
         }

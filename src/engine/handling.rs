@@ -11,11 +11,19 @@ use super::batch::Batch;
 use super::connection::Connection;
 use super::ending::Ending;
 use super::link::{Sent, Stream};
-use super::session::{Intent, Noted, Stage, SubscribeOutcome};
+use super::session::{Intent, Noted, Stage, SubscribeOutcome, SubscriptionName};
 use super::slots::SlotId;
 use crate::limits;
+use crate::standing::Applicant;
 use crate::stats::Counter;
 use crate::wire::files::Plain;
+
+/// What is done for a client when nothing of its message is borrowed any more.
+enum Next {
+    Check(Applicant),
+    Greet(Applicant),
+    Welcome,
+}
 
 impl<S: Stream> Engine<S> {
     /// The bytes of one read. Answers what it cost to understand them and to do what they say, as
@@ -26,7 +34,7 @@ impl<S: Stream> Engine<S> {
         };
         let mut cost = match connection.session.stage() {
             Stage::Upgrading => limits::HEAD_COST,
-            Stage::Checking | Stage::Open | Stage::Closing => 0,
+            Stage::Checking | Stage::Greeting | Stage::Open | Stage::Closing => 0,
         };
         if connection.session.stage() == Stage::Open {
             connection.session.note_heard();
@@ -96,41 +104,58 @@ impl<S: Stream> Engine<S> {
             return (taken, None);
         };
         let mut end = None;
-        let mut check = None;
+        let mut next = None;
         match intent {
-            Intent::Check(applicant) => check = Some(*applicant),
-            Intent::Subscribe(encoding, topic) => {
+            Intent::Check(applicant) => next = Some(Next::Check(*applicant)),
+            Intent::Greet(applicant) => next = Some(Next::Greet(*applicant)),
+            Intent::Welcome => next = Some(Next::Welcome),
+            Intent::Subscribe(request, topic) => {
                 desk.stats.count(Counter::Messages);
                 let outcome = if topic.len() > rules.topic_bytes_max {
                     SubscribeOutcome::TopicTooLong
-                } else if !hub.subscribe(id.index(), own, encoding, &topic) {
-                    SubscribeOutcome::Subscribed
                 } else {
-                    desk.stats.count(Counter::Subscribes);
+                    let member = id.index();
+                    let joined = hub.subscribe(member, own, request.encoding, &topic);
+                    if joined.is_new {
+                        desk.stats.count(Counter::Subscribes);
+                    }
                     match own.len() > rules.subscriptions_max {
-                        true => SubscribeOutcome::TooMany,
-                        false => SubscribeOutcome::Subscribed,
+                        true => {
+                            hub.leave(member, own, joined.audience);
+                            SubscribeOutcome::TooMany
+                        }
+                        false => SubscribeOutcome::Subscribed(joined.number),
                     }
                 };
-                end = encoding.answer(outcome).err().map(Ending::Failed);
+                let answer = answers.push_answer(|out| request.subscribed(outcome, out));
+                end = answer.err().map(Ending::Failed);
             }
-            Intent::Denied(encoding, topic, standing) => {
+            Intent::Denied(request, topic, standing) => {
                 desk.stats.count(Counter::Messages);
                 desk.stats.count(Counter::SubscribesDenied);
                 incidents.denied(&topic, standing);
                 log::debug!("denied: peer={} topic={topic:?}", link.peer());
-                end = encoding
-                    .answer(SubscribeOutcome::Denied)
-                    .err()
-                    .map(Ending::Failed);
+                let outcome = SubscribeOutcome::Denied;
+                let answer = answers.push_answer(|out| request.subscribed(outcome, out));
+                end = answer.err().map(Ending::Failed);
             }
-            Intent::Unsubscribe(encoding, topic) => {
+            Intent::Unsubscribe(request, name) => {
                 desk.stats.count(Counter::Messages);
-                if hub.unsubscribe(id.index(), own, encoding, &topic) {
+                let member = id.index();
+                let was_subscribed = match name {
+                    SubscriptionName::Topic(topic) => {
+                        hub.unsubscribe(member, own, request.encoding, &topic)
+                    }
+                    SubscriptionName::Number(number) => hub
+                        .find_number(number)
+                        .is_some_and(|audience| hub.leave(member, own, audience)),
+                };
+                if was_subscribed {
                     desk.stats.count(Counter::Unsubscribes);
                 }
+                answers.push_answer(|out| request.unsubscribed(was_subscribed, out));
             }
-            Intent::Noted(Noted::Prefix) => desk.stats.count(Counter::Messages),
+            Intent::Noted(Noted::Prefix | Noted::Nothing) => desk.stats.count(Counter::Messages),
             Intent::Noted(Noted::Publish) => {
                 desk.stats.count(Counter::Messages);
                 desk.stats.count(Counter::ClientPublishes);
@@ -138,16 +163,18 @@ impl<S: Stream> Engine<S> {
             Intent::Noted(Noted::Pong) => {}
             Intent::Reply(frame, counter) => {
                 desk.stats.count(Counter::Messages);
-                desk.stats.count(counter);
+                if let Some(counter) = counter {
+                    desk.stats.count(counter);
+                }
                 answers.push_frame(|out| out.extend_from_slice(&frame));
             }
             Intent::Pong(encoding, payload) => {
                 desk.stats.count(Counter::PingsReceived);
                 if link.outbox().is_empty() {
-                    answers.push_frame(|out| encoding.pong(payload, out));
+                    answers.push_frame(|out| encoding.pong(&payload, out));
                 } else {
                     let mut frame = Vec::with_capacity(payload.len() + 2);
-                    encoding.pong(payload, &mut frame);
+                    encoding.pong(&payload, &mut frame);
                     link.replace_pong(frame, desk);
                 }
             }
@@ -161,13 +188,23 @@ impl<S: Stream> Engine<S> {
                 end = Some(Ending::Served(answer));
             }
             Intent::PeerClosed(code) => end = Some(Ending::PeerClosed(code)),
+            Intent::Farewell => end = Some(Ending::Farewell),
             Intent::Fail(breach) => end = Some(Ending::Failed(breach)),
         }
         session.settle();
-        if let Some(applicant) = check {
-            let client = applicant.client;
-            let refused = self.check(id, applicant).err();
-            end = refused.map(|refusal| Ending::Refused(refusal, client));
+        match next {
+            None => {}
+            Some(Next::Check(applicant)) => {
+                let client = applicant.client;
+                let refused = self.check(id, applicant).err();
+                end = refused.map(|refusal| Ending::Refused(refusal, client));
+            }
+            Some(Next::Greet(applicant)) => {
+                let client = applicant.client;
+                let refused = self.greet(id, applicant, answers).err();
+                end = refused.map(|refusal| Ending::Refused(refusal, client));
+            }
+            Some(Next::Welcome) => self.welcome(id, answers),
         }
         (taken, end)
     }

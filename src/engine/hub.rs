@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::audiences::AudienceId;
 use super::flush::{Finished, Flush, Recipients, WriteBudget};
 use super::idset::IdSet;
+use super::numbers::SubscriptionNumbers;
 use super::session::{Encoder, Encoding};
 use super::topics::{Subscribed, TopicId, TopicView, Topics, Unsubscribed};
 use crate::wire::envelope::Event;
@@ -27,6 +28,17 @@ pub enum TopicChange {
     Last(Rc<str>),
 }
 
+/// What a wish to subscribe came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Membership {
+    /// False when the member had it before.
+    pub is_new: bool,
+    /// Where it is.
+    pub audience: AudienceId,
+    /// The number of the subscription; 0 where the protocol has none.
+    pub number: u64,
+}
+
 /// Topics, and batches on their way.
 #[derive(Debug, Default)]
 pub struct Hub {
@@ -35,6 +47,7 @@ pub struct Hub {
     /// `None` when nobody asks for them.
     changes: Option<VecDeque<TopicChange>>,
     encoder: Encoder,
+    numbers: SubscriptionNumbers,
 }
 
 impl Hub {
@@ -61,24 +74,43 @@ impl Hub {
         self.changes.as_mut()?.pop_front()
     }
 
-    /// Makes `member` a subscriber of the topic `name`; returns false when it is one already.
+    /// The number of an audience; `None` where the protocol has none.
+    pub fn number(&self, audience: AudienceId) -> Option<u64> {
+        self.numbers.get(audience)
+    }
+
+    /// The audience with this number.
+    pub fn find_number(&self, number: u64) -> Option<AudienceId> {
+        self.numbers.find(number)
+    }
+
+    /// Makes `member` a subscriber of the topic `name`.
     pub fn subscribe(
         &mut self,
         member: u32,
         own: &mut IdSet,
         encoding: Encoding,
         name: &str,
-    ) -> bool {
-        match self.topics.subscribe(member, own, encoding, name) {
-            Subscribed::Already => return false,
-            Subscribed::Joined(audience) => self.flush.note_joined(audience, member),
+    ) -> Membership {
+        let (audience, subscribed) = self.topics.subscribe(member, own, encoding, name);
+        let is_new = subscribed != Subscribed::Already;
+        match subscribed {
+            Subscribed::Already => {}
+            Subscribed::Joined => self.flush.note_joined(audience, member),
             Subscribed::Created(name) => {
                 if let Some(changes) = &mut self.changes {
                     changes.push_back(TopicChange::First(name));
                 }
             }
         }
-        true
+        Membership {
+            is_new,
+            audience,
+            number: match encoding.has_numbers() {
+                true => self.numbers.of(audience),
+                false => 0,
+            },
+        }
     }
 
     /// Ends the subscription of `member` to the topic `name`; returns false when there was none.
@@ -111,6 +143,7 @@ impl Hub {
             Unsubscribed::Left => {}
             Unsubscribed::Gone(audience, topic) => {
                 self.flush.note_gone(audience);
+                self.numbers.forget(audience);
                 if let (Some(changes), Some(name)) = (&mut self.changes, topic) {
                     changes.push_back(TopicChange::Last(name));
                 }
@@ -128,7 +161,8 @@ impl Hub {
         let members = self.topics.note_event(topic, second);
         self.encoder.begin(&event.topic);
         for (audience, encoding) in self.topics.audiences(topic) {
-            let encoded = self.encoder.encode(encoding, event);
+            let number = self.numbers.get(audience).unwrap_or_default();
+            let encoded = self.encoder.encode(encoding, number, event);
             let write = |out: &mut Vec<u8>| encoded.write(out);
             self.flush.add(audience, encoded.bytes(), since, write);
         }

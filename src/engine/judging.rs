@@ -2,8 +2,10 @@
 //!
 //! Never here: how a token is judged, verdicts on sessions that are open (`review`).
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
+use super::batch::Batch;
 use super::ending::Ending;
 use super::link::{Sent, Stream};
 use super::session::{SessionId, Stage};
@@ -29,13 +31,34 @@ impl<S: Stream> Engine<S> {
 
     /// Has the token of a client judged, if nothing speaks against the client.
     pub(super) fn check(&mut self, id: SlotId, applicant: Applicant) -> Result<(), Refusal> {
+        self.let_apply(id, applicant.client)?;
+        self.checks.push_back(Check { id, applicant });
+        Ok(())
+    }
+
+    /// Accepts the upgrade of a client that will show its token later, if nothing speaks against the client.
+    pub(super) fn greet(
+        &mut self,
+        id: SlotId,
+        applicant: Applicant,
+        answers: &mut Batch,
+    ) -> Result<(), Refusal> {
+        self.let_apply(id, applicant.client)?;
+        if let Some(connection) = self.slots.get_mut(id) {
+            answers.push_frame(|out| connection.session.greet(applicant, out));
+            self.desk.stats.count(Counter::Handshakes);
+        }
+        Ok(())
+    }
+
+    /// Lets a client ask to be let in, unless something speaks against it, and gives it the time for that.
+    fn let_apply(&mut self, id: SlotId, client: IpAddr) -> Result<(), Refusal> {
         let Some(peer) = self.slots.get(id).map(|c| c.link.peer().ip()) else {
             return Ok(());
         };
         if self.is_shutting_down {
             return Err(Refusal::ShuttingDown);
         }
-        let client = applicant.client;
         // Behind a trusted proxy: only now is it known who is there.
         if client != peer {
             if !self.enter(client) {
@@ -49,7 +72,6 @@ impl<S: Stream> Engine<S> {
             return Err(Refusal::TooManyTokens);
         }
         self.arm(id, self.rules.handshake_seconds);
-        self.checks.push_back(Check { id, applicant });
         Ok(())
     }
 
@@ -76,6 +98,16 @@ impl<S: Stream> Engine<S> {
         }
     }
 
+    /// Welcomes a client that has introduced itself, and whose token is good.
+    pub(super) fn welcome(&mut self, id: SlotId, answers: &mut Batch) {
+        let session_id = SessionId::new(self.seed, id.to_bits());
+        let second = second(self.desk.now);
+        if let Some(connection) = self.slots.get_mut(id) {
+            answers.push_frame(|out| connection.session.welcome(second, session_id, out));
+            self.arm(id, self.rules.ping_seconds);
+        }
+    }
+
     fn open(&mut self, id: SlotId, standing: Rc<Standing>) {
         let session_id = SessionId::new(self.seed, id.to_bits());
         let Some(connection) = self.slots.get_mut(id) else {
@@ -86,6 +118,7 @@ impl<S: Stream> Engine<S> {
             connection.link.peer(),
             standing.name()
         );
+        let is_upgrade = !connection.session.is_upgraded();
         let mut answer = Vec::with_capacity(256);
         let opened =
             connection
@@ -94,12 +127,21 @@ impl<S: Stream> Engine<S> {
         let Some((early, has_unread)) = opened else {
             return;
         };
-        self.desk.stats.count(Counter::Handshakes);
+        if is_upgrade {
+            self.desk.stats.count(Counter::Handshakes);
+        }
+        let stage = connection.session.stage();
         // 101 and WELCOME in one write.
         if let Sent::Failed(reason) = connection.link.send(&answer, &mut self.desk) {
             return self.end(id, Ending::Lost(reason));
         }
-        self.arm(id, self.rules.ping_seconds);
+        self.arm(
+            id,
+            match stage {
+                Stage::Open => self.rules.ping_seconds,
+                _ => self.rules.handshake_seconds,
+            },
+        );
         if !early.is_empty() {
             self.keep_early(id, early);
         } else if has_unread {

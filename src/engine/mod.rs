@@ -36,6 +36,7 @@ mod lanes;
 mod link;
 mod merge;
 mod names;
+mod numbers;
 mod outbox;
 mod overview;
 mod paying;

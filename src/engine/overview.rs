@@ -107,7 +107,7 @@ impl<S: Stream> Engine<S> {
     pub fn disconnect(&mut self, id: SlotId) -> bool {
         match self.slots.get(id).map(|c| c.session.stage()) {
             None | Some(Stage::Closing) => return false,
-            Some(Stage::Open) => self.end(id, Ending::Disconnected),
+            Some(Stage::Greeting | Stage::Open) => self.end(id, Ending::Disconnected),
             Some(Stage::Upgrading | Stage::Checking) => {
                 self.end(id, Ending::Lost(Close::Disconnected));
             }

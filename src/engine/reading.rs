@@ -187,7 +187,9 @@ impl<S: Stream> Engine<S> {
                 return cost;
             }
             let owed = connection.link.outbox().answers_bytes();
-            if state == Stage::Open && owed > limits::ANSWERS_OWED_BYTES_MAX {
+            if matches!(state, Stage::Greeting | Stage::Open)
+                && owed > limits::ANSWERS_OWED_BYTES_MAX
+            {
                 connection.link.unread = Unread::Paused;
                 return cost;
             }
@@ -197,7 +199,7 @@ impl<S: Stream> Engine<S> {
             }
             let piece = match state {
                 Stage::Upgrading => self.rules.session.head_bytes_max,
-                Stage::Open => left.min(limits::READ_PIECE_BYTES),
+                Stage::Greeting | Stage::Open => left.min(limits::READ_PIECE_BYTES),
                 // What comes is thrown away.
                 Stage::Checking | Stage::Closing => buffer.len(),
             };

@@ -8,9 +8,9 @@
 
 use super::Engine;
 use super::audiences::AudienceId;
+use super::batch::Batch;
 use super::ending::Ending;
-use super::link::Stream;
-use super::session::Stage;
+use super::link::{Sent, Stream};
 use crate::limits;
 use crate::stats::Counter;
 
@@ -47,7 +47,6 @@ impl<S: Stream> Engine<S> {
         let Some(standing) = connection.session.standing() else {
             return 0;
         };
-        debug_assert!(connection.session.stage() == Stage::Open);
         if let Some(reason) = standing.ending() {
             let id = slots.id_at(index);
             self.end(id, Ending::Withdrawn(reason));
@@ -59,10 +58,20 @@ impl<S: Stream> Engine<S> {
             let audiences = connection.audiences.iter().map(AudienceId::of_number);
             let names = audiences.map(|audience| (audience, hub.topics().name(audience)));
             let lost: Vec<_> = names.filter(|(_, name)| !standing.allows(name)).collect();
+            let mut told = Batch::default();
             for (audience, name) in lost {
+                if let Some(number) = hub.number(audience) {
+                    told.push_answer(|out| connection.session.revoked(number, out));
+                }
                 hub.leave(index, &mut connection.audiences, audience);
                 desk.stats.count(Counter::SubscriptionsWithdrawn);
                 incidents.withdrawn(&name, standing);
+            }
+            if !told.bytes().is_empty()
+                && let Sent::Failed(reason) = connection.link.answer(told, desk)
+            {
+                let id = slots.id_at(index);
+                self.end(id, Ending::Lost(reason));
             }
         }
         cost

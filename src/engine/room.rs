@@ -137,12 +137,17 @@ impl Sparable {
     }
 }
 
-/// Tells whether a connection is in a stage, and has not been given up yet.
+/// Tells whether a connection is in a stage, and has not been given up yet. Whoever has shown no token counts as
+/// upgrading, even when it has the answer to its upgrade.
 fn is_in<S>(slots: &Slots<Connection<S>>) -> impl Fn(SlotId, Stage) -> bool {
     |id, stage| {
-        slots
-            .get(id)
-            .is_some_and(|c| c.session.stage() == stage && c.link.unread != Unread::Gone)
+        slots.get(id).is_some_and(|c| {
+            let is_in = match stage {
+                Stage::Upgrading => c.session.is_unproven(),
+                stage => c.session.stage() == stage,
+            };
+            is_in && c.link.unread != Unread::Gone
+        })
     }
 }
 
@@ -182,7 +187,7 @@ impl<S: Stream> Engine<S> {
             return false;
         }
         if let Some(connection) = self.slots.get_mut(id)
-            && connection.session.stage() == Stage::Upgrading
+            && connection.session.is_unproven()
         {
             let answer = connection.session.refusal(Refusal::Full);
             // What follows is the same when this fails.

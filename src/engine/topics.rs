@@ -50,7 +50,7 @@ struct Topic {
     second: u32,
 }
 
-const _: () = assert!(size_of::<Topic>() == 48);
+const _: () = assert!(size_of::<Topic>() == 64);
 
 impl Topic {
     fn rate_at(&self, second: u32) -> f32 {
@@ -81,7 +81,7 @@ pub enum Subscribed {
     /// Nothing: the member had it.
     Already,
     /// The audience has one more member.
-    Joined(AudienceId),
+    Joined,
     /// There was no such topic.
     Created(Rc<str>),
 }
@@ -261,7 +261,7 @@ impl Topics {
         own: &mut IdSet,
         encoding: Encoding,
         name: &str,
-    ) -> Subscribed {
+    ) -> (AudienceId, Subscribed) {
         let known = self.find(name);
         let (topic, created) = match known {
             Some(topic) => (topic, None),
@@ -272,15 +272,13 @@ impl Topics {
         };
         let audience = AudienceId::new(topic, encoding);
         if !own.insert(audience.number()) {
-            return Subscribed::Already;
+            return (audience, Subscribed::Already);
         }
         let audiences = &mut self.topics[topic.place() as usize].audiences;
         audiences.get_mut(audience).insert(member);
         self.subscriptions += 1;
-        match created {
-            Some(name) => Subscribed::Created(name),
-            None => Subscribed::Joined(audience),
-        }
+        let subscribed = created.map_or(Subscribed::Joined, Subscribed::Created);
+        (audience, subscribed)
     }
 
     fn create(&mut self, name: Rc<str>) -> TopicId {
@@ -387,18 +385,18 @@ mod tests {
     fn a_topic_lives_as_long_as_somebody_subscribes() {
         let mut topics = Topics::default();
         let (mut one, mut two) = (IdSet::default(), IdSet::default());
-        let created = topics.subscribe(1, &mut one, WAMP, "news");
+        let (audience, created) = topics.subscribe(1, &mut one, WAMP, "news");
         assert_eq!(created, Subscribed::Created("news".into()));
         let topic = topics.find("news").expect("it was created");
-        let audience = AudienceId::new(topic, WAMP);
+        assert_eq!(audience, AudienceId::new(topic, WAMP));
         assert!(topics.audiences(topic).eq([(audience, WAMP)]));
         assert_eq!(
-            topics.subscribe(1, &mut one, WAMP, "news"),
+            topics.subscribe(1, &mut one, WAMP, "news").1,
             Subscribed::Already
         );
         assert_eq!(
-            topics.subscribe(2, &mut two, WAMP, "news"),
-            Subscribed::Joined(audience)
+            topics.subscribe(2, &mut two, WAMP, "news").1,
+            Subscribed::Joined
         );
         assert_eq!(topics.subscriptions(), 2);
         assert!(topics.members(audience).iter().eq([1, 2]));

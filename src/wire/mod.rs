@@ -21,4 +21,5 @@ pub mod publication;
 pub mod token;
 pub mod token_file;
 pub mod wamp;
+pub mod wamp2;
 pub mod websocket;

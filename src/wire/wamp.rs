@@ -9,7 +9,6 @@
 
 use std::borrow::Cow;
 
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json;
@@ -59,19 +58,7 @@ pub struct Malformed(pub &'static str);
 /// # Errors
 /// Returns why the text is not a message of a client. A message that only the server sends is such an error.
 pub fn parse(text: &[u8]) -> Result<ClientMessage<'_>, Malformed> {
-    // The payload of a text frame is known to be UTF-8. That of a binary frame may be anything, and the elements
-    // that are skipped below are not looked at again.
-    let text = str::from_utf8(text).map_err(|_| Malformed("not UTF-8"))?;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let list = json.deserialize_seq(ListVisitor).map_err(|error| {
-        // A data error means that the text is JSON, but not a list.
-        match error.is_data() {
-            true => Malformed("not a JSON list"),
-            false => Malformed("not JSON"),
-        }
-    })?;
-    json.end().map_err(|_| Malformed("not JSON"))?;
-    let [kind, first, second] = list.0;
+    let [kind, first, second] = json::first_elements(text).map_err(Malformed)?;
     let kind = kind.ok_or(Malformed("an empty list"))?;
     match kind.get() {
         "1" => Ok(ClientMessage::Prefix {
@@ -91,31 +78,6 @@ pub fn parse(text: &[u8]) -> Result<ClientMessage<'_>, Malformed> {
         "7" => name(first, "PUBLISH without a topic").map(|_| ClientMessage::Publish),
         "0" | "3" | "4" | "8" => Err(Malformed("a message type that only the server sends")),
         _ => Err(Malformed("unknown message type")),
-    }
-}
-
-/// The JSON texts of a list's first three elements.
-struct FirstElements<'a>([Option<&'a RawValue>; 3]);
-
-struct ListVisitor;
-
-impl<'a> Visitor<'a> for ListVisitor {
-    type Value = FirstElements<'a>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<FirstElements<'a>, A::Error> {
-        let mut list = FirstElements([None; 3]);
-        for place in &mut list.0 {
-            *place = elements.next_element()?;
-            if place.is_none() {
-                return Ok(list);
-            }
-        }
-        while elements.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(list)
     }
 }
 

@@ -168,7 +168,7 @@ const UPGRADES: &[Upgrade] = &[
     bad("a chunked body", GOOD, &["Transfer-Encoding: chunked"], 400, "no body"),
     bad("no HTTP", "hello", &[], 400, "send an HTTP/1.1 upgrade"),
     bad("a space in the target", "GET /?token=Basic b64+with/every=sign== HTTP/1.1", &[], 400, "HTTP/1.1"),
-    bad("a sub-protocol not spoken here", GOOD, &["Sec-WebSocket-Protocol: wamp.2.json"], 400, "offer wamp"),
+    bad("a sub-protocol not spoken here", GOOD, &["Sec-WebSocket-Protocol: wamp.2.msgpack"], 400, "offer wamp"),
     bad("a sub-protocol in another case", GOOD, &["Sec-WebSocket-Protocol: WAMP"], 400, "offer wamp"),
     bad("no token", "GET / HTTP/1.1", &[], 401, "?token=TOKEN"),
 ];
@@ -231,7 +231,10 @@ fn subprotocols() {
     for (changes, echoed) in [
         (&[][..], &[][..]),
         (&["Sec-WebSocket-Protocol: wamp"], &["wamp"]),
-        (&["Sec-WebSocket-Protocol: wamp.2.json,wamp"], &["wamp"]),
+        (
+            &["Sec-WebSocket-Protocol: wamp.2.json.batched,wamp"],
+            &["wamp"],
+        ),
         (&["Sec-WebSocket-Protocol: wamp, wamp.2.json"], &["wamp"]),
         (
             &[

@@ -8,54 +8,64 @@
 
 use super::SessionId;
 use super::step::{Breach, LastWord, SubscribeOutcome};
-use super::wamp1;
+use super::{wamp1, wamp2};
 use crate::wire::envelope::Event;
 use crate::wire::json;
+use crate::wire::websocket;
 
 /// A protocol, in one of its forms.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Encoding {
     /// WAMP v1 in WebSocket frames.
     Wamp1,
+    /// WAMP v2 as JSON in WebSocket frames.
+    Wamp2,
 }
 
 impl Encoding {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 1] = [Self::Wamp1];
+    pub const ALL: [Self; 2] = [Self::Wamp1, Self::Wamp2];
 
     /// Its place in [`Encoding::ALL`].
     pub fn number(self) -> u32 {
         self as u32
     }
 
+    /// Returns true when a topic's events name it by a number, which SUBSCRIBE is answered with.
+    pub fn has_numbers(self) -> bool {
+        match self {
+            Self::Wamp1 => false,
+            Self::Wamp2 => true,
+        }
+    }
+
     /// Appends the first message of a session.
     pub fn welcome(self, id: SessionId, out: &mut Vec<u8>) {
         match self {
             Self::Wamp1 => wamp1::welcome(id, out),
+            Self::Wamp2 => wamp2::welcome(id, out),
         }
     }
 
     /// Appends the question whether the client is still there.
     pub fn ping(self, out: &mut Vec<u8>) {
         match self {
-            Self::Wamp1 => wamp1::ping(out),
+            Self::Wamp1 | Self::Wamp2 => websocket::encode_ping(&[], out),
         }
     }
 
     /// Appends the answer to the client's own ping.
     pub fn pong(self, payload: &[u8], out: &mut Vec<u8>) {
         match self {
-            Self::Wamp1 => wamp1::pong(payload, out),
+            Self::Wamp1 | Self::Wamp2 => websocket::encode_pong(payload, out),
         }
     }
 
-    /// Tells the client what became of its subscription.
-    ///
-    /// # Errors
-    /// The connection has to end, because the protocol has no other answer.
-    pub fn answer(self, outcome: SubscribeOutcome) -> Result<(), Breach> {
+    /// Appends what the client is told of a subscription that the server has ended, if the protocol tells it.
+    pub fn revoked(self, subscription: u64, out: &mut Vec<u8>) {
         match self {
-            Self::Wamp1 => wamp1::answer(outcome),
+            Self::Wamp1 => {}
+            Self::Wamp2 => wamp2::revoked(subscription, out),
         }
     }
 
@@ -63,6 +73,40 @@ impl Encoding {
     pub fn last_word(self, word: LastWord, out: &mut Vec<u8>) {
         match self {
             Self::Wamp1 => wamp1::last_word(word, out),
+            Self::Wamp2 => wamp2::last_word(word, out),
+        }
+    }
+}
+
+/// A client's request, and how it is answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Request {
+    /// The client's protocol.
+    pub encoding: Encoding,
+    /// The client's number of the request; 0 where the protocol has none.
+    pub number: u64,
+}
+
+impl Request {
+    /// Appends what became of a subscription.
+    ///
+    /// # Errors
+    /// The connection has to end, because the protocol has no other answer.
+    pub fn subscribed(self, outcome: SubscribeOutcome, out: &mut Vec<u8>) -> Result<(), Breach> {
+        match self.encoding {
+            Encoding::Wamp1 => wamp1::answer(outcome),
+            Encoding::Wamp2 => {
+                wamp2::subscribed(self.number, outcome, out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends that a subscription was ended, or that there was none.
+    pub fn unsubscribed(self, was_subscribed: bool, out: &mut Vec<u8>) {
+        match self.encoding {
+            Encoding::Wamp1 => {}
+            Encoding::Wamp2 => wamp2::unsubscribed(self.number, was_subscribed, out),
         }
     }
 }
@@ -73,21 +117,35 @@ impl Encoding {
 pub struct Encoder {
     /// The topic's name as JSON.
     quoted_topic: String,
+    /// How many events there were. It numbers them for WAMP v2.
+    publications: u64,
 }
 
 impl Encoder {
     /// The events that are encoded from here on have this topic.
     pub fn begin(&mut self, topic: &str) {
+        self.publications += 1;
         self.quoted_topic.clear();
         json::quote(topic, &mut self.quoted_topic);
     }
 
-    /// `event` in one encoding; its topic is that of the last [`Encoder::begin`].
-    pub fn encode<'a>(&'a self, encoding: Encoding, event: &'a Event<'_>) -> EncodedEvent<'a> {
+    /// `event` in one encoding; its topic is that of the last [`Encoder::begin`]. `subscription` is the topic's
+    /// number, where the encoding has numbers.
+    pub fn encode<'a>(
+        &'a self,
+        encoding: Encoding,
+        subscription: u64,
+        event: &'a Event<'_>,
+    ) -> EncodedEvent<'a> {
         match encoding {
             Encoding::Wamp1 => {
                 EncodedEvent::Wamp1(wamp1::EventFrame::new(&self.quoted_topic, event.data))
             }
+            Encoding::Wamp2 => EncodedEvent::Wamp2(wamp2::EventFrame {
+                subscription,
+                publication: self.publications,
+                data: event.data,
+            }),
         }
     }
 }
@@ -97,6 +155,8 @@ impl Encoder {
 pub enum EncodedEvent<'a> {
     /// WAMP v1.
     Wamp1(wamp1::EventFrame<'a>),
+    /// WAMP v2.
+    Wamp2(wamp2::EventFrame<'a>),
 }
 
 impl EncodedEvent<'_> {
@@ -104,6 +164,7 @@ impl EncodedEvent<'_> {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Wamp1(frame) => frame.bytes(),
+            Self::Wamp2(frame) => frame.bytes(),
         }
     }
 
@@ -111,6 +172,7 @@ impl EncodedEvent<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Wamp1(frame) => frame.write(out),
+            Self::Wamp2(frame) => frame.write(out),
         }
     }
 }

@@ -27,6 +27,12 @@ impl SessionId {
         }
     }
 
+    /// As a number that JavaScript can hold, and never 0. Two of a million million sessions may have the same.
+    pub fn number(self) -> u64 {
+        const BITS: u32 = 53;
+        (self.session >> (u64::BITS - BITS)).max(1)
+    }
+
     /// In hexadecimal, in this room.
     pub fn encode(self, room: &mut [u8; 24]) -> &str {
         let number = u128::from(self.process) << 64 | u128::from(self.session);

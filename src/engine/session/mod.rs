@@ -15,20 +15,23 @@ mod rules;
 mod step;
 mod upgrade;
 mod wamp1;
+mod wamp2;
 
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use upgrade::Pending;
 use wamp1::Prefixes;
+use wamp2::{Prelude, Proof, Said};
 
 pub use encoding::{Encoder, Encoding};
 pub use id::SessionId;
 pub use rules::SessionRules;
-pub use step::{Breach, Intent, LastWord, Noted, SubscribeOutcome};
+pub use step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionName};
 
-use crate::standing::Standing;
+use crate::standing::{Applicant, Standing};
 use crate::wire::growth;
+use crate::wire::token::Token;
 use crate::wire::websocket::Decoder;
 
 /// Where a session is.
@@ -38,6 +41,8 @@ pub enum Stage {
     Upgrading,
     /// The upgrade is good; the token's verdict is awaited. Nothing is read meanwhile.
     Checking,
+    /// The upgrade is accepted, and the client has not finished what its protocol says before the welcome.
+    Greeting,
     /// The upgrade is accepted and the client welcomed.
     Open,
     /// The last bytes are on their way. What the client still sends is read and thrown away: the kernel would
@@ -51,6 +56,7 @@ impl Stage {
         match self {
             Self::Upgrading => "upgrading",
             Self::Checking => "checking",
+            Self::Greeting => "greeting",
             Self::Open => "open",
             Self::Closing => "closing",
         }
@@ -61,7 +67,8 @@ impl Stage {
         matches!(
             (self, next),
             (Self::Upgrading, Self::Checking | Self::Closing)
-                | (Self::Checking, Self::Open | Self::Closing)
+                | (Self::Checking, Self::Greeting | Self::Open | Self::Closing)
+                | (Self::Greeting, Self::Checking | Self::Open | Self::Closing)
                 | (Self::Open, Self::Closing)
         )
     }
@@ -77,6 +84,8 @@ struct Opened {
     /// When it was opened, as the engine counts seconds. It takes the room that `awaits_pong` leaves.
     opened_at: u32,
     encoding: Encoding,
+    /// True exactly when the client understands that the server ends one of its subscriptions.
+    takes_revocations: bool,
     /// True exactly when the client was silent for as long as it may be, and has given no sign of life since:
     /// it was pinged, or its stream takes nothing.
     awaits_pong: bool,
@@ -88,6 +97,7 @@ enum Kept {
     /// What has come of the head: nothing, in most cases, until it comes whole.
     Upgrading(Vec<u8>),
     Checking(Box<Pending>),
+    Greeting(Box<Prelude>),
     Open(Opened),
     Closing,
 }
@@ -111,6 +121,7 @@ impl Session {
         match self.0 {
             Kept::Upgrading(_) => Stage::Upgrading,
             Kept::Checking(_) => Stage::Checking,
+            Kept::Greeting(_) => Stage::Greeting,
             Kept::Open(_) => Stage::Open,
             Kept::Closing => Stage::Closing,
         }
@@ -136,6 +147,7 @@ impl Session {
         match self.0 {
             Kept::Upgrading(_) => self.upgrade(input, peer, rules),
             Kept::Open(ref mut opened) => opened.step(input, rules),
+            Kept::Greeting(_) => self.step_greeting(input, rules),
             Kept::Checking(_) => (0, None),
             Kept::Closing => (input.len(), None),
         }
@@ -156,8 +168,9 @@ impl Session {
         }
     }
 
-    /// The token was accepted: appends the answer to the upgrade and the welcome. Answers the bytes that were
-    /// kept, and whether more are unread; `None` when no verdict was awaited. `second` is when.
+    /// The token was accepted: appends the answer to the upgrade, unless it has left, and the welcome, unless the
+    /// client has to introduce itself first. Answers the bytes that were kept, and whether more are unread; `None`
+    /// when no verdict was awaited. `second` is when.
     pub fn open(
         &mut self,
         standing: Rc<Standing>,
@@ -170,17 +183,122 @@ impl Session {
         };
         let early = std::mem::take(&mut pending.early);
         let (encoding, has_unread) = (pending.encoding, pending.has_unread);
-        pending.accept(out);
-        encoding.welcome(id, out);
+        match (pending.accept(out), encoding) {
+            (true, Encoding::Wamp2) => {
+                let greeting = Prelude::new(Proof::Shown(standing));
+                self.set_kept(Kept::Greeting(greeting));
+            }
+            (_, Encoding::Wamp1 | Encoding::Wamp2) => {
+                let takes_revocations = pending.takes_revocations;
+                encoding.welcome(id, out);
+                self.set_opened(standing, second, encoding, takes_revocations);
+            }
+        }
+        Some((early, has_unread))
+    }
+
+    fn set_opened(
+        &mut self,
+        standing: Rc<Standing>,
+        second: u32,
+        encoding: Encoding,
+        takes_revocations: bool,
+    ) {
         self.set_kept(Kept::Open(Opened {
             decoder: Decoder::default(),
             prefixes: None,
             standing,
             opened_at: second,
             encoding,
+            takes_revocations,
             awaits_pong: false,
         }));
-        Some((early, has_unread))
+    }
+
+    /// The upgrade is accepted before the client has shown a token: appends the answer to it.
+    pub fn greet(&mut self, applicant: Applicant, out: &mut Vec<u8>) {
+        if let Kept::Checking(pending) = &mut self.0 {
+            pending.accept(out);
+            self.set_kept(Kept::Greeting(Prelude::new(Proof::Owed(applicant))));
+        }
+    }
+
+    /// The client has introduced itself, and its token is good: appends the welcome. `second` is when.
+    pub fn welcome(&mut self, second: u32, id: SessionId, out: &mut Vec<u8>) {
+        if let Kept::Greeting(greeting) = &self.0
+            && let Proof::Shown(standing) = &greeting.proof
+        {
+            let (standing, takes_revocations) =
+                (Rc::clone(standing), greeting.hello.takes_revocations);
+            Encoding::Wamp2.welcome(id, out);
+            self.set_opened(standing, second, Encoding::Wamp2, takes_revocations);
+        }
+    }
+
+    fn step_greeting(
+        &mut self,
+        input: &mut [u8],
+        rules: &SessionRules,
+    ) -> (usize, Option<Intent<'static>>) {
+        let Kept::Greeting(greeting) = &mut self.0 else {
+            return (0, None);
+        };
+        let (taken, said) = greeting.read(input, rules.message_bytes_max);
+        let Some(said) = said else {
+            return (taken, None);
+        };
+        let intent = match said {
+            Said::Hello if matches!(greeting.proof, Proof::Shown(_)) => Intent::Welcome,
+            Said::Hello if greeting.hello.offers_ticket => {
+                greeting.is_challenged = true;
+                Intent::Reply(wamp2::challenge(), None)
+            }
+            Said::Hello => self.present(None),
+            Said::Ticket(token) => self.present(Some(token)),
+            Said::Ping(payload) => Intent::Pong(Encoding::Wamp2, payload.into()),
+            Said::Noted(noted) => Intent::Noted(noted),
+            Said::Closed(code) => Intent::PeerClosed(code),
+            Said::Farewell => Intent::Farewell,
+            Said::Broken(breach) => Intent::Fail(breach),
+        };
+        (taken, Some(intent))
+    }
+
+    /// What the client has shown after its upgrade is to be judged.
+    fn present(&mut self, token: Option<Token>) -> Intent<'static> {
+        let Kept::Greeting(greeting) = &mut self.0 else {
+            return Intent::Noted(Noted::Nothing);
+        };
+        let Proof::Owed(applicant) = &mut greeting.proof else {
+            return Intent::Noted(Noted::Nothing);
+        };
+        let applicant = Applicant {
+            token,
+            client: applicant.client,
+            origin: applicant.origin.take(),
+        };
+        let takes_revocations = greeting.hello.takes_revocations;
+        let pending = Pending::after_upgrade(applicant.token.is_some(), takes_revocations);
+        self.set_kept(Kept::Checking(pending));
+        Intent::Check(Box::new(applicant))
+    }
+
+    /// Returns true while the client has shown no token.
+    pub fn is_unproven(&self) -> bool {
+        match &self.0 {
+            Kept::Upgrading(_) => true,
+            Kept::Greeting(greeting) => !matches!(greeting.proof, Proof::Shown(_)),
+            Kept::Checking(_) | Kept::Open(_) | Kept::Closing => false,
+        }
+    }
+
+    /// Appends what the client is told of a subscription that the server has ended, if it understands that.
+    pub fn revoked(&self, subscription: u64, out: &mut Vec<u8>) {
+        if let Some(opened) = self.opened()
+            && opened.takes_revocations
+        {
+            opened.encoding.revoked(subscription, out);
+        }
     }
 
     /// Appends the question whether the client is still there, if the session is open.
@@ -190,10 +308,12 @@ impl Session {
         }
     }
 
-    /// Appends the last message to the client, if the session is open.
+    /// Appends the last message to the client, if its upgrade was accepted.
     pub fn last_word(&self, word: LastWord, out: &mut Vec<u8>) {
-        if let Some(opened) = self.opened() {
-            opened.encoding.last_word(word, out);
+        match &self.0 {
+            Kept::Open(opened) => opened.encoding.last_word(word, out),
+            Kept::Greeting(_) => wamp2::early_last_word(word, out),
+            Kept::Upgrading(_) | Kept::Checking(_) | Kept::Closing => {}
         }
     }
 
@@ -209,9 +329,16 @@ impl Session {
         }
     }
 
-    /// What its token is worth now; `None` unless it is open.
+    /// What its token is worth now; `None` unless the token is known to be good.
     pub fn standing(&self) -> Option<&Standing> {
-        Some(&self.opened()?.standing)
+        match &self.0 {
+            Kept::Open(opened) => Some(&opened.standing),
+            Kept::Greeting(greeting) => match &greeting.proof {
+                Proof::Shown(standing) => Some(standing),
+                Proof::Owed(_) => None,
+            },
+            Kept::Upgrading(_) | Kept::Checking(_) | Kept::Closing => None,
+        }
     }
 
     /// In which second it was opened; `None` unless it is open.
@@ -257,6 +384,12 @@ impl Opened {
                 input,
                 rules.message_bytes_max,
             ),
+            Encoding::Wamp2 => wamp2::read(
+                &mut self.decoder,
+                &self.standing,
+                input,
+                rules.message_bytes_max,
+            ),
         }
     }
 }
@@ -268,8 +401,8 @@ mod tests {
     /// The table, as a reader wants to see it; a change of it is a change here.
     #[test]
     fn transitions() {
-        use Stage::{Checking, Closing, Open, Upgrading};
-        let stages = [Upgrading, Checking, Open, Closing];
+        use Stage::{Checking, Closing, Greeting, Open, Upgrading};
+        let stages = [Upgrading, Checking, Greeting, Open, Closing];
         let table: Vec<String> = stages
             .iter()
             .map(|from| {
@@ -285,7 +418,8 @@ mod tests {
             table,
             [
                 "Upgrading: Checking, Closing",
-                "Checking: Open, Closing",
+                "Checking: Greeting, Open, Closing",
+                "Greeting: Checking, Open, Closing",
                 "Open: Closing",
                 "Closing: ",
             ]

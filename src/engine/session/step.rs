@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::Encoding;
+use super::encoding::{Encoding, Request};
 use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Counter, Refusal};
 use crate::wire::files::Plain;
@@ -20,26 +20,41 @@ use crate::wire::files::Plain;
 pub enum Intent<'a> {
     /// What the client came with has to be judged.
     Check(Box<Applicant>),
+    /// The client's upgrade is good, and it will present its token in its protocol.
+    Greet(Box<Applicant>),
+    /// The client has introduced itself, and its token is known to be good: it is to be welcomed.
+    Welcome,
     /// The upgrade of the client at this address is refused.
     Refuse(Refusal, IpAddr),
     /// The request asks for a file or for `/healthz`, and not for an upgrade: the answer.
     Serve(Plain),
     /// The client subscribes to a topic.
-    Subscribe(Encoding, Cow<'a, str>),
+    Subscribe(Request, Cow<'a, str>),
     /// The client subscribes to a topic that its token does not allow.
-    Denied(Encoding, Cow<'a, str>, &'a Standing),
+    Denied(Request, Cow<'a, str>, &'a Standing),
     /// The client unsubscribes from a topic.
-    Unsubscribe(Encoding, Cow<'a, str>),
+    Unsubscribe(Request, SubscriptionName<'a>),
     /// Nothing but to count it.
     Noted(Noted),
-    /// The frame that answers a CALL, and what the CALL is counted as.
-    Reply(Vec<u8>, Counter),
+    /// The frame that answers a message at once, and what the message is counted as beside the messages.
+    Reply(Vec<u8>, Option<Counter>),
     /// The client pings; the answer carries this payload.
-    Pong(Encoding, &'a [u8]),
+    Pong(Encoding, Cow<'a, [u8]>),
     /// The client closes, with this code.
     PeerClosed(Option<u16>),
+    /// The client takes leave in its protocol.
+    Farewell,
     /// The client broke a rule.
     Fail(Breach),
+}
+
+/// How a client names its subscription.
+#[derive(Debug)]
+pub enum SubscriptionName<'a> {
+    /// By its topic.
+    Topic(Cow<'a, str>),
+    /// By the number that the server gave it.
+    Number(u64),
 }
 
 /// Messages without a consequence.
@@ -49,6 +64,8 @@ pub enum Noted {
     Prefix,
     /// A client published, which clients cannot.
     Publish,
+    /// A message that changes nothing.
+    Nothing,
     /// A pong.
     Pong,
 }
@@ -56,8 +73,9 @@ pub enum Noted {
 /// What became of a client's wish to subscribe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SubscribeOutcome {
-    /// The client is subscribed now, or was before.
-    Subscribed,
+    /// The client is subscribed now, or was before. The number is the subscription's, where the protocol has
+    /// numbers.
+    Subscribed(u64),
     /// The client's token does not allow the topic.
     Denied,
     /// The topic's name has too many bytes.
@@ -80,10 +98,14 @@ pub struct Breach {
 /// Why an open session ends, as its client is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LastWord {
-    /// The client has said goodbye, with this code.
+    /// The client has closed, with this code.
     Goodbye(Option<u16>),
+    /// The client has taken leave in its protocol.
+    Farewell,
     /// The client broke a rule.
     Breach(Breach),
+    /// The client did not introduce itself in time.
+    Late,
     /// The client does not read what it is owed.
     SlowConsumer,
     /// The client's token is no longer good.

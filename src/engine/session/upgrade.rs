@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::{Encoding, Intent, Kept, Session, SessionRules};
+use super::{Encoding, Intent, Kept, Session, SessionRules, wamp2};
 use crate::standing::Applicant;
 use crate::stats::Refusal;
 use crate::wire::files;
@@ -13,31 +13,57 @@ use crate::wire::forwarded;
 use crate::wire::growth;
 use crate::wire::http::{self, Acceptance, Head, NO_LINES, Upgrade};
 use crate::wire::token::Token;
+use crate::wire::wamp2::SUBPROTOCOL;
 
 /// What is kept from the upgrade until the verdict.
 #[derive(Debug)]
 pub(super) struct Pending {
-    acceptance: Acceptance,
+    /// The answer to the upgrade; `None` when it has left.
+    acceptance: Option<Acceptance>,
     pub(super) encoding: Encoding,
     /// Bytes behind the head. A client has no reason to send any yet.
     pub(super) early: Vec<u8>,
     /// True exactly when the socket may hold bytes for which no further readiness will come.
     pub(super) has_unread: bool,
+    /// True exactly when a token is judged that came after the upgrade.
+    had_ticket: bool,
+    /// As in the open session.
+    pub(super) takes_revocations: bool,
 }
 
 impl Pending {
     fn new(acceptance: Acceptance, early: Vec<u8>) -> Box<Self> {
+        let encoding = match acceptance.subprotocol {
+            Some(SUBPROTOCOL) => Encoding::Wamp2,
+            _ => Encoding::Wamp1,
+        };
         Box::new(Self {
-            acceptance,
-            encoding: Encoding::Wamp1,
+            acceptance: Some(acceptance),
+            encoding,
             early,
             has_unread: false,
+            had_ticket: false,
+            takes_revocations: false,
         })
     }
 
-    /// Appends the answer that opens the session.
-    pub(super) fn accept(&self, out: &mut Vec<u8>) {
-        http::encode_acceptance(&self.acceptance, out);
+    /// The upgrade has been answered, and a client of WAMP v2 has shown what it has.
+    pub(super) fn after_upgrade(had_ticket: bool, takes_revocations: bool) -> Box<Self> {
+        Box::new(Self {
+            acceptance: None,
+            encoding: Encoding::Wamp2,
+            early: Vec::new(),
+            has_unread: false,
+            had_ticket,
+            takes_revocations,
+        })
+    }
+
+    /// Appends the answer to the upgrade. Returns false when that has left before.
+    pub(super) fn accept(&self, out: &mut Vec<u8>) -> bool {
+        let acceptance = self.acceptance.as_ref();
+        acceptance.inspect(|acceptance| http::encode_acceptance(acceptance, out));
+        acceptance.is_some()
     }
 }
 
@@ -79,8 +105,14 @@ impl Session {
                         forwarded::client(peer, &upgrade.forwarded_for, |a| rules.trusts(a));
                     let intent = match judge(&upgrade, client, rules) {
                         Ok((pending, applicant)) => {
+                            // A client of WAMP v2 may show its token later.
+                            let is_later =
+                                pending.encoding == Encoding::Wamp2 && applicant.token.is_none();
                             self.set_kept(Kept::Checking(pending));
-                            Intent::Check(Box::new(applicant))
+                            match is_later {
+                                true => Intent::Greet(Box::new(applicant)),
+                                false => Intent::Check(Box::new(applicant)),
+                            }
                         }
                         Err(refusal) => Intent::Refuse(refusal, client),
                     };
@@ -108,17 +140,34 @@ impl Session {
         self.set_kept(Kept::Checking(Pending::new(acceptance, early)));
     }
 
+    /// Returns true when the upgrade was answered with 101.
+    pub fn is_upgraded(&self) -> bool {
+        match &self.0 {
+            Kept::Upgrading(_) => false,
+            Kept::Checking(pending) => pending.acceptance.is_none(),
+            Kept::Greeting(_) | Kept::Open(_) | Kept::Closing => true,
+        }
+    }
+
     /// Returns true when the client has not sent a byte.
     pub fn is_silent(&self) -> bool {
         matches!(&self.0, Kept::Upgrading(kept) if kept.is_empty())
     }
 
-    /// The answer that refuses the upgrade.
+    /// The answer that refuses the client: to the upgrade, or in its protocol after that.
     pub fn refusal(&self, refusal: Refusal) -> Vec<u8> {
-        // The answer to HEAD has no body.
-        let is_head = matches!(&self.0, Kept::Upgrading(kept) if http::is_head(kept));
         let mut answer = Vec::new();
-        http::encode_refusal(refusal, is_head, &mut answer);
+        match &self.0 {
+            Kept::Checking(pending) if self.is_upgraded() => {
+                wamp2::refusal(refusal, pending.had_ticket, &mut answer);
+            }
+            Kept::Greeting(_) => wamp2::refusal(refusal, false, &mut answer),
+            kept => {
+                // The answer to HEAD has no body.
+                let is_head = matches!(kept, Kept::Upgrading(kept) if http::is_head(kept));
+                http::encode_refusal(refusal, is_head, &mut answer);
+            }
+        }
         answer
     }
 }

@@ -10,13 +10,19 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::SessionId;
-use super::encoding::Encoding;
-use super::step::{Breach, Intent, LastWord, Noted, SubscribeOutcome};
+use super::encoding::{Encoding, Request};
+use super::step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionName};
 use crate::limits;
 use crate::standing::Standing;
 use crate::stats::{Close, Counter};
 use crate::wire::wamp::{self, ClientMessage, Malformed};
 use crate::wire::websocket::{self, Decoder, Incoming, Violation, close_code};
+
+/// Its requests have no number.
+const REQUEST: Request = Request {
+    encoding: Encoding::Wamp1,
+    number: 0,
+};
 
 /// What a client calls the beginnings of its topics' names.
 #[derive(Debug, Default)]
@@ -40,7 +46,7 @@ pub fn read<'a>(
                     Ok(message) => act(standing, prefixes, message),
                     Err(malformed) => Intent::Fail(malformed.into()),
                 },
-                Incoming::Ping(payload) => Intent::Pong(Encoding::Wamp1, payload),
+                Incoming::Ping(payload) => Intent::Pong(Encoding::Wamp1, payload.into()),
                 Incoming::Pong(_) => Intent::Noted(Noted::Pong),
                 Incoming::Close(code) => Intent::PeerClosed(code),
             };
@@ -70,27 +76,27 @@ fn act<'a>(
         ClientMessage::Call { id, procedure } => {
             let mut frame = Vec::new();
             let counter = if procedure == wamp::ALIVE {
-                text_frame(&mut frame, |out| wamp::encode_alive(&id, out));
+                websocket::encode_text(&mut frame, |out| wamp::encode_alive(&id, out));
                 Counter::AliveCalls
             } else {
                 let procedure = expand(prefixes, procedure);
-                text_frame(&mut frame, |out| {
+                websocket::encode_text(&mut frame, |out| {
                     wamp::encode_call_error(&id, &procedure, out);
                 });
                 Counter::Calls
             };
-            Intent::Reply(frame, counter)
+            Intent::Reply(frame, Some(counter))
         }
         ClientMessage::Subscribe { topic } => {
             let topic = expand(prefixes, topic);
             if standing.allows(&topic) {
-                Intent::Subscribe(Encoding::Wamp1, topic)
+                Intent::Subscribe(REQUEST, topic)
             } else {
-                Intent::Denied(Encoding::Wamp1, topic, standing)
+                Intent::Denied(REQUEST, topic, standing)
             }
         }
         ClientMessage::Unsubscribe { topic } => {
-            Intent::Unsubscribe(Encoding::Wamp1, expand(prefixes, topic))
+            Intent::Unsubscribe(REQUEST, SubscriptionName::Topic(expand(prefixes, topic)))
         }
         ClientMessage::Publish => Intent::Noted(Noted::Publish),
     }
@@ -148,7 +154,7 @@ fn limit(text: &'static str) -> Breach {
 /// The client has passed a bound.
 pub fn answer(outcome: SubscribeOutcome) -> Result<(), Breach> {
     match outcome {
-        SubscribeOutcome::Subscribed | SubscribeOutcome::Denied => Ok(()),
+        SubscribeOutcome::Subscribed(_) | SubscribeOutcome::Denied => Ok(()),
         SubscribeOutcome::TopicTooLong => Err(limit("topic too long")),
         SubscribeOutcome::TooMany => Err(limit("too many subscriptions")),
     }
@@ -158,17 +164,7 @@ pub fn answer(outcome: SubscribeOutcome) -> Result<(), Breach> {
 pub fn welcome(id: SessionId, out: &mut Vec<u8>) {
     let mut room = [0; 24];
     let id = id.encode(&mut room);
-    text_frame(out, |out| wamp::encode_welcome(id, out));
-}
-
-/// Appends a ping.
-pub fn ping(out: &mut Vec<u8>) {
-    websocket::encode_ping(&[], out);
-}
-
-/// Appends the answer to a ping with this payload.
-pub fn pong(payload: &[u8], out: &mut Vec<u8>) {
-    websocket::encode_pong(payload, out);
+    websocket::encode_text(out, |out| wamp::encode_welcome(id, out));
 }
 
 /// Appends the Close frame. A client comes back after some codes and not after others (autobahn.js: not after
@@ -176,7 +172,9 @@ pub fn pong(payload: &[u8], out: &mut Vec<u8>) {
 pub fn last_word(word: LastWord, out: &mut Vec<u8>) {
     let (code, text) = match word {
         LastWord::Goodbye(code) => (code, ""),
+        LastWord::Farewell => (Some(close_code::NORMAL), ""),
         LastWord::Breach(breach) => (Some(breach.code), breach.text),
+        LastWord::Late => (Some(close_code::POLICY), "not in time"),
         LastWord::SlowConsumer => (Some(close_code::POLICY), "slow consumer"),
         LastWord::TokenEnded => (Some(close_code::TOKEN_ENDED), "token no longer valid"),
         LastWord::Disconnected => (Some(close_code::POLICY), "disconnected by an administrator"),
@@ -215,17 +213,6 @@ impl<'a> EventFrame<'a> {
     }
 }
 
-/// Appends a text frame around what `encode` appends.
-fn text_frame(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    encode(out);
-    let end = out.len();
-    websocket::encode_text_header(end - start, out);
-    // The header was the last, and becomes the first.
-    let header_bytes = out.len() - end;
-    out[start..].rotate_right(header_bytes);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +242,7 @@ mod tests {
             frame.write(&mut out);
             assert_eq!(out.len(), "before".len() + frame.bytes());
             let mut other = b"before".to_vec();
-            text_frame(&mut other, |out| wamp::encode_event("\"t\"", &data, out));
+            websocket::encode_text(&mut other, |out| wamp::encode_event("\"t\"", &data, out));
             assert_eq!(out, other);
         }
     }

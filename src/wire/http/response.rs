@@ -166,7 +166,7 @@ fn told(refusal: Refusal) -> [&'static str; 4] {
             "400 Bad Request",
             CLOSE,
             "none of the offered sub-protocols is spoken here",
-            "offer wamp (WAMP v1), or offer none",
+            "offer wamp (WAMP v1) or wamp.2.json (WAMP v2), or offer none",
         ],
         Refusal::Origin => [
             "403 Forbidden",

@@ -8,9 +8,10 @@ use std::fmt;
 use super::head::{Head, HeadFault};
 use crate::limits::ORIGIN_BYTES_MAX;
 use crate::stats::Refusal;
+use crate::wire::wamp2;
 
 /// The sub-protocols that newswire speaks, as clients name them.
-pub const SUBPROTOCOLS: &[&str] = &["wamp"];
+pub const SUBPROTOCOLS: &[&str] = &["wamp", wamp2::SUBPROTOCOL];
 
 /// What a good upgrade asks for, borrowed from its head. Its `Debug` leaves the query out, because the token
 /// is there.
@@ -338,7 +339,7 @@ mod tests {
             ),
             (
                 Refusal::Subprotocol,
-                get(&["Sec-WebSocket-Protocol: wamp.2.json"]),
+                get(&["Sec-WebSocket-Protocol: wamp.2.msgpack"]),
             ),
             (
                 Refusal::Subprotocol,
@@ -424,7 +425,7 @@ mod tests {
         assert_eq!(subprotocol(&["Sec-WebSocket-Protocol: wamp"]), Some("wamp"));
         assert_eq!(
             subprotocol(&["sec-websocket-protocol: wamp.2.json ,wamp"]),
-            Some("wamp")
+            Some("wamp.2.json")
         );
         let lines = [
             "Sec-WebSocket-Protocol: mqtt",

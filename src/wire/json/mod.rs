@@ -1,10 +1,12 @@
-//! JSON, for all who read or write it: `read` understands strings, and objects that decide who may have what;
-//! `write` escapes strings, and writes objects and lists.
+//! JSON, for all who read or write it: `read` understands strings, and objects that decide who may have what; `list`
+//! reads messages that are lists; `write` escapes strings, and writes objects and lists.
 //!
 //! Never here: what an object means, and events, whose data is passed on as it came.
 
+mod list;
 mod read;
 mod write;
 
+pub use list::first_elements;
 pub use read::{JsonFlaw, strict, unquote};
 pub use write::{Each, Object, ToJson, object, quote, quote_pieces, text};

@@ -71,6 +71,8 @@ pub mod close_code {
     pub const POLICY: u16 = 1008;
     /// A message is over its limit.
     pub const TOO_BIG: u16 = 1009;
+    /// The server cannot serve the client now (registered with IANA by RFC 6455's registry).
+    pub const TRY_AGAIN_LATER: u16 = 1013;
     /// The token is no longer valid. The code is in the range for libraries and frameworks.
     pub const TOKEN_ENDED: u16 = 3000;
 
@@ -96,6 +98,17 @@ fn encode_header(opcode: OpCode, payload_bytes: usize, out: &mut Vec<u8>) {
 /// Appends the header of an unfragmented, unmasked text frame.
 pub fn encode_text_header(payload_bytes: usize, out: &mut Vec<u8>) {
     encode_header(OpCode::Data(Data::Text), payload_bytes, out);
+}
+
+/// Appends a text frame around what `encode` appends.
+pub fn encode_text(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    encode(out);
+    let end = out.len();
+    encode_text_header(end - start, out);
+    // The header was the last, and becomes the first.
+    let header_bytes = out.len() - end;
+    out[start..].rotate_right(header_bytes);
 }
 
 /// Returns how many bytes [`encode_text_header`] appends.

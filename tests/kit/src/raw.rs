@@ -126,6 +126,16 @@ fn frame(bytes: &[u8]) -> Option<(Heard, usize)> {
     Some((Heard::Frame(first, payload.to_vec()), head_bytes + len))
 }
 
+impl Heard {
+    /// The text of a text frame.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Frame(0x81, payload) => str::from_utf8(payload).ok(),
+            _ => None,
+        }
+    }
+}
+
 /// A client's frame: its first byte, and its payload, masked.
 pub fn frame_of(first: u8, payload: &[u8]) -> Vec<u8> {
     masked_frame(first, payload, [0xA5, 0x5A, 0x0F, 0x81])

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Stage;
+use super::{Stage, is_as};
 use kit::Server;
 use kit::raw::{Heard, Raw, frame_of};
 
@@ -24,6 +24,8 @@ struct Peer {
     is_open: bool,
     /// True exactly when something was sent of which it is not known that it was dealt with.
     is_unsettled: bool,
+    /// True exactly when the client has offered WAMP v2.
+    has_wamp2: bool,
 }
 
 impl BinaryStage {
@@ -63,23 +65,37 @@ impl BinaryStage {
         self.barriers += 1;
         let topic = format!("barrier-{}", self.barriers);
         let peer = self.peer(who);
-        peer.raw
-            .send(&frame_of(0x81, format!("[5,\"{topic}\"]").as_bytes()));
-        peer.raw.settle()?;
-        if let Some(heard) = peer.raw.kept() {
-            return Err(heard.to_string());
+        let text = |text: &str| frame_of(0x81, text.as_bytes());
+        let (mut event, mut leave) = (format!("[8,\"{topic}\",0]"), format!("[6,\"{topic}\"]"));
+        if peer.has_wamp2 {
+            peer.raw.send(&text(&format!("[32,9,{{}},\"{topic}\"]")));
+            let subscribed = peer.raw.hear()?;
+            let number = subscribed.text().and_then(|text| {
+                let number = text.strip_prefix("[33,9,")?.strip_suffix(']')?;
+                Some(number.to_owned())
+            });
+            let number = number.ok_or_else(|| subscribed.to_string())?;
+            event = format!("[36,{number},<n>,{{}},[0]]");
+            leave = format!("[34,9,{number}]");
+        } else {
+            peer.raw.send(&text(&format!("[5,\"{topic}\"]")));
+            peer.raw.settle()?;
+            if let Some(heard) = peer.raw.kept() {
+                return Err(heard.to_string());
+            }
         }
         let (_, socket) = &self.publisher;
-        let event = format!("{{\"topic\":\"{topic}\",\"data\":0}}");
-        socket.send(&event, 0).expect("sent");
+        let published = format!("{{\"topic\":\"{topic}\",\"data\":0}}");
+        socket.send(&published, 0).expect("sent");
         let peer = self.peer(who);
-        let expected = Heard::Frame(0x81, format!("[8,\"{topic}\",0]").into_bytes());
         let heard = peer.raw.hear()?;
-        peer.raw
-            .send(&frame_of(0x81, format!("[6,\"{topic}\"]").as_bytes()));
-        match heard == expected {
-            true => Ok(()),
-            false => Err(heard.to_string()),
+        if !heard.text().is_some_and(|text| is_as(&event, text)) {
+            return Err(heard.to_string());
+        }
+        peer.raw.send(&text(&leave));
+        match peer.has_wamp2.then(|| peer.raw.hear()).transpose()? {
+            Some(heard) if heard.text() != Some("[35,9]") => Err(heard.to_string()),
+            _ => Ok(()),
         }
     }
 }
@@ -91,6 +107,7 @@ impl Stage for BinaryStage {
             raw: Raw::new(stream),
             is_open: false,
             is_unsettled: false,
+            has_wamp2: false,
         };
         self.peers.insert(who.to_owned(), peer);
     }
@@ -98,6 +115,7 @@ impl Stage for BinaryStage {
     fn send(&mut self, who: &str, bytes: &[u8]) {
         let peer = self.peer(who);
         peer.is_unsettled = true;
+        peer.has_wamp2 |= bytes.windows(11).any(|some| some == b"wamp.2.json");
         peer.raw.send(bytes);
     }
 

@@ -8,6 +8,7 @@
 //! | `connect` | a TCP connection |
 //! | `> LINE` | the client sends a line of a head; `>` alone is the empty line that ends it |
 //! | `open [TARGET]` | `connect`, an upgrade that offers `wamp`, 101 and WELCOME |
+//! | `open2 [TARGET]` | `connect`, an upgrade that offers `wamp.2.json`, 101, HELLO and WELCOME |
 //! | `client text TEXT` | the client sends a text frame |
 //! | `client frame FIRST DATA` | a frame with that first byte (hexadecimal), masked |
 //! | `client bytes DATA` | bytes as they are |
@@ -16,7 +17,7 @@
 //! | `server header NAME: VALUE` | which had this header, once |
 //! | `server lacks NAME` | … and not this one |
 //! | `server body TEXT` | … and this in its body |
-//! | `server text TEXT` | the client receives this text frame; `<id>` stands for any session id, `<version>` for the server's |
+//! | `server text TEXT` | the client receives this text frame; `<id>` stands for any session id, `<n>` for any number, `<version>` for the server's |
 //! | `server frame FIRST DATA` | this frame |
 //! | `server close CODE [REASON]` | this Close frame |
 //! | `server nothing` | nothing, although all that was sent and published has been dealt with |
@@ -31,6 +32,8 @@
 //!
 //! With several clients a step begins with a name: `ann: client text [5,"t"]`. A script names all that the server sends,
 //! in order: at the end of a script nothing may be left unread.
+
+use kit::raw::frame_of;
 
 /// One file.
 #[derive(Debug)]
@@ -73,8 +76,11 @@ pub enum Action {
 pub const OPEN_TARGET: &str = "/?token=b64+with/every=sign==";
 const OPEN_HEAD: &str = "Host: push.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Protocol: wamp\r\n\r\n";
+    Sec-WebSocket-Protocol: ";
 pub const WELCOME: &str = "[0,\"<id>\",1,\"newswire/<version>\"]";
+const HELLO_2: &str = "[1,\"realm1\",{\"roles\":{\"subscriber\":{}}}]";
+const WELCOME_2: &str = "[2,<id>,{\"agent\":\"newswire/<version>\",\"roles\":{\"broker\":{\"features\":\
+    {\"subscription_revocation\":true}}}}]";
 
 /// Parses a file's text.
 ///
@@ -144,10 +150,20 @@ impl Script {
                 let target = if rest.is_empty() { OPEN_TARGET } else { rest };
                 push(Action::Connect);
                 push(Action::Send(
-                    format!("GET {target} HTTP/1.1\r\n{OPEN_HEAD}").into(),
+                    format!("GET {target} HTTP/1.1\r\n{OPEN_HEAD}wamp\r\n\r\n").into(),
                 ));
                 push(Action::Http(101));
                 push(Action::Text(WELCOME.to_owned()));
+            }
+            "open2" => {
+                let target = if rest.is_empty() { OPEN_TARGET } else { rest };
+                push(Action::Connect);
+                push(Action::Send(
+                    format!("GET {target} HTTP/1.1\r\n{OPEN_HEAD}wamp.2.json\r\n\r\n").into(),
+                ));
+                push(Action::Http(101));
+                push(Action::Send(frame_of(0x81, HELLO_2.as_bytes())));
+                push(Action::Text(WELCOME_2.to_owned()));
             }
             ">" => push(Action::Send(format!("{rest}\r\n").into())),
             "client" => push(client(rest)?),
@@ -173,7 +189,6 @@ fn is_name(word: &str) -> bool {
 }
 
 fn client(rest: &str) -> Result<Action, String> {
-    use kit::raw::frame_of;
     let (verb, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     match verb {
         "text" => Ok(Action::Send(frame_of(0x81, rest.as_bytes()))),

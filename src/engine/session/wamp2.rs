@@ -1,0 +1,357 @@
+//! WAMP v2 in WebSocket frames: what such a client's bytes mean, and every message that it receives.
+//!
+//! A client introduces itself with HELLO after the upgrade. Its token came in the URL and is known to be good by then;
+//! or it is the ticket that CHALLENGE asks for. What is said until WELCOME is in [`Prelude`].
+//!
+//! After GOODBYE or ABORT, clients do not come back; after a Close frame alone they do. So who has to leave for a reason
+//! that may pass gets the Close frame alone.
+//!
+//! Never here: the stages of a session (`mod.rs`), how bytes are cut into frames and messages (`wire`).
+
+use std::rc::Rc;
+
+use super::SessionId;
+use super::encoding::{Encoding, Request};
+use super::step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionName};
+use crate::standing::{Applicant, Standing};
+use crate::stats::{Close, Counter, Refusal};
+use crate::wire::token::Token;
+use crate::wire::wamp;
+use crate::wire::wamp2::{self, ClientMessage, Hello, NotWamp, kind, uri};
+use crate::wire::websocket::{self, Decoder, Incoming, close_code};
+
+/// What is known of a client's right to be here before it was welcomed.
+#[derive(Debug)]
+pub enum Proof {
+    /// Its token was in its request, and is good.
+    Shown(Rc<Standing>),
+    /// It has shown no token; its request has the rest.
+    Owed(Applicant),
+}
+
+/// What is kept between the upgrade and WELCOME.
+#[derive(Debug)]
+pub struct Prelude {
+    decoder: Decoder,
+    /// What the client said of itself.
+    pub hello: Hello,
+    /// Who it is.
+    pub proof: Proof,
+    /// True exactly when the client was asked for a ticket.
+    pub is_challenged: bool,
+}
+
+/// What a client says before it is welcomed.
+#[derive(Debug)]
+pub enum Said {
+    /// Its HELLO.
+    Hello,
+    /// Its token.
+    Ticket(Token),
+    /// A ping.
+    Ping(Vec<u8>),
+    /// Nothing of consequence.
+    Noted(Noted),
+    /// It closes.
+    Closed(Option<u16>),
+    /// It leaves.
+    Farewell,
+    /// It broke a rule.
+    Broken(Breach),
+}
+
+impl Prelude {
+    /// The upgrade of a client is accepted, and nothing more was said.
+    pub fn new(proof: Proof) -> Box<Self> {
+        Box::new(Self {
+            decoder: Decoder::default(),
+            hello: Hello::default(),
+            proof,
+            is_challenged: false,
+        })
+    }
+
+    /// Takes bytes of the client. Answers how many it took, and what they say.
+    pub fn read(&mut self, input: &mut [u8], message_bytes_max: usize) -> (usize, Option<Said>) {
+        let len = input.len();
+        let (taken, incoming) = match self.decoder.decode(input, message_bytes_max) {
+            Ok((taken, None)) => return (taken, None),
+            Ok((taken, Some(incoming))) => (taken, incoming),
+            Err(violation) => return (len, Some(Said::Broken(violation.into()))),
+        };
+        let said = match incoming {
+            Incoming::Message { payload, .. } => match wamp2::parse(payload) {
+                Ok(ClientMessage::Hello(hello)) if !self.is_challenged => {
+                    self.hello = hello;
+                    Said::Hello
+                }
+                Ok(ClientMessage::Authenticate { ticket }) if self.is_challenged => {
+                    Said::Ticket(Token::new(ticket.as_bytes()))
+                }
+                Ok(ClientMessage::Abort) => Said::Farewell,
+                Ok(_) => Said::Broken(breach("not before WELCOME")),
+                Err(NotWamp(text)) => Said::Broken(breach(text)),
+            },
+            Incoming::Ping(payload) => Said::Ping(payload.to_vec()),
+            Incoming::Pong(_) => Said::Noted(Noted::Pong),
+            Incoming::Close(code) => Said::Closed(code),
+        };
+        self.decoder.release();
+        (taken, Some(said))
+    }
+}
+
+/// Takes bytes of a client that was welcomed. Answers how many it took, and what follows from them.
+pub fn read<'a>(
+    decoder: &'a mut Decoder,
+    standing: &'a Standing,
+    input: &'a mut [u8],
+    message_bytes_max: usize,
+) -> (usize, Option<Intent<'a>>) {
+    let len = input.len();
+    match decoder.decode(input, message_bytes_max) {
+        Ok((taken, None)) => (taken, None),
+        Ok((taken, Some(incoming))) => {
+            let intent = match incoming {
+                Incoming::Message { payload, .. } => match wamp2::parse(payload) {
+                    Ok(message) => act(standing, message),
+                    Err(NotWamp(text)) => Intent::Fail(breach(text)),
+                },
+                Incoming::Ping(payload) => Intent::Pong(Encoding::Wamp2, payload.into()),
+                Incoming::Pong(_) => Intent::Noted(Noted::Pong),
+                Incoming::Close(code) => Intent::PeerClosed(code),
+            };
+            (taken, Some(intent))
+        }
+        Err(violation) => (len, Some(Intent::Fail(violation.into()))),
+    }
+}
+
+fn act<'a>(standing: &'a Standing, message: ClientMessage<'a>) -> Intent<'a> {
+    let request = |number| Request {
+        encoding: Encoding::Wamp2,
+        number,
+    };
+    match message {
+        ClientMessage::Subscribe {
+            request: number,
+            is_exact: false,
+            ..
+        } => refuse(kind::SUBSCRIBE, number, uri::OPTION_NOT_ALLOWED, None),
+        ClientMessage::Subscribe {
+            request: number,
+            topic,
+            is_exact: true,
+        } => match standing.allows(&topic) {
+            true => Intent::Subscribe(request(number), topic),
+            false => Intent::Denied(request(number), topic, standing),
+        },
+        ClientMessage::Unsubscribe {
+            request: number,
+            subscription,
+        } => Intent::Unsubscribe(request(number), SubscriptionName::Number(subscription)),
+        ClientMessage::Call { request, procedure } if procedure == wamp::ALIVE => {
+            let result = frame(|out| wamp2::encode_result(request, out));
+            Intent::Reply(result, Some(Counter::AliveCalls))
+        }
+        ClientMessage::Call { request, .. } => refuse(
+            kind::CALL,
+            request,
+            uri::NOT_AUTHORIZED,
+            Some(Counter::Calls),
+        ),
+        ClientMessage::Register { request } => {
+            refuse(kind::REGISTER, request, uri::NOT_AUTHORIZED, None)
+        }
+        ClientMessage::Unregister { request } => {
+            refuse(kind::UNREGISTER, request, uri::NO_SUCH_REGISTRATION, None)
+        }
+        // A client that did not ask for an answer takes one for an error of the protocol.
+        ClientMessage::Publish {
+            is_acknowledged: false,
+            ..
+        } => Intent::Noted(Noted::Publish),
+        ClientMessage::Publish { request, .. } => refuse(
+            kind::PUBLISH,
+            request,
+            uri::NOT_AUTHORIZED,
+            Some(Counter::ClientPublishes),
+        ),
+        ClientMessage::Cancel => Intent::Noted(Noted::Nothing),
+        ClientMessage::Goodbye | ClientMessage::Abort => Intent::Farewell,
+        ClientMessage::Hello(_) | ClientMessage::Authenticate { .. } => {
+            Intent::Fail(breach("not after WELCOME"))
+        }
+    }
+}
+
+/// Answers a request with ERROR.
+fn refuse(kind: u8, request: u64, error: &str, counter: Option<Counter>) -> Intent<'static> {
+    let error = frame(|out| wamp2::encode_error(kind, request, error, out));
+    Intent::Reply(error, counter)
+}
+
+fn frame(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut frame = Vec::new();
+    websocket::encode_text(&mut frame, encode);
+    frame
+}
+
+/// The client said something that is no WAMP, or not now.
+fn breach(text: &'static str) -> Breach {
+    Breach {
+        reason: Close::BadMessage,
+        code: close_code::BAD_DATA,
+        text,
+    }
+}
+
+/// Returns CHALLENGE.
+pub fn challenge() -> Vec<u8> {
+    frame(wamp2::encode_challenge)
+}
+
+/// Appends WELCOME.
+pub fn welcome(id: SessionId, out: &mut Vec<u8>) {
+    websocket::encode_text(out, |out| wamp2::encode_welcome(id.number(), out));
+}
+
+/// Appends what became of SUBSCRIBE.
+pub fn subscribed(request: u64, outcome: SubscribeOutcome, out: &mut Vec<u8>) {
+    let error = match outcome {
+        SubscribeOutcome::Subscribed(number) => {
+            return websocket::encode_text(out, |out| {
+                wamp2::encode_subscribed(request, number, out);
+            });
+        }
+        SubscribeOutcome::Denied => uri::NOT_AUTHORIZED,
+        SubscribeOutcome::TopicTooLong => uri::INVALID_URI,
+        SubscribeOutcome::TooMany => uri::TOO_MANY,
+    };
+    websocket::encode_text(out, |out| {
+        wamp2::encode_error(kind::SUBSCRIBE, request, error, out);
+    });
+}
+
+/// Appends what became of UNSUBSCRIBE.
+pub fn unsubscribed(request: u64, was_subscribed: bool, out: &mut Vec<u8>) {
+    websocket::encode_text(out, |out| match was_subscribed {
+        true => wamp2::encode_unsubscribed(request, out),
+        false => {
+            let error = uri::NO_SUCH_SUBSCRIPTION;
+            wamp2::encode_error(kind::UNSUBSCRIBE, request, error, out);
+        }
+    });
+}
+
+/// Appends that the server has ended a subscription, because the token does not allow the topic any more.
+pub fn revoked(subscription: u64, out: &mut Vec<u8>) {
+    websocket::encode_text(out, |out| {
+        wamp2::encode_revoked(subscription, uri::NOT_AUTHORIZED, out);
+    });
+}
+
+/// Appends the last messages to a client that was welcomed.
+pub fn last_word(word: LastWord, out: &mut Vec<u8>) {
+    let (code, text) = match word {
+        LastWord::Goodbye(code) => (code, ""),
+        LastWord::Farewell => {
+            websocket::encode_text(out, |out| {
+                wamp2::encode_goodbye(uri::GOODBYE_AND_OUT, out);
+            });
+            (Some(close_code::NORMAL), "")
+        }
+        LastWord::Breach(breach) => {
+            abort_for(breach, out);
+            (Some(breach.code), breach.text)
+        }
+        LastWord::Late => (Some(close_code::POLICY), "no HELLO in time"),
+        LastWord::SlowConsumer => (Some(close_code::POLICY), "slow consumer"),
+        LastWord::TokenEnded => {
+            websocket::encode_text(out, |out| wamp2::encode_goodbye(uri::KILLED, out));
+            (Some(close_code::TOKEN_ENDED), "token no longer valid")
+        }
+        LastWord::Disconnected => {
+            websocket::encode_text(out, |out| wamp2::encode_goodbye(uri::KILLED, out));
+            (Some(close_code::POLICY), "disconnected by an administrator")
+        }
+        LastWord::GoingAway => (Some(close_code::GOING_AWAY), "the server is going down"),
+    };
+    websocket::encode_close(code, text, out);
+}
+
+/// Appends the last messages to a client that was not welcomed yet.
+pub fn early_last_word(word: LastWord, out: &mut Vec<u8>) {
+    match word {
+        LastWord::TokenEnded | LastWord::Disconnected => {
+            abort(uri::AUTHENTICATION_DENIED, "token no longer valid", out);
+            websocket::encode_close(Some(close_code::TOKEN_ENDED), "token no longer valid", out);
+        }
+        LastWord::Farewell => websocket::encode_close(Some(close_code::NORMAL), "", out),
+        LastWord::Goodbye(_)
+        | LastWord::Breach(_)
+        | LastWord::Late
+        | LastWord::SlowConsumer
+        | LastWord::GoingAway => last_word(word, out),
+    }
+}
+
+/// Appends the last messages to a client that is refused after its upgrade. `had_ticket` tells whether it has shown a
+/// token.
+pub fn refusal(refusal: Refusal, had_ticket: bool, out: &mut Vec<u8>) {
+    let (code, text) = match refusal {
+        Refusal::Token if had_ticket => {
+            abort(uri::AUTHENTICATION_DENIED, "the token is not good", out);
+            (close_code::POLICY, "the token is not good")
+        }
+        Refusal::Token => {
+            let text = "a token is needed: in the URL, or as ticket";
+            abort(uri::NO_MATCHING_AUTH_METHOD, text, out);
+            (close_code::POLICY, text)
+        }
+        Refusal::ShuttingDown => (close_code::GOING_AWAY, "the server is going down"),
+        // What stands in its way may pass, so it gets no ABORT.
+        _ => (close_code::TRY_AGAIN_LATER, refusal.name()),
+    };
+    websocket::encode_close(Some(code), text, out);
+}
+
+fn abort(reason: &str, message: &str, out: &mut Vec<u8>) {
+    websocket::encode_text(out, |out| wamp2::encode_abort(message, reason, out));
+}
+
+/// A breach of WAMP is told in WAMP too. One of WebSocket is not: nothing more can be said there.
+fn abort_for(breach: Breach, out: &mut Vec<u8>) {
+    if breach.reason == Close::BadMessage {
+        abort(uri::PROTOCOL_VIOLATION, breach.text, out);
+    }
+}
+
+/// EVENT, not written yet.
+#[derive(Clone, Copy, Debug)]
+pub struct EventFrame<'a> {
+    /// The number of the topic's subscription.
+    pub subscription: u64,
+    /// The number of the event.
+    pub publication: u64,
+    /// The event's data.
+    pub data: &'a str,
+}
+
+impl EventFrame<'_> {
+    fn payload_bytes(&self) -> usize {
+        wamp2::event_len(self.subscription, self.publication, self.data)
+    }
+
+    /// In bytes, the whole frame.
+    pub fn bytes(&self) -> usize {
+        let payload_bytes = self.payload_bytes();
+        websocket::text_header_len(payload_bytes) + payload_bytes
+    }
+
+    /// Appends the frame.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        websocket::encode_text_header(self.payload_bytes(), out);
+        wamp2::encode_event(self.subscription, self.publication, self.data, out);
+    }
+}

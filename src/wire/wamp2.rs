@@ -1,0 +1,460 @@
+//! WAMP v2 (the specification of wamp-proto, basic profile) as JSON: parses a client's text into a [`ClientMessage`],
+//! and writes the messages that a broker sends.
+//!
+//! Numbers of requests are not checked: old clients draw them at random, and the answer only repeats them.
+//!
+//! Never here: when a message may come, topics, tokens, and rules about what a client may send and how often.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::json;
+
+/// The name of the sub-protocol.
+pub const SUBPROTOCOL: &str = "wamp.2.json";
+
+/// The largest number of a request, session or subscription, which JavaScript still tells from its neighbours.
+pub const NUMBER_MAX: u64 = 1 << 53;
+
+/// The types of messages to which a client awaits an answer.
+pub mod kind {
+    /// SUBSCRIBE.
+    pub const SUBSCRIBE: u8 = 32;
+    /// UNSUBSCRIBE.
+    pub const UNSUBSCRIBE: u8 = 34;
+    /// PUBLISH.
+    pub const PUBLISH: u8 = 16;
+    /// CALL.
+    pub const CALL: u8 = 48;
+    /// REGISTER.
+    pub const REGISTER: u8 = 64;
+    /// UNREGISTER.
+    pub const UNREGISTER: u8 = 66;
+}
+
+/// The URIs of errors and reasons that newswire sends.
+pub mod uri {
+    /// The client may not do that, or not with this topic.
+    pub const NOT_AUTHORIZED: &str = "wamp.error.not_authorized";
+    /// Topics are matched exactly.
+    pub const OPTION_NOT_ALLOWED: &str = "wamp.error.option_not_allowed";
+    /// The topic is too long.
+    pub const INVALID_URI: &str = "wamp.error.invalid_uri";
+    /// The session has no subscription with this number.
+    pub const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
+    /// There are no registrations.
+    pub const NO_SUCH_REGISTRATION: &str = "wamp.error.no_such_registration";
+    /// The session has as many subscriptions as it may have. WAMP has no URI for it.
+    pub const TOO_MANY: &str = "newswire.error.too_many_subscriptions";
+    /// The client said something that is no WAMP, or not now.
+    pub const PROTOCOL_VIOLATION: &str = "wamp.error.protocol_violation";
+    /// The token is not good.
+    pub const AUTHENTICATION_DENIED: &str = "wamp.error.authentication_denied";
+    /// The client has no token in its URL and does not offer a ticket.
+    pub const NO_MATCHING_AUTH_METHOD: &str = "wamp.error.no_matching_auth_method";
+    /// The session is ended by the server.
+    pub const KILLED: &str = "wamp.close.killed";
+    /// The answer to a client's GOODBYE.
+    pub const GOODBYE_AND_OUT: &str = "wamp.close.goodbye_and_out";
+}
+
+/// A message of a client.
+#[derive(Debug, Eq, PartialEq)]
+pub enum ClientMessage<'a> {
+    /// `[1, realm, details]`; every realm is welcome.
+    Hello(Hello),
+    /// `[3, details, reason]`
+    Abort,
+    /// `[5, signature, extra]`
+    Authenticate {
+        /// The ticket, which is the token.
+        ticket: Cow<'a, str>,
+    },
+    /// `[6, details, reason]`
+    Goodbye,
+    /// `[32, request, options, topic]`
+    Subscribe {
+        /// The client's number of the request.
+        request: u64,
+        /// The topic's name.
+        topic: Cow<'a, str>,
+        /// False when the client wants a pattern.
+        is_exact: bool,
+    },
+    /// `[34, request, subscription]`
+    Unsubscribe {
+        /// The client's number of the request.
+        request: u64,
+        /// The number that SUBSCRIBED has named.
+        subscription: u64,
+    },
+    /// `[48, request, options, procedure, …]`
+    Call {
+        /// The client's number of the request.
+        request: u64,
+        /// The procedure that the client calls.
+        procedure: Cow<'a, str>,
+    },
+    /// `[16, request, options, topic, …]`
+    Publish {
+        /// The client's number of the request.
+        request: u64,
+        /// True exactly when the client wants an answer.
+        is_acknowledged: bool,
+    },
+    /// `[64, request, options, procedure]`
+    Register {
+        /// The client's number of the request.
+        request: u64,
+    },
+    /// `[66, request, registration]`
+    Unregister {
+        /// The client's number of the request.
+        request: u64,
+    },
+    /// `[49, request, options]`: every call is answered at once, so there is nothing to cancel.
+    Cancel,
+}
+
+/// What a client says of itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Hello {
+    /// True exactly when the client can present a ticket.
+    pub offers_ticket: bool,
+    /// True exactly when the client understands that the server ends one of its subscriptions.
+    pub takes_revocations: bool,
+}
+
+/// Why a text is not a message that a client of WAMP v2 sends. The text is the reason in the Close frame (at most 123
+/// bytes).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NotWamp(pub &'static str);
+
+/// Parses a client's text. Elements that a message does not need are ignored.
+///
+/// # Errors
+/// Returns why the text is not a message of a client.
+pub fn parse(text: &[u8]) -> Result<ClientMessage<'_>, NotWamp> {
+    let [kind, first, second, third] = json::first_elements(text).map_err(NotWamp)?;
+    let kind = kind.ok_or(NotWamp("an empty list"))?;
+    match kind.get() {
+        "1" => {
+            string(first, "HELLO without a realm")?;
+            Ok(ClientMessage::Hello(hello(&object(
+                second,
+                "HELLO without details",
+            )?)))
+        }
+        "3" => Ok(ClientMessage::Abort),
+        "5" => Ok(ClientMessage::Authenticate {
+            ticket: string(first, "AUTHENTICATE without a ticket")?,
+        }),
+        "6" => Ok(ClientMessage::Goodbye),
+        "16" => {
+            let options = object(second, "PUBLISH without options")?;
+            string(third, "PUBLISH without a topic")?;
+            Ok(ClientMessage::Publish {
+                request: number(first, "PUBLISH without a number")?,
+                is_acknowledged: options["acknowledge"] == true,
+            })
+        }
+        "32" => {
+            let options = object(second, "SUBSCRIBE without options")?;
+            Ok(ClientMessage::Subscribe {
+                request: number(first, "SUBSCRIBE without a number")?,
+                topic: string(third, "SUBSCRIBE without a topic")?,
+                is_exact: options
+                    .get("match")
+                    .is_none_or(|policy| policy.is_null() || policy == "exact"),
+            })
+        }
+        "34" => Ok(ClientMessage::Unsubscribe {
+            request: number(first, "UNSUBSCRIBE without a number")?,
+            subscription: number(second, "UNSUBSCRIBE without a subscription")?,
+        }),
+        "48" => Ok(ClientMessage::Call {
+            request: number(first, "CALL without a number")?,
+            procedure: string(third, "CALL without a procedure")?,
+        }),
+        "49" => Ok(ClientMessage::Cancel),
+        "64" => Ok(ClientMessage::Register {
+            request: number(first, "REGISTER without a number")?,
+        }),
+        "66" => Ok(ClientMessage::Unregister {
+            request: number(first, "UNREGISTER without a number")?,
+        }),
+        _ => Err(NotWamp("not a message of a client")),
+    }
+}
+
+fn hello(details: &Value) -> Hello {
+    let methods = details["authmethods"].as_array();
+    let agent = details["agent"].as_str().unwrap_or_default();
+    let features = &details["roles"]["subscriber"]["features"];
+    Hello {
+        offers_ticket: methods.is_some_and(|methods| methods.iter().any(|name| name == "ticket")),
+        // autobahn-python announces the feature, and fails on the message.
+        takes_revocations: features["subscription_revocation"] == true
+            && !agent.starts_with("AutobahnPython"),
+    }
+}
+
+fn string<'a>(
+    element: Option<&'a RawValue>,
+    missing: &'static str,
+) -> Result<Cow<'a, str>, NotWamp> {
+    let json = element.map_or("", RawValue::get);
+    if !json.starts_with('"') {
+        return Err(NotWamp(missing));
+    }
+    json::unquote(json).ok_or(NotWamp("bad escape in a string"))
+}
+
+fn number(element: Option<&RawValue>, missing: &'static str) -> Result<u64, NotWamp> {
+    let number = element.and_then(|json| json.get().parse().ok());
+    number
+        .filter(|&number: &u64| number <= NUMBER_MAX)
+        .ok_or(NotWamp(missing))
+}
+
+fn object(element: Option<&RawValue>, missing: &'static str) -> Result<Value, NotWamp> {
+    let value = element.and_then(|json| serde_json::from_str::<Value>(json.get()).ok());
+    value.filter(Value::is_object).ok_or(NotWamp(missing))
+}
+
+fn append(out: &mut Vec<u8>, message: std::fmt::Arguments<'_>) {
+    out.write_fmt(message).expect("a Vec takes everything");
+}
+
+/// Appends `[2,session,details]`, WELCOME. The realm is not named: a client knows what it asked for.
+pub fn encode_welcome(session: u64, out: &mut Vec<u8>) {
+    append(
+        out,
+        format_args!(
+            "[2,{session},{{\"agent\":\"newswire/{}\",\"roles\":{{\"broker\":{{\"features\":\
+             {{\"subscription_revocation\":true}}}}}}}}]",
+            env!("CARGO_PKG_VERSION")
+        ),
+    );
+}
+
+/// Appends `[3,{"message":…},reason]`, ABORT. `message` is plain text without quotes.
+pub fn encode_abort(message: &str, reason: &str, out: &mut Vec<u8>) {
+    append(
+        out,
+        format_args!("[3,{{\"message\":\"{message}\"}},\"{reason}\"]"),
+    );
+}
+
+/// Appends `[4,"ticket",{}]`, CHALLENGE.
+pub fn encode_challenge(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"[4,\"ticket\",{}]");
+}
+
+/// Appends `[6,{},reason]`, GOODBYE.
+pub fn encode_goodbye(reason: &str, out: &mut Vec<u8>) {
+    append(out, format_args!("[6,{{}},\"{reason}\"]"));
+}
+
+/// Appends `[8,kind,request,{},error]`, ERROR.
+pub fn encode_error(kind: u8, request: u64, error: &str, out: &mut Vec<u8>) {
+    append(out, format_args!("[8,{kind},{request},{{}},\"{error}\"]"));
+}
+
+/// Appends `[33,request,subscription]`, SUBSCRIBED.
+pub fn encode_subscribed(request: u64, subscription: u64, out: &mut Vec<u8>) {
+    append(out, format_args!("[33,{request},{subscription}]"));
+}
+
+/// Appends `[35,request]`, UNSUBSCRIBED.
+pub fn encode_unsubscribed(request: u64, out: &mut Vec<u8>) {
+    append(out, format_args!("[35,{request}]"));
+}
+
+/// Appends `[35,0,{"subscription":…,"reason":…}]`: the server has ended a subscription.
+pub fn encode_revoked(subscription: u64, reason: &str, out: &mut Vec<u8>) {
+    append(
+        out,
+        format_args!("[35,0,{{\"subscription\":{subscription},\"reason\":\"{reason}\"}}]"),
+    );
+}
+
+/// Appends `[50,request,{}]`, the empty RESULT of a call.
+pub fn encode_result(request: u64, out: &mut Vec<u8>) {
+    append(out, format_args!("[50,{request},{{}}]"));
+}
+
+/// Returns how many bytes [`encode_event`] appends.
+pub fn event_len(subscription: u64, publication: u64, data: &str) -> usize {
+    "[36,,,{},[]]".len() + digits(subscription) + digits(publication) + data.len()
+}
+
+/// Appends `[36,subscription,publication,{},[data]]`, EVENT. Its data is the one argument.
+pub fn encode_event(subscription: u64, publication: u64, data: &str, out: &mut Vec<u8>) {
+    out.reserve(event_len(subscription, publication, data));
+    append(out, format_args!("[36,{subscription},{publication},{{}},["));
+    out.extend_from_slice(data.as_bytes());
+    out.extend_from_slice(b"]]");
+}
+
+fn digits(number: u64) -> usize {
+    number
+        .checked_ilog10()
+        .map_or(1, |power| power as usize + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_say() {
+        let subscribe = |request, topic: &'static str, is_exact| ClientMessage::Subscribe {
+            request,
+            topic: topic.into(),
+            is_exact,
+        };
+        let hello = |offers_ticket, takes_revocations| {
+            ClientMessage::Hello(Hello {
+                offers_ticket,
+                takes_revocations,
+            })
+        };
+        let cases = [
+            (r#"[1,"realm1",{}]"#, hello(false, false)),
+            (
+                r#"[1,"r",{"roles":{},"authmethods":["anonymous","ticket"],"authid":"x"}]"#,
+                hello(true, false),
+            ),
+            (
+                r#"[1,"r",{"roles":{"subscriber":{"features":{"subscription_revocation":true}}}}]"#,
+                hello(false, true),
+            ),
+            (
+                r#"[1,"r",{"agent":"AutobahnPython/26","roles":{"subscriber":{"features":{"subscription_revocation":true}}}}]"#,
+                hello(false, false),
+            ),
+            (r#"[3,{},"wamp.close.normal"]"#, ClientMessage::Abort),
+            (
+                r#"[5,"t\u0061",{}]"#,
+                ClientMessage::Authenticate {
+                    ticket: "ta".into(),
+                },
+            ),
+            ("[6,{},\"x\"]", ClientMessage::Goodbye),
+            ("[32,1,{},\"a\"]", subscribe(1, "a", true)),
+            (
+                " [ 32 , 9007199254740992 , {\"match\":\"exact\"} , \"\" ] ",
+                subscribe(NUMBER_MAX, "", true),
+            ),
+            (
+                "[32,0,{\"match\":\"prefix\"},\"a.\"]",
+                subscribe(0, "a.", false),
+            ),
+            (
+                "[34,7,8]",
+                ClientMessage::Unsubscribe {
+                    request: 7,
+                    subscription: 8,
+                },
+            ),
+            (
+                "[16,3,{\"acknowledge\":true},\"t\",[1],{}]",
+                ClientMessage::Publish {
+                    request: 3,
+                    is_acknowledged: true,
+                },
+            ),
+            (
+                "[16,3,{},\"t\"]",
+                ClientMessage::Publish {
+                    request: 3,
+                    is_acknowledged: false,
+                },
+            ),
+            (
+                "[48,4,{},\"p\",[1]]",
+                ClientMessage::Call {
+                    request: 4,
+                    procedure: "p".into(),
+                },
+            ),
+            ("[49,4,{}]", ClientMessage::Cancel),
+            ("[64,5,{},\"p\"]", ClientMessage::Register { request: 5 }),
+            ("[66,6,1]", ClientMessage::Unregister { request: 6 }),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(text.as_bytes()), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_message() {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            "[32,1,{},\"a\"",
+            "[32,1,{},\"a\"] x",
+            "[\"32\",1,{},\"a\"]",
+            "[32.0,1,{},\"a\"]",
+            "[32,-1,{},\"a\"]",
+            "[32,1.5,{},\"a\"]",
+            "[32,9007199254740993,{},\"a\"]",
+            "[32,\"1\",{},\"a\"]",
+            "[32,1,[],\"a\"]",
+            "[32,1,null,\"a\"]",
+            "[32,1,{},5]",
+            "[32,1,{}]",
+            "[32,1,{},\"\\ud800\"]",
+            "[34,1]",
+            "[1,5,{}]",
+            "[1,\"r\"]",
+            "[1,\"r\",null]",
+            "[5]",
+            "[16,1,{}]",
+            "[48,1,{}]",
+            "[2,1,{}]",
+            "[33,1,2]",
+            "[36,1,2,{}]",
+            "[99]",
+        ] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(parse(b"[5,\"\xFF\",{}]").is_err());
+    }
+
+    #[test]
+    fn what_the_server_says_is_json_and_an_event_is_as_long_as_it_says() {
+        for (subscription, publication) in [(1, 1), (9, 10), (NUMBER_MAX, 99_999)] {
+            for data in ["1", "{\"a\":[\"é\"]}"] {
+                let mut out = Vec::new();
+                encode_event(subscription, publication, data, &mut out);
+                assert_eq!(out.len(), event_len(subscription, publication, data));
+                let value: Value = serde_json::from_slice(&out).expect("JSON");
+                assert_eq!(value[1], subscription);
+                assert_eq!(value[4][0], serde_json::from_str::<Value>(data).unwrap());
+            }
+        }
+        let written: [&dyn Fn(&mut Vec<u8>); 9] = [
+            &|out| encode_welcome(5, out),
+            &|out| encode_abort("no", uri::KILLED, out),
+            &|out| encode_challenge(out),
+            &|out| encode_goodbye(uri::KILLED, out),
+            &|out| encode_error(kind::CALL, 5, uri::NOT_AUTHORIZED, out),
+            &|out| encode_subscribed(1, 2, out),
+            &|out| encode_unsubscribed(1, out),
+            &|out| encode_revoked(1, uri::NOT_AUTHORIZED, out),
+            &|out| encode_result(1, out),
+        ];
+        for write in written {
+            let mut out = Vec::new();
+            write(&mut out);
+            let value: Value = serde_json::from_slice(&out).expect("JSON");
+            assert!(value.is_array());
+        }
+    }
+}
