@@ -48,6 +48,8 @@ reasons! {
         FilesServed => "files_served",
         /// GET /healthz answered by the listener for clients.
         HealthChecks => "health_checks",
+        /// Browsers answered that asked whether a page may send a token in a header (OPTIONS).
+        Preflights => "preflights",
         /// Messages of publishers, good or bad.
         Ingested => "ingested",
         /// Times that a lost connection to a publisher or broker was made again, so that events may be missing which
@@ -117,6 +119,10 @@ reasons! {
         WebSocketVersion => "websocket_version",
         /// The client offered sub-protocols, but none that newswire speaks.
         Subprotocol => "subprotocol",
+        /// A request for server-sent events names no topic, too many, or one that is too long or no UTF-8.
+        Topics => "topics",
+        /// A request for server-sent events names a topic that its token does not allow.
+        TopicDenied => "topic_denied",
         /// The page's origin is not in `origin`.
         Origin => "origin",
         /// There is no token, or no store accepts it.

@@ -55,6 +55,8 @@ pub struct ConnectionRow<'a> {
     pub address: String,
     /// A word for what it is doing.
     pub state: &'static str,
+    /// A word for the protocol that it speaks; `None` before it is open.
+    pub protocol: Option<&'static str>,
     /// The name of its token.
     pub name: &'a str,
     /// How many seconds ago it was opened; `None` before that.
@@ -75,6 +77,7 @@ impl ToJson for ConnectionRow<'_> {
                 .put("id", &*format!("{place}-{tenant}"))
                 .put("address", &*self.address)
                 .put("state", self.state)
+                .put("protocol", self.protocol)
                 .put("name", self.name)
                 .put("age_seconds", self.age_seconds)
                 .put("topics", self.topics)
@@ -171,6 +174,7 @@ mod tests {
             id: (3, 1),
             address: "[::1]:5".to_owned(),
             state: "open",
+            protocol: Some("wamp"),
             name: "o'\"",
             age_seconds: Some(9),
             topics: 2,

@@ -302,6 +302,7 @@ pub static METRICS: &[Metric] = &[
     of("newswire_pings_received_total", Counter::PingsReceived),
     of("newswire_files_served_total", Counter::FilesServed),
     of("newswire_health_checks_total", Counter::HealthChecks),
+    of("newswire_preflights_total", Counter::Preflights),
     of("newswire_stale_total", Counter::Stale),
     counter(
         "newswire_http_requests_total",

@@ -23,8 +23,8 @@ impl<S: Stream> Engine<S> {
                 continue;
             };
             let state = connection.session.stage();
-            let is_to_be_pinged = connection.session.note_silent();
             let is_owed = !connection.link.outbox().is_empty();
+            let is_to_be_pinged = connection.session.note_silent(is_owed);
             let id = self.slots.id_at(index);
             match state {
                 Stage::Upgrading => self.refuse(id, Refusal::Timeout),
@@ -47,8 +47,10 @@ impl<S: Stream> Engine<S> {
         };
         let mut frame = Vec::new();
         connection.session.ping(&mut frame);
+        let has_pongs = connection.session.has_pongs();
         self.desk.stats.count(Counter::PingsSent);
         match connection.link.send(&frame, &mut self.desk) {
+            Sent::Fine if !has_pongs => self.arm(id, self.rules.ping_seconds),
             Sent::Fine => self.arm(id, self.rules.pong_seconds),
             Sent::Failed(reason) => self.end(id, Ending::Lost(reason)),
         }

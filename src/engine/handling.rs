@@ -16,7 +16,6 @@ use super::slots::SlotId;
 use crate::limits;
 use crate::standing::Applicant;
 use crate::stats::Counter;
-use crate::wire::files::Plain;
 
 /// What is done for a client when nothing of its message is borrowed any more.
 enum Next {
@@ -179,11 +178,7 @@ impl<S: Stream> Engine<S> {
                 }
             }
             Intent::Refuse(refusal, client) => end = Some(Ending::Refused(refusal, client)),
-            Intent::Serve(plain) => {
-                let (counter, answer) = match plain {
-                    Plain::File(answer) => (Counter::FilesServed, answer),
-                    Plain::Health(answer) => (Counter::HealthChecks, answer),
-                };
+            Intent::Serve(answer, counter) => {
                 desk.stats.count(counter);
                 end = Some(Ending::Served(answer));
             }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::batch::Batch;
 use super::ending::Ending;
 use super::link::{Sent, Stream};
-use super::session::{SessionId, Stage};
+use super::session::{Arrears, SessionId, Stage};
 use super::slots::SlotId;
 use super::{Engine, second};
 use crate::standing::{Applicant, Standing, Verdict};
@@ -45,7 +45,8 @@ impl<S: Stream> Engine<S> {
     ) -> Result<(), Refusal> {
         self.let_apply(id, applicant.client)?;
         if let Some(connection) = self.slots.get_mut(id) {
-            answers.push_frame(|out| connection.session.greet(applicant, out));
+            let session_id = SessionId::new(self.seed, id.to_bits());
+            answers.push_frame(|out| connection.session.greet(applicant, session_id, out));
             self.desk.stats.count(Counter::Handshakes);
         }
         Ok(())
@@ -98,6 +99,20 @@ impl<S: Stream> Engine<S> {
         }
     }
 
+    /// Why a client may not have the topics that it has named in its request; `None` when it may, or has named none.
+    fn judge_topics(&mut self, id: SlotId, standing: &Standing) -> Option<Refusal> {
+        let connection = self.slots.get(id)?;
+        let topics = connection.session.topics();
+        let is_good = |topic: &String| topic.len() <= self.rules.topic_bytes_max;
+        if topics.len() > self.rules.subscriptions_max || !topics.iter().all(is_good) {
+            return Some(Refusal::Topics);
+        }
+        let denied = topics.iter().find(|topic| !standing.allows(topic))?;
+        self.desk.stats.count(Counter::SubscribesDenied);
+        self.incidents.denied(denied, standing);
+        Some(Refusal::TopicDenied)
+    }
+
     /// Welcomes a client that has introduced itself, and whose token is good.
     pub(super) fn welcome(&mut self, id: SlotId, answers: &mut Batch) {
         let session_id = SessionId::new(self.seed, id.to_bits());
@@ -110,6 +125,9 @@ impl<S: Stream> Engine<S> {
 
     fn open(&mut self, id: SlotId, standing: Rc<Standing>) {
         let session_id = SessionId::new(self.seed, id.to_bits());
+        if let Some(refusal) = self.judge_topics(id, &standing) {
+            return self.refuse(id, refusal);
+        }
         let Some(connection) = self.slots.get_mut(id) else {
             return;
         };
@@ -119,14 +137,23 @@ impl<S: Stream> Engine<S> {
             standing.name()
         );
         let is_upgrade = !connection.session.is_upgraded();
+        let topics = connection.session.topics().to_vec();
         let mut answer = Vec::with_capacity(256);
         let opened =
             connection
                 .session
                 .open(standing, second(self.desk.now), session_id, &mut answer);
-        let Some((early, has_unread)) = opened else {
+        let Some(Arrears { early, has_unread }) = opened else {
             return;
         };
+        if let Some(encoding) = connection.session.encoding() {
+            for topic in topics {
+                let own = &mut connection.audiences;
+                if (self.hub.subscribe(id.index(), own, encoding, &topic)).is_new {
+                    self.desk.stats.count(Counter::Subscribes);
+                }
+            }
+        }
         if is_upgrade {
             self.desk.stats.count(Counter::Handshakes);
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::audiences::AudienceId;
 use super::ending::Ending;
 use super::link::Stream;
-use super::session::Stage;
+use super::session::{Encoding, Stage};
 use super::slots::SlotId;
 use super::topics::{TopicId, TopicView};
 use super::{Engine, second};
@@ -27,6 +27,8 @@ pub struct ConnectionView {
     pub peer: SocketAddr,
     /// Its stage, in a word.
     pub state: &'static str,
+    /// Its protocol, in a word; `None` unless it is open.
+    pub protocol: Option<&'static str>,
     /// The name of its token; empty unless it is open.
     pub name: String,
     /// Since it was opened; `None` unless it is open.
@@ -65,6 +67,7 @@ impl<S: Stream> Engine<S> {
             id,
             peer: connection.link.peer(),
             state: session.stage().name(),
+            protocol: session.encoding().map(Encoding::name),
             name: session
                 .standing()
                 .map_or(String::new(), |standing| standing.name()),

@@ -182,6 +182,7 @@ fn connection_row(connection: &ConnectionView) -> ConnectionRow<'_> {
         id: (connection.id.index(), connection.id.generation()),
         address: connection.peer.to_string(),
         state: connection.state,
+        protocol: connection.protocol,
         name: &connection.name,
         age_seconds: connection.age.map(|age| age.as_secs()),
         topics: connection.topics,

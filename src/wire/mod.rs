@@ -18,6 +18,7 @@ pub mod json;
 pub mod jwt;
 pub mod nats;
 pub mod publication;
+pub mod sse;
 pub mod token;
 pub mod token_file;
 pub mod wamp;

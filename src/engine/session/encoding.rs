@@ -8,7 +8,7 @@
 
 use super::SessionId;
 use super::step::{Breach, LastWord, SubscribeOutcome};
-use super::{wamp1, wamp2};
+use super::{sse, wamp1, wamp2};
 use crate::wire::envelope::Event;
 use crate::wire::json;
 use crate::wire::websocket;
@@ -20,22 +20,41 @@ pub enum Encoding {
     Wamp1,
     /// WAMP v2 as JSON in WebSocket frames.
     Wamp2,
+    /// Server-sent events.
+    Sse,
 }
 
 impl Encoding {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Wamp1, Self::Wamp2];
+    pub const ALL: [Self; 3] = [Self::Wamp1, Self::Wamp2, Self::Sse];
 
     /// Its place in [`Encoding::ALL`].
     pub fn number(self) -> u32 {
         self as u32
     }
 
+    /// As an administrator reads it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wamp1 => "wamp",
+            Self::Wamp2 => "wamp2",
+            Self::Sse => "sse",
+        }
+    }
+
     /// Returns true when a topic's events name it by a number, which SUBSCRIBE is answered with.
     pub fn has_numbers(self) -> bool {
         match self {
-            Self::Wamp1 => false,
+            Self::Wamp1 | Self::Sse => false,
             Self::Wamp2 => true,
+        }
+    }
+
+    /// Returns true when the client can be asked whether it is still there.
+    pub fn has_pongs(self) -> bool {
+        match self {
+            Self::Wamp1 | Self::Wamp2 => true,
+            Self::Sse => false,
         }
     }
 
@@ -44,13 +63,15 @@ impl Encoding {
         match self {
             Self::Wamp1 => wamp1::welcome(id, out),
             Self::Wamp2 => wamp2::welcome(id, out),
+            Self::Sse => {}
         }
     }
 
-    /// Appends the question whether the client is still there.
+    /// Appends the question whether the client is still there, or what keeps its connection alive.
     pub fn ping(self, out: &mut Vec<u8>) {
         match self {
             Self::Wamp1 | Self::Wamp2 => websocket::encode_ping(&[], out),
+            Self::Sse => sse::comment(out),
         }
     }
 
@@ -58,13 +79,14 @@ impl Encoding {
     pub fn pong(self, payload: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Wamp1 | Self::Wamp2 => websocket::encode_pong(payload, out),
+            Self::Sse => {}
         }
     }
 
     /// Appends what the client is told of a subscription that the server has ended, if the protocol tells it.
     pub fn revoked(self, subscription: u64, out: &mut Vec<u8>) {
         match self {
-            Self::Wamp1 => {}
+            Self::Wamp1 | Self::Sse => {}
             Self::Wamp2 => wamp2::revoked(subscription, out),
         }
     }
@@ -74,6 +96,8 @@ impl Encoding {
         match self {
             Self::Wamp1 => wamp1::last_word(word, out),
             Self::Wamp2 => wamp2::last_word(word, out),
+            // The stream ends. A client comes back then, and is told why it may not.
+            Self::Sse => {}
         }
     }
 }
@@ -95,6 +119,7 @@ impl Request {
     pub fn subscribed(self, outcome: SubscribeOutcome, out: &mut Vec<u8>) -> Result<(), Breach> {
         match self.encoding {
             Encoding::Wamp1 => wamp1::answer(outcome),
+            Encoding::Sse => Ok(()),
             Encoding::Wamp2 => {
                 wamp2::subscribed(self.number, outcome, out);
                 Ok(())
@@ -105,7 +130,7 @@ impl Request {
     /// Appends that a subscription was ended, or that there was none.
     pub fn unsubscribed(self, was_subscribed: bool, out: &mut Vec<u8>) {
         match self.encoding {
-            Encoding::Wamp1 => {}
+            Encoding::Wamp1 | Encoding::Sse => {}
             Encoding::Wamp2 => wamp2::unsubscribed(self.number, was_subscribed, out),
         }
     }
@@ -146,6 +171,10 @@ impl Encoder {
                 publication: self.publications,
                 data: event.data,
             }),
+            Encoding::Sse => EncodedEvent::Sse(sse::StreamEvent {
+                quoted_topic: &self.quoted_topic,
+                data: event.data,
+            }),
         }
     }
 }
@@ -157,6 +186,8 @@ pub enum EncodedEvent<'a> {
     Wamp1(wamp1::EventFrame<'a>),
     /// WAMP v2.
     Wamp2(wamp2::EventFrame<'a>),
+    /// Server-sent events.
+    Sse(sse::StreamEvent<'a>),
 }
 
 impl EncodedEvent<'_> {
@@ -165,6 +196,7 @@ impl EncodedEvent<'_> {
         match self {
             Self::Wamp1(frame) => frame.bytes(),
             Self::Wamp2(frame) => frame.bytes(),
+            Self::Sse(event) => event.bytes(),
         }
     }
 
@@ -173,6 +205,7 @@ impl EncodedEvent<'_> {
         match self {
             Self::Wamp1(frame) => frame.write(out),
             Self::Wamp2(frame) => frame.write(out),
+            Self::Sse(event) => event.write(out),
         }
     }
 }

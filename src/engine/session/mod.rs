@@ -12,6 +12,7 @@
 mod encoding;
 mod id;
 mod rules;
+mod sse;
 mod step;
 mod upgrade;
 mod wamp1;
@@ -102,6 +103,15 @@ enum Kept {
     Closing,
 }
 
+/// What has come of a client before its verdict, and is still to be dealt with.
+#[derive(Debug)]
+pub struct Arrears {
+    /// Bytes behind its request.
+    pub early: Vec<u8>,
+    /// True exactly when more may be unread, for which no readiness will come.
+    pub has_unread: bool,
+}
+
 /// One connection's side of the conversation.
 #[derive(Debug)]
 pub struct Session(Kept);
@@ -168,33 +178,44 @@ impl Session {
         }
     }
 
-    /// The token was accepted: appends the answer to the upgrade, unless it has left, and the welcome, unless the
-    /// client has to introduce itself first. Answers the bytes that were kept, and whether more are unread; `None`
-    /// when no verdict was awaited. `second` is when.
+    /// The token was accepted: appends the answer to the request, unless it has left, and the welcome, unless the
+    /// client has to introduce itself first. Answers what is still to be done; `None` when no verdict was awaited.
+    /// `second` is when.
     pub fn open(
         &mut self,
         standing: Rc<Standing>,
         second: u32,
         id: SessionId,
         out: &mut Vec<u8>,
-    ) -> Option<(Vec<u8>, bool)> {
+    ) -> Option<Arrears> {
         let Kept::Checking(pending) = &mut self.0 else {
             return None;
         };
-        let early = std::mem::take(&mut pending.early);
-        let (encoding, has_unread) = (pending.encoding, pending.has_unread);
-        match (pending.accept(out), encoding) {
+        let arrears = Arrears {
+            early: std::mem::take(&mut pending.early),
+            has_unread: pending.has_unread,
+        };
+        let encoding = pending.encoding;
+        match (pending.accept(id, out), encoding) {
             (true, Encoding::Wamp2) => {
                 let greeting = Prelude::new(Proof::Shown(standing));
                 self.set_kept(Kept::Greeting(greeting));
             }
-            (_, Encoding::Wamp1 | Encoding::Wamp2) => {
+            (_, Encoding::Wamp1 | Encoding::Wamp2 | Encoding::Sse) => {
                 let takes_revocations = pending.takes_revocations;
                 encoding.welcome(id, out);
                 self.set_opened(standing, second, encoding, takes_revocations);
             }
         }
-        Some((early, has_unread))
+        Some(arrears)
+    }
+
+    /// The topics that a client has named in its request, while its verdict is awaited.
+    pub fn topics(&self) -> &[String] {
+        match &self.0 {
+            Kept::Checking(pending) => pending.topics(),
+            _ => &[],
+        }
     }
 
     fn set_opened(
@@ -216,9 +237,9 @@ impl Session {
     }
 
     /// The upgrade is accepted before the client has shown a token: appends the answer to it.
-    pub fn greet(&mut self, applicant: Applicant, out: &mut Vec<u8>) {
+    pub fn greet(&mut self, applicant: Applicant, id: SessionId, out: &mut Vec<u8>) {
         if let Kept::Checking(pending) = &mut self.0 {
-            pending.accept(out);
+            pending.accept(id, out);
             self.set_kept(Kept::Greeting(Prelude::new(Proof::Owed(applicant))));
         }
     }
@@ -301,6 +322,17 @@ impl Session {
         }
     }
 
+    /// Returns true when the client answers what [`Session::ping`] asks.
+    pub fn has_pongs(&self) -> bool {
+        self.opened()
+            .is_some_and(|opened| opened.encoding.has_pongs())
+    }
+
+    /// The form in which the client receives events; `None` unless the session is open.
+    pub fn encoding(&self) -> Option<Encoding> {
+        Some(self.opened()?.encoding)
+    }
+
     /// Appends the question whether the client is still there, if the session is open.
     pub fn ping(&self, out: &mut Vec<u8>) {
         if let Some(opened) = self.opened() {
@@ -354,10 +386,13 @@ impl Session {
     }
 
     /// The client has given no sign of life. Returns true when it is to be asked for one, which is awaited from
-    /// now on; false when it was asked in vain.
-    pub fn note_silent(&mut self) -> bool {
+    /// now on; false when it was asked in vain. A client that cannot answer gives one by taking what it is owed.
+    pub fn note_silent(&mut self, is_owed: bool) -> bool {
         match &mut self.0 {
-            Kept::Open(opened) => !std::mem::replace(&mut opened.awaits_pong, true),
+            Kept::Open(opened) => {
+                let is_awaited = is_owed || opened.encoding.has_pongs();
+                !std::mem::replace(&mut opened.awaits_pong, is_awaited)
+            }
             _ => false,
         }
     }
@@ -384,6 +419,8 @@ impl Opened {
                 input,
                 rules.message_bytes_max,
             ),
+            // Nothing that it sends has a meaning.
+            Encoding::Sse => (input.len(), None),
             Encoding::Wamp2 => wamp2::read(
                 &mut self.decoder,
                 &self.standing,

@@ -26,6 +26,11 @@ pub struct SessionRules {
 }
 
 impl SessionRules {
+    /// Returns true when a page of this origin may connect.
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        self.origins.is_empty() || self.origins.contains(&origin.to_ascii_lowercase())
+    }
+
     /// Returns true when `address` is that of a trusted proxy.
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.trusted_proxies

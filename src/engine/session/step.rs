@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use super::encoding::{Encoding, Request};
 use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Counter, Refusal};
-use crate::wire::files::Plain;
 
 /// What the engine is to do for a client, or with it.
 #[derive(Debug)]
@@ -26,8 +25,8 @@ pub enum Intent<'a> {
     Welcome,
     /// The upgrade of the client at this address is refused.
     Refuse(Refusal, IpAddr),
-    /// The request asks for a file or for `/healthz`, and not for an upgrade: the answer.
-    Serve(Plain),
+    /// The request asks for neither an upgrade nor a stream, and is answered: with what, and what it is counted as.
+    Serve(Vec<u8>, Counter),
     /// The client subscribes to a topic.
     Subscribe(Request, Cow<'a, str>),
     /// The client subscribes to a topic that its token does not allow.

@@ -5,21 +5,30 @@
 
 use std::net::IpAddr;
 
-use super::{Encoding, Intent, Kept, Session, SessionRules, wamp2};
+use super::sse::StreamWish;
+use super::{Encoding, Intent, Kept, Session, SessionId, SessionRules, wamp2};
 use crate::standing::Applicant;
-use crate::stats::Refusal;
-use crate::wire::files;
+use crate::stats::{Counter, Refusal};
+use crate::wire::files::{self, Plain};
 use crate::wire::forwarded;
 use crate::wire::growth;
-use crate::wire::http::{self, Acceptance, Head, NO_LINES, Upgrade};
+use crate::wire::http::{self, Acceptance, Head, NO_LINES};
+use crate::wire::sse;
 use crate::wire::token::Token;
 use crate::wire::wamp2::SUBPROTOCOL;
 
-/// What is kept from the upgrade until the verdict.
+/// The answer to a request that is good.
+#[derive(Debug)]
+enum Reply {
+    Upgrade(Acceptance),
+    Stream(StreamWish),
+}
+
+/// What is kept from the request until the verdict.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// The answer to the upgrade; `None` when it has left.
-    acceptance: Option<Acceptance>,
+    /// What a good verdict is answered with; `None` when the answer to the upgrade has left.
+    reply: Option<Reply>,
     pub(super) encoding: Encoding,
     /// Bytes behind the head. A client has no reason to send any yet.
     pub(super) early: Vec<u8>,
@@ -38,7 +47,7 @@ impl Pending {
             _ => Encoding::Wamp1,
         };
         Box::new(Self {
-            acceptance: Some(acceptance),
+            reply: Some(Reply::Upgrade(acceptance)),
             encoding,
             early,
             has_unread: false,
@@ -50,7 +59,7 @@ impl Pending {
     /// The upgrade has been answered, and a client of WAMP v2 has shown what it has.
     pub(super) fn after_upgrade(had_ticket: bool, takes_revocations: bool) -> Box<Self> {
         Box::new(Self {
-            acceptance: None,
+            reply: None,
             encoding: Encoding::Wamp2,
             early: Vec::new(),
             has_unread: false,
@@ -59,11 +68,34 @@ impl Pending {
         })
     }
 
-    /// Appends the answer to the upgrade. Returns false when that has left before.
-    pub(super) fn accept(&self, out: &mut Vec<u8>) -> bool {
-        let acceptance = self.acceptance.as_ref();
-        acceptance.inspect(|acceptance| http::encode_acceptance(acceptance, out));
-        acceptance.is_some()
+    /// A client asks for a stream.
+    fn for_stream(wish: StreamWish, early: Vec<u8>) -> Box<Self> {
+        Box::new(Self {
+            reply: Some(Reply::Stream(wish)),
+            encoding: Encoding::Sse,
+            early,
+            has_unread: false,
+            had_ticket: false,
+            takes_revocations: false,
+        })
+    }
+
+    /// Appends the answer to the request. Returns false when that has left before.
+    pub(super) fn accept(&self, id: SessionId, out: &mut Vec<u8>) -> bool {
+        match &self.reply {
+            Some(Reply::Upgrade(acceptance)) => http::encode_acceptance(acceptance, out),
+            Some(Reply::Stream(wish)) => wish.accept(id, out),
+            None => return false,
+        }
+        true
+    }
+
+    /// The topics of a stream.
+    pub(super) fn topics(&self) -> &[String] {
+        match &self.reply {
+            Some(Reply::Stream(wish)) => &wish.topics,
+            Some(Reply::Upgrade(_)) | None => &[],
+        }
     }
 }
 
@@ -98,12 +130,10 @@ impl Session {
                 }
                 return (input.len(), None);
             }
-            Ok(Some(head)) => match http::judge(&head) {
-                Ok(upgrade) => {
+            Ok(Some(head)) => match judge(&head, peer, rules) {
+                Ok((client, judged)) => {
                     let taken = head.len.saturating_sub(before);
-                    let client =
-                        forwarded::client(peer, &upgrade.forwarded_for, |a| rules.trusts(a));
-                    let intent = match judge(&upgrade, client, rules) {
+                    let intent = match judged {
                         Ok((pending, applicant)) => {
                             // A client of WAMP v2 may show its token later.
                             let is_later =
@@ -121,7 +151,7 @@ impl Session {
                 // A client that wants a file is refused as an upgrade first, so upgrades are not asked. Checks
                 // of load balancers speak HTTP/1.0.
                 Err(refusal @ (Refusal::NotUpgrade | Refusal::Method | Refusal::HttpVersion)) => {
-                    (refusal, files::answer(&head, &rules.files))
+                    (refusal, plain(&head, rules))
                 }
                 Err(refusal) => (refusal, None),
             },
@@ -131,7 +161,10 @@ impl Session {
         if kept.is_empty() && http::is_head(input) {
             *kept = input.to_vec();
         }
-        let intent = answer.map_or(Intent::Refuse(refusal, peer), Intent::Serve);
+        let intent = match answer {
+            Some((answer, counter)) => Intent::Serve(answer, counter),
+            None => Intent::Refuse(refusal, peer),
+        };
         (input.len(), Some(intent))
     }
 
@@ -144,7 +177,7 @@ impl Session {
     pub fn is_upgraded(&self) -> bool {
         match &self.0 {
             Kept::Upgrading(_) => false,
-            Kept::Checking(pending) => pending.acceptance.is_none(),
+            Kept::Checking(pending) => pending.reply.is_none(),
             Kept::Greeting(_) | Kept::Open(_) | Kept::Closing => true,
         }
     }
@@ -158,9 +191,11 @@ impl Session {
     pub fn refusal(&self, refusal: Refusal) -> Vec<u8> {
         let mut answer = Vec::new();
         match &self.0 {
-            Kept::Checking(pending) if self.is_upgraded() => {
-                wamp2::refusal(refusal, pending.had_ticket, &mut answer);
-            }
+            Kept::Checking(pending) => match &pending.reply {
+                Some(Reply::Upgrade(_)) => http::encode_refusal(refusal, false, &mut answer),
+                Some(Reply::Stream(wish)) => wish.refuse(refusal, &mut answer),
+                None => wamp2::refusal(refusal, pending.had_ticket, &mut answer),
+            },
             Kept::Greeting(_) => wamp2::refusal(refusal, false, &mut answer),
             kept => {
                 // The answer to HEAD has no body.
@@ -172,24 +207,71 @@ impl Session {
     }
 }
 
-/// Applies newswire's own rules to an upgrade that is good HTTP. `client` is who asks for it.
-fn judge(
-    upgrade: &Upgrade<'_>,
-    client: IpAddr,
-    rules: &SessionRules,
-) -> Result<(Box<Pending>, Applicant), Refusal> {
-    let is_allowed = rules.origins.is_empty()
-        || upgrade
-            .origin
-            .is_none_or(|origin| rules.origins.contains(&origin.to_ascii_lowercase()));
-    if !is_allowed {
-        return Err(Refusal::Origin);
-    }
-    let pending = Pending::new(upgrade.acceptance(), Vec::new());
-    let applicant = Applicant {
-        token: Token::from_target(upgrade.target),
-        client,
-        origin: upgrade.origin.map(str::to_owned),
+/// A client and what it asks for, or why it is refused.
+type Judged = (IpAddr, Result<(Box<Pending>, Applicant), Refusal>);
+
+/// Judges a head as HTTP, and then by newswire's own rules.
+///
+/// # Errors
+/// Returns the refusal of a head that asks for neither an upgrade nor a stream, or not well.
+fn judge(head: &Head<'_, '_>, peer: IpAddr, rules: &SessionRules) -> Result<Judged, Refusal> {
+    let client = |forwarded: &[&[u8]]| forwarded::client(peer, forwarded, |a| rules.trusts(a));
+    let (client, origin, pending) = match http::event_stream(head) {
+        Some(stream) => {
+            let stream = stream?;
+            let wish = StreamWish {
+                topics: stream.topics,
+                origin: stream.origin.map(str::to_owned),
+                is_browser: stream.is_browser,
+            };
+            let pending = Pending::for_stream(wish, Vec::new());
+            (client(&stream.forwarded_for), stream.origin, pending)
+        }
+        None => {
+            let upgrade = http::judge(head)?;
+            let pending = Pending::new(upgrade.acceptance(), Vec::new());
+            (client(&upgrade.forwarded_for), upgrade.origin, pending)
+        }
     };
-    Ok((pending, applicant))
+    if !origin.is_none_or(|origin| rules.allows_origin(origin)) {
+        return Ok((client, Err(Refusal::Origin)));
+    }
+    let applicant = Applicant {
+        token: token(head),
+        client,
+        origin: origin.map(str::to_owned),
+    };
+    Ok((client, Ok((pending, applicant))))
+}
+
+/// Returns the answer to a request for neither an upgrade nor a stream, and what it is counted as; `None` where there
+/// is nothing to answer.
+fn plain(head: &Head<'_, '_>, rules: &SessionRules) -> Option<(Vec<u8>, Counter)> {
+    match files::answer(head, &rules.files) {
+        Some(Plain::File(answer)) => Some((answer, Counter::FilesServed)),
+        Some(Plain::Health(answer)) => Some((answer, Counter::HealthChecks)),
+        None => preflight(head, rules).map(|answer| (answer, Counter::Preflights)),
+    }
+}
+
+/// Returns the answer to a browser that asks whether a page of an allowed origin may send a token in a header (Fetch
+/// s. 3.3.2); `None` for every other request.
+fn preflight(head: &Head<'_, '_>, rules: &SessionRules) -> Option<Vec<u8>> {
+    let origin = head.text("origin").ok()??;
+    let is_asked = head.method == "OPTIONS" && head.has("access-control-request-method");
+    (is_asked && rules.allows_origin(origin)).then(|| {
+        let mut answer = Vec::new();
+        sse::encode_preflight(origin, &mut answer);
+        answer
+    })
+}
+
+/// Returns the token of a request: the one of its URL, or else the one of its `Authorization: Bearer` (RFC 6750 s. 2.1).
+fn token(head: &Head<'_, '_>) -> Option<Token> {
+    Token::from_target(head.target).or_else(|| {
+        let credentials = head.text("authorization").ok()??;
+        let (scheme, token) = credentials.split_once(' ')?;
+        let is_bearer = scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty();
+        is_bearer.then(|| Token::new(token.trim()))
+    })
 }

@@ -120,6 +120,15 @@ impl<'h, 'a> Head<'h, 'a> {
         pairs.find(|&(name, _)| name == key).map(|(_, value)| value)
     }
 
+    /// Returns each value that the query gives to `key`, as it came and in its order.
+    pub fn query_values(&self, key: &'static str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let (_, query) = self.path_and_query();
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs
+            .filter(move |&(name, _)| name == key)
+            .map(|(_, value)| value)
+    }
+
     /// Returns the value of each line with this name, without the white space around it. `name` is in lower
     /// case.
     pub fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'h, 'a> {

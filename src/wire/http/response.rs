@@ -168,6 +168,18 @@ fn told(refusal: Refusal) -> [&'static str; 4] {
             "none of the offered sub-protocols is spoken here",
             "offer wamp (WAMP v1) or wamp.2.json (WAMP v2), or offer none",
         ],
+        Refusal::Topics => [
+            "400 Bad Request",
+            CLOSE,
+            "a stream of events needs topics that are not too many and not too long",
+            "name each in the URL: ?topic=a&topic=b",
+        ],
+        Refusal::TopicDenied => [
+            "403 Forbidden",
+            CLOSE,
+            "the token does not allow one of the topics",
+            "ask for fewer topics, or get a token that allows them",
+        ],
         Refusal::Origin => [
             "403 Forbidden",
             CLOSE,

@@ -21,6 +21,8 @@ pub enum Heard {
     Http(Answer),
     /// A frame: its first byte, and its payload.
     Frame(u8, Vec<u8>),
+    /// A server-sent event: its lines.
+    Event(String),
     /// Bytes that no server may send.
     Nonsense(String),
     /// Its half of the connection ended.
@@ -37,6 +39,7 @@ impl fmt::Display for Heard {
             Self::Frame(first, payload) => {
                 write!(f, "frame {first:02x} {}", payload.escape_ascii())
             }
+            Self::Event(lines) => write!(f, "event {lines:?}"),
             Self::Nonsense(what) => write!(f, "nonsense: {what}"),
             Self::End => f.write_str("end"),
             Self::Reset => f.write_str("a reset"),
@@ -48,7 +51,16 @@ impl fmt::Display for Heard {
 #[derive(Debug, Default)]
 pub struct Ear {
     bytes: Vec<u8>,
-    is_open: bool,
+    stage: Hearing,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Hearing {
+    #[default]
+    Answers,
+    Frames,
+    Events,
 }
 
 impl Ear {
@@ -56,7 +68,7 @@ impl Ear {
     pub fn opened() -> Self {
         Self {
             bytes: Vec::new(),
-            is_open: true,
+            stage: Hearing::Frames,
         }
     }
 
@@ -76,14 +88,18 @@ impl Iterator for Ear {
 
     /// The next whole thing.
     fn next(&mut self) -> Option<Heard> {
-        let (heard, len) = if self.is_open {
-            frame(&self.bytes)?
-        } else {
-            http(&self.bytes)?
+        let (heard, len) = match self.stage {
+            Hearing::Answers => http(&self.bytes)?,
+            Hearing::Frames => frame(&self.bytes)?,
+            Hearing::Events => event(&self.bytes)?,
         };
         self.bytes.drain(..len);
         if let Heard::Http(http) = &heard {
-            self.is_open = http.status == 101;
+            self.stage = match http.status {
+                101 => Hearing::Frames,
+                200 if http.values("content-type") == ["text/event-stream"] => Hearing::Events,
+                _ => Hearing::Answers,
+            };
         }
         Some(heard)
     }
@@ -103,6 +119,12 @@ fn http(bytes: &[u8]) -> Option<(Heard, usize)> {
     let body = bytes.get(head_bytes..head_bytes + body_bytes)?;
     answer.body = String::from_utf8_lossy(body).into_owned();
     Some((Heard::Http(answer), head_bytes + body_bytes))
+}
+
+fn event(bytes: &[u8]) -> Option<(Heard, usize)> {
+    let len = bytes.windows(2).position(|two| two == b"\n\n")?;
+    let lines = String::from_utf8_lossy(&bytes[..len]).into_owned();
+    Some((Heard::Event(lines), len + 2))
 }
 
 fn frame(bytes: &[u8]) -> Option<(Heard, usize)> {

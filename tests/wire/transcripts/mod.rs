@@ -113,11 +113,13 @@ impl Play {
             Action::Shutdown => stage.shutdown(),
             Action::Http(status) => match stage.hear(who)? {
                 Heard::Http(http) if http.status == *status => {
+                    let is_stream = http.values("content-type") == ["text/event-stream"];
                     let has_come_to = match http.status {
-                        101 => &mut self.open,
-                        _ => &mut self.ending,
+                        101 => Some(&mut self.open),
+                        _ if is_stream => None,
+                        _ => Some(&mut self.ending),
                     };
-                    has_come_to.insert(who.to_owned());
+                    has_come_to.map(|clients| clients.insert(who.to_owned()));
                     self.answer = Some(http);
                 }
                 heard => return Err(heard.to_string()),
@@ -142,6 +144,10 @@ impl Play {
             }
             Action::Text(expected) => match stage.hear(who)? {
                 Heard::Frame(0x81, payload) => self.compare(expected, &payload)?,
+                heard => return Err(heard.to_string()),
+            },
+            Action::Event(expected) => match stage.hear(who)? {
+                Heard::Event(lines) if is_as(expected, &lines) => {}
                 heard => return Err(heard.to_string()),
             },
             Action::Frame(first, payload) => {

@@ -19,6 +19,7 @@
 //! | `server body TEXT` | … and this in its body |
 //! | `server text TEXT` | the client receives this text frame; `<id>` stands for any session id, `<n>` for any number, `<version>` for the server's |
 //! | `server frame FIRST DATA` | this frame |
+//! | `server event LINES` | this server-sent event; `¶` stands between its lines |
 //! | `server close CODE [REASON]` | this Close frame |
 //! | `server nothing` | nothing, although all that was sent and published has been dealt with |
 //! | `server end` | the end of the connection |
@@ -65,6 +66,7 @@ pub enum Action {
     Body(String),
     Text(String),
     Frame(u8, Vec<u8>),
+    Event(String),
     Nothing,
     End,
     Publish(Vec<Vec<u8>>),
@@ -213,6 +215,7 @@ fn server(rest: &str) -> Result<Action, String> {
         "lacks" => Ok(Action::Lacks(rest.to_owned())),
         "body" => Ok(Action::Body(rest.to_owned())),
         "text" => Ok(Action::Text(rest.to_owned())),
+        "event" => Ok(Action::Event(rest.replace('¶', "\n"))),
         "frame" => frame(rest).map(|(first, payload)| Action::Frame(first, payload)),
         "close" => {
             let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));

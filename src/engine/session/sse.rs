@@ -1,0 +1,77 @@
+//! Server-sent events: what such a client asked for, and every byte that it receives.
+//!
+//! The client says nothing after its request, so it cannot be asked whether it is still there: a dead one is found by
+//! the kernel, which gives up on bytes that nobody acknowledges.
+//!
+//! Never here: the stages of a session (`mod.rs`), how a request is read and an event is written (`wire`).
+
+use super::SessionId;
+use crate::stats::Refusal;
+use crate::wire::http;
+use crate::wire::sse;
+
+/// What a client asked for that waits for its stream.
+#[derive(Debug)]
+pub struct StreamWish {
+    /// The topics.
+    pub topics: Vec<String>,
+    /// The page's origin.
+    pub origin: Option<String>,
+    /// True exactly when a browser asks.
+    pub is_browser: bool,
+}
+
+impl StreamWish {
+    /// Appends the answer that begins the stream.
+    pub fn accept(&self, id: SessionId, out: &mut Vec<u8>) {
+        let spread = id.number() % sse::RETRY_SPREAD_MILLISECONDS;
+        sse::encode_head(
+            self.origin.as_deref(),
+            sse::RETRY_MILLISECONDS + spread,
+            out,
+        );
+    }
+
+    /// Appends the answer that refuses the stream. A browser takes any other status than 200 for the end, so one that
+    /// is welcome later gets an empty stream.
+    pub fn refuse(&self, refusal: Refusal, out: &mut Vec<u8>) {
+        let is_for_now = matches!(
+            refusal,
+            Refusal::AuthUnavailable
+                | Refusal::Full
+                | Refusal::AddressFull
+                | Refusal::TooManyTokens
+                | Refusal::ShuttingDown
+        );
+        match self.is_browser && is_for_now {
+            true => sse::encode_later(self.origin.as_deref(), out),
+            false => http::encode_refusal(refusal, false, out),
+        }
+    }
+}
+
+/// Appends what keeps a quiet connection alive.
+pub fn comment(out: &mut Vec<u8>) {
+    sse::encode_comment(out);
+}
+
+/// An event, not written yet.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamEvent<'a> {
+    /// The topic, as JSON.
+    pub quoted_topic: &'a str,
+    /// The event's data.
+    pub data: &'a str,
+}
+
+impl StreamEvent<'_> {
+    /// In bytes, the whole event.
+    pub fn bytes(&self) -> usize {
+        sse::event_len(self.quoted_topic, self.data)
+    }
+
+    /// Appends the event.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        sse::encode_event(self.quoted_topic, self.data, out);
+    }
+}
