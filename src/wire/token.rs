@@ -57,6 +57,25 @@ impl Token {
         Self::from_value(value)
     }
 
+    /// Reads the token from the value of `Authorization` (RFC 6750 s. 2.1). Returns `None` when its scheme is not
+    /// `Bearer`.
+    pub fn from_credentials(value: &str) -> Option<Self> {
+        let (scheme, token) = value.split_once(' ')?;
+        let token = token.trim();
+        let is_bearer = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty();
+        is_bearer.then(|| Self::new(token))
+    }
+
+    /// Reads the token from the name of a sub-protocol that a page offers, because it can set no header:
+    /// `token.` and the token in base64url without padding. Returns `None` when the name is another.
+    pub fn from_offer(name: &[u8]) -> Option<Self> {
+        let encoded = name.strip_prefix(b"token.")?;
+        let mut decoded = BASE64URL_NOPAD.decode(encoded).ok()?;
+        let token = (!decoded.is_empty()).then(|| Self::new(&decoded));
+        decoded.zeroize();
+        token
+    }
+
     /// Reads the token from the text after `token=`.
     fn from_value(value: &str) -> Option<Self> {
         let mut decoded = percent_decode(value);
@@ -182,6 +201,27 @@ fn percent_decode(text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn out_of_a_header() {
+        let from = |value| Token::from_credentials(value).map(|token| token.reveal());
+        assert_eq!(from("Bearer a+b/c=="), Some("a+b/c==".to_owned()));
+        assert_eq!(from("bearer  x "), Some("x".to_owned()));
+        for value in ["", "Bearer", "Bearer ", "Basic eDp5", "x"] {
+            assert_eq!(from(value), None, "{value}");
+        }
+        let from = |name: &[u8]| Token::from_offer(name).map(|token| token.reveal());
+        assert_eq!(from(b"token.YStiL2M9PQ"), Some("a+b/c==".to_owned()));
+        for name in [
+            &b"token."[..],
+            b"token.a",
+            b"token.YStiL2M9PQ==",
+            b"wamp",
+            b"TOKEN.YQ",
+        ] {
+            assert_eq!(from(name), None, "{}", name.escape_ascii());
+        }
+    }
 
     fn from_target(target: &str) -> Option<String> {
         Token::from_target(target).map(|token| token.reveal())

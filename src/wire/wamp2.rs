@@ -1,4 +1,4 @@
-//! WAMP v2 (the specification of wamp-proto, basic profile) as JSON: parses a client's text into a [`ClientMessage`],
+//! WAMP v2 (the specification of wamp-proto, basic profile) as JSON: parses a client's text into a [`Wamp2Message`],
 //! and writes the messages that a broker sends.
 //!
 //! Numbers of requests are not checked: old clients draw them at random, and the answer only repeats them.
@@ -12,9 +12,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::json;
-
-/// The name of the sub-protocol.
-pub const SUBPROTOCOL: &str = "wamp.2.json";
 
 /// The largest number of a request, session or subscription, which JavaScript still tells from its neighbours.
 pub const NUMBER_MAX: u64 = 1 << 53;
@@ -63,7 +60,7 @@ pub mod uri {
 
 /// A message of a client.
 #[derive(Debug, Eq, PartialEq)]
-pub enum ClientMessage<'a> {
+pub enum Wamp2Message<'a> {
     /// `[1, realm, details]`; every realm is welcome.
     Hello(Hello),
     /// `[3, details, reason]`
@@ -137,33 +134,33 @@ pub struct NotWamp(pub &'static str);
 ///
 /// # Errors
 /// Returns why the text is not a message of a client.
-pub fn parse(text: &[u8]) -> Result<ClientMessage<'_>, NotWamp> {
+pub fn parse(text: &[u8]) -> Result<Wamp2Message<'_>, NotWamp> {
     let [kind, first, second, third] = json::first_elements(text).map_err(NotWamp)?;
     let kind = kind.ok_or(NotWamp("an empty list"))?;
     match kind.get() {
         "1" => {
             string(first, "HELLO without a realm")?;
-            Ok(ClientMessage::Hello(hello(&object(
+            Ok(Wamp2Message::Hello(hello(&object(
                 second,
                 "HELLO without details",
             )?)))
         }
-        "3" => Ok(ClientMessage::Abort),
-        "5" => Ok(ClientMessage::Authenticate {
+        "3" => Ok(Wamp2Message::Abort),
+        "5" => Ok(Wamp2Message::Authenticate {
             ticket: string(first, "AUTHENTICATE without a ticket")?,
         }),
-        "6" => Ok(ClientMessage::Goodbye),
+        "6" => Ok(Wamp2Message::Goodbye),
         "16" => {
             let options = object(second, "PUBLISH without options")?;
             string(third, "PUBLISH without a topic")?;
-            Ok(ClientMessage::Publish {
+            Ok(Wamp2Message::Publish {
                 request: number(first, "PUBLISH without a number")?,
                 is_acknowledged: options["acknowledge"] == true,
             })
         }
         "32" => {
             let options = object(second, "SUBSCRIBE without options")?;
-            Ok(ClientMessage::Subscribe {
+            Ok(Wamp2Message::Subscribe {
                 request: number(first, "SUBSCRIBE without a number")?,
                 topic: string(third, "SUBSCRIBE without a topic")?,
                 is_exact: options
@@ -171,19 +168,19 @@ pub fn parse(text: &[u8]) -> Result<ClientMessage<'_>, NotWamp> {
                     .is_none_or(|policy| policy.is_null() || policy == "exact"),
             })
         }
-        "34" => Ok(ClientMessage::Unsubscribe {
+        "34" => Ok(Wamp2Message::Unsubscribe {
             request: number(first, "UNSUBSCRIBE without a number")?,
             subscription: number(second, "UNSUBSCRIBE without a subscription")?,
         }),
-        "48" => Ok(ClientMessage::Call {
+        "48" => Ok(Wamp2Message::Call {
             request: number(first, "CALL without a number")?,
             procedure: string(third, "CALL without a procedure")?,
         }),
-        "49" => Ok(ClientMessage::Cancel),
-        "64" => Ok(ClientMessage::Register {
+        "49" => Ok(Wamp2Message::Cancel),
+        "64" => Ok(Wamp2Message::Register {
             request: number(first, "REGISTER without a number")?,
         }),
-        "66" => Ok(ClientMessage::Unregister {
+        "66" => Ok(Wamp2Message::Unregister {
             request: number(first, "UNREGISTER without a number")?,
         }),
         _ => Err(NotWamp("not a message of a client")),
@@ -312,13 +309,13 @@ mod tests {
 
     #[test]
     fn what_clients_say() {
-        let subscribe = |request, topic: &'static str, is_exact| ClientMessage::Subscribe {
+        let subscribe = |request, topic: &'static str, is_exact| Wamp2Message::Subscribe {
             request,
             topic: topic.into(),
             is_exact,
         };
         let hello = |offers_ticket, takes_revocations| {
-            ClientMessage::Hello(Hello {
+            Wamp2Message::Hello(Hello {
                 offers_ticket,
                 takes_revocations,
             })
@@ -337,14 +334,14 @@ mod tests {
                 r#"[1,"r",{"agent":"AutobahnPython/26","roles":{"subscriber":{"features":{"subscription_revocation":true}}}}]"#,
                 hello(false, false),
             ),
-            (r#"[3,{},"wamp.close.normal"]"#, ClientMessage::Abort),
+            (r#"[3,{},"wamp.close.normal"]"#, Wamp2Message::Abort),
             (
                 r#"[5,"t\u0061",{}]"#,
-                ClientMessage::Authenticate {
+                Wamp2Message::Authenticate {
                     ticket: "ta".into(),
                 },
             ),
-            ("[6,{},\"x\"]", ClientMessage::Goodbye),
+            ("[6,{},\"x\"]", Wamp2Message::Goodbye),
             ("[32,1,{},\"a\"]", subscribe(1, "a", true)),
             (
                 " [ 32 , 9007199254740992 , {\"match\":\"exact\"} , \"\" ] ",
@@ -356,35 +353,35 @@ mod tests {
             ),
             (
                 "[34,7,8]",
-                ClientMessage::Unsubscribe {
+                Wamp2Message::Unsubscribe {
                     request: 7,
                     subscription: 8,
                 },
             ),
             (
                 "[16,3,{\"acknowledge\":true},\"t\",[1],{}]",
-                ClientMessage::Publish {
+                Wamp2Message::Publish {
                     request: 3,
                     is_acknowledged: true,
                 },
             ),
             (
                 "[16,3,{},\"t\"]",
-                ClientMessage::Publish {
+                Wamp2Message::Publish {
                     request: 3,
                     is_acknowledged: false,
                 },
             ),
             (
                 "[48,4,{},\"p\",[1]]",
-                ClientMessage::Call {
+                Wamp2Message::Call {
                     request: 4,
                     procedure: "p".into(),
                 },
             ),
-            ("[49,4,{}]", ClientMessage::Cancel),
-            ("[64,5,{},\"p\"]", ClientMessage::Register { request: 5 }),
-            ("[66,6,1]", ClientMessage::Unregister { request: 6 }),
+            ("[49,4,{}]", Wamp2Message::Cancel),
+            ("[64,5,{},\"p\"]", Wamp2Message::Register { request: 5 }),
+            ("[66,6,1]", Wamp2Message::Unregister { request: 6 }),
         ];
         for (text, expected) in cases {
             assert_eq!(parse(text.as_bytes()), Ok(expected), "{text}");

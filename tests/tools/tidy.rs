@@ -60,7 +60,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "wire::token_file",
         &["limits", "wire::grant", "wire::token"],
     ),
+    ("wire::sse", &["wire::http"]),
     ("wire::wamp", &["limits", "wire::json"]),
+    ("wire::wamp2", &["wire::json"]),
     ("wire::growth", &[]),
     (
         "wire::websocket",
@@ -82,23 +84,28 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine::session",
             "standing",
             "wire::growth",
+            "wire::token",
             "wire::websocket::Decoder",
         ],
     ),
     (
         "engine::session::encoding",
-        &["engine::session", "wire::envelope", "wire::json"],
+        &[
+            "engine::session",
+            "wire::envelope",
+            "wire::json",
+            "wire::websocket",
+        ],
     ),
     ("engine::session::id", &[]),
     ("engine::session::rules", &["limits", "wire::files"]),
     (
         "engine::session::step",
-        &[
-            "engine::session::Encoding",
-            "standing",
-            "stats",
-            "wire::files",
-        ],
+        &["engine::session::encoding", "standing", "stats"],
+    ),
+    (
+        "engine::session::sse",
+        &["engine::session", "stats", "wire::http", "wire::sse"],
     ),
     (
         "engine::session::upgrade",
@@ -112,6 +119,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "standing",
             "stats",
             "wire::wamp",
+            "wire::websocket",
+        ],
+    ),
+    (
+        "engine::session::wamp2",
+        &[
+            "engine::session",
+            "standing",
+            "stats",
+            "wire::token",
+            "wire::wamp",
+            "wire::wamp2",
             "wire::websocket",
         ],
     ),
@@ -134,6 +153,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
+    ("engine::numbers", &["engine::audiences"]),
     ("engine::walk", &["engine::batch"]),
     (
         "engine::lanes",
@@ -166,6 +186,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine::audiences",
             "engine::flush",
             "engine::idset",
+            "engine::numbers",
             "engine::session",
             "engine::topics",
             "wire::envelope",
@@ -221,15 +242,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine::expiry", &["the engine", "limits", "stats"]),
     (
         "engine::handling",
-        &[
-            "the engine",
-            "engine::batch",
-            "limits",
-            "stats",
-            "wire::files",
-        ],
+        &["the engine", "engine::batch", "limits", "standing", "stats"],
     ),
-    ("engine::judging", &["the engine", "standing", "stats"]),
+    (
+        "engine::judging",
+        &["the engine", "engine::batch", "standing", "stats"],
+    ),
     (
         "engine::overview",
         &["the engine", "engine::audiences", "engine::topics", "stats"],
@@ -246,7 +264,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "engine::review",
-        &["the engine", "engine::audiences", "limits", "stats"],
+        &[
+            "the engine",
+            "engine::audiences",
+            "engine::batch",
+            "limits",
+            "stats",
+        ],
     ),
     ("engine::room", &["the engine", "limits", "stats"]),
     ("engine::shutdown", &["the engine", "limits", "stats"]),

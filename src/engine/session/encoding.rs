@@ -164,9 +164,9 @@ impl Encoder {
     ) -> EncodedEvent<'a> {
         match encoding {
             Encoding::Wamp1 => {
-                EncodedEvent::Wamp1(wamp1::EventFrame::new(&self.quoted_topic, event.data))
+                EncodedEvent::Wamp1(wamp1::Wamp1Event::new(&self.quoted_topic, event.data))
             }
-            Encoding::Wamp2 => EncodedEvent::Wamp2(wamp2::EventFrame {
+            Encoding::Wamp2 => EncodedEvent::Wamp2(wamp2::Wamp2Event {
                 subscription,
                 publication: self.publications,
                 data: event.data,
@@ -183,9 +183,9 @@ impl Encoder {
 #[derive(Clone, Copy, Debug)]
 pub enum EncodedEvent<'a> {
     /// WAMP v1.
-    Wamp1(wamp1::EventFrame<'a>),
+    Wamp1(wamp1::Wamp1Event<'a>),
     /// WAMP v2.
-    Wamp2(wamp2::EventFrame<'a>),
+    Wamp2(wamp2::Wamp2Event<'a>),
     /// Server-sent events.
     Sse(sse::StreamEvent<'a>),
 }

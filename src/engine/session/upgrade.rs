@@ -15,11 +15,10 @@ use crate::wire::growth;
 use crate::wire::http::{self, Acceptance, Head, NO_LINES};
 use crate::wire::sse;
 use crate::wire::token::Token;
-use crate::wire::wamp2::SUBPROTOCOL;
 
 /// The answer to a request that is good.
 #[derive(Debug)]
-enum Reply {
+enum RequestAnswer {
     Upgrade(Acceptance),
     Stream(StreamWish),
 }
@@ -28,7 +27,7 @@ enum Reply {
 #[derive(Debug)]
 pub(super) struct Pending {
     /// What a good verdict is answered with; `None` when the answer to the upgrade has left.
-    reply: Option<Reply>,
+    answer: Option<RequestAnswer>,
     pub(super) encoding: Encoding,
     /// Bytes behind the head. A client has no reason to send any yet.
     pub(super) early: Vec<u8>,
@@ -43,11 +42,11 @@ pub(super) struct Pending {
 impl Pending {
     fn new(acceptance: Acceptance, early: Vec<u8>) -> Box<Self> {
         let encoding = match acceptance.subprotocol {
-            Some(SUBPROTOCOL) => Encoding::Wamp2,
+            Some(http::WAMP2) => Encoding::Wamp2,
             _ => Encoding::Wamp1,
         };
         Box::new(Self {
-            reply: Some(Reply::Upgrade(acceptance)),
+            answer: Some(RequestAnswer::Upgrade(acceptance)),
             encoding,
             early,
             has_unread: false,
@@ -59,7 +58,7 @@ impl Pending {
     /// The upgrade has been answered, and a client of WAMP v2 has shown what it has.
     pub(super) fn after_upgrade(had_ticket: bool, takes_revocations: bool) -> Box<Self> {
         Box::new(Self {
-            reply: None,
+            answer: None,
             encoding: Encoding::Wamp2,
             early: Vec::new(),
             has_unread: false,
@@ -71,7 +70,7 @@ impl Pending {
     /// A client asks for a stream.
     fn for_stream(wish: StreamWish, early: Vec<u8>) -> Box<Self> {
         Box::new(Self {
-            reply: Some(Reply::Stream(wish)),
+            answer: Some(RequestAnswer::Stream(wish)),
             encoding: Encoding::Sse,
             early,
             has_unread: false,
@@ -82,9 +81,9 @@ impl Pending {
 
     /// Appends the answer to the request. Returns false when that has left before.
     pub(super) fn accept(&self, id: SessionId, out: &mut Vec<u8>) -> bool {
-        match &self.reply {
-            Some(Reply::Upgrade(acceptance)) => http::encode_acceptance(acceptance, out),
-            Some(Reply::Stream(wish)) => wish.accept(id, out),
+        match &self.answer {
+            Some(RequestAnswer::Upgrade(acceptance)) => http::encode_acceptance(acceptance, out),
+            Some(RequestAnswer::Stream(wish)) => wish.accept(id, out),
             None => return false,
         }
         true
@@ -92,9 +91,9 @@ impl Pending {
 
     /// The topics of a stream.
     pub(super) fn topics(&self) -> &[String] {
-        match &self.reply {
-            Some(Reply::Stream(wish)) => &wish.topics,
-            Some(Reply::Upgrade(_)) | None => &[],
+        match &self.answer {
+            Some(RequestAnswer::Stream(wish)) => &wish.topics,
+            Some(RequestAnswer::Upgrade(_)) | None => &[],
         }
     }
 }
@@ -177,7 +176,7 @@ impl Session {
     pub fn is_upgraded(&self) -> bool {
         match &self.0 {
             Kept::Upgrading(_) => false,
-            Kept::Checking(pending) => pending.reply.is_none(),
+            Kept::Checking(pending) => pending.answer.is_none(),
             Kept::Greeting(_) | Kept::Open(_) | Kept::Closing => true,
         }
     }
@@ -191,9 +190,11 @@ impl Session {
     pub fn refusal(&self, refusal: Refusal) -> Vec<u8> {
         let mut answer = Vec::new();
         match &self.0 {
-            Kept::Checking(pending) => match &pending.reply {
-                Some(Reply::Upgrade(_)) => http::encode_refusal(refusal, false, &mut answer),
-                Some(Reply::Stream(wish)) => wish.refuse(refusal, &mut answer),
+            Kept::Checking(pending) => match &pending.answer {
+                Some(RequestAnswer::Upgrade(_)) => {
+                    http::encode_refusal(refusal, false, &mut answer)
+                }
+                Some(RequestAnswer::Stream(wish)) => wish.refuse(refusal, &mut answer),
                 None => wamp2::refusal(refusal, pending.had_ticket, &mut answer),
             },
             Kept::Greeting(_) => wamp2::refusal(refusal, false, &mut answer),
@@ -266,12 +267,14 @@ fn preflight(head: &Head<'_, '_>, rules: &SessionRules) -> Option<Vec<u8>> {
     })
 }
 
-/// Returns the token of a request: the one of its URL, or else the one of its `Authorization: Bearer` (RFC 6750 s. 2.1).
+/// Returns the token of a request: the one of its URL, or else of its `Authorization`, or of a sub-protocol that it offers.
 fn token(head: &Head<'_, '_>) -> Option<Token> {
-    Token::from_target(head.target).or_else(|| {
-        let credentials = head.text("authorization").ok()??;
-        let (scheme, token) = credentials.split_once(' ')?;
-        let is_bearer = scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty();
-        is_bearer.then(|| Token::new(token.trim()))
-    })
+    let of_header = || Token::from_credentials(head.text("authorization").ok()??);
+    let of_offer = || {
+        head.elements("sec-websocket-protocol")
+            .find_map(Token::from_offer)
+    };
+    Token::from_target(head.target)
+        .or_else(of_header)
+        .or_else(of_offer)
 }

@@ -185,13 +185,13 @@ pub fn last_word(word: LastWord, out: &mut Vec<u8>) {
 
 /// EVENT, not written yet.
 #[derive(Clone, Copy, Debug)]
-pub struct EventFrame<'a> {
+pub struct Wamp1Event<'a> {
     quoted_topic: &'a str,
     data: &'a str,
     payload_bytes: usize,
 }
 
-impl<'a> EventFrame<'a> {
+impl<'a> Wamp1Event<'a> {
     /// That of an event with this data; the topic is JSON already.
     pub fn new(quoted_topic: &'a str, data: &'a str) -> Self {
         Self {
@@ -237,7 +237,7 @@ mod tests {
     fn a_frame_is_as_long_as_it_says() {
         for bytes in [0, 100, 125, 126, 70_000] {
             let data = "1".repeat(bytes);
-            let frame = EventFrame::new("\"t\"", &data);
+            let frame = Wamp1Event::new("\"t\"", &data);
             let mut out = b"before".to_vec();
             frame.write(&mut out);
             assert_eq!(out.len(), "before".len() + frame.bytes());

@@ -17,7 +17,7 @@ use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Counter, Refusal};
 use crate::wire::token::Token;
 use crate::wire::wamp;
-use crate::wire::wamp2::{self, ClientMessage, Hello, NotWamp, kind, uri};
+use crate::wire::wamp2::{self, Hello, NotWamp, Wamp2Message, kind, uri};
 use crate::wire::websocket::{self, Decoder, Incoming, close_code};
 
 /// What is known of a client's right to be here before it was welcomed.
@@ -81,14 +81,14 @@ impl Prelude {
         };
         let said = match incoming {
             Incoming::Message { payload, .. } => match wamp2::parse(payload) {
-                Ok(ClientMessage::Hello(hello)) if !self.is_challenged => {
+                Ok(Wamp2Message::Hello(hello)) if !self.is_challenged => {
                     self.hello = hello;
                     Said::Hello
                 }
-                Ok(ClientMessage::Authenticate { ticket }) if self.is_challenged => {
+                Ok(Wamp2Message::Authenticate { ticket }) if self.is_challenged => {
                     Said::Ticket(Token::new(ticket.as_bytes()))
                 }
-                Ok(ClientMessage::Abort) => Said::Farewell,
+                Ok(Wamp2Message::Abort) => Said::Farewell,
                 Ok(_) => Said::Broken(breach("not before WELCOME")),
                 Err(NotWamp(text)) => Said::Broken(breach(text)),
             },
@@ -127,18 +127,18 @@ pub fn read<'a>(
     }
 }
 
-fn act<'a>(standing: &'a Standing, message: ClientMessage<'a>) -> Intent<'a> {
+fn act<'a>(standing: &'a Standing, message: Wamp2Message<'a>) -> Intent<'a> {
     let request = |number| Request {
         encoding: Encoding::Wamp2,
         number,
     };
     match message {
-        ClientMessage::Subscribe {
+        Wamp2Message::Subscribe {
             request: number,
             is_exact: false,
             ..
         } => refuse(kind::SUBSCRIBE, number, uri::OPTION_NOT_ALLOWED, None),
-        ClientMessage::Subscribe {
+        Wamp2Message::Subscribe {
             request: number,
             topic,
             is_exact: true,
@@ -146,40 +146,40 @@ fn act<'a>(standing: &'a Standing, message: ClientMessage<'a>) -> Intent<'a> {
             true => Intent::Subscribe(request(number), topic),
             false => Intent::Denied(request(number), topic, standing),
         },
-        ClientMessage::Unsubscribe {
+        Wamp2Message::Unsubscribe {
             request: number,
             subscription,
         } => Intent::Unsubscribe(request(number), SubscriptionName::Number(subscription)),
-        ClientMessage::Call { request, procedure } if procedure == wamp::ALIVE => {
+        Wamp2Message::Call { request, procedure } if procedure == wamp::ALIVE => {
             let result = frame(|out| wamp2::encode_result(request, out));
             Intent::Reply(result, Some(Counter::AliveCalls))
         }
-        ClientMessage::Call { request, .. } => refuse(
+        Wamp2Message::Call { request, .. } => refuse(
             kind::CALL,
             request,
             uri::NOT_AUTHORIZED,
             Some(Counter::Calls),
         ),
-        ClientMessage::Register { request } => {
+        Wamp2Message::Register { request } => {
             refuse(kind::REGISTER, request, uri::NOT_AUTHORIZED, None)
         }
-        ClientMessage::Unregister { request } => {
+        Wamp2Message::Unregister { request } => {
             refuse(kind::UNREGISTER, request, uri::NO_SUCH_REGISTRATION, None)
         }
         // A client that did not ask for an answer takes one for an error of the protocol.
-        ClientMessage::Publish {
+        Wamp2Message::Publish {
             is_acknowledged: false,
             ..
         } => Intent::Noted(Noted::Publish),
-        ClientMessage::Publish { request, .. } => refuse(
+        Wamp2Message::Publish { request, .. } => refuse(
             kind::PUBLISH,
             request,
             uri::NOT_AUTHORIZED,
             Some(Counter::ClientPublishes),
         ),
-        ClientMessage::Cancel => Intent::Noted(Noted::Nothing),
-        ClientMessage::Goodbye | ClientMessage::Abort => Intent::Farewell,
-        ClientMessage::Hello(_) | ClientMessage::Authenticate { .. } => {
+        Wamp2Message::Cancel => Intent::Noted(Noted::Nothing),
+        Wamp2Message::Goodbye | Wamp2Message::Abort => Intent::Farewell,
+        Wamp2Message::Hello(_) | Wamp2Message::Authenticate { .. } => {
             Intent::Fail(breach("not after WELCOME"))
         }
     }
@@ -329,7 +329,7 @@ fn abort_for(breach: Breach, out: &mut Vec<u8>) {
 
 /// EVENT, not written yet.
 #[derive(Clone, Copy, Debug)]
-pub struct EventFrame<'a> {
+pub struct Wamp2Event<'a> {
     /// The number of the topic's subscription.
     pub subscription: u64,
     /// The number of the event.
@@ -338,7 +338,7 @@ pub struct EventFrame<'a> {
     pub data: &'a str,
 }
 
-impl EventFrame<'_> {
+impl Wamp2Event<'_> {
     fn payload_bytes(&self) -> usize {
         wamp2::event_len(self.subscription, self.publication, self.data)
     }

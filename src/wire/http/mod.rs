@@ -12,4 +12,4 @@ mod upgrade;
 pub use event_stream::{EventStream, event_stream};
 pub use head::{BodyFault, Head, HeadFault, Lines, NO_LINES, Unclear, is_head};
 pub use response::{CLOSE, Content, HttpAnswer, encode_acceptance, encode_refusal};
-pub use upgrade::{Acceptance, SUBPROTOCOLS, Upgrade, accept_key, judge};
+pub use upgrade::{Acceptance, SUBPROTOCOLS, Upgrade, WAMP2, accept_key, judge};

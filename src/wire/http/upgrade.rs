@@ -8,10 +8,12 @@ use std::fmt;
 use super::head::{Head, HeadFault};
 use crate::limits::ORIGIN_BYTES_MAX;
 use crate::stats::Refusal;
-use crate::wire::wamp2;
+
+/// WAMP v2, as clients name it.
+pub const WAMP2: &str = "wamp.2.json";
 
 /// The sub-protocols that newswire speaks, as clients name them.
-pub const SUBPROTOCOLS: &[&str] = &["wamp", wamp2::SUBPROTOCOL];
+pub const SUBPROTOCOLS: &[&str] = &["wamp", WAMP2];
 
 /// What a good upgrade asks for, borrowed from its head. Its `Debug` leaves the query out, because the token
 /// is there.
