@@ -436,22 +436,21 @@ mod tests {
                 assert_eq!(value[4][0], serde_json::from_str::<Value>(data).unwrap());
             }
         }
-        let written: [&dyn Fn(&mut Vec<u8>); 9] = [
-            &|out| encode_welcome(5, out),
-            &|out| encode_abort("no", uri::KILLED, out),
-            &|out| encode_challenge(out),
-            &|out| encode_goodbye(uri::KILLED, out),
-            &|out| encode_error(kind::CALL, 5, uri::NOT_AUTHORIZED, out),
-            &|out| encode_subscribed(1, 2, out),
-            &|out| encode_unsubscribed(1, out),
-            &|out| encode_revoked(1, uri::NOT_AUTHORIZED, out),
-            &|out| encode_result(1, out),
-        ];
-        for write in written {
-            let mut out = Vec::new();
-            write(&mut out);
-            let value: Value = serde_json::from_slice(&out).expect("JSON");
+        let mut text = Vec::new();
+        let mut check = |write: fn(&mut Vec<u8>)| {
+            text.clear();
+            write(&mut text);
+            let value: Value = serde_json::from_slice(&text).expect("JSON");
             assert!(value.is_array());
-        }
+        };
+        check(|out| encode_welcome(5, out));
+        check(|out| encode_abort("no", uri::KILLED, out));
+        check(encode_challenge);
+        check(|out| encode_goodbye(uri::KILLED, out));
+        check(|out| encode_error(kind::CALL, 5, uri::NOT_AUTHORIZED, out));
+        check(|out| encode_subscribed(1, 2, out));
+        check(|out| encode_unsubscribed(1, out));
+        check(|out| encode_revoked(1, uri::NOT_AUTHORIZED, out));
+        check(|out| encode_result(1, out));
     }
 }

@@ -283,9 +283,15 @@ pub fn last_word(word: LastWord, out: &mut Vec<u8>) {
 /// Appends the last messages to a client that was not welcomed yet.
 pub fn early_last_word(word: LastWord, out: &mut Vec<u8>) {
     match word {
-        LastWord::TokenEnded | LastWord::Disconnected => {
-            abort(uri::AUTHENTICATION_DENIED, "token no longer valid", out);
-            websocket::encode_close(Some(close_code::TOKEN_ENDED), "token no longer valid", out);
+        LastWord::TokenEnded => {
+            let text = "token no longer valid";
+            abort(uri::AUTHENTICATION_DENIED, text, out);
+            websocket::encode_close(Some(close_code::TOKEN_ENDED), text, out);
+        }
+        LastWord::Disconnected => {
+            let text = "disconnected by an administrator";
+            abort(uri::KILLED, text, out);
+            websocket::encode_close(Some(close_code::POLICY), text, out);
         }
         LastWord::Farewell => websocket::encode_close(Some(close_code::NORMAL), "", out),
         LastWord::Goodbye(_)

@@ -1,6 +1,6 @@
 //! The engine among virtual publishers and clients, in virtual time, from one seed.
 //!
-//! Clients connect, some of them through a proxy, speak in fragments, stall, reset, half-close, and send
+//! Clients of all protocols connect, some of them through a proxy, speak in fragments, stall, reset, half-close, and send
 //! garbage; their sockets take bytes in part or not at all; verdicts come at once, late or never, and are
 //! taken back or narrowed; events burst, and some are large; an administrator disconnects clients and changes
 //! the rules; the shutdown comes at any moment. Beside the engine runs a model that is too simple to be wrong:
@@ -20,6 +20,7 @@ use newswire::stats::{Cause, Close};
 use newswire::wire::envelope::Event;
 use newswire::wire::grant::Grant;
 
+use super::dialect::Dialect;
 use super::subscriber::{PROXY, Route, Subscriber, What, masked, may_hear, proxies, topic};
 use super::{World, simulate};
 use crate::stream::FakeStream;
@@ -34,6 +35,9 @@ const ROOMY: usize = 1 << 20;
 struct Client {
     id: SlotId,
     peer: Subscriber,
+    dialect: Dialect,
+    /// Where what it says of itself ends, in all that it has sent; 0 when it says nothing.
+    hello_end: usize,
     /// Where the client is, if the rules did not change while its head was under way.
     address: Option<IpAddr>,
     grant: Vec<String>,
@@ -69,16 +73,10 @@ struct Client {
 enum Wait {
     Head,
     Verdict,
+    Hello,
     Silence,
     Pong,
     Close,
-}
-
-fn upgrade(headers: &str) -> String {
-    format!(
-        "GET /?token=t HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{headers}\
-         Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
 }
 
 struct EngineWorld {
@@ -244,10 +242,15 @@ impl EngineWorld {
             0 => vec![topic(0), "topic-1*".to_owned()],
             _ => Vec::new(),
         };
-        let head = upgrade(&route.headers);
+        let dialect = Dialect::draw(self.topics, &mut self.dice);
+        let head = dialect.head(&route.headers);
         self.clients.push(Client {
             id,
             peer: Subscriber::new(wire),
+            hello_end: 0,
+            // A stream cannot be asked whether it is still there, and waits for nothing.
+            is_blurred: dialect.stream().is_some(),
+            dialect,
             address: Some(route.address),
             grant,
             is_open: false,
@@ -255,7 +258,6 @@ impl EngineWorld {
             is_reading,
             standing: None,
             waits: (Wait::Head, self.due(self.rules.handshake_seconds)),
-            is_blurred: false,
             heard_bytes: 0,
             head_bytes: head.len(),
             is_fresh: false,
@@ -274,6 +276,21 @@ impl EngineWorld {
             self.send(index, first);
         }
         self.send(index, rest);
+        self.greet(index);
+    }
+
+    /// A client that introduces itself does so at once, or later.
+    fn greet(&mut self, index: usize) {
+        let client = &self.clients[index];
+        let has_said = client.hello_end > 0 || client.peer.wire.borrow().peer_ended;
+        if let Some(hello) = client.dialect.hello().filter(|_| !has_said)
+            && self.dice.one_in(2)
+        {
+            let frame = masked(0x81, hello.as_bytes(), &mut self.dice);
+            let client = &mut self.clients[index];
+            client.hello_end = client.peer.sent_bytes + frame.len();
+            self.send(index, &frame);
+        }
     }
 
     /// A client sends bytes, and the engine hears of them.
@@ -322,6 +339,10 @@ impl EngineWorld {
         let verdict_due = self.due(self.rules.handshake_seconds);
         let silence_due = self.due(self.rules.ping_seconds);
         let close_due = self.due(self.rules.close_seconds);
+        let tick = match self.is_shutting_down || self.is_over {
+            true => u64::MAX,
+            false => self.now.as_secs(),
+        };
         for client in &mut self.clients {
             let wire = client.peer.wire.borrow();
             client.is_blurred |= wire.wants_room;
@@ -329,7 +350,17 @@ impl EngineWorld {
             client.heard_bytes = wire.read_bytes;
             match client.waits.0 {
                 Wait::Close => {}
-                _ if wire.server_ended => client.waits = (Wait::Close, close_due),
+                _ if wire.server_ended => {
+                    if client.waits.0 == Wait::Hello && !client.is_doomed {
+                        assert!(
+                            client.waits.1 <= tick,
+                            "{:?} had time to say hello",
+                            client.id
+                        );
+                        client.is_doomed = true;
+                    }
+                    client.waits = (Wait::Close, close_due);
+                }
                 Wait::Head if wire.read_bytes >= client.head_bytes => {
                     client.waits = (Wait::Verdict, verdict_due);
                 }
@@ -339,6 +370,16 @@ impl EngineWorld {
                 _ => {}
             }
             if client.waits.0 == Wait::Verdict && client.is_open {
+                client.waits = match client.dialect.hello() {
+                    Some(_) => (Wait::Hello, verdict_due),
+                    None => (Wait::Silence, silence_due),
+                };
+            }
+            if client.waits.0 == Wait::Hello
+                && client.hello_end > 0
+                && !client.is_fresh
+                && wire.read_bytes >= client.hello_end
+            {
                 client.waits = (Wait::Silence, silence_due);
             }
         }
@@ -365,7 +406,7 @@ impl EngineWorld {
                 continue;
             }
             match wait {
-                Wait::Head | Wait::Verdict => {
+                Wait::Head | Wait::Verdict | Wait::Hello => {
                     assert!(is_gone || wire.server_ended, "{id:?} is late: {wait:?}");
                 }
                 Wait::Silence => {
@@ -411,6 +452,7 @@ impl EngineWorld {
             });
             client.grant = grant;
             client.peer.lose(|n| !standing.allows(&topic(n)));
+            client.dialect.lose(|n| !standing.allows(&topic(n)));
             self.engine.handle_changed_standings();
             self.turn();
         }
@@ -550,6 +592,10 @@ impl EngineWorld {
             match &verdict {
                 Verdict::Accepted(standing) => {
                     client.is_open = true;
+                    if let Some(topics) = client.dialect.stream() {
+                        client.is_doomed |= !topics.iter().all(|&n| may_hear(&client.grant, n));
+                        client.peer.topics.extend(topics);
+                    }
                     client.standing = Some(Rc::clone(standing));
                     client.is_fresh = true;
                 }
@@ -563,19 +609,21 @@ impl EngineWorld {
     fn speak(&mut self) {
         let Some(index) = self.pick() else { return };
         let n = self.dice.below(self.topics);
-        let text = match self.dice.below(10) {
-            0..6 => format!("[5,\"topic-{n}\"]"),
-            6..8 => format!("[6,\"topic-{n}\"]"),
-            8 if self.dice.one_in(2) => format!("[1,\"p{n}\",\"topic\"]"),
-            8 => format!("[2,\"call\",\"{}\"]", "x".repeat(90)),
-            _ => "[7,\"t\",1]".to_owned(),
-        };
-        let what = match text.get(..3) {
-            Some("[5,") => What::Subscribe(n),
-            Some("[6,") => What::Unsubscribe(n),
-            _ => What::Other,
-        };
-        self.say(index, what, text.as_bytes());
+        self.greet(index);
+        if !self.may_speak(index) {
+            return;
+        }
+        let phrase = self.clients[index].dialect.phrase(n, &mut self.dice);
+        if let Some((what, text)) = phrase {
+            self.say(index, what, text.as_bytes());
+        }
+    }
+
+    /// Returns true when a client has said of itself what it has to.
+    fn may_speak(&self, index: usize) -> bool {
+        let client = &self.clients[index];
+        let has_said = client.dialect.hello().is_none() || client.hello_end > 0;
+        has_said && !client.peer.wire.borrow().peer_ended
     }
 
     /// A client sends a message.
@@ -593,10 +641,11 @@ impl EngineWorld {
     /// A message of any length: one that is longer than the rules allow ends its client.
     fn say_too_much(&mut self) {
         let Some(index) = self.pick() else { return };
-        let text = format!("[2,\"call\",\"{}\"]", "x".repeat(90 + self.dice.below(500)));
-        if self.clients[index].peer.wire.borrow().peer_ended {
+        let bytes = 90 + self.dice.below(500);
+        let text = self.clients[index].dialect.call(bytes);
+        let Some(text) = text.filter(|_| self.may_speak(index)) else {
             return;
-        }
+        };
         let is_too_much = text.len() > self.rules.session.message_bytes_max;
         self.clients[index].is_doomed |= is_too_much;
         self.say(index, What::Other, text.as_bytes());
@@ -771,7 +820,9 @@ impl EngineWorld {
             assert!(!is_late, "{:?} has to end", client.id);
             let is_gone = client.peer.wire.borrow().is_dropped;
             if is_gone {
-                client.check_end(is_generous);
+                // The end of a stream does not tell its reason: it may have been called slow.
+                let tells_reason = client.dialect.stream().is_none();
+                client.check_end(is_generous && tells_reason);
                 departed.push(client.id);
             }
             !is_gone
@@ -793,7 +844,8 @@ impl Client {
         self.peer.listen();
         while let Some(heard) = self.peer.heard.pop_front() {
             match heard {
-                Heard::Http(http) if http.status == 101 => {
+                Heard::Http(http) if matches!(http.status, 101 | 200) => {
+                    assert_eq!(http.status == 200, self.dialect.stream().is_some());
                     assert!(self.is_open, "upgraded without a verdict");
                     self.upgraded = true;
                 }
@@ -805,14 +857,15 @@ impl Client {
                 }
                 Heard::Frame(0x81, text) => {
                     let text = String::from_utf8(text).expect("text");
-                    let is_event = text.starts_with("[8,");
-                    assert!(
-                        is_event || text.starts_with("[0,\"") || text.starts_with("[4,\""),
-                        "{text}"
-                    );
                     // Whoever has broken a rule may hear on until the engine has seen it.
-                    if is_event && !self.is_doomed {
-                        self.peer.hear(&text);
+                    if let Some(event) = self.dialect.hear(&text).filter(|_| !self.is_doomed) {
+                        self.peer.hear(&event);
+                    }
+                }
+                Heard::Event(lines) => {
+                    let event = self.dialect.hear_stream(&lines);
+                    if let Some(event) = event.filter(|_| !self.is_doomed) {
+                        self.peer.hear(&event);
                     }
                 }
                 Heard::Frame(0x89, _) => pinged = true,

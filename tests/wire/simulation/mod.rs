@@ -6,6 +6,7 @@
 //!
 //! Never here: what happens in a world (its own file).
 
+mod dialect;
 mod engine;
 mod fleet;
 mod member;
