@@ -2,7 +2,7 @@
 //!
 //! Never here: names of hosts, TLS, trying again.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -55,9 +55,12 @@ impl WorkerDesk {
         let mut piece = [0; 16 * 1024];
         loop {
             stream.set_read_timeout(Some(left(until)?)).ok()?;
-            match stream.read(&mut piece).ok()? {
-                0 => break,
-                n => answer.extend_from_slice(&piece[..n]),
+            match stream.read(&mut piece) {
+                Ok(0) => break,
+                Ok(n) => answer.extend_from_slice(&piece[..n]),
+                // A signal, or a machine that stood still: the time that is left says how long to wait on.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return None,
             }
             if answer.len() > limits::WORKER_ANSWER_BYTES_MAX {
                 return None;

@@ -6,13 +6,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kit::observe::{counted, envelope, publish_all, upgrade};
+use kit::stream::Patient;
 use kit::{PATIENCE, Server, TOKEN, wait_until};
 
 #[test]
 fn who_answers_pings_stays_and_who_does_not_is_gone() {
     let server = Server::start(&["--ping-interval", "1", "--ping-timeout", "5"]);
     let mut alive = server.subscriber(&["t"]);
-    let mut dead = server.raw_subscriber(&["t"]);
+    let dead = server.raw_subscriber(&["t"]);
     dead.set_read_timeout(Some(Duration::from_millis(50)))
         .expect("set");
     let mut heard = Vec::new();
@@ -34,7 +35,7 @@ fn who_answers_pings_stays_and_who_does_not_is_gone() {
         }
         let _ = alive.socket.flush();
         let mut piece = [0; 64];
-        match dead.read(&mut piece) {
+        match Patient(&dead).read(&mut piece) {
             Ok(0) => true,
             Ok(n) => {
                 heard.extend_from_slice(&piece[..n]);

@@ -7,6 +7,7 @@ use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::process::{Command, Stdio};
 
 use kit::scratch::File;
+use kit::stream::Patient;
 use kit::{PATIENCE, Server, TOKEN};
 use tungstenite::ClientRequestBuilder;
 
@@ -295,7 +296,7 @@ fn a_restart_refuses_nobody() {
     for stream in waiting {
         let uri = format!("ws://{address}/?token={TOKEN}");
         let request = ClientRequestBuilder::new(uri.parse().expect("a URI"));
-        let (mut socket, _) = tungstenite::client(request, stream).expect("an upgrade");
+        let (mut socket, _) = tungstenite::client(request, Patient(stream)).expect("an upgrade");
         let welcome = socket.read().expect("a message").into_text();
         assert!(welcome.expect("text").starts_with("[0,"));
     }

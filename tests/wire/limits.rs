@@ -10,6 +10,7 @@ use tungstenite::{Message, WebSocket};
 use kit::hostile::text;
 use kit::observe::{answer, counted, envelope, publish_all, upgrade};
 use kit::raw::frame_of;
+use kit::stream::Patient;
 use kit::{Server, wait_until};
 
 #[test]
@@ -224,7 +225,7 @@ fn who_sends_its_request_a_byte_at_a_time_gets_408() {
         // Far fewer are sent than there are: it would be a good request in the end.
         let byte = bytes.next().expect("not the whole request");
         slow.write_all(&[byte]).expect("open");
-        match slow.read(&mut beginning) {
+        match Patient(&slow).read(&mut beginning) {
             Ok(n) => n == 12,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 // Meanwhile others are served.
@@ -381,7 +382,7 @@ fn a_client_that_says_too_much_before_its_verdict_is_heard_in_order() {
         head.extend(byte);
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "));
-    let mut socket = WebSocket::from_raw_socket(stream, Role::Client, None);
+    let mut socket = WebSocket::from_raw_socket(Patient(stream), Role::Client, None);
     let mut next = || match socket.read().expect("a message") {
         Message::Text(text) => text.to_string(),
         other => panic!("{other:?}"),

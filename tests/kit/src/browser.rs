@@ -22,6 +22,7 @@ use tungstenite::WebSocket;
 use tungstenite::protocol::Message;
 
 use super::scripts::interpreter;
+use super::stream::Patient;
 use super::wait_until;
 
 /// How long one command, or one condition in a page, may take. A browser starts slowly on a machine
@@ -277,7 +278,7 @@ impl Page {
 
 /// One WebSocket to the browser.
 struct Wire {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Patient<TcpStream>>,
     last_id: u64,
     /// Answers to commands that were not waited for yet.
     answers: BTreeMap<u64, Value>,
@@ -293,7 +294,7 @@ impl Wire {
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
         stream.set_nodelay(true).expect("set");
         let url = format!("ws://{address}{path}");
-        let (socket, _) = tungstenite::client(url, stream).expect("an upgrade");
+        let (socket, _) = tungstenite::client(url, Patient(stream)).expect("an upgrade");
         Self {
             socket,
             last_id: 0,
@@ -435,7 +436,7 @@ fn serve(mut stream: TcpStream, pages: &BTreeMap<String, String>) -> std::io::Re
     let mut head = Vec::new();
     let mut piece = [0; 4096];
     while !head.windows(4).any(|four| four == b"\r\n\r\n") {
-        match stream.read(&mut piece)? {
+        match Patient(&stream).read(&mut piece)? {
             0 => return Ok(()),
             n => head.extend_from_slice(&piece[..n]),
         }
