@@ -7,6 +7,7 @@ mod amqp;
 mod delivery;
 mod files;
 mod foreign_publishers;
+mod foreign_subscribers;
 mod hostile;
 mod hosts;
 mod laws;
