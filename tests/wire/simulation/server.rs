@@ -41,8 +41,9 @@ const CLIENTS_MAX: usize = 50;
 /// More than events of one turn may wait for: the engine is congested in the middle of a turn.
 const MANY_TOPICS: usize = limits::PENDING_WALKS_MAX + 100;
 
-/// In turns: a loop that turns so often without a pause has lost its way.
-const SPINS_MAX: u32 = 5_000;
+/// In turns: a loop that turns so often without a pause has lost its way. Where the budget is one change a turn, a source
+/// that is told of many topics takes some thousand.
+const SPINS_MAX: u32 = 2 * limits::SUB_CHANGES_MAX as u32;
 
 /// In seconds, the longest intervals that a configuration of this world has.
 const HANDSHAKE_MAX: u32 = 10;
