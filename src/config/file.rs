@@ -110,8 +110,11 @@ fn texts_of(
     value: &Spanned<DeValue<'_>>,
 ) -> Result<Vec<String>, &'static str> {
     match (option.takes(), value.get_ref()) {
-        // An integer in another base stays as it was written, and is refused with its range.
-        (Takes::Number { .. }, DeValue::Integer(integer)) => Ok(vec![integer.to_string()]),
+        // An integer in another base stays as it was written, and is refused with its range. Some words are
+        // numbers, too (`workers = 2`).
+        (Takes::Number { .. } | Takes::Word, DeValue::Integer(integer)) => {
+            Ok(vec![integer.to_string()])
+        }
         (
             Takes::Number {
                 unit: Unit::Bytes, ..

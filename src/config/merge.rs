@@ -209,12 +209,13 @@ mod tests {
     #[test]
     fn a_file_is_integers_strings_and_arrays() {
         let text = "# all kinds\nlisten = ['127.0.0.1:1', '[::1]:1']\nevent-bytes-max = '1MiB'\n\
-                    outbox-bytes-max = 4_194_304\nshutdown-close = 'frame'\norigin = []\n";
+                    outbox-bytes-max = 4_194_304\nshutdown-close = 'frame'\norigin = []\nworkers = 2\n";
         let config = merged(&[], &[], text).expect("good").config;
         assert_eq!(config.listen.addresses.len(), 2);
         assert_eq!(config.ingest.event_bytes_max, 1 << 20);
         assert_eq!(config.clients.outbox_bytes_max, 4 << 20);
         assert_eq!(config.process.shutdown_close, ShutdownClose::Frame);
+        assert_eq!(config.process.workers.count(), Some(2));
     }
 
     /// Each complaint is one line that names the place.

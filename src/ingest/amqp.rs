@@ -139,7 +139,7 @@ impl Consumer<'_> {
         let limited = self.link.ask(async |channel| channel.basic_qos(qos).await);
         limited
             .await
-            .map_err(|refused| refused.about("the prefetch of newswire's consumer", ""))?;
+            .map_err(|refused| refused.about("for the prefetch of newswire's consumer", ""))?;
         // Two readers would get a part of the events each. One of them may be a connection that is gone, as the broker
         // learns later: what was sent to it would come again behind newer events.
         let consume = BasicConsumeArguments::new(&queue, "")
@@ -175,9 +175,9 @@ impl Consumer<'_> {
         };
         let Some(name) = &self.options.queue else {
             let advice = "the user of amqp needs the permission `configure` for names that begin with amq.gen";
-            return Err(refused.about("a queue of its own", advice));
+            return Err(refused.about("for a queue of its own", advice));
         };
-        let what = format!("the queue `{name}` (durable)");
+        let what = format!("for the queue `{name}` (durable)");
         // Its owner has declared it otherwise (a quorum queue, say), or the user may only read it: then it is
         // taken as it is.
         if !matches!(refused.code(), Some(PRECONDITION_FAILED | ACCESS_REFUSED)) {

@@ -219,7 +219,7 @@ impl AmqpLink {
             Ok(()) => return Ok(()),
             Err(refused) => refused,
         };
-        let what = format!("the exchange `{name}` (type {kind}, durable)");
+        let what = format!("for the exchange `{name}` (type {kind}, durable)");
         if refused.code() != Some(ACCESS_REFUSED) {
             let advice = match refused.code() {
                 Some(PRECONDITION_FAILED) => {
@@ -279,7 +279,7 @@ impl AmqpRefused {
             "" => String::new(),
             advice => format!("; {advice}"),
         };
-        format!("newswire asked for {what}, and the broker refused: {reason}{advice}")
+        format!("newswire asked {what}, and the broker refused: {reason}{advice}")
     }
 }
 

@@ -52,7 +52,7 @@ async fn open(place: ExchangePlace, key: String) -> Result<ExchangeLink, String>
     let asked = link.ask(async |channel| channel.confirm_select(confirms).await);
     asked
         .await
-        .map_err(|refused| refused.about("publisher confirms", ""))?;
+        .map_err(|refused| refused.about("for publisher confirms", ""))?;
     Ok(ExchangeLink { link, place, key })
 }
 

@@ -112,7 +112,7 @@ group! {
         },
 
         /// Time for a shutdown: newswire takes in the last events, delivers them and ends. Keep it below the patience
-        /// of your service manager (systemd: 90 s).
+        /// of your service manager (newswire's unit of systemd: 15 s; Docker: 10 s).
         #[option("shutdown-timeout", "SECONDS", restart)]
         shutdown_seconds: u32 = number!(
             Seconds, limits::SHUTDOWN_SECONDS, 1, limits::SHUTDOWN_SECONDS_CEILING
