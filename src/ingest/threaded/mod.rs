@@ -397,4 +397,37 @@ mod tests {
         assert_eq!(settlements.recv_timeout(PATIENCE), Ok(expected));
         assert!(deliveries.try_iter().count() <= 4);
     }
+
+    /// Finds no broker, and tells each time that it has looked for one.
+    struct Nobody(Sender<()>);
+
+    impl Client for Nobody {
+        async fn serve(&mut self, _: &Outlet, _: u64) -> String {
+            self.0.send(()).expect("the test listens");
+            "nobody is there".to_owned()
+        }
+
+        fn is_durable(&self) -> bool {
+            false
+        }
+
+        fn is_asked_for_topics(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_gone_looks_for_its_broker_no_more() {
+        let ((looked, looks), (woken, wakes)) = (channel(), channel());
+        let wake: Wake = Arc::new(move || {
+            let _ = woken.send(());
+        });
+        let source = Threaded::start(Ingest::Nats, "a broker".to_owned(), wake, Nobody(looked));
+        let source = source.expect("a thread");
+        assert_eq!(looks.recv_timeout(PATIENCE), Ok(()));
+        // The loop is told of the loss, and the client pauses.
+        assert_eq!(wakes.recv_timeout(PATIENCE), Ok(()));
+        drop(source);
+        assert_eq!(looks.try_recv().ok(), None);
+    }
 }

@@ -63,6 +63,9 @@ pub(super) async fn run(mut client: impl Client, outlet: Outlet) {
                 () = outlet.changed() => {}
             }
         }
+        if outlet.is_over() {
+            return;
+        }
     }
 }
 
