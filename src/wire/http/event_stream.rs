@@ -42,7 +42,11 @@ fn judge<'a>(head: &Head<'_, 'a>) -> Result<EventStream<'a>, Refusal> {
     if head.is_http_1_0 {
         return Err(Refusal::HttpVersion);
     }
-    if head.values("host").count() != 1 || head.announces_body() {
+    // As for an upgrade: one `Host`, and no body.
+    if head.values("host").count() != 1
+        || head.has("transfer-encoding")
+        || head.values("content-length").any(|n| n != b"0")
+    {
         return Err(Refusal::BadRequest);
     }
     let origin = head.text("origin").map_err(|_| Refusal::BadRequest)?;
@@ -122,6 +126,8 @@ mod tests {
         ] {
             assert!(!is_asked(lines), "{lines}");
         }
+        let none = format!("{ACCEPT}Content-Length: 0\r\n");
+        assert!(is_asked(&none) && asked("/?topic=a", &none) != Some(Err(Refusal::BadRequest)));
         let body = format!("{ACCEPT}Content-Length: 3\r\n");
         assert_eq!(asked("/?topic=a", &body), Some(Err(Refusal::BadRequest)));
     }
