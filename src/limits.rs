@@ -460,11 +460,34 @@ pub const NATS_PING_SECONDS: u64 = 15;
 /// In such questions that may be unanswered when the next is due. After that the server is gone.
 pub const NATS_PINGS_UNANSWERED_MAX: usize = 2;
 
+/// In bytes, what may wait for a NATS server that does not read: subscriptions, and answers to its PINGs. With more,
+/// newswire ends the connection. Without a bound, a server that sends PING after PING could fill the memory.
+pub const NATS_UNSENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// In bytes, the longest line of a NATS server. Its `INFO` names all servers of a cluster.
+pub const NATS_LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// In bytes, the longest subject, prefix and topic together. A NATS server takes lines of 4,096.
+pub const NATS_SUBJECT_BYTES_MAX: usize = 4_000;
+
+/// In bytes, what is read from a NATS server at once.
+pub const NATS_READ_BYTES: usize = 64 * 1024;
+
+/// In bytes, what `newswire publish` writes ahead to a NATS server before it takes a further event.
+pub const NATS_PUBLISH_BYTES_MAX: usize = 64 * 1024;
+
+/// In events that `newswire publish` lets wait for a broker, and as many for the broker's confirmation.
+pub const BROKER_PUBLISH_WAITING_MAX: usize = 256;
+
+/// In milliseconds between two looks of `newswire publish` at a full queue of events for a broker.
+pub const BROKER_PUBLISH_LOOK_MILLISECONDS: u64 = 10;
+
 /// Returns, in bytes, the most memory for one NATS server when an event has at most `event_bytes_max` bytes and a name
-/// `topic` bytes: the queue, the event behind it and the one that is being received; the names that were asked for; and
-/// the changes of a minute that the server does not read.
+/// `topic` bytes: the queue, the event behind it and the one that is being received; the names that were asked for; the
+/// changes of a minute on their way to the thread; and what the server does not read, in a buffer that doubles.
 pub const fn nats_bytes(event_bytes_max: usize, topic: usize) -> usize {
-    let changes = (topic + 128).saturating_mul(2 * SUB_CHANGES_MAX);
+    let changes = (topic + 128).saturating_mul(SUB_CHANGES_MAX);
+    let changes = changes.saturating_add(2 * NATS_UNSENT_BYTES_MAX);
     let names = 8 * SUB_TOPIC_BYTES_MAX + 128 * SUB_TOPICS_MAX;
     let events = BROKER_QUEUE_BYTES_MAX + event_bytes_max + EVENT_BYTES_CEILING;
     changes.saturating_add(names + events)
@@ -514,8 +537,18 @@ pub const WORKER_SILENT_SECONDS: u64 = 30;
 /// In seconds before a worker that died is started again, the first time.
 pub const WORKER_PAUSE_SECONDS_MIN: u64 = 1;
 
-/// In seconds, the longest such pause. A worker that lived so long is started again after the shortest.
+/// In seconds, the longest such pause.
 pub const WORKER_PAUSE_SECONDS_MAX: u64 = 60;
+
+/// In seconds. A worker that has lived so long is started again after the shortest pause.
+pub const WORKER_LASTING_SECONDS: u64 = 60;
+
+/// In seconds between two questions to a worker for its figures.
+pub const WORKER_ASK_SECONDS: u64 = 1;
+
+/// In bytes of a line that a worker prints for its parent; its last figures have some thousand. The rest of a longer one
+/// is thrown away.
+pub const WORKER_LINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// In connections for which the start reserves 85 MB of addresses; they take no memory before they are used.
 pub const CONNECTIONS_EXPECTED_MAX: usize = 1_000_000;

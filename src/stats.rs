@@ -57,6 +57,8 @@ reasons! {
         SourceGaps => "source_gaps",
         /// Topics that clients wanted and that a NATS server could not be asked for, because no subject can carry them.
         TopicsNotCarried => "topics_not_carried",
+        /// Subscriptions that a NATS server has refused: to a topic, or to everything behind the prefix.
+        SubscriptionsRefused => "subscriptions_refused",
         /// Events that a relay has sent and that did not arrive, because this server read too slowly, or was not
         /// connected.
         Missed => "missed",

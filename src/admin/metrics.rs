@@ -205,6 +205,10 @@ pub static METRICS: &[Metric] = &[
         "newswire_topics_not_carried_total",
         Counter::TopicsNotCarried,
     ),
+    of(
+        "newswire_subscriptions_refused_total",
+        Counter::SubscriptionsRefused,
+    ),
     of("newswire_missed_total", Counter::Missed),
     of("newswire_relayed_total", Counter::Relayed),
     of("newswire_deliveries_total", Counter::Deliveries),

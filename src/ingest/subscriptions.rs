@@ -45,6 +45,10 @@ pub struct Subscriptions {
     /// True exactly when the publisher was asked for everything.
     has_everything: bool,
     policy: ScopePolicy,
+    /// True exactly when the publisher has refused, on this connection, to be asked for everything.
+    is_everything_refused: bool,
+    /// True exactly when a wanted topic was not told, because everything was refused and there was no room.
+    has_left_out: bool,
     /// True exactly when there is a connection to ask on.
     is_connected: bool,
 }
@@ -73,6 +77,11 @@ impl NameSet {
         self.set.len() < times * limits::SUB_TOPICS_MAX
             && self.bytes < times * limits::SUB_TOPIC_BYTES_MAX
     }
+
+    fn is_half_empty(&self) -> bool {
+        self.set.len() <= limits::SUB_TOPICS_MAX / 2
+            && self.bytes <= limits::SUB_TOPIC_BYTES_MAX / 2
+    }
 }
 
 impl Subscriptions {
@@ -98,9 +107,25 @@ impl Subscriptions {
         self.has_everything
     }
 
+    /// The publisher refuses to be asked for everything. Until the end of this connection it is asked for single topics,
+    /// up to the bound. Topics beyond the bound are asked for when half of the others have ended.
+    pub fn refuse_everything(&mut self) {
+        if !self.is_connected || self.is_everything_refused {
+            return;
+        }
+        if self.scope() == Scope::Everything {
+            self.walk = Some(0);
+        }
+        self.is_everything_refused = true;
+        self.has_everything = false;
+    }
+
     /// What is to be asked for.
     pub fn scope(&self) -> Scope {
-        self.policy.scope()
+        match self.is_everything_refused {
+            true => Scope::Topics,
+            false => self.policy.scope(),
+        }
     }
 
     /// A topic has its first subscriber, or the last one has left it.
@@ -138,18 +163,33 @@ impl Subscriptions {
     pub fn decide(&mut self, now: Duration, wanted: &dyn Wanted) -> Option<Decision> {
         let is_full = !self.told.has_room(1) && !self.changed.is_empty();
         let has_backlog = !self.waiting.has_room(2);
+        if self.is_everything_refused {
+            if has_backlog {
+                self.give_up_topics();
+                self.walk = Some(0);
+            } else if self.has_left_out && self.told.is_half_empty() {
+                self.has_left_out = false;
+                self.walk = Some(0);
+            }
+            return None;
+        }
         let decision = self.policy.decide(now, wanted, is_full, has_backlog)?;
         match decision {
             Decision::Topics => self.walk = Some(0),
             Decision::TooManyTopics | Decision::TooManyChanges => {
                 self.walk = None;
-                self.changed = VecDeque::new();
-                self.waiting = NameSet::default();
-                self.leaving.extend(self.told.set.drain());
-                self.told = NameSet::default();
+                self.give_up_topics();
             }
         }
         Some(decision)
+    }
+
+    /// The end of every topic that was told is to be told.
+    fn give_up_topics(&mut self) {
+        self.changed = VecDeque::new();
+        self.waiting = NameSet::default();
+        self.leaving.extend(self.told.set.drain());
+        self.told = NameSet::default();
     }
 
     /// Tells the publisher what differs, as far as the budget goes.
@@ -159,7 +199,7 @@ impl Subscriptions {
         }
         let are_many = self.walk == Some(0) && wanted.topics() > limits::SUB_UNREAD_MAX;
         let wants_everything = self.scope() == Scope::Everything;
-        let needs_everything = wants_everything || are_many;
+        let needs_everything = !self.is_everything_refused && (wants_everything || are_many);
         if needs_everything && !self.has_everything {
             ask("", true);
             self.has_everything = true;
@@ -206,6 +246,10 @@ impl Subscriptions {
     ) {
         let is_wanted = wanted.is_wanted(topic) && !topic.is_empty();
         if is_wanted == self.told.set.contains(topic) {
+            return;
+        }
+        if is_wanted && !self.told.has_room(1) && self.is_everything_refused {
+            self.has_left_out = true;
             return;
         }
         if is_wanted && !self.told.has_room(1) {
@@ -435,6 +479,58 @@ mod tests {
             world.settle(MINUTE);
             assert!(world.is_exact());
         }
+    }
+
+    #[test]
+    fn when_everything_is_refused_topics_are_asked_for_up_to_the_bound() {
+        let mut world = World::connected();
+        let mut count = 0;
+        while world.subscriptions.scope() == Scope::Topics {
+            world.come(&count.to_string());
+            count += 1;
+            world.turn(ZERO);
+        }
+        world.settle(ZERO);
+        for n in count..count + 10 {
+            world.come(&n.to_string());
+        }
+        // The publisher has not asked back: it refuses.
+        assert!(world.asked.remove(""));
+        world.subscriptions.refuse_everything();
+        world.settle(ZERO);
+        assert!(!world.asked.contains(""));
+        assert_eq!(world.asked.len(), limits::SUB_TOPICS_MAX);
+
+        // All come and go between two turns.
+        for n in 0..2 * limits::SUB_TOPICS_MAX {
+            let name = format!("x{n}");
+            world.come(&name);
+            world.go(&name);
+        }
+        assert_eq!(world.turn(MINUTE), None);
+        world.settle(MINUTE);
+        assert_eq!(world.asked.len(), limits::SUB_TOPICS_MAX);
+
+        // What had no place gets one when there is room.
+        let ending: Vec<String> = world
+            .asked
+            .iter()
+            .take(limits::SUB_TOPICS_MAX / 2)
+            .cloned()
+            .collect();
+        for name in ending {
+            world.go(&name);
+        }
+        world.settle(MINUTE);
+        world.turn(MINUTE);
+        world.settle(MINUTE);
+        assert!(world.is_exact());
+
+        // The next connection is asked for everything again.
+        world.subscriptions.end();
+        world.asked.clear();
+        world.subscriptions.begin(MINUTE);
+        assert_eq!(world.subscriptions.scope(), Scope::Everything);
     }
 
     #[test]

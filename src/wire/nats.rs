@@ -13,12 +13,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::json;
-
-/// In bytes, the longest line of a server. `INFO` names all servers of a cluster.
-const LINE_BYTES_MAX: usize = 64 * 1024;
-
-/// In bytes, the longest subject: a server takes lines of 4,096.
-pub const SUBJECT_BYTES_MAX: usize = 4_000;
+use crate::limits;
 
 /// Asks whether the other side is there.
 pub const PING: &[u8] = b"PING\r\n";
@@ -46,7 +41,7 @@ pub fn check_prefix(prefix: &str) -> Result<(), String> {
 
 /// Returns the subject of `topic`; `None` for a topic that no subject can carry.
 pub fn subject(prefix: &str, topic: &str) -> Option<String> {
-    let is_short = prefix.len() + topic.len() <= SUBJECT_BYTES_MAX;
+    let is_short = prefix.len() + topic.len() <= limits::NATS_SUBJECT_BYTES_MAX;
     (is_short && is_subject(topic)).then(|| format!("{prefix}{topic}"))
 }
 
@@ -54,6 +49,11 @@ pub fn subject(prefix: &str, topic: &str) -> Option<String> {
 fn is_subject(text: &str) -> bool {
     let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '*' && c != '>';
     text.split('.').all(|part| !part.is_empty()) && text.chars().all(is_plain)
+}
+
+/// Returns the subject that a server names between quotation marks when it refuses a subscription.
+pub fn refused_subject(text: &str) -> Option<&str> {
+    text.split('"').nth(1)
 }
 
 /// Who a client is.
@@ -138,7 +138,7 @@ pub enum ServerOp {
     Pong,
     /// It has done what was asked.
     Ok,
-    /// It has not, and says why.
+    /// It refuses something, and says why.
     Error(String),
 }
 
@@ -229,7 +229,7 @@ impl NatsDecoder {
             let end = memchr::memchr(b'\n', input);
             let (piece, rest) = input.split_at(end.map_or(input.len(), |end| end + 1));
             *input = rest;
-            if self.line.len() + piece.len() > LINE_BYTES_MAX {
+            if self.line.len() + piece.len() > limits::NATS_LINE_BYTES_MAX {
                 return Err(NoNats);
             }
             self.line.extend_from_slice(piece);
@@ -278,7 +278,7 @@ impl UnfinishedMessage {
         let mut words = line.split_ascii_whitespace();
         let (subject, sid) = (words.next()?, words.next()?);
         let (size, next) = (words.next()?, words.next());
-        // With a fourth word the third is where an answer would go.
+        // In a line of four words the third is where an answer would go, and the fourth is the size.
         let size = next.unwrap_or(size);
         words.next().is_none().then_some(Self {
             sid: sid.parse().ok()?,
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn what_is_no_nats_is_refused() {
-        let long = [b'x'; LINE_BYTES_MAX + 1];
+        let long = [b'x'; limits::NATS_LINE_BYTES_MAX + 1];
         let cases: &[&[u8]] = &[
             b"HTTP/1.1 400 Bad Request\r\n",
             b"AMQP\0\0\x09\x01\r\n",
@@ -418,7 +418,7 @@ mod tests {
             let subject = subject("news.", topic);
             assert_eq!(subject, Some(format!("news.{topic}")));
         }
-        let long = "x".repeat(SUBJECT_BYTES_MAX);
+        let long = "x".repeat(limits::NATS_SUBJECT_BYTES_MAX);
         assert!(subject("", &long).is_some());
         for topic in [
             "",

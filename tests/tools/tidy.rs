@@ -52,7 +52,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["limits", "stats", "wire::http", "wire::json"],
     ),
     ("wire::json", &["wire::json"]),
-    ("wire::nats", &["wire::json"]),
+    ("wire::nats", &["limits", "wire::json"]),
     // Two forms of a JWT are one token.
     ("wire::token", &["limits", "wire::jwt"]),
     // A list of tokens is made of tokens and of what they allow.

@@ -402,6 +402,71 @@ fn nats_beyond_a_bound_a_server_is_asked_for_everything() {
 
 #[test]
 #[ignore = "needs nats-server"]
+fn nats_a_server_that_refuses_everything_is_asked_for_single_topics() {
+    const TOPICS: usize = 10_001;
+    let names: Vec<String> = (0..TOPICS).map(|n| format!("t{n}")).collect();
+    let allowed: Vec<String> = names
+        .iter()
+        .map(|name| format!("newswire.{name}"))
+        .collect();
+    let mut broker = NatsServer::prepare(&format!(
+        "authorization {{ users: [ \
+         {{ user: reader, password: secret, permissions: {{ subscribe: {} }} }}, {{ user: writer, password: secret }} ] }}",
+        json!(allowed)
+    ));
+    broker.resume();
+    let url = format!("nats://reader:secret@{}", broker.port.address);
+    let writer = "{\"verbose\":false,\"user\":\"writer\",\"pass\":\"secret\"}";
+    let mut publisher = NatsPublisher::connect(&broker, writer);
+    let server = serve(&url, &["--subscriptions-max", "20000"]);
+    wait_until_connected(&server, 1);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut client = server.subscriber(&names[..2]);
+    broker.wait_for_subjects(&["newswire.t0", "newswire.t1"]);
+    client.subscribe(&names[2..]);
+    client.settle();
+    // Each event comes once, before the refusal and after it.
+    let mut n = 0;
+    let mut publish = |client: &mut kit::Client| {
+        publisher.publish("newswire.t1", n.to_string());
+        assert_eq!(client.text(), format!("[8,\"t1\",{n}]"));
+        n += 1;
+    };
+    wait_until("the refusal is counted", || {
+        publish(&mut client);
+        server.metric("newswire_subscriptions_refused_total") == 1.0
+    });
+    wait_until(
+        "single topics are asked for, as many as there may be",
+        || {
+            publish(&mut client);
+            broker.subscriptions() == TOPICS as u64 - 1
+        },
+    );
+    assert_eq!(source(&server)["asks_for"], "topics");
+    let log = server.log();
+    assert!(
+        log.contains("permission to subscribe to \"newswire.>\""),
+        "{log}"
+    );
+
+    // A connection with many topics begins with a question for everything.
+    broker.kill();
+    wait_until("newswire sees it", || source(&server)["connected"] == false);
+    broker.resume();
+    wait_until_connected(&server, 2);
+    wait_until("the refusal is counted again", || {
+        server.metric("newswire_subscriptions_refused_total") == 2.0
+    });
+    wait_until("single topics are asked for again", || {
+        broker.subscriptions() == TOPICS as u64 - 1
+    });
+    NatsPublisher::connect(&broker, writer).publish("newswire.t1", "\"end\"");
+    assert_eq!(client.text(), "[8,\"t1\",\"end\"]");
+}
+
+#[test]
+#[ignore = "needs nats-server"]
 fn nats_while_newswire_does_not_read_the_server_keeps_the_messages() {
     const EVENTS: usize = 400;
     let broker = NatsServer::start("");

@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::AmqpExchange;
-use super::broker::{BrokerLink, BrokerPublisher, WAITING_MAX};
+use super::broker::{BrokerLink, BrokerPublisher};
 use crate::cli::Failure;
+use crate::limits;
 use crate::net::amqp::{ANSWER, AmqpLink, Connector, ExchangePlace, Notice};
 use crate::net::tls;
 
@@ -67,7 +68,8 @@ impl BrokerLink for ExchangeLink {
             .finish();
         let (mut sent, mut confirmed, mut is_complete) = (0_u64, 0_u64, false);
         while !is_complete || confirmed < sent {
-            let has_room = sent - confirmed < WAITING_MAX as u64 && !is_complete;
+            let has_room =
+                sent - confirmed < limits::BROKER_PUBLISH_WAITING_MAX as u64 && !is_complete;
             tokio::select! {
                 event = events.recv(), if has_room => match event {
                     Some(event) => {

@@ -16,12 +16,10 @@ use tokio::sync::mpsc::{self, Sender};
 
 use super::Publisher;
 use crate::cli::Failure;
-
-/// In events that may wait for the broker, and as many for its confirmation.
-pub(super) const WAITING_MAX: usize = 256;
+use crate::limits;
 
 /// How often a full queue is looked at.
-const POLL: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(limits::BROKER_PUBLISH_LOOK_MILLISECONDS);
 
 /// A connection to a broker, on which is published.
 pub(super) trait BrokerLink: Sized + Send + 'static {
@@ -62,7 +60,7 @@ impl BrokerPublisher {
             .build()
             .map_err(|error| failed(&error))?;
         let mut link = runtime.block_on(open).map_err(|trouble| failed(&trouble))?;
-        let (queue, mut events) = mpsc::channel(WAITING_MAX);
+        let (queue, mut events) = mpsc::channel(limits::BROKER_PUBLISH_WAITING_MAX);
         let (ends, outcome) = channel();
         thread::Builder::new()
             .name("publish".to_owned())

@@ -10,12 +10,10 @@ use tokio::sync::mpsc;
 use super::NatsSubjects;
 use super::broker::{BrokerLink, BrokerPublisher};
 use crate::cli::Failure;
+use crate::limits;
 use crate::net::nats::{NatsLink, NatsPlace};
 use crate::wire::envelope::Form;
 use crate::wire::nats::{self, PING, PONG, ServerOp};
-
-/// In bytes: with more of them waiting, the server has to take them first.
-const UNSENT_BYTES_MAX: usize = 64 * 1024;
 
 /// Connects.
 ///
@@ -57,7 +55,7 @@ impl SubjectsLink {
             return Err(format!(
                 "no subject can carry the topic {topic:?}: subjects have no white space, no `*`, no `>`, no empty \
                  part and at most {} bytes",
-                nats::SUBJECT_BYTES_MAX
+                limits::NATS_SUBJECT_BYTES_MAX
             ));
         };
         let bytes_max = self.link.info.payload_bytes_max;
@@ -78,7 +76,8 @@ impl BrokerLink for SubjectsLink {
             |error: std::io::Error| format!("the connection to the server was lost: {error}");
         let mut is_complete = false;
         loop {
-            let has_room = !is_complete && self.link.writer.unsent() < UNSENT_BYTES_MAX;
+            let has_room =
+                !is_complete && self.link.writer.unsent() < limits::NATS_PUBLISH_BYTES_MAX;
             let NatsLink { reader, writer, .. } = &mut self.link;
             tokio::select! {
                 event = events.recv(), if has_room => match event {

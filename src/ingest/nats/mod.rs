@@ -20,7 +20,7 @@ use crate::limits;
 use crate::net::nats::{NatsLink, NatsPlace};
 use crate::stats::Counter;
 use crate::wire::nats::{PONG, ServerOp};
-use topics::{NatsTopics, NotCarried};
+use topics::{NatsRefusal, NatsTopics, NotCarried};
 
 const ALIVE: Duration = Duration::from_secs(limits::NATS_PING_SECONDS);
 const REPORT: Duration = Duration::from_secs(limits::REPORT_SECONDS);
@@ -56,6 +56,7 @@ impl Client for Nats {
         outlet.connected();
         let connection = NatsConnection {
             topics: NatsTopics::new(&self.prefix),
+            prefix: &self.prefix,
             link,
             session,
             began: Instant::now(),
@@ -93,6 +94,8 @@ struct NatsConnection<'a> {
     /// When the log last told what the server refuses.
     reported: Option<Instant>,
     place: String,
+    /// What subjects begin with.
+    prefix: &'a str,
     has_said: &'a mut bool,
 }
 
@@ -132,6 +135,12 @@ impl NatsConnection<'_> {
                     self.ask(outlet);
                 }
             }
+            let unsent = self.link.writer.unsent();
+            if unsent > limits::NATS_UNSENT_BYTES_MAX {
+                return Err(format!(
+                    "the server does not read what newswire asks for: {unsent} bytes wait for it"
+                ));
+            }
         }
         Ok(())
     }
@@ -160,7 +169,7 @@ impl NatsConnection<'_> {
             ServerOp::Info(info) if info.is_ending => {
                 return Err("the server is about to end, and sends its clients away".to_owned());
             }
-            ServerOp::Error(text) => self.handle_error(&text)?,
+            ServerOp::Error(text) => self.handle_error(&text, outlet)?,
             ServerOp::Info(_) | ServerOp::Ok => {}
         }
         Ok(())
@@ -187,17 +196,31 @@ impl NatsConnection<'_> {
     }
 
     /// The server refuses something. It ends the connection itself where that follows.
-    fn handle_error(&mut self, text: &str) -> Result<(), String> {
+    fn handle_error(&mut self, text: &str, outlet: &Outlet) -> Result<(), String> {
         // Only these leave the connection as it is.
         let lower = text.to_ascii_lowercase();
         if !lower.contains("permissions violation") && !lower.contains("maximum subscriptions") {
             return Err(format!("the server ended the connection: {text}"));
         }
+        outlet.count(Counter::SubscriptionsRefused, 1);
+        if self.topics.handle_refusal(text, self.began.elapsed()) == NatsRefusal::Everything {
+            outlet.everything_refused();
+            log::warn!(
+                "nats: broker={} refuses a subscription to all subjects behind the prefix: {text:?}. newswire goes on \
+                 with single topics, at most {} of them; events of further topics, and those that clients want by a \
+                 prefix, do not come from there. Give newswire's user the permission to subscribe to \"{}>\", and as \
+                 many subscriptions as it needs",
+                self.place,
+                limits::SUB_TOPICS_MAX,
+                self.prefix
+            );
+            return Ok(());
+        }
         if self.reported.is_none_or(|at| at.elapsed() >= REPORT) {
             self.reported = Some(Instant::now());
             log::warn!(
                 "nats: broker={} refuses a subscription: {text:?}. newswire asked for a topic behind the prefix \
-                 (nats-prefix); its events do not come from there",
+                 (nats-prefix); its events do not come from there (subscriptions_refused counts all of them)",
                 self.place
             );
         }

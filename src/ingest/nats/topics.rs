@@ -9,6 +9,9 @@
 //! answered a PING that was sent behind the new subscriptions, and ends the old ones afterwards. So no event is taken
 //! twice and none is missed, but for one whose two copies come before and behind that answer.
 //!
+//! **A server that refuses everything.** It says so before that answer. The topics' subscriptions stay then, and have time
+//! until they are asked for again.
+//!
 //! Never here: sockets, clocks (moments are handed in), and which topics are wanted.
 
 use std::collections::{HashMap, VecDeque};
@@ -55,6 +58,15 @@ pub(super) struct NatsTopics {
     taken: Option<Sid>,
     /// What the answers that are due are for, in their order.
     fences: VecDeque<Fence>,
+}
+
+/// What a server has refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum NatsRefusal {
+    /// The subscription to everything.
+    Everything,
+    /// A topic's subscription.
+    Topic,
 }
 
 /// A topic that no subject can carry.
@@ -131,16 +143,53 @@ impl NatsTopics {
     /// The server has answered a PING.
     pub fn handle_pong(&mut self, out: &mut Vec<u8>) {
         match self.fences.pop_front() {
-            Some(Fence::Everything(sid)) => self.taken = Some(sid),
-            Some(Fence::Topics(sid)) => {
-                if self.taken == Some(sid) {
-                    self.taken = None;
-                }
-                self.everything.retain(|&other| other != sid);
+            // A subscription that was refused is not there any more.
+            Some(Fence::Everything(sid)) if self.everything.contains(&sid) => {
+                self.taken = Some(sid);
+            }
+            Some(Fence::Topics(sid)) if self.everything.contains(&sid) => {
+                self.forget(sid);
                 nats::unsubscribe(sid, out);
             }
-            Some(Fence::Alive) | None => {}
+            Some(_) | None => {}
         }
+    }
+
+    /// The server has refused a subscription, in these words.
+    pub fn handle_refusal(&mut self, text: &str, now: Duration) -> NatsRefusal {
+        let fenced = match self.fences.front() {
+            Some(&Fence::Everything(sid)) => Some(sid),
+            _ => None,
+        };
+        let is_everything = match nats::refused_subject(text) {
+            Some(subject) => subject.strip_prefix(&*self.prefix) == Some(">"),
+            // Its answers come in the order of the questions.
+            None => fenced.is_some(),
+        };
+        if !is_everything {
+            return NatsRefusal::Topic;
+        }
+        match fenced {
+            Some(sid) => self.forget(sid),
+            // The server takes back what it had granted.
+            None => (self.everything, self.taken) = (Vec::new(), None),
+        }
+        let later = now + LINGER;
+        for (ends, topic) in &mut self.leaving {
+            if let Some(subscription) = self.topics.get_mut(topic)
+                && subscription.ends == Some(*ends)
+            {
+                subscription.ends = Some(later);
+            }
+            *ends = later;
+        }
+        NatsRefusal::Everything
+    }
+
+    /// A subscription to everything is over.
+    fn forget(&mut self, sid: Sid) {
+        self.everything.retain(|&other| other != sid);
+        self.taken = self.taken.filter(|&taken| taken != sid);
     }
 
     /// When [`NatsTopics::handle_time`] has something to do.
@@ -260,6 +309,52 @@ mod tests {
         topics.handle_pong(&mut out);
         assert!(!topics.takes(3) && topics.takes(4));
         assert_eq!(told(&mut out), "");
+    }
+
+    #[test]
+    fn a_server_that_refuses_everything_goes_on_with_topics() {
+        let violation = "Permissions Violation for Subscription to \"news.>\"";
+        for text in [violation, "maximum subscriptions exceeded"] {
+            let (mut topics, mut out) = (NatsTopics::new("news."), Vec::new());
+            topics.ask("a", true, ZERO, &mut out).expect("good");
+            topics.ask("b", true, ZERO, &mut out).expect("good");
+            topics.ask("", true, ZERO, &mut out).expect("good");
+            topics.ask("a", false, ZERO, &mut out).expect("good");
+            topics.ask("b", false, ZERO, &mut out).expect("good");
+            assert_eq!(topics.handle_refusal(text, LINGER), NatsRefusal::Everything);
+            topics.handle_pong(&mut out);
+            assert!(topics.takes(1) && topics.takes(2), "{text}");
+            told(&mut out);
+            topics.handle_time(LINGER, &mut out);
+            assert_eq!(told(&mut out), "", "there is time to ask again");
+            topics.ask("a", true, LINGER, &mut out).expect("good");
+            topics.ask("", false, LINGER, &mut out).expect("good");
+            topics.handle_time(2 * LINGER, &mut out);
+            assert_eq!(told(&mut out), "UNSUB 2;", "{text}");
+            assert_eq!(
+                topics.handle_refusal("maximum subscriptions exceeded", ZERO),
+                NatsRefusal::Topic
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_topic_leaves_everything_as_it_is() {
+        let (mut topics, mut out) = (NatsTopics::new("news."), Vec::new());
+        topics.ask("a", true, ZERO, &mut out).expect("good");
+        topics.ask("", true, ZERO, &mut out).expect("good");
+        let violation =
+            |subject| format!("Permissions Violation for Subscription to \"{subject}\"");
+        for subject in ["news.a", ">", "other.>"] {
+            let refused = topics.handle_refusal(&violation(subject), ZERO);
+            assert_eq!(refused, NatsRefusal::Topic, "{subject}");
+        }
+        topics.handle_pong(&mut out);
+        assert!(topics.takes(2));
+        // The server takes a permission back.
+        let refused = topics.handle_refusal(&violation("news.>"), ZERO);
+        assert_eq!(refused, NatsRefusal::Everything);
+        assert!(topics.takes(1) && topics.taken.is_none());
     }
 
     #[test]

@@ -220,6 +220,11 @@ impl Source for Threaded {
             Some(subscriptions) if is_new => subscriptions.begin(now),
             _ => {}
         }
+        if let Some(subscriptions) = &mut self.subscriptions
+            && link.is_everything_refused
+        {
+            subscriptions.refuse_everything();
+        }
         self.link = link;
     }
 

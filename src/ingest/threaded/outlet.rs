@@ -77,6 +77,8 @@ pub(super) struct ThreadLink {
     pub connects: u64,
     /// How often the broker has lost what it kept for newswire.
     pub queues_lost: u64,
+    /// True exactly when the broker has refused, on the present connection, to send everything.
+    pub is_everything_refused: bool,
     /// Why there is no connection.
     pub trouble: Option<String>,
 }
@@ -193,10 +195,17 @@ impl Outlet {
         let mut state = self.0.state();
         state.link.is_connected = true;
         state.link.connects += 1;
+        state.link.is_everything_refused = false;
         state.link.trouble = None;
         drop(state);
         let ThreadShared { kind, name, .. } = &*self.0;
         log::info!("{}: broker={name} connected", kind.name());
+        self.0.tell(&self.0.has_news);
+    }
+
+    /// The broker refuses, for as long as this connection lasts, to send everything: the loop asks for single topics.
+    pub fn everything_refused(&self) {
+        self.0.state().link.is_everything_refused = true;
         self.0.tell(&self.0.has_news);
     }
 

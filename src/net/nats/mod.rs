@@ -25,9 +25,6 @@ use crate::wire::nats::{self, Login, NatsDecoder, ServerInfo, ServerOp};
 /// How long a server may take to answer.
 pub const ANSWER: Duration = Duration::from_secs(limits::BROKER_ANSWER_SECONDS);
 
-/// In bytes, what is read at once.
-const READ_BYTES: usize = 64 * 1024;
-
 /// A server, and who newswire is there.
 #[derive(Clone)]
 pub struct NatsPlace {
@@ -98,9 +95,9 @@ impl NatsLink {
         Self {
             reader: NatsReader {
                 stream: read,
-                // One byte more, by which the intake sees that the rest is missing.
+                // With one byte over the bound, the intake sees that an event is too large.
                 decoder: NatsDecoder::new(limits::EVENT_BYTES_CEILING + 1),
-                bytes: vec![0; READ_BYTES],
+                bytes: vec![0; limits::NATS_READ_BYTES],
                 unread: 0..0,
             },
             writer: NatsWriter {
@@ -312,6 +309,11 @@ impl NatsWriter {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.sent += count;
+            // The other side may never read everything.
+            if self.sent >= limits::NATS_READ_BYTES {
+                self.unsent.drain(..self.sent);
+                self.sent = 0;
+            }
         }
         self.unsent.clear();
         self.sent = 0;
