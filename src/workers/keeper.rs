@@ -23,11 +23,11 @@ use crate::admin::snapshot::Snapshot;
 use crate::limits;
 use crate::wire::token::Digest;
 
-/// How often a worker is asked for its figures.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(limits::WORKER_ASK_SECONDS);
 
 const PAUSE_MIN: Duration = Duration::from_secs(limits::WORKER_PAUSE_SECONDS_MIN);
 const PAUSE_MAX: Duration = Duration::from_secs(limits::WORKER_PAUSE_SECONDS_MAX);
+const LASTING: Duration = Duration::from_secs(limits::WORKER_LASTING_SECONDS);
 
 /// Starts workers, and asks them.
 pub trait Launcher {
@@ -89,7 +89,7 @@ struct Running<C> {
     child: C,
     /// True once it was told to go down.
     is_released: bool,
-    /// Tells processes apart that had the same place.
+    /// The number of this process, which no other process of the team has.
     instance: u64,
     /// Its admin listener, once it serves.
     desk: Option<WorkerDesk>,
@@ -115,22 +115,24 @@ impl<C: Launched> Running<C> {
     }
 }
 
-/// See the module. At most one process of `current`, `fresh` and `leaving` each.
+/// Looks after one worker, which is up to three processes at a time.
 pub struct Keeper<L: Launcher> {
     worker: usize,
     common: Arc<Common>,
     news: Sender<News>,
     launcher: L,
     aim: Aim,
-    /// The worker.
+    /// The process that serves.
     current: Option<Running<L::Child>>,
-    /// Is to take its place.
+    /// The process that is to take the place of `current` once it serves.
     fresh: Option<Running<L::Child>>,
-    /// Had its place, and drains.
+    /// The process that had the place of `current`, and drains.
     leaving: Option<Running<L::Child>>,
-    /// When the next one is started, if none runs.
+    /// When a process is to be started; `None` while one runs.
     start_at: Option<Duration>,
+    /// How long the keeper waits when the process ends the next time.
     pause: Duration,
+    /// When the process is to be asked for its figures.
     ask_at: Duration,
 }
 
@@ -152,18 +154,24 @@ impl<L: Launcher> Keeper<L> {
     }
 
     /// Returns true when the worker has ended for good.
-    pub fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.aim == Aim::End && self.all().next().is_none()
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Running<L::Child>> {
+    fn all(&self) -> impl Iterator<Item = &Running<L::Child>> {
+        [&self.current, &self.fresh, &self.leaving]
+            .into_iter()
+            .flatten()
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Running<L::Child>> {
         [&mut self.current, &mut self.fresh, &mut self.leaving]
             .into_iter()
             .flatten()
     }
 
-    /// When [`Keeper::handle_time`] has something to do.
-    pub fn due(&mut self) -> Duration {
+    /// When [`Keeper::step`] has something to do without a call.
+    pub fn due(&self) -> Duration {
         let kills = self.all().filter_map(|running| running.kill_at).min();
         let dues = [Some(self.ask_at), self.start_at, kills];
         dues.into_iter().flatten().min().unwrap_or(self.ask_at)
@@ -175,8 +183,18 @@ impl<L: Launcher> Keeper<L> {
         (self.common.wake)();
     }
 
-    /// Does what it is told.
-    pub fn handle(&mut self, now: Duration, call: Call) {
+    /// Does what a call says, and then what is due. So calls without end keep nothing from its time.
+    pub fn step(&mut self, now: Duration, call: Option<Call>) {
+        if let Some(call) = call {
+            self.handle(now, call);
+        }
+        if self.due() <= now {
+            self.handle_time(now);
+        }
+    }
+
+    /// Does what a call says.
+    fn handle(&mut self, now: Duration, call: Call) {
         match call {
             Call::Reload => self.signal(Signal::HUP),
             Call::Summarize => self.signal(Signal::USR1),
@@ -186,7 +204,7 @@ impl<L: Launcher> Keeper<L> {
                 self.start_at = None;
                 self.set_desk(None);
                 let kill_at = now + self.common.plan.patience;
-                self.all().for_each(|one| one.release(kill_at));
+                self.all_mut().for_each(|one| one.release(kill_at));
             }
             Call::Kill => {
                 self.aim = Aim::End;
@@ -199,13 +217,13 @@ impl<L: Launcher> Keeper<L> {
         }
     }
 
-    fn signal(&mut self, signal: Signal) {
+    fn signal(&self, signal: Signal) {
         self.all().for_each(|one| one.child.signal(signal));
     }
 
     /// Does what is due.
-    pub fn handle_time(&mut self, now: Duration) {
-        for late in self.all() {
+    fn handle_time(&mut self, now: Duration) {
+        for late in self.all_mut() {
             if late.kill_at.is_some_and(|at| at <= now) {
                 late.kill_at = None;
                 late.child.signal(Signal::KILL);
@@ -255,7 +273,7 @@ impl<L: Launcher> Keeper<L> {
     /// A worker's first line says that it serves, and where its admin listener is. The other is its last figures.
     fn handle_line(&mut self, now: Duration, instance: u64, line: &str) {
         let token = self.common.plan.admin_token.clone();
-        let Some(running) = self.all().find(|one| one.instance == instance) else {
+        let Some(running) = self.all_mut().find(|one| one.instance == instance) else {
             return;
         };
         let Ok(value) = serde_json::from_str::<Value>(line) else {
@@ -334,7 +352,7 @@ impl<L: Launcher> Keeper<L> {
         match place {
             0 => {
                 self.set_desk(None);
-                if now.saturating_sub(ended.started) >= PAUSE_MAX {
+                if now.saturating_sub(ended.started) >= LASTING {
                     self.pause = PAUSE_MIN;
                 }
                 self.mourn(now, &how);
@@ -401,5 +419,70 @@ impl<L: Launcher> Keeper<L> {
             instance,
             snapshot,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::wire::token::Token;
+    use crate::workers::{Plan, Team};
+
+    /// Starts nothing, and counts kills.
+    struct Nothing(Rc<Cell<usize>>);
+
+    impl Launcher for Nothing {
+        type Child = Self;
+
+        fn start(&mut self, _: &Briefing, _: u64) -> io::Result<Self> {
+            Ok(Self(Rc::clone(&self.0)))
+        }
+
+        fn figures(&mut self, _: &WorkerDesk) -> Option<Snapshot> {
+            None
+        }
+
+        fn revoke(&mut self, _: &WorkerDesk, _: &Digest) -> bool {
+            false
+        }
+    }
+
+    impl Launched for Nothing {
+        fn signal(&self, signal: Signal) {
+            self.0
+                .set(self.0.get() + usize::from(signal == Signal::KILL));
+        }
+
+        fn release(&mut self) {}
+
+        fn wait(&mut self) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn calls_without_end_keep_nothing_from_its_time() {
+        let plan = Plan {
+            count: 1,
+            arguments: Vec::new(),
+            endpoint: String::new(),
+            addresses: Vec::new(),
+            admin_token: Token::new("admin"),
+            client_token: None,
+            patience: Duration::ZERO,
+        };
+        let kills = Rc::new(Cell::new(0));
+        let mut team = Team::new(plan, Arc::new(|| {}));
+        let (mut keeper, _calls) = team.add_keeper(|_| Nothing(Rc::clone(&kills)));
+        keeper.begin(Duration::ZERO);
+        for second in 0..=limits::WORKER_READY_SECONDS {
+            assert_eq!(kills.get(), 0, "it may still begin to serve");
+            let line = Call::Line(0, "noise".to_owned());
+            keeper.step(Duration::from_secs(second), Some(line));
+        }
+        assert_eq!(kills.get(), 1);
     }
 }

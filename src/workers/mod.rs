@@ -182,8 +182,8 @@ impl Team {
         }
     }
 
-    /// Makes the keeper of the next worker, and what it is told comes out of. `launcher` starts processes; what they
-    /// print goes into the sender that it is made with.
+    /// Makes the keeper of the next worker. Returns it with the receiver of its calls. `launcher` gets the sender of these
+    /// calls, and makes what starts processes; what they print goes into that sender.
     pub fn add_keeper<L: Launcher>(
         &mut self,
         launcher: impl FnOnce(Sender<Call>) -> L,

@@ -16,6 +16,7 @@ use super::http::WorkerDesk;
 use super::keeper::{Call, Keeper, Launched, Launcher};
 use super::{Briefing, now};
 use crate::admin::snapshot::Snapshot;
+use crate::limits;
 use crate::wire::json;
 use crate::wire::token::Digest;
 
@@ -66,15 +67,15 @@ impl Launcher for Program {
             .spawn()?;
         let stdout = child.stdout.take().expect("piped");
         let calls = self.calls.clone();
-        thread::Builder::new()
+        let reader = thread::Builder::new()
             .name(format!("worker {} out", briefing.worker))
-            .spawn(move || {
-                let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-                for line in lines {
-                    let _ = calls.send(Call::Line(instance, line));
-                }
-                let _ = calls.send(Call::End(instance));
-            })?;
+            .spawn(move || pass_words(BufReader::new(stdout), instance, &calls));
+        if let Err(error) = reader {
+            // Nobody would hear of its end.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(error);
+        }
         let mut stdin = child.stdin.take().expect("piped");
         // A worker that is gone already shows as such.
         let _ = stdin.write_all(briefing.line().as_bytes());
@@ -116,6 +117,53 @@ impl Launched for ProgramChild {
     }
 }
 
+/// Passes on what a worker has to say to its parent: where it serves, at once, and its last figures, at its end. Whatever
+/// it prints beside these, its keeper has three calls of a process at most.
+fn pass_words(mut stdout: impl BufRead, instance: u64, calls: &Sender<Call>) {
+    let mut has_spoken = false;
+    let mut last = None;
+    while let Ok(Some(line)) = read_line(&mut stdout) {
+        // Other lines are those of a library.
+        if !line.starts_with('{') {
+            continue;
+        }
+        if has_spoken {
+            last = Some(line);
+        } else {
+            has_spoken = true;
+            let _ = calls.send(Call::Line(instance, line));
+        }
+    }
+    if let Some(line) = last {
+        let _ = calls.send(Call::Line(instance, line));
+    }
+    let _ = calls.send(Call::End(instance));
+}
+
+/// Reads a line, and keeps so much of it as a line may have. `None`: there are no more.
+fn read_line(stdout: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    loop {
+        let bytes = match stdout.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            bytes => bytes?,
+        };
+        let end = memchr::memchr(b'\n', bytes);
+        let piece = &bytes[..end.unwrap_or(bytes.len())];
+        let room = limits::WORKER_LINE_BYTES_MAX - line.len();
+        line.extend_from_slice(&piece[..room.min(piece.len())]);
+        let is_over = bytes.is_empty();
+        let taken = piece.len() + usize::from(end.is_some());
+        stdout.consume(taken);
+        if end.is_some() || is_over && !line.is_empty() {
+            return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+        }
+        if is_over {
+            return Ok(None);
+        }
+    }
+}
+
 /// How a process has ended.
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
@@ -132,9 +180,42 @@ pub(super) fn run(mut keeper: Keeper<Program>, calls: &Receiver<Call>) {
     while !keeper.has_ended() {
         let wait = keeper.due().saturating_sub(start.elapsed());
         match calls.recv_timeout(wait) {
-            Ok(call) => keeper.handle(start.elapsed(), call),
-            Err(RecvTimeoutError::Timeout) => keeper.handle_time(start.elapsed()),
+            Ok(call) => keeper.step(start.elapsed(), Some(call)),
+            Err(RecvTimeoutError::Timeout) => keeper.step(start.elapsed(), None),
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_prints_without_end_is_heard_in_three_calls() {
+        let long = "x".repeat(2 * limits::WORKER_LINE_BYTES_MAX);
+        let noise = "noise\n{\"n\":1}\n".repeat(10_000);
+        let text = format!("a library\n{{\"admin\":1}}\n{noise}{{{long}\n{{\"n\":2}}");
+        let (sender, calls) = channel();
+        pass_words(text.as_bytes(), 7, &sender);
+        let heard: Vec<Call> = calls.try_iter().collect();
+        let [Call::Line(7, first), Call::Line(7, last), Call::End(7)] = &heard[..] else {
+            panic!("{} calls", heard.len());
+        };
+        assert_eq!((&**first, &**last), ("{\"admin\":1}", "{\"n\":2}"));
+    }
+
+    #[test]
+    fn a_line_is_bounded() {
+        let long = "x".repeat(2 * limits::WORKER_LINE_BYTES_MAX);
+        let text = format!("{long}\n\nb");
+        let mut bytes = text.as_bytes();
+        let mut lines = Vec::new();
+        while let Some(line) = read_line(&mut bytes).expect("bytes") {
+            lines.push(line.len());
+        }
+        assert_eq!(lines, [limits::WORKER_LINE_BYTES_MAX, 0, 1]);
     }
 }

@@ -180,11 +180,11 @@ impl FleetWorld {
             }
             for (keeper, calls) in &mut self.keepers {
                 while let Ok(call) = calls.try_recv() {
-                    keeper.handle(self.now, call);
+                    keeper.step(self.now, Some(call));
                     is_quiet = false;
                 }
                 if keeper.due() <= self.now {
-                    keeper.handle_time(self.now);
+                    keeper.step(self.now, None);
                     is_quiet = false;
                 }
             }
@@ -224,7 +224,7 @@ impl FleetWorld {
             // Links carry something every now and then.
             let pause = pauses.min().unwrap_or(time).min(Duration::from_millis(500));
             drop(yard);
-            let keepers = self.keepers.iter_mut().map(|(keeper, _)| keeper.due());
+            let keepers = self.keepers.iter().map(|(keeper, _)| keeper.due());
             let due = keepers.min().unwrap_or(until);
             self.now = (self.now + pause.max(Duration::from_millis(1)))
                 .min(due)

@@ -24,13 +24,14 @@ use super::member::Member;
 pub type SharedYard = Rc<RefCell<Yard>>;
 
 /// In seconds, how often a keeper asks.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(limits::WORKER_ASK_SECONDS);
 
 /// Longer than a worker takes to go down.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 const PAUSE_MIN: Duration = Duration::from_secs(limits::WORKER_PAUSE_SECONDS_MIN);
 const PAUSE_MAX: Duration = Duration::from_secs(limits::WORKER_PAUSE_SECONDS_MAX);
+const LASTING: Duration = Duration::from_secs(limits::WORKER_LASTING_SECONDS);
 
 /// A process.
 pub struct Process {
@@ -189,7 +190,7 @@ impl Yard {
         let now = self.now;
         let is_left = self.has_process(process.worker);
         let fate = &mut self.fates[process.worker - 1];
-        if !process.is_released() && !process.is_successor && now >= process.started + PAUSE_MAX {
+        if !process.is_released() && !process.is_successor && now >= process.started + LASTING {
             fate.pause = PAUSE_MIN;
         }
         if !process.is_released() && !is_left && !self.is_over {
