@@ -1,6 +1,6 @@
 //! Finds out how many events of a relay did not arrive.
 //!
-//! A relay numbers the events of each topic ([`Event::nth`]). When a number is skipped, the events between were lost on
+//! A relay numbers the events of each topic ([`Event::place`]). When a number is skipped, the events between were lost on
 //! the way: this server read too slowly, or its connection was down. A relay that was started again counts from 1, so
 //! what it sent before this server was back was lost, too; what its last run sent at the end is not known. A topic's first
 //! number is a beginning, and so is the first one after its last subscriber has left: meanwhile the relay was not asked for
@@ -12,33 +12,33 @@ use std::collections::HashMap;
 
 use crate::limits;
 use crate::wire::envelope::Event;
-use crate::wire::id::EventId;
+use crate::wire::id::TopicPlace;
 
 /// The last number of each topic, of the relay at one source.
 #[derive(Debug, Default)]
 pub struct Continuity {
     /// At most `limits::RELAY_TOPICS_COUNTED_MAX`.
-    last: HashMap<Box<str>, EventId>,
+    last: HashMap<Box<str>, TopicPlace>,
 }
 
 impl Continuity {
     /// Notes an event, and returns how many events of its topic were missed before it.
     pub fn note(&mut self, event: &Event<'_>) -> u64 {
-        let Some(nth) = event.nth else {
+        let Some(place) = event.place else {
             return 0;
         };
         if let Some(last) = self.last.get_mut(&*event.topic) {
-            let known = match last.epoch == nth.epoch {
-                true => last.sequence,
+            let known = match last.epoch == place.epoch {
+                true => last.nth,
                 false => 0,
             };
-            *last = nth;
-            return nth.sequence.saturating_sub(known).saturating_sub(1);
+            *last = place;
+            return place.nth.saturating_sub(known).saturating_sub(1);
         }
         if self.last.len() >= limits::RELAY_TOPICS_COUNTED_MAX {
             self.last.clear();
         }
-        self.last.insert((*event.topic).into(), nth);
+        self.last.insert((*event.topic).into(), place);
         0
     }
 
@@ -51,19 +51,18 @@ impl Continuity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::id::Epoch;
+    use crate::wire::id::{Epoch, EventId};
 
     fn event(topic: &'static str, epoch: u8, nth: u64) -> Event<'static> {
-        let place = |epoch: u8, sequence| {
-            Some(EventId {
-                epoch: Epoch::new([epoch; 8]),
-                sequence,
-            })
+        // Some events have the ids of a relay before this one.
+        let id = EventId {
+            epoch: Epoch::new([nth as u8 % 2; 8]),
+            sequence: 99,
         };
+        let epoch = Epoch::new([epoch; 8]);
         Event {
-            // Some events have the ids of a relay before this one.
-            id: place(nth as u8 % 2, 99),
-            nth: place(epoch, nth),
+            id: Some(id),
+            place: Some(TopicPlace { epoch, nth }),
             ..Event::new(topic.into(), "1")
         }
     }

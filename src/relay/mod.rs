@@ -25,7 +25,7 @@ use crate::ingest::zeromq::socket_file::{self, FileAccess};
 use crate::ingest::zeromq::{PeerRules, SetUpError, SourceError};
 use crate::limits;
 use crate::wire::envelope::Event;
-use crate::wire::id::{Epoch, EventId};
+use crate::wire::id::{Epoch, EventId, TopicPlace};
 
 pub use numbers::TopicNumbers;
 pub use subscribers::Subscribers;
@@ -154,17 +154,19 @@ impl Relay {
         }
     }
 
-    /// Hands an event on, in this `run`. Returns true when a receiver subscribes to it, as far as that is known.
-    pub fn publish(&mut self, event: &Event<'_>, id: EventId, run: Epoch) -> bool {
+    /// Hands an event on; the relay counts in this `epoch`. Returns true when a receiver subscribes to it,
+    /// as far as that is known.
+    pub fn publish(&mut self, event: &Event<'_>, id: EventId, epoch: Epoch) -> bool {
         use std::fmt::Write as _;
         let nth = self.numbers.give(&event.topic);
+        let place = TopicPlace { epoch, nth };
         self.text.clear();
         let wrote = write!(self.text, "{id}");
         let at = self.text.len();
-        let wrote = wrote.and_then(|()| write!(self.text, "{run}-{nth}"));
+        let wrote = wrote.and_then(|()| write!(self.text, "{place}"));
         wrote.expect("a String takes everything");
-        let (id, nth) = self.text.split_at(at);
-        let parts = [&*event.topic, event.data, id, nth];
+        let (id, place) = self.text.split_at(at);
+        let parts = [&*event.topic, event.data, id, place];
         let sent = self.socket.send_multipart(parts, zmq::DONTWAIT);
         // A send may have taken the signal of a subscription.
         self.is_ready = true;

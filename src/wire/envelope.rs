@@ -7,7 +7,7 @@
 //!   is the data. So with the field named `topic`, an object with `topic` and no `data` is flat;
 //!   with another field's name it has no topic.
 //! - two parts, `[topic][data]`: the topic is bare text, the data JSON. A relay adds two parts: the event's id, and
-//!   the relay's run with the event's number in its topic there.
+//!   the event's place in its topic (the relay's epoch, and a number).
 //!
 //! The data has to be JSON, because it is copied into the frames for clients. It is then passed on byte for byte:
 //! numbers, escapes and the order of keys stay as the publisher wrote them. When a key occurs twice, the last one
@@ -21,7 +21,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::id::EventId;
+use super::id::{EventId, TopicPlace};
 use super::{grant, json};
 use crate::stats::Dropped;
 
@@ -35,8 +35,8 @@ pub struct Event<'a> {
     pub data: &'a str,
     /// `None` where the source has not brought one along.
     pub id: Option<EventId>,
-    /// The event's number in its topic, and the run of the relay that counts. The id may come from an earlier relay.
-    pub nth: Option<EventId>,
+    /// The event's place in its topic, where a relay has counted. The id may come from an earlier relay.
+    pub place: Option<TopicPlace>,
 }
 
 impl<'a> Event<'a> {
@@ -46,7 +46,7 @@ impl<'a> Event<'a> {
             topic,
             data,
             id: None,
-            nth: None,
+            place: None,
         }
     }
 }
@@ -80,14 +80,14 @@ impl Form {
         let event = match *parts {
             [object] => self.parse_object(text(object)?)?,
             [topic, data] => parse_pair(topic, data)?,
-            [topic, data, id, nth] => {
-                let (id, nth) = (EventId::parse(id), EventId::parse(nth));
-                if id.is_none() || nth.is_none() {
+            [topic, data, id, place] => {
+                let (id, place) = (EventId::parse(id), TopicPlace::parse(place));
+                if id.is_none() || place.is_none() {
                     return Err(Dropped::Parts);
                 }
                 Event {
                     id,
-                    nth,
+                    place,
                     ..parse_pair(topic, data)?
                 }
             }

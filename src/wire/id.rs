@@ -14,7 +14,7 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// In characters, an epoch.
 const EPOCH_CHARS: usize = 8;
 
-/// The run that counts.
+/// Names one run of a server or relay that counts.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Epoch([u8; EPOCH_CHARS]);
 
@@ -59,6 +59,32 @@ impl fmt::Display for EventId {
     }
 }
 
+/// The place of an event in its topic: `EPOCH-NTH`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TopicPlace {
+    /// The run of the relay that counts.
+    pub epoch: Epoch,
+    /// The event's number in its topic; the first event is 1.
+    pub nth: u64,
+}
+
+impl TopicPlace {
+    /// Parses `EPOCH-NTH`, which is written like an id.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let EventId { epoch, sequence } = EventId::parse(text)?;
+        Some(Self {
+            epoch,
+            nth: sequence,
+        })
+    }
+}
+
+impl fmt::Display for TopicPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.nth)
+    }
+}
+
 /// Parses a whole number in its only form: decimal digits without a leading zero.
 fn number(text: &[u8]) -> Option<u64> {
     let is_plain =
@@ -79,7 +105,7 @@ impl Sequencer {
         Self { epoch, last: 0 }
     }
 
-    /// The run that counts.
+    /// Names one run of a server or relay that counts.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
