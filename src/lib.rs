@@ -1,9 +1,10 @@
-//! newswire: a push server. Backends send it events over ZeroMQ or HTTP, browsers receive them over WebSocket.
+//! newswire: a push server. Backends send it events over ZeroMQ, HTTP, RabbitMQ or NATS; browsers receive them over
+//! WebSocket (WAMP v1, WAMP v2) or as a stream of server-sent events.
 //!
 //! One process is one `mio` poll loop on one thread; with `--workers`, several processes share one port, and one of them
 //! takes events in. Other threads only do what would make the loop wait:
-//! libzmq has two for each 128 sources, and there are some for log lines, for token stores and the files that they
-//! watch, for the names of publishers' hosts, and for memory that is given back.
+//! libzmq has two for each 128 sources, each client of a broker (RabbitMQ, NATS) has one, and there are some for log lines,
+//! for token stores and the files that they watch, for the names of publishers' hosts, and for memory that is given back.
 //!
 //! # Three rings, imports pointing inwards
 //! | ring | folder | what it is |
@@ -13,7 +14,7 @@
 //! | 0 | [`trim`] | gives memory back to the system |
 //! | 0 | [`wake`] | what other threads call when they have something for the loop |
 //! | 1 | [`config`], [`wire`] | text and bytes ↔ values: no I/O, no clock |
-//! | 1 | [`net`] | names and addresses of the peers that newswire connects to |
+//! | 1 | [`net`] | the peers that newswire connects to: their names and addresses, and connections to brokers |
 //! | 1 | [`exposure`] | who else can read or write a file that decides who gets in |
 //! | 1 | [`standing`] | who asks to be let in, and what a token is worth now: written by `auth`, read by `engine` |
 //! | 1 | [`health`] | how a source is doing: written by `ingest`, read by `admin` |
@@ -32,15 +33,21 @@
 //!
 //! # The way of an event
 //! ```text
-//! publisher ─PUSH, SUB─▶ ingest/zeromq ─┐
-//!          ─POST─▶ admin ─▶ ingest/http ─┴▶ ingest/intake ─▶ wire/envelope ─▶ Engine::handle_event
-//!    ─▶ hub: the topic's audiences ─▶ session/wamp1 (wire/websocket, wire/wamp), once for each ─▶ lanes: batch
+//! publisher ─PUSH, SUB─▶ ingest/zeromq ──────────────────┐
+//!           ─POST─▶ admin ─▶ ingest/http ────────────────┤
+//! broker ─▶ ingest/amqp or nats, on a thread ─▶ threaded ─┴▶ ingest/intake
+//!    ─▶ wire/envelope ─▶ Engine::handle_event
+//!    ─▶ hub: the topic's audiences ─▶ engine/session/{wamp1,wamp2,sse}, once for each encoding
+//!    ─▶ lanes: batch
 //!    ┄┄ Engine::hand_out ┄┄▶ flush: each member's link ─▶ write;   what the socket does not take ─▶ outbox
 //! ```
 //! # The way of a connection
 //! ```text
-//! accept ─▶ slot ─▶ Upgrading (wire/http) ─▶ Checking (wire/token, auth/) ─▶ 101 + WELCOME ─▶ Open
-//!    ─▶ SUBSCRIBE: a bit in the topic's audience ┄┄ any reason ┄┄▶ Closing ─▶ reap: bits, outbox, slot
+//! accept ─▶ slot ─▶ Upgrading (wire/http) ─▶ Checking (wire/token, auth/)
+//!    WAMP v1 ─▶ 101 + WELCOME ─▶ Open ─▶ SUBSCRIBE: a bit in the topic's audience
+//!    WAMP v2 ─▶ 101 ─▶ Greeting: HELLO, perhaps a ticket that is checked ─▶ WELCOME ─▶ Open ─▶ SUBSCRIBE
+//!    GET     ─▶ 200 + stream ─▶ Open, with the topics of the URL
+//!    ┄┄ any reason ┄┄▶ Closing ─▶ reap: bits, outbox, slot
 //! ```
 //! # The way of a token
 //! ```text

@@ -64,7 +64,7 @@ pub enum Failure {
 }
 
 const ABOUT: &str = "\
-A push server: it takes events of backends over ZeroMQ or HTTP, and delivers them to browsers over WebSocket (WAMP v1).
+A push server: it takes events over ZeroMQ, HTTP, RabbitMQ or NATS, and delivers them to browsers (WAMP, server-sent events).
 
 Without a command it serves. Every option is also a variable (--ping-interval is NEWSWIRE_PING_INTERVAL) \
 and a key of the configuration file (ping-interval). A flag wins over a variable, a variable over the \
@@ -165,7 +165,7 @@ pub fn command() -> Command {
         .args(config_flags::arguments());
     Command::new("newswire")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("A push server: events in over ZeroMQ or HTTP, out to browsers over WebSocket (WAMP v1)")
+        .about("A push server: events in over ZeroMQ, HTTP, RabbitMQ or NATS, out to browsers over WebSocket or as a stream")
         .long_about(ABOUT)
         .after_help(SHORT_END)
         .after_long_help(EXAMPLES)

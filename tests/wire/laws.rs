@@ -354,7 +354,7 @@ fn nats_ops(pieces: &[&[u8]]) -> (Vec<ServerOp>, Result<(), NoNats>) {
     (ops, Ok(()))
 }
 
-/// A NATS server's bytes mean the same, wherever they are cut; and a topic that has a subject has one word's.
+/// A NATS server's bytes mean the same, wherever they are cut; and the subject of a topic is one word.
 pub fn nats(bytes: &[u8]) {
     let whole = nats_ops(&[bytes]);
     let single: Vec<&[u8]> = bytes.chunks(1).collect();

@@ -55,8 +55,8 @@ group! {
         /// NATS server from which newswire takes events, such as nats://user:password@host:4222, nats://token@host, or
         /// tls:// for TLS. Prefer the variable or the file, because every user of the machine can read a command line.
         /// Write other characters than letters and digits in user, password and token percent-encoded. newswire
-        /// connects again by itself. Each address is a source of its own: name one address of a cluster. `off`
-        /// connects to none.
+        /// connects again by itself. newswire takes from every address that it is given, so
+        /// name only one server of a cluster: with two, clients receive each event twice. `off`: no server.
         #[option("nats", "URL", secret, restart)]
         nats: Vec<BrokerAddress> = list(
             |text| BrokerAddress::parse(text, &NATS).and_then(BrokerAddress::without_path),
