@@ -8,13 +8,15 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::json;
 
 /// The largest number of a request, session or subscription, which JavaScript still tells from its neighbours.
 pub const NUMBER_MAX: u64 = 1 << 53;
+
+/// In methods of authentication, how many of a client's list are looked at. The specification has seven.
+const METHODS_MAX: usize = 16;
 
 /// The types of messages to which a client awaits an answer.
 pub mod kind {
@@ -140,10 +142,12 @@ pub fn parse(text: &[u8]) -> Result<Wamp2Message<'_>, NotWamp> {
     match kind.get() {
         "1" => {
             string(first, "HELLO without a realm")?;
-            Ok(Wamp2Message::Hello(hello(&object(
+            let details = members(
                 second,
+                ["authmethods", "agent", "roles"],
                 "HELLO without details",
-            )?)))
+            )?;
+            Ok(Wamp2Message::Hello(hello(details)))
         }
         "3" => Ok(Wamp2Message::Abort),
         "5" => Ok(Wamp2Message::Authenticate {
@@ -151,21 +155,20 @@ pub fn parse(text: &[u8]) -> Result<Wamp2Message<'_>, NotWamp> {
         }),
         "6" => Ok(Wamp2Message::Goodbye),
         "16" => {
-            let options = object(second, "PUBLISH without options")?;
+            let [acknowledge] = members(second, ["acknowledge"], "PUBLISH without options")?;
             string(third, "PUBLISH without a topic")?;
             Ok(Wamp2Message::Publish {
                 request: number(first, "PUBLISH without a number")?,
-                is_acknowledged: options["acknowledge"] == true,
+                is_acknowledged: acknowledge.is_some_and(is_true),
             })
         }
         "32" => {
-            let options = object(second, "SUBSCRIBE without options")?;
+            let [policy] = members(second, ["match"], "SUBSCRIBE without options")?;
             Ok(Wamp2Message::Subscribe {
                 request: number(first, "SUBSCRIBE without a number")?,
                 topic: string(third, "SUBSCRIBE without a topic")?,
-                is_exact: options
-                    .get("match")
-                    .is_none_or(|policy| policy.is_null() || policy == "exact"),
+                is_exact: policy
+                    .is_none_or(|policy| policy.get() == "null" || is_text(policy, "exact")),
             })
         }
         "34" => Ok(Wamp2Message::Unsubscribe {
@@ -187,16 +190,36 @@ pub fn parse(text: &[u8]) -> Result<Wamp2Message<'_>, NotWamp> {
     }
 }
 
-fn hello(details: &Value) -> Hello {
-    let methods = details["authmethods"].as_array();
-    let agent = details["agent"].as_str().unwrap_or_default();
-    let features = &details["roles"]["subscriber"]["features"];
+fn hello([methods, agent, roles]: [Option<&RawValue>; 3]) -> Hello {
+    let methods = methods
+        .and_then(|methods| json::first_elements::<METHODS_MAX>(methods.get().as_bytes()).ok());
+    let agent = agent.and_then(|agent| json::unquote(agent.get()));
+    let takes_revocations = roles
+        .and_then(|roles| within(roles, "subscriber"))
+        .and_then(|subscriber| within(subscriber, "features"))
+        .and_then(|features| within(features, "subscription_revocation"))
+        .is_some_and(is_true);
     Hello {
-        offers_ticket: methods.is_some_and(|methods| methods.iter().any(|name| name == "ticket")),
+        offers_ticket: methods.is_some_and(|methods| {
+            let mut methods = methods.into_iter().flatten();
+            methods.any(|method| is_text(method, "ticket"))
+        }),
         // autobahn-python announces the feature, and fails on the message.
-        takes_revocations: features["subscription_revocation"] == true
-            && !agent.starts_with("AutobahnPython"),
+        takes_revocations: takes_revocations
+            && !agent.is_some_and(|agent| agent.starts_with("AutobahnPython")),
     }
+}
+
+fn within<'a>(object: &'a RawValue, name: &str) -> Option<&'a RawValue> {
+    json::members(object.get(), [name])?[0]
+}
+
+fn is_true(json: &RawValue) -> bool {
+    json.get() == "true"
+}
+
+fn is_text(json: &RawValue, text: &str) -> bool {
+    json::unquote(json.get()).is_some_and(|it| it == text)
 }
 
 fn string<'a>(
@@ -217,9 +240,16 @@ fn number(element: Option<&RawValue>, missing: &'static str) -> Result<u64, NotW
         .ok_or(NotWamp(missing))
 }
 
-fn object(element: Option<&RawValue>, missing: &'static str) -> Result<Value, NotWamp> {
-    let value = element.and_then(|json| serde_json::from_str::<Value>(json.get()).ok());
-    value.filter(Value::is_object).ok_or(NotWamp(missing))
+/// The members with these names of an element that is an object. The rest of it is skipped, so that a message costs
+/// no more memory than its own bytes.
+fn members<'a, const N: usize>(
+    element: Option<&'a RawValue>,
+    names: [&str; N],
+    missing: &'static str,
+) -> Result<[Option<&'a RawValue>; N], NotWamp> {
+    element
+        .and_then(|json| json::members(json.get(), names))
+        .ok_or(NotWamp(missing))
 }
 
 fn append(out: &mut Vec<u8>, message: std::fmt::Arguments<'_>) {
@@ -305,6 +335,8 @@ fn digits(number: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

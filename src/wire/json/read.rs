@@ -1,5 +1,5 @@
-//! Reading JSON: names, which are borrowed where nothing in them is escaped, and objects that decide who may
-//! have what.
+//! Reading JSON: names, which are borrowed where nothing in them is escaped; the members of an object that somebody
+//! asks for; and objects that decide who may have what.
 //!
 //! Two readers of an object in which a key occurs twice may take different ones of its values. Where that
 //! would decide about rights (a JWT, a set of keys, the answer of an API, an administrator's order), such
@@ -10,7 +10,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// Returns the text of a JSON string. `json` is known to be one, with its quotes. Returns `None` for half of a
@@ -20,6 +21,39 @@ pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
         Some(inner) if !inner.contains('\\') => Some(Cow::Borrowed(inner)),
         _ => serde_json::from_str(json).map(Cow::Owned).ok(),
     }
+}
+
+/// Returns the JSON texts of an object's members with these names; all others are checked and skipped. Of a name that
+/// occurs twice, the last one counts. `None` when `json` is no object.
+pub fn members<'a, const N: usize>(
+    json: &'a str,
+    names: [&str; N],
+) -> Option<[Option<&'a RawValue>; N]> {
+    struct Members<'n, const N: usize>([&'n str; N]);
+
+    impl<'a, const N: usize> Visitor<'a> for Members<'_, N> {
+        type Value = [Option<&'a RawValue>; N];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'a>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+            let mut found = [None; N];
+            while let Some(key) = object.next_key::<Cow<'_, str>>()? {
+                match self.0.iter().position(|&name| name == key) {
+                    Some(place) => found[place] = Some(object.next_value()?),
+                    None => drop(object.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(found)
+        }
+    }
+
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let found = reader.deserialize_map(Members(names)).ok()?;
+    reader.end().ok()?;
+    Some(found)
 }
 
 /// Why JSON may not decide about rights.
@@ -141,6 +175,18 @@ mod tests {
             assert_eq!(strict(json.as_bytes()), Err(JsonFlaw::Syntax), "{json}");
         }
         assert_eq!(strict(b"\"\xff\""), Err(JsonFlaw::Syntax));
+    }
+
+    #[test]
+    fn members_are_found_and_the_rest_is_skipped() {
+        let json = r#" {"x":[{"a":0}],"a":1,"\u0062":{"c": 2},"a":3} "#;
+        let found = members(json, ["a", "b", "c"]).expect("an object");
+        let found = found.map(|text| text.map(RawValue::get));
+        assert_eq!(found, [Some("3"), Some("{\"c\": 2}"), None]);
+        assert!(members("{}", ["a"]).is_some());
+        for json in ["", "[]", "null", "5", "{\"a\":1", "{} {}", "{\"x\":}"] {
+            assert!(members(json, ["a"]).is_none(), "{json}");
+        }
     }
 
     #[test]
