@@ -15,10 +15,13 @@ use newswire::wire::http::{self, Head, NO_LINES, Upgrade};
 use newswire::wire::json;
 use newswire::wire::jwt::Jwt;
 use newswire::wire::nats::{self, NoNats, ServerOp};
+use newswire::wire::sse;
 use newswire::wire::token::{Digest, Token};
 use newswire::wire::token_file::FileTokens;
 use newswire::wire::wamp::{self, ClientMessage};
+use newswire::wire::wamp2::{self, Wamp2Message};
 use newswire::wire::websocket::{Decoder, Incoming, Violation};
+use serde_json::Value;
 
 /// The upgrade that the head of `bytes` asks for, and the head's length.
 fn parse(bytes: &[u8]) -> Result<Option<(Upgrade<'_>, usize)>, Refusal> {
@@ -183,6 +186,64 @@ pub fn wamp_message(text: &[u8]) {
             assert!(is_number(1) || topic == plain(1));
         }
         ClientMessage::Publish => assert_eq!(value[0], 7),
+    }
+}
+
+/// What is understood of a message of WAMP v2 is in it, and what answers it is JSON of the length that it says.
+pub fn wamp2_message(bytes: &[u8]) {
+    let Ok(message) = wamp2::parse(bytes) else {
+        return;
+    };
+    // What a message does not need may be half of a surrogate pair, or a number beyond all numbers.
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
+        return;
+    };
+    let Wamp2Message::Subscribe {
+        request,
+        topic,
+        is_exact,
+    } = message
+    else {
+        return;
+    };
+    assert_eq!((&value[0], &value[1]), (&32.into(), &request.into()));
+    assert_eq!(value[3], *topic);
+    let policy = &value[2]["match"];
+    assert_eq!(is_exact, policy.is_null() || policy == "exact");
+    let mut event = Vec::new();
+    let data = value.to_string();
+    wamp2::encode_event(request, request, &data, &mut event);
+    assert_eq!(event.len(), wamp2::event_len(request, request, &data));
+    let event: Value = serde_json::from_slice(&event).expect("JSON");
+    assert_eq!(event[4][0], value);
+}
+
+/// A request for a stream names a topic, and an event is one line that means what it meant.
+pub fn event_stream(bytes: &[u8]) {
+    let mut lines = NO_LINES;
+    let Ok(Some(head)) = Head::parse(bytes, limits::HEAD_BYTES_MAX, &mut lines) else {
+        return;
+    };
+    let Some(Ok(stream)) = http::event_stream(&head) else {
+        return;
+    };
+    assert!(!stream.topics.is_empty());
+    for topic in &stream.topics {
+        let mut quoted = String::new();
+        json::quote(topic, &mut quoted);
+        let data = format!("[\n{quoted}\r\n]");
+        let mut event = Vec::new();
+        sse::encode_event(&quoted, &data, &mut event);
+        assert_eq!(event.len(), sse::event_len(&quoted, &data));
+        let event = str::from_utf8(&event).expect("text");
+        let line = event.strip_suffix("\n\n").expect("an end");
+        assert!(!line.contains(['\n', '\r']));
+        let json = line.strip_prefix("data: ").expect("data");
+        let value: Value = serde_json::from_str(json).expect("JSON");
+        assert_eq!(
+            (&value["topic"], &value["data"][0]),
+            (&topic.as_str().into(), &topic.as_str().into())
+        );
     }
 }
 

@@ -65,6 +65,46 @@ const MESSAGE: &[&str] = &[
     "[2,\"i\",\"u\"",
 ];
 
+const MESSAGE2: &[&str] = &[
+    "[",
+    "]",
+    ",",
+    "1",
+    "32",
+    "34",
+    "9007199254740993",
+    "{}",
+    "{\"match\":\"exact\"}",
+    "{\"match\":\"prefix\",\"match\":null}",
+    "{\"m\\u0061tch\":\"wildcard\"}",
+    "\"t\"",
+    "\"\\ud800\"",
+    "null",
+    " ",
+    "[32,1,",
+    "[32,7,{},\"t\"",
+    "[1,\"r\",{\"roles\":{\"subscriber\":",
+    "[5,\"t\",{}]",
+    "\n",
+];
+
+const STREAM: &[&str] = &[
+    "GET /?topic=a HTTP/1.1\r\nHost: h\r\n",
+    "GET /?token=x&topic=%0A",
+    "GET /?",
+    "&topic=",
+    "topic=%C3",
+    "%A9",
+    "+",
+    "a",
+    " HTTP/1.1\r\nHost: h\r\n",
+    "Accept: text/event-stream\r\n",
+    "Accept: text/event-stream\r\n\r\n",
+    "Upgrade: websocket\r\n",
+    "Origin: https://a.example\r\n",
+    "\r\n",
+];
+
 const ENVELOPE: &[&str] = &[
     "{",
     "}",
@@ -217,6 +257,21 @@ proptest! {
     fn wamp_messages(text in pieces(MESSAGE), garbage in vec(any::<u8>(), 0..20)) {
         laws::wamp_message(text.as_bytes());
         laws::wamp_message(&garbage);
+    }
+
+    #[test]
+    fn wamp2_messages(text in pieces(MESSAGE2), garbage in vec(any::<u8>(), 0..20)) {
+        laws::wamp2_message(text.as_bytes());
+        laws::wamp2_message(&[b"[32,1,{},\"t\",", text.as_bytes(), b"]"].concat());
+        laws::wamp2_message(&[b"[32,1,", text.as_bytes(), b",\"t\"]"].concat());
+        laws::wamp2_message(&garbage);
+    }
+
+    #[test]
+    fn event_streams(head in pieces(STREAM), garbage in vec(any::<u8>(), 0..40)) {
+        laws::event_stream(head.as_bytes());
+        laws::event_stream(&[head.as_bytes(), b"Accept: text/event-stream\r\n\r\n"].concat());
+        laws::event_stream(&garbage);
     }
 
     #[test]
