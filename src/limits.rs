@@ -149,8 +149,22 @@ pub const TURN_ANSWERS_MAX: usize = 1_024;
 /// In tokens of newcomers that one turn looks at. Most take 5 µs, the longest ones 50 µs.
 pub const TURN_CHECKS_MAX: usize = 256;
 
-/// In verdicts that one turn carries out. Each writes to a socket, in 10 to 20 µs.
+/// In verdicts that one turn carries out. Each writes to a socket, in 10 to 20 µs. The last one may exceed it by the
+/// topics of one stream.
 pub const TURN_VERDICTS_MAX: usize = 256;
+
+/// In milliseconds, how long the client of a stream waits at the least before it comes back.
+pub const STREAM_RETRY_MILLISECONDS: u64 = 3_000;
+
+/// In milliseconds, how long such a client waits at the least when it cannot be served now.
+pub const STREAM_RETRY_LATER_MILLISECONDS: u64 = 5_000;
+
+/// In milliseconds beyond these two, over which clients that come back together are spread.
+pub const STREAM_RETRY_SPREAD_MILLISECONDS: u64 = 2_000;
+
+/// In topics of a stream that cost as much as one more verdict: subscribing to one takes up to 1 µs
+/// ([`MESSAGE_COST`]).
+pub const VERDICT_TOPICS: usize = 15;
 
 /// In seconds after which a store is asked again about the token of an open session.
 pub const AUTH_RECHECK_SECONDS: u32 = 300;
@@ -724,11 +738,50 @@ pub const BYTES_CEILING: usize = 1 << 30;
 /// In bytes: half of what the machine can address.
 pub const OUTBOXES_BYTES_CEILING: usize = isize::MAX as usize;
 
-/// Returns, in bytes, the smallest outbox that holds an event of `event` bytes with a topic of `topic` bytes: ten bytes
-/// of frame header, `[8,"",]`, and the name, which JSON's escapes may make six times as long.
-pub const fn outbox_needed(event: usize, topic: usize) -> usize {
-    event + 10 + 7 + 6 * topic
+/// In bytes, the longest header of a WebSocket frame that the server sends.
+const FRAME_HEADER_BYTES: usize = 10;
+
+/// In times, how much longer JSON's escapes may make a topic's name.
+const ESCAPED: usize = 6;
+
+/// Returns, in bytes, the longest event of WAMP v1: the frame of `[8,"topic",event]`.
+pub const fn wamp1_event_bytes(event: usize, topic: usize) -> usize {
+    FRAME_HEADER_BYTES + "[8,\"\",]".len() + ESCAPED * topic + event
 }
+
+/// Returns, in bytes, the longest event of WAMP v2: the frame of `[36,subscription,publication,{},[event]]`. Each of
+/// the two numbers has up to 20 digits.
+pub const fn wamp2_event_bytes(event: usize) -> usize {
+    FRAME_HEADER_BYTES + "[36,,,{},[]]".len() + 2 * 20 + event
+}
+
+/// Returns, in bytes, the longest server-sent event.
+pub const fn sse_event_bytes(event: usize, topic: usize) -> usize {
+    "data: {\"topic\":\"\",\"data\":}\n\n".len() + ESCAPED * topic + event
+}
+
+/// Returns, in bytes, the smallest outbox that holds an event of `event` bytes with a topic of `topic` bytes in every
+/// encoding.
+pub const fn outbox_needed(event: usize, topic: usize) -> usize {
+    let lengths = [
+        wamp1_event_bytes(event, topic),
+        wamp2_event_bytes(event),
+        sse_event_bytes(event, topic),
+    ];
+    let mut longest = 0;
+    let mut at = 0;
+    while at < lengths.len() {
+        if lengths[at] > longest {
+            longest = lengths[at];
+        }
+        at += 1;
+    }
+    longest
+}
+
+/// In bytes, the most that common clients write around a topic in SUBSCRIBE: WAMP v2, with a number of 16 digits.
+pub const SUBSCRIBE_WRAPPING_BYTES: usize =
+    "[32, 9007199254740992, {\"match\": \"exact\"}, \"\"]".len();
 
 /// Returns true when a server with these three values can deliver the largest event that it accepts.
 pub const fn can_deliver(outbox: usize, event: usize, topic: usize) -> bool {
@@ -755,8 +808,8 @@ const _: () = assert!(PENDING_WALKS_MAX + PUBLISH_EVENTS_MAX <= TURN_WRITES_MAX)
 const _: () = assert!(BIG_EVENT_BYTES <= BATCH_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= READ_BUFFER_BYTES);
 const _: () = assert!(ADMIN_HEAD_BYTES_MAX <= READ_BUFFER_BYTES);
-// A first share holds any one SUBSCRIBE.
-const _: () = assert!(FIRST_SHARE_BYTES >= TOPIC_BYTES_MAX + 64);
+// A first share holds the frame of any one SUBSCRIBE.
+const _: () = assert!(FIRST_SHARE_BYTES >= TOPIC_BYTES_MAX + SUBSCRIBE_WRAPPING_BYTES + 8);
 const _: () = assert!(FIRST_SHARE_BYTES <= READ_PIECE_BYTES && READ_PIECE_BYTES <= SHARE_BYTES);
 // One share of the smallest messages costs less than a turn's reading.
 const _: () = assert!(SHARE_BYTES / 6 * MESSAGE_COST <= TURN_READ_COST);

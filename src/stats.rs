@@ -42,7 +42,7 @@ reasons! {
     Counter {
         /// Connections of clients that were accepted.
         Connections => "connections",
-        /// Upgrades answered with 101.
+        /// Sessions that were opened: WebSockets whose client was welcomed, and streams.
         Handshakes => "handshakes",
         /// Files handed out to pages by the listener for clients.
         FilesServed => "files_served",
@@ -84,14 +84,14 @@ reasons! {
         SubscriptionsWithdrawn => "subscriptions_withdrawn",
         /// UNSUBSCRIBEs that ended a subscription.
         Unsubscribes => "unsubscribes",
-        /// PUBLISHes of clients, all ignored.
+        /// PUBLISHes of clients, none of them carried out.
         ClientPublishes => "client_publishes",
-        /// CALLs of clients, all answered with CALLERROR; those of newswire.js are not among them.
+        /// CALLs of clients, all answered with an error; those of newswire.js are not among them.
         Calls => "calls",
         /// Questions of newswire.js whether the server still answers, all answered. There are none while events
         /// flow.
         AliveCalls => "alive_calls",
-        /// Pings sent because a client was silent.
+        /// Pings sent because a client was silent; on a stream, comments.
         PingsSent => "pings_sent",
         /// Pings of clients.
         PingsReceived => "pings_received",
@@ -101,7 +101,8 @@ reasons! {
 }
 
 reasons! {
-    /// Why an upgrade was refused; [`crate::wire::http`] gives each its status and body.
+    /// Why a client was refused: with an HTTP status, which [`crate::wire::http`] gives each, or in WAMP v2 when its
+    /// upgrade was answered.
     Refusal {
         /// What the client sent is not an HTTP request.
         BadRequest => "bad_request",
@@ -141,6 +142,33 @@ reasons! {
         TooManyTokens => "too_many_tokens",
         /// The server is going down.
         ShuttingDown => "shutting_down",
+    }
+}
+
+impl Refusal {
+    /// Returns true when what stands in the client's way may pass, so that the same request may be granted later.
+    pub const fn may_pass(self) -> bool {
+        match self {
+            Self::AuthUnavailable
+            | Self::Full
+            | Self::AddressFull
+            | Self::TooManyTokens
+            | Self::ShuttingDown => true,
+            Self::BadRequest
+            | Self::HeadTooLarge
+            | Self::Method
+            | Self::HttpVersion
+            | Self::NotUpgrade
+            | Self::NotConnectionUpgrade
+            | Self::BadKey
+            | Self::WebSocketVersion
+            | Self::Subprotocol
+            | Self::Topics
+            | Self::TopicDenied
+            | Self::Origin
+            | Self::Token
+            | Self::Timeout => false,
+        }
     }
 }
 
@@ -191,7 +219,7 @@ reasons! {
 reasons! {
     /// Why a connection ended. Counted once a connection, when its end begins.
     Close {
-        /// The client closed the connection with a Close frame, as a page does when its user leaves it.
+        /// The client closed the connection with a Close frame or GOODBYE, as a page does when its user leaves it.
         PeerClosed => "peer_closed",
         /// The client ended the connection without a Close frame: its process or its proxy has gone.
         PeerGone => "peer_gone",
@@ -201,30 +229,32 @@ reasons! {
         SocketError => "socket_error",
         /// The connection was refused. The reason is counted among the refusals.
         Refused => "refused",
-        /// The connection asked for a file, such as `newswire.js`, or for `/healthz`, and was answered.
+        /// The connection asked for a file, such as `newswire.js`, for `/healthz`, or whether a page may send a token
+        /// (OPTIONS), and was answered.
         Served => "served",
         /// The client broke the WebSocket protocol. Close code 1002.
         Protocol => "protocol",
         /// The client sent what is not UTF-8, or no WAMP message. Close code 1007.
         BadMessage => "bad_message",
         /// The client of WAMP v2 was not welcomed within `handshake-timeout`. Close code 1008.
-        NoHello => "no_hello",
+        NotWelcomed => "not_welcomed",
         /// The client sent a message over `message-bytes-max`. Close code 1009.
         MessageTooLarge => "message_too_large",
-        /// The client has too many subscriptions or prefixes, or a topic is too long. Close code 1008.
+        /// The client of WAMP v1 has too many subscriptions or prefixes, or a topic is too long. Close code 1008.
         Limit => "limit",
         /// The client read too slowly: its outbox is over `outbox-bytes-max`. Close code 1008.
         SlowConsumer => "slow_consumer",
         /// All outboxes together are over their bound, and this client took nothing, or was owed most.
         OutboxesFull => "outboxes_full",
-        /// The client did not answer a ping, and took no byte of what it was owed: its network or its process
-        /// has gone.
+        /// The client gave no sign of life: it answered no ping (a stream has none), and took no byte of what it was
+        /// owed. Its network or its process has gone.
         PingTimeout => "ping_timeout",
         /// Its token has ended, was deleted or was revoked. Close code 3000.
         TokenEnded => "token_ended",
         /// No store could say for `auth-grace` whether its token is still good.
         AuthLost => "auth_lost",
-        /// All places were taken, it had not sent a whole upgrade, and a newcomer needed its place.
+        /// All places were taken, the client had not sent a whole request or not shown a token yet, and a newcomer
+        /// needed its place.
         MadeRoom => "made_room",
         /// An administrator ended it. Close code 1008.
         Disconnected => "disconnected",
@@ -634,14 +664,14 @@ impl Family {
     }
 }
 
-/// Upgrades: those that were accepted, and then [`REFUSED`].
+/// Requests for a session: those that were accepted, and then [`REFUSED`].
 pub static HANDSHAKES: Family = Family {
     name: "handshakes",
     label: "result",
     read: |stats| {
         let mut tallies = vec![Tally {
             name: "accepted",
-            meaning: "The upgrade was answered with 101.",
+            meaning: "The session was opened: the client was welcomed, or its stream has begun.",
             count: stats.counter(Counter::Handshakes),
         }];
         tallies.extend(REFUSED.tallies(stats));

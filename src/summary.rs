@@ -23,7 +23,7 @@ pub fn text(stats: &Stats, uptime: Duration, has_counters: bool) -> String {
     line(
         "served",
         &format!(
-            "{} connections, {} of them upgraded to WebSocket",
+            "{} connections, {} of them with a session",
             count(Counter::Connections),
             count(Counter::Handshakes)
         ),
@@ -100,7 +100,7 @@ mod tests {
         let uptime = Duration::from_secs(3 * 3_600 + 62);
         let people = "\
 stopped    after 3 h 1 min
-served     1,234,567 connections, 0 of them upgraded to WebSocket
+served     1,234,567 connections, 0 of them with a session
 events     0 messages of publishers, 3 of them events; 0 deliveries
 dropped    none
 refused    1: token 1

@@ -269,7 +269,7 @@ pub static METRICS: &[Metric] = &[
     counter(
         "newswire_handshakes_total",
         MetricValue::By(&stats::HANDSHAKES),
-        "Upgrades by result: accepted, or why not.",
+        "Requests for a session by result: accepted, or why not.",
     ),
     counter(
         "newswire_refused_tokens_total",

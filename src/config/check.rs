@@ -10,9 +10,6 @@ use super::{Config, overlap};
 use crate::limits;
 use crate::wire::jwt::JwtAlgorithm;
 
-/// In bytes, `[5, ""]`.
-const SUBSCRIBE_WRAPPING_BYTES: usize = 7;
-
 impl Config {
     /// Checks what the values have to keep among each other.
     ///
@@ -47,7 +44,7 @@ impl Config {
                 self.clients.outbox_bytes_max * 2,
             ));
         }
-        let subscribe = topic + SUBSCRIBE_WRAPPING_BYTES;
+        let subscribe = topic + limits::SUBSCRIBE_WRAPPING_BYTES;
         if self.clients.message_bytes_max < subscribe {
             return Err(format!(
                 "message-bytes-max ({}) cannot hold the SUBSCRIBE of a topic of topic-bytes-max \

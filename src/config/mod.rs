@@ -173,7 +173,7 @@ mod tests {
         let mut config = Config::default();
         config.clients.message_bytes_max = 512;
         let line = config.check().expect_err("too small");
-        assert!(line.contains("raise message-bytes-max to 519 "), "{line}");
+        assert!(line.contains("raise message-bytes-max to 558 "), "{line}");
 
         let mut config = Config::default();
         config.ingest.pull.clear();

@@ -21,7 +21,7 @@ use crate::stats::{Cause, Close, Refusal};
 pub enum Ending {
     /// At once, without a word.
     Lost(Close),
-    /// With an HTTP status. The address is the client's: behind a proxy its link may not know it yet.
+    /// With an HTTP status, or in its protocol when its upgrade was answered. The address is the client's: behind a proxy its link may not know it yet.
     Refused(Refusal, IpAddr),
     /// With the answer to a plain request.
     Served(Vec<u8>),
@@ -63,7 +63,7 @@ impl<S: Stream> Engine<S> {
             Ending::Disconnected => {
                 self.part_with(id, Close::Disconnected, LastWord::Disconnected);
             }
-            Ending::Late => self.part_with(id, Close::NoHello, LastWord::Late),
+            Ending::Late => self.part_with(id, Close::NotWelcomed, LastWord::Late),
             Ending::Failed(breach) => self.part_with(id, breach.reason, LastWord::Breach(breach)),
         }
     }
@@ -116,7 +116,7 @@ impl<S: Stream> Engine<S> {
             }
             None => log::debug!("refused: peer={peer} reason={reason}"),
         }
-        let answer = connection.session.refusal(refusal);
+        let answer = connection.session.refusal(refusal, self.session_id(id));
         self.close(id, Close::Refused, &answer);
     }
 

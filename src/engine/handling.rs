@@ -112,19 +112,16 @@ impl<S: Stream> Engine<S> {
                 desk.stats.count(Counter::Messages);
                 let outcome = if topic.len() > rules.topic_bytes_max {
                     SubscribeOutcome::TopicTooLong
+                } else if own.len() >= rules.subscriptions_max
+                    && !hub.is_subscribed(own, request.encoding, &topic)
+                {
+                    SubscribeOutcome::TooMany
                 } else {
-                    let member = id.index();
-                    let joined = hub.subscribe(member, own, request.encoding, &topic);
+                    let joined = hub.subscribe(id.index(), own, request.encoding, &topic);
                     if joined.is_new {
                         desk.stats.count(Counter::Subscribes);
                     }
-                    match own.len() > rules.subscriptions_max {
-                        true => {
-                            hub.leave(member, own, joined.audience);
-                            SubscribeOutcome::TooMany
-                        }
-                        false => SubscribeOutcome::Subscribed(joined.number),
-                    }
+                    SubscribeOutcome::Subscribed(joined.number)
                 };
                 let answer = answers.push_answer(|out| request.subscribed(outcome, out));
                 end = answer.err().map(Ending::Failed);
@@ -199,7 +196,7 @@ impl<S: Stream> Engine<S> {
                 let refused = self.greet(id, applicant, answers).err();
                 end = refused.map(|refusal| Ending::Refused(refusal, client));
             }
-            Some(Next::Welcome) => self.welcome(id, answers),
+            Some(Next::Welcome) => end = self.welcome(id, answers),
         }
         (taken, end)
     }

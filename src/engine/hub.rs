@@ -33,8 +33,6 @@ pub enum TopicChange {
 pub struct Membership {
     /// False when the member had it before.
     pub is_new: bool,
-    /// Where it is.
-    pub audience: AudienceId,
     /// The number of the subscription; 0 where the protocol has none.
     pub number: u64,
 }
@@ -84,6 +82,12 @@ impl Hub {
         self.numbers.find(number)
     }
 
+    /// Returns true when `own`, a member's audiences, has that of the topic `name` in this encoding.
+    pub fn is_subscribed(&self, own: &IdSet, encoding: Encoding, name: &str) -> bool {
+        let audience = (self.topics.find(name)).map(|topic| AudienceId::new(topic, encoding));
+        audience.is_some_and(|audience| own.contains(audience.number()))
+    }
+
     /// Makes `member` a subscriber of the topic `name`.
     pub fn subscribe(
         &mut self,
@@ -105,7 +109,6 @@ impl Hub {
         }
         Membership {
             is_new,
-            audience,
             number: match encoding.has_numbers() {
                 true => self.numbers.of(audience),
                 false => 0,
@@ -161,7 +164,10 @@ impl Hub {
         let members = self.topics.note_event(topic, second);
         self.encoder.begin(&event.topic);
         for (audience, encoding) in self.topics.audiences(topic) {
-            let number = self.numbers.get(audience).unwrap_or_default();
+            let number = match encoding.has_numbers() {
+                true => (self.numbers.get(audience)).expect("a number since its first member"),
+                false => 0,
+            };
             let encoded = self.encoder.encode(encoding, number, event);
             let write = |out: &mut Vec<u8>| encoded.write(out);
             self.flush.add(audience, encoded.bytes(), since, write);

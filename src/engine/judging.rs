@@ -11,6 +11,7 @@ use super::link::{Sent, Stream};
 use super::session::{Arrears, SessionId, Stage};
 use super::slots::SlotId;
 use super::{Engine, second};
+use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
 use crate::stats::{Counter, Refusal};
 
@@ -44,10 +45,9 @@ impl<S: Stream> Engine<S> {
         answers: &mut Batch,
     ) -> Result<(), Refusal> {
         self.let_apply(id, applicant.client)?;
+        let session_id = self.session_id(id);
         if let Some(connection) = self.slots.get_mut(id) {
-            let session_id = SessionId::new(self.seed, id.to_bits());
             answers.push_frame(|out| connection.session.greet(applicant, session_id, out));
-            self.desk.stats.count(Counter::Handshakes);
         }
         Ok(())
     }
@@ -76,13 +76,15 @@ impl<S: Stream> Engine<S> {
         Ok(())
     }
 
-    /// A store has judged a token. The connection may be gone by now.
-    pub fn handle_verdict(&mut self, id: SlotId, verdict: Verdict) {
-        let state = self.slots.get(id).map(|c| c.session.stage());
-        if state != Some(Stage::Checking) {
+    /// A store has judged a token. The connection may be gone by now. Answers what it cost to carry the verdict out,
+    /// as [`limits::TURN_VERDICTS_MAX`] counts.
+    pub fn handle_verdict(&mut self, id: SlotId, verdict: Verdict) -> usize {
+        let connection = self.slots.get(id).map(|c| &c.session);
+        let Some(session) = connection.filter(|session| session.stage() == Stage::Checking) else {
             self.desk.stats.count(Counter::Stale);
-            return;
-        }
+            return 1;
+        };
+        let cost = 1 + session.topics().len() / limits::VERDICT_TOPICS;
         match verdict {
             Verdict::Accepted(_) if self.is_shutting_down => {
                 self.refuse(id, Refusal::ShuttingDown);
@@ -97,6 +99,7 @@ impl<S: Stream> Engine<S> {
             }
             Verdict::Unavailable => self.refuse(id, Refusal::AuthUnavailable),
         }
+        cost
     }
 
     /// Why a client may not have the topics that it has named in its request; `None` when it may, or has named none.
@@ -108,23 +111,33 @@ impl<S: Stream> Engine<S> {
             return Some(Refusal::Topics);
         }
         let denied = topics.iter().find(|topic| !standing.allows(topic))?;
-        self.desk.stats.count(Counter::SubscribesDenied);
-        self.incidents.denied(denied, standing);
+        log::debug!("denied: peer={} topic={denied:?}", connection.link.peer());
         Some(Refusal::TopicDenied)
     }
 
-    /// Welcomes a client that has introduced itself, and whose token is good.
-    pub(super) fn welcome(&mut self, id: SlotId, answers: &mut Batch) {
-        let session_id = SessionId::new(self.seed, id.to_bits());
+    /// Welcomes a client that has introduced itself, and whose token is good. Answers how it ends when it is not
+    /// welcome any more.
+    pub(super) fn welcome(&mut self, id: SlotId, answers: &mut Batch) -> Option<Ending> {
+        let session_id = self.session_id(id);
         let second = second(self.desk.now);
-        if let Some(connection) = self.slots.get_mut(id) {
-            answers.push_frame(|out| connection.session.welcome(second, session_id, out));
-            self.arm(id, self.rules.ping_seconds);
+        let connection = self.slots.get_mut(id)?;
+        if self.is_shutting_down {
+            let client = connection.link.peer().ip();
+            return Some(Ending::Refused(Refusal::ShuttingDown, client));
         }
+        answers.push_frame(|out| connection.session.welcome(second, session_id, out));
+        self.desk.stats.count(Counter::Handshakes);
+        self.arm(id, self.rules.ping_seconds);
+        None
+    }
+
+    /// The number of the session in this place.
+    pub(super) fn session_id(&self, id: SlotId) -> SessionId {
+        SessionId::new(self.seed, id.to_bits())
     }
 
     fn open(&mut self, id: SlotId, standing: Rc<Standing>) {
-        let session_id = SessionId::new(self.seed, id.to_bits());
+        let session_id = self.session_id(id);
         if let Some(refusal) = self.judge_topics(id, &standing) {
             return self.refuse(id, refusal);
         }
@@ -136,7 +149,6 @@ impl<S: Stream> Engine<S> {
             connection.link.peer(),
             standing.name()
         );
-        let is_upgrade = !connection.session.is_upgraded();
         let topics = connection.session.topics().to_vec();
         let mut answer = Vec::with_capacity(256);
         let opened =
@@ -154,10 +166,10 @@ impl<S: Stream> Engine<S> {
                 }
             }
         }
-        if is_upgrade {
+        let stage = connection.session.stage();
+        if stage == Stage::Open {
             self.desk.stats.count(Counter::Handshakes);
         }
-        let stage = connection.session.stage();
         // 101 and WELCOME in one write.
         if let Sent::Failed(reason) = connection.link.send(&answer, &mut self.desk) {
             return self.end(id, Ending::Lost(reason));

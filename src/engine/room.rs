@@ -186,10 +186,11 @@ impl<S: Stream> Engine<S> {
         if at > self.desk.now || self.room.ended() >= limits::TURN_ROOM_MAX {
             return false;
         }
+        let session_id = self.session_id(id);
         if let Some(connection) = self.slots.get_mut(id)
             && connection.session.is_unproven()
         {
-            let answer = connection.session.refusal(Refusal::Full);
+            let answer = connection.session.refusal(Refusal::Full, session_id);
             // What follows is the same when this fails.
             let _ = connection.link.send(&answer, &mut self.desk);
         }

@@ -349,13 +349,14 @@ impl<O: Outside> Core<O> {
             self.gate.check(id.to_bits(), applicant, moment);
         }
         self.gate.turn(moment);
-        for _ in 0..limits::TURN_VERDICTS_MAX {
-            let Some((ticket, verdict)) = self.gate.poll_verdict() else {
-                break;
+        let mut cost = 0;
+        while cost < limits::TURN_VERDICTS_MAX
+            && let Some((ticket, verdict)) = self.gate.poll_verdict()
+        {
+            cost += match SlotId::from_bits(ticket) {
+                Some(id) => self.engine.handle_verdict(id, verdict),
+                None => 1,
             };
-            if let Some(id) = SlotId::from_bits(ticket) {
-                self.engine.handle_verdict(id, verdict);
-            }
         }
         if self.gate.poll_change() {
             self.engine.handle_changed_standings();

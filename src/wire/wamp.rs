@@ -363,16 +363,4 @@ mod tests {
             assert_eq!("before".len() + event_len(&topic, data), expected.len());
         }
     }
-
-    #[test]
-    fn the_largest_event_needs_exactly_the_outbox_that_is_asked_for() {
-        let mut quoted = String::new();
-        json::quote(&"\x01".repeat(limits::TOPIC_BYTES_MAX), &mut quoted);
-        let data = "1".repeat(limits::EVENT_BYTES_MAX);
-        let header = 10;
-        assert_eq!(
-            header + event_len(&quoted, &data),
-            limits::outbox_needed(data.len(), limits::TOPIC_BYTES_MAX)
-        );
-    }
 }

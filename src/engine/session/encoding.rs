@@ -209,3 +209,49 @@ impl EncodedEvent<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits;
+
+    #[test]
+    fn the_longest_event_fits_into_the_smallest_outbox() {
+        // Each of these bytes takes six as JSON.
+        let topic = "\u{1}".repeat(64);
+        for bytes in [0, 1, 125, 126, 65_536, 70_000] {
+            let data = "\n".repeat(bytes);
+            let mut quoted_topic = String::new();
+            json::quote(&topic, &mut quoted_topic);
+            for encoding in Encoding::ALL {
+                let (encoded, bound) = match encoding {
+                    Encoding::Wamp1 => (
+                        EncodedEvent::Wamp1(wamp1::Wamp1Event::new(&quoted_topic, &data)),
+                        limits::wamp1_event_bytes(bytes, topic.len()),
+                    ),
+                    Encoding::Wamp2 => (
+                        EncodedEvent::Wamp2(wamp2::Wamp2Event {
+                            subscription: u64::MAX,
+                            publication: u64::MAX,
+                            data: &data,
+                        }),
+                        limits::wamp2_event_bytes(bytes),
+                    ),
+                    Encoding::Sse => (
+                        EncodedEvent::Sse(sse::StreamEvent {
+                            quoted_topic: &quoted_topic,
+                            data: &data,
+                        }),
+                        limits::sse_event_bytes(bytes, topic.len()),
+                    ),
+                };
+                let mut out = Vec::new();
+                encoded.write(&mut out);
+                assert_eq!(out.len(), encoded.bytes());
+                assert!(out.len() <= bound, "{encoding:?} of {bytes}");
+                assert!(bound - out.len() <= 8, "{encoding:?} of {bytes}");
+                assert!(bound <= limits::outbox_needed(bytes, topic.len()));
+            }
+        }
+    }
+}

@@ -27,7 +27,8 @@ impl SessionId {
         }
     }
 
-    /// As a number that JavaScript can hold, and never 0. Two of a million million sessions may have the same.
+    /// As a number that JavaScript can hold, and never 0. It has 53 bits: numbers are not unique, and nothing is looked
+    /// up by them.
     pub fn number(self) -> u64 {
         const BITS: u32 = 53;
         (self.session >> (u64::BITS - BITS)).max(1)

@@ -264,7 +264,12 @@ impl Session {
         let Kept::Greeting(greeting) = &mut self.0 else {
             return (0, None);
         };
-        let (taken, said) = greeting.read(input, rules.message_bytes_max);
+        // A stranger may cost as much here as before its upgrade.
+        let message_bytes_max = match greeting.proof {
+            Proof::Shown(_) => rules.message_bytes_max,
+            Proof::Owed(_) => rules.message_bytes_max.min(rules.head_bytes_max),
+        };
+        let (taken, said) = greeting.read(input, message_bytes_max);
         let Some(said) = said else {
             return (taken, None);
         };
@@ -344,7 +349,9 @@ impl Session {
     pub fn last_word(&self, word: LastWord, out: &mut Vec<u8>) {
         match &self.0 {
             Kept::Open(opened) => opened.encoding.last_word(word, out),
-            Kept::Greeting(_) => wamp2::early_last_word(word, out),
+            Kept::Greeting(greeting) => {
+                wamp2::early_last_word(word, greeting.is_challenged, out);
+            }
             Kept::Upgrading(_) | Kept::Checking(_) | Kept::Closing => {}
         }
     }

@@ -6,6 +6,7 @@
 //! Never here: the stages of a session (`mod.rs`), how a request is read and an event is written (`wire`).
 
 use super::SessionId;
+use crate::limits;
 use crate::stats::Refusal;
 use crate::wire::http;
 use crate::wire::sse;
@@ -24,29 +25,21 @@ pub struct StreamWish {
 impl StreamWish {
     /// Appends the answer that begins the stream.
     pub fn accept(&self, id: SessionId, out: &mut Vec<u8>) {
-        let spread = id.number() % sse::RETRY_SPREAD_MILLISECONDS;
-        sse::encode_head(
-            self.origin.as_deref(),
-            sse::RETRY_MILLISECONDS + spread,
-            out,
-        );
+        self.begin(limits::STREAM_RETRY_MILLISECONDS, id, out);
     }
 
     /// Appends the answer that refuses the stream. A browser takes any other status than 200 for the end, so one that
     /// is welcome later gets an empty stream.
-    pub fn refuse(&self, refusal: Refusal, out: &mut Vec<u8>) {
-        let is_for_now = matches!(
-            refusal,
-            Refusal::AuthUnavailable
-                | Refusal::Full
-                | Refusal::AddressFull
-                | Refusal::TooManyTokens
-                | Refusal::ShuttingDown
-        );
-        match self.is_browser && is_for_now {
-            true => sse::encode_later(self.origin.as_deref(), out),
+    pub fn refuse(&self, refusal: Refusal, id: SessionId, out: &mut Vec<u8>) {
+        match self.is_browser && refusal.may_pass() {
+            true => self.begin(limits::STREAM_RETRY_LATER_MILLISECONDS, id, out),
             false => http::encode_refusal(refusal, false, out),
         }
+    }
+
+    fn begin(&self, retry: u64, id: SessionId, out: &mut Vec<u8>) {
+        let spread = id.number() % limits::STREAM_RETRY_SPREAD_MILLISECONDS;
+        sse::encode_head(self.origin.as_deref(), retry + spread, out);
     }
 }
 

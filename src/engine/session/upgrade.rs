@@ -172,29 +172,20 @@ impl Session {
         self.set_kept(Kept::Checking(Pending::new(acceptance, early)));
     }
 
-    /// Returns true when the upgrade was answered with 101.
-    pub fn is_upgraded(&self) -> bool {
-        match &self.0 {
-            Kept::Upgrading(_) => false,
-            Kept::Checking(pending) => pending.answer.is_none(),
-            Kept::Greeting(_) | Kept::Open(_) | Kept::Closing => true,
-        }
-    }
-
     /// Returns true when the client has not sent a byte.
     pub fn is_silent(&self) -> bool {
         matches!(&self.0, Kept::Upgrading(kept) if kept.is_empty())
     }
 
     /// The answer that refuses the client: to the upgrade, or in its protocol after that.
-    pub fn refusal(&self, refusal: Refusal) -> Vec<u8> {
+    pub fn refusal(&self, refusal: Refusal, id: SessionId) -> Vec<u8> {
         let mut answer = Vec::new();
         match &self.0 {
             Kept::Checking(pending) => match &pending.answer {
                 Some(RequestAnswer::Upgrade(_)) => {
                     http::encode_refusal(refusal, false, &mut answer)
                 }
-                Some(RequestAnswer::Stream(wish)) => wish.refuse(refusal, &mut answer),
+                Some(RequestAnswer::Stream(wish)) => wish.refuse(refusal, id, &mut answer),
                 None => wamp2::refusal(refusal, pending.had_ticket, &mut answer),
             },
             Kept::Greeting(_) => wamp2::refusal(refusal, false, &mut answer),

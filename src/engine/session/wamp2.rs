@@ -265,7 +265,7 @@ pub fn last_word(word: LastWord, out: &mut Vec<u8>) {
             abort_for(breach, out);
             (Some(breach.code), breach.text)
         }
-        LastWord::Late => (Some(close_code::POLICY), "no HELLO in time"),
+        LastWord::Late => (Some(close_code::POLICY), "not welcomed in time"),
         LastWord::SlowConsumer => (Some(close_code::POLICY), "slow consumer"),
         LastWord::TokenEnded => {
             websocket::encode_text(out, |out| wamp2::encode_goodbye(uri::KILLED, out));
@@ -280,9 +280,15 @@ pub fn last_word(word: LastWord, out: &mut Vec<u8>) {
     websocket::encode_close(code, text, out);
 }
 
-/// Appends the last messages to a client that was not welcomed yet.
-pub fn early_last_word(word: LastWord, out: &mut Vec<u8>) {
+/// Appends the last messages to a client that was not welcomed yet. `is_challenged` tells whether it was asked for a
+/// ticket.
+pub fn early_last_word(word: LastWord, is_challenged: bool, out: &mut Vec<u8>) {
     match word {
+        // No token is that long.
+        LastWord::Breach(breach) if is_challenged && breach.reason == Close::MessageTooLarge => {
+            abort(uri::AUTHENTICATION_DENIED, breach.text, out);
+            websocket::encode_close(Some(breach.code), breach.text, out);
+        }
         LastWord::TokenEnded => {
             let text = "token no longer valid";
             abort(uri::AUTHENTICATION_DENIED, text, out);
@@ -311,13 +317,15 @@ pub fn refusal(refusal: Refusal, had_ticket: bool, out: &mut Vec<u8>) {
             (close_code::POLICY, "the token is not good")
         }
         Refusal::Token => {
-            let text = "a token is needed: in the URL, or as ticket";
+            let text = "a token is needed: in the URL, a header, a sub-protocol, or as ticket";
             abort(uri::NO_MATCHING_AUTH_METHOD, text, out);
             (close_code::POLICY, text)
         }
         Refusal::ShuttingDown => (close_code::GOING_AWAY, "the server is going down"),
         // What stands in its way may pass, so it gets no ABORT.
-        _ => (close_code::TRY_AGAIN_LATER, refusal.name()),
+        refusal if refusal.may_pass() => (close_code::TRY_AGAIN_LATER, refusal.name()),
+        // These come before the upgrade.
+        refusal => (close_code::POLICY, refusal.name()),
     };
     websocket::encode_close(Some(code), text, out);
 }

@@ -9,6 +9,7 @@ mod opening;
 mod places;
 mod silence;
 mod slowness;
+mod wamp2;
 
 mod admitted;
 
