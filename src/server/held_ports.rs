@@ -70,9 +70,15 @@ mod tests {
     #[test]
     fn a_port_is_held_and_workers_share_it() {
         let mut listen = Config::default().listen;
-        listen.addresses = vec!["127.0.0.1:0".parse().expect("an address")];
-        let held = HeldPorts::take(&listen).expect("a free port");
-        listen.addresses = held.addresses().to_vec();
+        // The kernel gives these ports to no connection, so that the port is free again at the end.
+        let first = 20_000 + (std::process::id() % 5_000) as u16;
+        let mut ports = first..32_000;
+        let held = ports.find_map(|port| {
+            listen.addresses = vec![SocketAddr::from(([127, 0, 0, 1], port))];
+            HeldPorts::take(&listen).ok()
+        });
+        let held = held.expect("a free port");
+        assert_eq!(held.addresses(), listen.addresses);
         assert!(HeldPorts::take(&listen).is_err(), "nobody listens yet");
         let worker = || {
             let options = SocketOptions::new(&listen, true);
