@@ -169,9 +169,8 @@ impl Parent {
                 "off",
                 "--token",
                 TOKEN,
-                // No ping is to be among the deliveries.
                 "--ping-interval",
-                "3600",
+                "120",
                 "--log-level",
                 "error",
             ])
