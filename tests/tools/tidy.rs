@@ -105,7 +105,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "engine::session::sse",
-        &["engine::session", "stats", "wire::http", "wire::sse"],
+        &[
+            "engine::session",
+            "limits",
+            "stats",
+            "wire::http",
+            "wire::sse",
+        ],
     ),
     (
         "engine::session::upgrade",
@@ -246,7 +252,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "engine::judging",
-        &["the engine", "engine::batch", "standing", "stats"],
+        &["the engine", "engine::batch", "limits", "standing", "stats"],
     ),
     (
         "engine::overview",
