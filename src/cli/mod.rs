@@ -165,7 +165,7 @@ pub fn command() -> Command {
         .args(config_flags::arguments());
     Command::new("newswire")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("A push server: events in over ZeroMQ, HTTP, RabbitMQ or NATS, out to browsers over WebSocket or as a stream")
+        .about("A push server: events from ZeroMQ, HTTP, RabbitMQ and NATS, to browsers at once")
         .long_about(ABOUT)
         .after_help(SHORT_END)
         .after_long_help(EXAMPLES)
