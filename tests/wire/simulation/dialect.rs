@@ -102,7 +102,8 @@ impl Dialect {
                         let text = format!("[32,{request},{{}},\"topic-{n}\"]");
                         (What::Subscribe(n), text)
                     }
-                    6..8 if let Some(&number) = wamp2.numbers.get(&n) => {
+                    // It is not left twice: by then the topic may have another number.
+                    6..8 if let Some(number) = wamp2.numbers.remove(&n) => {
                         wamp2.leaving.insert(request, number);
                         (What::Unsubscribe(n), format!("[34,{request},{number}]"))
                     }
@@ -187,7 +188,9 @@ impl Wamp2 {
                     before.is_none_or(|before| before == n),
                     "{subscription} is another's"
                 );
-                self.numbers.insert(n, subscription);
+                if !self.leaving.values().any(|&left| left == subscription) {
+                    self.numbers.insert(n, subscription);
+                }
                 None
             }
             "35" => {
