@@ -8,12 +8,16 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::port::Port;
 use super::scripts::interpreter;
-use super::wait_until;
+use super::wait_within;
+
+/// How long a server may take to start: it is some hundred Erlang modules, and other tests and servers run beside it.
+const START_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server. Dropped, it is killed and gone.
 pub struct RabbitMq {
@@ -85,7 +89,7 @@ impl RabbitMq {
             // The node and what it starts are ended together.
             .process_group(0);
         self.process = Some(command.spawn().expect("rabbitmq-server starts"));
-        wait_until("the broker answers", || {
+        wait_within(START_PATIENCE, "the broker answers", || {
             let process = self.process.as_mut().expect("just started");
             let ended = process.try_wait().expect("a child");
             let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
