@@ -45,8 +45,8 @@ pub(super) fn to_argument() -> Arg {
         .help(format!(
             "Where events go: the ZeroMQ endpoint that the server prints as `pull` when it starts (tcp:// or ipc://), \
              its admin or publish listener (http://), or a broker that it reads: RabbitMQ (amqp:// or amqps://) or NATS \
-             (nats:// or tls://); the configuration names the exchange and the prefix of subjects. Tokens are those of the configuration [default: the first `pull` of \
-             the configuration, which is {} where nobody says otherwise]",
+             (nats:// or tls://). The configuration names the exchange, the prefix of subjects and the tokens [default: \
+             the first `pull` of the configuration, which is {} where nobody says otherwise]",
             default_of("pull")
         ))
 }

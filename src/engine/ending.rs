@@ -28,7 +28,7 @@ pub enum Ending {
     /// With the answer to the client's Close frame, and its code.
     PeerClosed(Option<u16>),
     /// With the answer to the client's own leave in its protocol.
-    Farewell,
+    PeerLeft,
     /// Because its client broke a rule.
     Failed(Breach),
     /// Because its client did not introduce itself in time.
@@ -51,9 +51,9 @@ impl<S: Stream> Engine<S> {
             Ending::Refused(refusal, client) => self.refuse_client(id, client, refusal, None),
             Ending::Served(answer) => self.close(id, Close::Served, &answer),
             Ending::PeerClosed(code) => {
-                self.part_with(id, Close::PeerClosed, LastWord::Goodbye(code));
+                self.part_with(id, Close::PeerClosed, LastWord::PeerClosed(code));
             }
-            Ending::Farewell => self.part_with(id, Close::PeerClosed, LastWord::Farewell),
+            Ending::PeerLeft => self.part_with(id, Close::PeerClosed, LastWord::PeerLeft),
             Ending::Withdrawn(reason @ Close::TokenEnded) => {
                 self.part_with(id, reason, LastWord::TokenEnded);
             }

@@ -6,6 +6,8 @@
 //! Never here: which connection is read and how far (`reading`), how a connection ends (`ending`), what the
 //! bytes mean (the session's).
 
+use std::net::IpAddr;
+
 use super::Engine;
 use super::batch::Batch;
 use super::connection::Connection;
@@ -20,7 +22,7 @@ use crate::stats::Counter;
 /// What is done for a client when nothing of its message is borrowed any more.
 enum Next {
     Check(Applicant),
-    Greet(Applicant),
+    Greet(IpAddr),
     Welcome,
 }
 
@@ -106,7 +108,7 @@ impl<S: Stream> Engine<S> {
         let mut next = None;
         match intent {
             Intent::Check(applicant) => next = Some(Next::Check(*applicant)),
-            Intent::Greet(applicant) => next = Some(Next::Greet(*applicant)),
+            Intent::Greet(client) => next = Some(Next::Greet(client)),
             Intent::Welcome => next = Some(Next::Welcome),
             Intent::Subscribe(request, topic) => {
                 desk.stats.count(Counter::Messages);
@@ -180,7 +182,7 @@ impl<S: Stream> Engine<S> {
                 end = Some(Ending::Served(answer));
             }
             Intent::PeerClosed(code) => end = Some(Ending::PeerClosed(code)),
-            Intent::Farewell => end = Some(Ending::Farewell),
+            Intent::PeerLeft => end = Some(Ending::PeerLeft),
             Intent::Fail(breach) => end = Some(Ending::Failed(breach)),
         }
         session.settle();
@@ -191,9 +193,8 @@ impl<S: Stream> Engine<S> {
                 let refused = self.check(id, applicant).err();
                 end = refused.map(|refusal| Ending::Refused(refusal, client));
             }
-            Some(Next::Greet(applicant)) => {
-                let client = applicant.client;
-                let refused = self.greet(id, applicant, answers).err();
+            Some(Next::Greet(client)) => {
+                let refused = self.greet(id, client, answers).err();
                 end = refused.map(|refusal| Ending::Refused(refusal, client));
             }
             Some(Next::Welcome) => end = self.welcome(id, answers),

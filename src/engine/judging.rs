@@ -41,13 +41,13 @@ impl<S: Stream> Engine<S> {
     pub(super) fn greet(
         &mut self,
         id: SlotId,
-        applicant: Applicant,
+        client: IpAddr,
         answers: &mut Batch,
     ) -> Result<(), Refusal> {
-        self.let_apply(id, applicant.client)?;
+        self.let_apply(id, client)?;
         let session_id = self.session_id(id);
         if let Some(connection) = self.slots.get_mut(id) {
-            answers.push_frame(|out| connection.session.greet(applicant, session_id, out));
+            answers.push_frame(|out| connection.session.greet(session_id, out));
         }
         Ok(())
     }

@@ -145,7 +145,7 @@ pub enum ServerOp {
 /// What a server says about itself.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ServerInfo {
-    /// To be signed by who has credentials.
+    /// What a client with credentials has to sign.
     pub nonce: String,
     /// True exactly when it speaks TLS with everybody.
     pub requires_tls: bool,

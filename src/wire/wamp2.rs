@@ -1,7 +1,7 @@
 //! WAMP v2 (the specification of wamp-proto, basic profile) as JSON: parses a client's text into a [`Wamp2Message`],
 //! and writes the messages that a broker sends.
 //!
-//! Numbers of requests are not checked: old clients draw them at random, and the answer only repeats them.
+//! A request's number may be any up to [`NUMBER_MAX`], because old clients draw them at random. The answer repeats it.
 //!
 //! Never here: when a message may come, topics, tokens, and rules about what a client may send and how often.
 
@@ -18,19 +18,26 @@ pub const NUMBER_MAX: u64 = 1 << 53;
 /// In methods of authentication, how many of a client's list are looked at. The specification has seven.
 const METHODS_MAX: usize = 16;
 
-/// The types of messages to which a client awaits an answer.
+/// The types of messages, by their names in the specification.
+#[expect(missing_docs, reason = "the specification's names")]
 pub mod kind {
-    /// SUBSCRIBE.
-    pub const SUBSCRIBE: u8 = 32;
-    /// UNSUBSCRIBE.
-    pub const UNSUBSCRIBE: u8 = 34;
-    /// PUBLISH.
+    pub const HELLO: u8 = 1;
+    pub const WELCOME: u8 = 2;
+    pub const ABORT: u8 = 3;
+    pub const CHALLENGE: u8 = 4;
+    pub const AUTHENTICATE: u8 = 5;
+    pub const GOODBYE: u8 = 6;
+    pub const ERROR: u8 = 8;
     pub const PUBLISH: u8 = 16;
-    /// CALL.
+    pub const SUBSCRIBE: u8 = 32;
+    pub const SUBSCRIBED: u8 = 33;
+    pub const UNSUBSCRIBE: u8 = 34;
+    pub const UNSUBSCRIBED: u8 = 35;
+    pub const EVENT: u8 = 36;
     pub const CALL: u8 = 48;
-    /// REGISTER.
+    pub const CANCEL: u8 = 49;
+    pub const RESULT: u8 = 50;
     pub const REGISTER: u8 = 64;
-    /// UNREGISTER.
     pub const UNREGISTER: u8 = 66;
 }
 
@@ -139,8 +146,8 @@ pub struct NotWamp(pub &'static str);
 pub fn parse(text: &[u8]) -> Result<Wamp2Message<'_>, NotWamp> {
     let [kind, first, second, third] = json::first_elements(text).map_err(NotWamp)?;
     let kind = kind.ok_or(NotWamp("an empty list"))?;
-    match kind.get() {
-        "1" => {
+    match kind.get().parse().unwrap_or_default() {
+        kind::HELLO => {
             string(first, "HELLO without a realm")?;
             let details = members(
                 second,
@@ -149,12 +156,12 @@ pub fn parse(text: &[u8]) -> Result<Wamp2Message<'_>, NotWamp> {
             )?;
             Ok(Wamp2Message::Hello(hello(details)))
         }
-        "3" => Ok(Wamp2Message::Abort),
-        "5" => Ok(Wamp2Message::Authenticate {
+        kind::ABORT => Ok(Wamp2Message::Abort),
+        kind::AUTHENTICATE => Ok(Wamp2Message::Authenticate {
             ticket: string(first, "AUTHENTICATE without a ticket")?,
         }),
-        "6" => Ok(Wamp2Message::Goodbye),
-        "16" => {
+        kind::GOODBYE => Ok(Wamp2Message::Goodbye),
+        kind::PUBLISH => {
             let [acknowledge] = members(second, ["acknowledge"], "PUBLISH without options")?;
             string(third, "PUBLISH without a topic")?;
             Ok(Wamp2Message::Publish {
@@ -162,7 +169,7 @@ pub fn parse(text: &[u8]) -> Result<Wamp2Message<'_>, NotWamp> {
                 is_acknowledged: acknowledge.is_some_and(is_true),
             })
         }
-        "32" => {
+        kind::SUBSCRIBE => {
             let [policy] = members(second, ["match"], "SUBSCRIBE without options")?;
             Ok(Wamp2Message::Subscribe {
                 request: number(first, "SUBSCRIBE without a number")?,
@@ -171,19 +178,19 @@ pub fn parse(text: &[u8]) -> Result<Wamp2Message<'_>, NotWamp> {
                     .is_none_or(|policy| policy.get() == "null" || is_text(policy, "exact")),
             })
         }
-        "34" => Ok(Wamp2Message::Unsubscribe {
+        kind::UNSUBSCRIBE => Ok(Wamp2Message::Unsubscribe {
             request: number(first, "UNSUBSCRIBE without a number")?,
             subscription: number(second, "UNSUBSCRIBE without a subscription")?,
         }),
-        "48" => Ok(Wamp2Message::Call {
+        kind::CALL => Ok(Wamp2Message::Call {
             request: number(first, "CALL without a number")?,
             procedure: string(third, "CALL without a procedure")?,
         }),
-        "49" => Ok(Wamp2Message::Cancel),
-        "64" => Ok(Wamp2Message::Register {
+        kind::CANCEL => Ok(Wamp2Message::Cancel),
+        kind::REGISTER => Ok(Wamp2Message::Register {
             request: number(first, "REGISTER without a number")?,
         }),
-        "66" => Ok(Wamp2Message::Unregister {
+        kind::UNREGISTER => Ok(Wamp2Message::Unregister {
             request: number(first, "UNREGISTER without a number")?,
         }),
         _ => Err(NotWamp("not a message of a client")),
@@ -261,8 +268,9 @@ pub fn encode_welcome(session: u64, out: &mut Vec<u8>) {
     append(
         out,
         format_args!(
-            "[2,{session},{{\"agent\":\"newswire/{}\",\"roles\":{{\"broker\":{{\"features\":\
+            "[{},{session},{{\"agent\":\"newswire/{}\",\"roles\":{{\"broker\":{{\"features\":\
              {{\"subscription_revocation\":true}}}}}}}}]",
+            kind::WELCOME,
             env!("CARGO_PKG_VERSION")
         ),
     );
@@ -272,46 +280,58 @@ pub fn encode_welcome(session: u64, out: &mut Vec<u8>) {
 pub fn encode_abort(message: &str, reason: &str, out: &mut Vec<u8>) {
     append(
         out,
-        format_args!("[3,{{\"message\":\"{message}\"}},\"{reason}\"]"),
+        format_args!(
+            "[{},{{\"message\":\"{message}\"}},\"{reason}\"]",
+            kind::ABORT
+        ),
     );
 }
 
 /// Appends `[4,"ticket",{}]`, CHALLENGE.
 pub fn encode_challenge(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"[4,\"ticket\",{}]");
+    append(out, format_args!("[{},\"ticket\",{{}}]", kind::CHALLENGE));
 }
 
 /// Appends `[6,{},reason]`, GOODBYE.
 pub fn encode_goodbye(reason: &str, out: &mut Vec<u8>) {
-    append(out, format_args!("[6,{{}},\"{reason}\"]"));
+    append(out, format_args!("[{},{{}},\"{reason}\"]", kind::GOODBYE));
 }
 
 /// Appends `[8,kind,request,{},error]`, ERROR.
 pub fn encode_error(kind: u8, request: u64, error: &str, out: &mut Vec<u8>) {
-    append(out, format_args!("[8,{kind},{request},{{}},\"{error}\"]"));
+    append(
+        out,
+        format_args!("[{},{kind},{request},{{}},\"{error}\"]", kind::ERROR),
+    );
 }
 
 /// Appends `[33,request,subscription]`, SUBSCRIBED.
 pub fn encode_subscribed(request: u64, subscription: u64, out: &mut Vec<u8>) {
-    append(out, format_args!("[33,{request},{subscription}]"));
+    append(
+        out,
+        format_args!("[{},{request},{subscription}]", kind::SUBSCRIBED),
+    );
 }
 
 /// Appends `[35,request]`, UNSUBSCRIBED.
 pub fn encode_unsubscribed(request: u64, out: &mut Vec<u8>) {
-    append(out, format_args!("[35,{request}]"));
+    append(out, format_args!("[{},{request}]", kind::UNSUBSCRIBED));
 }
 
 /// Appends `[35,0,{"subscription":…,"reason":…}]`: the server has ended a subscription.
 pub fn encode_revoked(subscription: u64, reason: &str, out: &mut Vec<u8>) {
     append(
         out,
-        format_args!("[35,0,{{\"subscription\":{subscription},\"reason\":\"{reason}\"}}]"),
+        format_args!(
+            "[{},0,{{\"subscription\":{subscription},\"reason\":\"{reason}\"}}]",
+            kind::UNSUBSCRIBED
+        ),
     );
 }
 
 /// Appends `[50,request,{}]`, the empty RESULT of a call.
 pub fn encode_result(request: u64, out: &mut Vec<u8>) {
-    append(out, format_args!("[50,{request},{{}}]"));
+    append(out, format_args!("[{},{request},{{}}]", kind::RESULT));
 }
 
 /// Returns how many bytes [`encode_event`] appends.
@@ -322,7 +342,10 @@ pub fn event_len(subscription: u64, publication: u64, data: &str) -> usize {
 /// Appends `[36,subscription,publication,{},[data]]`, EVENT. Its data is the one argument.
 pub fn encode_event(subscription: u64, publication: u64, data: &str, out: &mut Vec<u8>) {
     out.reserve(event_len(subscription, publication, data));
-    append(out, format_args!("[36,{subscription},{publication},{{}},["));
+    append(
+        out,
+        format_args!("[{},{subscription},{publication},{{}},[", kind::EVENT),
+    );
     out.extend_from_slice(data.as_bytes());
     out.extend_from_slice(b"]]");
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use kit::api::{Api, Asked, Does};
+use kit::certificate::Certified;
 use kit::port::Port;
 use kit::scratch::File;
 use kit::{PATIENCE, wait_until};
@@ -366,20 +367,14 @@ fn an_api_that_is_down_is_left_alone_and_found_again() {
 
 /// A server's configuration with a new certificate for `name`, and a file with its authority's.
 fn certificate(name: &str) -> (rustls::ServerConfig, File) {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     use rustls::pki_types::PrivatePkcs8KeyDer;
 
-    let key = KeyPair::generate().expect("a key");
-    let mut params = CertificateParams::new([]).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = params.self_signed(&key).expect("signed");
-    let issuer = Issuer::new(params, key);
-
-    let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new([name.to_owned()]).expect("a name");
-    let certificate = params.signed_by(&key, &issuer).expect("signed");
-
-    let file = File::new("authority.pem", &authority.pem());
+    let Certified {
+        authority,
+        certificate,
+        key,
+    } = Certified::new(name);
+    let file = File::new("authority.pem", &authority);
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     let config = rustls::ServerConfig::builder()
         .with_no_client_auth()

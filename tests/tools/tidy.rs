@@ -97,7 +97,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "wire::websocket",
         ],
     ),
+    (
+        "engine::session::frames",
+        &["engine::session", "stats", "wire::websocket"],
+    ),
     ("engine::session::id", &[]),
+    (
+        "engine::session::pending",
+        &["engine::session", "standing", "stats", "wire::http"],
+    ),
     ("engine::session::rules", &["limits", "wire::files"]),
     (
         "engine::session::step",

@@ -5,6 +5,7 @@
 use std::process::Command;
 
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
+use kit::certificate::Certified;
 use kit::nats::{NatsPublisher, NatsServer};
 use kit::observe::{counted, envelope, publish_all};
 use kit::scratch::File;
@@ -172,19 +173,10 @@ fn nats_a_refusal_says_what_was_asked_for_and_what_changes_it() {
 #[test]
 #[ignore = "needs nats-server"]
 fn nats_a_server_with_tls_is_believed_by_its_authority_alone() {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-
-    let key = KeyPair::generate().expect("a key");
-    let mut params = CertificateParams::new([]).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = params.self_signed(&key).expect("signed");
-    let issuer = Issuer::new(params, key);
-    let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
-    let certificate = params.signed_by(&key, &issuer).expect("signed");
-    let authority = File::new("authority.pem", &authority.pem());
-    let certificate = File::new("certificate.pem", &certificate.pem());
-    let key = File::new("key.pem", &key.serialize_pem());
+    let certified = Certified::new("localhost");
+    let authority = File::new("authority.pem", &certified.authority);
+    let certificate = File::new("certificate.pem", &certified.certificate.pem());
+    let key = File::new("key.pem", &certified.key.serialize_pem());
     let broker = NatsServer::start(&format!(
         "tls {{ cert_file: {:?}, key_file: {:?} }}",
         certificate.path(),

@@ -1,8 +1,8 @@
 //! The conversation on one connection: what was agreed, and what the client's next bytes mean.
 //!
 //! A session is handed bytes and answers with [`Intent`]s; the engine carries them out. Everything that the
-//! client receives is written here too, in one file for each protocol: HTTP in `upgrade` until the session is
-//! open, then the file of its [`Encoding`].
+//! client receives is written here too, in one file for each protocol: `pending` answers the request, then the file of
+//! the [`Encoding`] has the word.
 //!
 //! The stages and what may follow each are in [`Stage::may_become`]. A session keeps only what its stage needs,
 //! so one that is open and idle holds its standing and nothing else.
@@ -10,7 +10,9 @@
 //! Never here: topics, outboxes, sockets, clocks; the bytes of a protocol towards open sessions (its file).
 
 mod encoding;
+mod frames;
 mod id;
+mod pending;
 mod rules;
 mod sse;
 mod step;
@@ -21,7 +23,7 @@ mod wamp2;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use upgrade::Pending;
+use pending::Pending;
 use wamp1::Prefixes;
 use wamp2::{Prelude, Proof, Said};
 
@@ -237,8 +239,10 @@ impl Session {
     }
 
     /// The upgrade is accepted before the client has shown a token: appends the answer to it.
-    pub fn greet(&mut self, applicant: Applicant, id: SessionId, out: &mut Vec<u8>) {
-        if let Kept::Checking(pending) = &mut self.0 {
+    pub fn greet(&mut self, id: SessionId, out: &mut Vec<u8>) {
+        if let Kept::Checking(pending) = &mut self.0
+            && let Some(applicant) = pending.owes_proof.take()
+        {
             pending.accept(id, out);
             self.set_kept(Kept::Greeting(Prelude::new(Proof::Owed(applicant))));
         }
@@ -281,11 +285,7 @@ impl Session {
             }
             Said::Hello => self.present(None),
             Said::Ticket(token) => self.present(Some(token)),
-            Said::Ping(payload) => Intent::Pong(Encoding::Wamp2, payload.into()),
-            Said::Noted(noted) => Intent::Noted(noted),
-            Said::Closed(code) => Intent::PeerClosed(code),
-            Said::Farewell => Intent::Farewell,
-            Said::Broken(breach) => Intent::Fail(breach),
+            Said::Other(intent) => intent,
         };
         (taken, Some(intent))
     }

@@ -19,8 +19,8 @@ use crate::stats::{Close, Counter, Refusal};
 pub enum Intent<'a> {
     /// What the client came with has to be judged.
     Check(Box<Applicant>),
-    /// The client's upgrade is good, and it will present its token in its protocol.
-    Greet(Box<Applicant>),
+    /// The upgrade of the client at this address is good, and it will present its token in its protocol.
+    Greet(IpAddr),
     /// The client has introduced itself, and its token is known to be good: it is to be welcomed.
     Welcome,
     /// The upgrade of the client at this address is refused.
@@ -42,7 +42,7 @@ pub enum Intent<'a> {
     /// The client closes, with this code.
     PeerClosed(Option<u16>),
     /// The client takes leave in its protocol.
-    Farewell,
+    PeerLeft,
     /// The client broke a rule.
     Fail(Breach),
 }
@@ -98,9 +98,9 @@ pub struct Breach {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LastWord {
     /// The client has closed, with this code.
-    Goodbye(Option<u16>),
+    PeerClosed(Option<u16>),
     /// The client has taken leave in its protocol.
-    Farewell,
+    PeerLeft,
     /// The client broke a rule.
     Breach(Breach),
     /// The client did not introduce itself in time.

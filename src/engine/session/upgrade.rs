@@ -1,10 +1,11 @@
-//! What is said before a session is open: the client's HTTP request, and newswire's answer to it.
+//! A client's HTTP request: what it asks for, and whether newswire's own rules allow that.
 //!
-//! Never here: how a head is cut and understood (`wire`), what a token is worth (the verdict is an argument),
-//! what an open session says.
+//! Never here: how a head is cut and understood (`wire`), what is kept until the verdict (`pending`), what an open session
+//! says.
 
 use std::net::IpAddr;
 
+use super::pending::Pending;
 use super::sse::StreamWish;
 use super::{Encoding, Intent, Kept, Session, SessionId, SessionRules, wamp2};
 use crate::standing::Applicant;
@@ -15,88 +16,6 @@ use crate::wire::growth;
 use crate::wire::http::{self, Acceptance, Head, NO_LINES};
 use crate::wire::sse;
 use crate::wire::token::Token;
-
-/// The answer to a request that is good.
-#[derive(Debug)]
-enum RequestAnswer {
-    Upgrade(Acceptance),
-    Stream(StreamWish),
-}
-
-/// What is kept from the request until the verdict.
-#[derive(Debug)]
-pub(super) struct Pending {
-    /// What a good verdict is answered with; `None` when the answer to the upgrade has left.
-    answer: Option<RequestAnswer>,
-    pub(super) encoding: Encoding,
-    /// Bytes behind the head. A client has no reason to send any yet.
-    pub(super) early: Vec<u8>,
-    /// True exactly when the socket may hold bytes for which no further readiness will come.
-    pub(super) has_unread: bool,
-    /// True exactly when a token is judged that came after the upgrade.
-    had_ticket: bool,
-    /// As in the open session.
-    pub(super) takes_revocations: bool,
-}
-
-impl Pending {
-    fn new(acceptance: Acceptance, early: Vec<u8>) -> Box<Self> {
-        let encoding = match acceptance.subprotocol {
-            Some(http::WAMP2) => Encoding::Wamp2,
-            _ => Encoding::Wamp1,
-        };
-        Box::new(Self {
-            answer: Some(RequestAnswer::Upgrade(acceptance)),
-            encoding,
-            early,
-            has_unread: false,
-            had_ticket: false,
-            takes_revocations: false,
-        })
-    }
-
-    /// The upgrade has been answered, and a client of WAMP v2 has shown what it has.
-    pub(super) fn after_upgrade(had_ticket: bool, takes_revocations: bool) -> Box<Self> {
-        Box::new(Self {
-            answer: None,
-            encoding: Encoding::Wamp2,
-            early: Vec::new(),
-            has_unread: false,
-            had_ticket,
-            takes_revocations,
-        })
-    }
-
-    /// A client asks for a stream.
-    fn for_stream(wish: StreamWish, early: Vec<u8>) -> Box<Self> {
-        Box::new(Self {
-            answer: Some(RequestAnswer::Stream(wish)),
-            encoding: Encoding::Sse,
-            early,
-            has_unread: false,
-            had_ticket: false,
-            takes_revocations: false,
-        })
-    }
-
-    /// Appends the answer to the request. Returns false when that has left before.
-    pub(super) fn accept(&self, id: SessionId, out: &mut Vec<u8>) -> bool {
-        match &self.answer {
-            Some(RequestAnswer::Upgrade(acceptance)) => http::encode_acceptance(acceptance, out),
-            Some(RequestAnswer::Stream(wish)) => wish.accept(id, out),
-            None => return false,
-        }
-        true
-    }
-
-    /// The topics of a stream.
-    pub(super) fn topics(&self) -> &[String] {
-        match &self.answer {
-            Some(RequestAnswer::Stream(wish)) => &wish.topics,
-            Some(RequestAnswer::Upgrade(_)) | None => &[],
-        }
-    }
-}
 
 impl Session {
     pub(super) fn upgrade(
@@ -133,15 +52,19 @@ impl Session {
                 Ok((client, judged)) => {
                     let taken = head.len.saturating_sub(before);
                     let intent = match judged {
-                        Ok((pending, applicant)) => {
+                        Ok((mut pending, applicant)) => {
                             // A client of WAMP v2 may show its token later.
                             let is_later =
                                 pending.encoding == Encoding::Wamp2 && applicant.token.is_none();
-                            self.set_kept(Kept::Checking(pending));
-                            match is_later {
-                                true => Intent::Greet(Box::new(applicant)),
+                            let intent = match is_later {
+                                true => {
+                                    pending.owes_proof = Some(applicant);
+                                    Intent::Greet(client)
+                                }
                                 false => Intent::Check(Box::new(applicant)),
-                            }
+                            };
+                            self.set_kept(Kept::Checking(pending));
+                            intent
                         }
                         Err(refusal) => Intent::Refuse(refusal, client),
                     };
@@ -177,17 +100,11 @@ impl Session {
         matches!(&self.0, Kept::Upgrading(kept) if kept.is_empty())
     }
 
-    /// The answer that refuses the client: to the upgrade, or in its protocol after that.
+    /// The answer that refuses the client: to its request, or in its protocol after that.
     pub fn refusal(&self, refusal: Refusal, id: SessionId) -> Vec<u8> {
         let mut answer = Vec::new();
         match &self.0 {
-            Kept::Checking(pending) => match &pending.answer {
-                Some(RequestAnswer::Upgrade(_)) => {
-                    http::encode_refusal(refusal, false, &mut answer)
-                }
-                Some(RequestAnswer::Stream(wish)) => wish.refuse(refusal, id, &mut answer),
-                None => wamp2::refusal(refusal, pending.had_ticket, &mut answer),
-            },
+            Kept::Checking(pending) => pending.refuse(refusal, id, &mut answer),
             Kept::Greeting(_) => wamp2::refusal(refusal, false, &mut answer),
             kept => {
                 // The answer to HEAD has no body.
@@ -216,7 +133,7 @@ fn judge(head: &Head<'_, '_>, peer: IpAddr, rules: &SessionRules) -> Result<Judg
                 origin: stream.origin.map(str::to_owned),
                 is_browser: stream.is_browser,
             };
-            let pending = Pending::for_stream(wish, Vec::new());
+            let pending = Pending::for_stream(wish);
             (client(&stream.forwarded_for), stream.origin, pending)
         }
         None => {

@@ -11,12 +11,13 @@ use std::collections::HashMap;
 
 use super::SessionId;
 use super::encoding::{Encoding, Request};
+use super::frames;
 use super::step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionName};
 use crate::limits;
 use crate::standing::Standing;
 use crate::stats::{Close, Counter};
 use crate::wire::wamp::{self, ClientMessage, Malformed};
-use crate::wire::websocket::{self, Decoder, Incoming, Violation, close_code};
+use crate::wire::websocket::{self, Decoder, close_code};
 
 /// Its requests have no number.
 const REQUEST: Request = Request {
@@ -36,24 +37,16 @@ pub fn read<'a>(
     input: &'a mut [u8],
     message_bytes_max: usize,
 ) -> (usize, Option<Intent<'a>>) {
-    let len = input.len();
-    match decoder.decode(input, message_bytes_max) {
-        Ok((taken, None)) => (taken, None),
-        Ok((taken, Some(incoming))) => {
-            let intent = match incoming {
-                // A client that sends its messages as binary is understood too.
-                Incoming::Message { payload, .. } => match wamp::parse(payload) {
-                    Ok(message) => act(standing, prefixes, message),
-                    Err(malformed) => Intent::Fail(malformed.into()),
-                },
-                Incoming::Ping(payload) => Intent::Pong(Encoding::Wamp1, payload.into()),
-                Incoming::Pong(_) => Intent::Noted(Noted::Pong),
-                Incoming::Close(code) => Intent::PeerClosed(code),
-            };
-            (taken, Some(intent))
-        }
-        Err(violation) => (len, Some(Intent::Fail(violation.into()))),
-    }
+    frames::read(
+        Encoding::Wamp1,
+        decoder,
+        input,
+        message_bytes_max,
+        |payload| match wamp::parse(payload) {
+            Ok(message) => act(standing, prefixes, message),
+            Err(malformed) => Intent::Fail(malformed.into()),
+        },
+    )
 }
 
 fn act<'a>(
@@ -117,18 +110,6 @@ fn expand<'a>(prefixes: &Option<Box<Prefixes>>, name: Cow<'a, str>) -> Cow<'a, s
     }
 }
 
-impl From<Violation> for Breach {
-    fn from(violation: Violation) -> Self {
-        let (code, text) = violation.close();
-        let reason = match violation {
-            Violation::Protocol(_) => Close::Protocol,
-            Violation::Utf8 => Close::BadMessage,
-            Violation::TooLarge => Close::MessageTooLarge,
-        };
-        Self { reason, code, text }
-    }
-}
-
 impl From<Malformed> for Breach {
     fn from(Malformed(text): Malformed) -> Self {
         Self {
@@ -171,8 +152,8 @@ pub fn welcome(id: SessionId, out: &mut Vec<u8>) {
 /// one that it takes for a clean end).
 pub fn last_word(word: LastWord, out: &mut Vec<u8>) {
     let (code, text) = match word {
-        LastWord::Goodbye(code) => (code, ""),
-        LastWord::Farewell => (Some(close_code::NORMAL), ""),
+        LastWord::PeerClosed(code) => (code, ""),
+        LastWord::PeerLeft => (Some(close_code::NORMAL), ""),
         LastWord::Breach(breach) => (Some(breach.code), breach.text),
         LastWord::Late => (Some(close_code::POLICY), "not in time"),
         LastWord::SlowConsumer => (Some(close_code::POLICY), "slow consumer"),

@@ -1,10 +1,10 @@
 //! WAMP v2 in WebSocket frames: what such a client's bytes mean, and every message that it receives.
 //!
-//! A client introduces itself with HELLO after the upgrade. Its token came in the URL and is known to be good by then;
-//! or it is the ticket that CHALLENGE asks for. What is said until WELCOME is in [`Prelude`].
+//! A client introduces itself with HELLO after the upgrade. Its token came with the request and is known to be good by
+//! then; or it is the ticket that CHALLENGE asks for. What is said until WELCOME is in [`Prelude`].
 //!
-//! After GOODBYE or ABORT, clients do not come back; after a Close frame alone they do. So who has to leave for a reason
-//! that may pass gets the Close frame alone.
+//! Clients do not come back after GOODBYE or ABORT. They do after a Close frame alone. So a client that may come back
+//! gets the Close frame alone.
 //!
 //! Never here: the stages of a session (`mod.rs`), how bytes are cut into frames and messages (`wire`).
 
@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use super::SessionId;
 use super::encoding::{Encoding, Request};
+use super::frames;
 use super::step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionName};
 use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Counter, Refusal};
@@ -44,20 +45,12 @@ pub struct Prelude {
 /// What a client says before it is welcomed.
 #[derive(Debug)]
 pub enum Said {
-    /// Its HELLO.
+    /// The client has said its HELLO.
     Hello,
-    /// Its token.
+    /// The client has shown its token.
     Ticket(Token),
-    /// A ping.
-    Ping(Vec<u8>),
-    /// Nothing of consequence.
-    Noted(Noted),
-    /// It closes.
-    Closed(Option<u16>),
-    /// It leaves.
-    Farewell,
-    /// It broke a rule.
-    Broken(Breach),
+    /// The client has said something that means what it always means.
+    Other(Intent<'static>),
 }
 
 impl Prelude {
@@ -77,7 +70,7 @@ impl Prelude {
         let (taken, incoming) = match self.decoder.decode(input, message_bytes_max) {
             Ok((taken, None)) => return (taken, None),
             Ok((taken, Some(incoming))) => (taken, incoming),
-            Err(violation) => return (len, Some(Said::Broken(violation.into()))),
+            Err(violation) => return (len, Some(Said::Other(Intent::Fail(violation.into())))),
         };
         let said = match incoming {
             Incoming::Message { payload, .. } => match wamp2::parse(payload) {
@@ -88,13 +81,16 @@ impl Prelude {
                 Ok(Wamp2Message::Authenticate { ticket }) if self.is_challenged => {
                     Said::Ticket(Token::new(ticket.as_bytes()))
                 }
-                Ok(Wamp2Message::Abort) => Said::Farewell,
-                Ok(_) => Said::Broken(breach("not before WELCOME")),
-                Err(NotWamp(text)) => Said::Broken(breach(text)),
+                Ok(Wamp2Message::Abort) => Said::Other(Intent::PeerLeft),
+                Ok(_) => Said::Other(Intent::Fail(breach("not before WELCOME"))),
+                Err(NotWamp(text)) => Said::Other(Intent::Fail(breach(text))),
             },
-            Incoming::Ping(payload) => Said::Ping(payload.to_vec()),
-            Incoming::Pong(_) => Said::Noted(Noted::Pong),
-            Incoming::Close(code) => Said::Closed(code),
+            // Nothing of the decoder's may be borrowed any more when the stage changes.
+            Incoming::Ping(payload) => {
+                Said::Other(Intent::Pong(Encoding::Wamp2, payload.to_vec().into()))
+            }
+            Incoming::Pong(_) => Said::Other(Intent::Noted(Noted::Pong)),
+            Incoming::Close(code) => Said::Other(Intent::PeerClosed(code)),
         };
         self.decoder.release();
         (taken, Some(said))
@@ -108,23 +104,16 @@ pub fn read<'a>(
     input: &'a mut [u8],
     message_bytes_max: usize,
 ) -> (usize, Option<Intent<'a>>) {
-    let len = input.len();
-    match decoder.decode(input, message_bytes_max) {
-        Ok((taken, None)) => (taken, None),
-        Ok((taken, Some(incoming))) => {
-            let intent = match incoming {
-                Incoming::Message { payload, .. } => match wamp2::parse(payload) {
-                    Ok(message) => act(standing, message),
-                    Err(NotWamp(text)) => Intent::Fail(breach(text)),
-                },
-                Incoming::Ping(payload) => Intent::Pong(Encoding::Wamp2, payload.into()),
-                Incoming::Pong(_) => Intent::Noted(Noted::Pong),
-                Incoming::Close(code) => Intent::PeerClosed(code),
-            };
-            (taken, Some(intent))
-        }
-        Err(violation) => (len, Some(Intent::Fail(violation.into()))),
-    }
+    frames::read(
+        Encoding::Wamp2,
+        decoder,
+        input,
+        message_bytes_max,
+        |payload| match wamp2::parse(payload) {
+            Ok(message) => act(standing, message),
+            Err(NotWamp(text)) => Intent::Fail(breach(text)),
+        },
+    )
 }
 
 fn act<'a>(standing: &'a Standing, message: Wamp2Message<'a>) -> Intent<'a> {
@@ -178,7 +167,7 @@ fn act<'a>(standing: &'a Standing, message: Wamp2Message<'a>) -> Intent<'a> {
             Some(Counter::ClientPublishes),
         ),
         Wamp2Message::Cancel => Intent::Noted(Noted::Nothing),
-        Wamp2Message::Goodbye | Wamp2Message::Abort => Intent::Farewell,
+        Wamp2Message::Goodbye | Wamp2Message::Abort => Intent::PeerLeft,
         Wamp2Message::Hello(_) | Wamp2Message::Authenticate { .. } => {
             Intent::Fail(breach("not after WELCOME"))
         }
@@ -254,8 +243,8 @@ pub fn revoked(subscription: u64, out: &mut Vec<u8>) {
 /// Appends the last messages to a client that was welcomed.
 pub fn last_word(word: LastWord, out: &mut Vec<u8>) {
     let (code, text) = match word {
-        LastWord::Goodbye(code) => (code, ""),
-        LastWord::Farewell => {
+        LastWord::PeerClosed(code) => (code, ""),
+        LastWord::PeerLeft => {
             websocket::encode_text(out, |out| {
                 wamp2::encode_goodbye(uri::GOODBYE_AND_OUT, out);
             });
@@ -299,8 +288,8 @@ pub fn early_last_word(word: LastWord, is_challenged: bool, out: &mut Vec<u8>) {
             abort(uri::KILLED, text, out);
             websocket::encode_close(Some(close_code::POLICY), text, out);
         }
-        LastWord::Farewell => websocket::encode_close(Some(close_code::NORMAL), "", out),
-        LastWord::Goodbye(_)
+        LastWord::PeerLeft => websocket::encode_close(Some(close_code::NORMAL), "", out),
+        LastWord::PeerClosed(_)
         | LastWord::Breach(_)
         | LastWord::Late
         | LastWord::SlowConsumer

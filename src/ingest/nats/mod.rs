@@ -56,7 +56,6 @@ impl Client for Nats {
         outlet.connected();
         let connection = NatsConnection {
             topics: NatsTopics::new(&self.prefix),
-            prefix: &self.prefix,
             link,
             session,
             began: Instant::now(),
@@ -94,8 +93,6 @@ struct NatsConnection<'a> {
     /// When the log last told what the server refuses.
     reported: Option<Instant>,
     place: String,
-    /// What subjects begin with.
-    prefix: &'a str,
     has_said: &'a mut bool,
 }
 
@@ -177,11 +174,10 @@ impl NatsConnection<'_> {
 
     /// Hands a message to the loop.
     fn deliver(&mut self, sid: u64, subject: &str, payload: Vec<u8>, outlet: &Outlet) {
-        let Some(topic) = self
-            .topics
-            .topic(subject)
-            .filter(|_| self.topics.takes(sid))
-        else {
+        if !self.topics.takes(sid) {
+            return;
+        }
+        let Some(topic) = self.topics.topic(subject) else {
             return;
         };
         self.received += 1;
@@ -212,7 +208,7 @@ impl NatsConnection<'_> {
                  many subscriptions as it needs",
                 self.place,
                 limits::SUB_TOPICS_MAX,
-                self.prefix
+                self.topics.prefix()
             );
             return Ok(());
         }

@@ -87,6 +87,11 @@ impl NatsTopics {
         }
     }
 
+    /// What subjects begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Asks for `topic`, or no more. The empty topic is everything.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::monitor::{Monitor, PeerEvent};
 use super::socket::{Socket, prepare};
-use super::uplink::{Uplink, UplinkChange};
+use super::uplink::Uplink;
 use super::{PeerRules, SetUpError, SourceError};
 use crate::health::Health;
 use crate::ingest::scope::Scope;
@@ -23,7 +23,7 @@ use crate::ingest::{Descriptor, Host, Received, Source, SourceId};
 use crate::limits;
 use crate::net::Address;
 use crate::net::names::Resolve;
-use crate::stats::{Counter, Ingest};
+use crate::stats::Ingest;
 
 /// In milliseconds after which libzmq connects again by itself: so late that it never comes to that.
 const RECONNECT_MILLISECONDS: i32 = 3_600_000;
@@ -96,16 +96,8 @@ impl Source for Sub {
                 self.refused += 1;
                 host.refused_peer(Ingest::Sub, self.uplink.endpoint(), refusal);
             }
-            match self.uplink.handle_peer(now, event) {
-                Some(UplinkChange::Joined) => {
-                    if self.uplink.has_been_connected() {
-                        host.count(Counter::SourceGaps, 1);
-                    }
-                    self.subscriptions.begin(now);
-                }
-                Some(UplinkChange::Lost) => self.subscriptions.end(),
-                None => {}
-            }
+            self.uplink
+                .follow(now, event, &mut self.subscriptions, host);
         }
         // After the peer's end was read.
         let has_messages = self.socket.is_ready();

@@ -5,24 +5,26 @@
 //! newswire makes a new socket for each attempt, and a [`Uplink`] says when, and to which address
 //! ([`Dialer`]).
 //!
-//! Never here: sockets, messages, and what the publisher is asked for.
+//! Never here: sockets, messages, and for what the publisher is asked.
 
 use std::time::Duration;
 
 use super::monitor::PeerEvent;
 use super::{SetUpError, SourceError};
 use crate::health::Upstream;
+use crate::ingest::Host;
+use crate::ingest::subscriptions::Subscriptions;
 use crate::limits;
 use crate::net::dial::{DialFailure, DialState, Dialer, Step};
 use crate::net::names::{Resolve, Resolver};
 use crate::net::{Address, Place};
-use crate::stats::PeerRefusal;
+use crate::stats::{Counter, PeerRefusal};
 
 const REPORT: Duration = Duration::from_secs(limits::REPORT_SECONDS);
 
 /// What has changed with an event of the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum UplinkChange {
+enum UplinkChange {
     /// There is a connection: nothing was asked on it yet.
     Joined,
     /// The connection, or the attempt to make one, is over.
@@ -115,7 +117,7 @@ impl Uplink {
     }
 
     /// Returns true when there was a connection before the present one.
-    pub fn has_been_connected(&self) -> bool {
+    fn has_been_connected(&self) -> bool {
         self.connects > 1
     }
 
@@ -136,8 +138,29 @@ impl Uplink {
         self.dialer.deadline()
     }
 
+    /// Something has happened to the peer of the present socket. What was asked of the publisher begins and ends with its
+    /// connection, and one that was made again is a gap.
+    pub fn follow(
+        &mut self,
+        now: Duration,
+        event: PeerEvent,
+        subscriptions: &mut Subscriptions,
+        host: &mut dyn Host,
+    ) {
+        match self.handle_peer(now, event) {
+            Some(UplinkChange::Joined) => {
+                if self.has_been_connected() {
+                    host.count(Counter::SourceGaps, 1);
+                }
+                subscriptions.begin(now);
+            }
+            Some(UplinkChange::Lost) => subscriptions.end(),
+            None => {}
+        }
+    }
+
     /// Something has happened to the peer of the present socket.
-    pub fn handle_peer(&mut self, now: Duration, event: PeerEvent) -> Option<UplinkChange> {
+    fn handle_peer(&mut self, now: Duration, event: PeerEvent) -> Option<UplinkChange> {
         if self.is_over {
             return None;
         }

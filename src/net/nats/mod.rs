@@ -89,7 +89,7 @@ impl NatsLink {
         opened.unwrap_or_else(|_| Err(format!("no answer within {seconds} s")))
     }
 
-    /// The same link, on `stream`.
+    /// A link on `stream`, on which nothing was said yet.
     fn on(stream: Box<dyn Pipe>) -> Self {
         let (read, write) = split(stream);
         Self {

@@ -9,6 +9,7 @@
 )]
 pub mod api;
 pub mod browser;
+pub mod certificate;
 pub mod cluster;
 pub mod dice;
 pub mod hostile;

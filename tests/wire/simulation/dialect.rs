@@ -20,7 +20,10 @@ pub enum Dialect {
 /// What a client of WAMP v2 knows.
 #[derive(Default)]
 pub struct Wamp2 {
+    /// True exactly when its token is not in its request.
+    shows_ticket: bool,
     takes_revocations: bool,
+    was_challenged: bool,
     is_welcome: bool,
     requests: u64,
     /// Topics, by the request whose answer is awaited.
@@ -38,6 +41,7 @@ impl Dialect {
         match dice.below(4) {
             0 | 1 => Self::Wamp1,
             2 => Self::Wamp2(Wamp2 {
+                shows_ticket: dice.one_in(2),
                 takes_revocations: dice.one_in(2),
                 ..Wamp2::default()
             }),
@@ -50,28 +54,46 @@ impl Dialect {
         let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n";
         let (query, lines) = match self {
-            Self::Wamp1 => (String::new(), upgrade.to_owned()),
-            Self::Wamp2(_) => (
-                String::new(),
+            Self::Wamp1 => ("?token=t".to_owned(), upgrade.to_owned()),
+            Self::Wamp2(wamp2) => (
+                (if wamp2.shows_ticket { "" } else { "?token=t" }).to_owned(),
                 format!("{upgrade}Sec-WebSocket-Protocol: wamp.2.json\r\n"),
             ),
             Self::Sse(topics) => {
                 let each = topics.iter().map(|&n| format!("&topic={}", topic(n)));
-                (each.collect(), "Accept: text/event-stream\r\n".to_owned())
+                let query = format!("?token=t{}", each.collect::<String>());
+                (query, "Accept: text/event-stream\r\n".to_owned())
             }
         };
-        format!("GET /?token=t{query} HTTP/1.1\r\nHost: h\r\n{headers}{lines}\r\n")
+        format!("GET /{query} HTTP/1.1\r\nHost: h\r\n{headers}{lines}\r\n")
     }
 
-    /// What the client says of itself behind its request.
-    pub fn hello(&self) -> Option<String> {
+    /// What the client says of itself behind its request; nothing in most dialects.
+    pub fn hello(&self) -> Vec<String> {
         let Self::Wamp2(wamp2) = self else {
-            return None;
+            return Vec::new();
         };
         let does = wamp2.takes_revocations;
-        Some(format!(
-            r#"[1,"r",{{"roles":{{"subscriber":{{"features":{{"subscription_revocation":{does}}}}}}}}}]"#
-        ))
+        let roles = format!(
+            r#""roles":{{"subscriber":{{"features":{{"subscription_revocation":{does}}}}}}}"#
+        );
+        match wamp2.shows_ticket {
+            true => vec![
+                format!(r#"[1,"r",{{"authmethods":["ticket"],{roles}}}]"#),
+                r#"[5,"t",{}]"#.to_owned(),
+            ],
+            false => vec![format!(r#"[1,"r",{{{roles}}}]"#)],
+        }
+    }
+
+    /// Returns true when the client's token is not in its request.
+    pub fn shows_ticket(&self) -> bool {
+        matches!(self, Self::Wamp2(wamp2) if wamp2.shows_ticket)
+    }
+
+    /// Returns true when the client was not welcomed yet, as far as its dialect has a welcome of its own.
+    pub fn awaits_welcome(&self) -> bool {
+        matches!(self, Self::Wamp2(wamp2) if !wamp2.is_welcome)
     }
 
     /// The topics of a stream.
@@ -170,15 +192,19 @@ impl Wamp2 {
                 !std::mem::replace(&mut self.is_welcome, true),
                 "welcome twice"
             );
+            assert_eq!(self.was_challenged, self.shows_ticket, "welcome unasked");
             return None;
         }
         // ABORT and GOODBYE come before a Close frame, at any time.
-        assert!(
-            self.is_welcome || matches!(kind, "3" | "6"),
-            "not welcome: {text}"
-        );
+        let is_early = matches!(kind, "3" | "6") || self.shows_ticket && kind == "4";
+        assert!(self.is_welcome || is_early, "not welcome: {text}");
         match kind {
             "3" | "6" => None,
+            "4" => {
+                assert!(!self.is_welcome, "{text}");
+                self.was_challenged = true;
+                None
+            }
             "33" => {
                 let (request, subscription) = rest.split_once(',').expect("two numbers");
                 let n = self.asked.remove(&number(request)).expect("it was asked");

@@ -193,6 +193,19 @@ impl World for EngineWorld {
                 client.peer.owed()
             );
         }
+        for client in &mut self.clients {
+            client.look();
+            let is_owed_welcome = client.is_open
+                && !client.is_doomed
+                && !client.peer.was_closed()
+                && client.waits.0 == Wait::Silence;
+            let is_welcome = !client.dialect.awaits_welcome();
+            assert!(
+                is_welcome || !is_owed_welcome,
+                "{:?} is not welcomed",
+                client.id
+            );
+        }
         self.is_over = true;
         let farewell = if self.dice.one_in(2) {
             Farewell::Silent
@@ -283,13 +296,15 @@ impl EngineWorld {
     fn greet(&mut self, index: usize) {
         let client = &self.clients[index];
         let has_said = client.hello_end > 0 || client.peer.wire.borrow().peer_ended;
-        if let Some(hello) = client.dialect.hello().filter(|_| !has_said)
-            && self.dice.one_in(2)
-        {
-            let frame = masked(0x81, hello.as_bytes(), &mut self.dice);
+        let hello = client.dialect.hello();
+        if !hello.is_empty() && !has_said && self.dice.one_in(2) {
+            let mut frames = Vec::new();
+            for text in hello {
+                frames.extend(masked(0x81, text.as_bytes(), &mut self.dice));
+            }
             let client = &mut self.clients[index];
-            client.hello_end = client.peer.sent_bytes + frame.len();
-            self.send(index, &frame);
+            client.hello_end = client.peer.sent_bytes + frames.len();
+            self.send(index, &frames);
         }
     }
 
@@ -315,7 +330,12 @@ impl EngineWorld {
     /// What came with the head counts as heard when it is understood.
     fn note_fresh(&mut self) {
         for client in &mut self.clients {
-            let has_early = client.peer.wire.borrow().read_bytes > client.head_bytes;
+            // What it has shown its token with is not early.
+            let shown_bytes = match client.dialect.shows_ticket() {
+                true => client.hello_end,
+                false => client.head_bytes,
+            };
+            let has_early = client.peer.wire.borrow().read_bytes > shown_bytes;
             if std::mem::take(&mut client.is_fresh) && has_early {
                 client.heard_bytes = 0;
             }
@@ -353,24 +373,31 @@ impl EngineWorld {
                 _ if wire.server_ended => {
                     if client.waits.0 == Wait::Hello && !client.is_doomed {
                         // A verdict that came too late was no verdict: the answer was another.
-                        let had_time = client.upgraded && client.waits.1 > tick;
+                        // Who has shown no token may have to make room.
+                        let is_known = client.upgraded && !client.dialect.shows_ticket();
+                        let had_time = is_known && client.waits.1 > tick;
                         assert!(!had_time, "{:?} had time to say hello", client.id);
                         client.is_doomed = true;
                     }
                     client.waits = (Wait::Close, close_due);
                 }
                 Wait::Head if wire.read_bytes >= client.head_bytes => {
-                    client.waits = (Wait::Verdict, verdict_due);
+                    let next = match client.dialect.shows_ticket() {
+                        true => Wait::Hello,
+                        false => Wait::Verdict,
+                    };
+                    client.waits = (next, verdict_due);
                 }
                 Wait::Silence | Wait::Pong if has_spoken => {
                     client.waits = (Wait::Silence, silence_due);
                 }
                 _ => {}
             }
+            let shows_ticket = client.dialect.shows_ticket();
             if client.waits.0 == Wait::Verdict && client.is_open {
-                client.waits = match client.dialect.hello() {
-                    Some(_) => (Wait::Hello, verdict_due),
-                    None => (Wait::Silence, silence_due),
+                client.waits = match !shows_ticket && !client.dialect.hello().is_empty() {
+                    true => (Wait::Hello, verdict_due),
+                    false => (Wait::Silence, silence_due),
                 };
             }
             if client.waits.0 == Wait::Hello
@@ -378,7 +405,10 @@ impl EngineWorld {
                 && !client.is_fresh
                 && wire.read_bytes >= client.hello_end
             {
-                client.waits = (Wait::Silence, silence_due);
+                client.waits = match shows_ticket {
+                    true => (Wait::Verdict, verdict_due),
+                    false => (Wait::Silence, silence_due),
+                };
             }
         }
     }
@@ -620,7 +650,7 @@ impl EngineWorld {
     /// Returns true when a client has said of itself what it has to.
     fn may_speak(&self, index: usize) -> bool {
         let client = &self.clients[index];
-        let has_said = client.dialect.hello().is_none() || client.hello_end > 0;
+        let has_said = client.dialect.hello().is_empty() || client.hello_end > 0;
         has_said && !client.peer.wire.borrow().peer_ended
     }
 
@@ -844,13 +874,16 @@ impl Client {
             match heard {
                 Heard::Http(http) if matches!(http.status, 101 | 200) => {
                     assert_eq!(http.status == 200, self.dialect.stream().is_some());
-                    assert!(self.is_open, "upgraded without a verdict");
+                    let may_be = self.is_open || self.dialect.shows_ticket();
+                    assert!(may_be, "upgraded without a verdict");
                     self.upgraded = true;
                 }
                 Heard::Http(_) => self.is_doomed = true,
                 Heard::Frame(0x88, _) => {
-                    // Whose socket takes little at a time may be called slow.
-                    self.check_end(false);
+                    // Whose socket takes little at a time may be called slow; who was not welcomed may be refused.
+                    if !self.dialect.awaits_welcome() {
+                        self.check_end(false);
+                    }
                     self.is_doomed = true;
                 }
                 Heard::Frame(0x81, text) => {

@@ -14,7 +14,7 @@ use kit::dice::Dice;
 use newswire::ingest::subscriptions::Subscriptions;
 use newswire::ingest::wanted::{TellBudget, Wanted};
 use newswire::ingest::zeromq::monitor::PeerEvent;
-use newswire::ingest::zeromq::uplink::{Uplink, UplinkChange};
+use newswire::ingest::zeromq::uplink::Uplink;
 use newswire::ingest::{Host, Received, Settlement, Source, SourceId};
 use newswire::limits;
 use newswire::net::HostPort;
@@ -309,16 +309,8 @@ impl Source for RelaySource {
                 truth.rejoined += u64::from(self.has_joined);
                 self.has_joined = true;
             }
-            match self.uplink.handle_peer(now, event) {
-                Some(UplinkChange::Joined) => {
-                    if self.uplink.has_been_connected() {
-                        host.count(Counter::SourceGaps, 1);
-                    }
-                    self.subscriptions.begin(now);
-                }
-                Some(UplinkChange::Lost) => self.subscriptions.end(),
-                None => {}
-            }
+            self.uplink
+                .follow(now, event, &mut self.subscriptions, host);
         }
         let counted = truth.stats.counter(Counter::SourceGaps);
         assert_eq!(counted, truth.rejoined, "connections made again");
