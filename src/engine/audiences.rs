@@ -6,6 +6,8 @@
 //!
 //! Never here: names of topics, what a member is beyond its number, events.
 
+use std::hash::{BuildHasherDefault, Hasher};
+
 use super::idset::IdSet;
 use super::names::TopicId;
 use super::session::Encoding;
@@ -19,7 +21,7 @@ pub struct AudienceId(u32);
 impl AudienceId {
     /// The audience of `topic` in `encoding`.
     pub fn new(topic: TopicId, encoding: Encoding) -> Self {
-        Self(topic.place() * ENCODINGS + encoding.number())
+        Self(topic.place() * ENCODINGS + encoding.place())
     }
 
     /// The audience with that number, as it stands in a connection's own set.
@@ -40,6 +42,32 @@ impl AudienceId {
     /// Its place among the audiences of its topic.
     fn place(self) -> usize {
         (self.0 - self.topic().place() * ENCODINGS) as usize
+    }
+}
+
+/// For tables of audiences.
+pub type AudienceHash = BuildHasherDefault<AudienceHasher>;
+
+/// Hashes the number of an audience, several times for each event. The server gives the numbers, so no client can
+/// choose ones that collide.
+#[derive(Debug, Default)]
+pub struct AudienceHasher(u64);
+
+impl Hasher for AudienceHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(byte.into());
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // 2^64 divided by the golden ratio. The table takes its place from the low bits and a tag from the high ones.
+        let product = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = product ^ (product >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

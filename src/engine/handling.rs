@@ -123,7 +123,7 @@ impl<S: Stream> Engine<S> {
                     if joined.is_new {
                         desk.stats.count(Counter::Subscribes);
                     }
-                    SubscribeOutcome::Subscribed(joined.number)
+                    SubscribeOutcome::Subscribed(joined.subscription)
                 };
                 let answer = answers.push_answer(|out| request.subscribed(outcome, out));
                 end = answer.err().map(Ending::Failed);
@@ -144,8 +144,8 @@ impl<S: Stream> Engine<S> {
                     SubscriptionName::Topic(topic) => {
                         hub.unsubscribe(member, own, request.encoding, &topic)
                     }
-                    SubscriptionName::Number(number) => hub
-                        .find_number(number)
+                    SubscriptionName::Id(subscription) => hub
+                        .find_subscription(subscription)
                         .is_some_and(|audience| hub.leave(member, own, audience)),
                 };
                 if was_subscribed {

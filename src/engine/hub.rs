@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::audiences::AudienceId;
 use super::flush::{Finished, Flush, Recipients, WriteBudget};
 use super::idset::IdSet;
-use super::numbers::SubscriptionNumbers;
 use super::session::{Encoder, Encoding};
+use super::subscription_ids::SubscriptionIds;
 use super::topics::{Subscribed, TopicId, TopicView, Topics, Unsubscribed};
 use crate::wire::envelope::Event;
 
@@ -33,8 +33,8 @@ pub enum TopicChange {
 pub struct Membership {
     /// False when the member had it before.
     pub is_new: bool,
-    /// The number of the subscription; 0 where the protocol has none.
-    pub number: u64,
+    /// The id of the subscription; 0 where the protocol has none.
+    pub subscription: u64,
 }
 
 /// Topics, and batches on their way.
@@ -45,7 +45,7 @@ pub struct Hub {
     /// `None` when nobody asks for them.
     changes: Option<VecDeque<TopicChange>>,
     encoder: Encoder,
-    numbers: SubscriptionNumbers,
+    subscription_ids: SubscriptionIds,
 }
 
 impl Hub {
@@ -72,14 +72,14 @@ impl Hub {
         self.changes.as_mut()?.pop_front()
     }
 
-    /// The number of an audience; `None` where the protocol has none.
-    pub fn number(&self, audience: AudienceId) -> Option<u64> {
-        self.numbers.get(audience)
+    /// The id of an audience's subscriptions; `None` where the protocol has none.
+    pub fn subscription_id(&self, audience: AudienceId) -> Option<u64> {
+        self.subscription_ids.get(audience)
     }
 
-    /// The audience with this number.
-    pub fn find_number(&self, number: u64) -> Option<AudienceId> {
-        self.numbers.find(number)
+    /// The audience whose subscriptions have this id.
+    pub fn find_subscription(&self, id: u64) -> Option<AudienceId> {
+        self.subscription_ids.find(id)
     }
 
     /// Returns true when `own`, a member's audiences, has that of the topic `name` in this encoding.
@@ -109,8 +109,8 @@ impl Hub {
         }
         Membership {
             is_new,
-            number: match encoding.has_numbers() {
-                true => self.numbers.of(audience),
+            subscription: match encoding.has_subscription_ids() {
+                true => self.subscription_ids.of(audience),
                 false => 0,
             },
         }
@@ -146,7 +146,7 @@ impl Hub {
             Unsubscribed::Left => {}
             Unsubscribed::Gone(audience, topic) => {
                 self.flush.note_gone(audience);
-                self.numbers.forget(audience);
+                self.subscription_ids.forget(audience);
                 if let (Some(changes), Some(name)) = (&mut self.changes, topic) {
                     changes.push_back(TopicChange::Last(name));
                 }
@@ -164,11 +164,13 @@ impl Hub {
         let members = self.topics.note_event(topic, second);
         self.encoder.begin(&event.topic);
         for (audience, encoding) in self.topics.audiences(topic) {
-            let number = match encoding.has_numbers() {
-                true => (self.numbers.get(audience)).expect("a number since its first member"),
+            let subscription = match encoding.has_subscription_ids() {
+                true => {
+                    (self.subscription_ids.get(audience)).expect("an id since its first member")
+                }
                 false => 0,
             };
-            let encoded = self.encoder.encode(encoding, number, event);
+            let encoded = self.encoder.encode(encoding, subscription, event);
             let write = |out: &mut Vec<u8>| encoded.write(out);
             self.flush.add(audience, encoded.bytes(), since, write);
         }

@@ -9,11 +9,10 @@
 //! Never here: members and who is owed what (`flush`), protocols (a frame is written by the caller).
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::audiences::AudienceId;
+use super::audiences::{AudienceHash, AudienceId};
 use super::walk::{Run, Walk};
 use crate::limits;
 
@@ -52,7 +51,7 @@ impl Lane {
 /// All batches that have not reached all of their members.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    lanes: HashMap<AudienceId, Lane, BuildHasherDefault<NumberHasher>>,
+    lanes: HashMap<AudienceId, Lane, AudienceHash>,
     /// The keys of `lanes`, in the order in which a turn serves them.
     order: VecDeque<AudienceId>,
     /// How many walks there are in all lanes.
@@ -68,29 +67,6 @@ pub struct Lanes {
     spare: Vec<Walk>,
     /// In bytes, the memory that these keep.
     spare_bytes: usize,
-}
-
-/// Hashes the number of an audience, several times for each event. The server gives the numbers, so no client can
-/// choose ones that collide.
-#[derive(Debug, Default)]
-pub struct NumberHasher(u64);
-
-impl Hasher for NumberHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(byte.into());
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        // 2^64 divided by the golden ratio. The table takes its place from the low bits and a tag from the high ones.
-        let product = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = product ^ (product >> 32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 impl Lanes {

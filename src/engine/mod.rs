@@ -36,7 +36,6 @@ mod lanes;
 mod link;
 mod merge;
 mod names;
-mod numbers;
 mod outbox;
 mod overview;
 mod paying;
@@ -50,6 +49,7 @@ mod rules;
 mod session;
 mod shutdown;
 mod slots;
+mod subscription_ids;
 #[cfg(test)]
 mod tests;
 mod topics;

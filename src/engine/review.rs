@@ -60,8 +60,8 @@ impl<S: Stream> Engine<S> {
             let lost: Vec<_> = names.filter(|(_, name)| !standing.allows(name)).collect();
             let mut told = Batch::default();
             for (audience, name) in lost {
-                if let Some(number) = hub.number(audience) {
-                    told.push_answer(|out| connection.session.revoked(number, out));
+                if let Some(id) = hub.subscription_id(audience) {
+                    told.push_answer(|out| connection.session.revoked(id, out));
                 }
                 hub.leave(index, &mut connection.audiences, audience);
                 desk.stats.count(Counter::SubscriptionsWithdrawn);

@@ -167,7 +167,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
-    ("engine::numbers", &["engine::audiences"]),
+    ("engine::subscription_ids", &["engine::audiences"]),
     ("engine::walk", &["engine::batch"]),
     (
         "engine::lanes",
@@ -200,7 +200,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine::audiences",
             "engine::flush",
             "engine::idset",
-            "engine::numbers",
+            "engine::subscription_ids",
             "engine::session",
             "engine::topics",
             "wire::envelope",

@@ -25,11 +25,11 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// All of them, in the order of their numbers.
+    /// All of them, in the order of their places.
     pub const ALL: [Self; 3] = [Self::Wamp1, Self::Wamp2, Self::Sse];
 
     /// Its place in [`Encoding::ALL`].
-    pub fn number(self) -> u32 {
+    pub fn place(self) -> u32 {
         self as u32
     }
 
@@ -42,8 +42,8 @@ impl Encoding {
         }
     }
 
-    /// Returns true when a topic's events name it by a number, which SUBSCRIBE is answered with.
-    pub fn has_numbers(self) -> bool {
+    /// Returns true when events name their topic by the id of the subscription, with which SUBSCRIBE is answered.
+    pub fn has_subscription_ids(self) -> bool {
         match self {
             Self::Wamp1 | Self::Sse => false,
             Self::Wamp2 => true,
@@ -154,8 +154,8 @@ impl Encoder {
         json::quote(topic, &mut self.quoted_topic);
     }
 
-    /// `event` in one encoding; its topic is that of the last [`Encoder::begin`]. `subscription` is the topic's
-    /// number, where the encoding has numbers.
+    /// `event` in one encoding; its topic is that of the last [`Encoder::begin`]. `subscription` is the id of
+    /// its subscriptions, where the encoding has ids.
     pub fn encode<'a>(
         &'a self,
         encoding: Encoding,

@@ -52,8 +52,8 @@ pub enum Intent<'a> {
 pub enum SubscriptionName<'a> {
     /// By its topic.
     Topic(Cow<'a, str>),
-    /// By the number that the server gave it.
-    Number(u64),
+    /// By the id that the server gave it.
+    Id(u64),
 }
 
 /// Messages without a consequence.
@@ -72,8 +72,7 @@ pub enum Noted {
 /// What became of a client's wish to subscribe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SubscribeOutcome {
-    /// The client is subscribed now, or was before. The number is the subscription's, where the protocol has
-    /// numbers.
+    /// The client is subscribed now, or was before, with this id; 0 where the protocol has no ids.
     Subscribed(u64),
     /// The client's token does not allow the topic.
     Denied,

@@ -138,7 +138,7 @@ fn act<'a>(standing: &'a Standing, message: Wamp2Message<'a>) -> Intent<'a> {
         Wamp2Message::Unsubscribe {
             request: number,
             subscription,
-        } => Intent::Unsubscribe(request(number), SubscriptionName::Number(subscription)),
+        } => Intent::Unsubscribe(request(number), SubscriptionName::Id(subscription)),
         Wamp2Message::Call { request, procedure } if procedure == wamp::ALIVE => {
             let result = frame(|out| wamp2::encode_result(request, out));
             Intent::Reply(result, Some(Counter::AliveCalls))
@@ -333,9 +333,9 @@ fn abort_for(breach: Breach, out: &mut Vec<u8>) {
 /// EVENT, not written yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Wamp2Event<'a> {
-    /// The number of the topic's subscription.
+    /// The id of the topic's subscriptions.
     pub subscription: u64,
-    /// The number of the event.
+    /// The id of the event, for this process alone.
     pub publication: u64,
     /// The event's data.
     pub data: &'a str,
