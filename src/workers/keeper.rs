@@ -428,8 +428,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::wire::token::Token;
-    use crate::workers::{Plan, Team};
+    use crate::workers::tests::lone_worker;
 
     /// Starts nothing, and counts kills.
     struct Nothing(Rc<Cell<usize>>);
@@ -465,17 +464,8 @@ mod tests {
 
     #[test]
     fn calls_without_end_keep_nothing_from_its_time() {
-        let plan = Plan {
-            count: 1,
-            arguments: Vec::new(),
-            endpoint: String::new(),
-            addresses: Vec::new(),
-            admin_token: Token::new("admin"),
-            client_token: None,
-            patience: Duration::ZERO,
-        };
         let kills = Rc::new(Cell::new(0));
-        let mut team = Team::new(plan, Arc::new(|| {}));
+        let mut team = lone_worker();
         let (mut keeper, _calls) = team.add_keeper(|_| Nothing(Rc::clone(&kills)));
         keeper.begin(Duration::ZERO);
         for second in 0..=limits::WORKER_READY_SECONDS {

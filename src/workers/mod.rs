@@ -83,7 +83,7 @@ struct Common {
     plan: Plan,
     /// The admin listener of each worker that serves.
     desks: Mutex<Vec<Option<WorkerDesk>>>,
-    /// What was revoked since the start, in that order.
+    /// What was revoked since the start, each once, in that order. The parent's gate bounds how many there are.
     revoked: Mutex<Vec<Digest>>,
     /// In processes.
     started: AtomicU64,
@@ -97,6 +97,16 @@ impl Common {
 
     fn revoked(&self) -> MutexGuard<'_, Vec<Digest>> {
         self.revoked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps these for workers that are started later, or that do not answer now.
+    fn revoke(&self, tokens: &[Digest]) {
+        let mut revoked = self.revoked();
+        for token in tokens {
+            if !revoked.iter().any(|known| known.matches(token)) {
+                revoked.push(*token);
+            }
+        }
     }
 
     /// The number of the next process.
@@ -337,8 +347,7 @@ impl Team {
     /// Passes a question on. Its answer comes with `ticket`.
     pub fn pass(&mut self, ticket: u64, errand: Errand) {
         if let Errand::Revoke(tokens) = &errand {
-            // Workers that are started later are told, too.
-            self.common.revoked().extend(tokens);
+            self.common.revoke(tokens);
         }
         // The switchboard ends with this sender.
         let _ = self.errands.send((ticket, errand));
@@ -408,4 +417,37 @@ fn now() -> Instant {
         reason = "threads that wait for processes; the loop's clock is the server's"
     )]
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A team of one worker that nobody runs yet.
+    pub(super) fn lone_worker() -> Team {
+        let plan = Plan {
+            count: 1,
+            arguments: Vec::new(),
+            endpoint: String::new(),
+            addresses: Vec::new(),
+            admin_token: Token::new("admin"),
+            client_token: None,
+            patience: Duration::ZERO,
+        };
+        Team::new(plan, Arc::new(|| {}))
+    }
+
+    #[test]
+    fn a_token_that_is_revoked_once_more_is_kept_once() {
+        let mut team = lone_worker();
+        let digest = |token: &str| Token::new(token).digest();
+        for tokens in [["a", "b"], ["b", "a"], ["a", "a"], ["b", "c"]] {
+            team.pass(0, Errand::Revoke(tokens.map(digest).to_vec()));
+        }
+        let kept = team.common.briefing(1).revoked;
+        assert_eq!(kept.len(), 3);
+        for (kept, token) in kept.iter().zip(["a", "b", "c"]) {
+            assert!(kept.matches(&digest(token)), "keepers count on the order");
+        }
+    }
 }
