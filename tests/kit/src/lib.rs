@@ -29,7 +29,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -102,7 +102,9 @@ pub struct Server {
     pub banner: String,
     /// The file that says what it has bound (`--ready-file`).
     pub ready_file: File,
-    log: Arc<Mutex<String>>,
+    /// What it logs. A file, so that a test reads what the server has written by then; a pipe would need a thread
+    /// that may lag behind.
+    log: File,
 }
 
 impl Server {
@@ -150,28 +152,19 @@ impl Server {
     pub fn launch_as_it_is(mut command: Command) -> Self {
         keep_options_out(&mut command);
         let ready_file = File::free("ready");
+        let log = File::free("log");
         let mut child = command
             .env("NEWSWIRE_READY_FILE", &ready_file.0)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(std::fs::File::create(&log.0).expect("a writable folder"))
             .spawn()
             .expect("the binary starts");
-        let log = Arc::new(Mutex::new(String::new()));
-        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let kept = Arc::clone(&log);
-        thread::spawn(move || {
-            let mut line = String::new();
-            while stderr.read_line(&mut line).is_ok_and(|n| n > 0) {
-                kept.lock().expect("no panic").push_str(&line);
-                line.clear();
-            }
-        });
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (mut line, mut banner) = (String::new(), String::new());
         while !line.starts_with("capacity") {
             line.clear();
             let n = stdout.read_line(&mut line).expect("a banner");
-            assert!(n > 0, "no banner: {}", log.lock().expect("no panic"));
+            assert!(n > 0, "no banner: {}", lines_of(&log));
             banner.push_str(&line);
         }
         // It is there before the banner is.
@@ -200,7 +193,7 @@ impl Server {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        self.log.lock().expect("no panic").clone()
+        lines_of(&self.log)
     }
 
     /// Waits until the log has `text`.
@@ -404,6 +397,14 @@ impl Client {
             }
         }
     }
+}
+
+/// The lines that a process has written to a file by now.
+fn lines_of(file: &File) -> String {
+    let mut bytes = std::fs::read(&file.0).expect("a file");
+    let end = bytes.iter().rposition(|&byte| byte == b'\n');
+    bytes.truncate(end.map_or(0, |end| end + 1));
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What a command says that is to end by itself. One that does not is killed.

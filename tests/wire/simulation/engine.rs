@@ -495,8 +495,12 @@ impl EngineWorld {
         if !self.engine.disconnect(client.id) {
             // It is ending, though that need not show while bytes are owed.
             let is_owed = client.is_blurred || client.peer.wire.borrow().wants_room;
-            let is_ending = client.is_doomed || client.peer.was_closed() || is_owed;
-            assert!(is_ending, "{:?} stays", client.id);
+            if !client.is_doomed && !client.peer.was_closed() && !is_owed {
+                // It has made room for another: its place is free when the turn ends.
+                let (id, wire) = (client.id, Rc::clone(&client.peer.wire));
+                self.turn();
+                assert!(wire.borrow().is_dropped, "{id:?} stays");
+            }
             return;
         }
         client.is_doomed = true;
