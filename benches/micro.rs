@@ -16,7 +16,7 @@ use newswire::limits;
 use newswire::wire::envelope::Form;
 use newswire::wire::http::{Head, NO_LINES};
 use newswire::wire::token::Token;
-use newswire::wire::websocket::Decoder;
+use newswire::wire::websocket::{Decoder, Framing};
 use newswire::wire::{http, wamp, websocket};
 
 fn frames(criterion: &mut Criterion) {
@@ -29,7 +29,11 @@ fn frames(criterion: &mut Criterion) {
                 || frame.clone(),
                 |frame| {
                     let mut decoder = Decoder::default();
-                    black_box(decoder.decode(frame, limits::MESSAGE_BYTES_MAX).is_ok())
+                    black_box(
+                        decoder
+                            .decode(frame, limits::MESSAGE_BYTES_MAX, Framing::Plain)
+                            .is_ok(),
+                    )
                 },
                 BatchSize::SmallInput,
             );

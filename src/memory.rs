@@ -63,6 +63,13 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
             "unfinished messages of clients (connections-max × message-bytes-max)",
         ),
         (
+            match config.clients.compress_min {
+                0 => 0,
+                _ => limits::deflate_bytes(config.clients.message_bytes_max) as u64,
+            },
+            "compression (compress-min)",
+        ),
+        (
             each(names),
             "names of topics (connections-max × subscriptions-max × topic-bytes-max)",
         ),

@@ -148,7 +148,7 @@ fn judge(head: &Head<'_, '_>, door: Door, rules: &AdminRules) -> Result<Admitted
             keeps_alive: false,
             awaits_word: false,
             order: Order::Whole(Command::WebSocket {
-                upgrade: http::judge(head).map(|upgrade| upgrade.acceptance()),
+                upgrade: http::judge(head).map(|upgrade| upgrade.acceptance(false)),
                 early: Vec::new(),
             }),
         });

@@ -46,7 +46,8 @@ impl<S: Stream> Engine<S> {
         while at < bytes.len() {
             let (taken, end) = self.step(id, &mut bytes[at..], &mut answers);
             at += taken;
-            cost += limits::MESSAGE_COST;
+            // A compressed message costs as much as one that came as it is.
+            cost += limits::MESSAGE_COST + self.inflater.take_spent() * limits::READ_BYTE_COST;
             let is_last = end.is_some() || at >= bytes.len();
             if is_last || answers.bytes().len() >= limits::ANSWER_BYTES_MAX {
                 // The answers leave before whatever ends the connection; where they cannot, that ends it.
@@ -98,9 +99,10 @@ impl<S: Stream> Engine<S> {
             desk,
             rules,
             incidents,
+            inflater,
             ..
         } = self;
-        let (taken, intent) = session.step(bytes, link.peer().ip(), &rules.session);
+        let (taken, intent) = session.step(bytes, inflater, link.peer().ip(), &rules.session);
         let Some(intent) = intent else {
             return (taken, None);
         };

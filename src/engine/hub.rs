@@ -207,6 +207,7 @@ impl Hub {
 
     /// Hands out what waits, as far as `budget` goes.
     pub fn run(&mut self, budget: WriteBudget, recipients: &mut impl Recipients) {
+        self.encoder.start_round();
         self.flush.run(&self.topics, budget, recipients);
     }
 
@@ -217,6 +218,11 @@ impl Hub {
 
     /// Returns true when so much is on its way that no more should be taken in.
     pub fn is_congested(&self) -> bool {
-        self.flush.is_congested()
+        self.flush.is_congested() || self.encoder.is_spent()
+    }
+
+    /// Messages that are shorter, in bytes, are not compressed.
+    pub fn set_deflate_bytes_min(&mut self, bytes: usize) {
+        self.encoder.set_deflate_bytes_min(bytes);
     }
 }

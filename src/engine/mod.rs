@@ -90,6 +90,7 @@ pub use topics::TopicView;
 
 use crate::limits;
 use crate::stats::Stats;
+use crate::wire::websocket::Inflater;
 
 /// The server without its sockets.
 #[derive(Debug)]
@@ -101,6 +102,7 @@ pub struct Engine<S> {
     hub: Hub,
     deadlines: Deadlines,
     desk: Desk,
+    inflater: Inflater,
     addresses: Addresses,
     incidents: Incidents,
     room: Sparable,
@@ -151,6 +153,7 @@ impl<S: Stream> Engine<S> {
                 payment_left: limits::TURN_PAYMENT_BYTES_MAX,
             },
             rules: rules.clone(),
+            inflater: Inflater::default(),
             addresses: Addresses::default(),
             incidents: Incidents::default(),
             room: Sparable::default(),
@@ -179,6 +182,7 @@ impl<S: Stream> Engine<S> {
     /// million.
     pub fn set_rules(&mut self, rules: Rules) {
         self.desk.outbox_bytes_max = rules.outbox_bytes_max;
+        self.hub.set_deflate_bytes_min(rules.deflate_bytes_min);
         let was_counted = self.addresses.counts_connections()
             && self.rules.session.trusted_proxies == rules.session.trusted_proxies;
         self.rules = Rules {

@@ -50,7 +50,7 @@ struct Topic {
     second: u32,
 }
 
-const _: () = assert!(size_of::<Topic>() == 80);
+const _: () = assert!(size_of::<Topic>() == 112);
 
 impl Topic {
     fn rate_at(&self, second: u32) -> f32 {

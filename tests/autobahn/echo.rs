@@ -10,13 +10,21 @@ use std::thread;
 
 use newswire::limits;
 use newswire::wire::http::{Head, NO_LINES};
-use newswire::wire::websocket::{Decoder, Incoming, close_code};
+use newswire::wire::websocket::{Decoder, Deflater, Framing, Incoming, Inflater, close_code};
 use newswire::wire::{http, websocket};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 /// In bytes: the suite's largest message is 16 MiB.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
+
+/// The server's side of one connection.
+struct Side {
+    framing: Framing,
+    decoder: Decoder,
+    inflater: Inflater,
+    deflater: Deflater,
+}
 
 fn main() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -35,7 +43,7 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; limits::READ_BUFFER_BYTES];
     let mut head = Vec::new();
-    let head_bytes = loop {
+    let (head_bytes, framing) = loop {
         let n = stream.read(&mut buffer)?;
         if n == 0 {
             return Ok(());
@@ -47,9 +55,14 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
             Ok(None) => continue,
             Ok(Some(head)) => match http::judge(&head) {
                 Ok(upgrade) => {
-                    http::encode_acceptance(&upgrade.acceptance(), &mut answer);
+                    let acceptance = upgrade.acceptance(true);
+                    http::encode_acceptance(&acceptance, &mut answer);
                     stream.write_all(&answer)?;
-                    break head.len;
+                    let framing = match acceptance.deflate {
+                        Some(_) => Framing::Deflate,
+                        None => Framing::Plain,
+                    };
+                    break (head.len, framing);
                 }
                 Err(refusal) => refusal,
             },
@@ -58,15 +71,20 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
         http::encode_refusal(refusal, false, &mut answer);
         return stream.write_all(&answer);
     };
-    let mut decoder = Decoder::default();
+    let mut side = Side {
+        framing,
+        decoder: Decoder::default(),
+        inflater: Inflater::default(),
+        deflater: Deflater::default(),
+    };
     let mut early = head.split_off(head_bytes);
-    let mut ended = echo(&mut decoder, &mut early, &mut stream)?;
+    let mut ended = echo(&mut side, &mut early, &mut stream)?;
     while !ended {
         let n = stream.read(&mut buffer)?;
         if n == 0 {
             return Ok(());
         }
-        ended = echo(&mut decoder, &mut buffer[..n], &mut stream)?;
+        ended = echo(&mut side, &mut buffer[..n], &mut stream)?;
     }
     stream.shutdown(std::net::Shutdown::Write)?;
     // What still comes must not be answered with a reset, which would overtake the Close frame.
@@ -75,25 +93,32 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
 }
 
 /// Answers what `bytes` completes. True when that was the end.
-fn echo(decoder: &mut Decoder, bytes: &mut [u8], stream: &mut TcpStream) -> io::Result<bool> {
+fn echo(side: &mut Side, bytes: &mut [u8], stream: &mut TcpStream) -> io::Result<bool> {
     let mut at = 0;
     while at < bytes.len() {
         let mut out = Vec::new();
         let mut ended = false;
-        match decoder.decode(&mut bytes[at..], MESSAGE_BYTES_MAX) {
+        let framing = side.framing;
+        match (side.decoder).decode(&mut bytes[at..], MESSAGE_BYTES_MAX, framing) {
             Ok((taken, incoming)) => {
                 at += taken;
                 match incoming {
                     None | Some(Incoming::Pong(_)) => {}
-                    Some(Incoming::Message { text, payload }) => {
-                        let header = FrameHeader {
-                            opcode: OpCode::Data(if text { Data::Text } else { Data::Binary }),
-                            ..FrameHeader::default()
-                        };
-                        header
-                            .format(payload.len() as u64, &mut out)
-                            .expect("a Vec takes every write");
-                        out.extend_from_slice(payload);
+                    Some(Incoming::Message(message)) => {
+                        match side.inflater.open(&message, MESSAGE_BYTES_MAX) {
+                            Ok(payload) => {
+                                let deflated = match framing {
+                                    Framing::Deflate => side.deflater.deflate(payload),
+                                    Framing::Plain => None,
+                                };
+                                say(message.is_text, payload, deflated, &mut out);
+                            }
+                            Err(violation) => {
+                                let (code, reason) = violation.close();
+                                websocket::encode_close(Some(code), reason, &mut out);
+                                ended = true;
+                            }
+                        }
                     }
                     Some(Incoming::Ping(payload)) => websocket::encode_pong(payload, &mut out),
                     Some(Incoming::Close(code)) => {
@@ -109,11 +134,25 @@ fn echo(decoder: &mut Decoder, bytes: &mut [u8], stream: &mut TcpStream) -> io::
                 ended = true;
             }
         }
-        decoder.release();
+        side.decoder.release();
         stream.write_all(&out)?;
         if ended {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Appends a message, compressed where that is shorter.
+fn say(is_text: bool, payload: &[u8], deflated: Option<&[u8]>, out: &mut Vec<u8>) {
+    let header = FrameHeader {
+        opcode: OpCode::Data(if is_text { Data::Text } else { Data::Binary }),
+        rsv1: deflated.is_some(),
+        ..FrameHeader::default()
+    };
+    let payload = deflated.unwrap_or(payload);
+    header
+        .format(payload.len() as u64, out)
+        .expect("a Vec takes every write");
+    out.extend_from_slice(payload);
 }

@@ -86,16 +86,22 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "wire::growth",
             "wire::token",
             "wire::websocket::Decoder",
+            "wire::websocket::Inflater",
         ],
     ),
     (
-        "engine::session::encoding",
+        "engine::session::encoder",
         &[
             "engine::session",
+            "limits",
             "wire::envelope",
             "wire::json",
             "wire::websocket",
         ],
+    ),
+    (
+        "engine::session::encoding",
+        &["engine::session", "wire::websocket"],
     ),
     (
         "engine::session::frames",
@@ -220,7 +226,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "engine::rules",
         &["engine::session::SessionRules", "limits"],
     ),
-    ("engine", &["engine", "limits", "stats"]),
+    (
+        "engine",
+        &["engine", "limits", "stats", "wire::websocket::Inflater"],
+    ),
     (
         "engine::admission",
         &[

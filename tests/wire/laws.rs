@@ -20,7 +20,7 @@ use newswire::wire::token::{Digest, Token};
 use newswire::wire::token_file::FileTokens;
 use newswire::wire::wamp::{self, ClientMessage};
 use newswire::wire::wamp2::{self, Wamp2Message};
-use newswire::wire::websocket::{Decoder, Incoming, Violation};
+use newswire::wire::websocket::{Decoder, Framing, Incoming, Inflater, Violation};
 use serde_json::Value;
 
 /// The upgrade that the head of `bytes` asks for, and the head's length.
@@ -92,23 +92,33 @@ enum Said {
     Broken(Violation),
 }
 
-fn decode(pieces: &[&[u8]]) -> Vec<Said> {
+fn decode(pieces: &[&[u8]], framing: Framing) -> Vec<Said> {
     const MESSAGE_BYTES_MAX: usize = 1_000;
     let mut decoder = Decoder::default();
+    let mut inflater = Inflater::default();
     let mut said = Vec::new();
     for piece in pieces {
         let mut piece = piece.to_vec();
         let mut at = 0;
         while at < piece.len() {
-            match decoder.decode(&mut piece[at..], MESSAGE_BYTES_MAX) {
+            match decoder.decode(&mut piece[at..], MESSAGE_BYTES_MAX, framing) {
                 Ok((taken, incoming)) => {
                     at += taken;
                     said.push(match incoming {
                         None => break,
-                        Some(Incoming::Message { text, payload }) => {
-                            assert!(payload.len() <= MESSAGE_BYTES_MAX);
-                            assert!(!text || std::str::from_utf8(payload).is_ok());
-                            Said::Message(text, payload.to_vec())
+                        Some(Incoming::Message(message)) => {
+                            assert!(message.payload.len() <= MESSAGE_BYTES_MAX);
+                            match inflater.open(&message, MESSAGE_BYTES_MAX) {
+                                Ok(text) => {
+                                    assert!(text.len() <= MESSAGE_BYTES_MAX);
+                                    assert!(!message.is_text || std::str::from_utf8(text).is_ok());
+                                    Said::Message(message.is_text, text.to_vec())
+                                }
+                                Err(violation) => {
+                                    said.push(Said::Broken(violation));
+                                    return said;
+                                }
+                            }
                         }
                         Some(Incoming::Ping(payload)) => Said::Ping(payload.to_vec()),
                         Some(Incoming::Pong(payload)) => Said::Pong(payload.to_vec()),
@@ -128,7 +138,13 @@ fn decode(pieces: &[&[u8]]) -> Vec<Said> {
 
 /// However a stream is cut, the same messages come out of it, and the same violation.
 pub fn frames(stream: &[u8], cuts: &[u8]) {
-    let whole = decode(&[stream]);
+    for framing in [Framing::Plain, Framing::Deflate] {
+        frames_in(framing, stream, cuts);
+    }
+}
+
+fn frames_in(framing: Framing, stream: &[u8], cuts: &[u8]) {
+    let whole = decode(&[stream], framing);
     let mut pieces = Vec::new();
     let mut rest = stream;
     for &cut in cuts {
@@ -137,9 +153,9 @@ pub fn frames(stream: &[u8], cuts: &[u8]) {
         rest = tail;
     }
     pieces.push(rest);
-    assert_eq!(decode(&pieces), whole);
+    assert_eq!(decode(&pieces, framing), whole);
     let bytes: Vec<&[u8]> = stream.chunks(1).collect();
-    assert_eq!(decode(&bytes), whole);
+    assert_eq!(decode(&bytes, framing), whole);
 }
 
 /// A message is what any JSON parser would say that it is.

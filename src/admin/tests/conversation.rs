@@ -275,6 +275,7 @@ fn a_websocket_is_handed_over_with_all_that_was_read() {
     let acceptance = Acceptance {
         accept_key: accept_key("AAAAAAAAAAAAAAAAAAAAAA=="),
         subprotocol: Some("wamp"),
+        deflate: None,
     };
     assert_eq!(*upgrade, Ok(acceptance));
     assert_eq!(early, b"behind");

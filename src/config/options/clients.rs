@@ -41,6 +41,12 @@ group! {
         #[option("message-bytes-max", "BYTES")]
         message_bytes_max: usize = number!(Bytes, limits::MESSAGE_BYTES_MAX, 128, 16 << 20),
 
+        /// Size from which on events are compressed, once for all clients whose WebSocket has permessage-deflate; 0
+        /// compresses none. Shorter ones gain little. See docs/operate.md for what compression costs, and
+        /// docs/security.md for what does not belong into one event with a secret.
+        #[option("compress-min", "BYTES")]
+        compress_min: usize = number!(Bytes, limits::DEFLATE_BYTES_MIN, 0, limits::DEFLATE_BYTES_MAX),
+
         /// What one client may leave unread before newswire closes it as a slow consumer. It has to hold the largest
         /// event.
         #[option("outbox-bytes-max", "BYTES")]

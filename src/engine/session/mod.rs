@@ -9,6 +9,7 @@
 //!
 //! Never here: topics, outboxes, sockets, clocks; the bytes of a protocol towards open sessions (its file).
 
+mod encoder;
 mod encoding;
 mod frames;
 mod id;
@@ -23,11 +24,14 @@ mod wamp2;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use encoding::Protocol;
+use frames::FrameReader;
 use pending::Pending;
 use wamp1::Prefixes;
 use wamp2::{Prelude, Proof, Said};
 
-pub use encoding::{Encoder, Encoding};
+pub use encoder::Encoder;
+pub use encoding::Encoding;
 pub use id::SessionId;
 pub use rules::SessionRules;
 pub use step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionName};
@@ -35,7 +39,7 @@ pub use step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionNa
 use crate::standing::{Applicant, Standing};
 use crate::wire::growth;
 use crate::wire::token::Token;
-use crate::wire::websocket::Decoder;
+use crate::wire::websocket::{Decoder, Inflater};
 
 /// Where a session is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -153,13 +157,14 @@ impl Session {
     pub fn step<'a>(
         &'a mut self,
         input: &'a mut [u8],
+        inflater: &'a mut Inflater,
         peer: IpAddr,
         rules: &SessionRules,
     ) -> (usize, Option<Intent<'a>>) {
         match self.0 {
             Kept::Upgrading(_) => self.upgrade(input, peer, rules),
-            Kept::Open(ref mut opened) => opened.step(input, rules),
-            Kept::Greeting(_) => self.step_greeting(input, rules),
+            Kept::Open(ref mut opened) => opened.step(input, inflater, rules),
+            Kept::Greeting(_) => self.step_greeting(input, inflater, rules),
             Kept::Checking(_) => (0, None),
             Kept::Closing => (input.len(), None),
         }
@@ -198,12 +203,12 @@ impl Session {
             has_unread: pending.has_unread,
         };
         let encoding = pending.encoding;
-        match (pending.accept(id, out), encoding) {
-            (true, Encoding::Wamp2) => {
-                let greeting = Prelude::new(Proof::Shown(standing));
+        match (pending.accept(id, out), encoding.protocol()) {
+            (true, Protocol::Wamp2) => {
+                let greeting = Prelude::new(encoding, Proof::Shown(standing));
                 self.set_kept(Kept::Greeting(greeting));
             }
-            (_, Encoding::Wamp1 | Encoding::Wamp2 | Encoding::Sse) => {
+            (_, Protocol::Wamp1 | Protocol::Wamp2 | Protocol::Sse) => {
                 let takes_revocations = pending.takes_revocations;
                 encoding.welcome(id, out);
                 self.set_opened(standing, second, encoding, takes_revocations);
@@ -244,7 +249,8 @@ impl Session {
             && let Some(applicant) = pending.owes_proof.take()
         {
             pending.accept(id, out);
-            self.set_kept(Kept::Greeting(Prelude::new(Proof::Owed(applicant))));
+            let greeting = Prelude::new(pending.encoding, Proof::Owed(applicant));
+            self.set_kept(Kept::Greeting(greeting));
         }
     }
 
@@ -253,16 +259,18 @@ impl Session {
         if let Kept::Greeting(greeting) = &self.0
             && let Proof::Shown(standing) = &greeting.proof
         {
-            let (standing, takes_revocations) =
-                (Rc::clone(standing), greeting.hello.takes_revocations);
-            Encoding::Wamp2.welcome(id, out);
-            self.set_opened(standing, second, Encoding::Wamp2, takes_revocations);
+            let standing = Rc::clone(standing);
+            let (encoding, takes_revocations) =
+                (greeting.encoding, greeting.hello.takes_revocations);
+            encoding.welcome(id, out);
+            self.set_opened(standing, second, encoding, takes_revocations);
         }
     }
 
     fn step_greeting(
         &mut self,
         input: &mut [u8],
+        inflater: &mut Inflater,
         rules: &SessionRules,
     ) -> (usize, Option<Intent<'static>>) {
         let Kept::Greeting(greeting) = &mut self.0 else {
@@ -273,7 +281,7 @@ impl Session {
             Proof::Shown(_) => rules.message_bytes_max,
             Proof::Owed(_) => rules.message_bytes_max.min(rules.head_bytes_max),
         };
-        let (taken, said) = greeting.read(input, message_bytes_max);
+        let (taken, said) = greeting.read(inflater, input, message_bytes_max);
         let Some(said) = said else {
             return (taken, None);
         };
@@ -303,8 +311,9 @@ impl Session {
             client: applicant.client,
             origin: applicant.origin.take(),
         };
-        let takes_revocations = greeting.hello.takes_revocations;
-        let pending = Pending::after_upgrade(applicant.token.is_some(), takes_revocations);
+        let (encoding, takes_revocations) = (greeting.encoding, greeting.hello.takes_revocations);
+        let had_ticket = applicant.token.is_some();
+        let pending = Pending::after_upgrade(encoding, had_ticket, takes_revocations);
         self.set_kept(Kept::Checking(pending));
         Intent::Check(Box::new(applicant))
     }
@@ -416,24 +425,20 @@ impl Opened {
     fn step<'a>(
         &'a mut self,
         input: &'a mut [u8],
+        inflater: &'a mut Inflater,
         rules: &SessionRules,
     ) -> (usize, Option<Intent<'a>>) {
-        match self.encoding {
-            Encoding::Wamp1 => wamp1::read(
-                &mut self.decoder,
-                &mut self.prefixes,
-                &self.standing,
-                input,
-                rules.message_bytes_max,
-            ),
+        let reader = FrameReader {
+            encoding: self.encoding,
+            decoder: &mut self.decoder,
+            inflater,
+            message_bytes_max: rules.message_bytes_max,
+        };
+        match self.encoding.protocol() {
+            Protocol::Wamp1 => wamp1::read(reader, &mut self.prefixes, &self.standing, input),
+            Protocol::Wamp2 => wamp2::read(reader, &self.standing, input),
             // Nothing that it sends has a meaning.
-            Encoding::Sse => (input.len(), None),
-            Encoding::Wamp2 => wamp2::read(
-                &mut self.decoder,
-                &self.standing,
-                input,
-                rules.message_bytes_max,
-            ),
+            Protocol::Sse => (input.len(), None),
         }
     }
 }

@@ -36,9 +36,11 @@ pub struct Pending {
 impl Pending {
     /// A client asks for a WebSocket. `early` came behind its request.
     pub fn new(acceptance: Acceptance, early: Vec<u8>) -> Box<Self> {
-        let encoding = match acceptance.subprotocol {
-            Some(http::WAMP2) => Encoding::Wamp2,
-            _ => Encoding::Wamp1,
+        let encoding = match (acceptance.subprotocol, acceptance.deflate.is_some()) {
+            (Some(http::WAMP2), false) => Encoding::Wamp2,
+            (Some(http::WAMP2), true) => Encoding::Wamp2Deflate,
+            (_, false) => Encoding::Wamp1,
+            (_, true) => Encoding::Wamp1Deflate,
         };
         Box::new(Self {
             early,
@@ -47,11 +49,15 @@ impl Pending {
     }
 
     /// The upgrade has been answered, and a client of WAMP v2 has shown what it has.
-    pub fn after_upgrade(had_ticket: bool, takes_revocations: bool) -> Box<Self> {
+    pub fn after_upgrade(
+        encoding: Encoding,
+        had_ticket: bool,
+        takes_revocations: bool,
+    ) -> Box<Self> {
         Box::new(Self {
             had_ticket,
             takes_revocations,
-            ..*Self::with(None, Encoding::Wamp2)
+            ..*Self::with(None, encoding)
         })
     }
 

@@ -23,6 +23,8 @@ pub struct SessionRules {
     pub trusted_proxies: Vec<IpNet>,
     /// The answers to plain GETs.
     pub files: Vec<File>,
+    /// True exactly when messages are compressed for clients that inflate them.
+    pub deflates: bool,
 }
 
 impl SessionRules {
@@ -47,6 +49,7 @@ impl Default for SessionRules {
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             files: Vec::new(),
+            deflates: true,
         }
     }
 }

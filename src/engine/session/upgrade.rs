@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::pending::Pending;
 use super::sse::StreamWish;
-use super::{Encoding, Intent, Kept, Session, SessionId, SessionRules, wamp2};
+use super::{Intent, Kept, Protocol, Session, SessionId, SessionRules, wamp2};
 use crate::standing::Applicant;
 use crate::stats::{Counter, Refusal};
 use crate::wire::files::{self, Plain};
@@ -54,8 +54,8 @@ impl Session {
                     let intent = match judged {
                         Ok((mut pending, applicant)) => {
                             // A client of WAMP v2 may show its token later.
-                            let is_later =
-                                pending.encoding == Encoding::Wamp2 && applicant.token.is_none();
+                            let is_later = pending.encoding.protocol() == Protocol::Wamp2
+                                && applicant.token.is_none();
                             let intent = match is_later {
                                 true => {
                                     pending.owes_proof = Some(applicant);
@@ -138,7 +138,7 @@ fn judge(head: &Head<'_, '_>, peer: IpAddr, rules: &SessionRules) -> Result<Judg
         }
         None => {
             let upgrade = http::judge(head)?;
-            let pending = Pending::new(upgrade.acceptance(), Vec::new());
+            let pending = Pending::new(upgrade.acceptance(rules.deflates), Vec::new());
             (client(&upgrade.forwarded_for), upgrade.origin, pending)
         }
     };

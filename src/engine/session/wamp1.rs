@@ -11,19 +11,13 @@ use std::collections::HashMap;
 
 use super::SessionId;
 use super::encoding::{Encoding, Request};
-use super::frames;
+use super::frames::FrameReader;
 use super::step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionName};
 use crate::limits;
 use crate::standing::Standing;
 use crate::stats::{Close, Counter};
 use crate::wire::wamp::{self, ClientMessage, Malformed};
-use crate::wire::websocket::{self, Decoder, close_code};
-
-/// Its requests have no number.
-const REQUEST: Request = Request {
-    encoding: Encoding::Wamp1,
-    number: 0,
-};
+use crate::wire::websocket::{self, close_code};
 
 /// What a client calls the beginnings of its topics' names.
 #[derive(Debug, Default)]
@@ -31,29 +25,29 @@ pub struct Prefixes(HashMap<String, String>);
 
 /// Takes bytes of a client. Answers how many it took, and what follows from them.
 pub fn read<'a>(
-    decoder: &'a mut Decoder,
+    reader: FrameReader<'a>,
     prefixes: &mut Option<Box<Prefixes>>,
     standing: &'a Standing,
     input: &'a mut [u8],
-    message_bytes_max: usize,
 ) -> (usize, Option<Intent<'a>>) {
-    frames::read(
-        Encoding::Wamp1,
-        decoder,
-        input,
-        message_bytes_max,
-        |payload| match wamp::parse(payload) {
-            Ok(message) => act(standing, prefixes, message),
-            Err(malformed) => Intent::Fail(malformed.into()),
-        },
-    )
+    let encoding = reader.encoding;
+    reader.read(input, |payload| match wamp::parse(payload) {
+        Ok(message) => act(encoding, standing, prefixes, message),
+        Err(malformed) => Intent::Fail(malformed.into()),
+    })
 }
 
 fn act<'a>(
+    encoding: Encoding,
     standing: &'a Standing,
     prefixes: &mut Option<Box<Prefixes>>,
     message: ClientMessage<'a>,
 ) -> Intent<'a> {
+    // Requests have no number.
+    let request = Request {
+        encoding,
+        number: 0,
+    };
     match message {
         ClientMessage::Prefix { prefix, uri } => {
             let prefixes = prefixes.get_or_insert_default();
@@ -83,13 +77,13 @@ fn act<'a>(
         ClientMessage::Subscribe { topic } => {
             let topic = expand(prefixes, topic);
             if standing.allows(&topic) {
-                Intent::Subscribe(REQUEST, topic)
+                Intent::Subscribe(request, topic)
             } else {
-                Intent::Denied(REQUEST, topic, standing)
+                Intent::Denied(request, topic, standing)
             }
         }
         ClientMessage::Unsubscribe { topic } => {
-            Intent::Unsubscribe(REQUEST, SubscriptionName::Topic(expand(prefixes, topic)))
+            Intent::Unsubscribe(request, SubscriptionName::Topic(expand(prefixes, topic)))
         }
         ClientMessage::Publish => Intent::Noted(Noted::Publish),
     }
@@ -190,6 +184,11 @@ impl<'a> Wamp1Event<'a> {
     /// Appends the frame.
     pub fn write(&self, out: &mut Vec<u8>) {
         websocket::encode_text_header(self.payload_bytes, out);
+        self.write_payload(out);
+    }
+
+    /// Appends what is in the frame.
+    pub fn write_payload(&self, out: &mut Vec<u8>) {
         wamp::encode_event(self.quoted_topic, self.data, out);
     }
 }
@@ -202,6 +201,7 @@ mod tests {
     fn a_prefix_is_replaced_by_concatenation() {
         let mut prefixes = None;
         act(
+            Encoding::Wamp1,
             &Standing::default(),
             &mut prefixes,
             ClientMessage::Prefix {

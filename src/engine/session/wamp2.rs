@@ -12,14 +12,14 @@ use std::rc::Rc;
 
 use super::SessionId;
 use super::encoding::{Encoding, Request};
-use super::frames;
+use super::frames::FrameReader;
 use super::step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionName};
 use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Counter, Refusal};
 use crate::wire::token::Token;
 use crate::wire::wamp;
 use crate::wire::wamp2::{self, Hello, NotWamp, Wamp2Message, kind, uri};
-use crate::wire::websocket::{self, Decoder, Incoming, close_code};
+use crate::wire::websocket::{self, Decoder, Incoming, Inflater, close_code};
 
 /// What is known of a client's right to be here before it was welcomed.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub enum Proof {
 #[derive(Debug)]
 pub struct Prelude {
     decoder: Decoder,
+    /// WAMP v2, in one of its forms.
+    pub encoding: Encoding,
     /// What the client said of itself.
     pub hello: Hello,
     /// Who it is.
@@ -55,9 +57,10 @@ pub enum Said {
 
 impl Prelude {
     /// The upgrade of a client is accepted, and nothing more was said.
-    pub fn new(proof: Proof) -> Box<Self> {
+    pub fn new(encoding: Encoding, proof: Proof) -> Box<Self> {
         Box::new(Self {
             decoder: Decoder::default(),
+            encoding,
             hello: Hello::default(),
             proof,
             is_challenged: false,
@@ -65,25 +68,23 @@ impl Prelude {
     }
 
     /// Takes bytes of the client. Answers how many it took, and what they say.
-    pub fn read(&mut self, input: &mut [u8], message_bytes_max: usize) -> (usize, Option<Said>) {
+    pub fn read(
+        &mut self,
+        inflater: &mut Inflater,
+        input: &mut [u8],
+        message_bytes_max: usize,
+    ) -> (usize, Option<Said>) {
         let len = input.len();
-        let (taken, incoming) = match self.decoder.decode(input, message_bytes_max) {
+        let framing = self.encoding.framing();
+        let (taken, incoming) = match self.decoder.decode(input, message_bytes_max, framing) {
             Ok((taken, None)) => return (taken, None),
             Ok((taken, Some(incoming))) => (taken, incoming),
             Err(violation) => return (len, Some(Said::Other(Intent::Fail(violation.into())))),
         };
         let said = match incoming {
-            Incoming::Message { payload, .. } => match wamp2::parse(payload) {
-                Ok(Wamp2Message::Hello(hello)) if !self.is_challenged => {
-                    self.hello = hello;
-                    Said::Hello
-                }
-                Ok(Wamp2Message::Authenticate { ticket }) if self.is_challenged => {
-                    Said::Ticket(Token::new(ticket.as_bytes()))
-                }
-                Ok(Wamp2Message::Abort) => Said::Other(Intent::PeerLeft),
-                Ok(_) => Said::Other(Intent::Fail(breach("not before WELCOME"))),
-                Err(NotWamp(text)) => Said::Other(Intent::Fail(breach(text))),
+            Incoming::Message(message) => match inflater.open(&message, message_bytes_max) {
+                Ok(text) => understand(text, self.is_challenged, &mut self.hello),
+                Err(violation) => Said::Other(Intent::Fail(violation.into())),
             },
             // Nothing of the decoder's may be borrowed any more when the stage changes.
             Incoming::Ping(payload) => {
@@ -97,30 +98,37 @@ impl Prelude {
     }
 }
 
-/// Takes bytes of a client that was welcomed. Answers how many it took, and what follows from them.
-pub fn read<'a>(
-    decoder: &'a mut Decoder,
-    standing: &'a Standing,
-    input: &'a mut [u8],
-    message_bytes_max: usize,
-) -> (usize, Option<Intent<'a>>) {
-    frames::read(
-        Encoding::Wamp2,
-        decoder,
-        input,
-        message_bytes_max,
-        |payload| match wamp2::parse(payload) {
-            Ok(message) => act(standing, message),
-            Err(NotWamp(text)) => Intent::Fail(breach(text)),
-        },
-    )
+/// What a message says before WELCOME. HELLO is kept in `hello`.
+fn understand(text: &[u8], is_challenged: bool, hello: &mut Hello) -> Said {
+    match wamp2::parse(text) {
+        Ok(Wamp2Message::Hello(said)) if !is_challenged => {
+            *hello = said;
+            Said::Hello
+        }
+        Ok(Wamp2Message::Authenticate { ticket }) if is_challenged => {
+            Said::Ticket(Token::new(ticket.as_bytes()))
+        }
+        Ok(Wamp2Message::Abort) => Said::Other(Intent::PeerLeft),
+        Ok(_) => Said::Other(Intent::Fail(breach("not before WELCOME"))),
+        Err(NotWamp(text)) => Said::Other(Intent::Fail(breach(text))),
+    }
 }
 
-fn act<'a>(standing: &'a Standing, message: Wamp2Message<'a>) -> Intent<'a> {
-    let request = |number| Request {
-        encoding: Encoding::Wamp2,
-        number,
-    };
+/// Takes bytes of a client that was welcomed. Answers how many it took, and what follows from them.
+pub fn read<'a>(
+    reader: FrameReader<'a>,
+    standing: &'a Standing,
+    input: &'a mut [u8],
+) -> (usize, Option<Intent<'a>>) {
+    let encoding = reader.encoding;
+    reader.read(input, |payload| match wamp2::parse(payload) {
+        Ok(message) => act(encoding, standing, message),
+        Err(NotWamp(text)) => Intent::Fail(breach(text)),
+    })
+}
+
+fn act<'a>(encoding: Encoding, standing: &'a Standing, message: Wamp2Message<'a>) -> Intent<'a> {
+    let request = |number| Request { encoding, number };
     match message {
         Wamp2Message::Subscribe {
             request: number,
@@ -355,6 +363,11 @@ impl Wamp2Event<'_> {
     /// Appends the frame.
     pub fn write(&self, out: &mut Vec<u8>) {
         websocket::encode_text_header(self.payload_bytes(), out);
+        self.write_payload(out);
+    }
+
+    /// Appends what is in the frame.
+    pub fn write_payload(&self, out: &mut Vec<u8>) {
         wamp2::encode_event(self.subscription, self.publication, self.data, out);
     }
 }

@@ -26,6 +26,7 @@ fn acceptance() -> Acceptance {
     Acceptance {
         accept_key: "x".to_owned(),
         subprotocol: Some("wamp"),
+        deflate: None,
     }
 }
 

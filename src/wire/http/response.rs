@@ -8,6 +8,7 @@
 
 use std::io::Write as _;
 
+use super::deflate::DeflateOffer;
 use super::upgrade::Acceptance;
 use crate::stats::Refusal;
 use crate::wire::json;
@@ -74,6 +75,7 @@ pub fn encode_acceptance(acceptance: &Acceptance, out: &mut Vec<u8>) {
             &acceptance.accept_key,
             "\r\n",
             &protocol,
+            acceptance.deflate.map_or("", DeflateOffer::answer),
         ],
         content: None,
     };
@@ -246,6 +248,7 @@ mod tests {
         let acceptance = Acceptance {
             accept_key,
             subprotocol,
+            deflate: None,
         };
         let mut out = Vec::new();
         encode_acceptance(&acceptance, &mut out);

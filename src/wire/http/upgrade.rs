@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::deflate::{self, DeflateOffer};
 use super::head::{Head, HeadFault};
 use crate::limits::ORIGIN_BYTES_MAX;
 use crate::stats::Refusal;
@@ -25,6 +26,8 @@ pub struct Upgrade<'a> {
     pub key: &'a str,
     /// The first offered sub-protocol that newswire speaks; `None` exactly when the client offered nothing.
     pub subprotocol: Option<&'static str>,
+    /// The first offer of compression that newswire can accept.
+    pub deflate: Option<DeflateOffer>,
     /// `Origin`, as it came.
     pub origin: Option<&'a str>,
     /// The elements of all `X-Forwarded-For` lines, as they came. Anybody may have written them.
@@ -49,14 +52,17 @@ pub struct Acceptance {
     pub accept_key: String,
     /// The sub-protocol that was agreed on.
     pub subprotocol: Option<&'static str>,
+    /// The compression that was agreed on.
+    pub deflate: Option<DeflateOffer>,
 }
 
 impl Upgrade<'_> {
-    /// Returns what the answer says when the upgrade is accepted.
-    pub fn acceptance(&self) -> Acceptance {
+    /// Returns what the answer says when the upgrade is accepted. `may_deflate` allows compression.
+    pub fn acceptance(&self, may_deflate: bool) -> Acceptance {
         Acceptance {
             accept_key: accept_key(self.key),
             subprotocol: self.subprotocol,
+            deflate: self.deflate.filter(|_| may_deflate),
         }
     }
 }
@@ -120,6 +126,7 @@ pub fn judge<'a>(head: &Head<'_, 'a>) -> Result<Upgrade<'a>, Refusal> {
         target: head.target,
         key,
         subprotocol,
+        deflate: deflate::choose(head),
         origin,
         forwarded_for: head.elements("x-forwarded-for").collect(),
     })
@@ -221,6 +228,7 @@ mod tests {
             target: "/",
             key: KEY,
             subprotocol: Some("wamp"),
+            deflate: None,
             origin: Some("https://example.com"),
             forwarded_for: Vec::new(),
         };

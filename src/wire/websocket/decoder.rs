@@ -2,7 +2,8 @@
 //!
 //! tungstenite parses the header. This file refuses what tungstenite accepts: reserved bits, a missing mask, long or
 //! fragmented control frames, lengths that are not minimal, impossible Close frames, and text that is not UTF-8. Bytes
-//! are checked when they arrive: a bad byte is found before its frame is whole.
+//! are checked when they arrive: a bad byte is found before its frame is whole. A compressed message is text or not only
+//! when it is inflated, which is not done here.
 //!
 //! Never here: a buffer for an idle connection. Memory is used for bytes that have arrived, never for a length that a
 //! header only declares.
@@ -13,7 +14,7 @@ use std::ops::Range;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::{CONTROL_BYTES_MAX, Incoming, Violation, close_code};
+use super::{CONTROL_BYTES_MAX, Framing, Incoming, Message, Violation, close_code};
 use crate::wire::growth;
 
 /// What a connection keeps of an unfinished message; nothing but 8 bytes while it is idle.
@@ -22,6 +23,11 @@ pub struct Decoder(Option<Box<Partial>>);
 
 // Each of a million connections has one.
 const _: () = assert!(size_of::<Decoder>() <= 8);
+
+/// The reserved bits of a frame's first byte.
+const RSV1: u8 = 0x40;
+const RSV2: u8 = 0x20;
+const RSV3: u8 = 0x10;
 
 /// In bytes: two bytes, a 64-bit length and a mask.
 const HEADER_BYTES_MAX: usize = 14;
@@ -39,7 +45,7 @@ struct Partial {
     /// frames may come between fragments.
     control: [u8; CONTROL_BYTES_MAX],
     control_bytes: u8,
-    message: Option<Message>,
+    message: Option<Assembly>,
 }
 
 /// A frame whose header has arrived.
@@ -55,8 +61,9 @@ struct Frame {
 
 /// A message being reassembled.
 #[derive(Debug)]
-struct Message {
+struct Assembly {
     text: bool,
+    is_compressed: bool,
     /// True exactly when the caller has received the message: the next call frees its memory.
     whole: bool,
     payload: Vec<u8>,
@@ -70,13 +77,14 @@ struct Message {
 struct Header {
     opcode: OpCode,
     is_final: bool,
+    is_compressed: bool,
     mask: [u8; 4],
     payload_bytes: u64,
 }
 
 /// Where a whole payload is.
 enum Done {
-    Input(OpCode, Range<usize>),
+    Input(Header, Range<usize>),
     Kept(OpCode),
 }
 
@@ -93,6 +101,7 @@ impl Decoder {
         &'a mut self,
         input: &'a mut [u8],
         message_bytes_max: usize,
+        framing: Framing,
     ) -> Result<(usize, Option<Incoming<'a>>), Violation> {
         self.release();
         let mut taken = 0;
@@ -102,7 +111,8 @@ impl Decoder {
                 .as_ref()
                 .is_none_or(|partial| partial.frame.is_none())
             {
-                let Some((header, header_bytes)) = self.take_header(&input[taken..])? else {
+                let Some((header, header_bytes)) = self.take_header(&input[taken..], framing)?
+                else {
                     return Ok((input.len(), None));
                 };
                 taken += header_bytes;
@@ -116,11 +126,11 @@ impl Decoder {
                     taken = range.end;
                     let payload = &mut input[range.clone()];
                     unmask(payload, header.mask);
-                    if header.opcode == OpCode::Data(Data::Text) && str::from_utf8(payload).is_err()
-                    {
+                    let is_text = header.opcode == OpCode::Data(Data::Text);
+                    if is_text && !header.is_compressed && str::from_utf8(payload).is_err() {
                         return Err(Violation::Utf8);
                     }
-                    break Done::Input(header.opcode, range);
+                    break Done::Input(header, range);
                 }
                 self.partial().begin(&header, payload_bytes);
             }
@@ -134,11 +144,11 @@ impl Decoder {
                 return Ok((taken, None));
             }
         };
-        let (opcode, payload) = match done {
-            Done::Input(opcode, range) => (opcode, &input[range]),
-            Done::Kept(opcode) => (opcode, self.kept(opcode)),
+        let (opcode, is_compressed, payload) = match done {
+            Done::Input(header, range) => (header.opcode, header.is_compressed, &input[range]),
+            Done::Kept(opcode) => (opcode, self.is_kept_compressed(), self.kept(opcode)),
         };
-        Ok((taken, Some(incoming(opcode, payload)?)))
+        Ok((taken, Some(incoming(opcode, is_compressed, payload)?)))
     }
 
     /// Frees the message that the last [`Self::decode`] returned. Each `decode` begins with this, so only a caller that
@@ -178,10 +188,14 @@ impl Decoder {
 
     /// Returns the header that `input` begins with or completes, and how many bytes of `input` belong to it. Returns
     /// `None` when all bytes were taken and more are needed.
-    fn take_header(&mut self, input: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+    fn take_header(
+        &mut self,
+        input: &[u8],
+        framing: Framing,
+    ) -> Result<Option<(Header, usize)>, Violation> {
         let kept = self.0.as_ref().map_or(0, |p| usize::from(p.head_bytes));
         if kept == 0 {
-            let header = parse_header(input)?;
+            let header = parse_header(input, framing)?;
             if header.is_some() || input.is_empty() {
                 return Ok(header);
             }
@@ -189,7 +203,7 @@ impl Decoder {
         let partial = self.partial();
         let more = input.len().min(HEADER_BYTES_MAX - kept);
         partial.head[kept..kept + more].copy_from_slice(&input[..more]);
-        let header = parse_header(&partial.head[..kept + more])?;
+        let header = parse_header(&partial.head[..kept + more], framing)?;
         partial.head_bytes = match header {
             Some(_) => 0,
             None => (kept + more) as u8,
@@ -204,6 +218,10 @@ impl Decoder {
         match (header.opcode, message) {
             (OpCode::Data(Data::Continue), None) => {
                 return Err(Violation::Protocol("continuation of nothing"));
+            }
+            // RFC 7692 s. 6.1: the bit belongs to the first fragment.
+            (OpCode::Data(Data::Continue), Some(_)) if header.is_compressed => {
+                return Err(Violation::Protocol("reserved bit set"));
             }
             (OpCode::Data(Data::Text | Data::Binary), Some(_)) => {
                 return Err(Violation::Protocol("new message inside a fragmented one"));
@@ -222,6 +240,12 @@ impl Decoder {
         }
     }
 
+    /// Returns true when the message that is kept is compressed.
+    fn is_kept_compressed(&self) -> bool {
+        let message = self.0.as_ref().and_then(|partial| partial.message.as_ref());
+        message.is_some_and(|message| message.is_compressed)
+    }
+
     /// Returns the payload that was completed last, of a frame that arrived in pieces.
     fn kept(&self, opcode: OpCode) -> &[u8] {
         let Some(partial) = &self.0 else {
@@ -238,8 +262,9 @@ impl Partial {
     /// Begins to take the payload that `header` announces.
     fn begin(&mut self, header: &Header, payload_bytes: usize) {
         if let OpCode::Data(data @ (Data::Text | Data::Binary)) = header.opcode {
-            self.message = Some(Message {
+            self.message = Some(Assembly {
                 text: data == Data::Text,
+                is_compressed: header.is_compressed,
                 whole: false,
                 payload: Vec::new(),
                 valid: 0,
@@ -304,11 +329,11 @@ impl Partial {
     }
 }
 
-impl Message {
+impl Assembly {
     /// Appends unmasked bytes to a message that can become `most` bytes long.
     fn append(&mut self, bytes: &[u8], most: usize) -> Result<(), Violation> {
         growth::append(&mut self.payload, bytes, most);
-        if self.text {
+        if self.text && !self.is_compressed {
             // RFC 6455 s. 8.1. The check comes at once, as Autobahn's strict cases (6.4) demand: a client that
             // slowly sends something else than text is not kept.
             match str::from_utf8(&self.payload[self.valid..]) {
@@ -322,7 +347,7 @@ impl Message {
 
     /// The message's last byte has arrived.
     fn end(&mut self) -> Result<(), Violation> {
-        if self.text && self.valid < self.payload.len() {
+        if self.text && !self.is_compressed && self.valid < self.payload.len() {
             return Err(Violation::Utf8);
         }
         self.whole = true;
@@ -332,15 +357,17 @@ impl Message {
 
 /// Parses a header and checks the rules that concern it alone. Returns `None` when more bytes are needed. The first two
 /// bytes are checked as soon as they have arrived.
-fn parse_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+fn parse_header(bytes: &[u8], framing: Framing) -> Result<Option<(Header, usize)>, Violation> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
     };
-    // RFC 6455 s. 5.2: the bits are 0 unless an extension uses them, and newswire accepts no extension.
-    if first & 0x70 != 0 {
+    // RFC 6455 s. 5.2: the bits are 0 unless an extension uses them. RFC 7692 s. 6 uses the first one, in messages.
+    let opcode = OpCode::from(first & 0x0F);
+    let is_compressed = first & RSV1 != 0;
+    let may_be_compressed = framing == Framing::Deflate && matches!(opcode, OpCode::Data(_));
+    if first & (RSV2 | RSV3) != 0 || (is_compressed && !may_be_compressed) {
         return Err(Violation::Protocol("reserved bit set"));
     }
-    let opcode = OpCode::from(first & 0x0F);
     match opcode {
         // RFC 6455 s. 5.2
         OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => {
@@ -389,19 +416,25 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
     let header = Header {
         opcode,
         is_final: header.is_final,
+        is_compressed,
         mask,
         payload_bytes,
     };
     Ok(Some((header, cursor.position() as usize)))
 }
 
-/// Returns what a whole payload is. Text is known to be UTF-8.
-fn incoming(opcode: OpCode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
+/// Returns what a whole payload is. Text that is not compressed is known to be UTF-8.
+fn incoming(
+    opcode: OpCode,
+    is_compressed: bool,
+    payload: &[u8],
+) -> Result<Incoming<'_>, Violation> {
     match opcode {
-        OpCode::Data(data) => Ok(Incoming::Message {
-            text: data == Data::Text,
+        OpCode::Data(data) => Ok(Incoming::Message(Message {
+            is_text: data == Data::Text,
+            is_compressed,
             payload,
-        }),
+        })),
         OpCode::Control(Control::Ping) => Ok(Incoming::Ping(payload)),
         OpCode::Control(Control::Pong) => Ok(Incoming::Pong(payload)),
         OpCode::Control(Control::Close) => parse_close(payload).map(Incoming::Close),
@@ -477,6 +510,7 @@ mod tests {
     enum Seen {
         Text(Vec<u8>),
         Binary(Vec<u8>),
+        Compressed(Vec<u8>),
         Ping(Vec<u8>),
         Pong(Vec<u8>),
         Close(Option<u16>),
@@ -490,17 +524,17 @@ mod tests {
     impl Seen {
         fn of(incoming: Incoming<'_>) -> Self {
             match incoming {
-                Incoming::Message {
-                    text: true,
-                    payload,
-                } => {
-                    assert!(str::from_utf8(payload).is_ok());
-                    Self::Text(payload.to_vec())
+                Incoming::Message(message) => {
+                    let payload = message.payload.to_vec();
+                    match (message.is_compressed, message.is_text) {
+                        (true, _) => Self::Compressed(payload),
+                        (false, true) => {
+                            assert!(str::from_utf8(&payload).is_ok());
+                            Self::Text(payload)
+                        }
+                        (false, false) => Self::Binary(payload),
+                    }
                 }
-                Incoming::Message {
-                    text: false,
-                    payload,
-                } => Self::Binary(payload.to_vec()),
                 Incoming::Ping(payload) => Self::Ping(payload.to_vec()),
                 Incoming::Pong(payload) => Self::Pong(payload.to_vec()),
                 Incoming::Close(code) => Self::Close(code),
@@ -509,11 +543,17 @@ mod tests {
     }
 
     /// Decodes one piece; returns false after a violation.
-    fn feed(decoder: &mut Decoder, piece: &[u8], max: usize, seen: &mut Vec<Seen>) -> bool {
+    fn feed(
+        decoder: &mut Decoder,
+        piece: &[u8],
+        max: usize,
+        framing: Framing,
+        seen: &mut Vec<Seen>,
+    ) -> bool {
         let mut piece = piece.to_vec();
         let mut at = 0;
         loop {
-            match decoder.decode(&mut piece[at..], max) {
+            match decoder.decode(&mut piece[at..], max, framing) {
                 Ok((taken, incoming)) => {
                     at += taken;
                     match incoming {
@@ -535,11 +575,12 @@ mod tests {
     fn decode_pieces<'p>(
         pieces: impl IntoIterator<Item = &'p [u8]>,
         max: usize,
+        framing: Framing,
     ) -> (Vec<Seen>, bool) {
         let mut decoder = Decoder::default();
         let mut seen = Vec::new();
         for piece in pieces {
-            if !feed(&mut decoder, piece, max, &mut seen) {
+            if !feed(&mut decoder, piece, max, framing, &mut seen) {
                 return (seen, false);
             }
         }
@@ -551,11 +592,17 @@ mod tests {
     /// Decodes `stream` as a whole, byte by byte, cut in two at every place, and cut at random places. All results must
     /// be the same.
     fn decode(stream: &[u8], max: usize) -> (Vec<Seen>, bool) {
-        let whole = decode_pieces([stream], max);
-        assert_eq!(decode_pieces(stream.chunks(1), max), whole, "byte by byte");
+        decode_in(Framing::Plain, stream, max)
+    }
+
+    fn decode_in(framing: Framing, stream: &[u8], max: usize) -> (Vec<Seen>, bool) {
+        let whole = decode_pieces([stream], max, framing);
+        let bytes = decode_pieces(stream.chunks(1), max, framing);
+        assert_eq!(bytes, whole, "byte by byte");
         for cut in 0..=stream.len() {
             let (a, b) = stream.split_at(cut);
-            assert_eq!(decode_pieces([a, b], max), whole, "cut at {cut}");
+            let halves = decode_pieces([a, b], max, framing);
+            assert_eq!(halves, whole, "cut at {cut}");
         }
         let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
         for round in 0..50 {
@@ -566,7 +613,7 @@ mod tests {
                 pieces.push(piece);
                 rest = after;
             }
-            assert_eq!(decode_pieces(pieces, max), whole, "round {round}");
+            assert_eq!(decode_pieces(pieces, max, framing), whole, "round {round}");
         }
         whole
     }
@@ -608,7 +655,7 @@ mod tests {
             let payload: Vec<u8> = (0..len).map(|i| (i * 7) as u8).collect();
             let stream = frame(FIN | BINARY, &payload);
             for piece in [stream.len(), 1_000, 4_096] {
-                let (seen, idle) = decode_pieces(stream.chunks(piece), MAX);
+                let (seen, idle) = decode_pieces(stream.chunks(piece), MAX, Framing::Plain);
                 assert_eq!(seen, [Seen::Binary(payload.clone())]);
                 assert!(idle);
             }
@@ -620,17 +667,15 @@ mod tests {
         let mut stream = [frame(FIN | TEXT, b"[5,\"a\"]"), frame(FIN | PONG, b"x")].concat();
         let range = stream.as_ptr_range();
         let mut decoder = Decoder::default();
-        let (taken, incoming) = decoder.decode(&mut stream, MAX).unwrap();
-        let Some(Incoming::Message {
-            text: true,
-            payload,
-        }) = incoming
-        else {
+        let (taken, incoming) = decoder.decode(&mut stream, MAX, Framing::Plain).unwrap();
+        let Some(Incoming::Message(message)) = incoming else {
             panic!("{incoming:?}");
         };
-        assert!(range.contains(&payload.as_ptr()));
+        assert!(message.is_text && range.contains(&message.payload.as_ptr()));
         assert!(decoder.is_idle());
-        let (_, incoming) = decoder.decode(&mut stream[taken..], MAX).unwrap();
+        let (_, incoming) = decoder
+            .decode(&mut stream[taken..], MAX, Framing::Plain)
+            .unwrap();
         assert_eq!(incoming, Some(Incoming::Pong(b"x")));
         assert!(decoder.is_idle());
     }
@@ -640,20 +685,33 @@ mod tests {
         let stream = frame(FIN | TEXT, b"hello");
         let (mut head, mut tail) = (stream[..7].to_vec(), stream[7..].to_vec());
         let mut decoder = Decoder::default();
-        assert_eq!(decoder.decode(&mut head, MAX), Ok((7, None)));
+        let plain = Framing::Plain;
+        assert_eq!(decoder.decode(&mut head, MAX, plain), Ok((7, None)));
         assert!(!decoder.is_idle());
-        assert!(decoder.decode(&mut tail, MAX).unwrap().1.is_some());
+        assert!(decoder.decode(&mut tail, MAX, plain).unwrap().1.is_some());
         decoder.release();
         assert!(decoder.is_idle());
         // A control frame that arrives in pieces between fragments leaves the message under way as it is.
         let mut seen = Vec::new();
-        feed(&mut decoder, &frame(TEXT, b"a"), MAX, &mut seen);
+        feed(
+            &mut decoder,
+            &frame(TEXT, b"a"),
+            MAX,
+            Framing::Plain,
+            &mut seen,
+        );
         for byte in frame(FIN | PING, b"p").chunks(1) {
-            feed(&mut decoder, byte, MAX, &mut seen);
+            feed(&mut decoder, byte, MAX, Framing::Plain, &mut seen);
         }
         decoder.release();
         assert!(!decoder.is_idle());
-        feed(&mut decoder, &frame(FIN | CONTINUE, b"b"), MAX, &mut seen);
+        feed(
+            &mut decoder,
+            &frame(FIN | CONTINUE, b"b"),
+            MAX,
+            Framing::Plain,
+            &mut seen,
+        );
         assert!(decoder.is_idle());
         assert_eq!(seen, [Seen::Ping(b"p".to_vec()), text("ab")]);
     }
@@ -692,6 +750,47 @@ mod tests {
     fn a_close_inside_a_fragmented_message_is_heard() {
         let stream = [frame(TEXT, b"a"), frame(FIN | CLOSE, b"")].concat();
         assert_eq!(decode(&stream, MAX), (vec![Seen::Close(None)], false));
+    }
+
+    /// RFC 7692 s. 6
+    #[test]
+    fn a_compressed_message_says_so_in_its_first_frame() {
+        const RSV1: u8 = 0x40;
+        let deflate = |stream: &[u8]| decode_in(Framing::Deflate, stream, MAX).0;
+        // Not UTF-8, as compressed text is not.
+        let payload = [0xFF, 0xC0, 0x80, 1];
+        let whole = frame(FIN | RSV1 | TEXT, &payload);
+        assert_eq!(deflate(&whole), [Seen::Compressed(payload.to_vec())]);
+        let fragments = [
+            frame(RSV1 | BINARY, &payload[..1]),
+            frame(FIN | PING, b"p"),
+            frame(0, &payload[1..3]),
+            frame(FIN, &payload[3..]),
+            frame(FIN | TEXT, b"plain"),
+        ];
+        assert_eq!(
+            deflate(&fragments.concat()),
+            [
+                Seen::Ping(b"p".to_vec()),
+                Seen::Compressed(payload.to_vec()),
+                text("plain"),
+            ]
+        );
+        let reserved = Seen::Broken(Violation::Protocol("reserved bit set"));
+        for bad in [
+            [frame(TEXT, b"a"), frame(FIN | RSV1, b"b")].concat(),
+            frame(FIN | RSV1 | PING, b""),
+            frame(FIN | RSV1 | CLOSE, b""),
+            frame(FIN | 0x20 | TEXT, b""),
+            frame(FIN | RSV1 | 0x10 | TEXT, b""),
+        ] {
+            assert_eq!(deflate(&bad).last(), Some(&reserved));
+        }
+        assert_eq!(
+            deflate(&frame(FIN | TEXT, b"\xFF")),
+            [Seen::Broken(Violation::Utf8)],
+            "what is not compressed is checked"
+        );
     }
 
     #[test]
@@ -755,7 +854,7 @@ mod tests {
     #[test]
     fn the_first_two_bytes_are_judged_at_once() {
         for start in [&[0x83][..], &[0xC1], &[0x09], &[0x81, 0x7F], &[0x89, 0xFE]] {
-            let (seen, _) = decode_pieces([start], MAX);
+            let (seen, _) = decode_pieces([start], MAX, Framing::Plain);
             assert!(
                 matches!(seen[..], [Seen::Broken(Violation::Protocol(_))]),
                 "{start:x?}"
@@ -842,9 +941,12 @@ mod tests {
                     frame(FIN | CONTINUE, &bytes[b..]),
                 ]
                 .concat();
-                assert_eq!(decode_pieces([&stream[..]], MAX), (vec![text(snow)], true));
                 assert_eq!(
-                    decode_pieces(stream.chunks(1), MAX),
+                    decode_pieces([&stream[..]], MAX, Framing::Plain),
+                    (vec![text(snow)], true)
+                );
+                assert_eq!(
+                    decode_pieces(stream.chunks(1), MAX, Framing::Plain),
                     (vec![text(snow)], true)
                 );
             }
@@ -865,14 +967,14 @@ mod tests {
             let mut payload = bytes.to_vec();
             payload.resize(20, b'x');
             let stream = frame(FIN | TEXT, &payload);
-            let (seen, _) = decode_pieces([&stream[..6 + bytes.len()]], MAX);
+            let (seen, _) = decode_pieces([&stream[..6 + bytes.len()]], MAX, Framing::Plain);
             let expected: &[Seen] = match bad {
                 true => &[Seen::Broken(Violation::Utf8)],
                 false => &[],
             };
             assert_eq!(seen, expected, "{bytes:x?}");
             // The same in a whole fragment of an unfinished message.
-            let (seen, _) = decode_pieces([&frame(TEXT, bytes)[..]], MAX);
+            let (seen, _) = decode_pieces([&frame(TEXT, bytes)[..]], MAX, Framing::Plain);
             assert_eq!(seen, expected, "{bytes:x?}");
         }
     }
@@ -883,7 +985,7 @@ mod tests {
         let broken = [Seen::Broken(Violation::TooLarge)];
         assert_eq!(decode(&frame(FIN | TEXT, b"123456"), 5).0, broken);
         assert_eq!(
-            decode_pieces([&frame(FIN | TEXT, b"123456")[..6]], 5).0,
+            decode_pieces([&frame(FIN | TEXT, b"123456")[..6]], 5, Framing::Plain).0,
             broken
         );
         let fragments = [
@@ -912,7 +1014,7 @@ mod tests {
         let mut decoder = Decoder::default();
         let mut pieces = stream.chunks(10);
         for piece in pieces.by_ref().take(30) {
-            feed(&mut decoder, piece, max, &mut Vec::new());
+            feed(&mut decoder, piece, max, Framing::Plain, &mut Vec::new());
             let payload = &decoder
                 .0
                 .as_ref()
@@ -928,9 +1030,21 @@ mod tests {
             }
         }
         let mut decoder = Decoder::default();
-        feed(&mut decoder, &frame(BINARY, b""), max, &mut Vec::new());
+        feed(
+            &mut decoder,
+            &frame(BINARY, b""),
+            max,
+            Framing::Plain,
+            &mut Vec::new(),
+        );
         for _ in 0..1000 {
-            feed(&mut decoder, &frame(CONTINUE, b""), max, &mut Vec::new());
+            feed(
+                &mut decoder,
+                &frame(CONTINUE, b""),
+                max,
+                Framing::Plain,
+                &mut Vec::new(),
+            );
         }
         assert_eq!(
             decoder
@@ -945,7 +1059,13 @@ mod tests {
             0
         );
         for _ in 0..1000 {
-            feed(&mut decoder, &frame(CONTINUE, b"x"), max, &mut Vec::new());
+            feed(
+                &mut decoder,
+                &frame(CONTINUE, b"x"),
+                max,
+                Framing::Plain,
+                &mut Vec::new(),
+            );
             assert!(
                 decoder
                     .0
@@ -1004,8 +1124,8 @@ mod tests {
                 *first &= 0x8F;
                 *second |= 0x80;
             }
-            decode_pieces(stream.chunks(1 + dice.below(9)), 100);
-            decode_pieces([&stream[..]], 100);
+            decode_pieces(stream.chunks(1 + dice.below(9)), 100, Framing::Deflate);
+            decode_pieces([&stream[..]], 100, Framing::Deflate);
         }
     }
 

@@ -1,14 +1,25 @@
-//! WebSocket frames (RFC 6455 s. 5). `decoder` turns a client's bytes into messages, pings and closes; this file writes
-//! the few kinds of frames that a server sends.
+//! WebSocket frames (RFC 6455 s. 5). `decoder` turns a client's bytes into messages, pings and closes; `deflate` has the
+//! compression of messages (RFC 7692); this file writes the few kinds of frames that a server sends.
 //!
 //! Never here: what a message means, when a ping is answered, and the state of a close.
 
 mod decoder;
+mod deflate;
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 pub use decoder::Decoder;
+pub use deflate::{Deflater, Inflater};
+
+/// What client and server agreed on in the upgrade about their frames.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Framing {
+    /// Frames without an extension.
+    Plain,
+    /// Messages may be compressed, each by itself (permessage-deflate without context takeover).
+    Deflate,
+}
 
 /// How a peer broke the protocol. The decoder that found it must not be used again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,6 +30,8 @@ pub enum Violation {
     Utf8,
     /// A message is over its limit (close code 1009).
     TooLarge,
+    /// A message is not what its compression promises (close code 1007).
+    Deflate,
 }
 
 impl Violation {
@@ -28,21 +41,29 @@ impl Violation {
             Self::Protocol(reason) => (close_code::PROTOCOL, reason),
             Self::Utf8 => (close_code::BAD_DATA, "text is not UTF-8"),
             Self::TooLarge => (close_code::TOO_BIG, "message too large"),
+            Self::Deflate => (close_code::BAD_DATA, "message cannot be inflated"),
         }
     }
+}
+
+/// A message of a client. [`Inflater::open`] has what it says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Message<'a> {
+    /// True exactly when the opcode was text; then the payload is valid UTF-8, unless it is compressed. newswire
+    /// accepts WAMP in text and binary messages. `tests/autobahn/echo.rs` needs the difference: it answers with a
+    /// message of the same kind.
+    pub is_text: bool,
+    /// True exactly when the payload has to be inflated.
+    pub is_compressed: bool,
+    /// Unmasked, reassembled.
+    pub payload: &'a [u8],
 }
 
 /// What a client has sent: a whole message or a control frame.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Incoming<'a> {
     /// A whole message.
-    Message {
-        /// True exactly when the opcode was text; then the payload is valid UTF-8. newswire accepts WAMP in text and
-        /// binary messages. `tests/autobahn/echo.rs` needs the difference: it answers with a message of the same kind.
-        text: bool,
-        /// Unmasked, reassembled.
-        payload: &'a [u8],
-    },
+    Message(Message<'a>),
     /// A ping, to be answered with the same payload.
     Ping(&'a [u8]),
     /// A pong.
@@ -98,6 +119,18 @@ fn encode_header(opcode: OpCode, payload_bytes: usize, out: &mut Vec<u8>) {
 /// Appends the header of an unfragmented, unmasked text frame.
 pub fn encode_text_header(payload_bytes: usize, out: &mut Vec<u8>) {
     encode_header(OpCode::Data(Data::Text), payload_bytes, out);
+}
+
+/// Appends the header of an unfragmented, unmasked text frame whose payload is compressed (RFC 7692 s. 6).
+pub fn encode_deflated_header(payload_bytes: usize, out: &mut Vec<u8>) {
+    let header = FrameHeader {
+        opcode: OpCode::Data(Data::Text),
+        rsv1: true,
+        ..FrameHeader::default()
+    };
+    header
+        .format(payload_bytes as u64, out)
+        .expect("a Vec takes every write");
 }
 
 /// Appends a text frame around what `encode` appends.

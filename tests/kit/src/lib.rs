@@ -11,6 +11,7 @@ pub mod api;
 pub mod browser;
 pub mod certificate;
 pub mod cluster;
+pub mod deflate;
 pub mod dice;
 pub mod hostile;
 pub mod hosts;
@@ -270,10 +271,9 @@ impl Server {
 
     /// The same with another token.
     pub fn client_with(&self, token: &str) -> Client {
-        Client::on(
-            self.connect(),
-            &format!("ws://{}/?token={token}", self.address),
-        )
+        let uri = format!("ws://{}/?token={token}", self.address);
+        Client::try_on(self.connect(), &uri)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.log()))
     }
 
     /// A client whose token ends soon. `token` makes one that ends after so many seconds. A machine may stand still for

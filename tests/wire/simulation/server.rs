@@ -741,6 +741,7 @@ impl ServerWorld {
         let upgrade = Ok(Acceptance {
             accept_key: accept_key("dGhlIHNhbXBsZSBub25jZQ=="),
             subprotocol: None,
+            deflate: None,
         });
         let command = Command::WebSocket { upgrade, early };
         self.command(Asked::Dashboard(stream, address), command);

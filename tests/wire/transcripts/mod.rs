@@ -146,6 +146,17 @@ impl Play {
                 Heard::Frame(0x81, payload) => self.compare(expected, &payload)?,
                 heard => return Err(heard.to_string()),
             },
+            Action::Deflated(expected) => {
+                let heard = stage.hear(who)?;
+                let message = match &heard {
+                    Heard::Frame(0xC1, payload) => kit::deflate::inflate(payload),
+                    _ => None,
+                };
+                let text = message.and_then(|message| String::from_utf8(message).ok());
+                if text.is_none_or(|text| !is_as(expected, &text)) {
+                    return Err(heard.to_string());
+                }
+            }
             Action::Event(expected) => match stage.hear(who)? {
                 Heard::Event(lines) if is_as(expected, &lines) => {}
                 heard => return Err(heard.to_string()),

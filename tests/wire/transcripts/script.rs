@@ -10,6 +10,7 @@
 //! | `open [TARGET]` | `connect`, an upgrade that offers `wamp`, 101 and WELCOME |
 //! | `open2 [TARGET]` | `connect`, an upgrade that offers `wamp.2.json`, 101, HELLO and WELCOME |
 //! | `client text TEXT` | the client sends a text frame |
+//! | `client deflated TEXT` | the client sends a compressed text frame |
 //! | `client frame FIRST DATA` | a frame with that first byte (hexadecimal), masked |
 //! | `client bytes DATA` | bytes as they are |
 //! | `client end` | the client ends its half of the connection |
@@ -18,6 +19,7 @@
 //! | `server lacks NAME` | … and not this one |
 //! | `server body TEXT` | … and this in its body |
 //! | `server text TEXT` | the client receives this text frame; `<id>` stands for any session id, `<n>` for any number, `<version>` for the server's |
+//! | `server deflated TEXT` | this text, compressed |
 //! | `server frame FIRST DATA` | this frame |
 //! | `server event LINES` | this server-sent event; `¶` stands between its lines |
 //! | `server close CODE [REASON]` | this Close frame |
@@ -65,6 +67,7 @@ pub enum Action {
     Lacks(String),
     Body(String),
     Text(String),
+    Deflated(String),
     Frame(u8, Vec<u8>),
     Event(String),
     Nothing,
@@ -194,13 +197,17 @@ fn client(rest: &str) -> Result<Action, String> {
     let (verb, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     match verb {
         "text" => Ok(Action::Send(frame_of(0x81, rest.as_bytes()))),
+        "deflated" => {
+            let payload = kit::deflate::deflate(rest.as_bytes());
+            Ok(Action::Send(frame_of(0xC1, &payload)))
+        }
         "frame" => {
             let (first, payload) = frame(rest)?;
             Ok(Action::Send(frame_of(first, &payload)))
         }
         "bytes" => Ok(Action::Send(pieces(rest)?.concat())),
         "end" if rest.is_empty() => Ok(Action::EndHalf),
-        _ => Err("a client says `text`, `frame`, `bytes` or `end`".to_owned()),
+        _ => Err("a client says `text`, `deflated`, `frame`, `bytes` or `end`".to_owned()),
     }
 }
 
@@ -215,6 +222,7 @@ fn server(rest: &str) -> Result<Action, String> {
         "lacks" => Ok(Action::Lacks(rest.to_owned())),
         "body" => Ok(Action::Body(rest.to_owned())),
         "text" => Ok(Action::Text(rest.to_owned())),
+        "deflated" => Ok(Action::Deflated(rest.to_owned())),
         "event" => Ok(Action::Event(rest.replace('¶', "\n"))),
         "frame" => frame(rest).map(|(first, payload)| Action::Frame(first, payload)),
         "close" => {

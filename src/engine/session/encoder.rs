@@ -1,0 +1,245 @@
+//! Events on their way to subscribers, each encoded once for every audience of its topic.
+//!
+//! A compressed event is made once for an audience too. Compression has a budget for each turn, and what is short, huge,
+//! or does not become clearly shorter leaves as it is: a client that inflates takes both.
+//!
+//! Never here: which audiences a topic has, who is in them (`hub`), how a message is written (the files of the
+//! protocols).
+
+use super::encoding::{Encoding, Protocol};
+use super::{sse, wamp1, wamp2};
+use crate::limits;
+use crate::wire::envelope::Event;
+use crate::wire::json;
+use crate::wire::websocket::{self, Deflater, Framing};
+
+/// In bytes, what the buffer for a message keeps of its memory after a larger one.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// Encodes events, each once for every audience of its topic. What the encodings of one event have in
+/// common is made once.
+#[derive(Debug)]
+pub struct Encoder {
+    /// The topic's name as JSON.
+    quoted_topic: String,
+    /// How many events there were. It numbers them for WAMP v2.
+    publications: u64,
+    deflater: Deflater,
+    /// A message that is being compressed.
+    message: Vec<u8>,
+    /// In bytes: shorter messages are not compressed.
+    deflate_bytes_min: usize,
+    /// In bytes, what may still be compressed in this round.
+    deflate_bytes_left: usize,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self {
+            quoted_topic: String::new(),
+            publications: 0,
+            deflater: Deflater::default(),
+            message: Vec::new(),
+            deflate_bytes_min: limits::DEFLATE_BYTES_MIN,
+            deflate_bytes_left: limits::TURN_DEFLATE_BYTES_MAX,
+        }
+    }
+}
+
+impl Encoder {
+    /// Messages that are shorter, in bytes, are not compressed.
+    pub fn set_deflate_bytes_min(&mut self, bytes: usize) {
+        self.deflate_bytes_min = bytes;
+    }
+
+    /// The budget for compression begins anew.
+    pub fn start_round(&mut self) {
+        self.deflate_bytes_left = limits::TURN_DEFLATE_BYTES_MAX;
+    }
+
+    /// Returns true when the budget for compression is used up.
+    pub fn is_spent(&self) -> bool {
+        self.deflate_bytes_left == 0
+    }
+
+    /// The events that are encoded from here on have this topic.
+    pub fn begin(&mut self, topic: &str) {
+        self.publications += 1;
+        self.quoted_topic.clear();
+        json::quote(topic, &mut self.quoted_topic);
+    }
+
+    /// `event` in one encoding; its topic is that of the last [`Encoder::begin`]. `subscription` is the id of
+    /// its subscriptions, where the encoding has ids.
+    pub fn encode<'a>(
+        &'a mut self,
+        encoding: Encoding,
+        subscription: u64,
+        event: &'a Event<'_>,
+    ) -> EncodedEvent<'a> {
+        let plain = match encoding.protocol() {
+            Protocol::Wamp1 => {
+                EncodedEvent::Wamp1(wamp1::Wamp1Event::new(&self.quoted_topic, event.data))
+            }
+            Protocol::Wamp2 => EncodedEvent::Wamp2(wamp2::Wamp2Event {
+                subscription,
+                publication: self.publications,
+                data: event.data,
+            }),
+            Protocol::Sse => EncodedEvent::Sse(sse::StreamEvent {
+                quoted_topic: &self.quoted_topic,
+                data: event.data,
+            }),
+        };
+        let bytes = plain.bytes();
+        let may_deflate = encoding.framing() == Framing::Deflate
+            && (self.deflate_bytes_min..=limits::DEFLATE_BYTES_MAX).contains(&bytes)
+            && self.deflate_bytes_left > 0;
+        if !may_deflate {
+            return plain;
+        }
+        self.deflate_bytes_left = self.deflate_bytes_left.saturating_sub(bytes);
+        if self.message.capacity() > KEPT_BYTES && bytes <= KEPT_BYTES {
+            self.message = Vec::new();
+        }
+        self.message.clear();
+        plain.write_payload(&mut self.message);
+        match self.deflater.deflate(&self.message) {
+            Some(payload) => EncodedEvent::Deflated(payload),
+            None => plain,
+        }
+    }
+}
+
+/// An event that knows how long it will be, and can be written.
+#[derive(Clone, Copy, Debug)]
+pub enum EncodedEvent<'a> {
+    /// WAMP v1.
+    Wamp1(wamp1::Wamp1Event<'a>),
+    /// WAMP v2.
+    Wamp2(wamp2::Wamp2Event<'a>),
+    /// Server-sent events.
+    Sse(sse::StreamEvent<'a>),
+    /// The compressed payload of a WebSocket frame.
+    Deflated(&'a [u8]),
+}
+
+impl EncodedEvent<'_> {
+    /// In bytes, exactly what [`EncodedEvent::write`] appends.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Wamp1(frame) => frame.bytes(),
+            Self::Wamp2(frame) => frame.bytes(),
+            Self::Sse(event) => event.bytes(),
+            Self::Deflated(payload) => websocket::text_header_len(payload.len()) + payload.len(),
+        }
+    }
+
+    /// Appends it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Wamp1(frame) => frame.write(out),
+            Self::Wamp2(frame) => frame.write(out),
+            Self::Sse(event) => event.write(out),
+            Self::Deflated(payload) => {
+                websocket::encode_deflated_header(payload.len(), out);
+                out.extend_from_slice(payload);
+            }
+        }
+    }
+
+    /// Appends what is in its frame.
+    fn write_payload(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Wamp1(frame) => frame.write_payload(out),
+            Self::Wamp2(frame) => frame.write_payload(out),
+            Self::Sse(event) => event.write(out),
+            Self::Deflated(payload) => out.extend_from_slice(payload),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_event_fits_into_the_smallest_outbox() {
+        // Each of these bytes takes six as JSON.
+        let topic = "\u{1}".repeat(64);
+        for bytes in [0, 1, 125, 126, 65_536, 70_000] {
+            let data = "\n".repeat(bytes);
+            let mut quoted_topic = String::new();
+            json::quote(&topic, &mut quoted_topic);
+            for protocol in [Protocol::Wamp1, Protocol::Wamp2, Protocol::Sse] {
+                let (encoded, bound) = match protocol {
+                    Protocol::Wamp1 => (
+                        EncodedEvent::Wamp1(wamp1::Wamp1Event::new(&quoted_topic, &data)),
+                        limits::wamp1_event_bytes(bytes, topic.len()),
+                    ),
+                    Protocol::Wamp2 => (
+                        EncodedEvent::Wamp2(wamp2::Wamp2Event {
+                            subscription: u64::MAX,
+                            publication: u64::MAX,
+                            data: &data,
+                        }),
+                        limits::wamp2_event_bytes(bytes),
+                    ),
+                    Protocol::Sse => (
+                        EncodedEvent::Sse(sse::StreamEvent {
+                            quoted_topic: &quoted_topic,
+                            data: &data,
+                        }),
+                        limits::sse_event_bytes(bytes, topic.len()),
+                    ),
+                };
+                let mut out = Vec::new();
+                encoded.write(&mut out);
+                assert_eq!(out.len(), encoded.bytes());
+                assert!(out.len() <= bound, "{protocol:?} of {bytes}");
+                assert!(bound - out.len() <= 8, "{protocol:?} of {bytes}");
+                assert!(bound <= limits::outbox_needed(bytes, topic.len()));
+            }
+        }
+    }
+
+    fn encoder(deflate_bytes_min: usize) -> Encoder {
+        let mut encoder = Encoder::default();
+        encoder.set_deflate_bytes_min(deflate_bytes_min);
+        encoder.begin("t");
+        encoder
+    }
+
+    fn is_compressed(encoder: &mut Encoder, data: &str) -> bool {
+        let event = Event::new("t".into(), data);
+        let encoded = encoder.encode(Encoding::Wamp1Deflate, 0, &event);
+        let mut out = Vec::new();
+        encoded.write(&mut out);
+        assert_eq!(out.len(), encoded.bytes());
+        out[0] == 0xC1
+    }
+
+    #[test]
+    fn what_is_short_is_not_compressed() {
+        let mut encoder = encoder(100);
+        assert!(is_compressed(&mut encoder, &"a".repeat(100)));
+        assert!(!is_compressed(&mut encoder, &"a".repeat(50)));
+        encoder.set_deflate_bytes_min(usize::MAX);
+        assert!(!is_compressed(&mut encoder, &"a".repeat(100_000)));
+    }
+
+    #[test]
+    fn a_turn_compresses_so_much_and_no_more() {
+        let mut encoder = encoder(100);
+        let data = "a".repeat(limits::TURN_DEFLATE_BYTES_MAX / 2);
+        assert!(!encoder.is_spent());
+        assert!(is_compressed(&mut encoder, &data));
+        assert!(is_compressed(&mut encoder, &data));
+        assert!(encoder.is_spent());
+        assert!(!is_compressed(&mut encoder, &data), "beyond the budget");
+        encoder.start_round();
+        assert!(is_compressed(&mut encoder, &data));
+        let huge = "a".repeat(limits::DEFLATE_BYTES_MAX + 1);
+        assert!(!is_compressed(&mut encoder, &huge), "too large");
+    }
+}
