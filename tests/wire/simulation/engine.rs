@@ -122,6 +122,7 @@ impl World for EngineWorld {
             topic_bytes_max: 50,
             outbox_bytes_max,
             outboxes_bytes_max,
+            deflate_bytes_min: [0, 100, usize::MAX][dice.below(3)],
             turn_writes_max: [3, 20, 2_000][dice.below(3)],
             tells_topic_changes: dice.one_in(2),
             ..Rules::default()
@@ -256,10 +257,16 @@ impl EngineWorld {
             _ => Vec::new(),
         };
         let dialect = Dialect::draw(self.topics, &mut self.dice);
-        let head = dialect.head(&route.headers);
+        let mut headers = route.headers;
+        let mut peer = Subscriber::new(wire);
+        peer.inflates = dialect.stream().is_none() && self.dice.one_in(2);
+        if peer.inflates {
+            headers.push_str("Sec-WebSocket-Extensions: permessage-deflate\r\n");
+        }
+        let head = dialect.head(&headers);
         self.clients.push(Client {
             id,
-            peer: Subscriber::new(wire),
+            peer,
             hello_end: 0,
             // A stream cannot be asked whether it is still there, and waits for nothing.
             is_blurred: dialect.stream().is_some(),

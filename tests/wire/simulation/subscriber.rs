@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
+use kit::deflate::{deflate, inflate};
 use kit::dice::Dice;
 use kit::raw::{Ear, Heard, masked_frame};
 
@@ -23,6 +24,8 @@ pub struct Subscriber {
     pub topics: BTreeSet<usize>,
     /// The events that it is owed, in order.
     owed: VecDeque<Owed>,
+    /// True exactly when its frames may be compressed, both ways.
+    pub inflates: bool,
     ear: Ear,
     /// What it has heard and not looked at.
     pub heard: VecDeque<Heard>,
@@ -129,6 +132,7 @@ impl Subscriber {
             said: VecDeque::new(),
             topics: BTreeSet::new(),
             owed: VecDeque::new(),
+            inflates: false,
             ear: Ear::default(),
             heard: VecDeque::new(),
         }
@@ -144,7 +148,12 @@ impl Subscriber {
     pub fn say(&mut self, what: What, text: &[u8], dice: &mut Dice) -> [Vec<u8>; 2] {
         let mut bytes = Vec::new();
         let mut opcode = if dice.one_in(6) { 2 } else { 1 };
+        let compressed;
         let mut rest = text;
+        if self.inflates && dice.one_in(3) {
+            compressed = deflate(text);
+            (opcode, rest) = (opcode | 0x40, &compressed);
+        }
         while dice.one_in(4) {
             let (fragment, behind) = rest.split_at(dice.below(rest.len() + 1));
             bytes.extend(masked(opcode, fragment, dice));
@@ -215,7 +224,17 @@ impl Subscriber {
     pub fn listen(&mut self) {
         let bytes = std::mem::take(&mut self.wire.borrow_mut().from_server);
         self.ear.push(&bytes);
-        self.heard.extend(self.ear.by_ref());
+        let inflates = self.inflates;
+        let heard = self.ear.by_ref().map(|heard| match heard {
+            Heard::Frame(0xC1, payload) => {
+                assert!(inflates, "compressed for a client that does not inflate");
+                let text = inflate(&payload).expect("DEFLATE");
+                assert!(text.len() > payload.len(), "compressed and not shorter");
+                Heard::Frame(0x81, text)
+            }
+            other => other,
+        });
+        self.heard.extend(heard);
     }
 
     /// Returns true when the answer to its upgrade has begun, and is 101.
