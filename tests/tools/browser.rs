@@ -55,6 +55,39 @@ const SESSION_PAGE: &str = r#"<!DOCTYPE html>
 </script>
 "#;
 
+/// What a page says of a WebSocket that its browser compresses: each event's number, and how long its text was.
+const COMPRESSED_PAGE: &str = r#"<!DOCTYPE html>
+<script>
+  const socket = new WebSocket("ws://HOST/?token=" + encodeURIComponent("TOKEN"), "wamp");
+  socket.onopen = () => {
+    console.log(socket.extensions.split(";")[0]);
+    socket.send('[5,"package_created"]');
+  };
+  socket.onmessage = ({ data }) => {
+    const event = JSON.parse(data);
+    if (event[0] === 8) console.log("heard", event[2].n, event[2].text.length);
+  };
+</script>"#;
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_events_come_compressed() {
+    let server = Server::start(&[]);
+    let mut browser = Browser::start();
+    let mut page = show(&mut browser, &server, COMPRESSED_PAGE);
+    page.wait_until("the extension", |page| {
+        page.has_said("log: permessage-deflate")
+    });
+    is_heard(&server, &mut page, r#"{"n":0,"text":""}"#, "log: heard 0 0");
+    for (n, words) in [(1, 300), (2, 2_000), (3, 50_000)] {
+        let text = "breaking news ".repeat(words);
+        let data = format!("{{\"n\":{n},\"text\":\"{text}\"}}");
+        let expected = format!("log: heard {n} {}", text.len());
+        is_heard(&server, &mut page, &data, &expected);
+    }
+    server.stop();
+}
+
 #[test]
 #[ignore = "needs Chromium"]
 fn in_chromium_a_page_made_for_autobahn_needs_another_src_and_nothing_else() {

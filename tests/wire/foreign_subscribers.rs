@@ -11,6 +11,7 @@
 use std::process::Command;
 use std::sync::mpsc::Receiver;
 
+use kit::observe::publish_all;
 use kit::port::Place;
 use kit::scratch::File;
 use kit::scripts::{Running, interpreter};
@@ -219,4 +220,41 @@ const EVENT_SOURCE: Library = Library {
 fn node_subscribes_with_an_event_source() {
     lives(&EVENT_SOURCE, "url");
     is_refused(&EVENT_SOURCE);
+}
+
+/// zlib itself on the other side: what newswire compresses is inflated there, and the other way round.
+#[test]
+#[ignore = "needs Node with the package ws"]
+fn node_subscribes_with_compression() {
+    let server = Server::start(&[]);
+    let mut command = interpreter("NODE", "node");
+    let url = format!("ws://{}/", server.address);
+    command.args(["tests/subscribers/deflate.cjs", &url, kit::TOKEN]);
+    let mut client = Running::start(command);
+    let mut printed = Printed {
+        lines: client.lines(),
+        kept: Vec::new(),
+    };
+    let opened = printed.line("open");
+    assert!(opened.starts_with("open permessage-deflate"), "{opened}");
+    kit::wait_until("its subscription", || {
+        server.metric("newswire_subscriptions") == 1.0
+    });
+    // Both sides of each level, and what is sent as it is.
+    for (n, length) in [1, 500, 2_000, 4_000, 5_000, 60_000, 70_000, 1_500_000]
+        .into_iter()
+        .enumerate()
+    {
+        let words = (1..length).map(|word| format!(",\"word {} of {word}\"", word % 7));
+        let words: String = words.take(length / 16).collect();
+        let count = 1 + words.matches(',').count();
+        let event = format!("{{\"topic\":\"news\",\"data\":[{n}{words}]}}");
+        let bytes = event.len();
+        publish_all(&server.pull, [event]);
+        assert_eq!(printed.line("heard"), format!("heard {count} {n}"));
+        let came = printed.line("came").replace("came ", "");
+        let came: usize = came.parse().expect("a number");
+        assert_eq!(came < bytes / 3, bytes > 1_024, "{came} of {bytes} bytes");
+    }
+    server.stop();
 }
