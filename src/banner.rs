@@ -67,7 +67,11 @@ pub fn text(
     match crew {
         None => {
             line("capacity", &server.capacity_note());
-            line("memory", &memory::total(config, server.connections_max()));
+            let clients = match listeners.is_empty() {
+                true => 0,
+                false => server.connections_max(),
+            };
+            line("memory", &memory::total(config, clients));
         }
         Some(crew) => {
             line(

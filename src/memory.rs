@@ -19,7 +19,9 @@ struct Part {
     what: &'static str,
 }
 
+/// The parts, for so many clients; a relay has none.
 fn parts(config: &Config, connections: usize) -> Vec<Part> {
+    let of_clients = |bytes: usize| if connections > 0 { bytes as u64 } else { 0 };
     let each = |bytes: usize| (connections as u64).saturating_mul(bytes as u64);
     let names = config
         .clients
@@ -46,11 +48,11 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
         .saturating_mul(limits::AUTH_QUESTION_BYTES);
     [
         (
-            config.clients.outboxes_bytes_max as u64,
+            of_clients(config.clients.outboxes_bytes_max),
             "left unread by clients (outboxes-bytes-max)",
         ),
         (
-            limits::PENDING_BYTES_MAX as u64,
+            of_clients(limits::PENDING_BYTES_MAX),
             "events on their way to clients",
         ),
         (
@@ -65,7 +67,7 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
         (
             match config.clients.compress_min {
                 0 => 0,
-                _ => limits::deflate_bytes(config.clients.message_bytes_max) as u64,
+                _ => of_clients(limits::deflate_bytes(config.clients.message_bytes_max)),
             },
             "compression (compress-min)",
         ),
@@ -98,10 +100,10 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
             "tokens of clients ((connections-max + 100,000) × head-bytes-max)",
         ),
         (
-            questions as u64,
+            of_clients(questions),
             "tokens that wait for an answer (auth-waiting-max × 1,600 bytes)",
         ),
-        (refused as u64, "what is remembered of refused tokens"),
+        (of_clients(refused), "what is remembered of refused tokens"),
     ]
     .into_iter()
     .map(|(bytes, what)| Part { bytes, what })

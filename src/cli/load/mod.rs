@@ -14,7 +14,7 @@
 
 pub mod fleet;
 mod options;
-mod process;
+pub mod process;
 mod report;
 mod tally;
 
