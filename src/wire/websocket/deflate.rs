@@ -6,7 +6,7 @@
 //!
 //! Never here: whether a client can inflate (`wire/http/deflate.rs`), how much of a turn compression may take (the engine).
 
-use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status};
+use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status, compress_bound};
 
 use super::{Message, Violation};
 
@@ -25,6 +25,9 @@ const fn level(bytes: usize) -> i32 {
         _ => 1,
     }
 }
+
+/// In bytes, more than a flush adds, one byte that stays free included: a full buffer may lack the end.
+const FLUSH_BYTES: usize = 16;
 
 /// A compressed message has to be shorter by this part of the message, or it is not worth the client's time.
 const SAVED_PART_MIN: usize = 10;
@@ -65,21 +68,21 @@ impl Deflater {
             deflate.set_level(level).ok()?;
             self.level = level;
         }
-        let worth = message.len() - message.len().div_ceil(SAVED_PART_MIN);
-        // One byte stays free, or the end may be missing.
-        let room = worth + TAIL.len() + 1;
+        // There is room for whatever it becomes: a compressor that was stopped in the middle of a message is not good for
+        // the next one, whatever its `reset` says (zlib-rs 0.6.8, level 1).
+        let room = compress_bound(message.len()) + FLUSH_BYTES;
         fit(&mut self.out, room);
         let out = &mut self.out[..room];
-        deflate
-            .compress(message, out, DeflateFlush::SyncFlush)
-            .ok()?;
-        let written = usize::try_from(deflate.total_out()).ok()?;
-        if written == room {
+        let outcome = deflate.compress(message, out, DeflateFlush::SyncFlush);
+        let written = deflate.total_out() as usize;
+        if outcome != Ok(Status::Ok) || written == room {
+            self.deflate = None;
             return None;
         }
         let payload = out[..written].strip_suffix(&TAIL);
         debug_assert!(payload.is_some(), "RFC 7692 s. 7.2.1");
-        payload
+        let worth = message.len() - message.len().div_ceil(SAVED_PART_MIN);
+        payload.filter(|payload| payload.len() <= worth)
     }
 }
 
@@ -243,6 +246,35 @@ mod tests {
         assert_eq!(deflater.deflate(b""), None);
         assert_eq!(deflater.deflate(b"abc"), None);
         assert!(deflater.deflate(&[b'a'; 3_000]).is_some(), "the next one");
+    }
+
+    /// One compressor serves all: what it did before must not show.
+    #[test]
+    fn whatever_was_compressed_before_the_next_message_comes_out_right() {
+        let seed = kit::dice::seed();
+        let mut dice = Dice(seed);
+        let (mut deflater, mut inflater) = (Deflater::default(), Inflater::default());
+        for _ in 0..120 {
+            let bytes_max = [200, 5_000, 70_000, 200_000][dice.below(4)];
+            let bytes = dice.below(bytes_max);
+            let kind = dice.below(4);
+            let message: Vec<u8> = (0..bytes)
+                .map(|n| match kind {
+                    0 => dice.below(256) as u8,
+                    1 => b'a' + dice.below(3) as u8,
+                    2 if n % 100 < 50 => b'x',
+                    _ => b'a' + dice.below(26) as u8,
+                })
+                .collect();
+            if let Some(payload) = deflater.deflate(&message) {
+                let inflated = inflater.open(&compressed(payload), 200_000);
+                let is_same = inflated == Ok(&message[..]);
+                assert!(
+                    is_same,
+                    "NEWSWIRE_SEED={seed}: {bytes} bytes of kind {kind}"
+                );
+            }
+        }
     }
 
     #[test]
