@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 
 use serde_json::Value;
 
-use super::client::reach;
+use super::reach::reach;
 use crate::wire::http::answer;
 use crate::wire::token::Token;
 

@@ -14,6 +14,8 @@ mod http;
 pub mod load;
 pub mod publish;
 mod publisher;
+mod reach;
+mod server_url;
 pub mod subscribe;
 pub mod token;
 

@@ -22,7 +22,8 @@ use serde_json::value::RawValue;
 use tungstenite::error::ProtocolError;
 use tungstenite::{Error, Message, WebSocket};
 
-use super::client::{ConnectError, ServerUrl, connect};
+use super::client::{ConnectError, connect};
+use super::server_url::ServerUrl;
 use super::{Failure, arguments, tell};
 use crate::limits;
 

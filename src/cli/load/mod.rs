@@ -31,9 +31,10 @@ pub use options::LoadArguments;
 pub(super) use options::command;
 
 use super::Failure;
-use super::client::{self, ConnectError, ServerUrl};
+use super::client::{self, ConnectError};
 use super::publish::envelope;
 use super::publisher::{Absent, Publisher};
+use super::server_url::ServerUrl;
 use crate::occupant;
 use fleet::{Course, Fleet, FleetEvent};
 use process::Usage;

@@ -8,8 +8,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::super::arguments::{self, text};
-use super::super::client::ServerUrl;
 use super::super::publisher::Destination;
+use super::super::server_url::ServerUrl;
 use super::super::tell;
 use super::Failure;
 use crate::config::Unit;
