@@ -4,7 +4,7 @@
 //! of a frame, of which only the beginning is kept. The first [`HEAD_BYTES`] of an event are all that a caller gets
 //! of it.
 //!
-//! Never here: what is published, latencies, what is printed.
+//! Never here: how bytes are cut into frames (`frames`), what is published, latencies, what is printed.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,6 +13,8 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::frames::{self, Unfinished};
 
 /// In bytes of a message's payload that are kept and shown.
 pub const HEAD_BYTES: usize = 160;
@@ -53,15 +55,6 @@ enum SubscriberState {
     Upgrading,
     Open,
     Ended,
-}
-
-/// The part of a frame, or of the upgrade's answer, that has arrived.
-#[derive(Debug, Default)]
-struct Unfinished {
-    /// The header and the payload's beginning, or the answer's head.
-    kept: Vec<u8>,
-    /// In bytes that are still to come and not kept.
-    skip: usize,
 }
 
 #[derive(Debug)]
@@ -304,84 +297,22 @@ impl Subscriber {
 
     fn take_frames(
         &mut self,
-        mut bytes: &[u8],
-        heard: &mut impl FnMut(FleetEvent<'_>),
-    ) -> Result<(), Option<u16>> {
-        while !bytes.is_empty() {
-            if let Some(partial) = &mut self.partial {
-                let skipped = partial.skip.min(bytes.len());
-                partial.skip -= skipped;
-                bytes = &bytes[skipped..];
-                if partial.skip > 0 {
-                    return Ok(());
-                }
-                if partial.kept.is_empty() {
-                    self.partial = None;
-                    continue;
-                }
-                // A header, or the beginning of a payload that is kept, was cut.
-                let before = partial.kept.len();
-                let room = (HEADER_BYTES_MAX + HEAD_BYTES - before).min(bytes.len());
-                partial.kept.extend_from_slice(&bytes[..room]);
-                let kept = std::mem::take(&mut partial.kept);
-                match FrameHead::parse(&kept) {
-                    Some(frame) if kept.len() >= frame.kept_bytes() => {
-                        self.partial = None;
-                        self.receive(&frame, &kept, heard)?;
-                        bytes = &bytes[frame.kept_bytes() - before..];
-                        self.skip(frame.whole_bytes() - frame.kept_bytes(), &mut bytes);
-                    }
-                    _ => {
-                        partial.kept = kept;
-                        return Ok(());
-                    }
-                }
-                continue;
-            }
-            match FrameHead::parse(bytes) {
-                Some(frame) if bytes.len() >= frame.kept_bytes() => {
-                    self.receive(&frame, bytes, heard)?;
-                    bytes = &bytes[frame.kept_bytes()..];
-                    self.skip(frame.whole_bytes() - frame.kept_bytes(), &mut bytes);
-                }
-                _ => {
-                    self.partial = Some(Box::new(Unfinished {
-                        kept: bytes.to_vec(),
-                        skip: 0,
-                    }));
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Skips the rest of a payload, as much of it as is there.
-    fn skip(&mut self, rest: usize, bytes: &mut &[u8]) {
-        let here = rest.min(bytes.len());
-        *bytes = &bytes[here..];
-        if rest > here {
-            self.partial = Some(Box::new(Unfinished {
-                kept: Vec::new(),
-                skip: rest - here,
-            }));
-        }
-    }
-
-    fn receive(
-        &mut self,
-        frame: &FrameHead,
         bytes: &[u8],
         heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
-        let payload = &bytes[frame.header_bytes..frame.kept_bytes()];
-        match frame.opcode {
-            1 => heard(FleetEvent::Text(payload, frame.payload_bytes)),
-            9 => self.send(10, payload),
-            8 => return Err(None),
-            _ => {}
-        }
-        Ok(())
+        // What is unfinished is taken out, so that a ping can be answered while frames are read.
+        let mut partial = self.partial.take();
+        let result = frames::take(&mut partial, bytes, |frame, payload| {
+            match frame.opcode {
+                1 => heard(FleetEvent::Text(payload, frame.payload_bytes)),
+                9 => self.send(10, payload),
+                8 => return Err(None),
+                _ => {}
+            }
+            Ok(())
+        });
+        self.partial = partial;
+        result
     }
 
     /// Sends one short frame. The mask is zero: a mask protects proxies from what a page makes a browser send, and
@@ -406,79 +337,4 @@ impl Subscriber {
 /// `[5,"topic"]`.
 fn subscribe(topic: &str) -> String {
     serde_json::json!([5, topic]).to_string()
-}
-
-const HEADER_BYTES_MAX: usize = 10;
-
-/// The header of a server's frame.
-struct FrameHead {
-    opcode: u8,
-    header_bytes: usize,
-    payload_bytes: usize,
-}
-
-impl FrameHead {
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let (header_bytes, payload_bytes) = match *bytes {
-            [_, 127, a, b, c, d, e, f, g, h, ..] => {
-                (10, u64::from_be_bytes([a, b, c, d, e, f, g, h]) as usize)
-            }
-            [_, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([a, b]))),
-            [_, len @ 0..=125, ..] => (2, usize::from(len)),
-            _ => return None,
-        };
-        Some(Self {
-            opcode: bytes[0] & 0x0F,
-            header_bytes,
-            payload_bytes,
-        })
-    }
-
-    fn kept_bytes(&self) -> usize {
-        self.header_bytes + self.payload_bytes.min(HEAD_BYTES)
-    }
-
-    fn whole_bytes(&self) -> usize {
-        self.header_bytes.saturating_add(self.payload_bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kit::raw::server_frame;
-
-    use super::*;
-
-    /// However the bytes are cut, the same texts are heard, of each the beginning.
-    #[test]
-    fn a_cut_changes_nothing() {
-        let texts: Vec<Vec<u8>> = [0, 1, 125, 126, HEAD_BYTES, HEAD_BYTES + 1, 1_000, 70_000]
-            .iter()
-            .enumerate()
-            .map(|(n, &len)| vec![b'a' + n as u8; len])
-            .collect();
-        let stream: Vec<u8> = texts.iter().flat_map(|t| server_frame(0x81, t)).collect();
-        let expected: Vec<(Vec<u8>, usize)> = texts
-            .iter()
-            .map(|t| (t[..t.len().min(HEAD_BYTES)].to_vec(), t.len()))
-            .collect();
-        for size in [1, 2, 3, 7, 100, 169, 170, 171, 5_000, stream.len()] {
-            let mut seat = Subscriber {
-                stream: None,
-                state: SubscriberState::Open,
-                is_stalled: false,
-                partial: None,
-            };
-            let mut heard = Vec::new();
-            for piece in stream.chunks(size) {
-                let result = seat.take_frames(piece, &mut |what| match what {
-                    FleetEvent::Text(head, len) => heard.push((head.to_vec(), len)),
-                    other => panic!("{other:?}"),
-                });
-                assert_eq!(result, Ok(()));
-            }
-            assert!(heard == expected, "pieces of {size}");
-            assert!(seat.partial.is_none());
-        }
-    }
 }

@@ -13,6 +13,7 @@
 )]
 
 pub mod fleet;
+mod frames;
 mod options;
 pub mod process;
 mod report;
