@@ -1,4 +1,5 @@
-//! A blocking WebSocket client: from a URL to an open connection, or to the reason why there is none.
+//! A blocking WebSocket client: from a target to an open connection, or to the reason why there is none. A stream of
+//! server-sent events has the same reasons.
 //!
 //! Never here: TLS (the server speaks none either), and trying again.
 
@@ -9,12 +10,12 @@ use std::time::Duration;
 
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::HandshakeError;
-use tungstenite::http::Response;
+use tungstenite::http::StatusCode;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, Error, WebSocket, client::client_with_config};
 
 use super::reach::reach;
-use super::server_url::{SUBPROTOCOL, ServerUrl};
+use super::target::Target;
 
 /// How long the rest of a refusal's body may take. It comes in one piece with its head, or at once after it.
 const BODY_PATIENCE: Duration = Duration::from_secs(2);
@@ -26,7 +27,7 @@ const BODY_BYTES_MAX: usize = 4_096;
 const BODY_CHARS_SHOWN: usize = 200;
 
 /// In bytes, one message: far above what a server can be told to send.
-const MESSAGE_BYTES_MAX: usize = 2 << 30;
+pub(super) const MESSAGE_BYTES_MAX: usize = 2 << 30;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -37,17 +38,28 @@ pub(super) enum ConnectError {
     Failed(String),
 }
 
+impl ConnectError {
+    /// There is no connection because of `what`.
+    pub(super) fn failed(target: &Target, what: &dyn fmt::Display) -> Self {
+        Self::Failed(format!("cannot connect to {target}: {what}"))
+    }
+}
+
 /// Connects and upgrades. Each read of the answer waits for at most `read_patience`.
 pub(super) fn connect(
-    target: &ServerUrl,
+    target: &Target,
     read_patience: Duration,
 ) -> Result<WebSocket<TcpStream>, ConnectError> {
-    let failed = |what: &dyn fmt::Display| {
-        ConnectError::Failed(format!("cannot connect to {target}: {what}"))
-    };
-    let stream = reach(target.address()).map_err(|error| failed(&error))?;
+    let failed = |what: &dyn fmt::Display| ConnectError::failed(target, what);
+    let stream = reach(target.url.address()).map_err(|error| failed(&error))?;
     let answers = stream.try_clone().map_err(|error| failed(&error))?;
-    let request = ClientRequestBuilder::new(target.uri().clone()).with_sub_protocol(SUBPROTOCOL);
+    let mut request = ClientRequestBuilder::new(target.url.uri().clone());
+    for offer in target.offers() {
+        request = request.with_sub_protocol(offer);
+    }
+    if let Some((name, value)) = target.header() {
+        request = request.with_header(name, value);
+    }
     let limits = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
@@ -58,35 +70,38 @@ pub(super) fn connect(
         }
         Err(HandshakeError::Interrupted(_)) => Err(failed(&"it does not answer")),
         Err(HandshakeError::Failure(Error::Http(response))) => {
-            Err(refusal(target, *response, answers))
+            let status = response.status();
+            let length = response.headers().get("Content-Length");
+            let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+            // tungstenite keeps the bytes that came together with the head; the rest is still in the socket.
+            let begun = response.into_body().unwrap_or_default();
+            Err(refusal(target, status, length, begun, answers))
         }
         // The server went away in the middle: it restarts, or another client took the place.
         Err(HandshakeError::Failure(
             error @ Error::Protocol(ProtocolError::HandshakeIncomplete),
         )) => Err(failed(&error)),
-        Err(HandshakeError::Failure(error @ Error::Protocol(_))) => Err(ConnectError::Refused(
-            format!("{target} is not a WebSocket server that speaks {SUBPROTOCOL}: {error}"),
-        )),
+        Err(HandshakeError::Failure(error @ Error::Protocol(_))) => {
+            let offer = target.offers().next().unwrap_or_default();
+            Err(ConnectError::Refused(format!(
+                "{target} is not a WebSocket server that speaks {offer}: {error}"
+            )))
+        }
         Err(HandshakeError::Failure(error)) => Err(failed(&error)),
     }
 }
 
-/// What an answer other than 101 means: try again after a time-out, after too many requests, and after a fault of
-/// the server; not otherwise.
-fn refusal(
-    target: &ServerUrl,
-    response: Response<Option<Vec<u8>>>,
+/// What an answer means that is not the one which was hoped for: try again after a time-out, after too many requests,
+/// and after a fault of the server; not otherwise. `length` is what the head says of the body, of which `body` has
+/// come with the head.
+pub(super) fn refusal(
+    target: &Target,
+    status: StatusCode,
+    length: Option<usize>,
+    mut body: Vec<u8>,
     mut answers: TcpStream,
 ) -> ConnectError {
-    let status = response.status();
-    let length = response
-        .headers()
-        .get("Content-Length")
-        .and_then(|length| length.to_str().ok()?.parse().ok())
-        .unwrap_or(BODY_BYTES_MAX)
-        .min(BODY_BYTES_MAX);
-    // tungstenite keeps the bytes that came together with the head; the rest is still in the socket.
-    let mut body = response.into_body().unwrap_or_default();
+    let length = length.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
     body.truncate(length);
     if answers.set_read_timeout(Some(BODY_PATIENCE)).is_ok() {
         let missing = (length - body.len()) as u64;

@@ -7,16 +7,21 @@
 //! program, printing an error. A command returns a [`Failure`], and `main` does the rest.
 
 mod arguments;
+mod channel;
 mod client;
 mod config_flags;
+mod dialect;
+mod event_stream;
 mod explain;
 mod http;
 pub mod load;
+pub mod protocol;
 pub mod publish;
 mod publisher;
 mod reach;
 mod server_url;
 pub mod subscribe;
+mod target;
 pub mod token;
 
 use std::ffi::OsString;

@@ -1,43 +1,52 @@
 //! A server as a URL names it. It shows itself without the query, because the token is there.
 //!
-//! newswire sends the token in a URL as it stands. Never here: TLS (the server speaks none either).
+//! Never here: TLS (the server speaks none either), and what is said to the server.
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use tungstenite::http::Uri;
 
+use super::protocol::Protocol;
 use super::reach::{addresses, reach};
+use crate::wire::token::Token;
 
-/// The sub-protocol that the client offers.
-pub(super) const SUBPROTOCOL: &str = "wamp";
-
-/// A server, as a URL names it. It shows itself without the query.
+/// See above.
 #[derive(Clone, Debug)]
 pub(super) struct ServerUrl {
     uri: Uri,
 }
 
+/// The scheme in front of an address, and the other one that is as good.
+fn schemes(protocol: Protocol) -> (&'static str, Option<&'static str>) {
+    match protocol {
+        Protocol::Wamp1 | Protocol::Wamp2 => ("ws", None),
+        Protocol::Sse => ("http", Some("ws")),
+    }
+}
+
 impl ServerUrl {
-    /// Takes `ws://host[:port][/path][?query]`.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        const EXAMPLE: &str = "ws://127.0.0.1:8080/?token=TOKEN";
+    /// Takes `ws://host[:port][/path][?query]`; for server-sent events `http://` as well.
+    pub(super) fn parse(text: &str, protocol: Protocol) -> Result<Self, String> {
+        let (ours, other) = schemes(protocol);
+        let example = format!("{ours}://127.0.0.1:8080/?token=TOKEN");
         let scheme_end = text.find("://").map_or(0, |colon| colon + 3);
         let (scheme, rest) = text.split_at(scheme_end);
-        match scheme.to_ascii_lowercase().as_str() {
-            "ws://" => {}
-            "wss://" => {
-                return Err("wss:// needs TLS, which this command does not speak: on the server's machine use \
-                            ws:// and the server's own port, or from elsewhere a tunnel to it (ssh -L \
-                            8080:127.0.0.1:8080 HOST)"
-                    .to_owned());
-            }
-            "http://" | "https://" => {
+        match scheme.to_ascii_lowercase().trim_end_matches("://") {
+            scheme if scheme == ours || Some(scheme) == other => {}
+            scheme if scheme == format!("{ours}s") || scheme == "wss" => {
                 return Err(format!(
-                    "a WebSocket URL begins with ws://, such as {EXAMPLE}"
+                    "{scheme}:// needs TLS, which this command does not speak: on the server's machine use \
+                     {ours}:// and the server's own port, or from elsewhere a tunnel to it (ssh -L \
+                     8080:127.0.0.1:8080 HOST)"
                 ));
             }
-            _ => return Err(format!("a URL such as {EXAMPLE} is needed")),
+            "http" | "https" => {
+                return Err(format!(
+                    "a WebSocket URL begins with ws://, such as {example} (for server-sent events, add --protocol sse)"
+                ));
+            }
+            _ => return Err(format!("a URL such as {example} is needed")),
         }
         let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(authority_end);
@@ -53,10 +62,10 @@ impl ServerUrl {
         }
         // A request's target begins with a slash; a URL's need not.
         let slash = if rest.starts_with('/') { "" } else { "/" };
-        let uri: Uri = format!("ws://{authority}{slash}{rest}").parse().map_err(|error| {
-            format!("{error}: a URL such as {EXAMPLE} is needed, with white space and the like as %20")
+        let uri: Uri = format!("{ours}://{authority}{slash}{rest}").parse().map_err(|error| {
+            format!("{error}: a URL such as {example} is needed, with white space and the like as %20")
         })?;
-        let needed = |what: &str| Err(format!("{what}; a URL such as {EXAMPLE} is needed"));
+        let needed = |what: &str| Err(format!("{what}; a URL such as {example} is needed"));
         match uri.host() {
             None | Some("") => needed("there is no host in it"),
             // The text behind the host has to be a port; `http` accepts anything there.
@@ -65,6 +74,31 @@ impl ServerUrl {
             }
             Some(_) => Ok(Self { uri }),
         }
+    }
+
+    /// Takes the token out of the URL, if there is one.
+    pub(super) fn take_token(&mut self) -> Option<Token> {
+        let token = Token::from_target(self.request_target())?;
+        let (path, query) = self.request_target().split_once('?')?;
+        let is_token = |pair: &&str| pair.split('=').next() == Some("token");
+        let others: Vec<&str> = query.split('&').filter(|pair| !is_token(pair)).collect();
+        let question_mark = if others.is_empty() { "" } else { "?" };
+        let target = format!("{path}{question_mark}{}", others.join("&"));
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(target.parse().expect("a part of one that was good"));
+        self.uri = Uri::from_parts(parts).expect("it was a URL before");
+        Some(token)
+    }
+
+    /// Path and query, as they are sent.
+    pub(super) fn request_target(&self) -> &str {
+        let target = self.uri.path_and_query();
+        target.map_or("/", |target| target.as_str())
+    }
+
+    /// Host and port, as they stand in the URL.
+    pub(super) fn authority(&self) -> &str {
+        self.uri.authority().expect("checked by `parse`").as_str()
     }
 
     /// The whole URL.
@@ -93,28 +127,12 @@ impl ServerUrl {
                 .map_err(|error| format!("cannot connect to {self}: {error}")),
         }
     }
-
-    /// An upgrade request, for a caller with sockets of its own. Its key is always the same: only a client that
-    /// doubts whether a WebSocket server answers has to choose one.
-    pub(super) fn upgrade_request(&self) -> Vec<u8> {
-        let target = self
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str());
-        let authority = self.uri.authority().expect("checked by `parse`");
-        format!(
-            "GET {target} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Key: bmV3c3dpcmUtbG9hZC0tLQ==\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
-        )
-        .into_bytes()
-    }
 }
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let authority = self.uri.authority().expect("checked by `parse`");
-        write!(f, "ws://{authority}{}", self.uri.path())
+        let scheme = self.uri.scheme_str().unwrap_or_default();
+        write!(f, "{scheme}://{}{}", self.authority(), self.uri.path())
     }
 }
 
@@ -122,10 +140,8 @@ impl fmt::Display for ServerUrl {
 mod tests {
     use super::*;
 
-    fn request_target(url: &str) -> String {
-        let target = ServerUrl::parse(url).expect(url);
-        let path = target.uri.path_and_query().expect("it has one");
-        path.as_str().to_owned()
+    fn parsed(url: &str) -> ServerUrl {
+        ServerUrl::parse(url, Protocol::Wamp1).expect(url)
     }
 
     #[test]
@@ -140,15 +156,17 @@ mod tests {
             ),
             ("ws://a", "/", "ws://a/"),
         ] {
-            assert_eq!(request_target(url), sent);
-            assert_eq!(ServerUrl::parse(url).expect(url).to_string(), shown);
+            assert_eq!(parsed(url).request_target(), sent);
+            assert_eq!(parsed(url).to_string(), shown);
+            let with_http = url.to_ascii_lowercase().replacen("ws:", "http:", 1);
+            for stream in [url, &with_http] {
+                let stream = ServerUrl::parse(stream, Protocol::Sse).expect(stream);
+                assert_eq!(stream.request_target(), sent);
+                assert_eq!(stream.to_string(), shown.replacen("ws:", "http:", 1));
+            }
         }
-        let target = ServerUrl::parse("ws://[::1]:1/").expect("good");
-        assert_eq!(target.address(), ("::1", 1));
-        assert_eq!(
-            ServerUrl::parse("ws://a/").expect("good").address(),
-            ("a", 80)
-        );
+        assert_eq!(parsed("ws://[::1]:1/").address(), ("::1", 1));
+        assert_eq!(parsed("ws://a/").address(), ("a", 80));
     }
 
     #[test]
@@ -164,11 +182,40 @@ mod tests {
             ("ws://a:b/?token=sesame", "a URL such as"),
             ("", "a URL such as"),
         ] {
-            let text = ServerUrl::parse(url).expect_err(url);
+            let text = ServerUrl::parse(url, Protocol::Wamp1).expect_err(url);
             assert!(
                 text.contains(part) && !text.contains("sesame"),
                 "{url}: {text}"
             );
+        }
+        for url in ["wss://a/?token=sesame", "https://a/?token=sesame"] {
+            let text = ServerUrl::parse(url, Protocol::Sse).expect_err(url);
+            assert!(
+                text.contains("needs TLS") && text.contains("http://"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_can_be_taken_out() {
+        for (url, token, left) in [
+            ("ws://a:1/?token=x+y/z==", "x+y/z==", "/"),
+            (
+                "ws://a/p?b=1&token=old&token=Basic%20x%2F&c",
+                "x/",
+                "/p?b=1&c",
+            ),
+        ] {
+            let mut url = parsed(url);
+            assert_eq!(url.take_token(), Some(Token::new(token)));
+            assert_eq!(url.request_target(), left);
+        }
+        for url in ["ws://a/p?b=1", "ws://a", "ws://a/?token="] {
+            let mut url = parsed(url);
+            let before = url.request_target().to_owned();
+            assert_eq!(url.take_token(), None);
+            assert_eq!(url.request_target(), before);
         }
     }
 }

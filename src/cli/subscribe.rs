@@ -5,7 +5,8 @@
 //! space between tokens, becomes a space, so that one event stays one line. Standard output is for events alone;
 //! standard error tells what happens to the connection.
 //!
-//! Never here: the URL's query in a text, and judging what the server sends beyond what is printed.
+//! Never here: the URL's query in a text, what a protocol says (that is `dialect`), and judging what the server sends
+//! beyond what is printed.
 
 #![expect(
     clippy::disallowed_methods,
@@ -13,18 +14,16 @@
 )]
 
 use std::io::{self, Write};
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use serde_json::value::RawValue;
-use tungstenite::error::ProtocolError;
-use tungstenite::{Error, Message, WebSocket};
 
-use super::client::{ConnectError, connect};
-use super::server_url::ServerUrl;
-use super::{Failure, arguments, tell};
+use super::channel::{Arrival, Channel};
+use super::client::ConnectError;
+use super::dialect::{Dialect, Meaning, dialect};
+use super::target::Target;
+use super::{Failure, arguments, target, tell};
 use crate::limits;
 
 /// How long a server may be silent. It pings a client that is silent itself, at the latest after the longest
@@ -37,6 +36,9 @@ const QUIET_MAX: Duration = Duration::from_secs(3);
 const QUIET: &str = "no event so far; WAMP v1 does not confirm a subscription, so if there should have been \
                      one, look for `denied` in the server's log: the token may not allow this topic";
 
+/// How long a server that has taken its leave may take to close the connection.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
 /// The first pause before a new attempt; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 
@@ -46,7 +48,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The server, and the topics.
 #[derive(Debug)]
 pub struct SubscribeArguments {
-    target: ServerUrl,
+    target: Target,
+    /// No topic stands here twice.
     topics: Vec<String>,
     reconnect: bool,
     count: Option<u64>,
@@ -58,12 +61,14 @@ pub(super) fn command() -> Command {
         .about("Print the events of a server as JSON lines")
         .long_about(
             "Print the events of a server as JSON lines: {\"topic\":…,\"data\":…}, one an event.\n\nWhen \
-             the connection is lost, the command connects again after a pause that grows from half a second to 30 s. \
-             When the server refuses (a wrong token, for instance), it ends with exit code 1.",
+             the connection is lost, the command connects again after a pause that grows from half a second to 30 s. A \
+             stream of server-sent events can ask for a longer one. When the server refuses (a wrong token, for \
+             instance), denies all topics, or says GOODBYE (WAMP v2), the command ends with exit code 1.",
         )
         .after_help(
             "Examples:\n  newswire subscribe 'ws://127.0.0.1:8080/?token=TOKEN' package_created\n  \
-             newswire subscribe --count 1 'ws://127.0.0.1:8080/?token=TOKEN' package_created | jq .data\n\n\
+             newswire subscribe --count 1 'ws://127.0.0.1:8080/?token=TOKEN' package_created | jq .data\n  \
+             newswire subscribe --protocol sse 'http://127.0.0.1:8080/?token=TOKEN' package_created\n\n\
              Quote the URL, because `?` and `&` have a meaning for the shell.",
         )
         .arg(arguments::positional("url", "URL", "The server, with the token: ws://HOST:PORT/?token=TOKEN").required(true))
@@ -73,6 +78,7 @@ pub(super) fn command() -> Command {
                 .num_args(1..)
                 .action(ArgAction::Append),
         )
+        .args(target::arguments())
         .arg(
             Arg::new("no-reconnect")
                 .long("no-reconnect")
@@ -92,11 +98,15 @@ pub(super) fn command() -> Command {
 impl SubscribeArguments {
     /// Makes the options of the arguments.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
-        let url = arguments::text(matches, "url");
-        let topics = matches.get_many::<String>("topic").into_iter().flatten();
+        let mut topics: Vec<String> = Vec::new();
+        for topic in matches.get_many::<String>("topic").into_iter().flatten() {
+            if !topics.contains(topic) {
+                topics.push(topic.clone());
+            }
+        }
         Ok(Self {
-            target: ServerUrl::parse(url).map_err(|text| Failure::Usage(format!("URL: {text}")))?,
-            topics: topics.cloned().collect(),
+            target: Target::from_matches(matches)?,
+            topics,
             reconnect: !matches.get_flag("no-reconnect"),
             count: matches.get_one("count").copied(),
         })
@@ -120,24 +130,23 @@ enum SubscriptionEnd {
 /// The server refuses, the output fails, or the connection is lost and is not to be made again.
 pub fn run(options: &SubscribeArguments) -> Result<(), Failure> {
     super::ignore_summary_signal()?;
-    let mut out = io::stdout().lock();
-    let mut left = options.count;
-    let mut is_quiet = true;
+    let mut subscription = Subscription {
+        options,
+        dialect: dialect(&options.target, &options.topics),
+        out: io::stdout().lock(),
+        left: options.count,
+        is_quiet: !options.target.protocol.confirms(),
+    };
     let mut pauses = Pauses(PAUSE_MIN);
     loop {
         let began = Instant::now();
-        let end = match connect(&options.target, SILENCE_MAX) {
-            Ok(socket) => listen(socket, options, &mut left, &mut is_quiet, &mut out),
-            Err(ConnectError::Refused(text)) => SubscriptionEnd::Fatal(text),
-            Err(ConnectError::Failed(text)) => SubscriptionEnd::Lost(text),
-        };
-        match end {
+        match subscription.connect_and_listen() {
             SubscriptionEnd::Done => return Ok(()),
             SubscriptionEnd::Lost(text) if options.reconnect => {
                 if began.elapsed() >= PAUSE_MAX {
                     pauses = Pauses(PAUSE_MIN);
                 }
-                let pause = pauses.next(random());
+                let pause = pauses.next(random()).max(subscription.dialect.pause());
                 tell(&format!(
                     "{text}; next attempt in {:.1} s",
                     pause.as_secs_f32()
@@ -151,127 +160,155 @@ pub fn run(options: &SubscribeArguments) -> Result<(), Failure> {
     }
 }
 
-/// One connection from its WELCOME to its end. `is_quiet` is true until there was an event, or the user
-/// was told that there was none.
-fn listen(
-    mut socket: WebSocket<TcpStream>,
-    options: &SubscribeArguments,
-    left: &mut Option<u64>,
-    is_quiet: &mut bool,
-    out: &mut impl Write,
-) -> SubscriptionEnd {
-    let lost =
-        |what: &dyn std::fmt::Display| SubscriptionEnd::Lost(format!("{}: {what}", options.target));
-    loop {
-        let text = match socket.read() {
-            Ok(Message::Text(text)) => text,
-            Ok(Message::Close(frame)) => {
-                // tungstenite answers; whether the answer arrives is the server's matter.
-                let _ = socket.flush();
-                return match frame {
-                    Some(frame) => lost(&format_args!("the server closed: {frame}")),
-                    None => lost(&"the server closed"),
-                };
+/// What the command has to do, over all connections.
+struct Subscription<'a, W> {
+    options: &'a SubscribeArguments,
+    dialect: Box<dyn Dialect>,
+    out: W,
+    /// How many events are still to be printed, if that was asked for.
+    left: Option<u64>,
+    /// True until there was an event, or the user was told that there was none; false where the server answers a
+    /// subscription.
+    is_quiet: bool,
+}
+
+impl<W: Write> Subscription<'_, W> {
+    /// One connection from its beginning to its end.
+    fn connect_and_listen(&mut self) -> SubscriptionEnd {
+        let options = self.options;
+        let first = self.dialect.begin();
+        let last_event_id = self.dialect.last_event_id();
+        let channel = Channel::open(&options.target, &options.topics, last_event_id, SILENCE_MAX);
+        let mut channel = match channel {
+            Ok(channel) => channel,
+            Err(ConnectError::Refused(text)) => return SubscriptionEnd::Fatal(text),
+            Err(ConnectError::Failed(text)) => return SubscriptionEnd::Lost(text),
+        };
+        let end = match channel.send(first) {
+            Ok(()) => self.listen(&mut channel),
+            Err(text) => self.lost(&text),
+        };
+        channel.leave(self.dialect.leave());
+        end
+    }
+
+    fn lost(&self, what: &dyn std::fmt::Display) -> SubscriptionEnd {
+        SubscriptionEnd::Lost(format!("{}: {what}", self.options.target))
+    }
+
+    fn fatal(&self, what: &dyn std::fmt::Display) -> SubscriptionEnd {
+        SubscriptionEnd::Fatal(format!("{}: {what}", self.options.target))
+    }
+
+    fn listen(&mut self, channel: &mut Channel) -> SubscriptionEnd {
+        let mut visit = Visit::default();
+        loop {
+            let step = match channel.receive() {
+                Arrival::Text(text) => self.take(&text, channel, &mut visit),
+                Arrival::Sign => Ok(()),
+                Arrival::Silence => self.wait_on(channel, &visit),
+                Arrival::End(text) => Err(match &visit.farewell {
+                    Some(reason) => self.fatal(&format_args!("{reason}; {text}")),
+                    None => self.lost(&text),
+                }),
+            };
+            if let Err(end) = step {
+                return end;
             }
-            // The answer to a ping leaves with the next read.
-            Ok(_) => continue,
-            // A signal that is ignored.
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(Error::Io(error)) if *is_quiet && is_timeout(&error) => {
-                tell(QUIET);
-                *is_quiet = false;
-                match socket.get_ref().set_read_timeout(Some(SILENCE_MAX)) {
-                    Ok(()) => continue,
-                    Err(error) => return lost(&error),
+        }
+    }
+
+    /// Nothing has come for some time.
+    fn wait_on(&mut self, channel: &mut Channel, visit: &Visit) -> Result<(), SubscriptionEnd> {
+        if let Some(reason) = &visit.farewell {
+            return Err(self.fatal(reason));
+        }
+        if !std::mem::take(&mut self.is_quiet) {
+            let seconds = SILENCE_MAX.as_secs();
+            return Err(self.lost(&format_args!("nothing was received for {seconds} s")));
+        }
+        tell(QUIET);
+        self.be_patient(channel, SILENCE_MAX)
+    }
+
+    fn be_patient(&self, channel: &mut Channel, patience: Duration) -> Result<(), SubscriptionEnd> {
+        channel
+            .set_patience(patience)
+            .map_err(|error| self.lost(&error))
+    }
+
+    fn take(
+        &mut self,
+        text: &str,
+        channel: &mut Channel,
+        visit: &mut Visit,
+    ) -> Result<(), SubscriptionEnd> {
+        let options = self.options;
+        let target = &options.target;
+        let lost = |text: String| SubscriptionEnd::Lost(format!("{target}: {text}"));
+        let mut answers = Vec::new();
+        let meaning = self.dialect.take(text, &mut answers);
+        channel.send(answers).map_err(lost)?;
+        match meaning {
+            Meaning::Welcome => {
+                tell(&format!("connected to {target}"));
+                if self.is_quiet {
+                    self.be_patient(channel, QUIET_MAX)?;
                 }
             }
-            Err(error) => return lost(&explain(&error)),
-        };
-        let step = match ServerMessage::parse(&text) {
-            Some(ServerMessage::Welcome) => subscribe(&mut socket, &options.topics)
-                .and_then(|()| {
-                    let patience = if *is_quiet { QUIET_MAX } else { SILENCE_MAX };
-                    Ok(socket.get_ref().set_read_timeout(Some(patience))?)
-                })
-                .map_err(|error| lost(&explain(&error)))
-                .inspect(|()| tell(&format!("connected to {}", options.target))),
-            Some(ServerMessage::Event { topic, data }) => heard_one(&socket, is_quiet)
-                .map_err(|error| lost(&error))
-                .and_then(|()| {
-                    print(out, topic, data).map_err(|error| match error.kind() {
-                        // The reader of the lines has closed the pipe.
-                        io::ErrorKind::BrokenPipe => SubscriptionEnd::Done,
-                        _ => SubscriptionEnd::Fatal(format!("standard output: {error}")),
-                    })
-                })
-                .and_then(|()| match left {
-                    None => Ok(()),
-                    Some(left) => {
-                        *left -= 1;
-                        if *left == 0 {
-                            Err(SubscriptionEnd::Done)
-                        } else {
-                            Ok(())
-                        }
+            Meaning::Granted(topic) => tell(&format!("subscribed to {topic}")),
+            Meaning::Denied {
+                topic,
+                reason,
+                was_granted,
+            } => {
+                tell(&match was_granted {
+                    false => format!("{topic} is denied: {reason}"),
+                    true => format!("{topic} is not allowed any more: {reason}"),
+                });
+                visit.denials += 1;
+                if visit.denials == options.topics.len() {
+                    return Err(self.fatal(&"the server denies all topics"));
+                }
+            }
+            Meaning::Event { topic, data } => {
+                print(&mut self.out, &topic, &data).map_err(|error| match error.kind() {
+                    // The reader of the lines has closed the pipe.
+                    io::ErrorKind::BrokenPipe => SubscriptionEnd::Done,
+                    _ => SubscriptionEnd::Fatal(format!("standard output: {error}")),
+                })?;
+                if let Some(left) = &mut self.left {
+                    *left -= 1;
+                    if *left == 0 {
+                        return Err(SubscriptionEnd::Done);
                     }
-                }),
-            None => Ok(()),
-        };
-        if let Err(end) = step {
-            // Ends with a Close frame while there is a connection.
-            let _ = socket.close(None).and_then(|()| socket.flush());
-            return end;
+                }
+                // From now on silence means a dead connection again.
+                if std::mem::take(&mut self.is_quiet) {
+                    self.be_patient(channel, SILENCE_MAX)?;
+                }
+            }
+            Meaning::Farewell(reason) => {
+                visit.farewell = Some(reason);
+                self.be_patient(channel, FAREWELL_MAX)?;
+            }
+            Meaning::Nothing => {}
         }
+        Ok(())
     }
 }
 
-/// From now on silence means a dead connection again.
-fn heard_one(socket: &WebSocket<TcpStream>, is_quiet: &mut bool) -> io::Result<()> {
-    match std::mem::take(is_quiet) {
-        true => socket.get_ref().set_read_timeout(Some(SILENCE_MAX)),
-        false => Ok(()),
-    }
-}
-
-/// Returns true when a read has waited in vain.
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
-}
-
-/// What kind of message the server sent, as far as this command needs to know.
-#[derive(Debug)]
-enum ServerMessage<'a> {
-    Welcome,
-    Event {
-        topic: &'a RawValue,
-        data: &'a RawValue,
-    },
-}
-
-impl<'a> ServerMessage<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-        match (elements.first()?.get(), elements.as_slice()) {
-            ("0", _) => Some(Self::Welcome),
-            ("8", &[_, topic, data]) => Some(Self::Event { topic, data }),
-            _ => None,
-        }
-    }
-}
-
-fn subscribe(socket: &mut WebSocket<TcpStream>, topics: &[String]) -> Result<(), Error> {
-    for topic in topics {
-        let topic = serde_json::Value::from(topic.as_str());
-        socket.write(Message::text(format!("[5,{topic}]")))?;
-    }
-    socket.flush()
+/// What has happened on one connection.
+#[derive(Debug, Default)]
+struct Visit {
+    /// Topics that were denied or taken away.
+    denials: usize,
+    /// Why the server ends the session, when it has said so.
+    farewell: Option<String>,
 }
 
 /// One line, in one write, at once: the reader may be a pipe that waits for exactly this event.
-fn print(out: &mut impl Write, topic: &RawValue, data: &RawValue) -> io::Result<()> {
+fn print(out: &mut impl Write, topic: &str, data: &str) -> io::Result<()> {
     let mut line = format!("{{\"topic\":{topic},\"data\":{data}}}").into_bytes();
     for byte in &mut line {
         if matches!(byte, b'\n' | b'\r') {
@@ -281,21 +318,6 @@ fn print(out: &mut impl Write, topic: &RawValue, data: &RawValue) -> io::Result<
     line.push(b'\n');
     out.write_all(&line)?;
     out.flush()
-}
-
-fn explain(error: &Error) -> String {
-    match error {
-        Error::Io(error) if is_timeout(error) => {
-            format!("nothing was received for {} s", SILENCE_MAX.as_secs())
-        }
-        Error::Io(error) => format!("connection lost: {error}"),
-        Error::ConnectionClosed | Error::AlreadyClosed => "connection closed".to_owned(),
-        // A server that restarts leaves its clients like this, so that they come back.
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            "the server ended the connection".to_owned()
-        }
-        error => format!("connection lost: {error}"),
-    }
 }
 
 /// Pauses between attempts, each twice as long as the last.
@@ -320,43 +342,23 @@ fn random() -> u32 {
 mod tests {
     use super::*;
 
-    fn line(text: &str) -> Option<String> {
-        let Some(ServerMessage::Event { topic, data }) = ServerMessage::parse(text) else {
-            return None;
-        };
-        let mut out = Vec::new();
-        print(&mut out, topic, data).expect("a Vec takes everything");
-        Some(String::from_utf8(out).expect("it was text"))
-    }
-
     #[test]
     fn an_event_is_one_line_with_its_data_as_it_came() {
-        assert_eq!(
-            line(r#"[8,"a\u00e9",{"n":1.50,"s":"\/\n"}]"#).as_deref(),
-            Some("{\"topic\":\"a\\u00e9\",\"data\":{\"n\":1.50,\"s\":\"\\/\\n\"}}\n")
-        );
-        assert_eq!(
-            line("[8, \"a\" ,{\n\"n\":\r\n1}]").as_deref(),
-            Some("{\"topic\":\"a\",\"data\":{ \"n\":  1}}\n")
-        );
-    }
-
-    #[test]
-    fn other_messages_are_passed_over() {
-        assert!(matches!(
-            ServerMessage::parse("[0,\"id\",1,\"newswire\"]"),
-            Some(ServerMessage::Welcome)
-        ));
-        for text in [
-            "",
-            "null",
-            "[]",
-            "[8,\"a\"]",
-            "[4,\"id\",\"x\",\"y\"]",
-            "[\"8\",\"a\",1]",
-            "[8,\"a\",1",
+        for (topic, data, line) in [
+            (
+                r#""a\u00e9""#,
+                r#"{"n":1.50,"s":"\/\n"}"#,
+                "{\"topic\":\"a\\u00e9\",\"data\":{\"n\":1.50,\"s\":\"\\/\\n\"}}\n",
+            ),
+            (
+                "\"a\"",
+                "{\n\"n\":\r\n1}",
+                "{\"topic\":\"a\",\"data\":{ \"n\":  1}}\n",
+            ),
         ] {
-            assert!(ServerMessage::parse(text).is_none(), "{text}");
+            let mut out = Vec::new();
+            print(&mut out, topic, data).expect("a Vec takes everything");
+            assert_eq!(String::from_utf8(out).as_deref(), Ok(line));
         }
     }
 

@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
+use kit::output_of;
 use kit::port::Port;
 use kit::scratch::File;
 use kit::scripts::snippet;
@@ -37,7 +38,7 @@ fn finished(output: &Output) -> (Option<i32>, String, String) {
 }
 
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    finished(&newswire(arguments).output().expect("it starts"))
+    finished(&output_of(newswire(arguments)))
 }
 
 fn run_with_input(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
@@ -136,7 +137,37 @@ fn nonsense_is_one_line_on_standard_error_and_exit_code_2() {
             &["subscribe", "wss://a/?token=sesame", "topic"],
             "needs TLS",
         ),
+        (
+            &[
+                "subscribe",
+                "--protocol",
+                "sse",
+                "https://a/?token=sesame",
+                "t",
+            ],
+            "needs TLS",
+        ),
         (&["subscribe", "--count", "0", "ws://a/", "topic"], "0"),
+        (
+            &[
+                "subscribe",
+                "--protocol",
+                "wamp3",
+                "ws://a/?token=sesame",
+                "t",
+            ],
+            "[possible values: wamp, wamp2, sse]",
+        ),
+        (
+            &[
+                "subscribe",
+                "--token-in",
+                "ticket",
+                "ws://a/?token=sesame",
+                "t",
+            ],
+            "--protocol wamp2",
+        ),
     ] {
         let (code, out, err) = run(arguments);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
@@ -479,17 +510,29 @@ fn play(scenes: Vec<fn(TcpStream)>) -> (String, JoinHandle<()>) {
     (url, stage)
 }
 
-/// The upgrade, WELCOME, and the subscriptions to `a` and `b`.
-fn welcome(stream: TcpStream) -> WebSocket<TcpStream> {
+/// The upgrade of a client that asks for `target` and speaks `protocol`.
+fn upgrade(
+    stream: TcpStream,
+    target: &'static str,
+    protocol: &'static str,
+) -> WebSocket<TcpStream> {
     #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
     let upgrade = |request: &Request, mut response: Response| {
-        assert_eq!(request.uri(), "/?token=ses+ame/==");
-        assert_eq!(request.headers()["Sec-WebSocket-Protocol"], "wamp");
+        assert_eq!(request.uri(), target);
+        assert_eq!(request.headers()["Sec-WebSocket-Protocol"], protocol);
         let headers = response.headers_mut();
-        headers.insert("Sec-WebSocket-Protocol", "wamp".parse().expect("a header"));
+        headers.insert(
+            "Sec-WebSocket-Protocol",
+            protocol.parse().expect("a header"),
+        );
         Ok(response)
     };
-    let mut socket = tungstenite::accept_hdr(stream, upgrade).expect("an upgrade");
+    tungstenite::accept_hdr(stream, upgrade).expect("an upgrade")
+}
+
+/// The upgrade, WELCOME, and the subscriptions to `a` and `b`.
+fn welcome(stream: TcpStream) -> WebSocket<TcpStream> {
+    let mut socket = upgrade(stream, "/?token=ses+ame/==", "wamp");
     socket
         .send(Message::text("[0,\"id\",1,\"test\"]"))
         .expect("sent");
@@ -696,4 +739,198 @@ fn a_reader_that_has_had_enough_ends_it_quietly() {
     assert_eq!(line, "{\"topic\":\"a\",\"data\":1}\n");
     let (code, _, err) = finished(&output);
     assert_eq!((code, err.lines().count()), (Some(0), 1), "{err}");
+}
+
+#[test]
+fn wamp2_is_spoken_as_its_specification_has_it() {
+    let (url, stage) = play(vec![|stream| {
+        let mut socket = upgrade(stream, "/", "wamp.2.json");
+        let mut hears = |says: &[&str], expected: &[&str]| {
+            for text in says {
+                socket.send(Message::text(*text)).expect("sent");
+            }
+            for text in expected {
+                assert_eq!(socket.read().expect("a message"), Message::text(*text));
+            }
+        };
+        let hello = format!(
+            "[1,\"realm1\",{{\"agent\":\"newswire/{}\",\"authmethods\":[\"ticket\"],\
+             \"roles\":{{\"subscriber\":{{\"features\":{{\"subscription_revocation\":true}}}}}}}}]",
+            env!("CARGO_PKG_VERSION")
+        );
+        hears(&[], &[&hello]);
+        hears(&["[4,\"ticket\",{}]"], &["[5,\"ses+ame/==\",{}]"]);
+        hears(
+            &["[2,9007199254740991,{\"roles\":{\"broker\":{}}}]"],
+            &["[32,1,{},\"a\"]", "[32,2,{},\"b\"]"],
+        );
+        // Answers may come in any order, and an id may be anything.
+        let denied = "[8,32,1,{\"message\":\"not\\u0007you\"},\"com.example.no\"]";
+        hears(&["[33,2,7000000000000000]", denied], &[]);
+        hears(
+            &[
+                "[36,7000000000000000,1,{},[{\"n\":1.50}]]",
+                "[36,7,1,{},[\"another's\"]]",
+                "[36,7000000000000000,2,{\"x\":{}},[[\n1]]]",
+            ],
+            &["[6,{},\"wamp.close.close_realm\"]"],
+        );
+        assert!(socket.read().expect("a close").is_close());
+    }]);
+    let options = ["--protocol", "wamp.2.json", "--token-in", "ticket"];
+    let (code, out, err) = subscribe(&[&options[..], &["--count", "2"]].concat(), &url);
+    stage.join().expect("the play went well");
+    assert_eq!(code, Some(0), "{err}");
+    let lines = "{\"topic\":\"b\",\"data\":{\"n\":1.50}}\n{\"topic\":\"b\",\"data\":[ 1]}\n";
+    assert_eq!(out, lines);
+    assert!(
+        err.ends_with(
+            "newswire: subscribed to b\nnewswire: a is denied: com.example.no (not you)\n"
+        ),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_server_of_wamp2_that_says_goodbye_is_left_alone() {
+    let (url, stage) = play(vec![|stream| {
+        let mut socket = upgrade(stream, "/?token=ses+ame/==", "wamp.2.json");
+        assert!(
+            socket
+                .read()
+                .expect("HELLO")
+                .to_text()
+                .expect("text")
+                .starts_with("[1,")
+        );
+        socket.send(Message::text("[2,1,{}]")).expect("sent");
+        socket
+            .send(Message::text("[6,{},\"com.example.bye\"]"))
+            .expect("sent");
+        for _ in ["a", "b"] {
+            let subscribe = socket.read().expect("SUBSCRIBE");
+            assert!(subscribe.to_text().expect("text").starts_with("[32,"));
+        }
+        let answer = Message::text("[6,{},\"wamp.close.goodbye_and_out\"]");
+        assert_eq!(socket.read().expect("an answer"), answer);
+    }]);
+    // It would come back.
+    let (code, _, err) = subscribe(&["--protocol", "wamp2"], &url);
+    stage.join().expect("the play went well");
+    assert_eq!(code, Some(1), "{err}");
+    assert!(
+        err.contains(": the server said GOODBYE: com.example.bye; "),
+        "{err}"
+    );
+    assert!(!err.contains("next attempt"), "{err}");
+}
+
+/// Reads the head of a request, and answers with these bytes.
+fn answer(stream: &mut TcpStream, answer: &str) -> String {
+    let mut head = String::new();
+    let mut lines = BufReader::new(stream.try_clone().expect("a clone"));
+    while !head.ends_with("\r\n\r\n") {
+        assert!(lines.read_line(&mut head).expect("a line") > 0, "{head}");
+    }
+    stream.write_all(answer.as_bytes()).expect("sent");
+    head
+}
+
+const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n";
+
+#[test]
+fn a_stream_comes_through_a_proxy_that_cuts_it_into_chunks() {
+    let (url, stage) = play(vec![|mut stream| {
+        let head = format!("{STREAM}Transfer-Encoding: chunked\r\n\r\n");
+        let head = answer(&mut stream, &head);
+        let line = "GET /?token=ses+ame/==&topic=a&topic=b HTTP/1.1\r\n";
+        assert!(head.starts_with(line), "{head}");
+        assert!(head.contains("\r\nAccept: text/event-stream\r\n"), "{head}");
+        let body = "retry: 3000\n\n:\n\nevent: newswire\ndata: {\"topic\":1,\"data\":2}\n\n\
+                    data: {\"topic\":\"a\",\"data\":{\"n\":1.50}}\n\n: comment\n\n\
+                    id: E-2\r\ndata: {\"topic\":\"b\",\r\ndata: \"data\":[\"é\"]}\r\n\r\n";
+        for piece in body.as_bytes().chunks(7) {
+            let size = format!("{:x}\r\n", piece.len());
+            let chunk = [size.as_bytes(), piece, b"\r\n"].concat();
+            stream.write_all(&chunk).expect("sent");
+        }
+        // Until the client goes.
+        assert_eq!(stream.read(&mut [0]).expect("an end"), 0);
+    }]);
+    let (code, out, err) = subscribe(&["--protocol", "sse", "--count", "2"], &url);
+    stage.join().expect("the play went well");
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(
+        out,
+        "{\"topic\":\"a\",\"data\":{\"n\":1.50}}\n{\"topic\":\"b\",\"data\":[\"é\"]}\n"
+    );
+    assert!(err.contains("connected to http://127.0.0.1:"), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(!err.contains("ses+ame"), "{err}");
+}
+
+#[test]
+fn a_stream_is_asked_for_again_when_the_server_says() {
+    let scenes: Vec<fn(TcpStream)> = vec![
+        |mut stream| {
+            let head = answer(
+                &mut stream,
+                "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+            );
+            assert!(!head.contains("Last-Event-ID"), "{head}");
+        },
+        // Whoever is not wanted now gets an empty stream.
+        |mut stream| drop(answer(&mut stream, &format!("{STREAM}\r\nretry: 1100\n\n"))),
+        |mut stream| {
+            let event = "retry: 1300\n\nid: E-1\ndata: {\"topic\":\"a\",\"data\":1}\n\ndata: cut";
+            drop(answer(&mut stream, &format!("{STREAM}\r\n{event}")));
+        },
+        |mut stream| {
+            let event = "retry: 1300\n\ndata: {\"topic\":\"a\",\"data\":2}\n\n";
+            let head = answer(&mut stream, &format!("{STREAM}\r\n{event}"));
+            assert!(head.contains("\r\nLast-Event-ID: E-1\r\n"), "{head}");
+            let _ = stream.read(&mut [0]);
+        },
+    ];
+    let (url, stage) = play(scenes);
+    let (code, out, err) = subscribe(&["--protocol", "sse", "--count", "2"], &url);
+    stage.join().expect("the play went well");
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(
+        out,
+        "{\"topic\":\"a\",\"data\":1}\n{\"topic\":\"a\",\"data\":2}\n"
+    );
+    // The first pauses of the command itself are shorter; by the third one they could be longer.
+    assert!(
+        err.contains("ended the stream; next attempt in 1.1 s\n"),
+        "{err}"
+    );
+    assert_eq!(err.matches("ended the stream; next attempt in ").count(), 2);
+    assert!(err.contains(" answered 503 "), "{err}");
+}
+
+#[test]
+fn what_is_no_stream_is_told() {
+    for (says, part) in [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi",
+            "something else than a stream",
+        ),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "is not an HTTP server"),
+        (
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nwhat?",
+            "answered 404 Not Found: what?",
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("bound"));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                drop(answer(&mut stream.expect("a connection"), says));
+            }
+        });
+        let (code, out, err) = subscribe(&["--protocol", "sse"], &url);
+        assert_eq!((code, &*out), (Some(1), ""), "{err}");
+        assert!(err.contains(part), "{err}");
+    }
 }

@@ -1,4 +1,4 @@
-//! `publish` and `subscribe` against a real server, from one end to the other.
+//! `publish` and `subscribe` against a real server, from one end to the other, in each protocol.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
@@ -7,7 +7,11 @@ use std::thread;
 
 use kit::observe::{counted, envelope, publish_all};
 use kit::port::Place;
-use kit::{PATIENCE, Server, TOKEN, wait_until};
+use kit::scratch::File;
+use kit::{PATIENCE, Server, TOKEN, output_of, wait_until};
+
+/// What `--protocol` takes.
+const PROTOCOLS: [&str; 3] = ["wamp", "wamp2", "sse"];
 
 fn newswire(arguments: &[&str]) -> Command {
     let mut command = kit::newswire();
@@ -38,6 +42,7 @@ fn publish_to(to: &str, arguments: &[&str], input: &str) -> Output {
 /// A running `subscribe` of the topics `t` and `other`. Dropped, it is killed.
 struct Subscriber {
     child: Child,
+    protocol: &'static str,
     lines: Receiver<String>,
     told: Receiver<String>,
 }
@@ -54,26 +59,37 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
 
 impl Subscriber {
     /// Starts one that has subscribed for sure, and is told so by events `"warm-up"`.
-    fn start(server: &Server, arguments: &[&str]) -> Self {
-        let mut child = newswire(&["subscribe"])
-            .args(arguments)
-            .args([&url(server, TOKEN), "t", "other"])
+    fn start(server: &Server, protocol: &'static str) -> Self {
+        Self::start_with(server, protocol, &[], TOKEN)
+    }
+
+    /// The same with `options` and another token.
+    fn start_with(server: &Server, protocol: &'static str, options: &[&str], token: &str) -> Self {
+        let mut child = newswire(&["subscribe", "--protocol", protocol])
+            .args(options)
+            .args([&url(server, token), "t", "other"])
             .spawn()
             .expect("it starts");
         let lines_out = lines(child.stdout.take().expect("piped"));
         let told = lines(child.stderr.take().expect("piped"));
         let subscriber = Self {
             child,
+            protocol,
             lines: lines_out,
             told,
         };
-        let connected = format!("newswire: connected to ws://{}/", server.address);
+        let scheme = if protocol == "sse" { "http" } else { "ws" };
+        let connected = format!("newswire: connected to {scheme}://{}/", server.address);
         assert_eq!(subscriber.told(), connected);
         subscriber.warm_up(server);
         subscriber
     }
 
     fn warm_up(&self, server: &Server) {
+        if self.protocol == "wamp2" {
+            assert_eq!(self.told(), "newswire: subscribed to t");
+            assert_eq!(self.told(), "newswire: subscribed to other");
+        }
         let warm = "{\"topic\":\"t\",\"data\":\"warm-up\"}";
         let mut sent = 0;
         wait_until("the subscription", || {
@@ -95,6 +111,21 @@ impl Subscriber {
 
     fn told(&self) -> String {
         self.told.recv_timeout(PATIENCE).expect("a line")
+    }
+
+    /// Its exit code, and what it has told until then.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut told = String::new();
+        while let Ok(line) = self.told.recv_timeout(PATIENCE) {
+            told.push_str(&line);
+            told.push('\n');
+        }
+        let mut status = None;
+        wait_until("its end", || {
+            status = self.child.try_wait().expect("a child");
+            status.is_some()
+        });
+        (status.and_then(|status| status.code()), told)
     }
 }
 
@@ -121,9 +152,15 @@ fn finished(output: &Output) -> (Option<i32>, String, String) {
 
 #[test]
 fn lines_of_standard_input_come_out_as_lines_of_standard_output() {
+    for protocol in PROTOCOLS {
+        lines_come_out_as_lines(protocol);
+    }
+}
+
+fn lines_come_out_as_lines(protocol: &'static str) {
     const LINES: usize = 3_000;
     let server = Server::start(&[]);
-    let subscriber = Subscriber::start(&server, &[]);
+    let subscriber = Subscriber::start(&server, protocol);
     let data = |n: usize| format!("{{\"n\": {n}, \"s\":\"\\/\\u00e9 é\"}}");
     let input: String = (0..LINES).map(|n| data(n) + "\n").collect();
     let output = publish(&server, &["t", "-"], &input);
@@ -147,25 +184,32 @@ fn lines_of_standard_input_come_out_as_lines_of_standard_output() {
 
 #[test]
 fn a_count_ends_it_with_code_0() {
-    let server = Server::start(&[]);
-    let mut child = newswire(&["subscribe", "--count", "3", &url(&server, TOKEN), "t"])
-        .spawn()
-        .expect("it starts");
-    let out = lines(child.stdout.take().expect("piped"));
-    let mut n = 0;
-    let mut status = None;
-    wait_until("its end", || {
-        publish_all(&server.pull, [envelope("t", &n.to_string())]);
-        n += 1;
-        status = child.try_wait().expect("a child");
-        status.is_some()
-    });
-    assert_eq!(status.and_then(|status| status.code()), Some(0));
-    let heard: Vec<String> = out.iter().collect();
-    assert_eq!(heard.len(), 3, "{heard:?}");
-    let summary = server.stop();
-    // It takes its leave.
-    assert_eq!(counted(&summary, "closed.peer_closed"), 1, "{summary}");
+    for protocol in PROTOCOLS {
+        let server = Server::start(&[]);
+        let mut child = newswire(&["subscribe", "--protocol", protocol, "--count", "3"])
+            .args([&url(&server, TOKEN), "t"])
+            .spawn()
+            .expect("it starts");
+        let out = lines(child.stdout.take().expect("piped"));
+        let mut n = 0;
+        let mut status = None;
+        wait_until("its end", || {
+            publish_all(&server.pull, [envelope("t", &n.to_string())]);
+            n += 1;
+            status = child.try_wait().expect("a child");
+            status.is_some()
+        });
+        assert_eq!(status.and_then(|status| status.code()), Some(0));
+        let heard: Vec<String> = out.iter().collect();
+        assert_eq!(heard.len(), 3, "{heard:?}");
+        let summary = server.stop();
+        // It takes its leave.
+        let reason = match protocol {
+            "sse" => "closed.peer_gone",
+            _ => "closed.peer_closed",
+        };
+        assert_eq!(counted(&summary, reason), 1, "{protocol}: {summary}");
+    }
 }
 
 #[test]
@@ -192,36 +236,162 @@ fn without_a_server_publish_fails() {
 #[test]
 fn a_wrong_token_ends_it_with_the_hint_and_without_the_token() {
     let server = Server::start(&[]);
-    for url in [
-        url(&server, "wrong-sesame"),
-        format!("ws://{}", server.address),
-    ] {
-        let output = newswire(&["subscribe", &url, "t"])
-            .output()
-            .expect("it starts");
-        let (code, out, err) = finished(&output);
-        assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
-        assert!(err.contains(" answered 401 ") && err.contains('('), "{err}");
-        assert!(!err.contains("sesame"), "{err}");
-        assert_eq!(err.lines().count(), 1, "{err}");
+    for protocol in PROTOCOLS {
+        for (place, url, part) in [
+            ("url", url(&server, "wrong-sesame"), " answered 401 "),
+            ("header", url(&server, "wrong-sesame"), " answered 401 "),
+            (
+                "subprotocol",
+                url(&server, "wrong-sesame"),
+                " answered 401 ",
+            ),
+            (
+                "ticket",
+                url(&server, "wrong-sesame"),
+                "ABORT: wamp.error.authentication_denied (",
+            ),
+            ("url", format!("ws://{}", server.address), "a"),
+        ] {
+            let has_place = match place {
+                "ticket" => protocol == "wamp2",
+                "subprotocol" => protocol != "sse",
+                _ => true,
+            };
+            let options = ["subscribe", "--protocol", protocol, "--token-in", place];
+            let command = newswire(&[&options[..], &[&url, "t"]].concat());
+            let (code, out, err) = finished(&output_of(command));
+            assert_eq!(out, "", "{err}");
+            assert_eq!(code, Some(if has_place { 1 } else { 2 }), "{err}");
+            assert!(!err.contains("sesame"), "{err}");
+            assert_eq!(err.lines().count(), 1, "{err}");
+            let part = match (has_place, url.contains('?'), protocol) {
+                (false, ..) => "--token-in",
+                (true, false, "wamp2") => "wamp.error.no_matching_auth_method (",
+                (true, false, _) => " answered 401 ",
+                (true, true, _) => part,
+            };
+            assert!(err.contains(part), "{protocol} {place}: {err}");
+            assert!(!has_place || err.contains('('), "{err}");
+        }
     }
     let summary = server.stop();
-    assert_eq!(counted(&summary, "refused.token"), 2, "{summary}");
+    // Of 15 attempts, three make no sense.
+    assert_eq!(counted(&summary, "refused.token"), 12, "{summary}");
+}
+
+#[test]
+fn a_token_is_taken_wherever_it_travels() {
+    let server = Server::start(&[]);
+    for (protocol, place) in [
+        ("wamp", "header"),
+        ("wamp", "subprotocol"),
+        ("wamp2", "header"),
+        ("wamp2", "subprotocol"),
+        ("wamp2", "ticket"),
+        ("sse", "header"),
+    ] {
+        Subscriber::start_with(&server, protocol, &["--token-in", place], TOKEN);
+    }
+    server.stop();
 }
 
 #[test]
 fn a_restart_is_survived() {
-    let place = Place::hold();
-    let server = place.start(&[]);
-    let subscriber = Subscriber::start(&server, &[]);
-    server.stop();
-    while !subscriber.told().contains("next attempt in") {}
-    // On the same ports, at once, as a service manager does.
-    let server = place.start(&[]);
-    while !subscriber.told().contains("connected to") {}
-    subscriber.warm_up(&server);
-    publish_all(&server.pull, [envelope("t", "\"after\"")]);
-    assert_eq!(subscriber.line(), "{\"topic\":\"t\",\"data\":\"after\"}");
+    for protocol in PROTOCOLS {
+        let place = Place::hold();
+        let server = place.start(&[]);
+        let subscriber = Subscriber::start(&server, protocol);
+        server.stop();
+        while !subscriber.told().contains("next attempt in") {}
+        // On the same ports, at once, as a service manager does.
+        let server = place.start(&[]);
+        while !subscriber.told().contains("connected to") {}
+        subscriber.warm_up(&server);
+        publish_all(&server.pull, [envelope("t", "\"after\"")]);
+        assert_eq!(subscriber.line(), "{\"topic\":\"t\",\"data\":\"after\"}");
+        server.stop();
+    }
+}
+
+/// A server with these lines in its file of tokens.
+fn with_tokens(file: &File) -> Server {
+    Server::start_without_token(&["--tokens", file.path()])
+}
+
+#[test]
+fn a_token_that_ends_ends_the_subscription() {
+    for (protocol, part) in [
+        ("wamp", "token no longer valid (3000)"),
+        (
+            "wamp2",
+            "GOODBYE: wamp.close.killed; the server closed: token no longer valid (3000)",
+        ),
+        ("sse", "the server ended the stream"),
+    ] {
+        let file = File::new(&format!("ends-{protocol}"), "other\nsesame\n");
+        let server = with_tokens(&file);
+        let subscriber = Subscriber::start_with(&server, protocol, &[], "sesame");
+        file.replace("other\n");
+        let (code, told) = subscriber.end();
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains(part) && !told.contains("sesame"), "{told}");
+        // The client of WAMP v2 does not ask again whether it is welcome.
+        let asked_again = told.contains(" answered 401 ");
+        assert_eq!(asked_again, protocol != "wamp2", "{told}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_topic_that_the_token_does_not_allow_is_told() {
+    let file = File::new("allows", "sesame topics=t,other\n");
+    let server = with_tokens(&file);
+    let subscribe = |protocol, topics: &[&str]| {
+        let mut command = newswire(&["subscribe", "--protocol", protocol, "--no-reconnect"]);
+        command.arg(url(&server, "sesame")).args(topics);
+        finished(&output_of(command))
+    };
+    let (code, out, told) = subscribe("wamp2", &["secret", "t2", "secret"]);
+    assert_eq!((code, &*out), (Some(1), ""), "{told}");
+    let expected = format!(
+        "newswire: connected to ws://{0}/\n\
+         newswire: secret is denied: wamp.error.not_authorized\n\
+         newswire: t2 is denied: wamp.error.not_authorized\n\
+         newswire: ws://{0}/: the server denies all topics\n",
+        server.address
+    );
+    assert_eq!(told, expected);
+    let (code, out, told) = subscribe("sse", &["t", "secret"]);
+    assert_eq!((code, &*out), (Some(1), ""), "{told}");
+    assert!(told.contains(" answered 403 "), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+
+    // One topic is left, and is taken away later.
+    let mut child = newswire(&["subscribe", "--protocol", "wamp2"])
+        .args([&url(&server, "sesame"), "secret", "t"])
+        .spawn()
+        .expect("it starts");
+    let told = lines(child.stderr.take().expect("piped"));
+    let next = || told.recv_timeout(PATIENCE).expect("a line");
+    assert!(next().contains("connected to"));
+    assert!(next().contains("secret is denied"));
+    assert_eq!(next(), "newswire: subscribed to t");
+    publish_all(&server.pull, [envelope("t", "1")]);
+    let out = lines(child.stdout.take().expect("piped"));
+    let line = out.recv_timeout(PATIENCE).expect("a line");
+    assert_eq!(line, "{\"topic\":\"t\",\"data\":1}");
+    file.replace("sesame topics=other\n");
+    assert_eq!(
+        next(),
+        "newswire: t is not allowed any more: wamp.error.not_authorized"
+    );
+    assert!(next().ends_with("the server denies all topics"));
+    let mut status = None;
+    wait_until("its end", || {
+        status = child.try_wait().expect("a child");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(1));
     server.stop();
 }
 

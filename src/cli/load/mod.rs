@@ -32,10 +32,11 @@ pub use options::LoadArguments;
 pub(super) use options::command;
 
 use super::Failure;
-use super::client::{self, ConnectError};
+use super::channel::Channel;
+use super::client::ConnectError;
 use super::publish::envelope;
 use super::publisher::{Absent, Publisher};
-use super::server_url::ServerUrl;
+use super::target::Target;
 use crate::occupant;
 use fleet::{Course, Fleet, FleetEvent};
 use process::Usage;
@@ -153,8 +154,8 @@ fn runtime(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
 }
 
 /// Says why a server refuses every connection with `status`. It connects once more, for the server's own words.
-fn refusal(target: &ServerUrl, status: u16) -> String {
-    match client::connect(target, PATIENCE) {
+fn refusal(target: &Target, status: u16) -> String {
+    match Channel::open(target, &[], None, PATIENCE) {
         Err(ConnectError::Refused(text) | ConnectError::Failed(text)) => text,
         Ok(_) => format!("{target} refused all connections with {status}"),
     }
@@ -193,8 +194,8 @@ fn look_at(pid: u32, address: SocketAddr) -> Result<(), Failure> {
 impl<'a> Test<'a> {
     fn new(options: &'a LoadArguments) -> Result<Self, Failure> {
         let course = Course {
-            address: options.target.resolve().map_err(Failure::Runtime)?,
-            request: options.target.upgrade_request(),
+            address: options.target.url.resolve().map_err(Failure::Runtime)?,
+            request: options.target.request().into_bytes(),
             topics: options.topics.clone(),
         };
         if let Some(pid) = options.pid {

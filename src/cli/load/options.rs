@@ -8,8 +8,9 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::super::arguments::{self, text};
+use super::super::protocol::Protocol;
 use super::super::publisher::Destination;
-use super::super::server_url::ServerUrl;
+use super::super::target::{Target, TokenPlace};
 use super::super::tell;
 use super::Failure;
 use crate::config::Unit;
@@ -17,7 +18,7 @@ use crate::config::Unit;
 /// The options of `load`.
 #[derive(Debug)]
 pub struct LoadArguments {
-    pub(super) target: ServerUrl,
+    pub(super) target: Target,
     pub(super) to: Destination,
     pub(super) connections: usize,
     /// In connections a second; 0: as fast as they are accepted.
@@ -165,8 +166,12 @@ impl LoadArguments {
             }
         };
         Ok(Self {
-            target: ServerUrl::parse(text(matches, "url"))
-                .map_err(|sentence| Failure::Usage(format!("URL: {sentence}")))?,
+            target: Target::new(
+                text(matches, "url"),
+                Protocol::default(),
+                TokenPlace::default(),
+            )
+            .map_err(Failure::Usage)?,
             to,
             connections: number("connections", Unit::Count, 1, 10_000_000)? as usize,
             connect_rate: number("connect-rate", Unit::Count, 0, 1_000_000)? as u32,
