@@ -28,8 +28,9 @@
 //! | – | [`cli`] | the other commands: clients of a server, built on ring 1 |
 //! | – | [`logging`] | the binary's: lines leave through a thread |
 //!
-//! A new protocol towards clients is a file in `wire/`, one in `engine/session/` and an `Encoding`; a new
-//! source of events a file in `ingest/`; a new token store a file in `auth/`.
+//! A new protocol towards clients is a file in `wire/`, one in `engine/session/` and an `Encoding`, and one in
+//! `cli/dialect/`, so that it can be tried and measured; a new source of events a file in `ingest/`; a new token store a
+//! file in `auth/`.
 //!
 //! # The way of an event
 //! ```text

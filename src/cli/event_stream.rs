@@ -12,7 +12,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use httparse::{EMPTY_HEADER, Header, Response, Status};
-use memchr::memchr;
+use memchr::{memchr, memmem};
 use tungstenite::http::StatusCode;
 
 use super::client::{ConnectError, MESSAGE_BYTES_MAX, refusal};
@@ -69,6 +69,12 @@ impl StreamHead {
                 .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")),
         }))
     }
+}
+
+/// Returns true when `head` begins a stream that is not cut into chunks, for a caller that reads its own sockets.
+pub(super) fn is_plain_stream(head: &[u8]) -> bool {
+    let head = StreamHead::parse(head).ok().flatten();
+    head.is_some_and(|head| head.status == 200 && head.is_stream && !head.is_chunked)
 }
 
 /// An open stream.
@@ -305,6 +311,11 @@ impl Chunks {
     }
 }
 
+/// Returns where the head of an answer ends.
+pub(super) fn head_end(answer: &[u8]) -> Option<usize> {
+    memmem::find(answer, b"\r\n\r\n").map(|at| at + 4)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,5 +376,31 @@ mod tests {
         }
         let endless = [b'0'; SIZE_LINE_BYTES_MAX + 1];
         assert!(Chunks::default().take(&endless, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn only_a_stream_is_one() {
+        let head = |lines: &str| format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
+        for (head, is_plain) in [
+            (head("Content-Type: text/event-stream\r\n"), true),
+            (
+                head("content-type: Text/Event-Stream ; charset=utf-8\r\n"),
+                true,
+            ),
+            (
+                head("Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"),
+                false,
+            ),
+            (head("Content-Type: text/html\r\n"), false),
+            (head(""), false),
+            (
+                "HTTP/1.1 401 No\r\nContent-Type: text/event-stream\r\n\r\n".to_owned(),
+                false,
+            ),
+            ("HTTP/1.1 200 OK\r\n".to_owned(), false),
+            ("SSH-2.0-x\r\n\r\n".to_owned(), false),
+        ] {
+            assert_eq!(is_plain_stream(head.as_bytes()), is_plain, "{head}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::wire::token::Token;
 
 /// How a token travels.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum TokenPlace {
+enum TokenPlace {
     #[default]
     Url,
     Header,
@@ -78,7 +78,7 @@ impl Target {
         Self::new(text(matches, "url"), protocol, place).map_err(Failure::Usage)
     }
 
-    pub(super) fn new(url: &str, protocol: Protocol, place: TokenPlace) -> Result<Self, String> {
+    fn new(url: &str, protocol: Protocol, place: TokenPlace) -> Result<Self, String> {
         let url = ServerUrl::parse(url, protocol).map_err(|text| format!("URL: {text}"))?;
         let mut target = Self {
             url,

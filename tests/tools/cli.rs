@@ -159,6 +159,14 @@ fn nonsense_is_one_line_on_standard_error_and_exit_code_2() {
             "[possible values: wamp, wamp2, sse]",
         ),
         (
+            &["load", "--protocol", "", "ws://a/?token=sesame"],
+            "[possible values: wamp, wamp2, sse]",
+        ),
+        (
+            &["load", "--token-in", "cookie", "ws://a/?token=sesame"],
+            "[possible values: url, header, subprotocol, ticket]",
+        ),
+        (
             &[
                 "subscribe",
                 "--token-in",
@@ -932,5 +940,32 @@ fn what_is_no_stream_is_told() {
         let (code, out, err) = subscribe(&["--protocol", "sse"], &url);
         assert_eq!((code, &*out), (Some(1), ""), "{err}");
         assert!(err.contains(part), "{err}");
+        let (_socket, pull) = pull(|_| {});
+        let (code, _, err) = run(&[
+            "load",
+            "--protocol",
+            "sse",
+            &url,
+            "--connections",
+            "1",
+            "--to",
+            &pull,
+        ]);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains(part), "{err}");
     }
+    let (url, _stage) = play(vec![
+        |mut stream| {
+            answer(
+                &mut stream,
+                &format!("{STREAM}Transfer-Encoding: chunked\r\n\r\n"),
+            );
+        };
+        2
+    ]);
+    let (_socket, pull) = pull(|_| {});
+    let load = ["load", "--protocol", "sse", &url, "--connections", "1"];
+    let (code, _, err) = run(&[&load[..], &["--to", &pull]].concat());
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("answers in chunks"), "{err}");
 }

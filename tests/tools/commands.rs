@@ -1,14 +1,16 @@
-//! `publish` and `subscribe` against a real server, from one end to the other, in each protocol.
+//! `publish`, `subscribe` and `load` against a real server, from one end to the other, in each protocol.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
+use kit::hostile::books;
 use kit::observe::{counted, envelope, publish_all};
 use kit::port::Place;
 use kit::scratch::File;
 use kit::{PATIENCE, Server, TOKEN, output_of, wait_until};
+use serde_json::Value;
 
 /// What `--protocol` takes.
 const PROTOCOLS: [&str; 3] = ["wamp", "wamp2", "sse"];
@@ -410,16 +412,110 @@ fn a_publisher_that_waits_for_its_server_is_served_when_it_comes() {
     assert_eq!(counted(&summary, "events"), 1, "{summary}");
 }
 
+/// Exit code, the report as JSON (null if there is none), and standard error.
+fn load(
+    server: &Server,
+    protocol: &str,
+    token: &str,
+    options: &[&str],
+) -> (Option<i32>, Value, String) {
+    let mut command = newswire(&["load", "--protocol", protocol, "--json"]);
+    command.args(["--to", &server.pull, &url(server, token)]);
+    command.args(options);
+    let (code, out, err) = finished(&output_of(command));
+    (code, serde_json::from_str(&out).unwrap_or_default(), err)
+}
+
+#[test]
+fn a_load_test_counts_what_the_server_counts() {
+    // Subscriber i is at topic i modulo 3, and so are the events.
+    const CONNECTIONS: u64 = 20;
+    const EVENTS: u64 = 300;
+    const BYTES: u64 = 300;
+    let options = ["--connections", "20", "--topics", "3", "--events", "300"];
+    for (protocol, place) in [
+        ("wamp", "url"),
+        ("wamp2", "ticket"),
+        ("wamp2", "url"),
+        ("sse", "url"),
+        ("sse", "header"),
+    ] {
+        let server = Server::start(&[]);
+        let pid = server.pid().to_string();
+        let more = ["--bytes", "300", "--token-in", place, "--pid", &pid];
+        let (code, report, err) = load(&server, protocol, TOKEN, &[&options[..], &more].concat());
+        assert_eq!((code, &*err), (Some(0), ""), "{protocol}");
+        let books = books(&server.stop());
+        let of = |name: &str| report[name].as_u64().expect(name);
+        for (name, expected) in [
+            ("connections", CONNECTIONS),
+            ("handshakes", CONNECTIONS),
+            ("published", EVENTS),
+            ("deliveries", CONNECTIONS * EVENTS / 3),
+            ("losses", 0),
+            ("doubles", 0),
+            ("disorder", 0),
+            ("ended", 0),
+            ("missed_while_not_connected", 0),
+            ("strangers", 0),
+        ] {
+            assert_eq!(of(name), expected, "{protocol}: {name} {report}");
+        }
+        assert_eq!(report["protocol"], protocol);
+        // What stands around the data.
+        let around = of("bytes") - of("deliveries") * BYTES;
+        let (least, most) = match protocol {
+            "wamp" => ("[8,\"load-0\",]", "[8,\"load-0\",]"),
+            "wamp2" => ("[36,1,1,{},[]]", "[36,99999,99999,{},[]]"),
+            _ => {
+                let around = "data: {\"topic\":\"load-0\",\"data\":}\n\n";
+                (around, around)
+            }
+        };
+        let range = least.len() as u64 * of("deliveries")..=most.len() as u64 * of("deliveries");
+        assert!(range.contains(&around), "{protocol}: {report}");
+        assert!(report["server"]["cpu_ns_per_delivery"].as_f64() > Some(0.0));
+        // The server's probes are deliveries, too.
+        assert_eq!(books["handshakes"], CONNECTIONS, "{books:?}");
+        assert!(books["deliveries"] >= of("deliveries"), "{books:?}");
+        assert!(books["events"] >= EVENTS + 3, "{books:?}");
+    }
+}
+
 #[test]
 fn a_load_test_with_a_wrong_token_has_the_servers_hint() {
     let server = Server::start(&[]);
-    let url = format!("ws://{}/?token=sesame", server.address);
-    let load = ["load", &url, "--connections", "1", "--to", &server.pull];
-    let output = newswire(&load).output().expect("it starts");
-    let err = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(1), "{err}");
-    assert!(err.contains(" answered 401 ") && err.contains('('), "{err}");
-    assert!(!err.contains("sesame"), "{err}");
+    for (protocol, place, part) in [
+        ("wamp", "url", " answered 401 "),
+        ("wamp2", "header", " answered 401 "),
+        ("wamp2", "ticket", ": wamp.error.authentication_denied ("),
+        ("sse", "url", " answered 401 "),
+    ] {
+        let options = ["--connections", "1", "--token-in", place];
+        let (code, _, err) = load(&server, protocol, "sesame", &options);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains(part) && err.contains('('), "{err}");
+        assert!(!err.contains("sesame"), "{err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
+    }
+}
+
+#[test]
+fn a_load_test_of_a_topic_that_the_token_does_not_allow_says_so() {
+    let file = File::new("load-allows", "sesame topics=load-0\n");
+    let server = with_tokens(&file);
+    for (protocol, part) in [
+        (
+            "wamp2",
+            "denies the topic load-1: wamp.error.not_authorized",
+        ),
+        ("sse", " answered 403 "),
+    ] {
+        let options = ["--connections", "1", "--topic", "load-1"];
+        let (code, _, err) = load(&server, protocol, "sesame", &options);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains(part) && !err.contains("sesame"), "{err}");
+    }
 }
 
 #[test]

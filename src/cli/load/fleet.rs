@@ -1,10 +1,10 @@
 //! Very many subscribers on one thread: they connect, upgrade, subscribe and receive.
 //!
 //! A load test must not measure itself, so a subscriber is a few words: a socket, a state, and the unfinished part
-//! of a frame, of which only the beginning is kept. The first [`HEAD_BYTES`] of an event are all that a caller gets
+//! of a message, of which only the beginning is kept. The first [`HEAD_BYTES`] of an event are all that a caller gets
 //! of it.
 //!
-//! Never here: how bytes are cut into frames (`frames`), what is published, latencies, what is printed.
+//! Never here: what is published, latencies, what is printed, and what the texts are that subscribers say (`speech`).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,9 +12,14 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
+use super::super::event_stream::{head_end, is_plain_stream};
+use super::super::protocol::Protocol;
+use super::blocks;
 use super::frames::{self, Unfinished};
+use super::speech::Speech;
+use crate::wire::token::Token as ClientToken;
 
 /// In bytes of a message's payload that are kept and shown.
 pub const HEAD_BYTES: usize = 160;
@@ -27,12 +32,18 @@ const SOURCES: usize = 200;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Opcodes of frames. RFC 6455 s. 5.2
+const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
+const PING: u8 = 9;
+const PONG: u8 = 10;
+
 /// Where the subscribers connect, and what they send.
 #[derive(Clone, Debug)]
 pub struct Course {
     /// The server.
     pub address: SocketAddr,
-    /// The upgrade request, whole.
+    /// The upgrade request, whole; or the one for a stream, which names no topic.
     pub request: Vec<u8>,
     /// Subscriber `i` subscribes to topic `i % topics.len()`.
     pub topics: Vec<String>,
@@ -41,18 +52,20 @@ pub struct Course {
 /// What happened to a subscriber.
 #[derive(Debug)]
 pub enum FleetEvent<'a> {
-    /// The upgrade was accepted, and the SUBSCRIBE sent.
+    /// The request was accepted, and the first message sent: SUBSCRIBE, or HELLO of WAMP v2.
     Opened,
-    /// A text: its beginning, and its length in bytes.
+    /// A text, or an event of a stream: its beginning, and its length in bytes.
     Text(&'a [u8], usize),
-    /// The subscriber has no connection any more: the upgrade was refused with this status (0: no HTTP), or the
-    /// connection ended (`None`).
+    /// The subscriber has no connection any more: the request was refused with this status (0: the answer was another
+    /// one than HTTP, or than a stream), or the connection ended (`None`).
     Ended(Option<u16>),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum SubscriberState {
     Upgrading,
+    /// The request was accepted, and the subscriber has more to say before it is subscribed.
+    Greeting,
     Open,
     Ended,
 }
@@ -72,6 +85,7 @@ const _: () = assert!(cfg!(debug_assertions) || size_of::<Subscriber>() <= 16);
 /// All subscribers.
 pub struct Fleet {
     course: Course,
+    speech: Speech,
     poll: Poll,
     readiness: Events,
     seats: Vec<Subscriber>,
@@ -79,13 +93,26 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// A fleet without subscribers.
+    /// A fleet without subscribers, which will speak WAMP v1.
     ///
     /// # Errors
     /// Those of the poller.
     pub fn new(course: Course) -> io::Result<Self> {
+        Self::speaking(Protocol::Wamp1, None, course)
+    }
+
+    /// A fleet without subscribers, which will speak `protocol`, and show `ticket` when the server asks for one.
+    ///
+    /// # Errors
+    /// Those of the poller.
+    pub fn speaking(
+        protocol: Protocol,
+        ticket: Option<ClientToken>,
+        course: Course,
+    ) -> io::Result<Self> {
         Ok(Self {
             course,
+            speech: Speech { protocol, ticket },
             poll: Poll::new()?,
             readiness: Events::with_capacity(1_024),
             seats: Vec::new(),
@@ -139,7 +166,7 @@ impl Fleet {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
-            Some(Protocol::TCP),
+            Some(socket2::Protocol::TCP),
         )?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -190,6 +217,7 @@ impl Fleet {
         }
         let Self {
             course,
+            speech,
             readiness,
             seats,
             buffer,
@@ -198,15 +226,16 @@ impl Fleet {
         for event in readiness.iter() {
             let index = event.token().0;
             let seat = &mut seats[index];
+            let topic = &course.topics[index % course.topics.len()];
             if event.is_writable()
                 && seat.state == SubscriberState::Upgrading
                 && seat.partial.is_none()
             {
-                seat.begin(&course.request);
+                seat.begin(&speech.request(&course.request, topic));
             }
             if event.is_readable() && !seat.is_stalled {
-                let topic = &course.topics[index % course.topics.len()];
-                seat.read(topic, buffer, |what| heard(index, what));
+                let is_over = event.is_read_closed();
+                seat.read(speech, topic, buffer, is_over, |what| heard(index, what));
             }
         }
         Ok(())
@@ -226,7 +255,15 @@ impl Subscriber {
         }
     }
 
-    fn read(&mut self, topic: &str, buffer: &mut [u8], mut heard: impl FnMut(FleetEvent<'_>)) {
+    /// Reads what has come. `is_over` tells whether the server's half of the connection has ended.
+    fn read(
+        &mut self,
+        speech: &Speech,
+        topic: &str,
+        buffer: &mut [u8],
+        is_over: bool,
+        mut heard: impl FnMut(FleetEvent<'_>),
+    ) {
         loop {
             let Some(stream) = &mut self.stream else {
                 return;
@@ -234,12 +271,11 @@ impl Subscriber {
             match stream.read(buffer) {
                 Ok(0) => return self.end(None, &mut heard),
                 Ok(n) => {
-                    if let Err(status) = self.take(&buffer[..n], topic, &mut heard) {
+                    if let Err(status) = self.take(&buffer[..n], speech, topic, &mut heard) {
                         return self.end(status, &mut heard);
                     }
-                    // The end of a connection is an edge of its own, unless it came together with these bytes. The
-                    // Close frame or the next read shows that a server is closing.
-                    if n < buffer.len() && self.state == SubscriberState::Open {
+                    // An end that comes later is an edge of its own.
+                    if n < buffer.len() && self.state != SubscriberState::Upgrading && !is_over {
                         return;
                     }
                 }
@@ -251,7 +287,7 @@ impl Subscriber {
     }
 
     fn end(&mut self, status: Option<u16>, heard: &mut impl FnMut(FleetEvent<'_>)) {
-        let was_open = self.state == SubscriberState::Open;
+        let was_open = self.state != SubscriberState::Upgrading;
         self.state = SubscriberState::Ended;
         self.stream = None;
         self.partial = None;
@@ -265,54 +301,90 @@ impl Subscriber {
     fn take(
         &mut self,
         bytes: &[u8],
+        speech: &Speech,
         topic: &str,
         heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
-        if self.state == SubscriberState::Open {
-            return self.take_frames(bytes, heard);
+        if self.state != SubscriberState::Upgrading {
+            return self.take_messages(bytes, speech, topic, heard);
         }
         let partial = self.partial.get_or_insert_default();
         partial.kept.extend_from_slice(bytes);
-        let Some(end) = partial.kept.windows(4).position(|w| w == b"\r\n\r\n") else {
+        let Some(end) = head_end(&partial.kept) else {
             if partial.kept.len() > ANSWER_BYTES_MAX {
                 return Err(Some(0));
             }
             return Ok(());
         };
+        let rest = partial.kept.split_off(end);
         let status = partial
             .kept
             .get(9..12)
             .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
             .unwrap_or(0);
-        if status != 101 {
-            return Err(Some(status));
+        match (speech.protocol, status) {
+            (Protocol::Wamp1 | Protocol::Wamp2, 101) => {}
+            (Protocol::Sse, 200) if is_plain_stream(&partial.kept) => {}
+            (Protocol::Wamp1 | Protocol::Wamp2, status) => return Err(Some(status)),
+            (Protocol::Sse, 200) => return Err(Some(0)),
+            (Protocol::Sse, status) => return Err(Some(status)),
         }
-        let rest = partial.kept.split_off(end + 4);
         self.partial = None;
-        self.state = SubscriberState::Open;
-        self.send(1, subscribe(topic).as_bytes());
+        self.state = match speech.has_more_to_say() {
+            true => SubscriberState::Greeting,
+            false => SubscriberState::Open,
+        };
+        if let Some(text) = speech.first(topic) {
+            self.send(TEXT, text.as_bytes());
+        }
         heard(FleetEvent::Opened);
-        self.take_frames(&rest, heard)
+        self.take_messages(&rest, speech, topic, heard)
     }
 
-    fn take_frames(
+    fn take_messages(
         &mut self,
         bytes: &[u8],
+        speech: &Speech,
+        topic: &str,
         heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
-        // What is unfinished is taken out, so that a ping can be answered while frames are read.
+        // What is unfinished is taken out, so that a message can be answered while it is read.
         let mut partial = self.partial.take();
-        let result = frames::take(&mut partial, bytes, |frame, payload| {
-            match frame.opcode {
-                1 => heard(FleetEvent::Text(payload, frame.payload_bytes)),
-                9 => self.send(10, payload),
-                8 => return Err(None),
-                _ => {}
+        let result = match speech.protocol {
+            Protocol::Wamp1 | Protocol::Wamp2 => {
+                frames::take(&mut partial, bytes, |frame, payload| {
+                    match frame.opcode {
+                        TEXT => {
+                            heard(FleetEvent::Text(payload, frame.payload_bytes));
+                            if self.state == SubscriberState::Greeting {
+                                self.answer(payload, speech, topic);
+                            }
+                        }
+                        PING => self.send(PONG, payload),
+                        CLOSE => return Err(None),
+                        _ => {}
+                    }
+                    Ok(())
+                })
             }
-            Ok(())
-        });
+            Protocol::Sse => {
+                blocks::take(&mut partial, bytes, |head, len| {
+                    heard(FleetEvent::Text(head, len));
+                });
+                Ok(())
+            }
+        };
         self.partial = partial;
         result
+    }
+
+    fn answer(&mut self, head: &[u8], speech: &Speech, topic: &str) {
+        if let Some((text, is_last)) = speech.answer(head, topic) {
+            self.send(TEXT, text.as_bytes());
+            if is_last {
+                self.state = SubscriberState::Open;
+            }
+        }
     }
 
     /// Sends one short frame. The mask is zero: a mask protects proxies from what a page makes a browser send, and
@@ -334,7 +406,96 @@ impl Subscriber {
     }
 }
 
-/// `[5,"topic"]`.
-fn subscribe(topic: &str) -> String {
-    serde_json::json!([5, topic]).to_string()
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// What a subscriber is told when a server answers with `answer` and ends at once, before the subscriber has read a
+    /// byte of it.
+    fn told(protocol: Protocol, answer: &'static str) -> Vec<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut request = Vec::new();
+            while head_end(&request).is_none() {
+                let mut piece = [0; 1_000];
+                let n = stream.read(&mut piece).expect("a request");
+                request.extend_from_slice(&piece[..n]);
+            }
+            stream.write_all(answer.as_bytes()).expect("sent");
+            // What the client says next may come too late.
+            stream
+                .shutdown(std::net::Shutdown::Write)
+                .expect("it is open");
+            (String::from_utf8(request).expect("text"), stream)
+        });
+        let course = Course {
+            address,
+            request: b"GET /?x HTTP/1.1\r\n\r\n".to_vec(),
+            topics: vec!["a b".to_owned()],
+        };
+        let mut fleet = Fleet::speaking(protocol, None, course).expect("a poller");
+        fleet.add().expect("a socket");
+        let mut told = Vec::new();
+        let mut poll = |fleet: &mut Fleet| {
+            let polled = fleet.poll(Some(Duration::from_secs(5)), |seat, heard| {
+                assert_eq!(seat, 0);
+                told.push(match heard {
+                    FleetEvent::Text(head, len) => format!("{} {len}", head.escape_ascii()),
+                    other => format!("{other:?}"),
+                });
+            });
+            polled.expect("a poll");
+            told.last().is_some_and(|last| last.starts_with("Ended"))
+        };
+        // The connection stands, and the request leaves.
+        assert!(!poll(&mut fleet));
+        let (request, _stream) = server.join().expect("it went well");
+        let query = if protocol == Protocol::Sse {
+            "?x&topic=a%20b "
+        } else {
+            "?x "
+        };
+        assert!(request.contains(query), "{request}");
+        kit::wait_until("its end", || poll(&mut fleet));
+        told
+    }
+
+    #[test]
+    fn an_end_that_comes_together_with_the_last_bytes_is_seen() {
+        let stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n\
+                      retry: 3000\n\n:\n\ndata: 1\n\ndata: cut";
+        assert_eq!(
+            told(Protocol::Sse, stream),
+            [
+                "Opened",
+                "retry: 3000\\n\\n 13",
+                "data: 1\\n\\n 9",
+                "Ended(None)"
+            ]
+        );
+        let frames = "HTTP/1.1 101 Switching Protocols\r\n\r\n\x01\x02[]";
+        for protocol in [Protocol::Wamp1, Protocol::Wamp2] {
+            assert_eq!(told(protocol, frames), ["Opened", "[] 2", "Ended(None)"]);
+        }
+    }
+
+    #[test]
+    fn another_answer_than_the_one_hoped_for_is_a_refusal() {
+        for (protocol, answer, status) in [
+            (Protocol::Wamp1, "HTTP/1.1 401 No\r\n\r\n", 401),
+            (Protocol::Wamp2, "HTTP/1.1 200 OK\r\n\r\n", 200),
+            (Protocol::Sse, "HTTP/1.1 403 No\r\n\r\n", 403),
+            (Protocol::Sse, "HTTP/1.1 200 OK\r\n\r\n", 0),
+            (Protocol::Sse, "HTTP/1.1 101 Yes\r\n\r\n", 101),
+            (Protocol::Sse, "SSH-2.0\r\n", 0),
+        ] {
+            let expected = format!("Ended(Some({status}))");
+            assert_eq!(told(protocol, answer), [expected], "{answer}");
+        }
+    }
 }

@@ -4,13 +4,13 @@
 
 use super::fleet::HEAD_BYTES;
 
-/// The part of a frame, or of the upgrade's answer, that has arrived.
+/// The part of something that has arrived: of a frame, of an event of a stream, or of the answer to a request.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
-    /// The header and the payload's beginning, or the answer's head.
+    /// The header and the payload's beginning; the answer's head; for an event see `blocks`.
     pub(super) kept: Vec<u8>,
-    /// In bytes that are still to come and not kept.
-    rest: usize,
+    /// In bytes. Of a frame: what is still to come and not kept. Of an event: what has come and is not kept.
+    pub(super) rest: usize,
 }
 
 const HEADER_BYTES_MAX: usize = 10;

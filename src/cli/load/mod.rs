@@ -1,22 +1,26 @@
 //! `newswire load`: how a push server behaves with very many subscribers.
 //!
-//! It has four steps: connect all subscribers; publish probes until each has received one, since WAMP v1 has no
-//! answer to a SUBSCRIBE; publish, at a rate or as fast as deliveries return; wait for the events that are still on
-//! their way. Everything is on one thread, so that on two cores the server has the other one.
+//! It has four steps: connect all subscribers; publish probes until each has received one; publish, at a rate or as
+//! fast as deliveries return; wait for the events that are still on their way. Everything is on one thread, so that on
+//! two cores the server has the other one.
 //!
-//! Never here: anything that only newswire would understand. It can test any WAMP v1 push server that takes events
-//! over ZeroMQ.
+//! The probes are there because WAMP v1 has no answer to a SUBSCRIBE, and to find out whether events reach this server
+//! at all. With WAMP v2 and server-sent events, a subscriber counts as connected when its subscription is confirmed.
+//!
+//! Never here: what is said in a protocol (`speech`), and with WAMP anything that only newswire would understand.
 
 #![expect(
     clippy::disallowed_methods,
     reason = "what is measured is time, on a clock of its own"
 )]
 
+mod blocks;
 pub mod fleet;
 mod frames;
 mod options;
 pub mod process;
 mod report;
+mod speech;
 mod tally;
 
 use std::collections::BTreeMap;
@@ -34,6 +38,7 @@ pub(super) use options::command;
 use super::Failure;
 use super::channel::Channel;
 use super::client::ConnectError;
+use super::protocol::Protocol;
 use super::publish::envelope;
 use super::publisher::{Absent, Publisher};
 use super::target::Target;
@@ -41,6 +46,7 @@ use crate::occupant;
 use fleet::{Course, Fleet, FleetEvent};
 use process::Usage;
 use report::{LoadReport, ServerReport};
+use speech::HeadMeaning;
 use tally::LoadTally;
 
 /// Handshakes under way at a time. More would overflow the server's queue of connections, and the kernel would send
@@ -108,16 +114,21 @@ struct Test<'a> {
 struct Crowd {
     /// By subscriber.
     pasts: Vec<Past>,
-    /// Subscribers that have had a WELCOME.
+    /// Subscribers that were served ([`HeadMeaning::Ready`]).
     welcome: usize,
-    /// Subscribers that have had a WELCOME, or an end without one: the test does not wait for their first answer any
-    /// more.
+    /// Subscribers that were served, or had an end before that: the test does not wait for their first answer any more.
     settled: usize,
+    /// The first denial of a topic: the subscriber, and the server's reason.
+    denial: Option<(usize, String)>,
+    /// The first reason of the server's for ending a session.
+    farewell: Option<String>,
     handshakes: u64,
     refused: BTreeMap<u16, u64>,
     ended: u64,
     returned: u64,
     missed: u64,
+    /// Messages that are no event of the test, and do not belong to the protocol's beginning.
+    strangers: u64,
     /// When subscribers connect again, in the order in which their connections ended.
     to_redial: std::collections::VecDeque<(Duration, usize)>,
 }
@@ -125,13 +136,28 @@ struct Crowd {
 /// What happened to a subscriber so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Past {
-    /// True exactly when it has had a WELCOME.
+    /// True exactly when it was served.
     was_welcome: bool,
     /// True exactly when its connection has ended.
     was_away: bool,
 }
 
 impl Crowd {
+    /// A subscriber received a message that is no event of the test.
+    fn note(&mut self, seat: usize, meaning: HeadMeaning) {
+        match meaning {
+            HeadMeaning::Ready => self.note_welcome(seat),
+            HeadMeaning::Greeting => {}
+            HeadMeaning::Denied(reason) => {
+                self.denial.get_or_insert((seat, reason));
+            }
+            HeadMeaning::Farewell(reason) => {
+                self.farewell.get_or_insert(reason);
+            }
+            HeadMeaning::Stranger => self.strangers += 1,
+        }
+    }
+
     fn note_welcome(&mut self, seat: usize) {
         let past = &mut self.pasts[seat];
         if !std::mem::replace(&mut past.was_welcome, true) {
@@ -154,20 +180,38 @@ fn runtime(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
 }
 
 /// Says why a server refuses every connection with `status`. It connects once more, for the server's own words.
-fn refusal(target: &Target, status: u16) -> String {
-    match Channel::open(target, &[], None, PATIENCE) {
+fn refusal(options: &LoadArguments, status: u16) -> String {
+    let target = &options.target;
+    match Channel::open(target, &options.topics[..1], None, PATIENCE) {
         Err(ConnectError::Refused(text) | ConnectError::Failed(text)) => text,
+        Ok(_) if (target.protocol, status) == (Protocol::Sse, 0) => format!(
+            "{target} answers in chunks, as proxies do: a load test needs the server's own listener"
+        ),
         Ok(_) => format!("{target} refused all connections with {status}"),
     }
 }
 
+/// Says what to do about a topic that the server denies.
+fn denied(target: &Target, topic: &str, reason: &str) -> String {
+    format!(
+        "{target} denies the topic {topic}: {reason}: if the token may not subscribe to it, name with --topic one to \
+         which it may"
+    )
+}
+
 /// Says why so many of the subscribers may have received no probe.
 fn unheard(silent: usize, options: &LoadArguments) -> String {
-    format!(
-        "{silent} of {} subscribers receive nothing that is pushed to {}: is that an endpoint of the server at {}? \
-         And may the token subscribe to the topic {}? If it may not, name with --topic one to which it may",
-        options.connections, options.to, options.target, options.topics[0]
-    )
+    let mut text = format!(
+        "{silent} of {} subscribers receive nothing that is pushed to {}: is that an endpoint of the server at {}?",
+        options.connections, options.to, options.target
+    );
+    if !options.target.protocol.confirms() {
+        text.push_str(&format!(
+            " And may the token subscribe to the topic {}? If it may not, name with --topic one to which it may",
+            options.topics[0]
+        ));
+    }
+    text
 }
 
 /// Looks at the process whose CPU time and memory the report shows. When the process does not listen at `address`,
@@ -217,9 +261,13 @@ impl<'a> Test<'a> {
             ProgressDrawTarget::hidden()
         };
         let run = std::process::id();
+        let Target {
+            protocol, ticket, ..
+        } = &options.target;
+        let fleet = Fleet::speaking(*protocol, ticket.clone(), course);
         Ok(Self {
-            fleet: Fleet::new(course).map_err(runtime("create a poller"))?,
-            tally: LoadTally::new(run, &options.topics, options.connections),
+            fleet: fleet.map_err(runtime("create a poller"))?,
+            tally: LoadTally::new(run, *protocol, &options.topics, options.connections),
             crowd: Crowd {
                 pasts: vec![Past::default(); options.connections],
                 ..Crowd::default()
@@ -275,10 +323,10 @@ impl<'a> Test<'a> {
                     crowd.returned += u64::from(crowd.pasts[seat].was_away);
                 }
                 FleetEvent::Text(head, bytes) => {
-                    if head.starts_with(b"[0,") {
-                        crowd.note_welcome(seat);
+                    let now = started.elapsed().as_nanos() as u64;
+                    if !tally.receive(seat, head, bytes, now) {
+                        crowd.note(seat, speech::meaning(options.target.protocol, head));
                     }
-                    tally.receive(seat, head, bytes, started.elapsed().as_nanos() as u64);
                 }
                 FleetEvent::Ended(status) => {
                     match status {
@@ -336,6 +384,11 @@ impl<'a> Test<'a> {
                 last_progress = self.now();
                 self.progress.set_position(settled as u64);
             }
+            if let Some((seat, reason)) = &self.crowd.denial {
+                let topic = &self.options.topics[seat % self.options.topics.len()];
+                let text = denied(&self.options.target, topic, reason);
+                return Err(Failure::Runtime(text));
+            }
             if self.now() > last_progress + PATIENCE {
                 return Err(Failure::Runtime(format!(
                     "after {settled} of {asked} connections no further one was accepted for {} s",
@@ -350,10 +403,14 @@ impl<'a> Test<'a> {
         self.usage[1] = self.options.pid.and_then(process::usage);
         self.own_resident[1] = own_resident();
         if self.crowd.welcome == 0 && !self.stops() {
+            let target = &self.options.target;
             let status = self.crowd.refused.keys().next().copied().unwrap_or(0);
-            return Err(Failure::Runtime(match status {
-                0 => format!("no connection was accepted by {}", self.options.target),
-                status => refusal(&self.options.target, status),
+            return Err(Failure::Runtime(match &self.crowd.farewell {
+                Some(reason) => format!("{target} ended all sessions: {reason}"),
+                None if status == 0 && target.protocol != Protocol::Sse => {
+                    format!("no connection was accepted by {target}")
+                }
+                None => refusal(self.options, status),
             }));
         }
         Ok(())
@@ -490,6 +547,7 @@ impl<'a> Test<'a> {
             _ => None,
         };
         LoadReport {
+            protocol: self.options.target.protocol.name(),
             connections: self.options.connections,
             handshakes: self.crowd.handshakes,
             handshake_seconds: self.handshake_time.as_secs_f64(),
@@ -504,7 +562,7 @@ impl<'a> Test<'a> {
             missed: self.crowd.missed,
             doubles: self.tally.doubles,
             disorder: self.tally.disorder,
-            strangers: self.tally.strangers,
+            strangers: self.crowd.strangers,
             to_each: self.tally.to_each,
             to_last: self.tally.to_last,
             server,

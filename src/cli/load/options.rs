@@ -8,9 +8,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::super::arguments::{self, text};
-use super::super::protocol::Protocol;
 use super::super::publisher::Destination;
-use super::super::target::{Target, TokenPlace};
+use super::super::target::{self, Target};
 use super::super::tell;
 use super::Failure;
 use crate::config::Unit;
@@ -52,7 +51,7 @@ pub(in super::super) fn command() -> Command {
     Command::new("load")
         .about("Load-test a server: many subscribers, deliveries, losses, latency")
         .long_about(
-            "Load-test a server, newswire or any other WAMP v1 push server that takes events over ZeroMQ. The \
+            "Load-test a server, newswire or any other push server of WAMP that takes events over ZeroMQ. The \
              command connects subscribers, waits until each of them receives events, publishes, and reports \
              handshakes a second, deliveries, losses, doubles, disorder, and how long an event takes to reach \
              each subscriber, and the last one.\n\nThe exit code is 1 when a delivery was lost, came twice or \
@@ -61,9 +60,11 @@ pub(in super::super) fn command() -> Command {
         )
         .after_help(
             "Examples:\n  newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --connections 10000 --pid 4711\n  \
-             newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --rate 100 --duration 60 --json",
+             newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --rate 100 --duration 60 --json\n  \
+             newswire load 'http://127.0.0.1:8080/?token=TOKEN' --protocol sse",
         )
         .arg(arguments::positional("url", "URL", "The server, as subscribers connect").required(true))
+        .args(target::arguments())
         .arg(arguments::to_argument())
         .arg(arguments::config_argument())
         .arg(
@@ -166,12 +167,7 @@ impl LoadArguments {
             }
         };
         Ok(Self {
-            target: Target::new(
-                text(matches, "url"),
-                Protocol::default(),
-                TokenPlace::default(),
-            )
-            .map_err(Failure::Usage)?,
+            target: Target::from_matches(matches)?,
             to,
             connections: number("connections", Unit::Count, 1, 10_000_000)? as usize,
             connect_rate: number("connect-rate", Unit::Count, 0, 1_000_000)? as u32,

@@ -18,11 +18,14 @@ const PERCENTILES: [(f64, &str); 4] =
 /// The figures of one load test.
 #[derive(Debug)]
 pub struct LoadReport {
+    /// The name of what subscribers spoke.
+    pub protocol: &'static str,
     /// The options of the test.
     pub connections: usize,
     /// Upgrades that were accepted.
     pub handshakes: u64,
-    /// In seconds, from the first connection to the last WELCOME.
+    /// In seconds, from the first connection to the last WELCOME (WAMP v1), SUBSCRIBED (WAMP v2), or beginning of a
+    /// stream.
     pub handshake_seconds: f64,
     /// Upgrades refused, by status; 0: no answer of HTTP.
     pub refused: Vec<(u16, u64)>,
@@ -46,7 +49,7 @@ pub struct LoadReport {
     pub doubles: u64,
     /// Deliveries that arrived after a later one.
     pub disorder: u64,
-    /// Texts that were no event of this test.
+    /// Messages that were no event of this test.
     pub strangers: u64,
     /// In nanoseconds.
     pub to_each: Histogram<u64>,
@@ -195,6 +198,7 @@ impl LoadReport {
                     "own_resident_bytes_per_connection",
                     self.own_bytes_per_connection,
                 )
+                .put("protocol", self.protocol)
                 .put("published", self.published)
                 .put("refused", Each(self.refused.iter().map(RefusedReport)))
                 .put("returned", self.returned)

@@ -9,6 +9,9 @@ use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
 
+use super::super::protocol::Protocol;
+use super::speech;
+
 /// In nanoseconds; a longer time counts as this.
 const LATENCY_MAX: u64 = 600_000_000_000;
 
@@ -38,8 +41,9 @@ struct TopicTally {
 #[derive(Debug)]
 pub struct LoadTally {
     run: u32,
+    protocol: Protocol,
     topics: Vec<TopicTally>,
-    /// How the payload of an event begins, for each topic.
+    /// How an event begins, for each topic.
     prefixes: Vec<String>,
     seats: Vec<SubscriberTally>,
     /// In events: every subscriber has received them.
@@ -54,8 +58,6 @@ pub struct LoadTally {
     pub disorder: u64,
     /// In bytes of payload received.
     pub bytes: u64,
-    /// Texts that are no event of this run.
-    pub strangers: u64,
     /// In nanoseconds, from publishing to each subscriber.
     pub to_each: Histogram<u64>,
     /// In nanoseconds, from publishing to the last subscriber.
@@ -68,15 +70,17 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl LoadTally {
-    /// For `subscribers`, spread over `topics` one after the other.
-    pub fn new(run: u32, topics: &[String], subscribers: usize) -> Self {
+    /// For `subscribers` that speak `protocol`, spread over `topics` one after the other.
+    pub fn new(run: u32, protocol: Protocol, topics: &[String], subscribers: usize) -> Self {
+        let data = format!("{{\"load\":{run},\"n\":");
         let prefixes = topics
             .iter()
-            .map(|topic| format!("[8,{},{{\"load\":{run},\"n\":", serde_json::json!(topic)))
+            .map(|topic| speech::prefix(protocol, topic, &data))
             .collect();
         let topics = (0..topics.len()).map(|_| TopicTally::default()).collect();
         Self {
             run,
+            protocol,
             topics,
             prefixes,
             seats: vec![SubscriberTally::default(); subscribers],
@@ -86,7 +90,6 @@ impl LoadTally {
             doubles: 0,
             disorder: 0,
             bytes: 0,
-            strangers: 0,
             to_each: histogram(),
             to_last: histogram(),
             unprobed: subscribers,
@@ -130,14 +133,20 @@ impl LoadTally {
         self.published - self.complete
     }
 
-    /// The subscriber at `seat` received at `now` a text that begins with `head` and is `bytes` long.
-    pub fn receive(&mut self, seat: usize, head: &[u8], bytes: usize, now: u64) {
+    /// The subscriber at `seat` received at `now` a message that begins with `head` and is `bytes` long. Returns false
+    /// when that is no event of this run.
+    pub fn receive(&mut self, seat: usize, head: &[u8], bytes: usize, now: u64) -> bool {
         let topic = seat % self.topics.len();
-        let Some((n, at)) = parse(head, &self.prefixes[topic]) else {
-            // A WELCOME, or an event of another publisher.
-            self.strangers += u64::from(!head.starts_with(b"[0,"));
-            return;
-        };
+        let event = speech::behind(self.protocol, head, &self.prefixes[topic]).and_then(parse);
+        if let Some((n, at)) = event {
+            self.count(seat, n, now.saturating_sub(at), bytes);
+        }
+        event.is_some()
+    }
+
+    /// The subscriber at `seat` received event `n`, so many nanoseconds after it was published.
+    fn count(&mut self, seat: usize, n: u32, late: u64, bytes: usize) {
+        let topic = seat % self.topics.len();
         let memory = &mut self.seats[seat];
         if n == 0 {
             if memory.next == 0 {
@@ -162,7 +171,6 @@ impl LoadTally {
         }
         self.deliveries += 1;
         self.bytes += bytes as u64;
-        let late = now.saturating_sub(at);
         self.to_each.saturating_record(late);
         let state = &mut self.topics[topic];
         let first = state.published as usize - state.waiting.len() + 1;
@@ -222,9 +230,9 @@ fn data(run: u32, n: u32, at: u64, bytes: usize) -> String {
     data
 }
 
-/// The number and the time of an event.
-fn parse(head: &[u8], prefix: &str) -> Option<(u32, u64)> {
-    let rest = std::str::from_utf8(head.strip_prefix(prefix.as_bytes())?).ok()?;
+/// The number and the time of an event, from what stands behind its prefix.
+fn parse(rest: &[u8]) -> Option<(u32, u64)> {
+    let rest = std::str::from_utf8(rest).ok()?;
     let (n, rest) = rest.split_once(',')?;
     let at = rest.strip_prefix("\"at\":")?.split(',').next()?;
     Some((n.parse().ok()?, at.parse().ok()?))
@@ -232,13 +240,14 @@ fn parse(head: &[u8], prefix: &str) -> Option<(u32, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fleet::HEAD_BYTES;
     use super::*;
 
     fn tally() -> (LoadTally, impl FnMut(&mut LoadTally, usize, u32)) {
-        let mut tally = LoadTally::new(7, &["t".to_owned()], 2);
+        let mut tally = LoadTally::new(7, Protocol::Wamp1, &["t".to_owned()], 2);
         let receive = |tally: &mut LoadTally, seat: usize, n: u32| {
             let text = format!("[8,\"t\",{}]", data(7, n, 1_000, 100));
-            tally.receive(seat, text.as_bytes(), text.len(), 3_000);
+            assert!(tally.receive(seat, text.as_bytes(), text.len(), 3_000));
         };
         let first = receive;
         first(&mut tally, 0, 0);
@@ -289,11 +298,35 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_published_is_a_stranger() {
+    fn what_somebody_else_published_is_no_event_of_the_run() {
         let (mut tally, _) = tally();
-        tally.receive(0, b"[0,\"id\",1,\"x\"]", 14, 0);
-        assert_eq!(tally.strangers, 0);
-        tally.receive(0, b"[8,\"t\",1]", 9, 0);
-        assert_eq!(tally.strangers, 1);
+        for text in ["[0,\"id\",1,\"x\"]", "[8,\"t\",1]"] {
+            assert!(!tally.receive(0, text.as_bytes(), text.len(), 0), "{text}");
+        }
+        assert_eq!(tally.deliveries, 0);
+    }
+
+    #[test]
+    fn an_event_is_an_event_in_each_protocol() {
+        let data = data(7, 1, 1_000, 500);
+        for (protocol, text) in [
+            (Protocol::Wamp1, format!("[8,\"t\",{data}]")),
+            (Protocol::Wamp2, format!("[36,123,4567,{{}},[{data}]]")),
+            (
+                Protocol::Sse,
+                format!("data: {{\"topic\":\"t\",\"data\":{data}}}\n\n"),
+            ),
+        ] {
+            let mut tally = LoadTally::new(7, protocol, &["t".to_owned()], 1);
+            let head = &text.as_bytes()[..HEAD_BYTES];
+            let probe = text.replace("\"n\":1", "\"n\":0");
+            assert!(tally.receive(0, &probe.as_bytes()[..HEAD_BYTES], probe.len(), 0));
+            tally.begin();
+            tally.publish(0, 1_000, 500);
+            assert!(tally.receive(0, head, text.len(), 3_000));
+            assert_eq!((tally.deliveries, tally.complete), (1, 1));
+            assert_eq!(tally.bytes, text.len() as u64);
+            assert_eq!(tally.to_each.max(), 2_000);
+        }
     }
 }
