@@ -2,6 +2,7 @@
 //! clients' own addresses, and logs without tokens.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -71,12 +72,8 @@ fn example(file: &str, replacements: &[(&str, &str)]) -> String {
     text
 }
 
-/// A client from `source`, through TLS.
-fn client(
-    folder: &Path,
-    proxy: SocketAddr,
-    source: &str,
-) -> (Process, Result<WebSocket<Patient<UnixStream>>, Error>) {
+/// A connection from `source`, through TLS.
+fn tunnel(folder: &Path, proxy: SocketAddr, source: &str) -> (Process, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     ours.set_read_timeout(Some(PATIENCE)).expect("set");
     let theirs = OwnedFd::from(theirs);
@@ -96,6 +93,16 @@ fn client(
             .stdout(Stdio::from(theirs))
             .stderr(Stdio::null()),
     );
+    (tunnel, ours)
+}
+
+/// A client from `source`.
+fn client(
+    folder: &Path,
+    proxy: SocketAddr,
+    source: &str,
+) -> (Process, Result<WebSocket<Patient<UnixStream>>, Error>) {
+    let (tunnel, ours) = tunnel(folder, proxy, source);
     let uri = format!("ws://localhost:{}/push/?token={TOKEN}", proxy.port());
     let request = ClientRequestBuilder::new(uri.parse().expect("a URI")).with_sub_protocol("wamp");
     let socket = tungstenite::client(request, Patient(ours))
@@ -111,6 +118,39 @@ fn next_text(socket: &mut WebSocket<Patient<UnixStream>>) -> String {
     loop {
         if let Message::Text(text) = socket.read().expect("a message") {
             return text.to_string();
+        }
+    }
+}
+
+/// A stream of server-sent events, whose token is in a header.
+struct Stream {
+    _tunnel: Process,
+    bytes: Patient<UnixStream>,
+    heard: String,
+}
+
+impl Stream {
+    fn open(folder: &Path, proxy: SocketAddr, source: &str) -> Self {
+        let (tunnel, mut ours) = tunnel(folder, proxy, source);
+        let request = format!(
+            "GET /push/?topic=t HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
+             Authorization: Bearer {TOKEN}\r\n\r\n"
+        );
+        ours.write_all(request.as_bytes()).expect("open");
+        Self {
+            _tunnel: tunnel,
+            bytes: Patient(ours),
+            heard: String::new(),
+        }
+    }
+
+    /// Reads until `text` has come.
+    fn wait_for(&mut self, text: &str) {
+        let mut piece = [0; 4_096];
+        while !self.heard.contains(text) {
+            let n = self.bytes.read(&mut piece).expect("more in time");
+            assert!(n > 0, "the stream ended: {}", self.heard);
+            self.heard.push_str(&String::from_utf8_lossy(&piece[..n]));
         }
     }
 }
@@ -154,6 +194,16 @@ fn try_proxy(
         }
     }
 
+    // A stream, whose events and comments are not held back.
+    let mut stream = Stream::open(folder, address, "127.0.0.4");
+    stream.wait_for("retry: ");
+    publisher
+        .send(r#"{"topic":"t","data":2}"#, 0)
+        .expect("sent");
+    stream.wait_for(r#"data: {"topic":"t","data":2}"#);
+    assert_eq!(next_text(&mut first), r#"[8,"t",2]"#);
+    stream.wait_for("\n:");
+
     // One for each address, and the address is the client's.
     let (_second_tunnel, second) = client(folder, address, "127.0.0.2");
     match second {
@@ -163,18 +213,20 @@ fn try_proxy(
     let (_third_tunnel, third) = client(folder, address, "127.0.0.3");
     let third = third.expect("an upgrade");
 
-    drop((first, third, _tunnel, _third_tunnel));
+    drop((first, third, _tunnel, _third_tunnel, stream));
     server.stop();
     let (_last_tunnel, last) = client(folder, address, "127.0.0.2");
     match last {
         Err(Error::Http(answer)) => assert!(answer.status().is_server_error()),
         other => panic!("{other:?}"),
     }
-    // All four upgrades, with their addresses and paths.
-    wait_until("all is logged", || log().matches("/push/").count() >= 4);
+    // All four upgrades and the stream, with their addresses and paths.
+    wait_until("all is logged", || log().matches("/push/").count() >= 5);
     let log = log();
     assert!(
-        log.contains("127.0.0.2") && log.contains("127.0.0.3"),
+        ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+            .iter()
+            .all(|address| log.contains(address)),
         "{log}"
     );
     assert!(!log.contains("token"), "{log}");
