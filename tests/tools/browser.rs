@@ -55,6 +55,53 @@ const SESSION_PAGE: &str = r#"<!DOCTYPE html>
 </script>
 "#;
 
+/// A page with the browser's own `EventSource`.
+const EVENT_SOURCE_PAGE: &str = r#"<!DOCTYPE html>
+<script>
+  const url = new URL("http://HOST/");
+  url.searchParams.set("token", "TOKEN");
+  url.searchParams.append("topic", "package_created");
+  const source = new EventSource(url);
+  source.onopen = () => console.log("open");
+  source.onerror = () => console.log("error", source.readyState);
+  source.onmessage = (message) => {
+    const { topic, data } = JSON.parse(message.data);
+    console.log(topic, data);
+  };
+</script>"#;
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_an_event_source_listens_and_comes_back() {
+    let tokens = kit::scratch::File::new("event-source", "of-the-page\n");
+    let place = Place::hold();
+    let options = ["--tokens", tokens.path()];
+    let server = place.start(&options);
+    let mut browser = Browser::start();
+    let html = EVENT_SOURCE_PAGE.replace("TOKEN", "of-the-page");
+    let mut page = show(&mut browser, &server, &html);
+    page.wait_until("open", |page| page.has_said("log: open"));
+    is_heard(&server, &mut page, "1", "log: package_created 1");
+    // Line breaks are kept, and no event is taken for one of the browser's own.
+    let text = r#"{"n":2,"text":"a\nb"}"#;
+    let heard = "log: package_created {n: 2, text: a\nb}";
+    is_heard(&server, &mut page, text, heard);
+
+    // CONNECTING is 0: the browser comes back by itself.
+    server.signal("KILL");
+    server.wait();
+    page.wait_until("the end of the stream", |page| {
+        page.has_said("log: error 0")
+    });
+    let server = place.start(&options);
+    is_heard(&server, &mut page, "3", "log: package_created 3");
+
+    // CLOSED is 2: the token is no longer good, and the browser stays away.
+    tokens.replace("# nobody\n");
+    page.wait_until("the refusal", |page| page.has_said("log: error 2"));
+    server.stop();
+}
+
 /// What a page says of a WebSocket that its browser compresses: each event's number, and how long its text was.
 const COMPRESSED_PAGE: &str = r#"<!DOCTYPE html>
 <script>
