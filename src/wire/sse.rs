@@ -7,7 +7,8 @@
 
 use std::io::Write as _;
 
-use super::http::{CLOSE, HttpAnswer};
+use super::http::{self, CLOSE, HttpAnswer};
+use crate::stats::Refusal;
 
 const PREFIX: &str = "data: {\"topic\":";
 const MIDDLE: &str = ",\"data\":";
@@ -23,6 +24,14 @@ pub fn encode_head(origin: Option<&str>, retry: u64, out: &mut Vec<u8>) {
         write!(out, "Access-Control-Allow-Origin: {origin}\r\n").expect("a Vec takes everything");
     }
     write!(out, "\r\nretry: {retry}\n\n").expect("a Vec takes everything");
+}
+
+/// Appends the answer that refuses a stream. A page of another origin than the server's can read the status only when
+/// the answer names that origin.
+pub fn encode_refusal(origin: Option<&str>, refusal: Refusal, out: &mut Vec<u8>) {
+    let lines =
+        origin.map(|origin| format!("Vary: Origin\r\nAccess-Control-Allow-Origin: {origin}\r\n"));
+    http::encode_refusal_with(refusal, &lines.unwrap_or_default(), false, out);
 }
 
 /// Appends the answer to a browser that asks whether a page of this origin may send a token in a header.

@@ -60,7 +60,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "wire::token_file",
         &["limits", "wire::grant", "wire::token"],
     ),
-    ("wire::sse", &["wire::http"]),
+    ("wire::sse", &["stats", "wire::http"]),
     ("wire::wamp", &["limits", "wire::json"]),
     ("wire::wamp2", &["wire::json"]),
     ("wire::growth", &[]),

@@ -8,7 +8,6 @@
 use super::SessionId;
 use crate::limits;
 use crate::stats::Refusal;
-use crate::wire::http;
 use crate::wire::sse;
 
 /// What a client asked for that waits for its stream.
@@ -33,7 +32,7 @@ impl StreamWish {
     pub fn refuse(&self, refusal: Refusal, id: SessionId, out: &mut Vec<u8>) {
         match self.is_browser && refusal.may_pass() {
             true => self.begin(limits::STREAM_RETRY_LATER_MILLISECONDS, id, out),
-            false => http::encode_refusal(refusal, false, out),
+            false => sse::encode_refusal(self.origin.as_deref(), refusal, out),
         }
     }
 

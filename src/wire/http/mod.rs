@@ -14,5 +14,7 @@ mod upgrade;
 pub use deflate::DeflateOffer;
 pub use event_stream::{EventStream, event_stream};
 pub use head::{BodyFault, Head, HeadFault, Lines, NO_LINES, Unclear, is_head};
-pub use response::{CLOSE, Content, HttpAnswer, encode_acceptance, encode_refusal};
+pub use response::{
+    CLOSE, Content, HttpAnswer, encode_acceptance, encode_refusal, encode_refusal_with,
+};
 pub use upgrade::{Acceptance, SUBPROTOCOLS, Upgrade, WAMP2, accept_key, judge};

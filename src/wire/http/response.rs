@@ -82,8 +82,13 @@ pub fn encode_acceptance(acceptance: &Acceptance, out: &mut Vec<u8>) {
     answer.encode(false, out);
 }
 
-/// Appends the answer to an upgrade that is refused. The connection ends with it.
+/// Appends the answer to a request that is refused. The connection ends with it.
 pub fn encode_refusal(refusal: Refusal, is_head: bool, out: &mut Vec<u8>) {
+    encode_refusal_with(refusal, "", is_head, out);
+}
+
+/// Appends the answer to a request that is refused, with these lines more.
+pub fn encode_refusal_with(refusal: Refusal, more: &str, is_head: bool, out: &mut Vec<u8>) {
     let [status, lines, error, hint] = told(refusal);
     let body = json::text(|body| {
         body.put("error", error).put("hint", hint);
@@ -94,7 +99,7 @@ pub fn encode_refusal(refusal: Refusal, is_head: bool, out: &mut Vec<u8>) {
         content: Some(Content {
             media_type: "application/json",
             body: body.as_bytes(),
-            lines: "",
+            lines: more,
         }),
     };
     answer.encode(is_head, out);
