@@ -3,9 +3,9 @@
 
 /** The state of a {@link Connection}. */
 export type State =
-	/** The token is being fetched, and then a WebSocket is being opened. */
+	/** The token is being fetched, and then a WebSocket is being opened, or a stream of server-sent events. */
 	| "connecting"
-	/** The server has sent WELCOME, all topics are subscribed, and messages or answers arrive. */
+	/** The server has answered each subscription that there is, and messages or answers arrive. */
 	| "open"
 	/** There is no connection; the next attempt comes after a pause. */
 	| "waiting"
@@ -23,6 +23,12 @@ export interface Options {
 	 * for the function, so give a `fetch` in it a deadline: `{ signal: AbortSignal.timeout(10_000) }`.
 	 */
 	token?: string | (() => string | undefined | Promise<string | undefined>);
+	/**
+	 * True sends the token as WAMP's ticket (and to a stream in a header), so that it stands in no URL and in no
+	 * log of a proxy. The server also tells then that a token is wrong. It costs one more way to the server and
+	 * back for each connection. Default false.
+	 */
+	ticket?: boolean;
 	/** In milliseconds, the bound of the first pause; each further failure doubles it. Default 1,000. */
 	retryDelay?: number;
 	/** In milliseconds, the bound of all pauses. Default 30,000. */
@@ -31,15 +37,29 @@ export interface Options {
 
 /** Why a connection ended. */
 export interface Ended {
-	/** The WebSocket's close code; 1006 when it was cut or never open. None when the token function failed. */
+	/**
+	 * The WebSocket's close code; 1006 when it was cut or never open. 3000 says that the server does not take the
+	 * token, or no longer. None when the token function failed.
+	 */
 	code?: number;
 	/** The reason in words; it may be empty. */
 	reason: string;
 }
 
+/** Which subscription there is not, and why. */
+export interface Denial {
+	topic: string;
+	/**
+	 * The server's: `wamp.error.not_authorized` (the token does not allow the topic),
+	 * `newswire.error.too_many_subscriptions`, or `wamp.error.invalid_uri` (the topic is too long). The client's
+	 * own, for a promise alone: `unsubscribed` or `closed`, before the server had the subscription.
+	 */
+	reason: string;
+}
+
 /**
  * A connection that reconnects after every end but two: the page called {@link Connection.close}; or the server
- * closed with code 3000 (the token is no longer valid) and the token is a string, so that there is no other.
+ * does not take the token any more (code 3000) and the token is a string, so that there is no other.
  * The pause before an attempt is random, between 0 and a bound. The bound doubles with each failure, and after
  * an open connection it is that of the first pause again.
  *
@@ -49,8 +69,12 @@ export interface Ended {
  * at once, and the server has 5 seconds. In the background, where browsers slow timers down, this takes
  * minutes. When the page is shown or the network is back during a pause, the next attempt comes soon.
  *
- * A browser does not tell a page why a WebSocket could not be opened. So a refused token looks like a server
- * that is down, and the pauses grow.
+ * Where the second WebSocket in a row brings nothing, as behind a proxy that refuses them, the attempt goes on at
+ * once with a stream of server-sent events. A new topic needs another stream: the connection is "connecting" and
+ * then "open" again. The next attempt after a stream's end begins with a WebSocket.
+ *
+ * A browser does not tell a page why a WebSocket could not be opened. So a wrong token in the URL looks like a
+ * server that is down, until a stream is refused for it (code 3000).
  *
  * A connection dispatches an event for each state that it enters, with the state's name. The `detail` of
  * "closed" is {@link Ended}; that of "waiting" also has the pause in milliseconds. Events that are published
@@ -60,13 +84,26 @@ export interface Connection extends Omit<EventTarget, "addEventListener"> {
 	readonly state: State;
 	/** Fulfilled when the connection is open for the first time; rejected with {@link Ended} when it is closed before. */
 	readonly ready: Promise<unknown>;
-	/** Subscribes to a topic, now and after each reconnect. Returns the function that ends the subscription. */
-	subscribe(topic: string, handler: (event: any, topic: string) => void): () => void;
+	/**
+	 * Subscribes to a topic, now and after each reconnect. A handler that is given twice for a topic counts once.
+	 *
+	 * The promise is fulfilled when the server has the subscription for the first time, with a function that ends it;
+	 * it is rejected with an error that is a {@link Denial} when the server does not grant it. A page may ignore
+	 * the promise: a rejection that nobody handles is no error of the page.
+	 *
+	 * A subscription that the server denies, now or after a reconnect, or that it ends because the token allows less
+	 * now, is over: it is not asked for again until the page does. The connection tells it with the event
+	 * "denied" and a warning on the console.
+	 */
+	subscribe(topic: string, handler: (event: any, topic: string) => void): Promise<() => void>;
+	/** Ends the subscription of one handler, or of all handlers of the topic. Without one it does nothing. */
+	unsubscribe(topic: string, handler?: (event: any, topic: string) => void): void;
 	/** Closes the connection; it does not reconnect. */
 	close(): void;
 	addEventListener(type: "connecting" | "open", listener: (event: CustomEvent) => void, options?: AddEventListenerOptions | boolean): void;
 	addEventListener(type: "waiting", listener: (event: CustomEvent<Ended & { delay: number }>) => void, options?: AddEventListenerOptions | boolean): void;
 	addEventListener(type: "closed", listener: (event: CustomEvent<Ended>) => void, options?: AddEventListenerOptions | boolean): void;
+	addEventListener(type: "denied", listener: (event: CustomEvent<Denial>) => void, options?: AddEventListenerOptions | boolean): void;
 }
 
 /** Opens a connection. Throws when the URL is not valid. */

@@ -1,9 +1,18 @@
-// Receives events from newswire, or another server of WAMP v1. MIT OR Apache-2.0. Its parts: newswire.d.ts
+// Receives events from newswire. MIT OR Apache-2.0. Its parts: newswire.d.ts
+//
+// newswire serves newswire.min.js, which src/web/pack makes of this file.
+
 var newswire = (() => {
 	const CLOSED = 0, LOST = 1, UNREACHABLE = 3;
 	// In milliseconds: a session's shortest tick; and half of the time for an answer, which may come behind
 	// a large event on a slow line; the same when the page was woken.
 	const TICK = 20000, PATIENCE = 10000, WOKEN = 2500;
+	// In milliseconds: a stream that is alive brings something more often (--ping-interval is two minutes at most).
+	const SILENCE = 150000;
+	// In milliseconds: other topics need another stream, so those of a moment are gathered.
+	const GATHER = 50;
+	// What a newswire server answers, whatever the token allows; a stream without a topic listens to it.
+	const ALIVE = "newswire:alive";
 
 	// Called when the page is shown again, and when the network is back.
 	const wakers = new Set();
@@ -14,70 +23,103 @@ var newswire = (() => {
 	for (const type of ["online", "pageshow"]) globalThis.addEventListener?.(type, wake);
 	globalThis.document?.addEventListener("visibilitychange", wake);
 
-	// One WebSocket, until its end.
-	function Session(url, onopen, onclose) {
-		const prefixes = new Map(), topics = new Map();
-		let id = null, isOpen = false;
+	// Each on its own: an exception of one handler reaches the page, and the others run.
+	function tell(handlers, ...what) {
+		handlers?.forEach((handler) => queueMicrotask(() => handler(...what)));
+	}
+
+	// One WebSocket, until its end. `question` makes a call with a number. `hear` has a function for each type of
+	// message.
+	function Socket(url, protocol, { question, hear, onopen, onend }) {
+		let isOpen = false, isWelcome = false, isHeard = false;
 
 		// A connection can die unnoticed, and a page sees no pings. So a session that receives nothing for
 		// two ticks asks something, and ends after two more. One tick is not enough: in a page that was
 		// frozen, an overdue timer runs before the messages that have come. Each tick has a random length,
 		// so that many pages do not ask at once.
-		let timer, patience, question = null, questions = 0, silent = 1;
+		let timer, patience, asked = null, questions = 0, silent = 1;
 		function arm() {
-			timer = setTimeout(tick, question ? patience : TICK * (1 + Math.random() / 2));
+			timer = setTimeout(tick, asked ? patience : TICK * (1 + Math.random() / 2));
 		}
 		function tick() {
 			silent += 1;
 			if (silent < 2) return arm();
-			if (!question) return ask(PATIENCE);
-			end(LOST, { code: 1006, reason: "no answer", wasClean: false });
+			if (!asked) return ask(PATIENCE);
+			end(LOST, { code: 1006, reason: "no answer" });
 			socket.close();
 		}
 		function ask(time) {
 			clearTimeout(timer);
-			[patience, silent, question] = [time, 0, `alive-${questions += 1}`];
-			if (id !== null) send(2, question, "newswire:alive");
+			const message = question(questions += 1);
+			[patience, silent, asked] = [time, 0, message[1]];
+			if (isWelcome) send(...message);
 			arm();
 		}
 		const asks = () => ask(WOKEN);
+
+		const socket = new WebSocket(url, [protocol]);
+		socket.onopen = () => {
+			isOpen = true;
+			onopen?.();
+		};
+		socket.onclose = (event) => end(event.wasClean ? CLOSED : LOST, event);
+		socket.onmessage = ({ data }) => {
+			const [type, ...rest] = JSON.parse(data);
+			[silent, isHeard] = [0, true];
+			if (type === 0 || type === 2) { // WELCOME of WAMP v1, and of v2
+				[isWelcome, asked] = [true, null];
+				// Other servers end a session that makes a call.
+				if (/^newswire\b/.test(rest[2] ?? rest[1].agent)) wakers.add(asks);
+				else clearTimeout(timer);
+			} else if (rest[0] === asked) { // its answer
+				asked = null;
+			}
+			hear[type]?.(...rest);
+		};
+		arm();
+
 		function rest() {
 			clearTimeout(timer);
 			wakers.delete(asks);
 		}
-
-		const socket = new WebSocket(url, ["wamp"]);
-		socket.onopen = () => { isOpen = true; };
-		socket.onclose = (event) => end(event.wasClean ? CLOSED : LOST, event);
-		socket.onmessage = ({ data }) => {
-			const [type, first, event, server] = JSON.parse(data);
-			silent = 0;
-			if (type === 0) { // WELCOME
-				[id, question] = [first, null];
-				// Other servers end a session that makes a call.
-				if (/^newswire\b/.test(server)) wakers.add(asks);
-				else rest();
-				onopen?.();
-			} else if (type === 8) { // EVENT
-				// Each on its own: an exception of one handler reaches the page, and the others run.
-				topics.get(first)?.forEach((handler) => queueMicrotask(() => handler(first, event)));
-			} else if (first === question) { // CALLRESULT, or CALLERROR
-				question = null;
-			}
-		};
-		arm();
-
 		function end(how, event) {
 			const code = isOpen ? how : UNREACHABLE;
 			isOpen = false;
 			socket.onopen = socket.onclose = socket.onmessage = null;
 			rest();
-			onclose?.(code, `WS-${event.code}: ${event.reason}`, event);
+			onend(code, event, isHeard);
 		}
 		function send(...message) {
 			if (!isOpen) throw new Error("not connected");
 			socket.send(JSON.stringify(message));
 		}
+		return {
+			send,
+			close() {
+				rest();
+				socket.close();
+			},
+		};
+	}
+
+	// A session of WAMP v1.
+	function Session(url, onopen, onclose) {
+		const prefixes = new Map(), topics = new Map();
+		let id = null;
+		const { send, close } = Socket(url, "wamp", {
+			question: (number) => [2, `alive-${number}`, ALIVE],
+			hear: {
+				0(session) { // WELCOME
+					id = session;
+					onopen?.();
+				},
+				8(topic, event) { // EVENT
+					tell(topics.get(topic), topic, event);
+				},
+			},
+			onend: (how, event) => onclose?.(how, `WS-${event.code}: ${event.reason}`),
+		});
+
 		function resolve(curie) {
 			const [, prefix, rest] = /^([^:]*):(.*)$/s.exec(curie) ?? [];
 			return prefixes.has(prefix) ? prefixes.get(prefix) + rest : curie;
@@ -85,6 +127,7 @@ var newswire = (() => {
 
 		return {
 			resolve,
+			close,
 			shrink(uri) {
 				const fit = [...prefixes].find(([, start]) => uri.startsWith(start));
 				return fit ? `${fit[0]}:${uri.slice(fit[1].length)}` : uri;
@@ -110,10 +153,6 @@ var newswire = (() => {
 			publish: (...message) => send(7, ...message),
 			// The answer that newswire would give.
 			call: (uri) => Promise.reject({ uri, desc: "You are not allowed to make calls" }),
-			close() {
-				rest();
-				socket.close();
-			},
 			sessionid: () => id,
 			log: console.log,
 		};
@@ -150,28 +189,38 @@ var newswire = (() => {
 		},
 	};
 
-	// Makes one session after another.
-	function connect({ url, token, retryDelay = 1000, retryDelayMax = 30000 }) {
-		const base = new URL(url, globalThis.location?.href);
-		base.protocol = base.protocol.replace("http", "ws");
-		base.hash = "";
-		const wanted = new Set(); // subscriptions of each session
-		let session, timer, tries = 0;
+	// Makes one link after another: a session of WAMP v2, or a stream of server-sent events.
+	function connect({ url, token, ticket = false, retryDelay = 1000, retryDelayMax = 30000 }) {
+		const { href } = Object.assign(new URL(url, globalThis.location?.href), { hash: "" });
+		const wanted = new Map(); // the topics of each link, with their handlers and a promise
+		let failures = 0; // how many WebSockets in a row have ended and brought nothing
+		let isBlocked = false; // the last one failed although the server was there
+		let link = null, timer, tries = 0;
 
 		const self = Object.assign(new EventTarget(), {
 			state: "connecting",
 			subscribe(topic, handler) {
-				const one = [topic, (uri, event) => handler(event, uri)];
-				wanted.add(one);
-				if (self.state === "open") session.subscribe(...one);
-				return () => {
-					if (wanted.delete(one) && self.state === "open") session.unsubscribe(...one);
-				};
+				let one = wanted.get(topic);
+				if (!one) {
+					one = { handlers: new Set() };
+					one.promise = new Promise((resolve, reject) => Object.assign(one, { resolve, reject }));
+					wanted.set(topic, one);
+					if (self.state === "closed") drop(topic, "closed");
+					else link?.add(topic);
+				}
+				one.handlers.add(handler);
+				const promise = one.promise.then(() => () => self.unsubscribe(topic, handler));
+				promise.catch(() => {}); // a page need not use it: a denial is also an event, and a warning
+				return promise;
+			},
+			unsubscribe(topic, handler) {
+				const handlers = wanted.get(topic)?.handlers;
+				handlers?.delete(handler);
+				if (handler && handlers?.size) return;
+				if (drop(topic, "unsubscribed")) link?.remove(topic);
 			},
 			close() {
-				clearTimeout(timer);
-				if (self.state !== "closed") become("closed", { code: 1000, reason: "" });
-				session?.close();
+				if (self.state !== "closed") finish(1000, "");
 			},
 		});
 		self.ready = new Promise((resolve, reject) => {
@@ -180,45 +229,213 @@ var newswire = (() => {
 		});
 		self.ready.catch(() => {}); // a page need not use it
 
+		function dispatch(type, detail) {
+			self.dispatchEvent(new CustomEvent(type, { detail }));
+		}
 		function become(state, detail) {
 			self.state = state;
-			if (state === "closed") wakers.delete(hurry);
-			self.dispatchEvent(new CustomEvent(state, { detail }));
+			dispatch(state, detail);
 		}
-		async function attempt() {
+		function finish(code, reason) {
+			clearTimeout(timer);
+			wakers.delete(hurry);
+			link?.close();
+			link = null;
+			for (const topic of wanted.keys()) drop(topic, "closed");
+			become("closed", { code, reason });
+		}
+		// Ends a subscription, before the server has it or after.
+		function drop(topic, reason) {
+			wanted.get(topic)?.reject(Object.assign(new Error(`${topic}: ${reason}`), { topic, reason }));
+			return wanted.delete(topic);
+		}
+		function deny(topic, reason) {
+			if (!drop(topic, reason)) return;
+			console.warn(`newswire: the server ended ${topic}: ${reason}`);
+			dispatch("denied", { topic, reason });
+		}
+		function hear(topic, data) {
+			tell(wanted.get(topic)?.handlers, data, topic);
+		}
+
+		async function attempt(make) {
+			link?.close();
+			link = null;
 			become("connecting");
 			try {
 				await null; // the page adds its listeners first
 				const value = typeof token === "function" ? await token() : token;
-				if (self.state === "closed") return;
-				const mark = base.href.includes("?") ? "&" : "?";
-				const target = value ? `${base}${mark}token=${encodeURIComponent(value)}` : base;
-				session = new Session(target, () => {
-					for (const one of wanted) session.subscribe(...one);
-					become("open");
-				}, (why, text, event) => pause(event));
+				if (self.state !== "closed") make(value);
 			} catch (error) {
-				pause({ reason: `${error}` });
+				pause(undefined, `${error}`);
 			}
 		}
-		function pause({ code, reason }) {
+		function address(scheme, value, topics = []) {
+			const parts = topics.map((topic) => `topic=${encodeURIComponent(topic)}`);
+			if (value && !ticket) parts.push(`token=${encodeURIComponent(value)}`);
+			const mark = href.includes("?") ? "&" : "?";
+			return href.replace(/^(ws|http)/, scheme) + (parts.length ? mark + parts.join("&") : "");
+		}
+
+		function session(value) {
+			const requests = [], ids = new Map(); // the topics of requests and of subscriptions
+			let due = null, isRefused = false; // how many SUBSCRIBEs have no answer
+
+			function add(topic) {
+				if (due === null) return; // before WELCOME
+				due += 1;
+				send(32, requests.push(topic), {}, topic);
+			}
+			function remove(topic) {
+				for (const [id, name] of ids) {
+					if (name === topic && ids.delete(id)) send(34, requests.push(topic), id);
+				}
+			}
+			function answered() {
+				if (due === 0 && self.state === "connecting") become("open");
+			}
+			const { send, close } = Socket(address("ws", value), "wamp.2.json", {
+				// Above all numbers of requests and subscriptions, with which its answer must not be confused.
+				question: (number) => [48, 2 ** 52 + number, {}, ALIVE],
+				hear: {
+					2() { // WELCOME
+						due = 0;
+						for (const topic of wanted.keys()) add(topic);
+						answered();
+					},
+					3(details, reason) { // ABORT
+						isRefused = /auth/.test(reason);
+					},
+					4() { // CHALLENGE
+						send(5, value, {});
+					},
+					8(kind, request, details, reason) { // ERROR
+						if (kind !== 32) return;
+						due -= 1;
+						deny(requests[request - 1], reason);
+						answered();
+					},
+					33(request, id) { // SUBSCRIBED
+						due -= 1;
+						const topic = requests[request - 1];
+						ids.set(id, topic);
+						if (wanted.has(topic)) wanted.get(topic).resolve();
+						else remove(topic);
+						answered();
+					},
+					35(request, ended) { // UNSUBSCRIBED, by the server if there is a reason
+						if (ended) deny(ids.get(ended.subscription), ended.reason);
+					},
+					36(id, publication, details, values) { // EVENT
+						hear(ids.get(id), values?.[0]);
+					},
+				},
+				onopen: () => send(1, "newswire", {
+					authmethods: value && ticket ? ["ticket"] : [],
+					roles: { subscriber: { features: { subscription_revocation: true } } },
+				}),
+				onend(how, { code, reason }, isHeard) {
+					failures = isHeard ? 0 : failures + 1;
+					if (isHeard) isBlocked = false;
+					// A page cannot tell a server that is down from a proxy that refuses WebSockets.
+					if (failures > 1 && self.state !== "closed") stream(value);
+					else pause(isRefused ? 3000 : code, reason);
+				},
+			});
+			link = { add, remove, close };
+		}
+
+		async function stream(value) {
+			const topics = wanted.size ? [...wanted.keys()] : [ALIVE];
+			const aborter = new AbortController();
+			const headers = { Accept: "text/event-stream" };
+			if (value && ticket) headers.Authorization = `Bearer ${value}`;
+			const get = (topics) => fetch(address("http", value, topics), { headers, signal: aborter.signal });
+			let code = 1006, silence, text = "";
+
+			function opened() {
+				if (isBlocked) {
+					for (const topic of topics) wanted.get(topic)?.resolve();
+					return become("open");
+				}
+				// The server is there, and may have come back after the last WebSocket failed. So the next one tells.
+				isBlocked = true;
+				aborter.abort();
+				session(value);
+			}
+			function listen() {
+				clearTimeout(silence);
+				silence = setTimeout(() => aborter.abort("no answer"), SILENCE);
+			}
+			const own = link = {
+				add(topic) {
+					if (!topics.includes(topic)) wait(GATHER, stream);
+					else if (self.state === "open") wanted.get(topic).resolve();
+				},
+				remove() {}, // the next stream is without it
+				close: () => aborter.abort(),
+			};
+			try {
+				listen();
+				const { status, body } = await get(topics);
+				if (status === 401) code = 3000;
+				if (status === 403) { // the token does not allow all of the topics
+					if (topics[0] === ALIVE) return opened();
+					for (const topic of topics) {
+						const alone = await get([topic]);
+						alone.body.cancel();
+						if (alone.status === 403) deny(topic, "wamp.error.not_authorized");
+					}
+					if (!topics.every((topic) => wanted.has(topic))) return attempt(stream);
+				}
+				if (status !== 200) throw `HTTP ${status}`;
+				const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+				for (;;) {
+					const { value, done } = await reader.read();
+					if (done) throw "the stream has ended";
+					listen();
+					const lines = (text + value).split("\n");
+					text = lines.pop();
+					for (const line of lines) {
+						const [, field, rest] = /^(retry|data): (.*)/s.exec(line) ?? [];
+						if (field === "data") {
+							const { topic, data } = JSON.parse(rest);
+							hear(topic, data);
+						} else if (field === "retry") {
+							// A browser is told so that there is no place now.
+							if (rest >= 5000) throw "the server is full";
+							opened();
+						}
+					}
+				}
+			} catch (error) {
+				if (link !== own) return;
+				if (self.state !== "open") isBlocked = false;
+				pause(code, `${error}`);
+			} finally {
+				clearTimeout(silence);
+			}
+		}
+
+		function pause(code, reason) {
 			if (self.state === "closed") return;
+			link = null;
 			// 1008: a limit, which would be reached again at once.
 			if (self.state === "open" && code !== 1008) tries = 0;
-			// 3000: the token is no longer valid, and there is no other.
-			if (code === 3000 && typeof token !== "function") return become("closed", { code, reason });
-			become("waiting", { code, reason, delay: wait(retryDelay * 2 ** tries++) });
+			// 3000: the token is not valid, and there is no other.
+			if (code === 3000 && typeof token !== "function") return finish(code, reason);
+			const bound = Math.min(retryDelayMax, retryDelay * 2 ** tries++);
+			become("waiting", { code, reason, delay: wait(Math.random() * bound) });
 		}
-		function wait(longest) {
-			const delay = Math.random() * Math.min(retryDelayMax, longest);
+		function wait(delay, make = session) {
 			clearTimeout(timer);
-			timer = setTimeout(attempt, delay);
+			timer = setTimeout(() => attempt(make), delay);
 			return delay;
 		}
 		// After a pause: a whole office may be back at the same moment.
-		const hurry = () => { if (self.state === "waiting") wait(retryDelay); };
+		const hurry = () => { if (self.state === "waiting") wait(Math.random() * retryDelay); };
 		wakers.add(hurry);
-		attempt();
+		attempt(session);
 		return self;
 	}
 

@@ -16,8 +16,7 @@ for (const state of ["open", "waiting", "closed"]) {
 	push.addEventListener(state, ({ detail }) => console.log(state, detail?.code ?? "-", "asked", asked));
 }
 push.subscribe("before", (data) => console.log("before", JSON.stringify(data)));
-const unsubscribe = push.subscribe("unwanted", () => console.log("unwanted"));
-await push.ready;
+const unsubscribe = await push.subscribe("unwanted", () => console.log("unwanted"));
 unsubscribe();
 push.subscribe("after", (data) => {
 	console.log("after", JSON.stringify(data));

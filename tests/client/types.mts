@@ -1,12 +1,17 @@
 // What newswire.d.ts lets a page write, and what not. Never run: tests/tools/client.rs has it checked, with
 // the types beside it.
 
-import { ab, connect, type Connection } from "./newswire.mjs";
+import { ab, connect, type Connection, type Denial } from "./newswire.mjs";
 
 const push: Connection = connect({ url: "/push/", token: async () => "token", retryDelay: 500 });
-connect({ url: new URL("wss://example.com/"), token: "token" });
-const unsubscribe: () => void = push.subscribe("topic", (data, topic) => console.log(topic.length, data.n));
+connect({ url: new URL("wss://example.com/"), token: "token", ticket: true });
+const show = (data: { n: number }, topic: string) => console.log(topic.length, data.n.toFixed());
+const unsubscribe: () => void = await push.subscribe("topic", show);
+push.subscribe("topic", (data) => console.log(data.n)).catch((denial: Denial) => console.log(denial.topic, denial.reason));
 push.addEventListener("open", () => unsubscribe());
+push.addEventListener("denied", ({ detail }) => console.log(detail.topic.length, detail.reason.length));
+push.unsubscribe("topic", show);
+push.unsubscribe("topic");
 push.addEventListener("waiting", ({ detail }) => console.log(detail.delay.toFixed(), detail.code?.toFixed()));
 push.addEventListener("closed", ({ detail }) => console.log(detail.reason.length), { once: true });
 await push.ready;
@@ -14,6 +19,10 @@ if (push.state === "open") push.close();
 
 // @ts-expect-error: where?
 connect({ token: "token" });
+// @ts-expect-error: how?
+connect({ url: "/push/", ticket: "token" });
+// @ts-expect-error: it is a promise of that
+const atOnce: () => void = push.subscribe("topic", show);
 // @ts-expect-error: an event of no state
 push.addEventListener("opened", (event: CustomEvent) => event.detail);
 // @ts-expect-error: nobody else says so

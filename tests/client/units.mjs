@@ -1,20 +1,22 @@
-// What newswire.js does, seen from a page: with sockets, timers and dice of the test's own, so that
-// nothing is waited for and every pause is known. Run by tests/tools/client.rs.
+// What newswire.js does, seen from a page: with sockets, streams, timers and dice of the test's own, so that
+// nothing is waited for and every pause is known. Run by tests/tools/client.rs, on the source and on what is served;
+// NEWSWIRE_JS names the file.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-const text = readFileSync("src/web/newswire.js", "utf8");
+const text = readFileSync(process.env.NEWSWIRE_JS ?? "src/web/newswire.js", "utf8");
 
 // The client in a world of its own; `random` is what every throw of the dice gives.
 function world({ random = 0.5, ab, server = "newswire/0.1.0" } = {}) {
-	const sockets = [], timers = [], errors = [], listeners = [];
+	const sockets = [], timers = [], errors = [], listeners = [], streams = [], warnings = [];
 	const listens = { addEventListener: (type, listener) => listeners.push({ type, listener }) };
 	const page = { ...listens, document: { ...listens, hidden: false } };
 	class WebSocket {
 		sent = [];
 		isClosed = false;
+		answered = 0;
 		constructor(url, protocols) {
 			Object.assign(this, { url: String(url), protocols });
 			sockets.push(this);
@@ -22,14 +24,61 @@ function world({ random = 0.5, ab, server = "newswire/0.1.0" } = {}) {
 		send(message) { this.sent.push(message); }
 		close() { this.isClosed = true; }
 		hear(...message) { this.onmessage({ data: JSON.stringify(message) }); }
+		// Takes what it has sent since the last time.
+		take() { return this.sent.splice(0).map((message) => JSON.parse(message)); }
+		greet() {
+			if (this.protocols[0] === "wamp") this.hear(0, `id${sockets.length}`, 1, server);
+			else this.hear(2, 1, { agent: server, roles: { broker: { features: {} } } });
+		}
 		open() {
 			this.onopen();
-			this.hear(0, `id${sockets.length}`, 1, server);
+			this.greet();
+			this.grant();
 		}
-		end(code = 1006, reason = "") { this.onclose({ code, reason, wasClean: code !== 1006 }); }
+		// Answers each SUBSCRIBE: a topic's subscription has the number of its first letter.
+		grant() {
+			for (const [type, request, , topic] of this.sent.map((message) => JSON.parse(message))) {
+				if (type !== 32 || request <= this.answered) continue;
+				this.answered = request;
+				this.hear(33, request, topic.charCodeAt());
+			}
+		}
+		event(topic, data) {
+			if (this.protocols[0] === "wamp") this.hear(8, topic, data);
+			else this.hear(36, topic.charCodeAt(), 1, {}, [data]);
+		}
+		end(code = 1006, reason = "") { this.onclose?.({ code, reason, wasClean: code !== 1006 }); }
+	}
+	// A stream waits for the answer that a test gives with `answer`, which brings `text`; then more comes.
+	function fetch(url, { headers, signal }) {
+		return new Promise((resolve, reject) => {
+			const encoder = new TextEncoder();
+			const stream = { url, headers, signal, isCancelled: false, fail: reject };
+			stream.answer = (status, text = "") => {
+				const source = {
+					start: (controller) => { stream.controller = controller; },
+					cancel: () => { stream.isCancelled = true; },
+				};
+				resolve({ status, body: new ReadableStream(source) });
+				return stream.hear(text);
+			};
+			stream.hear = (text) => {
+				if (text) stream.controller.enqueue(encoder.encode(text));
+				return rest();
+			};
+			stream.event = (topic, data) => stream.hear(`data: ${JSON.stringify({ topic, data })}\n\n`);
+			stream.end = () => { stream.controller.close(); return rest(); };
+			signal.addEventListener("abort", () => {
+				reject(signal.reason);
+				try { stream.controller?.error(signal.reason); } catch {} // it has ended
+			});
+			streams.push(stream);
+		});
 	}
 	const scope = {
 		WebSocket,
+		fetch,
+		console: { ...console, warn: (text) => warnings.push(text) },
 		setTimeout: (run, delay) => timers.push({ run, delay, isDue: true }),
 		clearTimeout: (number) => { if (number) timers[number - 1].isDue = false; },
 		queueMicrotask: (run) => Promise.resolve().then(run).catch((error) => errors.push(error)),
@@ -40,8 +89,9 @@ function world({ random = 0.5, ab, server = "newswire/0.1.0" } = {}) {
 	const make = new Function(...Object.keys(scope), `${text}; return { ab, connect: newswire.connect };`);
 	return {
 		...make(...Object.values(scope)),
-		sockets, timers, errors,
+		sockets, timers, errors, streams, warnings,
 		last: () => sockets.at(-1),
+		stream: () => streams.at(-1),
 		// The timers that will come: in milliseconds.
 		due: () => timers.filter((timer) => timer.isDue).map((timer) => timer.delay),
 		// Something happens to the page.
@@ -59,11 +109,21 @@ function world({ random = 0.5, ab, server = "newswire/0.1.0" } = {}) {
 			timer.run();
 			await rest();
 		},
+		// Lets the one pause pass that is this long.
+		async passes(delay) {
+			const those = timers.filter((timer) => timer.isDue && timer.delay === delay);
+			assert.equal(those.length, 1, `${delay} of ${timers.map((timer) => timer.delay)}`);
+			those[0].isDue = false;
+			those[0].run();
+			await rest();
+		},
 	};
 }
 
-// Everything that was promised has happened.
-const rest = () => new Promise((resolve) => setImmediate(resolve));
+// Everything that was promised has happened; what comes through a stream takes some turns.
+async function rest() {
+	for (let turns = 0; turns < 5; turns += 1) await new Promise((resolve) => setImmediate(resolve));
+}
 
 function states(push) {
 	const seen = [];
@@ -84,13 +144,23 @@ async function connected(options = {}, dice = {}) {
 	return { w, push };
 }
 
+// A server that is down: no WebSocket, and no stream.
+async function refuse(w) {
+	w.last().end();
+	await rest();
+	if (w.streams.length && !w.stream().signal.aborted) {
+		w.stream().fail(new TypeError("fetch failed"));
+		await rest();
+	}
+}
+
 test("pauses double up to a bound, and begin anew after a connection", async () => {
 	const { w, push } = await connected();
 	const pauses = [];
 	for (let i = 0; i < 8; i += 1) {
-		w.last().end();
+		await refuse(w);
 		assert.equal(push.state, "waiting");
-		pauses.push(w.timers.at(-1).delay);
+		pauses.push(w.timers.findLast((timer) => timer.isDue).delay);
 		await w.pass();
 	}
 	assert.deepEqual(pauses, [500, 1000, 2000, 4000, 8000, 15000, 15000, 15000]);
@@ -103,7 +173,7 @@ test("pauses are drawn between none and the whole bound", async () => {
 	for (const [random, first, second] of [[0, 0, 0], [0.999, 99.9, 199.8]]) {
 		const { w } = await connected({ retryDelay: 100, retryDelayMax: 200 }, { random });
 		for (const delay of [first, second, second]) {
-			w.last().end();
+			await refuse(w);
 			assert.equal(w.timers.at(-1).delay.toFixed(1), delay.toFixed(1));
 			await w.pass();
 		}
@@ -120,47 +190,214 @@ test("a page over a limit is not back at once, again and again", async () => {
 	}
 });
 
+// What a socket has sent, and not its HELLO.
+const said = (socket) => socket.take().filter(([type]) => type !== 1).map(([type, , ...more]) => [type, ...more]);
+
+test("it introduces itself, and asks for no more than it understands", async () => {
+	const { w } = await connected();
+	const [hello] = w.last().take();
+	assert.deepEqual(hello.slice(0, 2), [1, "newswire"]);
+	assert.deepEqual(hello[2].authmethods, []);
+	assert.deepEqual(hello[2].roles, { subscriber: { features: { subscription_revocation: true } } });
+	assert.deepEqual(w.last().protocols, ["wamp.2.json"]);
+});
+
 test("each connection is subscribed to what is wanted then", async () => {
 	const w = world();
 	const push = w.connect({ url: "ws://h/" });
 	const heard = [];
 	push.subscribe("a", (data, topic) => heard.push(["first", topic, data]));
 	push.subscribe("a", (data) => heard.push(["second", data]));
-	const end = push.subscribe("b", () => {});
+	const b = push.subscribe("b", () => {});
 	await rest();
 	assert.deepEqual(w.last().sent, []);
 	w.last().open();
-	assert.deepEqual(w.last().sent, ['[5,"a"]', '[5,"b"]']);
+	assert.deepEqual(said(w.last()), [[32, {}, "a"], [32, {}, "b"]]);
+	const end = await b;
 	push.subscribe("c", () => {});
 	end();
 	end();
-	assert.deepEqual(w.last().sent.slice(2), ['[5,"c"]', '[6,"b"]']);
+	assert.deepEqual(said(w.last()), [[32, {}, "c"], [34, 98]]);
 
 	w.last().end();
 	push.subscribe("d", () => {});
-	const never = push.subscribe("e", () => {});
-	never();
+	push.subscribe("e", () => {});
+	push.unsubscribe("e");
 	await w.pass();
 	w.last().open();
-	assert.deepEqual(w.last().sent, ['[5,"a"]', '[5,"c"]', '[5,"d"]']);
-	w.last().hear(8, "a", { n: 1 });
-	w.last().hear(8, "unknown", 1);
+	assert.deepEqual(said(w.last()), [[32, {}, "a"], [32, {}, "c"], [32, {}, "d"]]);
+	w.last().event("a", { n: 1 });
+	w.last().event("unknown", 1);
 	await rest();
 	assert.deepEqual(heard, [["first", "a", { n: 1 }], ["second", { n: 1 }]]);
+	// Another router may send an EVENT without a value.
+	w.last().hear(36, 97, 1, {});
+	await rest();
+	assert.deepEqual(heard.slice(2), [["first", "a", undefined], ["second", undefined]]);
 });
 
-test("the same handler may be given twice, and ends once each", async () => {
+test("a subscription is fulfilled when the server has it, and the connection is open when it has all", async () => {
+	const w = world();
+	const push = w.connect({ url: "ws://h/" });
+	const done = [];
+	for (const topic of ["a", "b"]) push.subscribe(topic, () => {}).then(() => done.push(topic));
+	await rest();
+	w.last().onopen();
+	w.last().greet();
+	push.subscribe("c", () => {}).then(() => done.push("c"));
+	await rest();
+	assert.deepEqual([done, push.state], [[], "connecting"]);
+	w.last().hear(33, 2, 7);
+	await rest();
+	assert.deepEqual([done, push.state], [["b"], "connecting"]);
+	w.last().hear(33, 1, 8);
+	w.last().hear(33, 3, 9);
+	await rest();
+	assert.deepEqual([done, push.state], [["b", "a", "c"], "open"]);
+	push.subscribe("a", () => {}).then(() => done.push("a again"));
+	await rest();
+	assert.equal(done.at(-1), "a again");
+});
+
+test("handlers of a topic share its subscription, and the last one ends it", async () => {
 	const { w, push } = await connected();
 	let heard = 0;
 	const count = () => { heard += 1; };
-	const [one, two] = [push.subscribe("a", count), push.subscribe("a", count)];
-	w.last().hear(8, "a", 1);
+	push.subscribe("a", count);
+	push.subscribe("a", count);
+	push.subscribe("a", () => { heard += 10; });
+	w.last().grant();
+	w.last().event("a", 1);
 	await rest();
-	assert.equal(heard, 2);
-	one();
-	assert.deepEqual(w.last().sent, ['[5,"a"]']);
-	two();
-	assert.deepEqual(w.last().sent, ['[5,"a"]', '[6,"a"]']);
+	assert.equal(heard, 11, "the same handler counts once");
+	push.unsubscribe("a", count);
+	w.last().event("a", 1);
+	await rest();
+	assert.equal(heard, 21);
+	assert.deepEqual(said(w.last()), [[32, {}, "a"]]);
+	push.unsubscribe("a");
+	push.unsubscribe("a");
+	push.unsubscribe("never", count);
+	w.last().event("a", 1);
+	await rest();
+	assert.equal(heard, 21);
+	assert.deepEqual(said(w.last()), [[34, 97]]);
+});
+
+test("a subscription that is not wanted any more when it comes is ended then", async () => {
+	const { w, push } = await connected();
+	const early = push.subscribe("a", () => {});
+	push.unsubscribe("a");
+	await assert.rejects(early, { topic: "a", reason: "unsubscribed" });
+	w.last().grant();
+	assert.deepEqual(said(w.last()), [[32, {}, "a"], [34, 97]]);
+	// Wanted again before the first answer: nothing is ended.
+	push.subscribe("b", () => {});
+	push.unsubscribe("b");
+	const heard = [];
+	const again = push.subscribe("b", (data) => heard.push(data));
+	w.last().grant();
+	w.last().event("b", 1);
+	await again;
+	assert.deepEqual([said(w.last()), heard], [[[32, {}, "b"], [32, {}, "b"]], [1]]);
+});
+
+test("a denied subscription is over, and is told three times, once", async () => {
+	const w = world();
+	const push = w.connect({ url: "ws://h/" });
+	const denied = [];
+	push.addEventListener("denied", ({ detail }) => denied.push(detail));
+	const a = push.subscribe("a", () => {});
+	push.subscribe("b", () => {});
+	await rest();
+	w.last().onopen();
+	w.last().greet();
+	w.last().hear(8, 32, 1, {}, "wamp.error.not_authorized");
+	w.last().hear(33, 2, 98);
+	assert.equal(push.state, "open");
+	const because = { topic: "a", reason: "wamp.error.not_authorized" };
+	await assert.rejects(a, (error) => {
+		assert.ok(error instanceof Error);
+		assert.equal(error.message, "a: wamp.error.not_authorized");
+		assert.deepEqual({ ...error }, because);
+		return true;
+	});
+	assert.deepEqual(denied, [because]);
+	assert.equal(w.warnings.length, 1);
+	// The server ends one that it has granted: at the next connection, or in this one.
+	w.last().end();
+	await w.pass();
+	assert.deepEqual(said(w.last()), []);
+	w.last().onopen();
+	w.last().greet();
+	assert.deepEqual(said(w.last()), [[32, {}, "b"]]);
+	w.last().hear(8, 32, 1, {}, "wamp.error.not_authorized");
+	assert.deepEqual(denied.slice(1), [{ topic: "b", reason: "wamp.error.not_authorized" }]);
+	const c = push.subscribe("c", () => {});
+	w.last().grant();
+	await c;
+	w.last().hear(35, 0, { subscription: 99, reason: "wamp.error.not_authorized" });
+	w.last().hear(35, 0, { subscription: 99, reason: "wamp.error.not_authorized" });
+	assert.deepEqual(denied.slice(2), [{ topic: "c", reason: "wamp.error.not_authorized" }]);
+	// The answers to other requests are none to a SUBSCRIBE.
+	w.last().hear(35, 9);
+	w.last().hear(8, 34, 1, {}, "wamp.error.no_such_subscription");
+	assert.deepEqual([denied.length, push.state], [3, "open"]);
+});
+
+test("what is subscribed when it closes is rejected, and so is what comes later", async () => {
+	const { w, push } = await connected();
+	const one = push.subscribe("a", () => {});
+	push.close();
+	await assert.rejects(one, { topic: "a", reason: "closed" });
+	await assert.rejects(push.subscribe("b", () => {}), { topic: "b", reason: "closed" });
+	assert.deepEqual(said(w.last()), [[32, {}, "a"]]);
+});
+
+test("the token is a ticket if the page wants that", async () => {
+	const w = world();
+	let asked = 0;
+	const push = w.connect({ url: "ws://h/?lang=en", ticket: true, token: () => `token ${asked += 1}` });
+	await rest();
+	assert.equal(w.last().url, "ws://h/?lang=en");
+	w.last().onopen();
+	assert.deepEqual(w.last().take()[0][2].authmethods, ["ticket"]);
+	w.last().hear(4, "ticket", {});
+	assert.deepEqual(w.last().take(), [[5, "token 1", {}]]);
+	w.last().greet();
+	assert.equal(push.state, "open");
+	// A server that asks only for what it was offered.
+	const without = world();
+	without.connect({ url: "ws://h/", ticket: true });
+	await rest();
+	without.last().onopen();
+	assert.deepEqual(without.last().take()[0][2].authmethods, []);
+});
+
+test("a ticket that is refused is no longer valid", async () => {
+	for (const reason of ["wamp.error.authentication_denied", "wamp.error.no_matching_auth_method"]) {
+		for (const token of ["t", () => "t"]) {
+			const w = world();
+			const push = w.connect({ url: "ws://h/", ticket: true, token });
+			const seen = states(push);
+			await rest();
+			w.last().onopen();
+			w.last().hear(4, "ticket", {});
+			w.last().hear(3, { message: "the token is not good" }, reason);
+			w.last().end(1008, "the token is not good");
+			const { state, code } = seen.at(-1);
+			assert.deepEqual([state, code], [token === "t" ? "closed" : "waiting", 3000]);
+			assert.deepEqual(w.streams, []);
+		}
+	}
+	// Another ABORT says nothing of the token.
+	const w = world();
+	const push = w.connect({ url: "ws://h/", ticket: true, token: "t" });
+	await rest();
+	w.last().onopen();
+	w.last().hear(3, {}, "wamp.close.killed");
+	w.last().end(1008, "disconnected by an administrator");
+	assert.equal(push.state, "waiting");
 });
 
 test("the token is asked for before each attempt", async () => {
@@ -218,7 +455,7 @@ test("addresses", async () => {
 		w.connect({ url, token });
 		await rest();
 		assert.equal(w.last().url, expected);
-		assert.deepEqual(w.last().protocols, ["wamp"]);
+		assert.deepEqual(w.last().protocols, ["wamp.2.json"]);
 	}
 	const w = world();
 	w.connect({ url: new URL("ws://h/?token=x") });
@@ -235,7 +472,7 @@ test("states, and the promise of the first connection", async () => {
 	await rest();
 	w.last().onopen();
 	assert.equal(push.state, "connecting", "open is what the server has greeted");
-	w.last().hear(0, "id", 1, "newswire");
+	w.last().greet();
 	await push.ready;
 	w.last().end(1001, "going down");
 	await w.pass();
@@ -279,12 +516,12 @@ test("closed is for good, wherever it was", async () => {
 	assert.deepEqual([push.state, w.due()], ["closed", []]);
 	// While it is open.
 	({ w, push } = await connected());
-	const end = push.subscribe("a", () => {});
+	push.subscribe("a", () => {});
 	push.close();
 	assert.ok(w.last().isClosed);
 	assert.deepEqual(w.due(), []);
 	w.last().end(1000);
-	end();
+	push.unsubscribe("a");
 	push.close();
 	assert.deepEqual([push.state, w.due()], ["closed", []]);
 	// While it waits; by whoever hears that it does, too.
@@ -306,47 +543,52 @@ test("what a handler throws is the page's, and no other handler's", async () => 
 	const heard = [];
 	push.subscribe("a", () => { throw new Error("mine"); });
 	push.subscribe("a", (n) => heard.push(n));
-	w.last().hear(8, "a", 1);
-	w.last().hear(8, "a", 2);
+	w.last().grant();
+	w.last().event("a", 1);
+	w.last().event("a", 2);
 	await rest();
 	assert.deepEqual(heard, [1, 2]);
 	assert.deepEqual(w.errors.map((error) => error.message), ["mine", "mine"]);
 });
 
-const asked = (socket) => socket.sent.filter((text) => text.startsWith("[2,")).map((text) => JSON.parse(text)[1]);
+// The numbers of its questions, whether it is still there.
+const asked = (socket) => socket.sent.map((text) => JSON.parse(text))
+	.filter(([type, , , procedure]) => type === 48 && procedure === "newswire:alive")
+	.map(([, number]) => number);
+const first = 2 ** 52 + 1;
 
 test("after silence it asks, and ends a path that does not answer", async () => {
 	const { w, push } = await connected();
-	const seen = states(push), first = w.last();
-	const end = push.subscribe("a", () => {});
+	const seen = states(push), socket = w.last();
+	push.subscribe("a", () => {});
+	socket.grant();
 	// The first tick after the greeting is not silence yet.
 	for (const delay of [25000, 25000, 25000]) {
-		assert.deepEqual([asked(first), w.due()], [[], [delay]]);
-		w.last().hear(8, "a", 1);
+		assert.deepEqual([asked(socket), w.due()], [[], [delay]]);
+		socket.event("a", 1);
 		await w.pass();
 	}
 	assert.deepEqual(w.due(), [25000]);
 	await w.pass();
-	assert.deepEqual(first.sent.at(-1), '[2,"alive-1","newswire:alive"]');
+	assert.deepEqual(JSON.parse(socket.sent.at(-1)), [48, first, {}, "newswire:alive"]);
 	// An answer, and as much silence again.
-	first.hear(3, "alive-1", null);
+	socket.hear(50, first, {});
 	assert.deepEqual(w.due(), [10000]);
 	await w.pass();
-	assert.deepEqual([asked(first), w.due()], [["alive-1"], [25000]]);
+	assert.deepEqual([asked(socket), w.due()], [[first], [25000]]);
 	await w.pass();
-	assert.deepEqual(asked(first), ["alive-1", "alive-2"]);
+	assert.deepEqual(asked(socket), [first, first + 1]);
 	// None.
 	assert.deepEqual(w.due(), [10000]);
 	await w.pass();
 	assert.deepEqual([push.state, w.due()], ["open", [10000]]);
 	await w.pass();
 	assert.deepEqual(seen, [{ state: "waiting", code: 1006, reason: "no answer", delay: 500 }]);
-	assert.ok(first.isClosed);
+	assert.ok(socket.isClosed);
 	assert.deepEqual(w.due(), [500]);
 	await w.pass();
 	w.last().open();
-	assert.deepEqual([push.state, w.last().sent], ["open", ['[5,"a"]']]);
-	end();
+	assert.deepEqual([push.state, said(w.last())], ["open", [[32, {}, "a"]]]);
 });
 
 test("a question is open until its own answer comes, and whatever comes buys time", async () => {
@@ -354,7 +596,7 @@ test("a question is open until its own answer comes, and whatever comes buys tim
 	w.happen("online");
 	const socket = w.last();
 	// What a frozen page is handed first: messages that came before the path died.
-	for (const old of [[8, "a", 1], [3, "alive-0", null], [4, "alive-0", "newswire:alive", "no"], [8, "a", 2]]) {
+	for (const old of [[36, 1, 1, {}, [1]], [50, first - 1, {}], [33, 1, 1], [36, 1, 2, {}, [2]]]) {
 		await w.pass();
 		socket.hear(...old);
 		assert.deepEqual([push.state, w.due()], ["open", [2500]]);
@@ -362,12 +604,20 @@ test("a question is open until its own answer comes, and whatever comes buys tim
 	await w.pass();
 	await w.pass();
 	assert.equal(push.state, "waiting");
-	// A refusal is an answer: from a server of before.
-	const before = await connected();
-	before.w.happen("online");
-	before.w.last().hear(4, "alive-1", "newswire:alive", "You are not allowed to make calls");
-	await before.w.pass();
-	assert.deepEqual([before.push.state, before.w.due()], ["open", [25000]]);
+});
+
+test("ab.Session asks in its own words, and a refusal is an answer", async () => {
+	const { w, said } = session();
+	w.last().open();
+	w.happen("online");
+	assert.deepEqual(w.last().take(), [[2, "alive-1", "newswire:alive"]]);
+	w.last().hear(4, "alive-1", "newswire:alive", "You are not allowed to make calls");
+	await w.pass();
+	assert.deepEqual([said, w.due()], [["open"], [25000]]);
+	w.happen("online");
+	w.last().hear(3, "alive-2", null);
+	await w.pass();
+	assert.deepEqual([said, w.due()], [["open"], [25000]]);
 });
 
 test("a page that is seen again, or has its network back, asks at once", async () => {
@@ -378,13 +628,13 @@ test("a page that is seen again, or has its network back, asks at once", async (
 	assert.deepEqual(asked(socket), []);
 	// The network is back for a page in the background, too.
 	w.happen("online", true);
-	assert.deepEqual([asked(socket), w.due()], [["alive-1"], [2500]]);
-	socket.hear(3, "alive-1", null);
+	assert.deepEqual([asked(socket), w.due()], [[first], [2500]]);
+	socket.hear(50, first, {});
 	w.happen("visibilitychange");
 	w.happen("pageshow");
-	assert.deepEqual([asked(socket), w.due()], [["alive-1", "alive-2", "alive-3"], [2500]]);
+	assert.deepEqual([asked(socket), w.due()], [[first, first + 1, first + 2], [2500]]);
 	// Only the last one's answer counts.
-	socket.hear(3, "alive-2", null);
+	socket.hear(50, first + 1, {});
 	await w.pass();
 	await w.pass();
 	assert.equal(push.state, "waiting");
@@ -394,7 +644,7 @@ test("a page that is seen again, or has its network back, asks at once", async (
 test("a page that waits comes back sooner when the network does", async () => {
 	const { w, push } = await connected();
 	for (let i = 0; i < 5; i += 1) {
-		w.last().end();
+		await refuse(w);
 		if (i < 4) await w.pass();
 	}
 	assert.deepEqual([push.state, w.due()], ["waiting", [8000]]);
@@ -420,7 +670,7 @@ test("an attempt that comes to nothing is given up", async () => {
 			assert.deepEqual([push.state, w.due()], ["connecting", [delay]]);
 			await w.pass();
 		}
-		assert.deepEqual([push.state, w.last().isClosed, w.last().sent], ["waiting", true, []]);
+		assert.deepEqual([push.state, w.last().isClosed, asked(w.last())], ["waiting", true, []]);
 	}
 });
 
@@ -447,7 +697,12 @@ test("another server is asked nothing", async () => {
 		const { w, push } = await connected({}, { server });
 		assert.deepEqual(w.due(), []);
 		w.happen("online");
-		assert.deepEqual([push.state, w.last().sent, w.due()], ["open", [], []]);
+		assert.deepEqual([push.state, said(w.last()), w.due()], ["open", [], []]);
+		const v1 = world({ server });
+		new v1.ab.Session("ws://h/");
+		v1.last().open();
+		v1.happen("online");
+		assert.deepEqual([v1.last().sent, v1.due()], [[], []]);
 	}
 });
 
@@ -616,4 +871,223 @@ test("a page's own ab stays", () => {
 	assert.deepEqual(names.map((name) => world().ab[name]), [0, 1, 2, 3, 4, 5, 6]);
 	world().ab.debug(true, true);
 	assert.match(world().ab.version(), /^0\.8\./);
+});
+
+// A page whose second attempt has failed, and that asks for a stream.
+async function suspect(options = {}, topics = ["a"]) {
+	const w = world();
+	const push = w.connect({ url: "ws://h/p", token: "t", ...options });
+	const seen = states(push);
+	for (const topic of topics) push.subscribe(topic, () => {});
+	await rest();
+	w.last().end();
+	await w.pass();
+	assert.deepEqual(w.streams, []);
+	w.last().end();
+	await rest();
+	return { w, push, seen };
+}
+
+// A page behind a proxy that refuses WebSockets, which asks for the stream that it will listen to.
+async function behind(...how) {
+	const one = await suspect(...how);
+	await flows(one.w);
+	return one;
+}
+
+const RETRY = "retry: 3412\n\n";
+
+// The stream would be open, and the WebSocket that has to fail before fails.
+async function flows(w) {
+	const [sockets, streams] = [w.sockets.length, w.streams.length];
+	await w.stream().answer(200, RETRY);
+	assert.ok(w.stream().signal.aborted);
+	assert.deepEqual([w.sockets.length, w.streams.length], [sockets + 1, streams]);
+	w.last().end();
+	await rest();
+	assert.equal(w.streams.length, streams + 1);
+}
+
+test("behind a proxy that refuses WebSockets it listens to a stream", async () => {
+	const { w, push, seen } = await behind();
+	assert.equal(w.streams.length, 2);
+	assert.equal(w.stream().url, "http://h/p?topic=a&token=t");
+	assert.deepEqual(w.stream().headers, { Accept: "text/event-stream" });
+	const heard = [];
+	const once = push.subscribe("a", (data, topic) => heard.push([topic, data]));
+	await w.stream().answer(200, "retry: 34");
+	assert.equal(push.state, "connecting");
+	await w.stream().hear("12\n\n");
+	assert.equal(push.state, "open");
+	const end = await once;
+	await push.ready;
+	// Cut anywhere; a comment; a line separator of JavaScript, which is none of the stream's; what nobody wanted.
+	const events = [["a", { text: "\u2028 data: é" }], ["a", 2], ["b", 3]];
+	const text = events.map(([topic, data]) => `data: ${JSON.stringify({ topic, data })}\n\n:\n\n`).join("");
+	for (const byte of text.split("")) await w.stream().hear(byte);
+	assert.deepEqual(heard, events.slice(0, 2));
+	end();
+	await w.stream().event("a", 4);
+	assert.equal(heard.length, 2);
+	// The next attempt is a WebSocket again, and a stream at once when that fails.
+	await w.stream().end();
+	assert.deepEqual(seen.at(-1), { state: "waiting", code: 1006, reason: "the stream has ended", delay: 500 });
+	await w.passes(500);
+	assert.deepEqual([w.sockets.length, w.streams.length], [4, 2]);
+	w.last().end();
+	await rest();
+	assert.equal(w.streams.length, 3);
+	await w.stream().answer(200, RETRY);
+	assert.deepEqual([push.state, w.sockets.length], ["open", 4], "it knows the proxy");
+	push.close();
+	assert.ok(w.stream().signal.aborted);
+	await rest();
+	assert.deepEqual([push.state, w.due()], ["closed", []]);
+});
+
+test("a server that comes back between the two gets a WebSocket", async () => {
+	const { w, push, seen } = await suspect();
+	await w.stream().answer(200, RETRY);
+	assert.ok(w.stream().signal.aborted);
+	w.last().open();
+	assert.deepEqual([push.state, w.sockets.length, w.streams.length], ["open", 3, 1]);
+	assert.deepEqual(seen.slice(-2), ["connecting", "open"]);
+	// A network without the proxy, and later one with it.
+	const other = await behind();
+	await other.w.stream().answer(200, RETRY);
+	await other.w.stream().end();
+	await other.w.passes(500);
+	other.w.last().open();
+	for (let attempts = 0; attempts < 3; attempts += 1) {
+		other.w.last().end();
+		await rest();
+		if (attempts < 2) await other.w.pass();
+	}
+	await flows(other.w);
+	// A server that was down in the meantime is another beginning.
+	other.w.stream().fail(new TypeError("fetch failed"));
+	await rest();
+	await other.w.pass();
+	other.w.last().end();
+	await rest();
+	await flows(other.w);
+	// A page that has closed stays so.
+	const late = await suspect();
+	late.push.close();
+	await late.w.stream().answer(200, RETRY);
+	assert.deepEqual([late.push.state, late.w.sockets.length, late.w.due()], ["closed", 2, []]);
+});
+
+test("a WebSocket that brings something is none that a proxy refuses", async () => {
+	const { w, push } = await connected({ ticket: true });
+	for (let attempts = 0; attempts < 4; attempts += 1) {
+		w.last().end(1013, "auth_unavailable");
+		await w.pass();
+		w.last().onopen();
+		w.last().hear(4, "ticket", {});
+	}
+	w.last().end();
+	assert.deepEqual([push.state, w.streams], ["waiting", []]);
+	// Two in a row.
+	for (let attempts = 0; attempts < 2; attempts += 1) {
+		assert.deepEqual(w.streams, []);
+		await w.pass();
+		w.last().end();
+		await rest();
+	}
+	assert.equal(w.streams.length, 1);
+});
+
+test("other topics need another stream, and the page is told that there was a gap", async () => {
+	const { w, push, seen } = await behind();
+	await w.stream().answer(200, RETRY);
+	const done = [];
+	for (const topic of ["b", "a", "c d&"]) push.subscribe(topic, () => {}).then(() => done.push(topic));
+	push.unsubscribe("none");
+	await rest();
+	assert.deepEqual([done, w.streams.length], [["a"], 2], "it has a");
+	await w.passes(50);
+	assert.deepEqual([w.streams.length, w.sockets.length], [3, 3]);
+	assert.ok(w.streams[1].signal.aborted);
+	assert.equal(w.stream().url, "http://h/p?topic=a&topic=b&topic=c%20d%26&token=t");
+	await w.stream().answer(200, RETRY);
+	assert.deepEqual(done, ["a", "b", "c d&"]);
+	assert.deepEqual(seen.slice(-3), ["open", "connecting", "open"]);
+	// One topic less needs none.
+	push.unsubscribe("b");
+	assert.ok(!w.due().includes(50));
+});
+
+test("a stream without a topic is open, too", async () => {
+	for (const status of [200, 403]) {
+		const { w, push } = await behind({}, []);
+		assert.equal(w.stream().url, "http://h/p?topic=newswire%3Aalive&token=t");
+		await w.stream().answer(status, status === 200 ? RETRY : "{}");
+		assert.deepEqual([push.state, w.streams.length], ["open", 2]);
+		const one = push.subscribe("a", () => {});
+		await w.passes(50);
+		assert.equal(w.stream().url, "http://h/p?topic=a&token=t");
+		await w.stream().answer(200, RETRY);
+		await one;
+	}
+});
+
+test("a stream that is refused for a topic tells which", async () => {
+	const { w, push } = await behind({}, ["a", "b", "c"]);
+	const denied = [];
+	push.addEventListener("denied", ({ detail }) => denied.push(detail.topic));
+	const [a, b] = ["a", "b"].map((topic) => push.subscribe(topic, () => {}));
+	await w.stream().answer(403);
+	for (const [topic, status] of [["a", 200], ["b", 403], ["c", 200]]) {
+		assert.equal(w.stream().url, `http://h/p?topic=${topic}&token=t`);
+		await w.stream().answer(status);
+	}
+	await assert.rejects(b, { topic: "b", reason: "wamp.error.not_authorized" });
+	assert.equal(w.streams.filter((stream) => stream.isCancelled).length, 3);
+	assert.equal(w.stream().url, "http://h/p?topic=a&topic=c&token=t");
+	await w.stream().answer(200, RETRY);
+	await a;
+	assert.deepEqual([denied, push.state], [["b"], "open"]);
+	// A proxy that refuses them all together, and none alone, is not asked in a circle.
+	const other = await behind({}, ["a"]);
+	await other.w.stream().answer(403);
+	await other.w.stream().answer(200);
+	assert.deepEqual([other.push.state, other.seen.at(-1).reason], ["waiting", "HTTP 403"]);
+});
+
+test("a stream says when the token is not valid, or there is no place", async () => {
+	let { push, w, seen } = await behind();
+	await w.stream().answer(401);
+	assert.deepEqual(seen.at(-1), { state: "closed", code: 3000, reason: "HTTP 401" });
+	assert.deepEqual(w.due(), []);
+	({ push, w, seen } = await behind({ token: async () => "t" }));
+	await w.stream().answer(401);
+	assert.equal(push.state, "waiting");
+	assert.equal(seen.at(-1).code, 3000);
+	({ push, w, seen } = await behind());
+	await w.stream().answer(503);
+	assert.deepEqual([seen.at(-1).reason, seen.at(-1).delay], ["HTTP 503", 1000]);
+	({ push, w, seen } = await behind());
+	const one = push.subscribe("b", () => {});
+	await w.stream().answer(200, "retry: 5000\n\n");
+	assert.deepEqual([seen.at(-1).reason, seen.at(-1).delay], ["the server is full", 1000]);
+	assert.ok(!seen.includes("open"));
+	push.close();
+	await assert.rejects(one, { reason: "closed" });
+});
+
+test("a ticket is in no address of a stream, either", async () => {
+	const { w } = await behind({ ticket: true });
+	assert.equal(w.stream().url, "http://h/p?topic=a");
+	assert.deepEqual(w.stream().headers, { Accept: "text/event-stream", Authorization: "Bearer t" });
+});
+
+test("a stream that falls silent ends", async () => {
+	const { w, seen } = await behind();
+	await w.stream().answer(200, RETRY);
+	await w.stream().hear(":\n\n");
+	assert.deepEqual(w.due(), [150000]);
+	await w.passes(150000);
+	assert.deepEqual(seen.at(-1), { state: "waiting", code: 1006, reason: "no answer", delay: 500 });
+	assert.deepEqual(w.due(), [500]);
 });

@@ -5,13 +5,18 @@
 //! `NODE` and `TSC` name.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
+use kit::observe::{counted, envelope, publish_all};
 use kit::port::Place;
 use kit::scratch::File;
 use kit::scripts::{Running, interpreter, replaced, snippet};
 use kit::{PATIENCE, Server, TOKEN, wait_until};
+
+use super::proxy::Proxy;
 
 /// Node with the WebSocket of a browser.
 fn node() -> Command {
@@ -21,27 +26,33 @@ fn node() -> Command {
     node
 }
 
-/// The module, as the server hands it out.
+/// The module (`.mjs`) or the script (`.js`), as the server hands it out.
 fn module(name: &str) -> File {
     let files = newswire::web::files();
-    let file = files.iter().find(|file| file.name == "newswire.mjs");
+    let end = name.rsplit('.').next().expect("an end");
+    let mut files = files.iter();
+    let file = files.find(|file| file.name == format!("newswire.{end}"));
     File::new(name, &file.expect("it is served").body)
 }
 
 #[test]
 #[ignore = "needs Node 20.10 or newer"]
 fn the_browsers_client_keeps_each_of_its_promises() {
-    let output: Output = node()
-        .args(["--test", "tests/client/units.mjs"])
-        .output()
-        .expect("node starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    // Not that the file was found, and nothing in it.
-    assert!(said.contains("pauses double up to a bound"), "{said}");
+    let served = module("units.js");
+    for file in ["src/web/newswire.js", served.path()] {
+        let output: Output = node()
+            .args(["--test", "tests/client/units.mjs"])
+            .env("NEWSWIRE_JS", file)
+            .output()
+            .expect("node starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{file}: {said}");
+        // Not that the file was found, and nothing in it.
+        assert!(said.contains("pauses double up to a bound"), "{said}");
+    }
 }
 
-/// WAMP v1 does not acknowledge a SUBSCRIBE, so this publishes until the client has heard one.
+/// Publishes until the client has heard one: it need not be subscribed yet.
 fn is_heard(server: &Server, heard: &Receiver<String>, topic: &str, data: &str, expected: &str) {
     let (_context, socket) = server.publisher();
     let envelope = format!("{{\"topic\":\"{topic}\",\"data\":{data}}}");
@@ -96,7 +107,176 @@ fn the_browsers_client_outlives_its_server() {
     assert!(next(&lines, "closed").starts_with("closed 1000 "));
     let summary = server.stop();
     assert!(summary.contains(" closed.peer_closed=1"), "{summary}");
-    assert!(summary.contains(" subscribes=2 "), "{summary}");
+    // Two; and the same two where a stream was begun and given up, because the server came back just then.
+    assert_eq!(counted(&summary, "subscribes") % 2, 0, "{summary}");
+}
+
+/// A client in Node that says what becomes of its subscriptions (`subscriptions.mjs`).
+struct Subscriber {
+    _module: File,
+    _client: Running,
+    lines: Receiver<String>,
+}
+
+impl Subscriber {
+    fn start(address: SocketAddr, token: &str, how: &str, topics: &str) -> Self {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let module = module(&format!("subscriber-{number}.mjs"));
+        let url = format!("ws://{address}/push/?lang=en");
+        let mut command = node();
+        command.arg("tests/client/subscriptions.mjs");
+        command.args([module.path(), &url, token, how, topics]);
+        let mut client = Running::start(command);
+        Self {
+            lines: client.lines(),
+            _module: module,
+            _client: client,
+        }
+    }
+
+    /// The next lines, which have to be these, in whatever order.
+    fn says(&self, expected: &[&str]) {
+        let mut said: Vec<String> = (expected.iter()).map(|_| next(&self.lines, "")).collect();
+        let mut expected = expected.to_vec();
+        said.sort();
+        expected.sort_unstable();
+        assert_eq!(said, expected);
+    }
+
+    /// The next line that is none of another attempt.
+    fn says_at_last(&self, expected: &str) {
+        loop {
+            let line = next(&self.lines, "");
+            if line != "waiting 1006" {
+                assert_eq!(line, expected);
+                return;
+            }
+        }
+    }
+}
+
+/// Publishes to a topic.
+fn publish(server: &Server, topic: &str, data: impl IntoIterator<Item = String>) {
+    let envelopes = data.into_iter().map(|data| envelope(topic, &data));
+    publish_all(&server.pull, envelopes);
+}
+
+const DENIED: &str = "wamp.error.not_authorized";
+
+#[test]
+#[ignore = "needs Node 20.10 or newer, for its WebSocket"]
+fn the_browsers_client_is_told_what_the_token_allows() {
+    for how in ["url", "ticket"] {
+        let tokens = File::new(&format!("allows-{how}"), "sesame topics=a,b,c\n");
+        let server = Server::start_without_token(&["--tokens", tokens.path()]);
+        let proxy = Proxy::to(server.address);
+        let client = Subscriber::start(proxy.address, "sesame", how, "a,x,b");
+        let (denied, has_not) = (format!("denied x {DENIED}"), format!("has not x {DENIED}"));
+        client.says(&["has a", "has b", &denied, &has_not, "open"]);
+        let numbers = (1..=50).map(|n| n.to_string());
+        publish(&server, "a", numbers.clone());
+        for n in numbers {
+            client.says(&[&format!("heard a {n}")]);
+        }
+        publish(&server, "a", [r#"{"subscribe":"c"}"#.to_owned()]);
+        client.says(&[r#"heard a {"subscribe":"c"}"#, "has c"]);
+        // It may have less from now on.
+        tokens.replace("sesame topics=a,c\n");
+        client.says(&[&format!("denied b {DENIED}")]);
+        publish(&server, "c", [r#"{"subscribe":"b"}"#.to_owned()]);
+        let (denied, has_not) = (format!("denied b {DENIED}"), format!("has not b {DENIED}"));
+        client.says(&[r#"heard c {"subscribe":"b"}"#, &denied, &has_not]);
+        // A token that ends is the end, since there is no other.
+        tokens.replace("# nobody\n");
+        client.says(&["closed 3000"]);
+        let asked = proxy.asked();
+        let expected = match how {
+            "url" => "GET /push/?lang=en&token=sesame HTTP/1.1",
+            _ => "GET /push/?lang=en HTTP/1.1",
+        };
+        assert_eq!(asked, [expected]);
+        server.stop();
+    }
+}
+
+#[test]
+#[ignore = "needs Node 20.10 or newer, for its WebSocket"]
+fn the_browsers_client_is_told_that_its_token_is_wrong() {
+    // A ticket is refused at once, and a token in the URL with the third request, which is for a stream.
+    for (how, requests) in [("ticket", 1), ("url", 3)] {
+        let server = Server::start(&[]);
+        let proxy = Proxy::to(server.address);
+        let client = Subscriber::start(proxy.address, "wrong", how, "a");
+        client.says_at_last("closed 3000");
+        client.says(&["has not a closed"]);
+        assert_eq!(proxy.asked().len(), requests, "{:?}", proxy.asked());
+        server.stop();
+    }
+}
+
+#[test]
+#[ignore = "needs Node 20.10 or newer, for its WebSocket"]
+fn the_browsers_client_listens_to_a_stream_where_a_proxy_refuses_websockets() {
+    for how in ["url", "ticket"] {
+        let tokens = File::new(&format!("stream-{how}"), "sesame topics=a,b,c\n");
+        let place = Place::hold();
+        let options = ["--tokens", tokens.path()];
+        let server = place.start(&options);
+        let proxy = Proxy::that_refuses_websockets(server.address);
+        let client = Subscriber::start(proxy.address, "sesame", how, "a,x,b");
+        let (denied, has_not) = (format!("denied x {DENIED}"), format!("has not x {DENIED}"));
+        client.says(&["waiting 1006", &denied, &has_not, "has a", "has b", "open"]);
+        assert_eq!(proxy.refused(), 3);
+        let numbers = (1..=50).map(|n| n.to_string());
+        publish(&server, "a", numbers.clone());
+        for n in numbers {
+            client.says(&[&format!("heard a {n}")]);
+        }
+        // Another topic is another stream, and the page hears that there was a gap.
+        publish(&server, "a", [r#"{"subscribe":"c"}"#.to_owned()]);
+        client.says(&[r#"heard a {"subscribe":"c"}"#, "has c", "open"]);
+        assert_eq!(proxy.refused(), 3);
+        is_heard(&server, &client.lines, "c", "0", "heard c 0");
+
+        server.signal("KILL");
+        server.wait();
+        assert_eq!(next(&client.lines, "waiting"), "waiting 1006");
+        let server = place.start(&options);
+        next(&client.lines, "open");
+        is_heard(&server, &client.lines, "b", "1", "heard b 1");
+        // The end of the token is the end of the stream, and a 401 after that.
+        tokens.replace("# nobody\n");
+        next(&client.lines, "waiting");
+        client.says_at_last("closed 3000");
+        let has_token = |line: &&String| line.contains("sesame");
+        let (asked, refused) = (proxy.asked(), proxy.refused());
+        let shown = asked.iter().filter(has_token).count();
+        assert_eq!(
+            shown,
+            if how == "url" { asked.len() } else { 0 },
+            "{asked:?}"
+        );
+        assert!(refused < asked.len(), "{asked:?}");
+        server.stop();
+    }
+}
+
+#[test]
+#[ignore = "needs Node 20.10 or newer, for its WebSocket"]
+fn the_browsers_client_is_back_at_its_websocket_when_the_proxy_is_gone() {
+    let server = Server::start(&[]);
+    let proxy = Proxy::that_refuses_websockets(server.address);
+    let client = Subscriber::start(proxy.address, TOKEN, "ticket", "a");
+    client.says(&["waiting 1006", "has a", "open"]);
+    proxy.refuse_websockets(false);
+    proxy.cut();
+    client.says(&["waiting 1006"]);
+    client.says(&["open"]);
+    is_heard(&server, &client.lines, "a", "1", "heard a 1");
+    let last = proxy.asked().pop().expect("it has asked");
+    assert_eq!(last, "GET /push/?lang=en HTTP/1.1", "no topic is in it");
+    server.stop();
 }
 
 /// The documentation's `part`, which prints what it hears, before and after a restart.

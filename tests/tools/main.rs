@@ -11,5 +11,6 @@ mod dashboard;
 mod docs;
 mod fake_admin;
 mod packaging;
+mod proxy;
 mod reference;
 mod tidy;

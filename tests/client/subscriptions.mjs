@@ -1,0 +1,24 @@
+// A client of a real server, which says what becomes of its subscriptions, a line each. Run by tests/tools/client.rs:
+// subscriptions.mjs MODULE URL TOKEN HOW TOPICS, where HOW is `ticket` or `url`, and TOPICS are separated by commas.
+// The data of an event may tell it to subscribe to more: {"subscribe": topic}.
+
+const [module, url, token, how, topics] = process.argv.slice(2);
+const { connect } = await import(module);
+
+process.on("unhandledRejection", (error) => console.log("unhandled", error.message));
+
+const push = connect({ url, token, ticket: how === "ticket", retryDelay: 50, retryDelayMax: 200 });
+for (const state of ["open", "waiting", "closed"]) {
+	push.addEventListener(state, ({ detail }) => console.log([state, detail?.code].join(" ").trim()));
+}
+push.addEventListener("denied", ({ detail }) => console.log("denied", detail.topic, detail.reason));
+
+function subscribe(topic) {
+	push.subscribe(topic, (data) => {
+		console.log("heard", topic, JSON.stringify(data));
+		if (data.subscribe) subscribe(data.subscribe);
+	}).then(() => console.log("has", topic), ({ reason }) => console.log("has not", topic, reason));
+	// What nobody waits for is no unhandled rejection.
+	push.subscribe(topic, () => {});
+}
+for (const topic of topics.split(",")) subscribe(topic);
