@@ -402,8 +402,8 @@ var newswire = (() => {
 							const { topic, data } = JSON.parse(rest);
 							hear(topic, data);
 						} else if (field === "retry") {
-							// A browser is told so that there is no place now.
-							if (rest >= 5000) throw "the server is full";
+							// So the server tells a browser that it cannot serve it now.
+							if (rest >= 5000) throw "try again later";
 							opened();
 						}
 					}

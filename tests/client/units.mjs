@@ -1070,7 +1070,7 @@ test("a stream says when the token is not valid, or there is no place", async ()
 	({ push, w, seen } = await behind());
 	const one = push.subscribe("b", () => {});
 	await w.stream().answer(200, "retry: 5000\n\n");
-	assert.deepEqual([seen.at(-1).reason, seen.at(-1).delay], ["the server is full", 1000]);
+	assert.deepEqual([seen.at(-1).reason, seen.at(-1).delay], ["try again later", 1000]);
 	assert.ok(!seen.includes("open"));
 	push.close();
 	await assert.rejects(one, { reason: "closed" });

@@ -10,14 +10,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use kit::browser::{Browser, Page, Site};
+use kit::observe::{envelope, publish_all};
 use kit::port::Place;
+use kit::scratch::File;
 use kit::scripts::{replaced, snippet};
 use kit::{Server, TOKEN, wait_until};
 
-/// Publishes until the page has said `expected` of it: WAMP v1 does not acknowledge a SUBSCRIBE.
+use super::proxy::Proxy;
+
+/// Publishes to most pages' topic until the page has said `expected` of it.
 fn is_heard(server: &Server, page: &mut Page, data: &str, expected: &str) {
+    hears(server, page, "package_created", data, expected);
+}
+
+/// Publishes until the page has said `expected` of it: it need not be subscribed yet.
+fn hears(server: &Server, page: &mut Page, topic: &str, data: &str, expected: &str) {
     let (_context, socket) = server.publisher();
-    let envelope = format!("{{\"topic\":\"package_created\",\"data\":{data}}}");
+    let envelope = envelope(topic, data);
     page.wait_until(expected, |page| {
         socket.send(&envelope, 0).expect("it has a server");
         page.has_said(expected)
@@ -390,6 +399,171 @@ fn in_chromium_a_path_that_falls_silent_is_left_after_a_while() {
     });
     is_heard(&server, &mut page, r#"{"n":2}"#, "package_created {n: 2}");
     server.stop();
+}
+
+/// A page that says what becomes of its subscriptions, and counts the rejections that nobody handles.
+const SUBSCRIBING_PAGE: &str = r#"<!DOCTYPE html>
+<script src="http://HOST/newswire.js"></script>
+<script>
+    let asked = 0, unhandled = 0;
+    window.addEventListener("unhandledrejection", () => { unhandled += 1; });
+    window.push = newswire.connect({
+        url: "ws://PROXY/push/",
+        token: () => { asked += 1; return "sesame"; },
+        ticket: TICKET,
+        retryDelay: 100,
+        retryDelayMax: 500,
+    });
+    for (const state of ["open", "waiting", "closed"]) {
+        push.addEventListener(state, ({ detail }) => console.log(state, detail?.code ?? asked));
+    }
+    push.addEventListener("denied", ({ detail }) => console.log("denied", detail.topic, detail.reason));
+    window.subscribe = (topic) => {
+        push.subscribe(topic, (data) => console.log("heard", topic, data)).then(
+            () => console.log("has", topic),
+            (error) => console.log("has not", topic, error.reason, error instanceof Error),
+        );
+        push.subscribe(topic, () => {});
+    };
+    for (const topic of ["a", "x", "b"]) subscribe(topic);
+</script>
+"#;
+
+/// Opens a page at a server that is behind a proxy; the page's token allows the topics `a`, `b` and `c`.
+fn show_subscribing(browser: &mut Browser, server: &Server, proxy: &Proxy, ticket: bool) -> Page {
+    let html = SUBSCRIBING_PAGE.replace("PROXY", &proxy.address.to_string());
+    let html = html.replace("TICKET", &ticket.to_string());
+    show(browser, server, &html)
+}
+
+/// Waits for a line of the page's console.
+fn says(page: &mut Page, line: &str) {
+    page.wait_until(line, |page| page.has_said(line));
+}
+
+/// The page hears numbers of a topic, each once and in their order.
+fn hears_in_order(server: &Server, page: &mut Page, topic: &str) {
+    let numbers: Vec<String> = (1..=100).map(|n| n.to_string()).collect();
+    let envelopes = numbers.iter().map(|n| envelope(topic, n));
+    publish_all(&server.pull, envelopes);
+    let start = format!("log: heard {topic} ");
+    says(page, &format!("{start}100"));
+    let heard: Vec<String> = (page.console().iter())
+        .filter_map(|line| line.strip_prefix(&start).map(str::to_owned))
+        .collect();
+    assert_eq!(heard, numbers);
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_a_page_is_told_what_its_token_allows() {
+    let mut browser = Browser::start();
+    for ticket in [false, true] {
+        let tokens = File::new(&format!("page-{ticket}"), "sesame topics=a,b,c\n");
+        let place = Place::hold();
+        let options = ["--tokens", tokens.path()];
+        let server = place.start(&options);
+        let proxy = Proxy::to(server.address);
+        let mut page = show_subscribing(&mut browser, &server, &proxy, ticket);
+        for line in [
+            "log: has a",
+            "log: has b",
+            "log: has not x wamp.error.not_authorized true",
+            "log: denied x wamp.error.not_authorized",
+            "warning: newswire: the server ended x: wamp.error.not_authorized",
+            "log: open 1",
+        ] {
+            says(&mut page, line);
+        }
+        hears_in_order(&server, &mut page, "a");
+
+        // The subscriptions come back with the server, and what is denied by then is told.
+        server.stop();
+        page.wait_for("push.state === 'waiting'");
+        tokens.set("sesame topics=a,c\n");
+        let server = place.start(&options);
+        says(&mut page, "log: denied b wamp.error.not_authorized");
+        page.wait_for("push.state === 'open'");
+        hears(&server, &mut page, "a", r#""back""#, "log: heard a back");
+        assert_eq!(page.evaluate("unhandled"), 0);
+
+        // The token ends, and the page's function is asked for the next one.
+        let before = page.evaluate("asked").as_u64().expect("a number");
+        tokens.replace("# nobody\n");
+        says(&mut page, "log: waiting 3000");
+        page.wait_for(&format!("asked > {before}"));
+        assert_eq!(page.evaluate("push.state === 'closed'"), false);
+        tokens.replace("sesame topics=a,c\n");
+        page.wait_for("push.state === 'open'");
+        page.evaluate("push.close()");
+        says(&mut page, "log: closed 1000");
+
+        let shown: Vec<String> = (page.requests().iter().cloned())
+            .chain(proxy.asked())
+            .filter(|address| address.contains("sesame"))
+            .collect();
+        assert_eq!(shown.is_empty(), ticket, "{shown:?}");
+        server.stop();
+    }
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_a_page_listens_to_a_stream_where_a_proxy_refuses_websockets() {
+    let mut browser = Browser::start();
+    for ticket in [false, true] {
+        let tokens = File::new(&format!("streams-{ticket}"), "sesame topics=a,b,c\n");
+        let place = Place::hold();
+        let options = ["--tokens", tokens.path()];
+        let server = place.start(&options);
+        let proxy = Proxy::that_refuses_websockets(server.address);
+        let mut page = show_subscribing(&mut browser, &server, &proxy, ticket);
+        for line in [
+            "log: has a",
+            "log: has b",
+            "log: has not x wamp.error.not_authorized true",
+            "log: denied x wamp.error.not_authorized",
+            "log: open",
+        ] {
+            says(&mut page, line);
+        }
+        assert_eq!(proxy.refused(), 3);
+        hears_in_order(&server, &mut page, "a");
+        // Another topic, and none that is denied.
+        page.evaluate("subscribe('c'), subscribe('y')");
+        says(&mut page, "log: denied y wamp.error.not_authorized");
+        says(&mut page, "log: has c");
+        hears(&server, &mut page, "c", "{\"n\":1}", "log: heard c {n: 1}");
+        assert_eq!(page.evaluate("[push.state, unhandled].join()"), "open,0");
+
+        server.stop();
+        page.wait_for("push.state === 'waiting'");
+        let server = place.start(&options);
+        page.wait_for("push.state === 'open'");
+        hears(&server, &mut page, "b", "{\"n\":2}", "log: heard b {n: 2}");
+        // The token ends: the stream ends, and another one is refused.
+        tokens.replace("# nobody\n");
+        says(&mut page, "log: waiting 3000");
+        tokens.replace("sesame topics=a,b,c\n");
+        page.wait_for("push.state === 'open'");
+        hears(&server, &mut page, "b", "{\"n\":3}", "log: heard b {n: 3}");
+        // The proxy is gone, and so is the stream.
+        proxy.refuse_websockets(false);
+        proxy.cut();
+        page.wait_for("push.state !== 'open'");
+        page.wait_for("push.state === 'open'");
+        let last = proxy.asked().pop().expect("it has asked");
+        assert!(!last.contains("topic="), "{last}");
+        hears(&server, &mut page, "b", "{\"n\":4}", "log: heard b {n: 4}");
+
+        let shown: Vec<String> = (page.requests().iter().cloned())
+            .chain(proxy.asked())
+            .filter(|address| address.contains("sesame"))
+            .collect();
+        assert_eq!(shown.is_empty(), ticket, "{shown:?}");
+        page.evaluate("push.close()");
+        server.stop();
+    }
 }
 
 /// The page that the documentation has on `page` with `part` in it hears an event.
