@@ -1013,9 +1013,13 @@ test("other topics need another stream, and the page is told that there was a ga
 	await w.stream().answer(200, RETRY);
 	assert.deepEqual(done, ["a", "b", "c d&"]);
 	assert.deepEqual(seen.slice(-3), ["open", "connecting", "open"]);
-	// One topic less needs none.
+	// One topic less needs none, and it is still there for who wants it again.
 	push.unsubscribe("b");
-	assert.ok(!w.due().includes(50));
+	const heard = [];
+	await w.stream().event("b", 1);
+	await push.subscribe("b", (data) => heard.push(data));
+	await w.stream().event("b", 2);
+	assert.deepEqual([heard, w.due()], [[2], [150000]]);
 });
 
 test("a stream without a topic is open, too", async () => {
@@ -1085,8 +1089,9 @@ test("a ticket is in no address of a stream, either", async () => {
 test("a stream that falls silent ends", async () => {
 	const { w, seen } = await behind();
 	await w.stream().answer(200, RETRY);
+	const timers = w.timers.length;
 	await w.stream().hear(":\n\n");
-	assert.deepEqual(w.due(), [150000]);
+	assert.deepEqual([w.due(), w.timers.length], [[150000], timers + 1], "a comment buys time");
 	await w.passes(150000);
 	assert.deepEqual(seen.at(-1), { state: "waiting", code: 1006, reason: "no answer", delay: 500 });
 	assert.deepEqual(w.due(), [500]);
