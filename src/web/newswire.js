@@ -259,6 +259,7 @@ var newswire = (() => {
 		}
 
 		async function attempt(make) {
+			clearTimeout(timer); // of topics that were gathered
 			link?.close();
 			link = null;
 			become("connecting");
@@ -323,8 +324,10 @@ var newswire = (() => {
 						else remove(topic);
 						answered();
 					},
-					35(request, ended) { // UNSUBSCRIBED, by the server if there is a reason
-						if (ended) deny(ids.get(ended.subscription), ended.reason);
+					35(request, ended) { // UNSUBSCRIBED, by the server if it tells what
+						if (!ended) return;
+						deny(ids.get(ended.subscription), ended.reason);
+						ids.delete(ended.subscription);
 					},
 					36(id, publication, details, values) { // EVENT
 						hear(ids.get(id), values?.[0]);
@@ -360,6 +363,7 @@ var newswire = (() => {
 				}
 				// The server is there, and may have come back after the last WebSocket failed. So the next one tells.
 				isBlocked = true;
+				clearTimeout(timer);
 				aborter.abort();
 				session(value);
 			}
@@ -380,10 +384,10 @@ var newswire = (() => {
 				const { status, body } = await get(topics);
 				if (status === 401) code = 3000;
 				if (status === 403) { // the token does not allow all of the topics
-					if (topics[0] === ALIVE) return opened();
+					if (topics[0] === ALIVE) return opened(); // there is nothing to listen to yet
 					for (const topic of topics) {
 						const alone = await get([topic]);
-						alone.body.cancel();
+						alone.body?.cancel();
 						if (alone.status === 403) deny(topic, "wamp.error.not_authorized");
 					}
 					if (!topics.every((topic) => wanted.has(topic))) return attempt(stream);
@@ -405,6 +409,7 @@ var newswire = (() => {
 							// So the server tells a browser that it cannot serve it now.
 							if (rest >= 5000) throw "try again later";
 							opened();
+							if (link !== own) return;
 						}
 					}
 				}

@@ -339,6 +339,9 @@ test("a denied subscription is over, and is told three times, once", async () =>
 	w.last().hear(35, 0, { subscription: 99, reason: "wamp.error.not_authorized" });
 	w.last().hear(35, 0, { subscription: 99, reason: "wamp.error.not_authorized" });
 	assert.deepEqual(denied.slice(2), [{ topic: "c", reason: "wamp.error.not_authorized" }]);
+	push.subscribe("c", () => {});
+	push.unsubscribe("c");
+	assert.deepEqual(said(w.last()), [[32, {}, "c"], [32, {}, "c"]]);
 	// The answers to other requests are none to a SUBSCRIBE.
 	w.last().hear(35, 9);
 	w.last().hear(8, 34, 1, {}, "wamp.error.no_such_subscription");
@@ -1020,6 +1023,34 @@ test("other topics need another stream, and the page is told that there was a ga
 	await push.subscribe("b", (data) => heard.push(data));
 	await w.stream().event("b", 2);
 	assert.deepEqual([heard, w.due()], [[2], [150000]]);
+});
+
+test("a topic that comes while a stream is asked for makes no second link", async () => {
+	// The WebSocket that follows has it.
+	const { w, push } = await suspect();
+	push.subscribe("b", () => {});
+	assert.ok(w.due().includes(50));
+	await w.stream().answer(200, RETRY);
+	w.last().open();
+	assert.deepEqual([push.state, said(w.last()).map(([, , topic]) => topic)], ["open", ["a", "b"]]);
+	assert.deepEqual(w.due(), [25000]);
+	// The stream that follows a denial has it.
+	const other = await behind({}, ["a", "x"]);
+	other.push.subscribe("b", () => {});
+	await other.w.stream().answer(403);
+	await other.w.stream().answer(200);
+	await other.w.stream().answer(403);
+	assert.equal(other.w.stream().url, "http://h/p?topic=a&topic=b&token=t");
+	assert.deepEqual(other.w.due(), [150000]);
+});
+
+test("a page that closes when it is open hears no more of the same read", async () => {
+	const { w, push } = await behind();
+	const heard = [];
+	push.subscribe("a", (data) => heard.push(data));
+	push.addEventListener("open", () => push.close());
+	await w.stream().answer(200, `${RETRY}data: {"topic":"a","data":1}\n\n`);
+	assert.deepEqual([push.state, heard, w.due()], ["closed", [], []]);
 });
 
 test("a stream without a topic is open, too", async () => {
