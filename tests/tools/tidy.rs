@@ -45,6 +45,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "wire::envelope",
         &["limits", "stats", "wire::grant", "wire::id", "wire::json"],
     ),
+    ("wire::protocol", &["wire::http"]),
     ("wire::publication", &["limits", "stats", "wire::envelope"]),
     ("wire::files", &["limits", "wire::http"]),
     (
@@ -84,6 +85,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine::session",
             "standing",
             "wire::growth",
+            "wire::protocol",
             "wire::token",
             "wire::websocket::Decoder",
             "wire::websocket::Inflater",
@@ -96,12 +98,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "limits",
             "wire::envelope",
             "wire::json",
+            "wire::protocol",
             "wire::websocket",
         ],
     ),
     (
         "engine::session::encoding",
-        &["engine::session", "wire::websocket"],
+        &["engine::session", "wire::protocol", "wire::websocket"],
     ),
     (
         "engine::session::frames",

@@ -6,11 +6,12 @@
 //! Never here: which audiences a topic has, who is in them (`hub`), how a message is written (the files of the
 //! protocols).
 
-use super::encoding::{Encoding, Protocol};
+use super::encoding::Encoding;
 use super::{sse, wamp1, wamp2};
 use crate::limits;
 use crate::wire::envelope::Event;
 use crate::wire::json;
+use crate::wire::protocol::Protocol;
 use crate::wire::websocket::{self, Deflater, Framing};
 
 /// In bytes, what the buffer for a message keeps of its memory after a larger one.

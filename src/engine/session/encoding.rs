@@ -9,18 +9,8 @@
 use super::SessionId;
 use super::step::{Breach, LastWord, SubscribeOutcome};
 use super::{sse, wamp1, wamp2};
+use crate::wire::protocol::Protocol;
 use crate::wire::websocket::{self, Framing};
-
-/// The words of a conversation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Protocol {
-    /// WAMP v1 in WebSocket frames.
-    Wamp1,
-    /// WAMP v2 as JSON in WebSocket frames.
-    Wamp2,
-    /// Server-sent events.
-    Sse,
-}
 
 /// A protocol, in one of its forms.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

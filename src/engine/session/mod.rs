@@ -24,7 +24,6 @@ mod wamp2;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use encoding::Protocol;
 use frames::FrameReader;
 use pending::Pending;
 use wamp1::Prefixes;
@@ -38,6 +37,7 @@ pub use step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionNa
 
 use crate::standing::{Applicant, Standing};
 use crate::wire::growth;
+use crate::wire::protocol::Protocol;
 use crate::wire::token::Token;
 use crate::wire::websocket::{Decoder, Inflater};
 

@@ -7,13 +7,14 @@ use std::net::IpAddr;
 
 use super::pending::Pending;
 use super::sse::StreamWish;
-use super::{Intent, Kept, Protocol, Session, SessionId, SessionRules, wamp2};
+use super::{Intent, Kept, Session, SessionId, SessionRules, wamp2};
 use crate::standing::Applicant;
 use crate::stats::{Counter, Refusal};
 use crate::wire::files::{self, Plain};
 use crate::wire::forwarded;
 use crate::wire::growth;
 use crate::wire::http::{self, Acceptance, Head, NO_LINES};
+use crate::wire::protocol::Protocol;
 use crate::wire::sse;
 use crate::wire::token::Token;
 
