@@ -161,6 +161,7 @@ mod tests {
             - limits::AUTH_REMEMBERED_MAX * limits::AUTH_REFUSED_BYTES)
             / limits::AUTH_QUESTION_BYTES
             + 1;
+        config.clients.compress_min = 0;
         let line = total(&config, 64);
         // 100 + 32 + 128 + 64 + 1 + 65 + 44
         assert!(line.starts_with("at most 434 MiB for others"), "{line}");
@@ -182,6 +183,11 @@ mod tests {
         let mut closed = config.clone();
         closed.admin.addresses.clear();
         assert!(total(&closed, 64).starts_with("at most 369 MiB "));
+        let mut compressing = config.clone();
+        compressing.clients.compress_min = 1_024;
+        let text = comment(&compressing, 64);
+        assert!(text.contains("#   6.5 MiB compression"), "{text}");
+        assert!(total(&config, 0).starts_with("at most 65 MiB "), "a relay");
         let mut asking = config.clone();
         asking.ingest.sub = vec!["tcp://127.0.0.1:5556".to_owned(); 2];
         let asked = rough_bytes(2 * limits::sub_bytes(1_024) as u64);
