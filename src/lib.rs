@@ -38,7 +38,7 @@
 //!           ─POST─▶ admin ─▶ ingest/http ────────────────┤
 //! broker ─▶ ingest/amqp or nats, on a thread ─▶ threaded ─┴▶ ingest/intake
 //!    ─▶ wire/envelope ─▶ Engine::handle_event
-//!    ─▶ hub: the topic's audiences ─▶ engine/session/{wamp1,wamp2,sse}, once for each encoding
+//!    ─▶ hub: the topic's audiences ─▶ engine/session/encoder ({wamp1,wamp2,sse}), once for each encoding
 //!    ─▶ lanes: batch
 //!    ┄┄ Engine::hand_out ┄┄▶ flush: each member's link ─▶ write;   what the socket does not take ─▶ outbox
 //! ```

@@ -24,19 +24,27 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// In bytes, from where on events are compressed. Half of 1 KiB of JSON is left; of 200 bytes four fifths are, for as much
 /// work of the client.
-pub const DEFLATE_BYTES_MIN: usize = 1_024;
+pub const COMPRESS_BYTES_MIN: usize = 1_024;
 
 /// In bytes, the largest event that is compressed: at some 3 ns a byte, 6 ms of one turn.
-pub const DEFLATE_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const COMPRESS_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// In bytes of events that one turn begins to compress: at 3 to 13 ns a byte, 1 to 3 ms. The turn takes in no more
-/// events then. Those that came in the same request leave as they are.
-pub const TURN_DEFLATE_BYTES_MAX: usize = 256 * 1024;
+/// In bytes, what one turn may compress before it takes in no more events. The last event may pass it: so 2 ms for small
+/// events, and 7 ms for one of the largest. Events that came in the same request leave as they are then.
+pub const TURN_COMPRESS_BYTES_MAX: usize = 256 * 1024;
 
-/// In bytes, what compression keeps: the state of one compressor and one decompressor, and the buffers for the largest
-/// message of either way.
-pub const fn deflate_bytes(message_bytes_max: usize) -> usize {
-    512 * 1024 + 2 * DEFLATE_BYTES_MAX + message_bytes_max
+/// In bytes, what a compressed event counts beside its own length: the compressor begins anew for each, which takes some
+/// 15 µs.
+pub const COMPRESS_OVERHEAD_BYTES: usize = 4 * 1024;
+
+/// In nanoseconds, what inflating one byte of a client's message may cost, whatever it becomes. A message can be made of
+/// blocks of some twenty bytes each that need a table of their own and become nothing.
+pub const INFLATE_BYTE_COST: usize = 50;
+
+/// In bytes, what compression keeps: the state of one compressor and one decompressor, the largest event before and
+/// after (when it did not become shorter, an eighth more), and the longest message of a client.
+pub const fn compression_bytes(message_bytes_max: usize) -> usize {
+    512 * 1024 + 2 * COMPRESS_BYTES_MAX + COMPRESS_BYTES_MAX / 8 + message_bytes_max
 }
 
 /// In bytes, a topic's name (a URI, or a word).

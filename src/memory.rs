@@ -67,7 +67,7 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
         (
             match config.clients.compress_min {
                 0 => 0,
-                _ => of_clients(limits::deflate_bytes(config.clients.message_bytes_max)),
+                _ => of_clients(limits::compression_bytes(config.clients.message_bytes_max)),
             },
             "compression (compress-min)",
         ),

@@ -84,6 +84,8 @@ reasons! {
         SubscriptionsWithdrawn => "subscriptions_withdrawn",
         /// UNSUBSCRIBEs that ended a subscription.
         Unsubscribes => "unsubscribes",
+        /// Events compressed for clients that inflate, once for each of WAMP v1 and v2.
+        EventsCompressed => "events_compressed",
         /// PUBLISHes of clients, none of them carried out.
         ClientPublishes => "client_publishes",
         /// CALLs of clients, all answered with an error; those of newswire.js are not among them.

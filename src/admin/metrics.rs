@@ -299,6 +299,10 @@ pub static METRICS: &[Metric] = &[
         Counter::SubscriptionsWithdrawn,
     ),
     of("newswire_unsubscribes_total", Counter::Unsubscribes),
+    of(
+        "newswire_events_compressed_total",
+        Counter::EventsCompressed,
+    ),
     of("newswire_client_publishes_total", Counter::ClientPublishes),
     of("newswire_calls_total", Counter::Calls),
     of("newswire_alive_calls_total", Counter::AliveCalls),

@@ -46,8 +46,7 @@ impl<S: Stream> Engine<S> {
         while at < bytes.len() {
             let (taken, end) = self.step(id, &mut bytes[at..], &mut answers);
             at += taken;
-            // A compressed message costs as much as one that came as it is.
-            cost += limits::MESSAGE_COST + self.inflater.take_spent() * limits::READ_BYTE_COST;
+            cost += limits::MESSAGE_COST + self.inflater.take_cost();
             let is_last = end.is_some() || at >= bytes.len();
             if is_last || answers.bytes().len() >= limits::ANSWER_BYTES_MAX {
                 // The answers leave before whatever ends the connection; where they cannot, that ends it.

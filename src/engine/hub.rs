@@ -207,7 +207,6 @@ impl Hub {
 
     /// Hands out what waits, as far as `budget` goes.
     pub fn run(&mut self, budget: WriteBudget, recipients: &mut impl Recipients) {
-        self.encoder.start_round();
         self.flush.run(&self.topics, budget, recipients);
     }
 
@@ -218,11 +217,21 @@ impl Hub {
 
     /// Returns true when so much is on its way that no more should be taken in.
     pub fn is_congested(&self) -> bool {
-        self.flush.is_congested() || self.encoder.is_spent()
+        self.flush.is_congested() || !self.encoder.has_budget()
+    }
+
+    /// A turn is over: the budget for compression begins anew.
+    pub fn renew_budget(&mut self) {
+        self.encoder.renew_budget();
+    }
+
+    /// How many events were compressed since this was last asked, once for each audience.
+    pub fn take_compressed(&mut self) -> u64 {
+        self.encoder.take_compressed()
     }
 
     /// Messages that are shorter, in bytes, are not compressed.
-    pub fn set_deflate_bytes_min(&mut self, bytes: usize) {
-        self.encoder.set_deflate_bytes_min(bytes);
+    pub fn set_compress_bytes_min(&mut self, bytes: usize) {
+        self.encoder.set_compress_bytes_min(bytes);
     }
 }

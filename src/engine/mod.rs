@@ -182,7 +182,7 @@ impl<S: Stream> Engine<S> {
     /// million.
     pub fn set_rules(&mut self, rules: Rules) {
         self.desk.outbox_bytes_max = rules.outbox_bytes_max;
-        self.hub.set_deflate_bytes_min(rules.deflate_bytes_min);
+        self.hub.set_compress_bytes_min(rules.compress_bytes_min);
         let was_counted = self.addresses.counts_connections()
             && self.rules.session.trusted_proxies == rules.session.trusted_proxies;
         self.rules = Rules {

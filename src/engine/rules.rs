@@ -21,7 +21,7 @@ pub struct Rules {
     /// In bytes.
     pub topic_bytes_max: usize,
     /// In bytes: shorter events are not compressed.
-    pub deflate_bytes_min: usize,
+    pub compress_bytes_min: usize,
     /// In bytes, one outbox.
     pub outbox_bytes_max: usize,
     /// In bytes, all outboxes together.
@@ -50,7 +50,7 @@ impl Default for Rules {
             refused_tokens_max: 0,
             subscriptions_max: limits::SUBSCRIPTIONS_MAX,
             topic_bytes_max: limits::TOPIC_BYTES_MAX,
-            deflate_bytes_min: limits::DEFLATE_BYTES_MIN,
+            compress_bytes_min: limits::COMPRESS_BYTES_MIN,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
             outboxes_bytes_max: limits::OUTBOXES_BYTES_MAX,
             handshake_seconds: limits::HANDSHAKE_SECONDS,

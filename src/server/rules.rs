@@ -51,14 +51,14 @@ pub fn rules(config: &Config, connections_max: usize, budgets: Budgets) -> Rules
             origins: config.listen.origins.clone(),
             trusted_proxies: config.listen.trusted_proxies.clone(),
             files: web::files(),
-            deflates: config.clients.compress_min > 0,
+            compresses: config.clients.compress_min > 0,
         },
         connections_max,
         connections_per_address_max: config.clients.connections_per_address_max,
         refused_tokens_max: config.clients.refused_tokens_max,
         subscriptions_max: config.clients.subscriptions_max,
         topic_bytes_max: config.clients.topic_bytes_max,
-        deflate_bytes_min: match config.clients.compress_min {
+        compress_bytes_min: match config.clients.compress_min {
             0 => usize::MAX,
             bytes => bytes,
         },

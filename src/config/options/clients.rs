@@ -41,11 +41,11 @@ group! {
         #[option("message-bytes-max", "BYTES")]
         message_bytes_max: usize = number!(Bytes, limits::MESSAGE_BYTES_MAX, 128, 16 << 20),
 
-        /// Size from which on events are compressed, once for all clients whose WebSocket has permessage-deflate; 0
-        /// compresses none. Shorter ones gain little. See docs/operate.md for what compression costs, and
-        /// docs/security.md for what does not belong into one event with a secret.
+        /// Size from which on an event's frame is compressed, once for all clients of a protocol whose WebSocket has
+        /// permessage-deflate; 0 compresses none. Shorter ones gain little. Do not put a secret and a text of strangers
+        /// into one event: docs/security.md says why.
         #[option("compress-min", "BYTES")]
-        compress_min: usize = number!(Bytes, limits::DEFLATE_BYTES_MIN, 0, limits::DEFLATE_BYTES_MAX),
+        compress_min: usize = number!(Bytes, limits::COMPRESS_BYTES_MIN, 0, limits::COMPRESS_BYTES_MAX),
 
         /// What one client may leave unread before newswire closes it as a slow consumer. It has to hold the largest
         /// event.

@@ -1,7 +1,8 @@
 //! Events on their way to subscribers, each encoded once for every audience of its topic.
 //!
-//! A compressed event is made once for an audience too. Compression has a budget for each turn, and what is short, huge,
-//! or does not become clearly shorter leaves as it is: a client that inflates takes both.
+//! An event is compressed once for each audience whose clients inflate. These clients also take events that are not
+//! compressed. So newswire does not compress an event that is short or huge, or that would not become clearly shorter; and
+//! each turn has a budget.
 //!
 //! Never here: which audiences a topic has, who is in them (`hub`), how a message is written (the files of the
 //! protocols).
@@ -29,9 +30,11 @@ pub struct Encoder {
     /// A message that is being compressed.
     message: Vec<u8>,
     /// In bytes: shorter messages are not compressed.
-    deflate_bytes_min: usize,
-    /// In bytes, what may still be compressed in this round.
-    deflate_bytes_left: usize,
+    compress_bytes_min: usize,
+    /// In bytes, what may still be compressed in this turn.
+    compress_bytes_left: usize,
+    /// In events, since it was last asked.
+    compressed: u64,
 }
 
 impl Default for Encoder {
@@ -41,26 +44,32 @@ impl Default for Encoder {
             publications: 0,
             deflater: Deflater::default(),
             message: Vec::new(),
-            deflate_bytes_min: limits::DEFLATE_BYTES_MIN,
-            deflate_bytes_left: limits::TURN_DEFLATE_BYTES_MAX,
+            compress_bytes_min: limits::COMPRESS_BYTES_MIN,
+            compress_bytes_left: limits::TURN_COMPRESS_BYTES_MAX,
+            compressed: 0,
         }
     }
 }
 
 impl Encoder {
     /// Messages that are shorter, in bytes, are not compressed.
-    pub fn set_deflate_bytes_min(&mut self, bytes: usize) {
-        self.deflate_bytes_min = bytes;
+    pub fn set_compress_bytes_min(&mut self, bytes: usize) {
+        self.compress_bytes_min = bytes;
     }
 
-    /// The budget for compression begins anew.
-    pub fn start_round(&mut self) {
-        self.deflate_bytes_left = limits::TURN_DEFLATE_BYTES_MAX;
+    /// A turn is over: the budget for compression begins anew.
+    pub fn renew_budget(&mut self) {
+        self.compress_bytes_left = limits::TURN_COMPRESS_BYTES_MAX;
     }
 
-    /// Returns true when the budget for compression is used up.
-    pub fn is_spent(&self) -> bool {
-        self.deflate_bytes_left == 0
+    /// Returns true while the budget for compression is not used up.
+    pub fn has_budget(&self) -> bool {
+        self.compress_bytes_left > 0
+    }
+
+    /// How many events were compressed since this was last asked, once for each audience.
+    pub fn take_compressed(&mut self) -> u64 {
+        std::mem::take(&mut self.compressed)
     }
 
     /// The events that are encoded from here on have this topic.
@@ -93,20 +102,25 @@ impl Encoder {
             }),
         };
         let bytes = plain.bytes();
-        let may_deflate = encoding.framing() == Framing::Deflate
-            && (self.deflate_bytes_min..=limits::DEFLATE_BYTES_MAX).contains(&bytes)
-            && self.deflate_bytes_left > 0;
-        if !may_deflate {
+        let may_compress = encoding.framing() == Framing::Deflate
+            && (self.compress_bytes_min..=limits::COMPRESS_BYTES_MAX).contains(&bytes)
+            && self.has_budget();
+        if !may_compress {
             return plain;
         }
-        self.deflate_bytes_left = self.deflate_bytes_left.saturating_sub(bytes);
+        let cost = bytes + limits::COMPRESS_OVERHEAD_BYTES;
+        self.compress_bytes_left = self.compress_bytes_left.saturating_sub(cost);
         if self.message.capacity() > KEPT_BYTES && bytes <= KEPT_BYTES {
             self.message = Vec::new();
         }
         self.message.clear();
+        self.message.reserve_exact(bytes);
         plain.write_payload(&mut self.message);
         match self.deflater.deflate(&self.message) {
-            Some(payload) => EncodedEvent::Deflated(payload),
+            Some(payload) => {
+                self.compressed += 1;
+                EncodedEvent::Deflated(payload)
+            }
             None => plain,
         }
     }
@@ -204,9 +218,9 @@ mod tests {
         }
     }
 
-    fn encoder(deflate_bytes_min: usize) -> Encoder {
+    fn encoder(compress_bytes_min: usize) -> Encoder {
         let mut encoder = Encoder::default();
-        encoder.set_deflate_bytes_min(deflate_bytes_min);
+        encoder.set_compress_bytes_min(compress_bytes_min);
         encoder.begin("t");
         encoder
     }
@@ -225,22 +239,22 @@ mod tests {
         let mut encoder = encoder(100);
         assert!(is_compressed(&mut encoder, &"a".repeat(100)));
         assert!(!is_compressed(&mut encoder, &"a".repeat(50)));
-        encoder.set_deflate_bytes_min(usize::MAX);
+        encoder.set_compress_bytes_min(usize::MAX);
         assert!(!is_compressed(&mut encoder, &"a".repeat(100_000)));
     }
 
     #[test]
     fn a_turn_compresses_so_much_and_no_more() {
         let mut encoder = encoder(100);
-        let data = "a".repeat(limits::TURN_DEFLATE_BYTES_MAX / 2);
-        assert!(!encoder.is_spent());
+        let data = "a".repeat(limits::TURN_COMPRESS_BYTES_MAX / 2);
+        assert!(encoder.has_budget());
         assert!(is_compressed(&mut encoder, &data));
         assert!(is_compressed(&mut encoder, &data));
-        assert!(encoder.is_spent());
+        assert!(!encoder.has_budget());
         assert!(!is_compressed(&mut encoder, &data), "beyond the budget");
-        encoder.start_round();
+        encoder.renew_budget();
         assert!(is_compressed(&mut encoder, &data));
-        let huge = "a".repeat(limits::DEFLATE_BYTES_MAX + 1);
+        let huge = "a".repeat(limits::COMPRESS_BYTES_MAX + 1);
         assert!(!is_compressed(&mut encoder, &huge), "too large");
     }
 }

@@ -51,7 +51,7 @@ impl Encoding {
         }
     }
 
-    /// What was agreed on about the frames of a WebSocket.
+    /// Whether the frames of the WebSocket may be compressed.
     pub fn framing(self) -> Framing {
         match self {
             Self::Wamp1 | Self::Wamp2 | Self::Sse => Framing::Plain,
@@ -62,11 +62,9 @@ impl Encoding {
     /// As an administrator reads it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Wamp1 => "wamp",
             Self::Wamp1Deflate => "wamp deflate",
-            Self::Wamp2 => "wamp2",
             Self::Wamp2Deflate => "wamp2 deflate",
-            Self::Sse => "sse",
+            Self::Wamp1 | Self::Wamp2 | Self::Sse => self.protocol().name(),
         }
     }
 

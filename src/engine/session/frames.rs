@@ -57,8 +57,8 @@ impl From<Violation> for Breach {
     fn from(violation: Violation) -> Self {
         let (code, text) = violation.close();
         let reason = match violation {
-            Violation::Protocol(_) => Close::Protocol,
-            Violation::Utf8 | Violation::Deflate => Close::BadMessage,
+            Violation::Protocol(_) | Violation::Deflate => Close::Protocol,
+            Violation::Utf8 => Close::BadMessage,
             Violation::TooLarge => Close::MessageTooLarge,
         };
         Self { reason, code, text }

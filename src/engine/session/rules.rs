@@ -24,7 +24,7 @@ pub struct SessionRules {
     /// The answers to plain GETs.
     pub files: Vec<File>,
     /// True exactly when messages are compressed for clients that inflate them.
-    pub deflates: bool,
+    pub compresses: bool,
 }
 
 impl SessionRules {
@@ -49,7 +49,7 @@ impl Default for SessionRules {
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             files: Vec::new(),
-            deflates: true,
+            compresses: true,
         }
     }
 }

@@ -139,7 +139,7 @@ fn judge(head: &Head<'_, '_>, peer: IpAddr, rules: &SessionRules) -> Result<Judg
         }
         None => {
             let upgrade = http::judge(head)?;
-            let pending = Pending::new(upgrade.acceptance(rules.deflates), Vec::new());
+            let pending = Pending::new(upgrade.acceptance(rules.compresses), Vec::new());
             (client(&upgrade.forwarded_for), upgrade.origin, pending)
         }
     };

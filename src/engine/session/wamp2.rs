@@ -88,7 +88,7 @@ impl Prelude {
             },
             // Nothing of the decoder's may be borrowed any more when the stage changes.
             Incoming::Ping(payload) => {
-                Said::Other(Intent::Pong(Encoding::Wamp2, payload.to_vec().into()))
+                Said::Other(Intent::Pong(self.encoding, payload.to_vec().into()))
             }
             Incoming::Pong(_) => Said::Other(Intent::Noted(Noted::Pong)),
             Incoming::Close(code) => Said::Other(Intent::PeerClosed(code)),

@@ -1,7 +1,8 @@
 //! Events on their way to subscribers, and what sources are told of these.
 
 use super::super::TopicChange;
-use super::{World, masked, rules};
+use super::{UPGRADE, World, masked, rules};
+use crate::limits;
 use crate::stats::{Close, Dropped};
 
 #[test]
@@ -51,4 +52,27 @@ fn sources_hear_of_the_first_subscriber_and_of_the_last_to_leave() {
         ]
     );
     assert_eq!(world.counted(Close::SocketError), 2);
+}
+
+/// The budget for compression is one of a turn, even when nothing is left to deliver in it.
+#[test]
+fn a_topic_that_is_left_right_after_a_large_event_holds_up_no_other() {
+    let mut world = World::new(rules());
+    let client = world.connect();
+    let upgrade = UPGRADE.replace(
+        "Host: h\r\n",
+        "Host: h\r\nSec-WebSocket-Extensions: permessage-deflate\r\n",
+    );
+    world.say(&client, upgrade.as_bytes());
+    world.accept_all();
+    world.say(&client, &masked(1, br#"[5,"t"]"#));
+    let data = format!("\"{}\"", "1".repeat(limits::TURN_COMPRESS_BYTES_MAX));
+    world.publish("t", &data);
+    assert!(world.engine.is_congested(), "the budget is used up");
+    world.say(&client, &masked(1, br#"[6,"t"]"#));
+    world.engine.hand_out();
+    assert!(
+        !world.engine.is_congested(),
+        "nothing more would be taken in"
+    );
 }

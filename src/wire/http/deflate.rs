@@ -96,17 +96,17 @@ fn unquote(value: &str) -> &str {
 /// by itself, and do not.
 fn keeps_its_context(user_agent: &[u8]) -> bool {
     let has = |text: &str| memchr::memmem::find(user_agent, text.as_bytes()).is_some();
-    let has_release = |prefix: &str, separator: char| {
-        (0..=3).any(|minor| {
-            let version = format!("{prefix}15{separator}{minor}");
-            memchr::memmem::find_iter(user_agent, version.as_bytes()).any(|at| {
-                let next = user_agent.get(at + version.len());
-                !next.is_some_and(u8::is_ascii_digit)
-            })
+    // The minor version is one digit, 0 to 3.
+    let has_release = |major: &str| {
+        memchr::memmem::find_iter(user_agent, major.as_bytes()).any(|at| {
+            let [minor, rest @ ..] = &user_agent[at + major.len()..] else {
+                return false;
+            };
+            (b'0'..=b'3').contains(minor) && !rest.first().is_some_and(u8::is_ascii_digit)
         })
     };
     has("AppleWebKit/")
-        && ((has("Safari/") && has_release("Version/", '.')) || has_release(" OS ", '_'))
+        && ((has("Safari/") && has_release("Version/15.")) || has_release(" OS 15_"))
 }
 
 #[cfg(test)]

@@ -57,12 +57,12 @@ pub struct Acceptance {
 }
 
 impl Upgrade<'_> {
-    /// Returns what the answer says when the upgrade is accepted. `may_deflate` allows compression.
-    pub fn acceptance(&self, may_deflate: bool) -> Acceptance {
+    /// Returns what the answer says when the upgrade is accepted. `may_compress` allows compression.
+    pub fn acceptance(&self, may_compress: bool) -> Acceptance {
         Acceptance {
             accept_key: accept_key(self.key),
             subprotocol: self.subprotocol,
-            deflate: self.deflate.filter(|_| may_deflate),
+            deflate: self.deflate.filter(|_| may_compress),
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! tungstenite parses the header. This file refuses what tungstenite accepts: reserved bits, a missing mask, long or
 //! fragmented control frames, lengths that are not minimal, impossible Close frames, and text that is not UTF-8. Bytes
-//! are checked when they arrive: a bad byte is found before its frame is whole. A compressed message is text or not only
-//! when it is inflated, which is not done here.
+//! are checked when they arrive: a bad byte is found before its frame is whole. The inflater checks the text of a compressed
+//! message.
 //!
 //! Never here: a buffer for an idle connection. Memory is used for bytes that have arrived, never for a length that a
 //! header only declares.

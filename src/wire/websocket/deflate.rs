@@ -9,6 +9,7 @@
 use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status, compress_bound};
 
 use super::{Message, Violation};
+use crate::limits;
 
 /// The logarithm of the window in bytes: the largest, which every client can read.
 const WINDOW_BITS: u8 = 15;
@@ -26,7 +27,7 @@ const fn level(bytes: usize) -> i32 {
     }
 }
 
-/// In bytes, more than a flush adds, one byte that stays free included: a full buffer may lack the end.
+/// In bytes, more than a flush adds. One of them stays free: a buffer that is full may lack the message's end.
 const FLUSH_BYTES: usize = 16;
 
 /// A compressed message has to be shorter by this part of the message, or it is not worth the client's time.
@@ -89,11 +90,17 @@ impl Deflater {
 /// Makes room for so many bytes, and gives back what a much larger message has taken.
 fn fit(buffer: &mut Vec<u8>, bytes: usize) {
     if buffer.len() < bytes {
-        buffer.resize(bytes, 0);
+        grow(buffer, bytes);
     } else if buffer.len() > KEPT_BYTES && bytes <= KEPT_BYTES {
         buffer.truncate(KEPT_BYTES);
         buffer.shrink_to_fit();
     }
+}
+
+/// Makes a buffer so many bytes long, and takes no more memory for it.
+fn grow(buffer: &mut Vec<u8>, bytes: usize) {
+    buffer.reserve_exact(bytes - buffer.len());
+    buffer.resize(bytes, 0);
 }
 
 /// Inflates clients' messages.
@@ -101,8 +108,8 @@ fn fit(buffer: &mut Vec<u8>, bytes: usize) {
 pub struct Inflater {
     inflate: Option<Inflate>,
     out: Vec<u8>,
-    /// In bytes, what was inflated since this was last asked.
-    spent: usize,
+    /// In nanoseconds, what inflating may have cost since this was last asked.
+    cost: usize,
 }
 
 impl std::fmt::Debug for Inflater {
@@ -136,7 +143,10 @@ impl Inflater {
             .inflate
             .get_or_insert_with(|| Inflate::new(false, WINDOW_BITS));
         inflate.reset(false);
-        fit(&mut self.out, GROWTH_BYTES.min(message_bytes_max + 1));
+        self.cost += payload.len() * limits::INFLATE_BYTE_COST;
+        // The byte beyond the bound shows that there is more.
+        let room_max = message_bytes_max + 1;
+        fit(&mut self.out, GROWTH_BYTES.min(room_max));
         let mut written = 0;
         let mut streams = 1;
         for mut input in [payload, &TAIL] {
@@ -145,19 +155,18 @@ impl Inflater {
                     return Err(Violation::TooLarge);
                 }
                 if written == self.out.len() {
-                    // The byte beyond the bound shows that there is more.
-                    let room = (2 * written).min(message_bytes_max + 1);
-                    self.out.resize(room, 0);
+                    grow(&mut self.out, (2 * written).min(room_max));
                 }
+                let room = self.out.len().min(room_max);
                 let (read_before, written_before) = (inflate.total_in(), inflate.total_out());
                 let status = inflate
-                    .decompress(input, &mut self.out[written..], InflateFlush::SyncFlush)
+                    .decompress(input, &mut self.out[written..room], InflateFlush::SyncFlush)
                     .map_err(|_| Violation::Deflate)?;
                 let taken = (inflate.total_in() - read_before) as usize;
                 let made = (inflate.total_out() - written_before) as usize;
                 input = &input[taken..];
                 written += made;
-                self.spent += made;
+                self.cost += made * limits::READ_BYTE_COST;
                 if status == Status::StreamEnd {
                     // RFC 7692 s. 7.2.3.5: a block may say that it is the last. Another stream follows.
                     streams += 1;
@@ -182,9 +191,9 @@ impl Inflater {
         Ok(&self.out[..written])
     }
 
-    /// In bytes, what was inflated since this was last asked.
-    pub fn take_spent(&mut self) -> usize {
-        std::mem::take(&mut self.spent)
+    /// In nanoseconds, what inflating may have cost since this was last asked: by a price for each byte, before and after.
+    pub fn take_cost(&mut self) -> usize {
+        std::mem::take(&mut self.cost)
     }
 }
 
@@ -232,7 +241,7 @@ mod tests {
             assert!(payload.len() < text.len() * 9 / 10);
             let inflated = inflater.open(&compressed(payload), MAX);
             assert_eq!(inflated, Ok(text.as_bytes()));
-            assert_eq!(inflater.take_spent(), text.len());
+            assert!(inflater.take_cost() >= text.len());
         }
         assert!(inflater.out.len() <= KEPT_BYTES * 2);
     }
@@ -285,7 +294,8 @@ mod tests {
         let outcome = inflater.open(&compressed(&bomb), 65_536);
         assert_eq!(outcome, Err(Violation::TooLarge));
         assert!(inflater.out.len() <= 65_537, "{}", inflater.out.len());
-        assert!(inflater.take_spent() <= 65_537);
+        let most = 65_537 * limits::READ_BYTE_COST + bomb.len() * limits::INFLATE_BYTE_COST;
+        assert!(inflater.take_cost() <= most);
         // Exactly as long as it may be, and one byte longer.
         for (bytes, is_good) in [(1_000, true), (1_001, false)] {
             let payload = client(&vec![b'a'; bytes], DeflateFlush::SyncFlush);

@@ -105,10 +105,11 @@ pub mod close_code {
     }
 }
 
-fn encode_header(opcode: OpCode, payload_bytes: usize, out: &mut Vec<u8>) {
+fn encode_header(opcode: OpCode, is_compressed: bool, payload_bytes: usize, out: &mut Vec<u8>) {
     // RFC 6455 s. 5.1: a server does not mask its frames.
     let header = FrameHeader {
         opcode,
+        rsv1: is_compressed,
         ..FrameHeader::default()
     };
     header
@@ -118,19 +119,12 @@ fn encode_header(opcode: OpCode, payload_bytes: usize, out: &mut Vec<u8>) {
 
 /// Appends the header of an unfragmented, unmasked text frame.
 pub fn encode_text_header(payload_bytes: usize, out: &mut Vec<u8>) {
-    encode_header(OpCode::Data(Data::Text), payload_bytes, out);
+    encode_header(OpCode::Data(Data::Text), false, payload_bytes, out);
 }
 
 /// Appends the header of an unfragmented, unmasked text frame whose payload is compressed (RFC 7692 s. 6).
 pub fn encode_deflated_header(payload_bytes: usize, out: &mut Vec<u8>) {
-    let header = FrameHeader {
-        opcode: OpCode::Data(Data::Text),
-        rsv1: true,
-        ..FrameHeader::default()
-    };
-    header
-        .format(payload_bytes as u64, out)
-        .expect("a Vec takes every write");
+    encode_header(OpCode::Data(Data::Text), true, payload_bytes, out);
 }
 
 /// Appends a text frame around what `encode` appends.
@@ -162,7 +156,7 @@ pub fn encode_pong(payload: &[u8], out: &mut Vec<u8>) {
 fn encode_control(control: Control, payload: &[u8], out: &mut Vec<u8>) {
     debug_assert!(payload.len() <= CONTROL_BYTES_MAX);
     let payload = &payload[..payload.len().min(CONTROL_BYTES_MAX)];
-    encode_header(OpCode::Control(control), payload.len(), out);
+    encode_header(OpCode::Control(control), false, payload.len(), out);
     out.extend_from_slice(payload);
 }
 
@@ -176,7 +170,7 @@ pub fn encode_close(code: Option<u16>, reason: &str, out: &mut Vec<u8>) {
     while !reason.is_char_boundary(end) {
         end -= 1;
     }
-    encode_header(OpCode::Control(Control::Close), 2 + end, out);
+    encode_header(OpCode::Control(Control::Close), false, 2 + end, out);
     out.extend_from_slice(&code.to_be_bytes());
     out.extend_from_slice(&reason.as_bytes()[..end]);
 }

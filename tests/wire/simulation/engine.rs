@@ -122,7 +122,7 @@ impl World for EngineWorld {
             topic_bytes_max: 50,
             outbox_bytes_max,
             outboxes_bytes_max,
-            deflate_bytes_min: [0, 100, usize::MAX][dice.below(3)],
+            compress_bytes_min: [0, 100, usize::MAX][dice.below(3)],
             turn_writes_max: [3, 20, 2_000][dice.below(3)],
             tells_topic_changes: dice.one_in(2),
             ..Rules::default()
