@@ -33,6 +33,9 @@ pub struct Encoder {
     compress_bytes_min: usize,
     /// In bytes, what may still be compressed in this turn.
     compress_bytes_left: usize,
+    /// True exactly when there was something left of that when the present event came: it is the same for all its
+    /// audiences.
+    may_compress: bool,
     /// In events, since it was last asked.
     compressed: u64,
 }
@@ -46,6 +49,7 @@ impl Default for Encoder {
             message: Vec::new(),
             compress_bytes_min: limits::COMPRESS_BYTES_MIN,
             compress_bytes_left: limits::TURN_COMPRESS_BYTES_MAX,
+            may_compress: true,
             compressed: 0,
         }
     }
@@ -75,6 +79,7 @@ impl Encoder {
     /// The events that are encoded from here on have this topic.
     pub fn begin(&mut self, topic: &str) {
         self.publications += 1;
+        self.may_compress = self.has_budget();
         self.quoted_topic.clear();
         json::quote(topic, &mut self.quoted_topic);
     }
@@ -102,10 +107,10 @@ impl Encoder {
             }),
         };
         let bytes = plain.bytes();
-        let may_compress = encoding.framing() == Framing::Deflate
+        let is_compressed = encoding.framing() == Framing::Deflate
             && (self.compress_bytes_min..=limits::COMPRESS_BYTES_MAX).contains(&bytes)
-            && self.has_budget();
-        if !may_compress {
+            && self.may_compress;
+        if !is_compressed {
             return plain;
         }
         let cost = bytes + limits::COMPRESS_OVERHEAD_BYTES;
@@ -226,6 +231,7 @@ mod tests {
     }
 
     fn is_compressed(encoder: &mut Encoder, data: &str) -> bool {
+        encoder.begin("t");
         let event = Event::new("t".into(), data);
         let encoded = encoder.encode(Encoding::Wamp1Deflate, 0, &event);
         let mut out = Vec::new();
@@ -241,6 +247,17 @@ mod tests {
         assert!(!is_compressed(&mut encoder, &"a".repeat(50)));
         encoder.set_compress_bytes_min(usize::MAX);
         assert!(!is_compressed(&mut encoder, &"a".repeat(100_000)));
+    }
+
+    #[test]
+    fn an_event_that_uses_the_budget_up_is_compressed_for_all_its_audiences() {
+        let mut encoder = encoder(100);
+        let data = "a".repeat(limits::TURN_COMPRESS_BYTES_MAX + 1);
+        let event = Event::new("t".into(), &data);
+        for encoding in [Encoding::Wamp1Deflate, Encoding::Wamp2Deflate] {
+            let encoded = encoder.encode(encoding, 1, &event);
+            assert!(matches!(encoded, EncodedEvent::Deflated(_)), "{encoding:?}");
+        }
     }
 
     #[test]

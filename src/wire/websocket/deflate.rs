@@ -39,6 +39,12 @@ const KEPT_BYTES: usize = 64 * 1024;
 /// In bytes, by how much the buffer for an inflated message grows.
 const GROWTH_BYTES: usize = 4 * 1024;
 
+/// In bytes of a payload that are inflated before it is looked at what they have become.
+const PIECE_BYTES: usize = 512;
+
+/// How many bytes of a payload may become one byte of the message. A compressor that flushes after each byte makes six.
+const IDLE_RATIO_MAX: usize = 8;
+
 /// How many DEFLATE streams one message may be made of. A sender has a reason for two.
 const STREAMS_MAX: usize = 4;
 
@@ -143,13 +149,18 @@ impl Inflater {
             .inflate
             .get_or_insert_with(|| Inflate::new(false, WINDOW_BITS));
         inflate.reset(false);
-        self.cost += payload.len() * limits::INFLATE_BYTE_COST;
         // The byte beyond the bound shows that there is more.
         let room_max = message_bytes_max + 1;
         fit(&mut self.out, GROWTH_BYTES.min(room_max));
         let mut written = 0;
         let mut streams = 1;
-        for mut input in [payload, &TAIL] {
+        let mut read = 0;
+        for mut input in payload.chunks(PIECE_BYTES).chain([&TAIL[..]]) {
+            if read > limits::INFLATE_IDLE_BYTES_MAX + IDLE_RATIO_MAX * written {
+                return Err(Violation::Deflate);
+            }
+            read += input.len();
+            self.cost += input.len() * limits::INFLATE_BYTE_COST;
             loop {
                 if written > message_bytes_max {
                     return Err(Violation::TooLarge);
@@ -302,6 +313,31 @@ mod tests {
             let outcome = inflater.open(&compressed(&payload), 1_000);
             assert_eq!(outcome.is_ok(), is_good, "{bytes}");
         }
+    }
+
+    /// Blocks that become nothing cost time and no memory.
+    #[test]
+    fn a_long_payload_that_becomes_nothing_is_refused_early() {
+        let mut inflater = Inflater::default();
+        // Empty blocks with fixed codes: ten bits each, so four of them in five bytes.
+        let empty = [0x02, 0x08, 0x20, 0x80, 0x00];
+        let payload = empty.repeat(13_000);
+        let outcome = inflater.open(&compressed(&payload), MAX);
+        assert_eq!(outcome, Err(Violation::Deflate));
+        let read = limits::INFLATE_IDLE_BYTES_MAX + 2 * PIECE_BYTES;
+        assert!(inflater.take_cost() <= read * limits::INFLATE_BYTE_COST);
+        // One that is flushed after every byte is no such thing.
+        let mut deflate = Deflate::new(6, false, WINDOW_BITS);
+        let (mut payload, mut out) = (Vec::new(), [0; 64]);
+        for byte in b"[5,\"topic\"]".repeat(400) {
+            let before = deflate.total_out();
+            deflate
+                .compress(&[byte], &mut out, DeflateFlush::SyncFlush)
+                .expect("room");
+            payload.extend(&out[..(deflate.total_out() - before) as usize]);
+        }
+        let inflated = inflater.open(&compressed(&payload), MAX);
+        assert_eq!(inflated.map(<[u8]>::len), Ok(4_400));
     }
 
     #[test]
