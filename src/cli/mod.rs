@@ -8,6 +8,7 @@
 
 mod arguments;
 mod channel;
+mod chunks;
 mod client;
 mod config_flags;
 mod dialect;

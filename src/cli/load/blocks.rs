@@ -1,7 +1,8 @@
 //! Cuts a stream of server-sent events into events, of which only the beginnings are kept. Comments are no events.
 //!
 //! An event ends with two line feeds, as newswire ends its own. The bytes are searched for those and not looked at
-//! otherwise: a load test must not measure itself.
+//! otherwise: a load test must not measure itself. `newswire subscribe` has a cutter of its own, in `event_stream`: it
+//! keeps events whole, and takes each end of a line that a proxy may have made.
 //!
 //! Never here: what an event means, and sockets.
 

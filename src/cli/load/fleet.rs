@@ -10,11 +10,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use memchr::memmem;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
-use super::super::event_stream::{head_end, is_plain_stream};
+use super::super::event_stream::is_plain_stream;
 use super::super::protocol::Protocol;
 use super::blocks;
 use super::frames::{self, Unfinished};
@@ -404,6 +405,11 @@ impl Subscriber {
             let _ = stream.write_all(&frame);
         }
     }
+}
+
+/// Returns where the head of an answer ends.
+fn head_end(answer: &[u8]) -> Option<usize> {
+    memmem::find(answer, b"\r\n\r\n").map(|at| at + 4)
 }
 
 #[cfg(test)]
