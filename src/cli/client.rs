@@ -82,7 +82,7 @@ pub(super) fn connect(
             error @ Error::Protocol(ProtocolError::HandshakeIncomplete),
         )) => Err(failed(&error)),
         Err(HandshakeError::Failure(error @ Error::Protocol(_))) => {
-            let offer = target.offers().next().unwrap_or_default();
+            let offer = target.protocol.subprotocol().unwrap_or_default();
             Err(ConnectError::Refused(format!(
                 "{target} is not a WebSocket server that speaks {offer}: {error}"
             )))

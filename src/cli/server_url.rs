@@ -12,9 +12,15 @@ use super::reach::{addresses, reach};
 use crate::wire::token::Token;
 
 /// See above.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct ServerUrl {
     uri: Uri,
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerUrl({self})")
+    }
 }
 
 /// The scheme in front of an address, and the other one that is as good.

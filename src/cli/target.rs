@@ -3,8 +3,9 @@
 //! The token stands in the URL that the user gives. `--token-in` says how it travels, so that each way that a server
 //! takes a token can be tried.
 //!
-//! Never here: connections, answers, a token in a text.
+//! Never here: connections, answers, a token in a text that is not sent.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use clap::builder::PossibleValue;
@@ -62,12 +63,9 @@ pub(super) fn arguments() -> [Arg; 2] {
 pub(super) struct Target {
     pub(super) url: ServerUrl,
     pub(super) protocol: Protocol,
-    /// The token for a CHALLENGE.
-    pub(super) ticket: Option<Token>,
-    /// The token as a line of the head, with the name.
-    header: Option<(&'static str, String)>,
-    /// The token as an offered sub-protocol.
-    offer: Option<String>,
+    /// The token, and how it travels; `None` where it stands in the URL, or nowhere. A text with it is made only when
+    /// it is sent.
+    token: Option<(Token, TokenPlace)>,
 }
 
 impl Target {
@@ -83,9 +81,7 @@ impl Target {
         let mut target = Self {
             url,
             protocol,
-            ticket: None,
-            header: None,
-            offer: None,
+            token: None,
         };
         match (place, protocol) {
             (TokenPlace::Url, _) => return Ok(target),
@@ -104,35 +100,40 @@ impl Target {
         let token = target.url.take_token().ok_or(
             "--token-in: there is no token in the URL that could travel in another way: ?token=TOKEN",
         )?;
-        match place {
-            TokenPlace::Url => {}
-            TokenPlace::Header => {
-                if !token.bytes().iter().all(u8::is_ascii_graphic) {
-                    return Err(
-                        "--token-in header: the token has characters that a header cannot have"
-                            .to_owned(),
-                    );
-                }
-                target.header = Some(("Authorization", format!("Bearer {}", token.reveal())));
-            }
-            TokenPlace::Subprotocol => {
-                target.offer = Some(format!("token.{}", BASE64URL_NOPAD.encode(token.bytes())));
-            }
-            TokenPlace::Ticket => target.ticket = Some(token),
+        if place == TokenPlace::Header && !token.bytes().iter().all(u8::is_ascii_graphic) {
+            return Err(
+                "--token-in header: the token has characters that a header cannot have".to_owned(),
+            );
         }
+        target.token = Some((token, place));
         Ok(target)
     }
 
-    /// The sub-protocols to offer, in their order.
-    pub(super) fn offers(&self) -> impl Iterator<Item = &str> {
-        let protocol = self.protocol.subprotocol();
-        protocol.into_iter().chain(self.offer.as_deref())
+    /// The token, if it travels in this way.
+    fn token_in(&self, place: TokenPlace) -> Option<&Token> {
+        let token = self.token.as_ref();
+        token
+            .filter(|(_, its)| *its == place)
+            .map(|(token, _)| token)
+    }
+
+    /// The token for a CHALLENGE.
+    pub(super) fn ticket(&self) -> Option<&Token> {
+        self.token_in(TokenPlace::Ticket)
+    }
+
+    /// The sub-protocols to offer, in their order; the token may be one.
+    pub(super) fn offers(&self) -> impl Iterator<Item = Cow<'static, str>> {
+        let token = self.token_in(TokenPlace::Subprotocol);
+        let token = token.map(|token| format!("token.{}", BASE64URL_NOPAD.encode(token.bytes())));
+        let protocol = self.protocol.subprotocol().map(Cow::Borrowed);
+        protocol.into_iter().chain(token.map(Cow::Owned))
     }
 
     /// The line of the head that has the token, as name and value.
-    pub(super) fn header(&self) -> Option<(&'static str, &str)> {
-        let header = self.header.as_ref();
-        header.map(|(name, value)| (*name, value.as_str()))
+    pub(super) fn header(&self) -> Option<(&'static str, String)> {
+        let token = self.token_in(TokenPlace::Header)?;
+        Some(("Authorization", format!("Bearer {}", token.reveal())))
     }
 
     /// The request that begins everything, for a caller with sockets of its own. A stream's names no topic yet: see
@@ -146,7 +147,7 @@ impl Target {
             self.url.request_target(),
             self.url.authority()
         );
-        let offers: Vec<&str> = self.offers().collect();
+        let offers: Vec<_> = self.offers().collect();
         match offers[..] {
             [] => request.push_str("Accept: text/event-stream\r\nCache-Control: no-store\r\n"),
             _ => {
@@ -195,6 +196,8 @@ pub(super) fn with_topics<'a>(request: &str, topics: impl IntoIterator<Item = &'
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     const URL: &str = "ws://h:1/p?token=x%2By&a=b";
@@ -217,7 +220,7 @@ mod tests {
                     request.contains("token=x%2By"),
                     request.contains("\r\nAuthorization: Bearer x+y\r\n"),
                     request.contains(&format!(", {OFFER}\r\n")),
-                    target.ticket == Some(Token::new("x+y")),
+                    target.ticket() == Some(&Token::new("x+y")),
                 ];
                 let found = places.iter().position(|&is_here| is_here);
                 assert_eq!(found, Some(*place as usize), "{request}");
@@ -250,6 +253,39 @@ mod tests {
         ] {
             let text = Target::new(url, protocol, place).expect_err(part);
             assert!(text.contains(part) && !text.contains("x+y"), "{text}");
+        }
+    }
+
+    /// Neither a target shows its token, nor the arguments of a command that has one.
+    #[test]
+    fn no_token_is_shown_to_a_developer() {
+        let forms = ["x+y", "x%2By", "eCt5"];
+        for protocol in Protocol::value_variants() {
+            for place in TokenPlace::value_variants() {
+                let Ok(target) = Target::new(URL, *protocol, *place) else {
+                    continue;
+                };
+                let place = place.to_possible_value().expect("it has a name");
+                let line = |command: String| {
+                    let options = [
+                        "--protocol",
+                        protocol.name(),
+                        "--token-in",
+                        place.get_name(),
+                    ];
+                    let line = format!("newswire {command} {}", options.join(" "));
+                    let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+                    format!("{:?}", super::super::parse(words).expect("good"))
+                };
+                for shown in [
+                    format!("{target:?}"),
+                    line(format!("subscribe {URL} t")),
+                    line(format!("load {URL}")),
+                ] {
+                    let is_hidden = forms.iter().all(|form| !shown.contains(form));
+                    assert!(is_hidden && shown.contains("h:1/p"), "{shown}");
+                }
+            }
         }
     }
 

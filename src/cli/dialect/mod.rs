@@ -68,7 +68,7 @@ pub(super) trait Dialect {
 pub(super) fn dialect(target: &Target, topics: &[String]) -> Box<dyn Dialect> {
     match target.protocol {
         Protocol::Wamp1 => Box::new(wamp1::Wamp1Dialect::new(topics)),
-        Protocol::Wamp2 => Box::new(wamp2::Wamp2Dialect::new(topics, target.ticket.clone())),
+        Protocol::Wamp2 => Box::new(wamp2::Wamp2Dialect::new(topics, target.ticket().cloned())),
         Protocol::Sse => Box::new(sse::SseDialect::default()),
     }
 }

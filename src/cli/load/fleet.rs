@@ -39,8 +39,8 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// Where the subscribers connect, and what they send.
-#[derive(Clone, Debug)]
+/// Where the subscribers connect, and what they send. There is no `Debug`, which would show the request's token.
+#[derive(Clone)]
 pub struct Course {
     /// The server.
     pub address: SocketAddr,

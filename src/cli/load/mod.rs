@@ -261,13 +261,11 @@ impl<'a> Test<'a> {
             ProgressDrawTarget::hidden()
         };
         let run = std::process::id();
-        let Target {
-            protocol, ticket, ..
-        } = &options.target;
-        let fleet = Fleet::speaking(*protocol, ticket.clone(), course);
+        let protocol = options.target.protocol;
+        let fleet = Fleet::speaking(protocol, options.target.ticket().cloned(), course);
         Ok(Self {
             fleet: fleet.map_err(runtime("create a poller"))?,
-            tally: LoadTally::new(run, *protocol, &options.topics, options.connections),
+            tally: LoadTally::new(run, protocol, &options.topics, options.connections),
             crowd: Crowd {
                 pasts: vec![Past::default(); options.connections],
                 ..Crowd::default()
