@@ -502,6 +502,8 @@ fn a_load_test_with_a_wrong_token_has_the_servers_hint() {
 
 #[test]
 fn a_load_test_of_a_topic_that_the_token_does_not_allow_says_so() {
+    const ADVICE: &str =
+        "if the token may not subscribe to it, name with --topic one to which it may\n";
     let file = File::new("load-allows", "sesame topics=load-0\n");
     let server = with_tokens(&file);
     for (protocol, part) in [
@@ -509,12 +511,23 @@ fn a_load_test_of_a_topic_that_the_token_does_not_allow_says_so() {
             "wamp2",
             "denies the topic load-1: wamp.error.not_authorized",
         ),
-        ("sse", " answered 403 "),
+        (
+            "sse",
+            "denies the topic load-1: 403 Forbidden: the token does not allow",
+        ),
     ] {
-        let options = ["--connections", "1", "--topic", "load-1"];
-        let (code, _, err) = load(&server, protocol, "sesame", &options);
-        assert_eq!(code, Some(1), "{err}");
-        assert!(err.contains(part) && !err.contains("sesame"), "{err}");
+        // Alone, and beside one that the token allows.
+        for (connections, topics) in [
+            ("1", &["--topic", "load-1"][..]),
+            ("3", &["--topic", "load-0", "--topic", "load-1"]),
+        ] {
+            let options = [&["--connections", connections], topics].concat();
+            let (code, _, err) = load(&server, protocol, "sesame", &options);
+            assert_eq!(code, Some(1), "{err}");
+            assert!(err.contains(part) && !err.contains("sesame"), "{err}");
+            assert!(err.ends_with(ADVICE), "{err}");
+            assert_eq!(err.lines().count(), 1, "{err}");
+        }
     }
 }
 

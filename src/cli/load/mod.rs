@@ -41,7 +41,6 @@ use super::client::ConnectError;
 use super::protocol::Protocol;
 use super::publish::envelope;
 use super::publisher::{Absent, Publisher};
-use super::target::Target;
 use crate::occupant;
 use fleet::{Course, Fleet, FleetEvent};
 use process::Usage;
@@ -118,8 +117,8 @@ struct Crowd {
     welcome: usize,
     /// Subscribers that were served, or had an end before that: the test does not wait for their first answer any more.
     settled: usize,
-    /// The first denial of a topic: the subscriber, and the server's reason.
-    denial: Option<(usize, String)>,
+    /// The first denial of a topic: the subscriber, and the server's reason. A stream is denied with a status alone.
+    denial: Option<(usize, Option<String>)>,
     /// The first reason of the server's for ending a session.
     farewell: Option<String>,
     handshakes: u64,
@@ -149,7 +148,7 @@ impl Crowd {
             HeadMeaning::Ready => self.note_welcome(seat),
             HeadMeaning::Greeting => {}
             HeadMeaning::Denied(reason) => {
-                self.denial.get_or_insert((seat, reason));
+                self.denial.get_or_insert((seat, Some(reason)));
             }
             HeadMeaning::Farewell(reason) => {
                 self.farewell.get_or_insert(reason);
@@ -182,20 +181,40 @@ fn runtime(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
 /// Says why a server refuses every connection with `status`. It connects once more, for the server's own words.
 fn refusal(options: &LoadArguments, status: u16) -> String {
     let target = &options.target;
-    match Channel::open(target, &options.topics[..1], None, PATIENCE) {
-        Err(ConnectError::Refused(text) | ConnectError::Failed(text)) => text,
-        Ok(_) if (target.protocol, status) == (Protocol::Sse, 0) => format!(
+    match own_words(options, 0) {
+        Some(text) => text,
+        None if (target.protocol, status) == (Protocol::Sse, 0) => format!(
             "{target} answers in chunks, as proxies do: a load test needs the server's own listener"
         ),
-        Ok(_) => format!("{target} refused all connections with {status}"),
+        None => format!("{target} refused all connections with {status}"),
     }
 }
 
-/// Says what to do about a topic that the server denies.
-fn denied(target: &Target, topic: &str, reason: &str) -> String {
+/// What the server says to one more subscriber that has the topic of `seat`; `None` when it accepts that one.
+fn own_words(options: &LoadArguments, seat: usize) -> Option<String> {
+    let topic = std::slice::from_ref(options.topic(seat));
+    match Channel::open(&options.target, topic, None, PATIENCE) {
+        Err(ConnectError::Refused(text) | ConnectError::Failed(text)) => Some(text),
+        Ok(_) => None,
+    }
+}
+
+/// Says what to do about the topic of `seat`, which the server denies. Without a reason it was a stream that was denied,
+/// and the server is asked for its own words.
+fn denied(options: &LoadArguments, seat: usize, reason: Option<&str>) -> String {
+    let target = &options.target;
+    let words = match reason {
+        Some(_) => None,
+        None => own_words(options, seat),
+    };
+    let answered = format!("{target} answered ");
+    let words = words
+        .as_deref()
+        .map(|text| text.strip_prefix(&answered).unwrap_or(text));
     format!(
-        "{target} denies the topic {topic}: {reason}: if the token may not subscribe to it, name with --topic one to \
-         which it may"
+        "{target} denies the topic {}: {}: if the token may not subscribe to it, name with --topic one to which it may",
+        options.topic(seat),
+        reason.or(words).unwrap_or("403 Forbidden")
     )
 }
 
@@ -327,6 +346,9 @@ impl<'a> Test<'a> {
                     }
                 }
                 FleetEvent::Ended(status) => {
+                    if (options.target.protocol, status) == (Protocol::Sse, Some(403)) {
+                        crowd.denial.get_or_insert((seat, None));
+                    }
                     match status {
                         Some(status) => *crowd.refused.entry(status).or_default() += 1,
                         None => crowd.ended += 1,
@@ -383,8 +405,7 @@ impl<'a> Test<'a> {
                 self.progress.set_position(settled as u64);
             }
             if let Some((seat, reason)) = &self.crowd.denial {
-                let topic = &self.options.topics[seat % self.options.topics.len()];
-                let text = denied(&self.options.target, topic, reason);
+                let text = denied(self.options, *seat, reason.as_deref());
                 return Err(Failure::Runtime(text));
             }
             if self.now() > last_progress + PATIENCE {

@@ -136,6 +136,11 @@ pub(in super::super) fn command() -> Command {
 }
 
 impl LoadArguments {
+    /// The topic of a subscriber.
+    pub(super) fn topic(&self, seat: usize) -> &String {
+        &self.topics[seat % self.topics.len()]
+    }
+
     /// Makes the options of the arguments.
     pub(in super::super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
         let number = |name: &str, unit, min, max| {
