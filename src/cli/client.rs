@@ -91,9 +91,9 @@ pub(super) fn connect(
     }
 }
 
-/// What an answer means that is not the one which was hoped for: try again after a time-out, after too many requests,
-/// and after a fault of the server; not otherwise. `length` is what the head says of the body, of which `body` has
-/// come with the head.
+/// What a refusal means. After a time-out, too many requests or a fault of the server, a later attempt may succeed; after
+/// anything else it would not. `length` is what the head says of the body; `body` is the part that has come with the
+/// head.
 pub(super) fn refusal(
     target: &Target,
     status: StatusCode,

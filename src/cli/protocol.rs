@@ -23,6 +23,13 @@ impl ValueEnum for Protocol {
     }
 }
 
+impl Protocol {
+    /// Returns true when the server answers a subscription.
+    pub(super) fn confirms(self) -> bool {
+        self != Self::Wamp1
+    }
+}
+
 /// `--protocol`.
 pub(super) fn argument() -> Arg {
     Arg::new("protocol")

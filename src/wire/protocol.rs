@@ -37,11 +37,6 @@ impl Protocol {
             Self::Sse => None,
         }
     }
-
-    /// Returns true when the server answers a subscription.
-    pub fn confirms(self) -> bool {
-        self != Self::Wamp1
-    }
 }
 
 #[cfg(test)]
