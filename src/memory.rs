@@ -186,7 +186,7 @@ mod tests {
         let mut compressing = config.clone();
         compressing.clients.compress_min = 1_024;
         let text = comment(&compressing, 64);
-        assert!(text.contains("#   6.5 MiB compression"), "{text}");
+        assert!(text.contains("#   3.6 MiB compression"), "{text}");
         assert!(total(&config, 0).starts_with("at most 65 MiB "), "a relay");
         let mut asking = config.clone();
         asking.ingest.sub = vec!["tcp://127.0.0.1:5556".to_owned(); 2];
