@@ -79,6 +79,8 @@ fn file(name: &'static str, content_type: &'static str, body: String) -> File {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::Refusal;
+    use crate::wire::http;
 
     /// In bytes. A page can afford a client of this size.
     const CLIENT_BYTES_MAX: usize = 9_000;
@@ -106,6 +108,20 @@ mod tests {
         let outermost = script.lines().filter(|line| line.starts_with("var "));
         assert_eq!(outermost.count(), 2);
         assert_eq!(script.lines().count(), 3);
+    }
+
+    /// The client takes no other 403 for the refusal of a topic.
+    #[test]
+    fn the_client_knows_the_refusal_of_a_topic() {
+        let (_, rest) = SOURCE.split_once("const DENIED = \"").unwrap();
+        let (words, _) = rest.split_once('"').unwrap();
+        for (refusal, expected) in [(Refusal::TopicDenied, true), (Refusal::Origin, false)] {
+            let mut answer = Vec::new();
+            http::encode_refusal(refusal, false, &mut answer);
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+            assert_eq!(answer.contains(words), expected, "{answer}");
+        }
     }
 
     /// In bytes. The binary has the page uncompressed.

@@ -5,7 +5,11 @@
 export type State =
 	/** The token is being fetched, and then a WebSocket is being opened, or a stream of server-sent events. */
 	| "connecting"
-	/** The server has answered each subscription that there is, and messages or answers arrive. */
+	/**
+	 * The server has answered each subscription that there is, and messages or answers arrive. One case has no
+	 * connection: a stream takes the place of the WebSocket, there is no topic yet, and the token does not allow
+	 * `newswire:alive`. Then the client asks every 20 to 30 seconds whether the server is there and takes the token.
+	 */
 	| "open"
 	/** There is no connection; the next attempt comes after a pause. */
 	| "waiting"
@@ -66,8 +70,9 @@ export interface Denial {
  * A WebSocket that is dead although neither side closed it ends too, with code 1006 and the reason "no answer".
  * When nothing has arrived for 20 to 60 seconds, the client asks a newswire server whether it is still there,
  * and the server has 20 seconds to answer. When the page is shown again or the network is back, the client asks
- * at once, and the server has 5 seconds. In the background, where browsers slow timers down, this takes
- * minutes. When the page is shown or the network is back during a pause, the next attempt comes soon.
+ * at once, and the server has 5 seconds. A stream cannot be asked. The client leaves one that has brought nothing for
+ * 150 seconds; and at once, when the page is shown again or the network is back, one that has brought nothing for 30.
+ * In the background, where browsers slow timers down, this takes minutes. When the page is shown or the network is back during a pause, the next attempt comes soon.
  *
  * Where the second WebSocket in a row brings nothing, as behind a proxy that refuses them, the attempt goes on at
  * once with a stream of server-sent events. A new topic needs another stream: the connection is "connecting" and

@@ -8,11 +8,14 @@ var newswire = (() => {
 	// a large event on a slow line; the same when the page was woken.
 	const TICK = 20000, PATIENCE = 10000, WOKEN = 2500;
 	// In milliseconds: a stream that is alive brings something more often (--ping-interval is two minutes at most).
-	const SILENCE = 150000;
+	// A page that is woken knows sooner: most servers send a comment every 25 seconds.
+	const SILENCE = 150000, QUIET = 30000;
 	// In milliseconds: other topics need another stream, so those of a moment are gathered.
 	const GATHER = 50;
 	// What a newswire server answers, whatever the token allows; a stream without a topic listens to it.
 	const ALIVE = "newswire:alive";
+	// What is wrong, in newswire's words. Another 403 is of something in front of it, and says nothing of a topic.
+	const DENIED = "the token does not allow one of the topics";
 
 	// Called when the page is shown again, and when the network is back.
 	const wakers = new Set();
@@ -349,17 +352,20 @@ var newswire = (() => {
 		}
 
 		async function stream(value) {
-			const topics = wanted.size ? [...wanted.keys()] : [ALIVE];
+			const isIdle = !wanted.size, topics = isIdle ? [ALIVE] : [...wanted.keys()];
 			const aborter = new AbortController();
 			const headers = { Accept: "text/event-stream" };
 			if (value && ticket) headers.Authorization = `Bearer ${value}`;
 			const get = (topics) => fetch(address("http", value, topics), { headers, signal: aborter.signal });
-			let code = 1006, silence, text = "";
+			const isDenied = async (answer) => answer.status === 403 && (await answer.text()).includes(DENIED);
+			let code = 1006, silence, heard, text = "";
 
 			function opened() {
+				if (link !== own) return;
 				if (isBlocked) {
 					for (const topic of topics) wanted.get(topic)?.resolve();
-					return become("open");
+					if (self.state !== "open") become("open");
+					return;
 				}
 				// The server is there, and may have come back after the last WebSocket failed. So the next one tells.
 				isBlocked = true;
@@ -369,7 +375,14 @@ var newswire = (() => {
 			}
 			function listen() {
 				clearTimeout(silence);
-				silence = setTimeout(() => aborter.abort("no answer"), SILENCE);
+				silence = setTimeout(end, SILENCE);
+				heard = Date.now();
+			}
+			function end() {
+				aborter.abort("no answer");
+			}
+			function check() {
+				if (Date.now() - heard > QUIET) end();
 			}
 			const own = link = {
 				add(topic) {
@@ -381,15 +394,23 @@ var newswire = (() => {
 			};
 			try {
 				listen();
-				const { status, body } = await get(topics);
+				wakers.add(check);
+				const answer = await get(topics), { status, body } = answer;
 				if (status === 401) code = 3000;
-				if (status === 403) { // the token does not allow all of the topics
-					if (topics[0] === ALIVE) return opened(); // there is nothing to listen to yet
+				if (await isDenied(answer)) {
+					if (isIdle) { // there is nothing to listen to yet, so it asks again whether the server is there
+						if (!wanted.size) {
+							clearTimeout(timer);
+							timer = setTimeout(() => stream(value), TICK * (1 + Math.random() / 2));
+						}
+						return opened();
+					}
 					for (const topic of topics) {
 						const alone = await get([topic]);
-						alone.body?.cancel();
-						if (alone.status === 403) deny(topic, "wamp.error.not_authorized");
+						if (await isDenied(alone)) deny(topic, "wamp.error.not_authorized");
+						else if (!alone.bodyUsed) alone.body?.cancel();
 					}
+					if (link !== own) return; // the page may close the connection when it hears of a denial
 					if (!topics.every((topic) => wanted.has(topic))) return attempt(stream);
 				}
 				if (status !== 200) throw `HTTP ${status}`;
@@ -419,6 +440,8 @@ var newswire = (() => {
 				pause(code, `${error}`);
 			} finally {
 				clearTimeout(silence);
+				wakers.delete(check);
+				aborter.abort(); // a body that nobody reads holds its connection
 			}
 		}
 

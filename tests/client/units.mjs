@@ -8,10 +8,17 @@ import { test } from "node:test";
 
 const text = readFileSync(process.env.NEWSWIRE_JS ?? "src/web/newswire.js", "utf8");
 
+// What newswire answers with a 403 to who asks for a topic that the token does not allow.
+const DENIED = JSON.stringify({
+	error: "the token does not allow one of the topics",
+	hint: "ask for fewer topics, or get a token that allows them",
+});
+
 // The client in a world of its own; `random` is what every throw of the dice gives.
 function world({ random = 0.5, ab, server = "newswire/0.1.0" } = {}) {
 	const sockets = [], timers = [], errors = [], listeners = [], streams = [], warnings = [];
 	const listens = { addEventListener: (type, listener) => listeners.push({ type, listener }) };
+	const clock = { now: 0 };
 	const page = { ...listens, document: { ...listens, hidden: false } };
 	class WebSocket {
 		sent = [];
@@ -54,13 +61,15 @@ function world({ random = 0.5, ab, server = "newswire/0.1.0" } = {}) {
 		return new Promise((resolve, reject) => {
 			const encoder = new TextEncoder();
 			const stream = { url, headers, signal, isCancelled: false, fail: reject };
-			stream.answer = (status, text = "") => {
+			stream.answer = (status, text = status === 403 ? DENIED : "") => {
 				const source = {
 					start: (controller) => { stream.controller = controller; },
 					cancel: () => { stream.isCancelled = true; },
 				};
-				resolve({ status, body: new ReadableStream(source) });
-				return stream.hear(text);
+				resolve(new Response(new ReadableStream(source), { status }));
+				if (text) stream.hear(text);
+				if (status === 403) stream.controller.close();
+				return rest();
 			};
 			stream.hear = (text) => {
 				if (text) stream.controller.enqueue(encoder.encode(text));
@@ -81,6 +90,7 @@ function world({ random = 0.5, ab, server = "newswire/0.1.0" } = {}) {
 		console: { ...console, warn: (text) => warnings.push(text) },
 		setTimeout: (run, delay) => timers.push({ run, delay, isDue: true }),
 		clearTimeout: (number) => { if (number) timers[number - 1].isDue = false; },
+		Date: { now: () => clock.now },
 		queueMicrotask: (run) => Promise.resolve().then(run).catch((error) => errors.push(error)),
 		Math: Object.create(Math, { random: { value: () => random } }),
 		globalThis: page,
@@ -89,7 +99,7 @@ function world({ random = 0.5, ab, server = "newswire/0.1.0" } = {}) {
 	const make = new Function(...Object.keys(scope), `${text}; return { ab, connect: newswire.connect };`);
 	return {
 		...make(...Object.values(scope)),
-		sockets, timers, errors, streams, warnings,
+		sockets, timers, errors, streams, warnings, clock,
 		last: () => sockets.at(-1),
 		stream: () => streams.at(-1),
 		// The timers that will come: in milliseconds.
@@ -1057,7 +1067,7 @@ test("a stream without a topic is open, too", async () => {
 	for (const status of [200, 403]) {
 		const { w, push } = await behind({}, []);
 		assert.equal(w.stream().url, "http://h/p?topic=newswire%3Aalive&token=t");
-		await w.stream().answer(status, status === 200 ? RETRY : "{}");
+		await w.stream().answer(status, status === 200 ? RETRY : DENIED);
 		assert.deepEqual([push.state, w.streams.length], ["open", 2]);
 		const one = push.subscribe("a", () => {});
 		await w.passes(50);
@@ -1078,12 +1088,18 @@ test("a stream that is refused for a topic tells which", async () => {
 		await w.stream().answer(status);
 	}
 	await assert.rejects(b, { topic: "b", reason: "wamp.error.not_authorized" });
-	assert.equal(w.streams.filter((stream) => stream.isCancelled).length, 3);
+	assert.equal(w.streams.filter((stream) => stream.isCancelled).length, 2, "what is granted");
 	assert.equal(w.stream().url, "http://h/p?topic=a&topic=c&token=t");
 	await w.stream().answer(200, RETRY);
 	await a;
 	assert.deepEqual([denied, push.state], [["b"], "open"]);
-	// A proxy that refuses them all together, and none alone, is not asked in a circle.
+	// A page that closes then stays closed.
+	const closing = await behind({}, ["a"]);
+	closing.push.addEventListener("denied", () => closing.push.close());
+	await closing.w.stream().answer(403);
+	await closing.w.stream().answer(403);
+	assert.deepEqual([closing.push.state, closing.w.due()], ["closed", []]);
+	// What refuses them all together, and none alone, is not asked in a circle.
 	const other = await behind({}, ["a"]);
 	await other.w.stream().answer(403);
 	await other.w.stream().answer(200);
@@ -1111,6 +1127,84 @@ test("a stream says when the token is not valid, or there is no place", async ()
 	await assert.rejects(one, { reason: "closed" });
 });
 
+test("only newswire denies a topic", async () => {
+	const texts = ["<h1>403 Forbidden</h1>", JSON.stringify({ error: "pages of this origin may not connect" })];
+	for (const text of texts) {
+		// Something in front of it refuses all topics, one of them, or a page without topics.
+		let { w, push, seen } = await behind({}, ["a", "b"]);
+		const failure = { state: "waiting", code: 1006, reason: "HTTP 403", delay: 1000 };
+		push.addEventListener("denied", ({ detail }) => assert.fail(detail.topic));
+		await w.stream().answer(403, text);
+		assert.deepEqual(seen.at(-1), failure);
+		assert.ok(w.stream().signal.aborted);
+		await w.passes(1000);
+		w.last().open();
+		assert.deepEqual([push.state, said(w.last()).map(([, , topic]) => topic)], ["open", ["a", "b"]]);
+
+		({ w, push, seen } = await behind({}, ["a", "b"]));
+		push.addEventListener("denied", ({ detail }) => assert.fail(detail.topic));
+		await w.stream().answer(403);
+		await w.stream().answer(403, text);
+		await w.stream().answer(200);
+		assert.deepEqual(seen.at(-1), failure);
+
+		({ w, push, seen } = await behind({}, []));
+		await w.stream().answer(403, text);
+		assert.deepEqual(seen.at(-1), failure);
+	}
+});
+
+test("a page without topics asks again whether the server is there", async () => {
+	for (const [status, token, state] of [[502, "t", "waiting"], [401, "t", "closed"], [401, () => "t", "waiting"]]) {
+		const { w, push, seen } = await behind({ token }, []);
+		await w.stream().answer(403);
+		const before = seen.length;
+		for (let streams = 3; streams < 6; streams += 1) {
+			assert.deepEqual([push.state, w.due()], ["open", [25000]]);
+			await w.passes(25000);
+			assert.deepEqual([w.streams.length, w.stream().url], [streams, "http://h/p?topic=newswire%3Aalive&token=t"]);
+			await w.stream().answer(403);
+		}
+		assert.equal(seen.length, before, "nothing has changed");
+		await w.passes(25000);
+		await w.stream().answer(status);
+		assert.deepEqual([push.state, seen.at(-1).reason], [state, `HTTP ${status}`]);
+	}
+	// A token that allows it now; a path that is dead; a topic; the end.
+	let { w, push, seen } = await behind({}, []);
+	await w.stream().answer(403);
+	await w.passes(25000);
+	await w.stream().answer(200, RETRY);
+	assert.deepEqual([push.state, seen.filter((state) => state === "open").length, w.due()], ["open", 1, [150000]]);
+	({ w, push, seen } = await behind({}, []));
+	await w.stream().answer(403);
+	await w.passes(25000);
+	await w.passes(150000);
+	assert.deepEqual(seen.at(-1), { state: "waiting", code: 1006, reason: "no answer", delay: 500 });
+	({ w, push, seen } = await behind({}, []));
+	push.addEventListener("open", () => push.subscribe("a", () => {}), { once: true });
+	await w.stream().answer(403);
+	assert.deepEqual(w.due(), [50]);
+	await w.passes(50);
+	assert.equal(w.stream().url, "http://h/p?topic=a&token=t");
+	({ w, push, seen } = await behind({}, []));
+	push.subscribe("a", () => {});
+	await w.stream().answer(403);
+	assert.deepEqual(w.due(), [50]);
+	({ w, push, seen } = await behind({}, []));
+	await w.stream().answer(403);
+	push.close();
+	assert.deepEqual([push.state, w.due()], ["closed", []]);
+});
+
+test("a stream that is given up holds no connection", async () => {
+	for (const [status, text] of [[400, "{}"], [503, "{}"], [200, "retry: 5000\n\n"], [200, "data: no JSON\n\n"]]) {
+		const { w, push } = await behind();
+		await w.stream().answer(status, text);
+		assert.deepEqual([push.state, w.stream().signal.aborted], ["waiting", true], text);
+	}
+});
+
 test("a ticket is in no address of a stream, either", async () => {
 	const { w } = await behind({ ticket: true });
 	assert.equal(w.stream().url, "http://h/p?topic=a");
@@ -1126,4 +1220,35 @@ test("a stream that falls silent ends", async () => {
 	await w.passes(150000);
 	assert.deepEqual(seen.at(-1), { state: "waiting", code: 1006, reason: "no answer", delay: 500 });
 	assert.deepEqual(w.due(), [500]);
+});
+
+test("a page that is seen again, or has its network back, leaves a stream that brings nothing", async () => {
+	for (const type of ["visibilitychange", "pageshow", "online"]) {
+		const { w, push, seen } = await behind();
+		await w.stream().answer(200, RETRY);
+		w.clock.now += 30000;
+		w.happen(type);
+		await w.stream().hear(":\n\n");
+		w.clock.now += 30000;
+		w.happen(type);
+		await rest();
+		assert.deepEqual([push.state, w.due()], ["open", [150000]], "a comment buys time");
+		w.clock.now += 1;
+		w.happen("visibilitychange", true);
+		assert.ok(!w.stream().signal.aborted);
+		w.happen(type);
+		await rest();
+		assert.deepEqual(seen.at(-1), { state: "waiting", code: 1006, reason: "no answer", delay: 500 });
+		assert.deepEqual([w.stream().signal.aborted, w.due()], [true, [500]]);
+	}
+	// One that has ended is asked no more.
+	const { w, push, seen } = await behind();
+	await w.stream().answer(200, RETRY);
+	await w.stream().end();
+	await w.pass();
+	w.last().open();
+	w.clock.now += 40000;
+	w.happen("online");
+	await rest();
+	assert.deepEqual([push.state, seen.at(-1)], ["open", "open"]);
 });
