@@ -72,11 +72,13 @@ export interface Denial {
  * and the server has 20 seconds to answer. When the page is shown again or the network is back, the client asks
  * at once, and the server has 5 seconds. A stream cannot be asked. The client leaves one that has brought nothing for
  * 150 seconds; and at once, when the page is shown again or the network is back, one that has brought nothing for 30.
- * In the background, where browsers slow timers down, this takes minutes. When the page is shown or the network is back during a pause, the next attempt comes soon.
+ * In the background, where browsers slow timers down, this takes minutes. When the page is shown or the network is
+ * back during a pause, the next attempt comes soon.
  *
- * Where the second WebSocket in a row brings nothing, as behind a proxy that refuses them, the attempt goes on at
- * once with a stream of server-sent events. A new topic needs another stream: the connection is "connecting" and
- * then "open" again. The next attempt after a stream's end begins with a WebSocket.
+ * Where the second WebSocket in a row brings nothing, as behind a proxy that refuses them, the client asks at once for
+ * a stream of server-sent events. When the server grants it, the client tries one more WebSocket, and when that fails,
+ * too, it listens to a stream. A new topic needs another stream: the connection is "connecting" and then "open" again.
+ * The next attempt after a stream's end begins with a WebSocket.
  *
  * A browser does not tell a page why a WebSocket could not be opened. So a wrong token in the URL looks like a
  * server that is down, until a stream is refused for it (code 3000).
@@ -101,7 +103,10 @@ export interface Connection extends Omit<EventTarget, "addEventListener"> {
 	 * "denied" and a warning on the console.
 	 */
 	subscribe(topic: string, handler: (event: any, topic: string) => void): Promise<() => void>;
-	/** Ends the subscription of one handler, or of all handlers of the topic. Without one it does nothing. */
+	/**
+	 * Ends the subscription of one handler; or of all handlers of the topic, when no handler is given. It does nothing
+	 * when there is no such subscription.
+	 */
 	unsubscribe(topic: string, handler?: (event: any, topic: string) => void): void;
 	/** Closes the connection; it does not reconnect. */
 	close(): void;
