@@ -16,6 +16,7 @@ use tungstenite::{ClientRequestBuilder, Error, WebSocket, client::client_with_co
 
 use super::reach::reach;
 use super::target::Target;
+use crate::limits;
 
 /// How long the rest of a refusal's body may take. It comes in one piece with its head, or at once after it.
 const BODY_PATIENCE: Duration = Duration::from_secs(2);
@@ -26,8 +27,9 @@ const BODY_BYTES_MAX: usize = 4_096;
 /// In characters of a foreign body that are shown.
 const BODY_CHARS_SHOWN: usize = 200;
 
-/// In bytes, one message: far above what a server can be told to send.
-pub(super) const MESSAGE_BYTES_MAX: usize = 2 << 30;
+/// In bytes, one message: above what a newswire can be told to send. On a stream, each line break of an event takes seven
+/// bytes.
+pub(super) const MESSAGE_BYTES_MAX: usize = 8 * limits::EVENT_BYTES_CEILING;
 
 /// Why there is no connection.
 #[derive(Debug)]

@@ -205,13 +205,37 @@ pub fn print(text: &str) {
 
 /// Writes a line to standard error, which may be closed as well.
 pub fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "newswire: {text}");
+    let _ = writeln!(std::io::stderr(), "newswire: {}", harmless(text));
+}
+
+/// Returns a text that a terminal only shows, however long and of whatever the server made it.
+fn harmless(text: &str) -> String {
+    const CHARS_MAX: usize = 4_000;
+    let mut shown = String::with_capacity(text.len().min(CHARS_MAX));
+    for char in text.chars().take(CHARS_MAX) {
+        match char {
+            '\n' => shown.push('\n'),
+            char if char.is_control() => shown.extend(char.escape_debug()),
+            char => shown.push(char),
+        }
+    }
+    if text.chars().nth(CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::options;
+
+    #[test]
+    fn a_servers_words_move_no_cursor() {
+        assert_eq!(harmless("a\u{1b}[2Jé\nb\u{7}"), "a\\u{1b}[2Jé\nb\\u{7}");
+        let long = harmless(&"x".repeat(100_000));
+        assert_eq!(long.chars().count(), 4_001);
+    }
 
     fn parsed(line: &str) -> Result<Action, Failure> {
         parse(line.split_whitespace().map(OsString::from))
