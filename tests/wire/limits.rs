@@ -245,6 +245,13 @@ fn who_sends_its_request_a_byte_at_a_time_gets_408() {
 /// The capacity that the start prints is one that there is, and publishers have room beside it.
 #[test]
 fn as_many_as_the_start_promises_are_let_in() {
+    // Other tests of this process have ZeroMQ sockets too, whose descriptors a child inherits.
+    let _others = [0; 8].map(|_| {
+        let context = zmq::Context::new();
+        let socket = context.socket(zmq::PUSH).expect("a socket");
+        socket.connect("inproc://nobody").expect("an endpoint");
+        (context, socket)
+    });
     let server = Server::start_with_files(64, &[]);
     let mut lines = server.banner.lines();
     let note = lines.find_map(|line| line.strip_prefix("capacity"));

@@ -160,11 +160,17 @@ pub fn read_all(readers: &mut [Reader<'_>]) {
 }
 
 impl Server {
-    /// Starts one that may open `files` files.
+    /// Starts one that may open `files` files. It inherits none but the standard ones: libzmq leaves its own open to
+    /// children, and other tests of this process have ZeroMQ sockets.
     pub fn start_with_files(files: u32, options: &[&str]) -> Self {
-        let mut command = Command::new("sh");
+        let close =
+            "for fd in /proc/$$/fd/*; do fd=${fd##*/}; [ $fd -le 2 ] || eval \"exec $fd>&-\"; done";
+        let mut command = Command::new("bash");
         command
-            .args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")])
+            .args([
+                "-c",
+                &format!("{close}; ulimit -n {files}; exec \"$0\" \"$@\""),
+            ])
             .arg(binary());
         Self::start_with(command, options)
     }
