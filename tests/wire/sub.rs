@@ -18,7 +18,13 @@ struct Upstream {
 
 impl Upstream {
     fn bind(endpoint: &str) -> Self {
-        Self::try_bind(endpoint).expect("a free port")
+        let mut bound = None;
+        // A process that another test starts has this one's sockets for a moment, before its program begins.
+        wait_until("the port is free", || {
+            bound = Self::try_bind(endpoint);
+            bound.is_some()
+        });
+        bound.expect("just seen")
     }
 
     fn try_bind(endpoint: &str) -> Option<Self> {

@@ -216,7 +216,8 @@ fn bind_publisher(endpoint: &str) -> (zmq::Socket, zmq::Context, String) {
     let socket = context.socket(zmq::PUB).expect("a socket");
     socket.set_sndhwm(0).expect("set");
     socket.set_linger(0).expect("set");
-    socket.bind(endpoint).expect("a free port");
+    // A process that another test starts has this one's sockets for a moment, before its program begins.
+    wait_until("the port is free", || socket.bind(endpoint).is_ok());
     let endpoint = socket.get_last_endpoint().expect("bound").expect("UTF-8");
     (socket, context, endpoint)
 }
