@@ -241,9 +241,11 @@ fn node_subscribes_with_compression() {
         server.metric("newswire_subscriptions") == 1.0
     });
     // Both sides of each level, and what is sent as it is.
-    for (n, length) in [1, 500, 2_000, 4_000, 5_000, 60_000, 70_000, 1_500_000]
-        .into_iter()
-        .enumerate()
+    for (n, length) in [
+        1, 500, 2_000, 4_000, 5_000, 60_000, 70_000, 400_000, 700_000,
+    ]
+    .into_iter()
+    .enumerate()
     {
         let words = (1..length).map(|word| format!(",\"word {} of {word}\"", word % 7));
         let words: String = words.take(length / 16).collect();
@@ -254,7 +256,8 @@ fn node_subscribes_with_compression() {
         assert_eq!(printed.line("heard"), format!("heard {count} {n}"));
         let came = printed.line("came").replace("came ", "");
         let came: usize = came.parse().expect("a number");
-        assert_eq!(came < bytes / 3, bytes > 1_024, "{came} of {bytes} bytes");
+        let is_compressed = (1_024..512 * 1_024).contains(&bytes);
+        assert_eq!(came < bytes / 3, is_compressed, "{came} of {bytes} bytes");
     }
     server.stop();
 }
