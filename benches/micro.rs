@@ -133,7 +133,13 @@ fn deflate_a_message(bencher: Bencher<'_, '_>, bytes: usize) {
     let mut deflater = Deflater::default();
     bencher
         .counter(BytesCount::new(text.len()))
-        .bench_local(|| deflater.deflate(black_box(text.as_bytes())).is_some());
+        .bench_local(|| {
+            deflater
+                .deflate(text.len(), |out| {
+                    out.extend_from_slice(black_box(text.as_bytes()))
+                })
+                .is_some()
+        });
 }
 
 #[divan::bench(args = [30, 60_000])]

@@ -42,9 +42,19 @@ pub const COMPRESS_OVERHEAD_BYTES: usize = 4 * 1024;
 /// blocks of twelve bytes each that need tables of their own and become nothing: these were measured at 65 to 77.
 pub const INFLATE_BYTE_COST: usize = 80;
 
-/// In bytes of a compressed message that may become nothing. A compressor that flushes after each byte makes six of it; this
-/// is for those that begin with empty blocks.
+/// In bytes, the longest compressed message of a client, whatever `message-bytes-max` allows: it is inflated in one go,
+/// which takes up to 5 ms.
+pub const INFLATE_BYTES_MAX: usize = 64 * 1024;
+
+/// How many bytes of a compressed message may become one byte of text, beside [`INFLATE_IDLE_BYTES_MAX`]. A compressor
+/// that flushes after each byte makes six.
+pub const INFLATE_RATIO_MAX: usize = 8;
+
+/// In bytes of a compressed message that may become nothing: some compressors begin with empty blocks.
 pub const INFLATE_IDLE_BYTES_MAX: usize = 1_024;
+
+/// How many DEFLATE streams one message may be made of. A compressor has a reason for two (RFC 7692 s. 7.2.3.5).
+pub const INFLATE_STREAMS_MAX: usize = 4;
 
 /// In bytes, what compression keeps: the state of one compressor and one decompressor, the largest event before and
 /// after (when it did not become shorter, an eighth more), and the longest message of a client.

@@ -25,8 +25,6 @@ impl<S: Stream> Engine<S> {
         self.desk.stats.count(Counter::Events);
         let now = self.desk.now;
         let members = self.hub.publish(event, second(now), Some(now));
-        let compressed = self.hub.take_compressed();
-        self.desk.stats.add(Counter::EventsCompressed, compressed);
         if members == 0 {
             self.desk.stats.dropped(Dropped::NoSubscriber);
         }
@@ -53,7 +51,8 @@ impl<S: Stream> Engine<S> {
             self.relieve();
         }
         // Even when nothing is left to deliver: the members of a topic may have left it in this turn.
-        self.hub.renew_budget();
+        let compressed = self.hub.finish_turn();
+        self.desk.stats.add(Counter::EventsCompressed, compressed);
     }
 
     fn deliver(&mut self) {

@@ -220,14 +220,10 @@ impl Hub {
         self.flush.is_congested() || !self.encoder.has_budget()
     }
 
-    /// A turn is over: the budget for compression begins anew.
-    pub fn renew_budget(&mut self) {
-        self.encoder.renew_budget();
-    }
-
-    /// How many events were compressed since this was last asked, once for each audience.
-    pub fn take_compressed(&mut self) -> u64 {
-        self.encoder.take_compressed()
+    /// A turn is over: the budget for compression begins anew. Answers how many events the turn has compressed, each
+    /// once for every audience.
+    pub fn finish_turn(&mut self) -> u64 {
+        self.encoder.finish_turn()
     }
 
     /// Messages that are shorter, in bytes, are not compressed.

@@ -108,7 +108,10 @@ fn echo(side: &mut Side, bytes: &mut [u8], stream: &mut TcpStream) -> io::Result
                         match side.inflater.open(&message, MESSAGE_BYTES_MAX) {
                             Ok(payload) => {
                                 let deflated = match framing {
-                                    Framing::Deflate => side.deflater.deflate(payload),
+                                    Framing::Deflate => (side.deflater)
+                                        .deflate(payload.len(), |out| {
+                                            out.extend_from_slice(payload)
+                                        }),
                                     Framing::Plain => None,
                                 };
                                 say(message.is_text, payload, deflated, &mut out);

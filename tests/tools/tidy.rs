@@ -108,7 +108,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "engine::session::frames",
-        &["engine::session", "stats", "wire::websocket"],
+        &["engine::session", "limits", "stats", "wire::websocket"],
     ),
     ("engine::session::id", &[]),
     (

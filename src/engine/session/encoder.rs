@@ -15,9 +15,6 @@ use crate::wire::json;
 use crate::wire::protocol::Protocol;
 use crate::wire::websocket::{self, Deflater, Framing};
 
-/// In bytes, what the buffer for a message keeps of its memory after a larger one.
-const KEPT_BYTES: usize = 64 * 1024;
-
 /// Encodes events, each once for every audience of its topic. What the encodings of one event have in
 /// common is made once.
 #[derive(Debug)]
@@ -27,16 +24,14 @@ pub struct Encoder {
     /// How many events there were. It numbers them for WAMP v2.
     publications: u64,
     deflater: Deflater,
-    /// A message that is being compressed.
-    message: Vec<u8>,
     /// In bytes: shorter messages are not compressed.
     compress_bytes_min: usize,
     /// In bytes, what may still be compressed in this turn.
     compress_bytes_left: usize,
-    /// True exactly when there was something left of that when the present event came: it is the same for all its
-    /// audiences.
+    /// True exactly when the budget was not used up before the present event. So an event is compressed for all of its
+    /// audiences, or for none.
     may_compress: bool,
-    /// In events, since it was last asked.
+    /// In events of this turn, each once for every audience.
     compressed: u64,
 }
 
@@ -46,7 +41,6 @@ impl Default for Encoder {
             quoted_topic: String::new(),
             publications: 0,
             deflater: Deflater::default(),
-            message: Vec::new(),
             compress_bytes_min: limits::COMPRESS_BYTES_MIN,
             compress_bytes_left: limits::TURN_COMPRESS_BYTES_MAX,
             may_compress: true,
@@ -61,19 +55,16 @@ impl Encoder {
         self.compress_bytes_min = bytes;
     }
 
-    /// A turn is over: the budget for compression begins anew.
-    pub fn renew_budget(&mut self) {
+    /// A turn is over: the budget for compression begins anew. Answers how many events the turn has compressed, each
+    /// once for every audience.
+    pub fn finish_turn(&mut self) -> u64 {
         self.compress_bytes_left = limits::TURN_COMPRESS_BYTES_MAX;
+        std::mem::take(&mut self.compressed)
     }
 
     /// Returns true while the budget for compression is not used up.
     pub fn has_budget(&self) -> bool {
         self.compress_bytes_left > 0
-    }
-
-    /// How many events were compressed since this was last asked, once for each audience.
-    pub fn take_compressed(&mut self) -> u64 {
-        std::mem::take(&mut self.compressed)
     }
 
     /// The events that are encoded from here on have this topic.
@@ -107,21 +98,15 @@ impl Encoder {
             }),
         };
         let bytes = plain.bytes();
-        let is_compressed = encoding.framing() == Framing::Deflate
-            && (self.compress_bytes_min..=limits::COMPRESS_BYTES_MAX).contains(&bytes)
-            && self.may_compress;
-        if !is_compressed {
+        let is_worth_it = encoding.framing() == Framing::Deflate
+            && (self.compress_bytes_min..=limits::COMPRESS_BYTES_MAX).contains(&bytes);
+        if !is_worth_it || !self.may_compress {
             return plain;
         }
         let cost = bytes + limits::COMPRESS_OVERHEAD_BYTES;
         self.compress_bytes_left = self.compress_bytes_left.saturating_sub(cost);
-        if self.message.capacity() > KEPT_BYTES && bytes <= KEPT_BYTES {
-            self.message = Vec::new();
-        }
-        self.message.clear();
-        self.message.reserve_exact(bytes);
-        plain.write_payload(&mut self.message);
-        match self.deflater.deflate(&self.message) {
+        let deflated = self.deflater.deflate(bytes, |out| plain.write_payload(out));
+        match deflated {
             Some(payload) => {
                 self.compressed += 1;
                 EncodedEvent::Deflated(payload)
@@ -269,7 +254,7 @@ mod tests {
         assert!(is_compressed(&mut encoder, &data));
         assert!(!encoder.has_budget());
         assert!(!is_compressed(&mut encoder, &data), "beyond the budget");
-        encoder.renew_budget();
+        assert_eq!(encoder.finish_turn(), 2);
         assert!(is_compressed(&mut encoder, &data));
         let huge = "a".repeat(limits::COMPRESS_BYTES_MAX + 1);
         assert!(!is_compressed(&mut encoder, &huge), "too large");

@@ -12,14 +12,14 @@ use std::rc::Rc;
 
 use super::SessionId;
 use super::encoding::{Encoding, Request};
-use super::frames::FrameReader;
+use super::frames::{ClientFrame, FrameReader};
 use super::step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionName};
 use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Counter, Refusal};
 use crate::wire::token::Token;
 use crate::wire::wamp;
 use crate::wire::wamp2::{self, Hello, NotWamp, Wamp2Message, kind, uri};
-use crate::wire::websocket::{self, Decoder, Incoming, Inflater, close_code};
+use crate::wire::websocket::{self, Decoder, Inflater, close_code};
 
 /// What is known of a client's right to be here before it was welcomed.
 #[derive(Debug)]
@@ -74,24 +74,25 @@ impl Prelude {
         input: &mut [u8],
         message_bytes_max: usize,
     ) -> (usize, Option<Said>) {
-        let len = input.len();
-        let framing = self.encoding.framing();
-        let (taken, incoming) = match self.decoder.decode(input, message_bytes_max, framing) {
-            Ok((taken, None)) => return (taken, None),
-            Ok((taken, Some(incoming))) => (taken, incoming),
-            Err(violation) => return (len, Some(Said::Other(Intent::Fail(violation.into())))),
+        let reader = FrameReader {
+            encoding: self.encoding,
+            decoder: &mut self.decoder,
+            inflater,
+            message_bytes_max,
         };
-        let said = match incoming {
-            Incoming::Message(message) => match inflater.open(&message, message_bytes_max) {
-                Ok(text) => understand(text, self.is_challenged, &mut self.hello),
-                Err(violation) => Said::Other(Intent::Fail(violation.into())),
-            },
+        let (taken, frame) = reader.next(input);
+        let Some(frame) = frame else {
+            return (taken, None);
+        };
+        let said = match frame {
+            ClientFrame::Message(text) => understand(text, self.is_challenged, &mut self.hello),
             // Nothing of the decoder's may be borrowed any more when the stage changes.
-            Incoming::Ping(payload) => {
+            ClientFrame::Ping(payload) => {
                 Said::Other(Intent::Pong(self.encoding, payload.to_vec().into()))
             }
-            Incoming::Pong(_) => Said::Other(Intent::Noted(Noted::Pong)),
-            Incoming::Close(code) => Said::Other(Intent::PeerClosed(code)),
+            ClientFrame::Pong => Said::Other(Intent::Noted(Noted::Pong)),
+            ClientFrame::Close(code) => Said::Other(Intent::PeerClosed(code)),
+            ClientFrame::Broken(breach) => Said::Other(Intent::Fail(breach)),
         };
         self.decoder.release();
         (taken, Some(said))

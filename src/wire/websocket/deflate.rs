@@ -17,8 +17,8 @@ const WINDOW_BITS: u8 = 15;
 /// What ends each message and does not travel (RFC 7692 s. 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 
-/// Returns zlib's level for a message of so many bytes. A byte takes some 13 ns at level 6, 8 at level 2 and 3 at
-/// level 1; a large message would hold up everything else. `docs/performance.md` has what they save.
+/// Returns zlib's level for a message of so many bytes. A byte of text takes some 13 ns at level 6, 8 at level 2, and 3
+/// to 6 at level 1; a large message would hold up everything else. `docs/performance.md` has what they save.
 const fn level(bytes: usize) -> i32 {
     match bytes {
         0..=4_096 => 6,
@@ -42,17 +42,12 @@ const GROWTH_BYTES: usize = 4 * 1024;
 /// In bytes of a payload that are inflated before it is looked at what they have become.
 const PIECE_BYTES: usize = 512;
 
-/// How many bytes of a payload may become one byte of the message. A compressor that flushes after each byte makes six.
-const IDLE_RATIO_MAX: usize = 8;
-
-/// How many DEFLATE streams one message may be made of. A sender has a reason for two.
-const STREAMS_MAX: usize = 4;
-
 /// Compresses messages.
 #[derive(Default)]
 pub struct Deflater {
     deflate: Option<Deflate>,
     level: i32,
+    message: Vec<u8>,
     out: Vec<u8>,
 }
 
@@ -63,8 +58,16 @@ impl std::fmt::Debug for Deflater {
 }
 
 impl Deflater {
-    /// Compresses a message. Returns the payload of its frame; `None` when that would not be clearly shorter.
-    pub fn deflate(&mut self, message: &[u8]) -> Option<&[u8]> {
+    /// Compresses the message that `write` appends, of about `bytes` bytes. Returns the payload of its frame; `None` when
+    /// that would not be clearly shorter.
+    pub fn deflate(&mut self, bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Option<&[u8]> {
+        if self.message.capacity() > KEPT_BYTES && bytes <= KEPT_BYTES {
+            self.message = Vec::new();
+        }
+        self.message.clear();
+        self.message.reserve_exact(bytes);
+        write(&mut self.message);
+        let message = &self.message[..];
         let level = level(message.len());
         let deflate = self.deflate.get_or_insert_with(|| {
             self.level = level;
@@ -156,7 +159,8 @@ impl Inflater {
         let mut streams = 1;
         let mut read = 0;
         for mut input in payload.chunks(PIECE_BYTES).chain([&TAIL[..]]) {
-            if read > limits::INFLATE_IDLE_BYTES_MAX + IDLE_RATIO_MAX * written {
+            let becomes = limits::INFLATE_RATIO_MAX * written;
+            if read > limits::INFLATE_IDLE_BYTES_MAX + becomes {
                 return Err(Violation::Deflate);
             }
             read += input.len();
@@ -181,7 +185,7 @@ impl Inflater {
                 if status == Status::StreamEnd {
                     // RFC 7692 s. 7.2.3.5: a block may say that it is the last. Another stream follows.
                     streams += 1;
-                    if streams > STREAMS_MAX {
+                    if streams > limits::INFLATE_STREAMS_MAX {
                         return Err(Violation::Deflate);
                     }
                     inflate.reset(false);
@@ -216,6 +220,10 @@ mod tests {
 
     const MAX: usize = 100_000;
 
+    fn deflate<'a>(deflater: &'a mut Deflater, message: &[u8]) -> Option<&'a [u8]> {
+        deflater.deflate(message.len(), |out| out.extend_from_slice(message))
+    }
+
     fn compressed(payload: &[u8]) -> Message<'_> {
         Message {
             is_text: true,
@@ -248,7 +256,7 @@ mod tests {
         // Large and small ones in turn: neither leaves anything to the next.
         for bytes in [100, 5_000, 90_000, 300, 4_096, 4_097, 65_536, 65_537] {
             let text = words(bytes, &mut dice);
-            let payload = deflater.deflate(text.as_bytes()).expect("shorter");
+            let payload = deflate(&mut deflater, text.as_bytes()).expect("shorter");
             assert!(payload.len() < text.len() * 9 / 10);
             let inflated = inflater.open(&compressed(payload), MAX);
             assert_eq!(inflated, Ok(text.as_bytes()));
@@ -262,10 +270,13 @@ mod tests {
         let mut dice = Dice(2);
         let mut deflater = Deflater::default();
         let noise: Vec<u8> = (0..3_000).map(|_| dice.below(256) as u8).collect();
-        assert_eq!(deflater.deflate(&noise), None);
-        assert_eq!(deflater.deflate(b""), None);
-        assert_eq!(deflater.deflate(b"abc"), None);
-        assert!(deflater.deflate(&[b'a'; 3_000]).is_some(), "the next one");
+        assert_eq!(deflate(&mut deflater, &noise), None);
+        assert_eq!(deflate(&mut deflater, b""), None);
+        assert_eq!(deflate(&mut deflater, b"abc"), None);
+        assert!(
+            deflate(&mut deflater, &[b'a'; 3_000]).is_some(),
+            "the next one"
+        );
     }
 
     /// One compressor serves all: what it did before must not show.
@@ -286,7 +297,7 @@ mod tests {
                     _ => b'a' + dice.below(26) as u8,
                 })
                 .collect();
-            if let Some(payload) = deflater.deflate(&message) {
+            if let Some(payload) = deflate(&mut deflater, &message) {
                 let inflated = inflater.open(&compressed(payload), 200_000);
                 let is_same = inflated == Ok(&message[..]);
                 assert!(
@@ -393,7 +404,7 @@ mod tests {
             inflater.open(&compressed(&finished), MAX),
             Ok(&b"Hello"[..])
         );
-        let many = [0x03, 0x00].repeat(STREAMS_MAX + 1);
+        let many = [0x03, 0x00].repeat(limits::INFLATE_STREAMS_MAX + 1);
         let outcome = inflater.open(&compressed(&many), MAX);
         assert_eq!(outcome, Err(Violation::Deflate), "empty last blocks");
     }
