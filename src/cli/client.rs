@@ -4,7 +4,7 @@
 //! Never here: TLS (the server speaks none either), and trying again.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tungstenite::http::StatusCode;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, Error, WebSocket, client::client_with_config};
 
-use super::reach::reach;
+use super::reach::{Deadline, reach};
 use super::target::Target;
 use crate::limits;
 
@@ -105,10 +105,20 @@ pub(super) fn refusal(
 ) -> ConnectError {
     let length = length.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
     body.truncate(length);
-    if answers.set_read_timeout(Some(BODY_PATIENCE)).is_ok() {
-        let missing = (length - body.len()) as u64;
-        // A part of the body is enough: the status has already said what happened.
-        let _ = answers.by_ref().take(missing).read_to_end(&mut body);
+    // A part of the body is enough: the status has already said what happened.
+    let deadline = Deadline::after(BODY_PATIENCE);
+    let mut piece = [0; 1_024];
+    while body.len() < length
+        && let Some(left) = deadline.left()
+        && answers.set_read_timeout(Some(left)).is_ok()
+    {
+        let room = piece.len().min(length - body.len());
+        match answers.read(&mut piece[..room]) {
+            Ok(0) => break,
+            Ok(n) => body.extend_from_slice(&piece[..n]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
     }
     let text = format!("{target} answered {status}{}", explanation(&body));
     match status.as_u16() {

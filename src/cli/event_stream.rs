@@ -17,7 +17,7 @@ use tungstenite::http::StatusCode;
 
 use super::chunks::Chunks;
 use super::client::{ConnectError, MESSAGE_BYTES_MAX, refusal};
-use super::reach::reach;
+use super::reach::{Deadline, HANDSHAKE_PATIENCE, reach};
 use super::target::{Target, with_topics};
 
 /// In bytes of the answer's head.
@@ -117,8 +117,12 @@ impl EventReader {
             .write_all(request.as_bytes())
             .map_err(|error| failed(&error))?;
         let mut answer = Vec::new();
+        let deadline = Deadline::after(HANDSHAKE_PATIENCE);
         let head = loop {
             let mut piece = [0; 4096];
+            if deadline.left().is_none() {
+                return Err(failed(&"it does not answer"));
+            }
             match stream.read(&mut piece) {
                 Ok(0) => return Err(failed(&"it ended the connection without an answer")),
                 Ok(n) => answer.extend_from_slice(&piece[..n]),

@@ -22,6 +22,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::channel::{Arrival, Channel};
 use super::client::ConnectError;
 use super::dialect::{Dialect, Meaning, dialect};
+use super::reach::Deadline;
 use super::target::Target;
 use super::{Failure, arguments, target, tell};
 use crate::limits;
@@ -208,19 +209,24 @@ impl<W: Write> Subscription<'_, W> {
                 Arrival::Sign => Ok(()),
                 Arrival::Silence => self.wait_on(channel, &visit),
                 Arrival::End(text) => Err(match &visit.farewell {
-                    Some(reason) => self.fatal(&format_args!("{reason}; {text}")),
+                    Some((reason, _)) => self.fatal(&format_args!("{reason}; {text}")),
                     None => self.lost(&text),
                 }),
             };
             if let Err(end) = step {
                 return end;
             }
+            if let Some((reason, deadline)) = &visit.farewell
+                && deadline.left().is_none()
+            {
+                return self.fatal(reason);
+            }
         }
     }
 
     /// Nothing has come for some time.
     fn wait_on(&mut self, channel: &mut Channel, visit: &Visit) -> Result<(), SubscriptionEnd> {
-        if let Some(reason) = &visit.farewell {
+        if let Some((reason, _)) = &visit.farewell {
             return Err(self.fatal(reason));
         }
         if !std::mem::take(&mut self.is_quiet) {
@@ -289,7 +295,7 @@ impl<W: Write> Subscription<'_, W> {
                 }
             }
             Meaning::Farewell(reason) => {
-                visit.farewell = Some(reason);
+                visit.farewell = Some((reason, Deadline::after(FAREWELL_MAX)));
                 self.be_patient(channel, FAREWELL_MAX)?;
             }
             Meaning::Nothing => {}
@@ -303,8 +309,8 @@ impl<W: Write> Subscription<'_, W> {
 struct Visit {
     /// Topics that were denied or taken away.
     denials: usize,
-    /// Why the server ends the session, when it has said so.
-    farewell: Option<String>,
+    /// Why the server ends the session, when it has said so; and how long its Close frame is waited for.
+    farewell: Option<(String, Deadline)>,
 }
 
 /// One line, in one write, at once: the reader may be a pipe that waits for exactly this event.

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use kit::output_of;
 use kit::port::Port;
@@ -846,6 +847,53 @@ fn answer(stream: &mut TcpStream, answer: &str) -> String {
 
 const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n";
 
+/// Sends a byte now and then, for as long as the client is there.
+fn drip(stream: &mut TcpStream) {
+    let pause = Some(Duration::from_millis(50));
+    stream.set_read_timeout(pause).expect("set");
+    while stream.write_all(b"x").is_ok() {
+        // The end of the client, or the pause.
+        if stream.read(&mut [0]).is_ok_and(|n| n == 0) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_server_that_drips_holds_nobody_up() {
+    // The status is enough, whatever becomes of the body.
+    let refuses: fn(TcpStream) = |mut stream| {
+        let _ = answer(
+            &mut stream,
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 4000\r\n\r\n",
+        );
+        drip(&mut stream);
+    };
+    for protocol in ["wamp", "sse"] {
+        let (url, stage) = play(vec![refuses]);
+        let (code, _, err) = subscribe(&["--protocol", protocol], &url);
+        stage.join().expect("the play went well");
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains("answered 401"), "{err}");
+    }
+    // Pings are no reason to wait for the Close frame that belongs to a GOODBYE.
+    let (url, stage) = play(vec![|stream| {
+        let mut socket = upgrade(stream, "/?token=ses+ame/==", "wamp.2.json");
+        for text in ["[2,1,{}]", "[6,{},\"com.example.bye\"]"] {
+            socket.send(Message::text(text)).expect("sent");
+        }
+        let pause = Some(Duration::from_millis(50));
+        socket.get_ref().set_read_timeout(pause).expect("set");
+        while socket.send(Message::Ping("x".into())).is_ok() {
+            let _ = socket.read();
+        }
+    }]);
+    let (code, _, err) = subscribe(&["--protocol", "wamp2"], &url);
+    stage.join().expect("the play went well");
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("GOODBYE: com.example.bye"), "{err}");
+}
+
 #[test]
 fn a_stream_comes_through_a_proxy_that_cuts_it_into_chunks() {
     let (url, stage) = play(vec![|mut stream| {
@@ -967,5 +1015,5 @@ fn what_is_no_stream_is_told() {
     let load = ["load", "--protocol", "sse", &url, "--connections", "1"];
     let (code, _, err) = run(&[&load[..], &["--to", &pull]].concat());
     assert_eq!(code, Some(1), "{err}");
-    assert!(err.contains("answers in chunks"), "{err}");
+    assert!(err.contains("a proxy cuts streams into chunks"), "{err}");
 }

@@ -15,15 +15,16 @@
 )]
 
 mod blocks;
+mod crowd;
 pub mod fleet;
 mod frames;
 mod options;
 pub mod process;
+mod reasons;
 mod report;
 mod speech;
 mod tally;
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,16 +37,15 @@ pub use options::LoadArguments;
 pub(super) use options::command;
 
 use super::Failure;
-use super::channel::Channel;
-use super::client::ConnectError;
 use super::protocol::Protocol;
 use super::publish::envelope;
 use super::publisher::{Absent, Publisher};
 use crate::occupant;
+use crowd::{Crowd, Past};
 use fleet::{Course, Fleet, FleetEvent};
 use process::Usage;
+use reasons::{denied, refusal, unheard};
 use report::{LoadReport, ServerReport};
-use speech::HeadMeaning;
 use tally::LoadTally;
 
 /// Handshakes under way at a time. More would overflow the server's queue of connections, and the kernel would send
@@ -81,13 +81,9 @@ pub fn run(options: &LoadArguments) -> Result<(), Failure> {
     } else {
         report.text()
     });
-    if report.is_faultless() {
-        Ok(())
-    } else {
-        Err(Failure::Runtime(format!(
-            "{} deliveries lost, {} doubled, {} out of order",
-            report.losses, report.doubles, report.disorder
-        )))
+    match report.fault() {
+        Some(text) => Err(Failure::Runtime(text)),
+        None => Ok(()),
     }
 }
 
@@ -108,129 +104,8 @@ struct Test<'a> {
     last_delivery: Duration,
 }
 
-/// The subscribers, as far as they are known.
-#[derive(Debug, Default)]
-struct Crowd {
-    /// By subscriber.
-    pasts: Vec<Past>,
-    /// Subscribers that were served ([`HeadMeaning::Ready`]).
-    welcome: usize,
-    /// Subscribers that were served, or had an end before that: the test does not wait for their first answer any more.
-    settled: usize,
-    /// The first denial of a topic: the subscriber, and the server's reason. A stream is denied with a status alone.
-    denial: Option<(usize, Option<String>)>,
-    /// The first reason of the server's for ending a session.
-    farewell: Option<String>,
-    handshakes: u64,
-    refused: BTreeMap<u16, u64>,
-    ended: u64,
-    returned: u64,
-    missed: u64,
-    /// Messages that are no event of the test, and do not belong to the protocol's beginning.
-    strangers: u64,
-    /// When subscribers connect again, in the order in which their connections ended.
-    to_redial: std::collections::VecDeque<(Duration, usize)>,
-}
-
-/// What happened to a subscriber so far.
-#[derive(Clone, Copy, Debug, Default)]
-struct Past {
-    /// True exactly when it was served.
-    was_welcome: bool,
-    /// True exactly when its connection has ended.
-    was_away: bool,
-}
-
-impl Crowd {
-    /// A subscriber received a message that is no event of the test.
-    fn note(&mut self, seat: usize, meaning: HeadMeaning) {
-        match meaning {
-            HeadMeaning::Ready => self.note_welcome(seat),
-            HeadMeaning::Greeting => {}
-            HeadMeaning::Denied(reason) => {
-                self.denial.get_or_insert((seat, Some(reason)));
-            }
-            HeadMeaning::Farewell(reason) => {
-                self.farewell.get_or_insert(reason);
-            }
-            HeadMeaning::Stranger => self.strangers += 1,
-        }
-    }
-
-    fn note_welcome(&mut self, seat: usize) {
-        let past = &mut self.pasts[seat];
-        if !std::mem::replace(&mut past.was_welcome, true) {
-            self.welcome += 1;
-            self.settled += usize::from(!past.was_away);
-        }
-    }
-
-    /// Sets the flag. Returns true the first time.
-    fn note_end(&mut self, seat: usize) -> bool {
-        let past = &mut self.pasts[seat];
-        let is_first = !std::mem::replace(&mut past.was_away, true);
-        self.settled += usize::from(is_first && !past.was_welcome);
-        is_first
-    }
-}
-
 fn runtime(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::Runtime(format!("cannot {what}: {error}"))
-}
-
-/// Says why a server refuses every connection with `status`. It connects once more, for the server's own words.
-fn refusal(options: &LoadArguments, status: u16) -> String {
-    let target = &options.target;
-    match own_words(options, 0) {
-        Some(text) => text,
-        None if (target.protocol, status) == (Protocol::Sse, 0) => format!(
-            "{target} answers in chunks, as proxies do: a load test needs the server's own listener"
-        ),
-        None => format!("{target} refused all connections with {status}"),
-    }
-}
-
-/// What the server says to one more subscriber that has the topic of `seat`; `None` when it accepts that one.
-fn own_words(options: &LoadArguments, seat: usize) -> Option<String> {
-    let topic = std::slice::from_ref(options.topic(seat));
-    match Channel::open(&options.target, topic, None, PATIENCE) {
-        Err(ConnectError::Refused(text) | ConnectError::Failed(text)) => Some(text),
-        Ok(_) => None,
-    }
-}
-
-/// Says what to do about the topic of `seat`, which the server denies. Without a reason it was a stream that was denied,
-/// and the server is asked for its own words.
-fn denied(options: &LoadArguments, seat: usize, reason: Option<&str>) -> String {
-    let target = &options.target;
-    let words = match reason {
-        Some(_) => None,
-        None => own_words(options, seat),
-    };
-    let answered = format!("{target} answered ");
-    let words = words
-        .as_deref()
-        .map(|text| text.strip_prefix(&answered).unwrap_or(text));
-    format!(
-        "{target} denies the topic {}: {}: if the token may not subscribe to it, name with --topic one to which it may",
-        options.topic(seat),
-        reason.or(words).unwrap_or("403 Forbidden")
-    )
-}
-
-/// Says why so many of the subscribers may have received no probe.
-fn unheard(silent: usize, options: &LoadArguments) -> String {
-    let mut text = format!(
-        "{silent} of {} subscribers receive nothing that is pushed to {}: is that an endpoint of the server at {}?",
-        options.connections, options.to, options.target
-    );
-    if !options.target.protocol.confirms() {
-        text.push_str(&format!(
-            " And may the token subscribe to the topic {}? If it may not, name with --topic one to which it may",
-            options.topics[0]
-        ));
-    }
-    text
 }
 
 /// Looks at the process whose CPU time and memory the report shows. When the process does not listen at `address`,
@@ -568,6 +443,7 @@ impl<'a> Test<'a> {
         LoadReport {
             protocol: self.options.target.protocol.name(),
             connections: self.options.connections,
+            reads: self.options.stalled < self.options.connections,
             handshakes: self.crowd.handshakes,
             handshake_seconds: self.handshake_time.as_secs_f64(),
             refused: self.crowd.refused.into_iter().collect(),
@@ -597,39 +473,4 @@ fn per(total: u64, count: u64) -> f64 {
 
 fn own_resident() -> Option<u64> {
     process::usage(std::process::id()).map(|usage| usage.resident)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_hears_nothing_is_told_of_both_ends_and_of_the_option_for_a_restricted_token() {
-        let line = ["load", "ws://a:1/?token=sesame", "--to", "tcp://b:2"];
-        let matches = command().try_get_matches_from(line).expect("good");
-        let text = unheard(3, &LoadArguments::from_matches(&matches).expect("good"));
-        for part in ["3 of 1000 ", "tcp://b:2", "ws://a:1/?", "load-0", "--topic"] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-        assert!(!text.contains("sesame"), "{text}");
-    }
-
-    #[test]
-    fn a_subscriber_settles_once_whatever_happens_to_it() {
-        let mut crowd = Crowd {
-            pasts: vec![Past::default(); 2],
-            ..Crowd::default()
-        };
-        // Welcome, gone, back.
-        crowd.note_welcome(0);
-        assert!(crowd.note_end(0));
-        crowd.note_welcome(0);
-        assert_eq!((crowd.welcome, crowd.settled), (1, 1));
-        // Refused twice, and then welcome.
-        assert!(crowd.note_end(1));
-        assert!(!crowd.note_end(1));
-        assert_eq!((crowd.welcome, crowd.settled), (1, 2));
-        crowd.note_welcome(1);
-        assert_eq!((crowd.welcome, crowd.settled), (2, 2));
-    }
 }

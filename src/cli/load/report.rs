@@ -22,6 +22,8 @@ pub struct LoadReport {
     pub protocol: &'static str,
     /// The options of the test.
     pub connections: usize,
+    /// True exactly when some subscriber was to read what it receives.
+    pub reads: bool,
     /// Upgrades that were accepted.
     pub handshakes: u64,
     /// In seconds, from the first connection to the last WELCOME (WAMP v1), SUBSCRIBED (WAMP v2), or beginning of a
@@ -77,9 +79,22 @@ pub struct ServerReport {
 }
 
 impl LoadReport {
-    /// Returns true when every delivery arrived once, in order.
-    pub fn is_faultless(&self) -> bool {
-        self.losses == 0 && self.doubles == 0 && self.disorder == 0
+    /// Returns what was wrong; `None` when every delivery arrived once, in order. A test that delivered nothing has shown
+    /// nothing, unless its user stopped it or no subscriber was to read.
+    pub fn fault(&self) -> Option<String> {
+        if self.losses > 0 || self.doubles > 0 || self.disorder > 0 {
+            return Some(format!(
+                "{} deliveries lost, {} doubled, {} out of order",
+                self.losses, self.doubles, self.disorder
+            ));
+        }
+        let is_vain = self.published > 0 && self.deliveries == 0;
+        (is_vain && self.reads && !self.is_interrupted).then(|| {
+            format!(
+                "no event was delivered: {} of {} connections had ended",
+                self.ended, self.connections
+            )
+        })
     }
 
     /// For a person.
@@ -350,5 +365,44 @@ mod tests {
                 .is_some_and(|line| line.contains('█')),
             "{drawing}"
         );
+    }
+
+    #[test]
+    fn a_test_that_delivered_nothing_has_failed() {
+        let histogram = || Histogram::<u64>::new(3).expect("valid");
+        let mut report = LoadReport {
+            protocol: "wamp",
+            connections: 3,
+            reads: true,
+            handshakes: 3,
+            handshake_seconds: 1.0,
+            refused: Vec::new(),
+            ended: 3,
+            returned: 0,
+            published: 1,
+            seconds: 1.0,
+            deliveries: 0,
+            bytes: 0,
+            losses: 0,
+            missed: 0,
+            doubles: 0,
+            disorder: 0,
+            strangers: 0,
+            to_each: histogram(),
+            to_last: histogram(),
+            server: None,
+            own_bytes_per_connection: None,
+            is_interrupted: false,
+        };
+        let fault = report.fault().expect("nothing was delivered");
+        assert!(fault.contains("3 of 3 connections had ended"), "{fault}");
+        report.is_interrupted = true;
+        assert_eq!(report.fault(), None, "the user stopped it");
+        report.losses = 1;
+        assert!(report.fault().is_some_and(|text| text.starts_with("1 ")));
+        (report.losses, report.is_interrupted, report.reads) = (0, false, false);
+        assert_eq!(report.fault(), None, "nobody was to read");
+        (report.reads, report.deliveries) = (true, 3);
+        assert_eq!(report.fault(), None);
     }
 }
