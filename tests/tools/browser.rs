@@ -429,11 +429,21 @@ const SUBSCRIBING_PAGE: &str = r#"<!DOCTYPE html>
 </script>
 "#;
 
-/// Opens a page at a server that is behind a proxy; the page's token allows the topics `a`, `b` and `c`.
+/// Opens a page at a server that is behind a proxy. The page's token allows the topics `a`, `b` and `c`, and the page says
+/// what became of each that it wanted.
 fn show_subscribing(browser: &mut Browser, server: &Server, proxy: &Proxy, ticket: bool) -> Page {
     let html = SUBSCRIBING_PAGE.replace("PROXY", &proxy.address.to_string());
     let html = html.replace("TICKET", &ticket.to_string());
-    show(browser, server, &html)
+    let mut page = show(browser, server, &html);
+    for line in [
+        "log: has a",
+        "log: has b",
+        "log: has not x wamp.error.not_authorized true",
+        "log: denied x wamp.error.not_authorized",
+    ] {
+        says(&mut page, line);
+    }
+    page
 }
 
 /// Waits for a line of the page's console.
@@ -465,16 +475,11 @@ fn in_chromium_a_page_is_told_what_its_token_allows() {
         let server = place.start(&options);
         let proxy = Proxy::to(server.address);
         let mut page = show_subscribing(&mut browser, &server, &proxy, ticket);
-        for line in [
-            "log: has a",
-            "log: has b",
-            "log: has not x wamp.error.not_authorized true",
-            "log: denied x wamp.error.not_authorized",
+        says(
+            &mut page,
             "warning: newswire: the server ended x: wamp.error.not_authorized",
-            "log: open 1",
-        ] {
-            says(&mut page, line);
-        }
+        );
+        says(&mut page, "log: open 1");
         hears_in_order(&server, &mut page, "a");
 
         // The subscriptions come back with the server, and what is denied by then is told.
@@ -518,15 +523,7 @@ fn in_chromium_a_page_listens_to_a_stream_where_a_proxy_refuses_websockets() {
         let server = place.start(&options);
         let proxy = Proxy::that_refuses_websockets(server.address);
         let mut page = show_subscribing(&mut browser, &server, &proxy, ticket);
-        for line in [
-            "log: has a",
-            "log: has b",
-            "log: has not x wamp.error.not_authorized true",
-            "log: denied x wamp.error.not_authorized",
-            "log: open",
-        ] {
-            says(&mut page, line);
-        }
+        says(&mut page, "log: open");
         assert_eq!(proxy.refused(), 3);
         hears_in_order(&server, &mut page, "a");
         // Another topic, and none that is denied.
