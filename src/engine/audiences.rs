@@ -45,10 +45,10 @@ impl AudienceId {
     }
 }
 
-/// For tables of audiences.
+/// For tables of audiences, or of topics.
 pub type AudienceHash = BuildHasherDefault<AudienceHasher>;
 
-/// Hashes the number of an audience, several times for each event. The server gives the numbers, so no client can
+/// Hashes the number of an audience or a topic, several times for each event. The server gives the numbers, so no client can
 /// choose ones that collide.
 #[derive(Debug, Default)]
 pub struct AudienceHasher(u64);

@@ -146,7 +146,7 @@ impl<S: Stream> Engine<S> {
                         hub.unsubscribe(member, own, request.encoding, &topic)
                     }
                     SubscriptionName::Id(subscription) => hub
-                        .find_subscription(subscription)
+                        .find_subscription(subscription, request.encoding)
                         .is_some_and(|audience| hub.leave(member, own, audience)),
                 };
                 if was_subscribed {

@@ -72,14 +72,15 @@ impl Hub {
         self.changes.as_mut()?.pop_front()
     }
 
-    /// The id of an audience's subscriptions; `None` where the protocol has none.
+    /// The id of the subscriptions to an audience's topic; `None` where no protocol has asked for one.
     pub fn subscription_id(&self, audience: AudienceId) -> Option<u64> {
-        self.subscription_ids.get(audience)
+        self.subscription_ids.get(audience.topic())
     }
 
-    /// The audience whose subscriptions have this id.
-    pub fn find_subscription(&self, id: u64) -> Option<AudienceId> {
-        self.subscription_ids.find(id)
+    /// The audience, in an encoding, of the topic whose subscriptions have this id.
+    pub fn find_subscription(&self, id: u64, encoding: Encoding) -> Option<AudienceId> {
+        let topic = self.subscription_ids.find(id)?;
+        Some(AudienceId::new(topic, encoding))
     }
 
     /// Returns true when `own`, a member's audiences, has that of the topic `name` in this encoding.
@@ -110,7 +111,7 @@ impl Hub {
         Membership {
             is_new,
             subscription: match encoding.has_subscription_ids() {
-                true => self.subscription_ids.of(audience),
+                true => self.subscription_ids.of(audience.topic()),
                 false => 0,
             },
         }
@@ -146,9 +147,11 @@ impl Hub {
             Unsubscribed::Left => {}
             Unsubscribed::Gone(audience, topic) => {
                 self.flush.note_gone(audience);
-                self.subscription_ids.forget(audience);
-                if let (Some(changes), Some(name)) = (&mut self.changes, topic) {
-                    changes.push_back(TopicChange::Last(name));
+                if let Some(name) = topic {
+                    self.subscription_ids.forget(audience.topic());
+                    if let Some(changes) = &mut self.changes {
+                        changes.push_back(TopicChange::Last(name));
+                    }
                 }
             }
         }
@@ -165,9 +168,7 @@ impl Hub {
         self.encoder.begin(&event.topic);
         for (audience, encoding) in self.topics.audiences(topic) {
             let subscription = match encoding.has_subscription_ids() {
-                true => {
-                    (self.subscription_ids.get(audience)).expect("an id since its first member")
-                }
+                true => (self.subscription_ids.get(topic)).expect("an id since its first member"),
                 false => 0,
             };
             let encoded = self.encoder.encode(encoding, subscription, event);

@@ -176,7 +176,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
-    ("engine::subscription_ids", &["engine::audiences"]),
+    (
+        "engine::subscription_ids",
+        &["engine::audiences", "engine::names"],
+    ),
     ("engine::walk", &["engine::batch"]),
     (
         "engine::lanes",

@@ -10,10 +10,15 @@ fn say(world: &mut World, client: &Client, text: &str) {
 
 /// A client whose upgrade is accepted. It has a token in its URL exactly when `has_token`.
 fn upgraded(world: &mut World, has_token: bool) -> Client {
+    upgraded_with(world, has_token, "")
+}
+
+/// The same, with further header lines.
+fn upgraded_with(world: &mut World, has_token: bool, lines: &str) -> Client {
     let client = world.connect();
     let mut head = UPGRADE.replace(
         "\r\n\r\n",
-        "\r\nSec-WebSocket-Protocol: wamp.2.json\r\n\r\n",
+        &format!("\r\nSec-WebSocket-Protocol: wamp.2.json\r\n{lines}\r\n"),
     );
     if !has_token {
         head = head.replace("token=t", "");
@@ -120,4 +125,35 @@ fn nobody_is_welcomed_while_the_server_goes_down() {
     );
     assert!(world.engine.stats().refusals(Refusal::ShuttingDown) > 0);
     assert_eq!(world.engine.stats().counter(Counter::Handshakes), 0);
+}
+
+#[test]
+fn all_subscribers_know_a_topic_by_one_id_for_as_long_as_it_lives() {
+    let mut world = World::new(rules());
+    let plain = upgraded(&mut world, true);
+    let extension = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    let inflating = upgraded_with(&mut world, true, extension);
+    for client in [&plain, &inflating] {
+        say(&mut world, client, "[1,\"r\",{}]");
+        client.heard();
+        say(&mut world, client, "[32,1,{},\"t\"]");
+        assert_eq!(client.texts(), ["[33,1,1]"]);
+    }
+    // One leaves by the id, and the other one stays.
+    say(&mut world, &plain, "[34,2,1]");
+    assert_eq!(plain.texts(), ["[35,2]"]);
+    say(&mut world, &plain, "[34,3,1]");
+    let unknown = "[8,34,3,{},\"wamp.error.no_such_subscription\"]";
+    assert_eq!(plain.texts(), [unknown]);
+    world.publish("t", "7");
+    world.turn();
+    assert_eq!(inflating.texts(), ["[36,1,1,{},[7]]"]);
+    say(&mut world, &plain, "[32,4,{},\"t\"]");
+    assert_eq!(plain.texts(), ["[33,4,1]"], "the topic is the same");
+    for client in [&plain, &inflating] {
+        say(&mut world, client, "[34,5,1]");
+        assert_eq!(client.texts(), ["[35,5]"]);
+    }
+    say(&mut world, &plain, "[32,6,{},\"t\"]");
+    assert_eq!(plain.texts(), ["[33,6,2]"], "the topic is another");
 }
