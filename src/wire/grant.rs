@@ -109,10 +109,15 @@ impl Grant {
         self.topics
             .iter()
             .filter(|pattern| !is_own || pattern.starts_with(OWN))
-            .any(|pattern| match pattern.strip_suffix('*') {
-                Some(start) => topic.starts_with(start),
-                None => topic == pattern,
-            })
+            .any(|pattern| covers(pattern, topic))
+    }
+}
+
+/// Returns true when `pattern` is the name of `topic`, or ends with `*` and `topic` begins with what stands before it.
+pub fn covers(pattern: &str, topic: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => topic.starts_with(start),
+        None => topic == pattern,
     }
 }
 
@@ -144,11 +149,11 @@ fn is_unfit(c: char) -> bool {
         )
 }
 
-/// Checks a pattern of [`Grant::topics`].
+/// Checks a pattern of [`Grant::topics`], or of another list of topics.
 ///
 /// # Errors
 /// Returns what is wrong with the pattern.
-fn check_pattern(pattern: &str) -> Result<(), &'static str> {
+pub fn check_pattern(pattern: &str) -> Result<(), &'static str> {
     match pattern.find('*') {
         _ if pattern.is_empty() => Err("a topic has a name"),
         Some(at) if at + 1 < pattern.len() => Err("a topic may have one `*`, at its end"),

@@ -8,5 +8,5 @@ mod read;
 mod write;
 
 pub use list::first_elements;
-pub use read::{JsonFlaw, members, strict, unquote};
+pub use read::{JsonFlaw, leading_string, members, strict, unquote};
 pub use write::{Each, Object, ToJson, object, quote, quote_pieces, text};

@@ -23,6 +23,14 @@ pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Returns the text of the JSON string with which `text` begins, and what stands behind it. Returns `None` when `text`
+/// begins with something else.
+pub fn leading_string(text: &str) -> Option<(String, &str)> {
+    let mut strings = serde_json::Deserializer::from_str(text).into_iter();
+    let first = strings.next()?.ok()?;
+    Some((first, &text[strings.byte_offset()..]))
+}
+
 /// Returns the JSON texts of an object's members with these names; all others are checked and skipped. Of a name that
 /// occurs twice, the last one counts. `None` when `json` is no object.
 pub fn members<'a, const N: usize>(
@@ -186,6 +194,24 @@ mod tests {
         assert!(members("{}", ["a"]).is_some());
         for json in ["", "[]", "null", "5", "{\"a\":1", "{} {}", "{\"x\":}"] {
             assert!(members(json, ["a"]).is_none(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_string_at_the_beginning_is_read_and_the_rest_is_left() {
+        for (text, found) in [
+            (r#""a b" c"#, Some(("a b", " c"))),
+            (r#""a\"\u00e9"c"#, Some(("a\"é", "c"))),
+            (r#""""#, Some(("", ""))),
+            ("", None),
+            ("a", None),
+            ("7", None),
+            (r#""a"#, None),
+            (r#""a\"#, None),
+            (r#""\ud800" a"#, None),
+        ] {
+            let found = found.map(|(text, rest)| (text.to_owned(), rest));
+            assert_eq!(leading_string(text), found, "{text}");
         }
     }
 
