@@ -639,6 +639,31 @@ pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// each of them.
 pub const PENDING_WALKS_MAX: usize = 256;
 
+/// In events, the most that one topic keeps. A page shows some ten, and a subscriber that comes back after a minute has
+/// missed some hundred. It bounds one list, so that an edit of one digit does not fill the memory of all topics.
+pub const TOPIC_HISTORY_EVENTS_MAX: usize = 100_000;
+
+/// In seconds, the most for the age of kept events: 30 days. They are in memory alone, and a server is restarted more
+/// often than that.
+pub const TOPIC_AGE_SECONDS_MAX: u32 = 30 * 24 * 3_600;
+
+/// In rules for topics. Each new topic is compared with one after the other, at an estimated 5 ns each.
+pub const TOPIC_RULES_MAX: usize = 1_000;
+
+/// In bytes, the kept events of all topics together. With events of 1 kB these are some 60,000.
+pub const HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// In bytes, what a kept event takes beside its topic's name and its data; checked by a test.
+pub const KEPT_EVENT_BYTES: usize = 64;
+
+/// In bytes, what a topic with kept events takes beside them and its name; checked by a test.
+pub const KEPT_TOPIC_BYTES: usize = 256;
+
+/// Returns, in bytes, the smallest history that holds one event of `event` bytes with a topic of `topic` bytes.
+pub const fn history_needed(event: usize, topic: usize) -> usize {
+    event + topic + KEPT_EVENT_BYTES + KEPT_TOPIC_BYTES
+}
+
 /// In seconds, how far back the dashboard shows. The sample of one second takes 112 bytes, and the counters take 1 kB
 /// every [`HISTORY_COUNTS_SECONDS`]: 135 kB in all, whatever the server does. GET /history is 64 kB of JSON.
 pub const HISTORY_SECONDS: usize = 600;
@@ -834,6 +859,7 @@ const _: () = assert!(can_deliver(
     TOPIC_BYTES_MAX
 ));
 const _: () = assert!(OUTBOXES_BYTES_MAX >= 2 * OUTBOX_BYTES_MAX);
+const _: () = assert!(HISTORY_BYTES_MAX >= history_needed(EVENT_BYTES_MAX, TOPIC_BYTES_MAX));
 const _: () = assert!(EVENT_BYTES_MAX <= EVENT_BYTES_CEILING);
 const _: () = assert!((EVENT_BYTES_CEILING as i64) < PUBLISHER_MESSAGE_BYTES_MAX);
 const _: () = assert!(RESERVED_FILES_MIN <= RESERVED_FILES);

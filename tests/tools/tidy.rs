@@ -61,6 +61,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "wire::token_file",
         &["limits", "wire::grant", "wire::token"],
     ),
+    // A pattern of topics means one thing everywhere.
+    ("wire::topic_rule", &["limits", "wire::grant", "wire::json"]),
     ("wire::sse", &["stats", "wire::http"]),
     ("wire::wamp", &["limits", "wire::json"]),
     ("wire::wamp2", &["wire::json"]),
