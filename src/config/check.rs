@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Config, overlap};
+use super::{Config, overlap, topic_rules};
 use crate::limits;
 use crate::wire::jwt::JwtAlgorithm;
 
@@ -20,6 +20,7 @@ impl Config {
         self.check_sources()?;
         self.check_auth()?;
         self.check_listeners()?;
+        topic_rules::check(self)?;
         overlap::check(self)
     }
 

@@ -16,6 +16,7 @@ mod overlap;
 mod show;
 mod spec;
 mod suggest;
+mod topic_rules;
 mod types;
 mod units;
 mod values;
@@ -27,8 +28,8 @@ pub use load::{ConfigError, Loaded};
 pub use merge::{Flags, Layer};
 pub use options::{
     AdminOptions, AuthOptions, BrokerOptions, ClientOptions, IngestOptions, ListenOptions,
-    ProcessOptions, PublishOptions, RelayOptions, ShutdownClose, StoreOption, WorkerCount, option,
-    options,
+    ProcessOptions, PublishOptions, RelayOptions, ShutdownClose, StoreOption, TopicOptions,
+    WorkerCount, option, options,
 };
 pub use spec::OptionSpec;
 pub use suggest::nearest;
@@ -63,6 +64,8 @@ pub struct Config {
     pub auth: AuthOptions,
     /// What clients may use.
     pub clients: ClientOptions,
+    /// What is kept of topics, and what happens to slow readers.
+    pub topics: TopicOptions,
     /// The process.
     pub process: ProcessOptions,
 }

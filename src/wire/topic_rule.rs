@@ -107,6 +107,12 @@ impl TopicRule {
         !topic.starts_with(OWN) && grant::covers(&self.pattern, topic)
     }
 
+    /// Returns true when every topic that `later` matches is one that this rule matches, too.
+    pub fn hides(&self, later: &Self) -> bool {
+        // A `*` stands only at the end, so a beginning is compared with a name or with a beginning.
+        grant::covers(&self.pattern, &later.pattern)
+    }
+
     /// Returns true when events of these topics are kept.
     pub fn keeps(&self) -> bool {
         self.events_kept() > 0
@@ -423,6 +429,16 @@ mod tests {
             ("*", "$sys/stats", false),
         ] {
             assert_eq!(rule(pattern).matches(topic), expected, "{pattern} {topic}");
+        }
+        for (one, other, expected) in [
+            ("news", "news", true),
+            ("news*", "news", true),
+            ("news*", "news_*", true),
+            ("news*", "new*", false),
+            ("news", "news*", false),
+            ("*", "news*", true),
+        ] {
+            assert_eq!(rule(one).hides(&rule(other)), expected, "{one} {other}");
         }
         assert_eq!(rule("news").exact_name(), Some("news"));
         assert_eq!(rule("news*").exact_name(), None);

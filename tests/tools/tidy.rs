@@ -26,6 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "wire::jwt",
             "wire::nats",
             "wire::token",
+            "wire::topic_rule",
         ],
     ),
     ("exposure", &[]),

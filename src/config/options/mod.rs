@@ -82,6 +82,7 @@ mod listen;
 mod process;
 mod publish;
 mod relay;
+mod topics;
 
 pub use admin::AdminOptions;
 pub use auth::{AuthOptions, StoreOption};
@@ -92,9 +93,10 @@ pub use listen::ListenOptions;
 pub use process::{ProcessOptions, ShutdownClose, WorkerCount};
 pub use publish::PublishOptions;
 pub use relay::RelayOptions;
+pub use topics::TopicOptions;
 
 /// The groups, in the order in which the help lists them.
-static GROUPS: [&[OptionSpec]; 9] = [
+static GROUPS: [&[OptionSpec]; 10] = [
     listen::OPTIONS,
     ingest::OPTIONS,
     brokers::OPTIONS,
@@ -103,6 +105,7 @@ static GROUPS: [&[OptionSpec]; 9] = [
     admin::OPTIONS,
     auth::OPTIONS,
     clients::OPTIONS,
+    topics::OPTIONS,
     process::OPTIONS,
 ];
 
