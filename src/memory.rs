@@ -104,6 +104,13 @@ fn parts(config: &Config, connections: usize) -> Vec<Part> {
             "tokens that wait for an answer (auth-waiting-max × 1,600 bytes)",
         ),
         (of_clients(refused), "what is remembered of refused tokens"),
+        (
+            match config.topics.keeps_events() {
+                true => config.topics.history_bytes_max as u64,
+                false => 0,
+            },
+            "history of topics (history-bytes-max)",
+        ),
     ]
     .into_iter()
     .map(|(bytes, what)| Part { bytes, what })
@@ -141,6 +148,7 @@ pub fn comment(config: &Config, connections: usize) -> String {
 #[cfg(test)]
 mod tests {
     use newswire::config::ClientOptions;
+    use newswire::wire::topic_rule::TopicRule;
 
     use super::*;
 
@@ -201,6 +209,15 @@ mod tests {
         sealing.auth.api_urls = vec!["https://api.example.com/".to_owned()];
         let text = comment(&sealing, 64);
         assert!(text.contains("#  97.7 GiB tokens of clients"), "{text}");
+        let mut keeping = config.clone();
+        for (rule, is_kept) in [("a slow=latest", false), ("b* last", true)] {
+            let rule = TopicRule::parse(rule).expect("a rule");
+            keeping.topics.rules.push(rule);
+            let text = comment(&keeping, 64);
+            let part = "#    64 MiB history of topics (history-bytes-max)\n";
+            assert_eq!(text.contains(part), is_kept, "{text}");
+        }
+        assert!(total(&keeping, 64).starts_with("at most 498 MiB "));
         let mut most = config;
         most.clients.subscriptions_max = usize::MAX;
         total(&most, usize::MAX);
