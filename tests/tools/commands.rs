@@ -93,13 +93,16 @@ impl Subscriber {
             assert_eq!(self.told(), "newswire: subscribed to other");
         }
         let warm = "{\"topic\":\"t\",\"data\":\"warm-up\"}";
+        let taken_in = || server.metric("newswire_events_total{ingest=\"pull\"}") as u64;
+        let before = taken_in();
         let mut sent = 0;
         wait_until("the subscription", || {
             publish_all(&server.pull, [envelope("t", "\"warm-up\"")]);
             sent += 1;
             self.lines.try_recv().is_ok_and(|line| line == warm)
         });
-        // What else of these is on its way comes before everything that follows.
+        // Each of these came on a connection of its own. What is sent before all of them were taken in could overtake one.
+        wait_until("all that was sent", || taken_in() == before + sent);
         publish_all(&server.pull, [envelope("other", "\"warm\"")]);
         while self.line() == warm {
             sent -= 1;
