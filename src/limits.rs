@@ -9,6 +9,34 @@
 //! Never here: the values in force (they are in `Config` and in the engine's `Rules`), what only one file can notice
 //! (the size of its buffer, how far it looks back), and code, except the arithmetic between limits.
 
+/// In milliseconds after a connection to a publisher was made, while it may not know yet which topics are wanted: what comes
+/// meanwhile proves nothing about other topics. It is longer than most round trips.
+pub const SOURCE_SETTLES_MILLISECONDS: u64 = 200;
+
+/// In bytes of kept events that one turn sends again, over all clients, with their [`REPLAY_COST_BYTES`]: some 1 ms.
+pub const TURN_REPLAY_BYTES_MAX: usize = 512 * 1024;
+
+/// In bytes of kept events, one step of one client. The last event may pass it.
+pub const REPLAY_STEP_BYTES: usize = 64 * 1024;
+
+/// In bytes that a client is owed, from where on it gets no further kept events.
+pub const REPLAY_OWED_BYTES_MAX: usize = 64 * 1024;
+
+/// In bytes, what a step costs beside the events' own: a write, and what it takes to find them.
+pub const REPLAY_COST_BYTES: usize = 4 * 1024;
+
+/// In bytes, what each topic of a client adds to that.
+pub const REPLAY_TOPIC_BYTES: usize = 64;
+
+/// In kept events that one turn drops because they are too old.
+pub const TURN_KEPT_EXPIRIES_MAX: usize = 4_096;
+
+/// In topics of which events were missed. With more of them, clients are told so of all their topics.
+pub const GAP_TOPICS_MAX: usize = 64;
+
+/// In looks at places, what it costs to tell a client of one topic's missed events.
+pub const GAP_PLACES: u32 = 4;
+
 /// In bytes, the head of an upgrade. A head carries cookies, which are long; the replaced server refused at 4,096.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 
@@ -809,20 +837,23 @@ const FRAME_HEADER_BYTES: usize = 10;
 /// In times, how much longer JSON's escapes may make a topic's name.
 const ESCAPED: usize = 6;
 
+/// In bytes, the longest id of an event: an epoch, and a number of up to 20 digits.
+const ID_BYTES: usize = 8 + 1 + 20;
+
 /// Returns, in bytes, the longest event of WAMP v1: the frame of `[8,"topic",event]`.
 pub const fn wamp1_event_bytes(event: usize, topic: usize) -> usize {
     FRAME_HEADER_BYTES + "[8,\"\",]".len() + ESCAPED * topic + event
 }
 
-/// Returns, in bytes, the longest event of WAMP v2: the frame of `[36,subscription,publication,{},[event]]`. Each of
-/// the two numbers has up to 20 digits.
+/// Returns, in bytes, the longest event of WAMP v2: the frame of `[36,subscription,publication,{"x_id":id},[event]]`.
+/// Each of the two numbers has up to 20 digits.
 pub const fn wamp2_event_bytes(event: usize) -> usize {
-    FRAME_HEADER_BYTES + "[36,,,{},[]]".len() + 2 * 20 + event
+    FRAME_HEADER_BYTES + "[36,,,{\"x_id\":\"\"},[]]".len() + 2 * 20 + ID_BYTES + event
 }
 
 /// Returns, in bytes, the longest server-sent event.
 pub const fn sse_event_bytes(event: usize, topic: usize) -> usize {
-    "data: {\"topic\":\"\",\"data\":}\n\n".len() + ESCAPED * topic + event
+    "id: \ndata: {\"topic\":\"\",\"data\":}\n\n".len() + ID_BYTES + ESCAPED * topic + event
 }
 
 /// Returns, in bytes, the smallest outbox that holds an event of `event` bytes with a topic of `topic` bytes in every

@@ -86,6 +86,8 @@ reasons! {
         Unsubscribes => "unsubscribes",
         /// Events compressed for clients that inflate, once for each of WAMP v1 and v2.
         EventsCompressed => "events_compressed",
+        /// Kept events sent again to clients that came back, or asked for them.
+        EventsReplayed => "events_replayed",
         /// PUBLISHes of clients, none of them carried out.
         ClientPublishes => "client_publishes",
         /// CALLs of clients, all answered with an error; those of newswire.js are not among them.
@@ -171,6 +173,44 @@ impl Refusal {
             | Self::Token
             | Self::Timeout => false,
         }
+    }
+}
+
+reasons! {
+    /// What a client got that came back and named the last event that it had.
+    Recovery {
+        /// Everything since then.
+        Recovered => "recovered",
+        /// Not everything: its position is one of another run of the server, or of its relay.
+        Epoch => "epoch",
+        /// Not everything: some of the events since then are not kept any more.
+        Floor => "floor",
+        /// Not everything: its position is no id, or none that there has been.
+        Unknown => "unknown",
+        /// Not everything: no rule of `topic` keeps events of its topic.
+        None => "none",
+    }
+}
+
+reasons! {
+    /// Why events were lost to a client that was told so.
+    Gap {
+        /// The client read too slowly, and its topic's rule drops events then.
+        Slow => "slow",
+        /// The server itself has missed events, or may have.
+        Upstream => "upstream",
+        /// Events were dropped from the history before the client had got them.
+        History => "history",
+    }
+}
+
+reasons! {
+    /// Why an event was dropped that waited for a slow client, whose connection stays.
+    Slow {
+        /// A newer event of the topic took its place (`slow=latest`).
+        Replaced => "replaced",
+        /// It was the oldest one in a full outbox (`slow=oldest`, or `slow=latest` with many topics).
+        Oldest => "oldest",
     }
 }
 
@@ -506,6 +546,27 @@ stats! {
     /// How many messages and events were dropped for this reason.
     drops;
 
+    /// Clients that came back and named the last event that they had.
+    RECOVERIES: "recoveries" by "result" = Recovery,
+    /// Counts what such a client got for one subscription; for a stream, once.
+    recovery,
+    /// How many of them got this.
+    recoveries;
+
+    /// Notices of lost events to clients.
+    GAPS: "gaps" by "reason" = Gap,
+    /// Counts a notice of lost events.
+    told,
+    /// How many notices had this reason.
+    gaps;
+
+    /// Events that were dropped because a client reads slowly, whose connection stays.
+    DROPPED_SLOW: "dropped_slow" by "reason" = Slow,
+    /// Counts such an event, for one client.
+    dropped_slow,
+    /// How many were dropped for this reason.
+    slow_drops;
+
     /// Connections that ended.
     CLOSED: "closed" by "reason" = Close,
     /// Counts a connection whose end begins.
@@ -623,6 +684,9 @@ impl Stats {
                 &REFUSED_TOKENS,
                 &REFUSED_PEERS,
                 &DROPPED,
+                &DROPPED_SLOW,
+                &GAPS,
+                &RECOVERIES,
                 &CLOSED,
             ]))
             .filter(|&(_, value)| value > 0)

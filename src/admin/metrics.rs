@@ -303,6 +303,7 @@ pub static METRICS: &[Metric] = &[
         "newswire_events_compressed_total",
         Counter::EventsCompressed,
     ),
+    of("newswire_events_replayed_total", Counter::EventsReplayed),
     of("newswire_client_publishes_total", Counter::ClientPublishes),
     of("newswire_calls_total", Counter::Calls),
     of("newswire_alive_calls_total", Counter::AliveCalls),

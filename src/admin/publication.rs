@@ -4,6 +4,7 @@
 
 use super::response::Response;
 use crate::stats::{Dropped, HttpStatus};
+use crate::wire::id::EventId;
 use crate::wire::publication::{EventPlace, PublicationFault};
 
 /// The answer to a body of which nothing was published.
@@ -45,23 +46,28 @@ pub fn refusal(fault: &PublicationFault) -> Response {
     Response::refusal_at(status, &format!("{subject} {what}"), &hint, at)
 }
 
-/// The answer to a body that was published: one number of subscribers for one event, a list for a batch.
-pub fn answer(is_batch: bool, members: &[usize]) -> Response {
-    Response::object(|body| match is_batch {
-        true => {
-            body.put("events", members.len());
-            body.put("subscribers", members);
-        }
-        false => {
-            body.put("subscribers", members.first());
-        }
-    })
-}
-
-/// The answer to a body that was published by workers: how many events it had.
-pub fn handed_on(events: usize) -> Response {
+/// The answer to a body that was published: the id of its event, or of each of a batch, and how many subscribers the
+/// topics have. Where workers serve the subscribers, nobody knows that, and the answer is how many events there were.
+pub fn answer(is_batch: bool, ids: Vec<EventId>, subscribers: Option<Vec<usize>>) -> Response {
+    let ids: Vec<String> = ids.iter().map(EventId::to_string).collect();
     Response::object(|body| {
-        body.put("events", events);
+        if is_batch || subscribers.is_none() {
+            body.put("events", ids.len());
+        }
+        match is_batch {
+            true => {
+                if let Some(subscribers) = &subscribers {
+                    body.put("subscribers", &subscribers[..]);
+                }
+                body.put("ids", &ids[..]);
+            }
+            false => {
+                if let Some(subscribers) = &subscribers {
+                    body.put("subscribers", subscribers.first());
+                }
+                body.put("id", ids.first().map(String::as_str));
+            }
+        }
     })
 }
 
@@ -70,6 +76,7 @@ mod tests {
     use super::*;
     use crate::limits::PUBLISH_EVENTS_MAX;
     use crate::wire::envelope::Form;
+    use crate::wire::id::Epoch;
     use crate::wire::publication::{Media, Publication};
 
     fn form() -> Form {
@@ -164,11 +171,27 @@ mod tests {
 
     #[test]
     fn what_is_answered() {
-        assert_eq!(answer(false, &[3]).body(), b"{\"subscribers\":3}");
+        let id = |sequence| EventId {
+            epoch: Epoch::new([0; 8]),
+            sequence,
+        };
+        let (one, two) = (vec![id(7)], vec![id(7), id(8)]);
+        let body = |answer: Response| String::from_utf8_lossy(answer.body()).into_owned();
         assert_eq!(
-            answer(true, &[3, 0]).body(),
-            b"{\"events\":2,\"subscribers\":[3,0]}"
+            body(answer(false, one.clone(), Some(vec![3]))),
+            r#"{"subscribers":3,"id":"aaaaaaaa-7"}"#
         );
-        assert_eq!(handed_on(2).body(), b"{\"events\":2}");
+        assert_eq!(
+            body(answer(true, two.clone(), Some(vec![3, 0]))),
+            r#"{"events":2,"subscribers":[3,0],"ids":["aaaaaaaa-7","aaaaaaaa-8"]}"#
+        );
+        assert_eq!(
+            body(answer(false, one, None)),
+            r#"{"events":1,"id":"aaaaaaaa-7"}"#
+        );
+        assert_eq!(
+            body(answer(true, two, None)),
+            r#"{"events":2,"ids":["aaaaaaaa-7","aaaaaaaa-8"]}"#
+        );
     }
 }

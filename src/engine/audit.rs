@@ -51,7 +51,15 @@ impl<S: Stream> Engine<S> {
                 *addresses.entry(network(address)).or_default() += 1;
             }
         }
-        self.hub.topics().audit(subscriptions)?;
+        for id in self.replays.clients() {
+            if self.slots.get(id).is_none() {
+                return Err(format!("{id:?} waits for kept events and is gone"));
+            }
+        }
+        self.hub
+            .topics()
+            .audit(subscriptions + self.replays.len())?;
+        self.hub.history().audit()?;
         let held: usize = batches
             .values()
             .map(|&(shares, batch)| batch.footprint() + shares as usize * SHARE_BYTES)

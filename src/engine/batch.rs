@@ -9,8 +9,29 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::names::TopicId;
+use super::topic_rules::RuleNumber;
+
 /// In bytes of a batch's memory that are not worth giving back.
 const TRIM_BYTES_MIN: usize = 256;
+
+/// Marks an event that a slow reader loses before it is closed, and names whose event it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LossMark {
+    /// Its topic.
+    pub topic: TopicId,
+    /// The number of its topic's rule.
+    pub rule: RuleNumber,
+    /// True exactly when a newer event of the topic takes the place of one that waits.
+    pub is_replaced: bool,
+}
+
+/// From where on the frames of a batch have this mark, or none.
+#[derive(Clone, Copy, Debug)]
+struct MarkedFrom {
+    start: usize,
+    mark: Option<LossMark>,
+}
 
 /// Whole frames in one block, on their way to any number of sockets.
 #[derive(Debug, Default)]
@@ -18,6 +39,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// Where each frame ends.
     ends: Vec<usize>,
+    /// Ascending. Empty in most batches: no frame has a mark.
+    marks: Vec<MarkedFrom>,
     /// In outboxes.
     holders: Cell<u32>,
 }
@@ -48,6 +71,51 @@ impl Batch {
         let frames = frames.take_while(|&&frame_end| frame_end <= end);
         self.ends
             .extend(frames.map(|&frame_end| frame_end - start + shift));
+        self.mark_from(shift, other.mark_at(start));
+    }
+
+    /// The frames from `start` on, which is their end so far, have this mark.
+    pub fn mark_from(&mut self, start: usize, mark: Option<LossMark>) {
+        if self.marks.last().and_then(|last| last.mark) != mark {
+            self.marks.push(MarkedFrom { start, mark });
+        }
+    }
+
+    /// The mark of the frame that begins at `at`.
+    fn mark_at(&self, at: usize) -> Option<LossMark> {
+        let behind = self.marks.partition_point(|marked| marked.start <= at);
+        self.marks[..behind].last()?.mark
+    }
+
+    /// The stretches from `from` to its end whose frames have one mark each, as start, end and mark.
+    pub fn stretches(&self, from: usize) -> impl Iterator<Item = (usize, usize, Option<LossMark>)> {
+        let end = self.bytes.len();
+        let first = (from, self.mark_at(from));
+        let later = self.marks.iter().filter(move |marked| marked.start > from);
+        let later = later.map(|marked| (marked.start, marked.mark));
+        let mut starts = std::iter::once(first).chain(later).peekable();
+        std::iter::from_fn(move || {
+            let (start, mark) = starts.next().filter(|&(start, _)| start < end)?;
+            let end = starts.peek().map_or(end, |&(next, _)| next);
+            Some((start, end, mark))
+        })
+    }
+
+    /// Where the last frame before `end` begins.
+    pub fn last_frame(&self, end: usize) -> usize {
+        let frames = self.ends.partition_point(|&frame_end| frame_end < end);
+        frames.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+
+    /// Where the frame ends that begins at `start`.
+    pub fn next_end(&self, start: usize) -> usize {
+        let next = self.ends.partition_point(|&end| end <= start);
+        self.ends.get(next).copied().unwrap_or(self.bytes.len())
+    }
+
+    /// How many frames begin between `start` and `end`.
+    pub fn frames_between(&self, start: usize, end: usize) -> usize {
+        self.frames_from(start) - self.frames_from(end)
     }
 
     /// A batch of frames that go to one connection alone.
@@ -55,7 +123,7 @@ impl Batch {
         Rc::new(Self {
             ends: vec![bytes.len()],
             bytes,
-            holders: Cell::new(0),
+            ..Self::default()
         })
     }
 
@@ -94,13 +162,17 @@ impl Batch {
 
     /// In bytes, what it costs to keep it. It does not change while anybody holds it.
     pub fn footprint(&self) -> usize {
-        size_of::<Self>() + self.bytes.capacity() + size_of_val(&self.ends[..])
+        size_of::<Self>()
+            + self.bytes.capacity()
+            + size_of_val(&self.ends[..])
+            + size_of_val(&self.marks[..])
     }
 
     /// Makes it empty, its memory kept for the next one.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.marks.clear();
     }
 
     /// In bytes, the memory that it keeps when it is empty.
@@ -115,15 +187,28 @@ impl Batch {
     }
 }
 
-/// A share in a batch: from `start` to its end.
-#[derive(Debug)]
+/// A share in a batch: from `start` to `end`.
+#[derive(Clone, Debug)]
 pub struct Share {
     /// What it is a share of.
     pub batch: Rc<Batch>,
     /// In bytes.
     pub start: usize,
-    /// Where this share ends; the batch's end but for a connection that is being closed.
+    /// In bytes.
     pub end: usize,
+    /// What it is.
+    pub kind: ShareKind,
+}
+
+/// What a share may be, apart from its bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ShareKind {
+    /// It leaves, whatever comes.
+    Kept,
+    /// Each of its events may be dropped.
+    Marked(LossMark),
+    /// It tells that events of this topic were lost.
+    Notice(TopicId),
 }
 
 /// In bytes, what each share in a batch costs beside it.

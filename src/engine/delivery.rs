@@ -5,36 +5,38 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::Engine;
 use super::batch::Batch;
 use super::connection::Connection;
 use super::ending::Ending;
 use super::flush::{Finished, Recipients, WriteBudget};
+use super::gaps::Gaps;
+use super::hub::Published;
 use super::idset::IdSet;
 use super::link::{Desk, Sent, Stream};
 use super::session::Stage;
 use super::slots::Slots;
-use super::{Engine, second};
 use crate::limits;
 use crate::stats::{Close, Counter, Dropped};
 use crate::wire::envelope::Event;
 
 impl<S: Stream> Engine<S> {
-    /// A publisher's event. It leaves with this turn's [`Engine::flush`]. Answers how many connections are
-    /// subscribed to its topic; when none is, the event is dropped.
-    pub fn handle_event(&mut self, event: &Event<'_>) -> usize {
+    /// A publisher's event. It leaves with this turn's [`Engine::flush`]. When no connection is subscribed to its topic, and
+    /// no rule keeps it, it is dropped. An event without an id is never kept.
+    pub fn handle_event(&mut self, event: &Event<'_>) -> Published {
         self.desk.stats.count(Counter::Events);
-        let now = self.desk.now;
-        let members = self.hub.publish(event, second(now), Some(now));
-        if members == 0 {
+        let published = self.hub.publish(event, self.desk.now, true);
+        if published.subscribers == 0 && !published.is_kept {
             self.desk.stats.dropped(Dropped::NoSubscriber);
         }
-        members
+        published
     }
 
     /// An event of the server's own, which is not counted as a publisher's. Answers how many connections are
     /// subscribed to its topic.
     pub fn handle_own_event(&mut self, event: &Event<'_>) -> usize {
-        self.hub.publish(event, second(self.desk.now), None)
+        let published = self.hub.publish(event, self.desk.now, false);
+        published.subscribers
     }
 
     /// The next batch of events that has reached all its members in this turn's flush.
@@ -61,11 +63,16 @@ impl<S: Stream> Engine<S> {
             bytes: limits::TURN_WRITE_BYTES_MAX,
         };
         let Self {
-            hub, slots, desk, ..
+            hub,
+            slots,
+            desk,
+            gaps,
+            ..
         } = self;
         let mut open = OpenConnections {
             slots,
             desk,
+            gaps,
             failed: BTreeMap::new(),
         };
         hub.run(budget, &mut open);
@@ -81,6 +88,7 @@ impl<S: Stream> Engine<S> {
 struct OpenConnections<'a, S> {
     slots: &'a mut Slots<Connection<S>>,
     desk: &'a mut Desk,
+    gaps: &'a mut Gaps,
     /// Members that have failed in this flush. They are not written to again.
     failed: BTreeMap<u32, Close>,
 }
@@ -98,10 +106,15 @@ impl<S: Stream> Recipients for OpenConnections<'_, S> {
         };
         // A connection that is closing leaves its topics only at the end of this or a later turn.
         let is_open = connection.session.stage() == Stage::Open;
-        if is_open
-            && (self.failed.is_empty() || !self.failed.contains_key(&member))
-            && let Sent::Failed(reason) = connection.link.deliver(batch, from, self.desk)
-        {
+        if !is_open || !self.failed.is_empty() && self.failed.contains_key(&member) {
+            return;
+        }
+        let sent = connection.link.deliver(batch, from, self.desk);
+        if !self.desk.lost.is_empty() {
+            self.gaps
+                .note(self.slots.id_at(member), &mut self.desk.lost);
+        }
+        if let Sent::Failed(reason) = sent {
             // The outbox of a slow consumer stays over its bound: where the turn ends no more of them, the next
             // event finds it so.
             let is_put_off =

@@ -49,7 +49,9 @@ impl<S: Stream> Engine<S> {
         connection.session.ping(&mut frame);
         let has_pongs = connection.session.has_pongs();
         self.desk.stats.count(Counter::PingsSent);
-        match connection.link.send(&frame, &mut self.desk) {
+        let sent = connection.link.send(&frame, &mut self.desk);
+        self.gaps.note(id, &mut self.desk.lost);
+        match sent {
             Sent::Fine if !has_pongs => self.arm(id, self.rules.ping_seconds),
             Sent::Fine => self.arm(id, self.rules.pong_seconds),
             Sent::Failed(reason) => self.end(id, Ending::Lost(reason)),

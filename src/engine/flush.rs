@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::audiences::AudienceId;
-use super::batch::Batch;
+use super::batch::{Batch, LossMark};
 use super::idset::IdSet;
 use super::lanes::{Lane, Lanes};
 use super::merge::{Claim, Merger};
@@ -100,11 +100,11 @@ impl Flush {
     pub fn add(
         &mut self,
         audience: AudienceId,
-        frame_bytes: usize,
+        (frame_bytes, mark): (usize, Option<LossMark>),
         since: Option<Duration>,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
-        self.lanes.add(audience, frame_bytes, since, encode);
+        self.lanes.add(audience, (frame_bytes, mark), since, encode);
     }
 
     /// The next of what the last run has finished.
@@ -356,9 +356,10 @@ mod tests {
 
         fn add(&mut self, topic: &str, text: &str) {
             let audience = self.audience(topic);
-            self.flush.add(audience, text.len(), Some(SINCE), |out| {
-                out.extend(text.bytes());
-            });
+            self.flush
+                .add(audience, (text.len(), None), Some(SINCE), |out| {
+                    out.extend(text.bytes());
+                });
         }
 
         fn run(&mut self, budget: WriteBudget) -> bool {

@@ -9,10 +9,12 @@
 use std::net::IpAddr;
 
 use super::Engine;
+use super::audiences::AudienceId;
 use super::batch::Batch;
 use super::connection::Connection;
 use super::ending::Ending;
 use super::link::{Sent, Stream};
+use super::replay;
 use super::session::{Intent, Noted, Stage, SubscribeOutcome, SubscriptionName};
 use super::slots::SlotId;
 use crate::limits;
@@ -68,7 +70,9 @@ impl<S: Stream> Engine<S> {
             return None;
         }
         let link = &mut self.slots.get_mut(id)?.link;
-        match link.answer(answers, &mut self.desk) {
+        let sent = link.answer(answers, &mut self.desk);
+        self.gaps.note(id, &mut self.desk.lost);
+        match sent {
             Sent::Fine => None,
             Sent::Failed(reason) => Some(Ending::Lost(reason)),
         }
@@ -99,6 +103,7 @@ impl<S: Stream> Engine<S> {
             rules,
             incidents,
             inflater,
+            replays,
             ..
         } = self;
         let (taken, intent) = session.step(bytes, inflater, link.peer().ip(), &rules.session);
@@ -111,22 +116,33 @@ impl<S: Stream> Engine<S> {
             Intent::Check(applicant) => next = Some(Next::Check(*applicant)),
             Intent::Greet(client) => next = Some(Next::Greet(client)),
             Intent::Welcome => next = Some(Next::Welcome),
-            Intent::Subscribe(request, topic) => {
+            Intent::Subscribe(request, topic, past) => {
                 desk.stats.count(Counter::Messages);
+                let mut notice = None;
+                let subscriptions = own.len() + replays.topics(id);
                 let outcome = if topic.len() > rules.topic_bytes_max {
                     SubscribeOutcome::TopicTooLong
-                } else if own.len() >= rules.subscriptions_max
-                    && !hub.is_subscribed(own, request.encoding, &topic)
+                } else if subscriptions >= rules.subscriptions_max
+                    && !replay::is_subscribed(hub, replays, (id, own), request.encoding, &topic)
                 {
                     SubscribeOutcome::TooMany
                 } else {
-                    let joined = hub.subscribe(id.index(), own, request.encoding, &topic);
-                    if joined.is_new {
+                    let begun =
+                        replay::begin(hub, replays, (id, own), request.encoding, &topic, past);
+                    if begun.is_new {
                         desk.stats.count(Counter::Subscribes);
                     }
-                    SubscribeOutcome::Subscribed(joined.subscription)
+                    if let Some(notice) = &begun.notice {
+                        replay::count_recovery(&desk.stats, past, notice);
+                    }
+                    notice = begun.notice.map(|notice| (begun.subscription, notice));
+                    SubscribeOutcome::Subscribed(begun.subscription)
                 };
                 let answer = answers.push_answer(|out| request.subscribed(outcome, out));
+                if let Some((subscription, notice)) = notice {
+                    let encoding = request.encoding;
+                    answers.push_answer(|out| encoding.recovery(subscription, notice, out));
+                }
                 end = answer.err().map(Ending::Failed);
             }
             Intent::Denied(request, topic, standing) => {
@@ -141,14 +157,18 @@ impl<S: Stream> Engine<S> {
             Intent::Unsubscribe(request, name) => {
                 desk.stats.count(Counter::Messages);
                 let member = id.index();
-                let was_subscribed = match name {
-                    SubscriptionName::Topic(topic) => {
-                        hub.unsubscribe(member, own, request.encoding, &topic)
+                let audience = match name {
+                    SubscriptionName::Topic(topic) => hub
+                        .topics()
+                        .find(&topic)
+                        .map(|topic| AudienceId::new(topic, request.encoding)),
+                    SubscriptionName::Id(subscription) => {
+                        hub.find_subscription(subscription, request.encoding)
                     }
-                    SubscriptionName::Id(subscription) => hub
-                        .find_subscription(subscription, request.encoding)
-                        .is_some_and(|audience| hub.leave(member, own, audience)),
                 };
+                let was_subscribed = audience.is_some_and(|audience| {
+                    replays.cancel(id, audience.topic(), hub) || hub.leave(member, own, audience)
+                });
                 if was_subscribed {
                     desk.stats.count(Counter::Unsubscribes);
                 }

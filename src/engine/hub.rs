@@ -1,8 +1,8 @@
-//! Where events meet their subscribers: topics, and the batches on their way to their audiences.
+//! Where events meet their subscribers: topics, the batches on their way to their audiences, and kept events.
 //!
-//! The hub keeps the two in step: a member that subscribes while a batch waits is not owed what was
-//! ingested before, and an audience that ends takes its batches along. An event is encoded once for each
-//! audience of its topic.
+//! The hub keeps them in step: a member that subscribes while a batch waits is not owed what was
+//! ingested before, an audience that ends takes its batches along, and a topic lives while events of it are kept. An event
+//! is encoded once for each audience of its topic.
 //!
 //! Never here: connections (a member is a number, and keeps the set of its own audiences itself),
 //! protocols (an encoder knows them), sockets, clocks (moments are handed in).
@@ -12,19 +12,26 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::audiences::AudienceId;
+use super::batch::LossMark;
 use super::flush::{Finished, Flush, Recipients, WriteBudget};
+use super::history::History;
 use super::idset::IdSet;
+use super::second;
 use super::session::{Encoder, Encoding};
 use super::subscription_ids::SubscriptionIds;
+use super::topic_rules::{RuleNumber, TopicRules};
 use super::topics::{Subscribed, TopicId, TopicView, Topics, Unsubscribed};
 use crate::wire::envelope::Event;
+use crate::wire::id::{Epoch, EventId};
+use crate::wire::past::{PastWish, Unrecovered};
+use crate::wire::topic_rule::{SlowPolicy, TopicRule};
 
 /// What sources that filter by topic have to know.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TopicChange {
-    /// The topic has its first subscriber.
+    /// The topic has its first subscriber, or events of it are kept from now on.
     First(Rc<str>),
-    /// The last subscriber has left the topic.
+    /// The last subscriber has left the topic, and no events of it are kept.
     Last(Rc<str>),
 }
 
@@ -37,8 +44,39 @@ pub struct Membership {
     pub subscription: u64,
 }
 
-/// Topics, and batches on their way.
-#[derive(Debug, Default)]
+/// What became of an event.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Published {
+    /// How many connections are subscribed to its topic.
+    pub subscribers: usize,
+    /// True exactly when it is kept.
+    pub is_kept: bool,
+}
+
+/// What a client can get of a topic's past.
+#[derive(Clone, Copy, Debug)]
+pub struct Prospect {
+    /// True exactly when events of the topic are kept.
+    pub is_kept: bool,
+    /// Whether the client gets everything behind its own position.
+    pub outcome: Result<(), Unrecovered>,
+    /// From here on it gets everything.
+    pub position: EventId,
+    /// Kept events behind this one are to be sent to it; `None` when there are none.
+    pub replay: Option<ReplayStart>,
+}
+
+/// Where the events of a topic begin that are to be sent to a client.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayStart {
+    /// The generation of its ring.
+    pub generation: u32,
+    /// Behind this sequence.
+    pub after: u64,
+}
+
+/// Topics, batches on their way, and kept events.
+#[derive(Debug)]
 pub struct Hub {
     topics: Topics,
     flush: Flush,
@@ -46,15 +84,197 @@ pub struct Hub {
     changes: Option<VecDeque<TopicChange>>,
     encoder: Encoder,
     subscription_ids: SubscriptionIds,
+    rules: TopicRules,
+    /// Never 0. Another one with other rules.
+    rules_version: u8,
+    history: History,
 }
 
 impl Hub {
-    /// A hub without topics; `tells_changes` when [`Hub::poll_change`] will be asked.
-    pub fn new(tells_changes: bool) -> Self {
+    /// A hub without topics; `tells_changes` when [`Hub::poll_change`] will be asked. `own` is the epoch of the ids that
+    /// this server gives.
+    pub fn new(tells_changes: bool, own: Epoch) -> Self {
         Self {
+            topics: Topics::default(),
+            flush: Flush::default(),
             changes: tells_changes.then(VecDeque::new),
-            ..Self::default()
+            encoder: Encoder::default(),
+            subscription_ids: SubscriptionIds::default(),
+            rules: TopicRules::default(),
+            rules_version: 1,
+            history: History::new(own),
         }
+    }
+
+    /// Other rules for topics, and another bound for all kept events, in bytes. It looks at every topic of which events
+    /// are kept.
+    pub fn set_topic_rules(&mut self, rules: &[TopicRule], history_bytes_max: usize) {
+        let before: Vec<String> = self.rules.kept_names().map(str::to_owned).collect();
+        self.rules.replace(rules);
+        self.rules_version = self.rules_version.checked_add(1).unwrap_or(1);
+        self.history.set_bytes_max(history_bytes_max);
+        self.release_forgotten();
+        let names = before.iter().filter_map(|name| self.topics.find(name));
+        let mut kept: Vec<TopicId> = self.history.topics().chain(names).collect();
+        kept.sort_unstable();
+        kept.dedup();
+        for topic in kept {
+            let rule = self.rule(topic);
+            if !self.rules.keeps(rule) {
+                self.history.forget(topic);
+                self.stop_keeping(topic);
+            }
+        }
+        let names: Vec<Rc<str>> = self.rules.kept_names().map(Rc::from).collect();
+        for name in names {
+            self.keep(&name);
+        }
+    }
+
+    /// The rules for topics.
+    pub fn topic_rules(&self) -> &TopicRules {
+        &self.rules
+    }
+
+    /// The kept events.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The kept events, to tell what has happened to them.
+    pub fn history_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+
+    /// Drops kept events that are too old.
+    pub fn expire(&mut self, second: u32) {
+        self.history.expire(second);
+    }
+
+    /// A slow client has lost an event because of this rule.
+    pub fn note_dropped(&mut self, rule: RuleNumber) {
+        self.rules.note_dropped(rule);
+    }
+
+    /// The rule that counts for a topic.
+    fn rule(&mut self, topic: TopicId) -> RuleNumber {
+        let (rule, version) = self.topics.rule(topic);
+        if version == self.rules_version {
+            return rule;
+        }
+        let rule = self.rules.find(&self.topics.name_of(topic));
+        self.topics.set_rule(topic, rule, self.rules_version);
+        rule
+    }
+
+    /// Returns true when events of the topic are wanted: it has a subscriber, or its events are kept.
+    pub fn wants(&self, name: &str) -> bool {
+        self.topics.find(name).is_some() || self.rules.keeps(self.rules.find(name))
+    }
+
+    /// The topic `name`, which stays from now on.
+    fn keep(&mut self, name: &str) -> TopicId {
+        let topic = self.find_or_create(name);
+        self.topics.keep(topic);
+        topic
+    }
+
+    fn find_or_create(&mut self, name: &str) -> TopicId {
+        self.topics.find(name).unwrap_or_else(|| {
+            let name: Rc<str> = name.into();
+            if let Some(changes) = &mut self.changes {
+                changes.push_back(TopicChange::First(Rc::clone(&name)));
+            }
+            self.topics.create(name)
+        })
+    }
+
+    /// Events of a topic are kept no more.
+    fn stop_keeping(&mut self, topic: TopicId) {
+        let ended = self.topics.stop_keeping(topic);
+        self.note_ended(topic, ended);
+    }
+
+    /// Topics whose events were dropped to make room are kept no more, unless a rule names them.
+    fn release_forgotten(&mut self) {
+        while let Some(topic) = self.history.poll_forgotten() {
+            let rule = self.rule(topic);
+            let rule = self.rules.get(rule);
+            if rule.is_none_or(|rule| !rule.keeps() || rule.exact_name().is_none()) {
+                self.stop_keeping(topic);
+            }
+        }
+    }
+
+    fn note_ended(&mut self, topic: TopicId, ended: Option<Rc<str>>) {
+        let Some(name) = ended else { return };
+        self.subscription_ids.forget(topic);
+        if let Some(changes) = &mut self.changes {
+            changes.push_back(TopicChange::Last(name));
+        }
+    }
+
+    /// What a client that asks for `past` can get of the topic `name`.
+    pub fn prospect(&self, name: &str, past: PastWish) -> Prospect {
+        let topic = self.topics.find(name);
+        let rule = self.rules.get(self.rules.find(name));
+        let Some(rule) = rule.filter(|rule| rule.keeps()) else {
+            return Prospect {
+                is_kept: false,
+                outcome: Err(Unrecovered::None),
+                position: self.history.position(topic),
+                replay: None,
+            };
+        };
+        let recovered = match past.since {
+            Some(since) => self.history.recover(topic, since),
+            None => Err(Unrecovered::None),
+        };
+        let ring = topic.and_then(|topic| self.history.ring(topic));
+        let last = past.last.unwrap_or(0).max(rule.sends_last.into());
+        let replay = ring.and_then(|ring| {
+            let after = match recovered {
+                Ok(_) if ring.generation != self.history.generation() => return None,
+                Ok(position) => position.sequence,
+                Err(_) => ring.before_last(usize::try_from(last).unwrap_or(usize::MAX)),
+            };
+            let generation = ring.generation;
+            let has_events = ring.behind(after).next().is_some();
+            has_events.then_some(ReplayStart { generation, after })
+        });
+        Prospect {
+            is_kept: true,
+            outcome: recovered.map(drop),
+            position: recovered.unwrap_or_else(|_| self.history.position(topic)),
+            replay,
+        }
+    }
+
+    /// A client waits for kept events of the topic `name` before it becomes a member.
+    pub fn await_events(&mut self, name: &str) -> TopicId {
+        let topic = self.find_or_create(name);
+        self.topics.await_events(topic);
+        topic
+    }
+
+    /// A client waits for events of a topic no more.
+    pub fn end_awaiting(&mut self, topic: TopicId) {
+        let ended = self.topics.end_awaiting(topic);
+        self.note_ended(topic, ended);
+    }
+
+    /// The id of the subscriptions to a topic, which gets one if it has none and the encoding has ids; 0 where it has
+    /// none.
+    pub fn subscription_of(&mut self, topic: TopicId, encoding: Encoding) -> u64 {
+        match encoding.has_subscription_ids() {
+            true => self.subscription_ids.of(topic),
+            false => 0,
+        }
+    }
+
+    /// The name of a topic.
+    pub fn name(&self, topic: TopicId) -> Rc<str> {
+        self.topics.name_of(topic)
     }
 
     /// The topics that are alive.
@@ -72,9 +292,9 @@ impl Hub {
         self.changes.as_mut()?.pop_front()
     }
 
-    /// The id of the subscriptions to an audience's topic; `None` where no protocol has asked for one.
-    pub fn subscription_id(&self, audience: AudienceId) -> Option<u64> {
-        self.subscription_ids.get(audience.topic())
+    /// The id of the subscriptions to a topic; `None` where no protocol has asked for one.
+    pub fn subscription_id(&self, topic: TopicId) -> Option<u64> {
+        self.subscription_ids.get(topic)
     }
 
     /// The audience, in an encoding, of the topic whose subscriptions have this id.
@@ -110,10 +330,7 @@ impl Hub {
         }
         Membership {
             is_new,
-            subscription: match encoding.has_subscription_ids() {
-                true => self.subscription_ids.of(audience.topic()),
-                false => 0,
-            },
+            subscription: self.subscription_of(audience.topic(), encoding),
         }
     }
 
@@ -147,35 +364,60 @@ impl Hub {
             Unsubscribed::Left => {}
             Unsubscribed::Gone(audience, topic) => {
                 self.flush.note_gone(audience);
-                if let Some(name) = topic {
-                    self.subscription_ids.forget(audience.topic());
-                    if let Some(changes) = &mut self.changes {
-                        changes.push_back(TopicChange::Last(name));
-                    }
-                }
+                self.note_ended(audience.topic(), topic);
             }
         }
         true
     }
 
-    /// Takes an event in, encoded once for each audience of its topic. Answers how many members these have.
-    /// `second` is when, and `since` comes back with [`Hub::poll_finished`].
-    pub fn publish(&mut self, event: &Event<'_>, second: u32, since: Option<Duration>) -> usize {
-        let Some(topic) = self.topics.find(&event.topic) else {
-            return 0;
+    /// Takes an event in, encoded once for each audience of its topic. It came `now`, which comes back with
+    /// [`Hub::poll_finished`] when the event `is_measured`.
+    pub fn publish(&mut self, event: &Event<'_>, now: Duration, is_measured: bool) -> Published {
+        let second = second(now);
+        let since = is_measured.then_some(now);
+        let found = self.topics.find(&event.topic);
+        let rule = match found {
+            Some(topic) => self.rule(topic),
+            None => self.rules.find(&event.topic),
         };
+        let kept_id = event.id.filter(|_| self.rules.keeps(rule));
+        if let Some(id) = event.id {
+            self.history.note(id, now);
+        }
+        let topic = match (found, kept_id) {
+            (Some(topic), None) => topic,
+            (_, Some(_)) => self.keep(&event.topic),
+            (None, None) => return Published::default(),
+        };
+        if let Some((id, rule)) = kept_id.zip(self.rules.get(rule)) {
+            let kept = (id, second, event.data);
+            self.history.keep(topic, event.topic.len(), rule, kept);
+            self.release_forgotten();
+        }
         let members = self.topics.note_event(topic, second);
-        self.encoder.begin(&event.topic);
+        let mark = match self.rules.slow(rule) {
+            SlowPolicy::Close => None,
+            policy => Some(LossMark {
+                topic,
+                rule,
+                is_replaced: policy == SlowPolicy::Latest,
+            }),
+        };
+        self.encoder.begin(event);
         for (audience, encoding) in self.topics.audiences(topic) {
             let subscription = match encoding.has_subscription_ids() {
                 true => (self.subscription_ids.get(topic)).expect("an id since its first member"),
                 false => 0,
             };
             let encoded = self.encoder.encode(encoding, subscription, event);
+            let frame_bytes = encoded.bytes();
             let write = |out: &mut Vec<u8>| encoded.write(out);
-            self.flush.add(audience, encoded.bytes(), since, write);
+            self.flush.add(audience, (frame_bytes, mark), since, write);
         }
-        members
+        Published {
+            subscribers: members,
+            is_kept: kept_id.is_some(),
+        }
     }
 
     /// The next batch that has reached all its members since the last [`Hub::run`] began.
@@ -196,7 +438,7 @@ impl Hub {
         before.dedup();
         let views = before.iter();
         let mut busy: Vec<(TopicId, TopicView)> = views
-            .filter_map(|&id| Some((id, self.topics.view(id.place(), second)?)))
+            .filter_map(|&id| Some((id, self.topic_view(id.place(), second)?)))
             .filter(|(_, view)| view.rate > 0.0)
             .collect();
         busy.sort_by(|(_, a), (_, b)| b.rate.total_cmp(&a.rate));
@@ -204,6 +446,13 @@ impl Hub {
         let views;
         (*before, views) = busy.into_iter().unzip();
         views
+    }
+
+    /// The topic in a place, as of `second`; `None` where there is none.
+    pub fn topic_view(&self, place: u32, second: u32) -> Option<TopicView> {
+        let view = self.topics.view(place, second)?;
+        let kept = self.history.view(TopicId::of_place(place), second);
+        Some(TopicView { kept, ..view })
     }
 
     /// Hands out what waits, as far as `budget` goes.

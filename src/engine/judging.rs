@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::batch::Batch;
 use super::ending::Ending;
 use super::link::{Sent, Stream};
+use super::replay;
 use super::session::{Arrears, SessionId, Stage};
 use super::slots::SlotId;
 use super::{Engine, second};
@@ -150,6 +151,7 @@ impl<S: Stream> Engine<S> {
             standing.name()
         );
         let topics = connection.session.topics().to_vec();
+        let past = connection.session.past();
         let mut answer = Vec::with_capacity(256);
         let opened =
             connection
@@ -158,20 +160,24 @@ impl<S: Stream> Engine<S> {
         let Some(Arrears { early, has_unread }) = opened else {
             return;
         };
-        if let Some(encoding) = connection.session.encoding() {
-            for topic in topics {
-                let own = &mut connection.audiences;
-                if (self.hub.subscribe(id.index(), own, encoding, &topic)).is_new {
-                    self.desk.stats.count(Counter::Subscribes);
-                }
-            }
+        if let Some(encoding) = connection.session.encoding().filter(|_| !topics.is_empty()) {
+            let whose = (id, &mut connection.audiences);
+            let (hub, replays) = (&mut self.hub, &mut self.replays);
+            let (notice, subscribed) =
+                replay::begin_stream(hub, replays, whose, encoding, &topics, past);
+            let stats = &self.desk.stats;
+            stats.add(Counter::Subscribes, subscribed as u64);
+            replay::count_recovery(stats, past, &notice);
+            encoding.recovery(0, notice, &mut answer);
         }
         let stage = connection.session.stage();
         if stage == Stage::Open {
             self.desk.stats.count(Counter::Handshakes);
         }
         // 101 and WELCOME in one write.
-        if let Sent::Failed(reason) = connection.link.send(&answer, &mut self.desk) {
+        let sent = connection.link.send(&answer, &mut self.desk);
+        self.gaps.note(id, &mut self.desk.lost);
+        if let Sent::Failed(reason) = sent {
             return self.end(id, Ending::Lost(reason));
         }
         self.arm(

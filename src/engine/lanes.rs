@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::audiences::{AudienceHash, AudienceId};
+use super::batch::LossMark;
 use super::walk::{Run, Walk};
 use crate::limits;
 
@@ -111,12 +112,12 @@ impl Lanes {
         self.lanes.iter().map(|(&audience, lane)| (audience, lane))
     }
 
-    /// Adds one frame of `frame_bytes` for the members of `audience`; `encode` writes it. `since` is when
+    /// Adds one frame of `frame_bytes` with a mark for the members of `audience`; `encode` writes it. `since` is when
     /// the event came.
     pub fn add(
         &mut self,
         audience: AudienceId,
-        frame_bytes: usize,
+        (frame_bytes, mark): (usize, Option<LossMark>),
         since: Option<Duration>,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
@@ -136,6 +137,7 @@ impl Lanes {
                 let sequence = self.sequence;
                 walk.runs.push(Run { sequence, start });
             }
+            batch.mark_from(start, mark);
             batch.push_frame(encode);
             debug_assert_eq!(batch.bytes().len() - start, frame_bytes);
             return;
@@ -145,7 +147,7 @@ impl Lanes {
         self.spare_bytes -= walk.spare_bytes();
         self.sequence += 1;
         self.open_run = Some(audience);
-        walk.begin(self.sequence, frame_bytes, since, encode);
+        walk.begin(self.sequence, (frame_bytes, mark), since, encode);
         walk.is_closed = is_big;
         self.walks += 1;
         if let Some(lane) = lane {

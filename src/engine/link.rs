@@ -10,7 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::batch::{Batch, Held};
+use super::batch::{Batch, Held, LossMark};
+use super::names::TopicId;
 use super::outbox::Outbox;
 use crate::stats::{Close, Counter, Stats};
 
@@ -73,6 +74,8 @@ pub struct Desk {
     pub outbox_bytes_max: usize,
     /// In bytes, what may still leave from outboxes in this turn.
     pub payment_left: usize,
+    /// The marks of events that were dropped by the last call on a link, until [`super::gaps`] takes them.
+    pub lost: Vec<LossMark>,
 }
 
 /// What became of a write.
@@ -171,11 +174,30 @@ impl<S: Stream> Link<S> {
     }
 
     fn owe(&mut self, batch: &Rc<Batch>, sent: usize, desk: &mut Desk) -> Sent {
-        self.outbox.push(batch, sent, desk.now, &mut desk.held);
-        if self.outbox.owed_bytes() > desk.outbox_bytes_max {
-            return Sent::Failed(Close::SlowConsumer);
+        let max = desk.outbox_bytes_max;
+        let (held, lost) = (&mut desk.held, &mut desk.lost);
+        self.outbox.push(batch, sent, max, desk.now, held, lost);
+        self.judge_outbox(desk)
+    }
+
+    fn judge_outbox(&self, desk: &Desk) -> Sent {
+        match self.outbox.owed_bytes() > desk.outbox_bytes_max {
+            true => Sent::Failed(Close::SlowConsumer),
+            false => Sent::Fine,
         }
-        Sent::Fine
+    }
+
+    /// Sends it the notice that events of a topic were lost, unless one waits already. It leaves before everything that
+    /// waits and is not an answer.
+    pub fn notify(&mut self, topic: TopicId, notice: &[u8], desk: &mut Desk) -> Sent {
+        if self.outbox.is_empty() {
+            return self.send(notice, desk);
+        }
+        let max = desk.outbox_bytes_max;
+        let (held, lost) = (&mut desk.held, &mut desk.lost);
+        let notice = Batch::of_frame(notice.to_vec());
+        self.outbox.push_notice(topic, &notice, max, held, lost);
+        self.judge_outbox(desk)
     }
 
     /// Owes the answer to a ping in the place of the answer to an earlier one. Something must be owed:

@@ -27,7 +27,9 @@ mod delivery;
 mod ending;
 mod expiry;
 mod flush;
+mod gaps;
 mod handling;
+mod history;
 mod hub;
 pub mod idset;
 mod incidents;
@@ -42,16 +44,20 @@ mod paying;
 mod reading;
 mod reaping;
 mod relief;
+mod replay;
 mod review;
+mod ring;
 mod room;
 mod round;
 mod rules;
 mod session;
+mod shares;
 mod shutdown;
 mod slots;
 mod subscription_ids;
 #[cfg(test)]
 mod tests;
+mod topic_rules;
 mod topics;
 mod turn;
 mod walk;
@@ -64,11 +70,13 @@ use addresses::Addresses;
 use batch::Held;
 use connection::Connection;
 use deadlines::Deadlines;
+use gaps::Gaps;
 use hub::Hub;
 use link::Desk;
 use reading::Reading;
 use reaping::Ebb;
 use relief::Relief;
+use replay::Replays;
 use room::Sparable;
 use round::Round;
 use shutdown::Parting;
@@ -76,7 +84,8 @@ use slots::Slots;
 
 pub use addresses::network;
 pub use flush::Finished;
-pub use hub::TopicChange;
+pub use history::KeptView;
+pub use hub::{Published, TopicChange};
 pub use incidents::{Incidents, RefusedAddress, TopicOfToken};
 pub use judging::Check;
 pub use link::Stream;
@@ -86,6 +95,7 @@ pub use rules::Rules;
 pub use session::SessionRules;
 pub use shutdown::Farewell;
 pub use slots::SlotId;
+pub use topic_rules::RuleView;
 pub use topics::TopicView;
 
 use crate::limits;
@@ -121,6 +131,8 @@ pub struct Engine<S> {
     /// Over sessions whose token may have ended.
     review: Round,
     relief: Relief,
+    replays: Replays,
+    gaps: Gaps,
     parting: Parting,
     /// Over the connections that end at a shutdown.
     parting_round: Round,
@@ -143,7 +155,7 @@ impl<S: Stream> Engine<S> {
         let mut engine = Self {
             seed,
             slots: Slots::with_room(expected),
-            hub: Hub::new(rules.tells_topic_changes),
+            hub: Hub::new(rules.tells_topic_changes, rules.epoch),
             deadlines: Deadlines::with_room(expected),
             desk: Desk {
                 now: Duration::ZERO,
@@ -151,6 +163,7 @@ impl<S: Stream> Engine<S> {
                 held: Held::default(),
                 outbox_bytes_max: rules.outbox_bytes_max,
                 payment_left: limits::TURN_PAYMENT_BYTES_MAX,
+                lost: Vec::new(),
             },
             rules: rules.clone(),
             inflater: Inflater::default(),
@@ -166,6 +179,8 @@ impl<S: Stream> Engine<S> {
             checks: VecDeque::new(),
             review: Round::default(),
             relief: Relief::default(),
+            replays: Replays::default(),
+            gaps: Gaps::default(),
             parting: Parting::Unfinished,
             parting_round: Round::default(),
             is_shutting_down: false,
@@ -175,18 +190,21 @@ impl<S: Stream> Engine<S> {
     }
 
     /// Puts other limits in the place of the present ones, for everything that comes next. Only
-    /// `tells_topic_changes` stays as it was.
+    /// `tells_topic_changes` and `epoch` stay as they were.
     ///
     /// The addresses of all connections are counted anew only when they were not counted before, or when
-    /// other proxies are trusted. That alone looks at every connection at once: an estimated 50 ms for a
-    /// million.
+    /// other proxies are trusted: an estimated 50 ms for a million. With other rules for topics, every topic with kept
+    /// events is looked at, and what is kept no more is freed: as long. Nothing else takes time.
     pub fn set_rules(&mut self, rules: Rules) {
         self.desk.outbox_bytes_max = rules.outbox_bytes_max;
         self.hub.set_compress_bytes_min(rules.compress_bytes_min);
+        self.hub
+            .set_topic_rules(&rules.topics, rules.history_bytes_max);
         let was_counted = self.addresses.counts_connections()
             && self.rules.session.trusted_proxies == rules.session.trusted_proxies;
         self.rules = Rules {
             tells_topic_changes: self.rules.tells_topic_changes,
+            epoch: self.rules.epoch,
             ..rules
         };
         let Self {

@@ -1,17 +1,19 @@
 //! What a connection still owes its socket.
 //!
 //! Most connections owe nothing at any moment, so an empty outbox is one null pointer. What is owed
-//! is kept as shares in batches.
+//! is kept as shares in batches. Where a topic's rule says so, events that have not begun to leave are dropped when the
+//! outbox is full, or when a newer one takes their place.
 //!
-//! Never here: what the frames say, sockets (a stream is anything that can be written to), bounds
-//! (the engine closes connections that are over theirs).
+//! Never here: what the frames say, sockets (a stream is anything that can be written to), what happens when an outbox is
+//! full of what cannot be dropped (the engine closes the connection).
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::batch::{Batch, Held, Share};
+use super::batch::{Batch, Held, LossMark, Share, ShareKind};
+use super::names::TopicId;
+use super::shares::Shares;
 use crate::limits;
 
 /// In shares, how many one system call takes along.
@@ -21,7 +23,7 @@ const SLICES_MAX: usize = 16;
 #[derive(Debug)]
 struct Owed {
     /// Never empty.
-    shares: VecDeque<Share>,
+    shares: Shares,
     /// In bytes, the sum of the shares (and of no pong).
     bytes: usize,
     /// The answer to the latest ping, to leave between two frames. A peer that pings and does not
@@ -29,8 +31,8 @@ struct Owed {
     pong: Option<Rc<Batch>>,
     /// In bytes, the answers to the peer's own messages that were added since there was none.
     answers: usize,
-    /// In bytes of `bytes` from the front on, where the last answer ends; 0 when none is owed.
-    answers_end: usize,
+    /// The number of the share with the last answer; what it says while `answers` is 0 means nothing.
+    last_answer: u64,
     /// When the stream last took a byte, or when the first of this was added.
     moved: Duration,
 }
@@ -66,41 +68,117 @@ impl Outbox {
 
     /// All batches that it holds a share of, one for each share.
     pub fn batches(&self) -> impl Iterator<Item = &Rc<Batch>> {
-        let shares = self.0.iter().flat_map(|owed| &owed.shares);
+        let shares = self.0.iter().flat_map(|owed| owed.shares.iter());
         let pongs = self.0.iter().filter_map(|owed| owed.pong.as_ref());
         shares.map(|share| &share.batch).chain(pongs)
     }
 
-    /// Adds `batch` from `start` on.
-    pub fn push(&mut self, batch: &Rc<Batch>, start: usize, now: Duration, held: &mut Held) {
-        let end = batch.bytes().len();
-        if start == end {
+    /// Adds `batch` from `start` on. Events that a newer one replaces are dropped, and those of the oldest that may be
+    /// dropped, until no more than `max` bytes are owed, if that is possible. The marks of all dropped events are added to
+    /// `lost`.
+    pub fn push(
+        &mut self,
+        batch: &Rc<Batch>,
+        start: usize,
+        max: usize,
+        now: Duration,
+        held: &mut Held,
+        lost: &mut Vec<LossMark>,
+    ) {
+        if start == batch.bytes().len() {
             return;
         }
-        held.take(batch);
-        let owed = self.0.get_or_insert_with(|| {
+        let owed = self.owed(now);
+        // What is left of a frame that has begun to leave is a share of its own: it stays.
+        let begun_end = batch.frame_end(start);
+        if begun_end > start {
+            owed.add(batch, (start, begun_end, None), held);
+        }
+        for (start, end, mark) in batch.stretches(begun_end) {
+            match mark.filter(|mark| mark.is_replaced) {
+                Some(mark) => {
+                    let last = batch.last_frame(end).max(start);
+                    lost.extend((0..batch.frames_between(start, last)).map(|_| mark));
+                    if let Some(bytes) = owed.shares.drop_replaced(mark.topic, held) {
+                        owed.bytes -= bytes;
+                        lost.push(mark);
+                    }
+                    owed.add(batch, (last, end, Some(mark)), held);
+                }
+                None => owed.add(batch, (start, end, mark), held),
+            }
+        }
+        self.make_room(max, held, lost);
+    }
+
+    fn owed(&mut self, now: Duration) -> &mut Owed {
+        self.0.get_or_insert_with(|| {
             Box::new(Owed {
-                shares: VecDeque::new(),
+                shares: Shares::default(),
                 bytes: 0,
                 pong: None,
                 answers: 0,
-                answers_end: 0,
+                last_answer: 0,
                 moved: now,
             })
-        });
-        owed.bytes += end - start;
-        owed.shares.push_back(Share {
-            batch: Rc::clone(batch),
-            start,
-            end,
-        });
+        })
+    }
+
+    /// Drops the oldest events that may be dropped until no more than `max` bytes are owed, if that is possible.
+    fn make_room(&mut self, max: usize, held: &mut Held, lost: &mut Vec<LossMark>) {
+        let Some(owed) = &mut self.0 else { return };
+        if owed.bytes > max {
+            owed.shares.part_begun_frame(held);
+        }
+        while owed.bytes > max
+            && let Some((mark, bytes)) = owed.shares.drop_oldest(held)
+        {
+            owed.bytes -= bytes;
+            lost.push(mark);
+        }
+        let moved = owed.shares.close_up(owed.last_answer);
+        owed.last_answer -= moved;
+        if owed.shares.is_empty() {
+            debug_assert_eq!(owed.bytes, 0);
+            self.0 = None;
+        }
+    }
+
+    /// Adds the notice that events of a topic were lost, unless one waits already. It leaves before everything that waits,
+    /// but behind the answers to the peer's own messages: one of them may say which topic is meant. Room is made for it as
+    /// in [`Outbox::push`]. Something must be owed.
+    pub fn push_notice(
+        &mut self,
+        topic: TopicId,
+        notice: &Rc<Batch>,
+        max: usize,
+        held: &mut Held,
+        lost: &mut Vec<LossMark>,
+    ) {
+        let Some(owed) = &mut self.0 else { return };
+        if owed.shares.has_notice(topic) {
+            return;
+        }
+        let share = Share {
+            batch: Rc::clone(notice),
+            start: 0,
+            end: notice.bytes().len(),
+            kind: ShareKind::Notice(topic),
+        };
+        held.take(notice);
+        owed.bytes += share.end;
+        match owed.answers {
+            0 => owed.shares.push_next(share, held),
+            _ => owed.shares.push_back(share),
+        }
+        self.make_room(max, held, lost);
     }
 
     /// The last `bytes` that were added are answers to the peer's own messages.
     pub fn note_answers(&mut self, bytes: usize) {
         if let Some(owed) = &mut self.0 {
             owed.answers += bytes;
-            owed.answers_end = owed.bytes;
+            owed.last_answer = owed.shares.last_number();
         }
     }
 
@@ -133,7 +211,7 @@ impl Outbox {
         {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut used = 0;
-            for (slice, share) in slices.iter_mut().zip(&owed.shares) {
+            for (slice, share) in slices.iter_mut().zip(owed.shares.iter()) {
                 *slice = IoSlice::new(&share.batch.bytes()[share.start..share.end]);
                 used += 1;
             }
@@ -159,10 +237,6 @@ impl Outbox {
     fn pay(&mut self, mut written: usize, held: &mut Held) {
         let Some(owed) = &mut self.0 else { return };
         owed.bytes -= written;
-        owed.answers_end = owed.answers_end.saturating_sub(written);
-        if owed.answers_end == 0 {
-            owed.answers = 0;
-        }
         while let Some(front) = owed.shares.front_mut() {
             let left = front.end - front.start;
             if written < left {
@@ -173,6 +247,9 @@ impl Outbox {
             if let Some(paid) = owed.shares.pop_front() {
                 held.release(&paid.batch);
             }
+            if owed.shares.has_left(owed.last_answer) {
+                owed.answers = 0;
+            }
             if written == 0 {
                 break;
             }
@@ -181,13 +258,11 @@ impl Outbox {
         if let Some(pong) = owed.pong.take() {
             let end = pong.bytes().len();
             owed.bytes += end;
-            if owed.answers_end > 0 {
-                owed.answers_end += end;
-            }
             owed.shares.push_front(Share {
                 batch: pong,
                 start: 0,
                 end,
+                kind: ShareKind::Kept,
             });
         }
         if owed.shares.is_empty() {
@@ -207,12 +282,13 @@ impl Outbox {
         };
         front.end = front.batch.frame_end(front.start).min(front.end);
         owed.bytes = front.end - front.start;
-        (owed.answers, owed.answers_end) = (0, 0);
-        let keep = usize::from(owed.bytes > 0);
-        for share in owed.shares.drain(keep..) {
+        owed.answers = 0;
+        for share in owed.shares.drain_rest() {
             held.release(&share.batch);
         }
-        if owed.shares.is_empty() {
+        if owed.bytes == 0 {
+            let front = owed.shares.pop_front();
+            front.iter().for_each(|share| held.release(&share.batch));
             self.0 = None;
         }
     }
@@ -223,10 +299,29 @@ impl Outbox {
         let Some(owed) = self.0.take() else {
             return true;
         };
-        for share in owed.shares {
+        for share in owed.shares.iter() {
             held.release(&share.batch);
         }
         false
+    }
+}
+
+impl Owed {
+    /// Adds a stretch of a batch.
+    fn add(
+        &mut self,
+        batch: &Rc<Batch>,
+        (start, end, mark): (usize, usize, Option<LossMark>),
+        held: &mut Held,
+    ) {
+        held.take(batch);
+        self.bytes += end - start;
+        self.shares.push_back(Share {
+            batch: Rc::clone(batch),
+            start,
+            end,
+            kind: mark.map_or(ShareKind::Kept, ShareKind::Marked),
+        });
     }
 }
 
@@ -261,10 +356,16 @@ mod tests {
         Rc::new(batch)
     }
 
+    fn push(outbox: &mut Outbox, batch: &Rc<Batch>, from: usize, max: usize, held: &mut Held) {
+        let mut lost = Vec::new();
+        outbox.push(batch, from, max, Duration::ZERO, held, &mut lost);
+        assert!(lost.is_empty());
+    }
+
     fn filled(held: &mut Held, batches: &[&Rc<Batch>]) -> Outbox {
         let mut outbox = Outbox::default();
         for batch in batches {
-            outbox.push(batch, 0, Duration::ZERO, held);
+            push(&mut outbox, batch, 0, usize::MAX, held);
         }
         outbox
     }
@@ -337,7 +438,7 @@ mod tests {
         let mut held = Held::default();
         let mut outbox = filled(&mut held, &[&batch(&["abc"]), &batch(&["answer"])]);
         outbox.note_answers(6);
-        outbox.push(&batch(&["event"]), 0, Duration::ZERO, &mut held);
+        push(&mut outbox, &batch(&["event"]), 0, usize::MAX, &mut held);
         outbox.set_pong(&batch(&["1"]), &mut held);
         for (taken, owed) in [(2, 6), (1, 6), (1, 6), (5, 6), (1, 0), (4, 0)] {
             let mut stream = Slow {

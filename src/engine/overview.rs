@@ -14,6 +14,7 @@ use super::ending::Ending;
 use super::link::Stream;
 use super::session::{Encoding, Stage};
 use super::slots::SlotId;
+use super::topic_rules::RuleView;
 use super::topics::{TopicId, TopicView};
 use super::{Engine, second};
 use crate::stats::Close;
@@ -74,7 +75,7 @@ impl<S: Stream> Engine<S> {
             age: session
                 .opened_at()
                 .map(|at| Duration::from_secs(age(at).into())),
-            topics: connection.audiences.len(),
+            topics: connection.audiences.len() + self.replays.topics(id),
             outbox_bytes: connection.link.outbox().owed_bytes(),
         })
     }
@@ -101,7 +102,7 @@ impl<S: Stream> Engine<S> {
         };
         let topics = connection.audiences.iter().take(count);
         topics
-            .map(|audience| self.hub.topics().name(AudienceId::of_number(audience)))
+            .map(|audience| self.hub.name(AudienceId::of_number(audience).topic()))
             .collect()
     }
 
@@ -141,7 +142,32 @@ impl<S: Stream> Engine<S> {
 
     /// The topic in a place.
     pub fn topic_at(&self, place: u32) -> Option<TopicView> {
-        self.hub.topics().view(place, second(self.desk.now))
+        self.hub.topic_view(place, second(self.desk.now))
+    }
+
+    /// Returns true when events of `topic` are wanted: it has a subscriber, or its events are kept.
+    pub fn wants(&self, topic: &str) -> bool {
+        self.hub.wants(topic)
+    }
+
+    /// Returns true when events are kept of topics whose names are not known.
+    pub fn wants_unknown_topics(&self) -> bool {
+        self.hub.topic_rules().keep_unknown_names()
+    }
+
+    /// The rules for topics, and what they have dropped.
+    pub fn topic_rules(&self) -> &[RuleView] {
+        self.hub.topic_rules().all()
+    }
+
+    /// In bytes, all kept events with what they cost beside their data.
+    pub fn history_bytes(&self) -> usize {
+        self.hub.history().bytes()
+    }
+
+    /// How many events are kept.
+    pub fn history_events(&self) -> usize {
+        self.hub.history().events()
     }
 
     /// How many connections are subscribed to `topic`.

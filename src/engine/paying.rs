@@ -14,6 +14,7 @@ use super::ending::Ending;
 use super::link::{Sent, Stream, Unread};
 use super::session::Stage;
 use super::slots::SlotId;
+use crate::limits;
 use crate::stats::{Close, Counter};
 
 impl<S: Stream> Engine<S> {
@@ -24,11 +25,14 @@ impl<S: Stream> Engine<S> {
             return;
         };
         let link = &mut connection.link;
-        if link.outbox().is_empty() || link.is_payable {
-            return;
+        if link.outbox().is_empty() {
+            // What it was owed was dropped. It may wait for kept events.
+            return self.replays.list(id);
         }
-        link.is_payable = true;
-        self.payable.push_back(id);
+        if !link.is_payable {
+            link.is_payable = true;
+            self.payable.push_back(id);
+        }
     }
 
     /// Goes on with the outboxes of the connections on the list, as far as the turn's budget goes. The one that has
@@ -64,6 +68,9 @@ impl<S: Stream> Engine<S> {
             // It may take more than the budget allowed, and then no other edge comes.
             link.is_payable = true;
             self.payable.push_back(id);
+        }
+        if link.outbox().owed_bytes() < limits::REPLAY_OWED_BYTES_MAX {
+            self.replays.list(id);
         }
         let is_paused = link.unread == Unread::Paused && link.outbox().answers_bytes() == 0;
         if taken > 0 && state == Stage::Open {

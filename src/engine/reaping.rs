@@ -77,7 +77,10 @@ impl<S: Stream> Engine<S> {
         while *left > 0 && self.hub.leave_one(id.index(), &mut connection.audiences) {
             *left -= 1;
         }
-        connection.audiences.is_empty()
+        while *left > 0 && self.replays.cancel_one(id, &mut self.hub) {
+            *left -= 1;
+        }
+        connection.audiences.is_empty() && self.replays.topics(id) == 0
     }
 }
 

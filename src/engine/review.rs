@@ -39,8 +39,11 @@ impl<S: Stream> Engine<S> {
             hub,
             desk,
             incidents,
+            replays,
+            gaps,
             ..
         } = self;
+        let id = slots.id_at(index);
         let Some(connection) = slots.at_mut(index) else {
             return 0;
         };
@@ -48,30 +51,43 @@ impl<S: Stream> Engine<S> {
             return 0;
         };
         if let Some(reason) = standing.ending() {
-            let id = slots.id_at(index);
             self.end(id, Ending::Withdrawn(reason));
             return limits::END_PLACES;
         }
         let mut cost = 0;
         if standing.has_changed() {
-            cost = 2 * connection.audiences.len() as u32;
+            cost = 2 * (connection.audiences.len() + replays.topics(id)) as u32;
             let audiences = connection.audiences.iter().map(AudienceId::of_number);
-            let names = audiences.map(|audience| (audience, hub.topics().name(audience)));
+            let names = audiences.map(|audience| (audience, hub.name(audience.topic())));
             let lost: Vec<_> = names.filter(|(_, name)| !standing.allows(name)).collect();
             let mut told = Batch::default();
+            let awaited: Vec<_> = replays.awaited(id).collect();
+            for topic in awaited {
+                let name = hub.name(topic);
+                if standing.allows(&name) {
+                    continue;
+                }
+                if let Some(id) = hub.subscription_id(topic) {
+                    told.push_answer(|out| connection.session.revoked(id, out));
+                }
+                replays.cancel(id, topic, hub);
+                desk.stats.count(Counter::SubscriptionsWithdrawn);
+                incidents.withdrawn(&name, standing);
+            }
             for (audience, name) in lost {
-                if let Some(id) = hub.subscription_id(audience) {
+                if let Some(id) = hub.subscription_id(audience.topic()) {
                     told.push_answer(|out| connection.session.revoked(id, out));
                 }
                 hub.leave(index, &mut connection.audiences, audience);
                 desk.stats.count(Counter::SubscriptionsWithdrawn);
                 incidents.withdrawn(&name, standing);
             }
-            if !told.bytes().is_empty()
-                && let Sent::Failed(reason) = connection.link.answer(told, desk)
-            {
-                let id = slots.id_at(index);
-                self.end(id, Ending::Lost(reason));
+            if !told.bytes().is_empty() {
+                let sent = connection.link.answer(told, desk);
+                gaps.note(id, &mut desk.lost);
+                if let Sent::Failed(reason) = sent {
+                    self.end(id, Ending::Lost(reason));
+                }
             }
         }
         cost

@@ -4,6 +4,8 @@
 
 use super::session::SessionRules;
 use crate::limits;
+use crate::wire::id::Epoch;
+use crate::wire::topic_rule::TopicRule;
 
 /// The limits in force.
 #[derive(Clone, Debug)]
@@ -38,6 +40,12 @@ pub struct Rules {
     pub turn_writes_max: usize,
     /// True exactly when `Engine::poll_topic_change` will be asked.
     pub tells_topic_changes: bool,
+    /// The epoch of the ids that this server gives to events.
+    pub epoch: Epoch,
+    /// What is kept of topics, and what happens to their slow readers.
+    pub topics: Vec<TopicRule>,
+    /// In bytes, all kept events.
+    pub history_bytes_max: usize,
 }
 
 impl Default for Rules {
@@ -59,6 +67,9 @@ impl Default for Rules {
             close_seconds: limits::CLOSE_SECONDS,
             turn_writes_max: limits::TURN_WRITES_MAX,
             tells_topic_changes: false,
+            epoch: Epoch::new([0; 8]),
+            topics: Vec::new(),
+            history_bytes_max: limits::HISTORY_BYTES_MAX,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Topics by name, their members and their statistics.
 //!
 //! A topic is alive while it has a subscriber: the first one makes it and the last one that leaves takes it
-//! along, so names that clients invent cannot pile up. Its members stand in its audiences, one for each
+//! along, so names that clients invent cannot pile up. A topic whose events are kept stays without one. Its members stand in its audiences, one for each
 //! encoding. The other direction (the audiences of a connection) is an [`IdSet`] of [`AudienceId`]s that the
 //! connection keeps and hands in. So to leave all of them costs as much as the connection had, not as much as
 //! there is. A member is in at most one audience of a topic, because it has one encoding.
@@ -17,9 +17,11 @@ use std::rc::Rc;
 use slab::Slab;
 
 use super::audiences::{AudienceId, Audiences};
+use super::history::KeptView;
 use super::idset::IdSet;
 use super::names::Names;
 use super::session::Encoding;
+use super::topic_rules::RuleNumber;
 
 pub use super::names::TopicId;
 
@@ -40,7 +42,7 @@ const ACTIVE_MAX: usize = 4_096;
 #[derive(Debug)]
 struct Topic {
     name: Rc<str>,
-    /// Never empty.
+    /// Empty only while the topic is kept, or awaited.
     audiences: Audiences,
     /// Since it is alive.
     events: u64,
@@ -48,9 +50,16 @@ struct Topic {
     rate: f32,
     /// When `rate` was last brought up to date.
     second: u32,
+    /// How many clients wait for events that it had before they become members.
+    awaiting: u32,
+    /// The rule that counts for it, if these are the rules of that version.
+    rule: RuleNumber,
+    rules_version: u8,
+    /// True exactly when it stays without a member.
+    is_kept: bool,
 }
 
-const _: () = assert!(size_of::<Topic>() == 112);
+const _: () = assert!(size_of::<Topic>() == 120);
 
 impl Topic {
     fn rate_at(&self, second: u32) -> f32 {
@@ -59,6 +68,16 @@ impl Topic {
             gone @ 1..RATE_SECONDS_MAX => self.rate * RATE_KEPT.powi(gone as i32),
             _ => 0.0,
         }
+    }
+
+    /// How many clients are subscribed to it.
+    fn subscribers(&self) -> usize {
+        self.audiences.members() + self.awaiting as usize
+    }
+
+    /// Returns true when nobody needs it any more.
+    fn is_over(&self) -> bool {
+        !self.is_kept && self.awaiting == 0 && self.audiences.is_empty()
     }
 }
 
@@ -73,6 +92,8 @@ pub struct TopicView {
     pub events: u64,
     /// In events a second over the last ten, roughly.
     pub rate: f32,
+    /// What is kept of it, if anything is.
+    pub kept: Option<KeptView>,
 }
 
 /// What a subscription changed.
@@ -161,7 +182,43 @@ impl Topics {
     /// How many members the topic of that name has.
     pub fn subscribers(&self, name: &str) -> usize {
         let topic = self.find(name).map(|id| &self.topics[id.place() as usize]);
-        topic.map_or(0, |topic| topic.audiences.members())
+        topic.map_or(0, Topic::subscribers)
+    }
+
+    /// The number of the rule that counts for a topic, and the version of the rules in which it did.
+    pub fn rule(&self, id: TopicId) -> (RuleNumber, u8) {
+        let topic = &self.topics[id.place() as usize];
+        (topic.rule, topic.rules_version)
+    }
+
+    /// This rule counts for a topic, in this version of the rules.
+    pub fn set_rule(&mut self, id: TopicId, rule: RuleNumber, version: u8) {
+        let topic = &mut self.topics[id.place() as usize];
+        (topic.rule, topic.rules_version) = (rule, version);
+    }
+
+    /// A client waits for events that a topic had before it becomes a member.
+    pub fn await_events(&mut self, id: TopicId) {
+        self.topics[id.place() as usize].awaiting += 1;
+        self.subscriptions += 1;
+    }
+
+    /// A client waits no more. Answers the topic's name when that was the end of it.
+    pub fn end_awaiting(&mut self, id: TopicId) -> Option<Rc<str>> {
+        self.topics[id.place() as usize].awaiting -= 1;
+        self.subscriptions -= 1;
+        self.end_if_over(id)
+    }
+
+    /// A topic stays without a member. Returns false when it did so before.
+    pub fn keep(&mut self, id: TopicId) -> bool {
+        !std::mem::replace(&mut self.topics[id.place() as usize].is_kept, true)
+    }
+
+    /// A topic ends with its last member. Answers its name when that was the end of it.
+    pub fn stop_keeping(&mut self, id: TopicId) -> Option<Rc<str>> {
+        self.topics[id.place() as usize].is_kept = false;
+        self.end_if_over(id)
     }
 
     /// The topic has an event, in this second. Answers how many members it has.
@@ -178,7 +235,7 @@ impl Topics {
         // The sum of what all seconds leave of one event each is one event a second. Beyond some hundred
         // thousand of them the rounding shows, by a few in a hundred.
         topic.rate += 1.0 - RATE_KEPT;
-        topic.audiences.members()
+        topic.subscribers()
     }
 
     /// The topics that had events since this was last asked, as many as are remembered.
@@ -196,9 +253,10 @@ impl Topics {
         let topic = self.topics.get(place as usize)?;
         Some(TopicView {
             name: Rc::clone(&topic.name),
-            subscribers: topic.audiences.members(),
+            subscribers: topic.subscribers(),
             events: topic.events,
             rate: topic.rate_at(second),
+            kept: None,
         })
     }
 
@@ -208,9 +266,9 @@ impl Topics {
         Some(Rc::clone(&topic.name))
     }
 
-    /// The name of an audience's topic.
-    pub fn name(&self, audience: AudienceId) -> Rc<str> {
-        Rc::clone(&self.topics[audience.topic().place() as usize].name)
+    /// The name of a topic that is alive.
+    pub fn name_of(&self, topic: TopicId) -> Rc<str> {
+        Rc::clone(&self.topics[topic.place() as usize].name)
     }
 
     /// Returns true when the audience is there and has `member`.
@@ -225,7 +283,7 @@ impl Topics {
     /// What does not agree.
     pub fn audit(&self, subscriptions: usize) -> Result<(), String> {
         let all = self.topics.iter();
-        let members: usize = all.map(|(_, topic)| topic.audiences.members()).sum();
+        let members: usize = all.map(|(_, topic)| topic.subscribers()).sum();
         if members != subscriptions || self.subscriptions != subscriptions {
             let counted = self.subscriptions;
             return Err(format!(
@@ -233,9 +291,7 @@ impl Topics {
             ));
         }
         for (index, topic) in &self.topics {
-            if topic.audiences.is_empty()
-                || self.find(&topic.name) != Some(TopicId::of_place(index as u32))
-            {
+            if topic.is_over() || self.find(&topic.name) != Some(TopicId::of_place(index as u32)) {
                 return Err(format!("topic {:?} is not as it should be", topic.name));
             }
         }
@@ -281,7 +337,8 @@ impl Topics {
         (audience, subscribed)
     }
 
-    fn create(&mut self, name: Rc<str>) -> TopicId {
+    /// Makes a topic, which must not be there. Somebody must need it.
+    pub fn create(&mut self, name: Rc<str>) -> TopicId {
         self.name_bytes += name.len();
         let id = TopicId::of_place(self.topics.insert(Topic {
             name: Rc::clone(&name),
@@ -289,6 +346,10 @@ impl Topics {
             events: 0,
             rate: 0.0,
             second: 0,
+            awaiting: 0,
+            rule: RuleNumber::NONE,
+            rules_version: 0,
+            is_kept: false,
         }) as u32);
         self.names.insert(&name, id);
         self.most = self.most.max(self.topics.len());
@@ -353,14 +414,19 @@ impl Topics {
         if !members.is_empty() {
             return Unsubscribed::Left;
         }
-        if !audiences.is_empty() {
-            return Unsubscribed::Gone(audience, None);
+        Unsubscribed::Gone(audience, self.end_if_over(audience.topic()))
+    }
+
+    fn end_if_over(&mut self, id: TopicId) -> Option<Rc<str>> {
+        let place = id.place() as usize;
+        if !self.topics[place].is_over() {
+            return None;
         }
         let topic = self.topics.remove(place);
         self.name_bytes -= topic.name.len();
-        self.names.remove(&topic.name, audience.topic());
+        self.names.remove(&topic.name, id);
         self.shrink();
-        Unsubscribed::Gone(audience, Some(topic.name))
+        Some(topic.name)
     }
 
     /// Gives back the places of a million topics when most of them are gone. It looks at every place, so it is

@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-use super::Engine;
 use super::link::Stream;
+use super::{Engine, second};
 use crate::limits;
 
 impl<S: Stream> Engine<S> {
@@ -27,6 +27,7 @@ impl<S: Stream> Engine<S> {
     /// Call it after readiness was marked and before events are handed in: a client that subscribes in this
     /// turn receives this turn's events.
     pub fn take_in(&mut self) {
+        self.hub.expire(second(self.desk.now));
         self.pay();
         self.read();
     }
@@ -38,7 +39,11 @@ impl<S: Stream> Engine<S> {
     pub fn hand_out(&mut self) {
         self.expire();
         self.review();
+        // Before the flush: whoever has caught up with a topic's past becomes a member in this turn, and is not handed
+        // what it has had.
+        self.replay();
         self.flush();
+        self.tell_gaps();
     }
 
     /// How long the loop may sleep: no time at all while work is left over, and for ever (`None`) while no
@@ -52,6 +57,8 @@ impl<S: Stream> Engine<S> {
             || self.is_sweeping
             || self.review.is_under_way()
             || self.parting_round.is_under_way()
+            || self.replays.are_due()
+            || self.gaps.is_under_way()
             || self.is_overdrawn();
         if is_left_over || !self.hub.is_done() {
             return Some(Duration::ZERO);

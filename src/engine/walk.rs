@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::batch::Batch;
+use super::batch::{Batch, LossMark};
 
 /// Consecutive events of one audience: no event of another was ingested between them.
 #[derive(Clone, Copy, Debug)]
@@ -36,16 +36,17 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Begins with one frame of `frame_bytes`, which `encode` writes, in the run `sequence`. The walk must be
+    /// Begins with one frame of `frame_bytes` with a mark, which `encode` writes, in the run `sequence`. The walk must be
     /// new, or spare.
     pub fn begin(
         &mut self,
         sequence: u64,
-        frame_bytes: usize,
+        (frame_bytes, mark): (usize, Option<LossMark>),
         since: Option<Duration>,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
         let batch = Rc::get_mut(&mut self.batch).expect("a spare batch is nobody else's");
+        batch.mark_from(0, mark);
         batch.push_frame(|out| {
             out.reserve_exact(frame_bytes);
             encode(out);

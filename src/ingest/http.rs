@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::intake::TakenEvent;
 use super::{Received, Settlement, Source};
 use crate::limits;
 use crate::stats::Ingest;
@@ -27,8 +28,8 @@ pub enum Receipt {
     Published {
         /// True exactly when the body was an array, or lines.
         is_batch: bool,
-        /// For each event, how many connections are subscribed to its topic.
-        subscribers: Vec<usize>,
+        /// Its events, in their order.
+        events: Vec<TakenEvent>,
     },
     /// It makes no sense.
     Bad(PublicationFault),
@@ -164,6 +165,7 @@ impl<P> Source for Http<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::id::{Epoch, EventId};
     use crate::wire::publication::Media;
 
     const ZERO: Duration = Duration::ZERO;
@@ -181,7 +183,13 @@ mod tests {
         assert!(matches!(http.receive(), Some(Received::Body { .. })));
         let published = || Receipt::Published {
             is_batch: false,
-            subscribers: vec![3],
+            events: vec![TakenEvent {
+                id: EventId {
+                    epoch: Epoch::new([0; 8]),
+                    sequence: 1,
+                },
+                subscribers: 3,
+            }],
         };
         http.settle(Settlement::Body(published()));
         assert_eq!(http.poll_receipt(), None);

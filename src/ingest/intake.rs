@@ -19,6 +19,7 @@ use super::{Descriptor, Host, Received, Settlement, Source, SourceId};
 use crate::limits;
 use crate::stats::{Counter, Dropped, Ingest, Stats};
 use crate::wire::envelope::{Event, Form};
+use crate::wire::id::EventId;
 use crate::wire::publication::{Events, Publication};
 
 /// What an intake has to know of the configuration.
@@ -32,14 +33,22 @@ pub struct IntakeRules {
     pub turn_topic_bytes_max: usize,
 }
 
+/// An event that was taken in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TakenEvent {
+    /// Its id.
+    pub id: EventId,
+    /// How many connections are subscribed to its topic.
+    pub subscribers: usize,
+}
+
 /// Where events go.
 pub trait Sink {
     /// Returns true when one more message may be taken in now.
     fn has_room(&self) -> bool;
 
-    /// An event came. Answers how many connections are subscribed to its topic. `is_unasked` is true when the
-    /// publisher sends events that newswire has not asked for.
-    fn handle_event(&mut self, event: &Event<'_>, is_unasked: bool) -> usize;
+    /// An event came. `is_unasked` is true when the publisher sends events that newswire has not asked for.
+    fn handle_event(&mut self, event: &Event<'_>, is_unasked: bool) -> TakenEvent;
 
     /// Events of `topic` were missed, and counted, which the source `from` had sent.
     fn handle_missed(&mut self, topic: &str, from: &str);
@@ -288,14 +297,14 @@ fn take_body(
         }
     };
     budget.take(events.len(), publication.bytes().len());
-    let subscribers = events.iter().map(|event| {
+    let taken = events.iter().map(|event| {
         stats.count(Counter::Ingested);
         stats.ingested(kind);
         sink.handle_event(event, false)
     });
     Receipt::Published {
         is_batch,
-        subscribers: subscribers.collect(),
+        events: taken.collect(),
     }
 }
 
@@ -305,6 +314,7 @@ mod tests {
 
     use super::*;
     use crate::ingest::Parts;
+    use crate::wire::id::Epoch;
     use crate::wire::publication::Media;
 
     /// A source whose messages stand in memory.
@@ -352,14 +362,25 @@ mod tests {
         fn has_room(&self) -> bool {
             self.left > 0
         }
-        fn handle_event(&mut self, event: &Event<'_>, _: bool) -> usize {
+        fn handle_event(&mut self, event: &Event<'_>, _: bool) -> TakenEvent {
             self.left -= 1;
             self.topics.push(event.topic.clone().into_owned());
-            self.topics.len()
+            taken(self.topics.len())
         }
         fn handle_missed(&mut self, _: &str, _: &str) {}
         fn handle_dropped(&mut self, reason: Dropped, _: &[&[u8]], from: &str) {
             self.dropped.push(format!("{from} {}", reason.name()));
+        }
+    }
+
+    /// The event of that number, which has as many subscribers.
+    fn taken(number: usize) -> TakenEvent {
+        TakenEvent {
+            id: EventId {
+                epoch: Epoch::new([0; 8]),
+                sequence: number as u64,
+            },
+            subscribers: number,
         }
     }
 
@@ -465,12 +486,12 @@ mod tests {
         assert_eq!(sink.stats.events(Ingest::Http), 4);
         intake.flushed(Duration::ZERO);
         let receipts: Vec<_> = std::iter::from_fn(|| intake.http().poll_receipt()).collect();
-        let published = |is_batch, subscribers| Receipt::Published {
+        let published = |is_batch, numbers: &[usize]| Receipt::Published {
             is_batch,
-            subscribers,
+            events: numbers.iter().copied().map(taken).collect(),
         };
-        assert_eq!(receipts[0], (0, published(true, vec![1, 2, 3])));
+        assert_eq!(receipts[0], (0, published(true, &[1, 2, 3])));
         assert!(matches!(receipts[1], (1, Receipt::Bad(_))));
-        assert_eq!(receipts[2], (2, published(false, vec![4])));
+        assert_eq!(receipts[2], (2, published(false, &[4])));
     }
 }

@@ -139,6 +139,10 @@ pub trait Host {
     /// Something has happened `n` times that the source alone knows of.
     fn count(&mut self, counter: Counter, n: u64);
 
+    /// A connection to a publisher or broker was made. `is_gap` is true when events may have been missed since the last
+    /// one.
+    fn note_joined(&mut self, is_gap: bool);
+
     /// A peer of the source with that kind and name was refused.
     fn refused_peer(&mut self, kind: Ingest, name: &str, refusal: PeerRefusal);
 }

@@ -100,12 +100,15 @@ impl<O: Outside> Core<O> {
     pub(super) fn answer_publishers(&mut self, outside: &mut O) {
         while let Some((publisher, receipt)) = self.intake.http().poll_receipt() {
             let response = match receipt {
-                Receipt::Published {
-                    is_batch,
-                    subscribers,
-                } if self.team.is_none() => publication::answer(is_batch, &subscribers),
-                // Nobody here knows how many subscribers the workers have.
-                Receipt::Published { subscribers, .. } => publication::handed_on(subscribers.len()),
+                Receipt::Published { is_batch, events } => {
+                    let ids = events.iter().map(|event| event.id).collect();
+                    // With workers, nobody here knows how many subscribers they have.
+                    let subscribers = self.team.is_none().then(|| {
+                        let numbers = events.iter().map(|event| event.subscribers);
+                        numbers.collect()
+                    });
+                    publication::answer(is_batch, ids, subscribers)
+                }
                 Receipt::Bad(fault) => publication::refusal(&fault),
                 Receipt::TimedOut => Response::refusal(
                     HttpStatus::ServiceUnavailable,

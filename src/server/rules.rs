@@ -17,6 +17,7 @@ use crate::standing::Standing;
 use crate::web;
 use crate::wire::envelope::Form;
 use crate::wire::grant::Grant;
+use crate::wire::id::Epoch;
 
 /// How much one turn does, where no option says so: as much as [`limits`] allow. A simulation allows less.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +44,7 @@ impl Default for Budgets {
 }
 
 /// The engine's rules.
-pub fn rules(config: &Config, connections_max: usize, budgets: Budgets) -> Rules {
+pub fn rules(config: &Config, connections_max: usize, budgets: Budgets, epoch: Epoch) -> Rules {
     Rules {
         session: SessionRules {
             head_bytes_max: config.clients.head_bytes_max,
@@ -71,6 +72,9 @@ pub fn rules(config: &Config, connections_max: usize, budgets: Budgets) -> Rules
         turn_writes_max: budgets.writes,
         // Of all sources, these ask for single topics.
         tells_topic_changes: !config.ingest.sub.is_empty() || !config.brokers.nats.is_empty(),
+        epoch,
+        topics: config.topics.rules.clone(),
+        history_bytes_max: config.topics.history_bytes_max,
     }
 }
 

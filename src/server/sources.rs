@@ -3,6 +3,7 @@
 //!
 //! Never here: how events come in, and how they reach their subscribers.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use super::shutdown::Shutdown;
 use super::turn::Core;
 use crate::admin::sources::SourceRow;
 use crate::engine::{Engine, Stream, TopicChange};
-use crate::ingest::intake::Sink;
+use crate::ingest::intake::{Sink, TakenEvent};
 use crate::ingest::wanted::Wanted;
 use crate::ingest::{Descriptor, Host, SourceId};
 use crate::limits;
@@ -21,7 +22,7 @@ use crate::relay::{Relay, Subscribers};
 use crate::stats::{Counter, Dropped, Ingest, PeerRefusal, Stats};
 use crate::wire::envelope::Event;
 use crate::wire::grant;
-use crate::wire::id::Sequencer;
+use crate::wire::id::{EventId, Numbering};
 
 /// The engine, as the intake sees it.
 struct Receiver<'a, S> {
@@ -30,7 +31,7 @@ struct Receiver<'a, S> {
     report: &'a mut Report,
     shutdown: &'a Shutdown,
     relay: Option<&'a mut Relay>,
-    ids: &'a mut Sequencer,
+    ids: &'a mut Numbering,
 }
 
 impl<S: Stream> Sink for Receiver<'_, S> {
@@ -38,27 +39,22 @@ impl<S: Stream> Sink for Receiver<'_, S> {
         self.shutdown.takes_events() && !self.engine.is_congested()
     }
 
-    fn handle_event(&mut self, event: &Event<'_>, is_unasked: bool) -> usize {
-        let receivers = usize::from(self.relay(event));
-        if receivers == 0 && is_unasked && self.engine.subscribers(&event.topic) == 0 {
-            self.stats.count(Counter::Events);
-            self.stats.dropped(Dropped::Filtered);
-            return 0;
+    fn handle_event(&mut self, event: &Event<'_>, is_unasked: bool) -> TakenEvent {
+        let id = self.ids.give(event.id);
+        let event = &Event {
+            topic: Cow::Borrowed(&*event.topic),
+            id: Some(id),
+            ..*event
+        };
+        TakenEvent {
+            id,
+            subscribers: self.hand_over(event, id, is_unasked),
         }
-        // The engine would count what none of its own clients is subscribed to as dropped.
-        if receivers > 0 && self.engine.subscribers(&event.topic) == 0 {
-            self.stats.count(Counter::Events);
-            return receivers;
-        }
-        let subscribers = self.engine.handle_event(event) + receivers;
-        if subscribers == 0 {
-            self.report.undelivered(&event.topic);
-        }
-        subscribers
     }
 
     fn handle_missed(&mut self, topic: &str, from: &str) {
         self.report.missed(topic, from);
+        self.engine.handle_missed(topic);
     }
 
     fn handle_dropped(&mut self, reason: Dropped, parts: &[&[u8]], from: &str) {
@@ -67,14 +63,35 @@ impl<S: Stream> Sink for Receiver<'_, S> {
 }
 
 impl<S: Stream> Receiver<'_, S> {
+    /// Hands an event to clients and to other servers. Answers how many of both want it.
+    fn hand_over(&mut self, event: &Event<'_>, id: EventId, is_unasked: bool) -> usize {
+        let receivers = usize::from(self.relay(event, id));
+        let is_wanted = self.engine.wants(&event.topic);
+        if receivers == 0 && is_unasked && !is_wanted {
+            self.stats.count(Counter::Events);
+            self.stats.dropped(Dropped::Filtered);
+            return 0;
+        }
+        // The engine would count what none of its own clients is subscribed to as dropped.
+        if receivers > 0 && !is_wanted {
+            self.stats.count(Counter::Events);
+            return receivers;
+        }
+        let published = self.engine.handle_event(event);
+        let subscribers = published.subscribers + receivers;
+        if subscribers == 0 && !published.is_kept {
+            self.report.undelivered(&event.topic);
+        }
+        subscribers
+    }
+
     /// Hands an event on to other servers. Returns true when one of them wants it.
-    fn relay(&mut self, event: &Event<'_>) -> bool {
+    fn relay(&mut self, event: &Event<'_>, id: EventId) -> bool {
         let Some(relay) = &mut self.relay else {
             return false;
         };
         self.stats.count(Counter::Relayed);
-        let id = event.id.unwrap_or_else(|| self.ids.give());
-        relay.publish(event, id, self.ids.epoch())
+        relay.publish(event, id, self.ids.own())
     }
 }
 
@@ -95,11 +112,11 @@ impl<S: Stream> Wanted for WantedTopics<'_, S> {
     fn is_wanted(&self, topic: &str) -> bool {
         // No publisher has events of the server's own topics.
         let is_relayed = self.relay.is_some_and(|relay| relay.wants(topic));
-        !topic.starts_with(grant::OWN) && (is_relayed || self.engine.subscribers(topic) > 0)
+        !topic.starts_with(grant::OWN) && (is_relayed || self.engine.wants(topic))
     }
 
     fn wants_everything(&self) -> bool {
-        self.relay.is_some_and(Subscribers::want_everything)
+        self.engine.wants_unknown_topics() || self.relay.is_some_and(Subscribers::want_everything)
     }
 
     fn topics(&self) -> usize {
@@ -127,6 +144,8 @@ struct Loop<'a, O> {
     outside: &'a mut O,
     stats: &'a Stats,
     report: &'a mut Report,
+    /// A connection was made; and whether events may have been missed before one that was.
+    joined: Option<bool>,
 }
 
 impl<O: Outside> Host for Loop<'_, O> {
@@ -140,6 +159,11 @@ impl<O: Outside> Host for Loop<'_, O> {
 
     fn count(&mut self, counter: Counter, n: u64) {
         self.stats.add(counter, n);
+    }
+
+    fn note_joined(&mut self, is_gap: bool) {
+        self.stats.add(Counter::SourceGaps, is_gap.into());
+        self.joined = Some(is_gap || self.joined == Some(true));
     }
 
     fn refused_peer(&mut self, kind: Ingest, name: &str, refusal: PeerRefusal) {
@@ -161,17 +185,22 @@ impl<O: Outside> Core<O> {
             outside,
             stats: &self.stats,
             report: &mut self.report,
+            joined: None,
         })
     }
 
     /// Has the sources look after their connections.
     pub(super) fn tend_sources(&mut self, outside: &mut O) {
-        let host = &mut Loop {
+        let mut host = Loop {
             outside,
             stats: &self.stats,
             report: &mut self.report,
+            joined: None,
         };
-        self.intake.tend(self.moment.now, host);
+        self.intake.tend(self.moment.now, &mut host);
+        if let Some(is_gap) = host.joined {
+            self.engine.handle_source_joined(is_gap);
+        }
     }
 
     /// Takes events in, as many as the turn's budget allows and as there is room for.

@@ -31,7 +31,7 @@ use crate::limits;
 use crate::relay::Relay;
 use crate::standing::Standing;
 use crate::stats::{Close, Refusal, Stats};
-use crate::wire::id::{Epoch, Sequencer};
+use crate::wire::id::{Epoch, Numbering};
 use crate::workers::Team;
 
 /// Random numbers, made for one run.
@@ -57,7 +57,7 @@ pub struct Core<O: Outside> {
     pub(super) team: Option<Team>,
     /// True exactly when the workers were told to go down.
     pub(super) has_drained: bool,
-    pub(super) ids: Sequencer,
+    pub(super) ids: Numbering,
     pub(super) orders: Orders<O::Peer>,
     pub(super) pulse: Pulse,
     pub(super) report: Report,
@@ -83,9 +83,10 @@ impl<O: Outside> Core<O> {
         budgets: Budgets,
         stats: Rc<Stats>,
     ) -> Self {
+        let epoch = Epoch::new(seeds.epoch);
         Self {
             engine: Engine::with_stats(
-                rules(config, connections_max, budgets),
+                rules(config, connections_max, budgets, epoch),
                 seeds.sessions,
                 Rc::clone(&stats),
             ),
@@ -101,7 +102,7 @@ impl<O: Outside> Core<O> {
             relay: None,
             team: None,
             has_drained: false,
-            ids: Sequencer::new(Epoch::new(seeds.epoch)),
+            ids: Numbering::new(epoch),
             orders: Orders::default(),
             pulse: Pulse::default(),
             report: Report::default(),
@@ -126,7 +127,7 @@ impl<O: Outside> Core<O> {
     ) {
         let budgets = self.budgets;
         self.engine
-            .set_rules(rules(config, connections_max, budgets));
+            .set_rules(rules(config, connections_max, budgets, self.ids.own()));
         self.gate
             .replace(stores, gate_rules(config, budgets), self.moment);
         self.intake.set_rules(intake_rules(config, budgets));

@@ -1,8 +1,11 @@
 //! The id of an event: `EPOCH-SEQ`, one counter for all events of a run.
 //!
 //! The process that takes an event in gives it an id, unless its source has brought one along: a relay's events keep
-//! their ids, so all servers behind one relay agree on them. The epoch names the run that counts. It is random, so ids of
-//! two runs are never taken for each other.
+//! their ids, so all servers behind one relay agree on them ([`Numbering`]). The epoch names the run that counts. It is
+//! random, so ids of two runs are never taken for each other.
+//!
+//! A client names the last event that it has by its id. Where it has none yet, the same form names the place before the
+//! first event: `EPOCH-0`.
 //!
 //! Never here: which events are kept.
 
@@ -43,10 +46,15 @@ pub struct EventId {
 impl EventId {
     /// Parses `EPOCH-SEQ`. `None` when `text` is anything else, such as a number with a leading zero.
     pub fn parse(text: &[u8]) -> Option<Self> {
+        Self::parse_position(text).filter(|id| id.sequence > 0)
+    }
+
+    /// Parses what a client says that it has: the id of an event, or `EPOCH-0`.
+    pub fn parse_position(text: &[u8]) -> Option<Self> {
         let (epoch, rest) = text.split_first_chunk::<EPOCH_CHARS>()?;
         let is_good = epoch.iter().all(|byte| ALPHABET.contains(byte));
         let sequence = number(rest.strip_prefix(b"-")?)?;
-        (is_good && sequence > 0).then_some(Self {
+        is_good.then_some(Self {
             epoch: Epoch(*epoch),
             sequence,
         })
@@ -92,30 +100,78 @@ fn number(text: &[u8]) -> Option<u64> {
     str::from_utf8(text).ok().filter(|_| is_plain)?.parse().ok()
 }
 
-/// Gives ids.
+/// Gives every event its id.
+///
+/// Ids that a relay has given are kept while all events come from that relay: then their numbers rise within one epoch,
+/// and another epoch means that the relay was started again. As soon as anything else is seen (an event without an id, an
+/// epoch that comes back, a number that does not rise), events come from more than one place. Nobody else knows in which
+/// order these came here, so from then on this process gives ids of its own.
 #[derive(Debug)]
-pub struct Sequencer {
-    epoch: Epoch,
-    last: u64,
+pub struct Numbering {
+    own: Epoch,
+    state: Numbers,
+    /// The epochs that were followed, the present one included.
+    followed: Vec<Epoch>,
 }
 
-impl Sequencer {
-    /// Begins an epoch.
-    pub fn new(epoch: Epoch) -> Self {
-        Self { epoch, last: 0 }
+#[derive(Debug)]
+enum Numbers {
+    /// There was no event yet.
+    Unknown,
+    /// The last id, which a relay has given.
+    Relayed(EventId),
+    /// The last number that was given here.
+    Own(u64),
+}
+
+/// In epochs. A relay that was started again so often is taken for several relays.
+const FOLLOWED_MAX: usize = 1_000;
+
+impl Numbering {
+    /// Begins. `own` is the epoch of the ids that are given here.
+    pub fn new(own: Epoch) -> Self {
+        Self {
+            own,
+            state: Numbers::Unknown,
+            followed: Vec::new(),
+        }
     }
 
-    /// Names one run of a server or relay that counts.
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
+    /// The epoch of the ids that are given here.
+    pub fn own(&self) -> Epoch {
+        self.own
     }
 
-    /// The id of the next event.
-    pub fn give(&mut self) -> EventId {
-        self.last += 1;
+    /// Returns the id of the next event, to which its source has given `brought`.
+    pub fn give(&mut self, brought: Option<EventId>) -> EventId {
+        if let Some(id) = brought
+            && self.follows(id)
+        {
+            self.state = Numbers::Relayed(id);
+            return id;
+        }
+        let last = match self.state {
+            Numbers::Own(last) => last,
+            Numbers::Unknown | Numbers::Relayed(_) => 0,
+        };
+        self.state = Numbers::Own(last + 1);
         EventId {
-            epoch: self.epoch,
-            sequence: self.last,
+            epoch: self.own,
+            sequence: last + 1,
+        }
+    }
+
+    /// Returns true when `id` is the next one of the relay that is followed.
+    fn follows(&mut self, id: EventId) -> bool {
+        match self.state {
+            Numbers::Own(_) => false,
+            Numbers::Relayed(last) if last.epoch == id.epoch => id.sequence > last.sequence,
+            Numbers::Unknown | Numbers::Relayed(_) => {
+                let is_new =
+                    !self.followed.contains(&id.epoch) && self.followed.len() < FOLLOWED_MAX;
+                self.followed.push(id.epoch);
+                is_new
+            }
         }
     }
 }
@@ -126,11 +182,11 @@ mod tests {
 
     #[test]
     fn an_id_is_written_and_parsed() {
-        let mut ids = Sequencer::new(Epoch::new([0, 1, 31, 32, 255, 7, 25, 26]));
-        let id = ids.give();
+        let mut ids = Numbering::new(Epoch::new([0, 1, 31, 32, 255, 7, 25, 26]));
+        let id = ids.give(None);
         assert_eq!(id.to_string(), "ab7a7hz2-1");
         assert_eq!(EventId::parse(b"ab7a7hz2-1"), Some(id));
-        assert_eq!(ids.give().sequence, 2);
+        assert_eq!(ids.give(None).sequence, 2);
         let last = format!("ab7a7hz2-{}", u64::MAX);
         assert_eq!(
             EventId::parse(last.as_bytes()).map(|id| id.sequence),
@@ -157,6 +213,35 @@ mod tests {
             "abcdefg-1",
         ] {
             assert_eq!(EventId::parse(text.as_bytes()), None, "{text}");
+            let position = EventId::parse_position(text.as_bytes());
+            assert_eq!(position.is_some(), text == "abcdefgh-0", "{text}");
         }
+    }
+
+    /// What `Numbering` gives for these ids, as `epoch:number`; a 0 is an event without an id.
+    fn given(brought: &[(u8, u64)]) -> Vec<String> {
+        let epoch = |n| Epoch::new([n; 8]);
+        let mut ids = Numbering::new(epoch(0));
+        let give = |&(n, sequence): &(u8, u64)| {
+            let epoch = epoch(n);
+            let id = ids.give((sequence > 0).then_some(EventId { epoch, sequence }));
+            format!("{}:{}", &id.epoch.to_string()[..1], id.sequence)
+        };
+        brought.iter().map(give).collect()
+    }
+
+    #[test]
+    fn the_ids_of_one_relay_are_kept_when_it_starts_again_too() {
+        let ids = [(1, 7), (1, 9), (2, 1), (2, 2)];
+        assert_eq!(given(&ids), ["b:7", "b:9", "c:1", "c:2"]);
+    }
+
+    #[test]
+    fn with_more_than_one_origin_ids_are_given_here() {
+        assert_eq!(given(&[(1, 7), (0, 0), (1, 9)]), ["b:7", "a:1", "a:2"]);
+        assert_eq!(given(&[(0, 0), (1, 9)]), ["a:1", "a:2"]);
+        assert_eq!(given(&[(1, 7), (1, 7), (1, 8)]), ["b:7", "a:1", "a:2"]);
+        let ids = [(1, 7), (2, 3), (1, 8), (2, 4)];
+        assert_eq!(given(&ids), ["b:7", "c:3", "a:1", "a:2"]);
     }
 }

@@ -17,6 +17,7 @@ pub mod id;
 pub mod json;
 pub mod jwt;
 pub mod nats;
+pub mod past;
 pub mod protocol;
 pub mod publication;
 pub mod sse;

@@ -1,15 +1,17 @@
 //! Server-sent events (WHATWG HTML s. 9.2): what a stream's client receives. The body ends with the connection.
 //!
 //! An event has the default type, because some names of types collide with the browser's own (`error`, `open`). Its data
-//! is `{"topic":…,"data":…}`.
+//! is `{"topic":…,"data":…}`. What newswire itself tells has the type `newswire`.
 //!
 //! Never here: what a request asks for (`http`), topics, when something is sent.
 
 use std::io::Write as _;
 
 use super::http::{self, CLOSE, HttpAnswer};
-use crate::stats::Refusal;
+use super::past::RecoveryNotice;
+use crate::stats::{Gap, Refusal};
 
+const ID: &str = "id: ";
 const PREFIX: &str = "data: {\"topic\":";
 const MIDDLE: &str = ",\"data\":";
 const SUFFIX: &str = "}\n\n";
@@ -54,15 +56,49 @@ pub fn encode_comment(out: &mut Vec<u8>) {
     out.extend_from_slice(b":\n\n");
 }
 
-/// Returns how many bytes [`encode_event`] appends.
-pub fn event_len(quoted_topic: &str, data: &str) -> usize {
-    PREFIX.len() + quoted_topic.len() + MIDDLE.len() + data.len() + SUFFIX.len()
+/// Appends what a stream gets of its topics' past. A browser names the position when it comes back.
+pub fn encode_recovery(notice: RecoveryNotice, out: &mut Vec<u8>) {
+    let RecoveryNotice { position, outcome } = notice;
+    let is_recovered = outcome.is_ok();
+    write!(
+        out,
+        "event: newswire\nid: {position}\ndata: {{\"recovered\":{is_recovered},\"id\":\"{position}\""
+    )
+    .expect("a Vec takes everything");
+    if let Err(reason) = outcome {
+        write!(out, ",\"reason\":\"{}\"", reason.name()).expect("a Vec takes everything");
+    }
+    out.extend_from_slice(SUFFIX.as_bytes());
+}
+
+/// Appends that events of a topic were lost to the client. It has no id, so the client's position stays.
+pub fn encode_gap(quoted_topic: &str, gap: Gap, out: &mut Vec<u8>) {
+    write!(
+        out,
+        "event: newswire\ndata: {{\"gap\":\"{}\",\"topic\":{quoted_topic}{SUFFIX}",
+        gap.name()
+    )
+    .expect("a Vec takes everything");
+}
+
+/// Returns how many bytes [`encode_event`] appends. `id` is the event's, as text; empty when it has none.
+pub fn event_len(id: &str, quoted_topic: &str, data: &str) -> usize {
+    let id = match id {
+        "" => 0,
+        id => ID.len() + id.len() + 1,
+    };
+    id + PREFIX.len() + quoted_topic.len() + MIDDLE.len() + data.len() + SUFFIX.len()
 }
 
 /// Appends an event. A line break would end the line of data. In JSON it can only be white space, so a space takes its
 /// place.
-pub fn encode_event(quoted_topic: &str, data: &str, out: &mut Vec<u8>) {
-    out.reserve(event_len(quoted_topic, data));
+pub fn encode_event(id: &str, quoted_topic: &str, data: &str, out: &mut Vec<u8>) {
+    out.reserve(event_len(id, quoted_topic, data));
+    if !id.is_empty() {
+        out.extend_from_slice(ID.as_bytes());
+        out.extend_from_slice(id.as_bytes());
+        out.push(b'\n');
+    }
     out.extend_from_slice(PREFIX.as_bytes());
     out.extend_from_slice(quoted_topic.as_bytes());
     out.extend_from_slice(MIDDLE.as_bytes());
@@ -82,8 +118,12 @@ mod tests {
 
     fn event(data: &str) -> String {
         let mut out = Vec::new();
-        encode_event("\"t\"", data, &mut out);
-        assert_eq!(out.len(), event_len("\"t\"", data), "{data:?}");
+        encode_event("", "\"t\"", data, &mut out);
+        assert_eq!(out.len(), event_len("", "\"t\"", data), "{data:?}");
+        let mut with_id = Vec::new();
+        encode_event("a-1", "\"t\"", data, &mut with_id);
+        assert_eq!(with_id.len(), event_len("a-1", "\"t\"", data));
+        assert_eq!(with_id, [b"id: a-1\n", &*out].concat());
         String::from_utf8(out).expect("text")
     }
 

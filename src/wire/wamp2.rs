@@ -10,7 +10,10 @@ use std::io::Write as _;
 
 use serde_json::value::RawValue;
 
+use super::id::EventId;
 use super::json;
+use super::past::{PastWish, RecoveryNotice, Since};
+use crate::stats::Gap;
 
 /// The largest number of a request, session or subscription, which JavaScript still tells from its neighbours.
 pub const NUMBER_MAX: u64 = 1 << 53;
@@ -47,6 +50,8 @@ pub mod uri {
     pub const NOT_AUTHORIZED: &str = "wamp.error.not_authorized";
     /// Topics are matched exactly.
     pub const OPTION_NOT_ALLOWED: &str = "wamp.error.option_not_allowed";
+    /// `x_last` is no whole number.
+    pub const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";
     /// The topic is too long.
     pub const INVALID_URI: &str = "wamp.error.invalid_uri";
     /// The session has no subscription with this number.
@@ -89,6 +94,9 @@ pub enum Wamp2Message<'a> {
         topic: Cow<'a, str>,
         /// False when the client wants a pattern.
         is_exact: bool,
+        /// What the client asks of the topic's past (newswire's own options `x_since` and `x_last`); `None` when it is
+        /// no number.
+        past: Option<PastWish>,
     },
     /// `[34, request, subscription]`
     Unsubscribe {
@@ -170,12 +178,14 @@ pub fn parse(text: &[u8]) -> Result<Wamp2Message<'_>, NotWamp> {
             })
         }
         kind::SUBSCRIBE => {
-            let [policy] = members(second, ["match"], "SUBSCRIBE without options")?;
+            let options = ["match", "x_since", "x_last"];
+            let [policy, since, last] = members(second, options, "SUBSCRIBE without options")?;
             Ok(Wamp2Message::Subscribe {
                 request: number(first, "SUBSCRIBE without a number")?,
                 topic: string(third, "SUBSCRIBE without a topic")?,
                 is_exact: policy
                     .is_none_or(|policy| policy.get() == "null" || is_text(policy, "exact")),
+                past: past(since, last),
             })
         }
         kind::UNSUBSCRIBE => Ok(Wamp2Message::Unsubscribe {
@@ -215,6 +225,22 @@ fn hello([methods, agent, roles]: [Option<&RawValue>; 3]) -> Hello {
         takes_revocations: takes_revocations
             && !agent.is_some_and(|agent| agent.starts_with("AutobahnPython")),
     }
+}
+
+/// What a client asks of the past; `None` when the number of events is none.
+fn past(since: Option<&RawValue>, last: Option<&RawValue>) -> Option<PastWish> {
+    let is_given = |json: &&RawValue| json.get() != "null";
+    let since = since
+        .filter(is_given)
+        .map(|json| match json.get().starts_with('"') {
+            true => json::unquote(json.get()).map_or(Since::Malformed, |text| Since::parse(&text)),
+            false => Since::Malformed,
+        });
+    let last = match last.filter(is_given) {
+        Some(json) => Some(json.get().parse().ok()?),
+        None => None,
+    };
+    Some(PastWish { since, last })
 }
 
 fn within<'a>(object: &'a RawValue, name: &str) -> Option<&'a RawValue> {
@@ -334,20 +360,66 @@ pub fn encode_result(request: u64, out: &mut Vec<u8>) {
     append(out, format_args!("[{},{request},{{}}]", kind::RESULT));
 }
 
-/// Returns how many bytes [`encode_event`] appends.
-pub fn event_len(subscription: u64, publication: u64, data: &str) -> usize {
-    "[36,,,{},[]]".len() + digits(subscription) + digits(publication) + data.len()
+/// Returns how many bytes [`encode_event`] appends. `id` is the event's, as text; empty when it has none.
+pub fn event_len(subscription: u64, publication: u64, id: &str, data: &str) -> usize {
+    let details = match id {
+        "" => 0,
+        id => "\"x_id\":\"\"".len() + id.len(),
+    };
+    "[36,,,{},[]]".len() + digits(subscription) + digits(publication) + details + data.len()
 }
 
-/// Appends `[36,subscription,publication,{},[data]]`, EVENT. Its data is the one argument.
-pub fn encode_event(subscription: u64, publication: u64, data: &str, out: &mut Vec<u8>) {
-    out.reserve(event_len(subscription, publication, data));
+/// Appends `[36,subscription,publication,{"x_id":id},[data]]`, EVENT. Its data is the one argument.
+pub fn encode_event(subscription: u64, publication: u64, id: &str, data: &str, out: &mut Vec<u8>) {
+    out.reserve(event_len(subscription, publication, id, data));
     append(
         out,
-        format_args!("[{},{subscription},{publication},{{}},[", kind::EVENT),
+        format_args!("[{},{subscription},{publication},{{", kind::EVENT),
     );
+    if !id.is_empty() {
+        append(out, format_args!("\"x_id\":\"{id}\""));
+    }
+    out.extend_from_slice(b"},[");
     out.extend_from_slice(data.as_bytes());
     out.extend_from_slice(b"]]");
+}
+
+/// Appends `[36,subscription,publication,details]`, an EVENT without arguments that tells a client what it gets of the
+/// topic's past.
+pub fn encode_recovery(subscription: u64, notice: RecoveryNotice, out: &mut Vec<u8>) {
+    let RecoveryNotice { position, outcome } = notice;
+    let publication = publication(position);
+    let is_recovered = outcome.is_ok();
+    append(
+        out,
+        format_args!(
+            "[{},{subscription},{publication},{{\"x_recovered\":{is_recovered},\"x_id\":\"{position}\"",
+            kind::EVENT
+        ),
+    );
+    if let Err(reason) = outcome {
+        append(out, format_args!(",\"x_reason\":\"{}\"", reason.name()));
+    }
+    out.extend_from_slice(b"}]");
+}
+
+/// Appends `[36,subscription,1,{"x_gap":reason}]`, an EVENT without arguments: events of the topic were lost to the
+/// client.
+pub fn encode_gap(subscription: u64, gap: Gap, out: &mut Vec<u8>) {
+    append(
+        out,
+        format_args!(
+            "[{},{subscription},1,{{\"x_gap\":\"{}\"}}]",
+            kind::EVENT,
+            gap.name()
+        ),
+    );
+}
+
+/// Returns the number by which WAMP knows the publication of an event. WAMP has none that is 0, or too large for
+/// JavaScript.
+pub fn publication(id: EventId) -> u64 {
+    id.sequence.clamp(1, NUMBER_MAX)
 }
 
 fn digits(number: u64) -> usize {
@@ -368,6 +440,7 @@ mod tests {
             request,
             topic: topic.into(),
             is_exact,
+            past: Some(PastWish::default()),
         };
         let hello = |offers_ticket, takes_revocations| {
             Wamp2Message::Hello(Hello {
@@ -483,12 +556,15 @@ mod tests {
     fn what_the_server_says_is_json_and_an_event_is_as_long_as_it_says() {
         for (subscription, publication) in [(1, 1), (9, 10), (NUMBER_MAX, 99_999)] {
             for data in ["1", "{\"a\":[\"é\"]}"] {
-                let mut out = Vec::new();
-                encode_event(subscription, publication, data, &mut out);
-                assert_eq!(out.len(), event_len(subscription, publication, data));
-                let value: Value = serde_json::from_slice(&out).expect("JSON");
-                assert_eq!(value[1], subscription);
-                assert_eq!(value[4][0], serde_json::from_str::<Value>(data).unwrap());
+                for id in ["", "abcdefgh-7"] {
+                    let mut out = Vec::new();
+                    encode_event(subscription, publication, id, data, &mut out);
+                    assert_eq!(out.len(), event_len(subscription, publication, id, data));
+                    let value: Value = serde_json::from_slice(&out).expect("JSON");
+                    assert_eq!(value[1], subscription);
+                    assert_eq!(value[3]["x_id"].as_str().unwrap_or(""), id);
+                    assert_eq!(value[4][0], serde_json::from_str::<Value>(data).unwrap());
+                }
             }
         }
         let mut text = Vec::new();

@@ -15,6 +15,7 @@ use newswire::wire::http::{self, Head, NO_LINES, Upgrade};
 use newswire::wire::json;
 use newswire::wire::jwt::Jwt;
 use newswire::wire::nats::{self, NoNats, ServerOp};
+use newswire::wire::past::Since;
 use newswire::wire::sse;
 use newswire::wire::token::{Digest, Token};
 use newswire::wire::token_file::FileTokens;
@@ -218,6 +219,7 @@ pub fn wamp2_message(bytes: &[u8]) {
         request,
         topic,
         is_exact,
+        past,
     } = message
     else {
         return;
@@ -228,8 +230,21 @@ pub fn wamp2_message(bytes: &[u8]) {
     assert_eq!(is_exact, policy.is_null() || policy == "exact");
     let mut event = Vec::new();
     let data = value.to_string();
-    wamp2::encode_event(request, request, &data, &mut event);
-    assert_eq!(event.len(), wamp2::event_len(request, request, &data));
+    let since = match past.and_then(|past| past.since) {
+        Some(Since::Position(id)) => {
+            assert_eq!(value[2]["x_since"], id.to_string());
+            id.to_string()
+        }
+        Some(Since::Malformed) | None => String::new(),
+    };
+    if let Some(last) = past.and_then(|past| past.last) {
+        assert_eq!(value[2]["x_last"], last);
+    }
+    wamp2::encode_event(request, request, &since, &data, &mut event);
+    assert_eq!(
+        event.len(),
+        wamp2::event_len(request, request, &since, &data)
+    );
     let event: Value = serde_json::from_slice(&event).expect("JSON");
     assert_eq!(event[4][0], value);
 }
@@ -249,8 +264,8 @@ pub fn event_stream(bytes: &[u8]) {
         json::quote(topic, &mut quoted);
         let data = format!("[\n{quoted}\r\n]");
         let mut event = Vec::new();
-        sse::encode_event(&quoted, &data, &mut event);
-        assert_eq!(event.len(), sse::event_len(&quoted, &data));
+        sse::encode_event("", &quoted, &data, &mut event);
+        assert_eq!(event.len(), sse::event_len("", &quoted, &data));
         let event = str::from_utf8(&event).expect("text");
         let line = event.strip_suffix("\n\n").expect("an end");
         assert!(!line.contains(['\n', '\r']));

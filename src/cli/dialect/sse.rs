@@ -123,6 +123,7 @@ mod tests {
         take(&mut dialect, "retry: 1\n");
         let mut bytes = Vec::new();
         sse::encode_event(
+            "",
             "\"a\\u00e9\"",
             "{\"n\":1.50,\"s\":\"\\/\\n: x\"}",
             &mut bytes,

@@ -212,6 +212,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::wire::past::PastWish;
     use crate::wire::wamp2::{self, Hello, Wamp2Message};
 
     fn dialect() -> Wamp2Dialect {
@@ -251,6 +252,7 @@ mod tests {
                 request: n as u64 + 1,
                 topic: topic.into(),
                 is_exact: true,
+                past: Some(PastWish::default()),
             };
             assert_eq!(wamp2::parse(answers[n].as_bytes()), Ok(expected));
         }

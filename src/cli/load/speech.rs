@@ -171,13 +171,13 @@ mod tests {
         const QUOTED: &str = "\"t\\\"\"";
         let event = written(|out| wamp::encode_event(QUOTED, DATA, out));
         assert_eq!(rest(Protocol::Wamp1, &event), Some("12,\"at\":5}]"));
-        let event = written(|out| wamp2::encode_event(31, 1_000, DATA, out));
+        let event = written(|out| wamp2::encode_event(31, 1_000, "", DATA, out));
         assert_eq!(rest(Protocol::Wamp2, &event), Some("12,\"at\":5}]]"));
-        let event = event.replace("{}", "{\"x_id\":\"E-7\"}");
+        let event = written(|out| wamp2::encode_event(31, 1_000, "E-7", DATA, out));
         assert_eq!(rest(Protocol::Wamp2, &event), Some("12,\"at\":5}]]"));
-        let event = written(|out| sse::encode_event(QUOTED, DATA, out));
+        let event = written(|out| sse::encode_event("", QUOTED, DATA, out));
         assert_eq!(rest(Protocol::Sse, &event), Some("12,\"at\":5}}\n\n"));
-        let event = format!("id: E-7\n{event}");
+        let event = written(|out| sse::encode_event("E-7", QUOTED, DATA, out));
         assert_eq!(rest(Protocol::Sse, &event), Some("12,\"at\":5}}\n\n"));
     }
 

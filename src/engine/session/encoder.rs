@@ -7,10 +7,13 @@
 //! Never here: which audiences a topic has, who is in them (`hub`), how a message is written (the files of the
 //! protocols).
 
+use std::fmt::Write as _;
+
 use super::encoding::Encoding;
 use super::{sse, wamp1, wamp2};
 use crate::limits;
 use crate::wire::envelope::Event;
+use crate::wire::id::EventId;
 use crate::wire::json;
 use crate::wire::protocol::Protocol;
 use crate::wire::websocket::{self, Deflater, Framing};
@@ -21,8 +24,10 @@ use crate::wire::websocket::{self, Deflater, Framing};
 pub struct Encoder {
     /// The topic's name as JSON.
     quoted_topic: String,
-    /// How many events there were. It numbers them for WAMP v2.
-    publications: u64,
+    /// The event's id as text; empty when it has none.
+    id: String,
+    /// The number by which WAMP v2 knows the event.
+    publication: u64,
     deflater: Deflater,
     /// In bytes: shorter messages are not compressed.
     compress_bytes_min: usize,
@@ -39,7 +44,8 @@ impl Default for Encoder {
     fn default() -> Self {
         Self {
             quoted_topic: String::new(),
-            publications: 0,
+            id: String::new(),
+            publication: 1,
             deflater: Deflater::default(),
             compress_bytes_min: limits::COMPRESS_BYTES_MIN,
             compress_bytes_left: limits::TURN_COMPRESS_BYTES_MAX,
@@ -67,36 +73,38 @@ impl Encoder {
         self.compress_bytes_left > 0
     }
 
-    /// The events that are encoded from here on have this topic.
-    pub fn begin(&mut self, topic: &str) {
-        self.publications += 1;
+    /// `event` is the one that is encoded from here on.
+    pub fn begin(&mut self, event: &Event<'_>) {
         self.may_compress = self.has_budget();
         self.quoted_topic.clear();
-        json::quote(topic, &mut self.quoted_topic);
+        json::quote(&event.topic, &mut self.quoted_topic);
+        self.set_id(event.id);
     }
 
-    /// `event` in one encoding; its topic is that of the last [`Encoder::begin`]. `subscription` is the id of
-    /// its subscriptions, where the encoding has ids.
+    fn set_id(&mut self, id: Option<EventId>) {
+        self.id.clear();
+        // The server's own events have none.
+        self.publication = id.map_or(1, wamp2::publication);
+        if let Some(id) = id {
+            write!(self.id, "{id}").expect("a String takes everything");
+        }
+    }
+
+    /// `event`, which is that of the last [`Encoder::begin`], in one encoding. `subscription` is the id of its
+    /// topic's subscriptions, where the encoding has ids.
     pub fn encode<'a>(
         &'a mut self,
         encoding: Encoding,
         subscription: u64,
         event: &'a Event<'_>,
     ) -> EncodedEvent<'a> {
-        let plain = match encoding.protocol() {
-            Protocol::Wamp1 => {
-                EncodedEvent::Wamp1(wamp1::Wamp1Event::new(&self.quoted_topic, event.data))
-            }
-            Protocol::Wamp2 => EncodedEvent::Wamp2(wamp2::Wamp2Event {
-                subscription,
-                publication: self.publications,
-                data: event.data,
-            }),
-            Protocol::Sse => EncodedEvent::Sse(sse::StreamEvent {
-                quoted_topic: &self.quoted_topic,
-                data: event.data,
-            }),
-        };
+        let plain = plain(
+            encoding,
+            &self.quoted_topic,
+            &self.id,
+            (subscription, self.publication),
+            event.data,
+        );
         let bytes = plain.bytes();
         let is_worth_it = encoding.framing() == Framing::Deflate
             && (self.compress_bytes_min..=limits::COMPRESS_BYTES_MAX).contains(&bytes);
@@ -113,6 +121,52 @@ impl Encoder {
             }
             None => plain,
         }
+    }
+}
+
+/// An event that is sent again to one client. It is not compressed.
+#[derive(Clone, Copy, Debug)]
+pub struct PastEvent<'a> {
+    /// The topic, as JSON.
+    pub quoted_topic: &'a str,
+    /// The id of the topic's subscriptions, where the encoding has ids.
+    pub subscription: u64,
+    /// The event's id; `None` when it is not shown.
+    pub id: Option<EventId>,
+    /// The event's data.
+    pub data: &'a str,
+}
+
+impl PastEvent<'_> {
+    /// Appends it in one encoding.
+    pub fn write(&self, encoding: Encoding, out: &mut Vec<u8>) {
+        let id = self.id.map(|id| id.to_string()).unwrap_or_default();
+        let publication = self.id.map_or(1, wamp2::publication);
+        let numbers = (self.subscription, publication);
+        plain(encoding, self.quoted_topic, &id, numbers, self.data).write(out);
+    }
+}
+
+fn plain<'a>(
+    encoding: Encoding,
+    quoted_topic: &'a str,
+    id: &'a str,
+    (subscription, publication): (u64, u64),
+    data: &'a str,
+) -> EncodedEvent<'a> {
+    match encoding.protocol() {
+        Protocol::Wamp1 => EncodedEvent::Wamp1(wamp1::Wamp1Event::new(quoted_topic, data)),
+        Protocol::Wamp2 => EncodedEvent::Wamp2(wamp2::Wamp2Event {
+            subscription,
+            publication,
+            id,
+            data,
+        }),
+        Protocol::Sse => EncodedEvent::Sse(sse::StreamEvent {
+            id,
+            quoted_topic,
+            data,
+        }),
     }
 }
 
@@ -172,6 +226,7 @@ mod tests {
     fn the_longest_event_fits_into_the_smallest_outbox() {
         // Each of these bytes takes six as JSON.
         let topic = "\u{1}".repeat(64);
+        let id = format!("abcdefgh-{}", u64::MAX);
         for bytes in [0, 1, 125, 126, 65_536, 70_000] {
             let data = "\n".repeat(bytes);
             let mut quoted_topic = String::new();
@@ -186,12 +241,14 @@ mod tests {
                         EncodedEvent::Wamp2(wamp2::Wamp2Event {
                             subscription: u64::MAX,
                             publication: u64::MAX,
+                            id: &id,
                             data: &data,
                         }),
                         limits::wamp2_event_bytes(bytes),
                     ),
                     Protocol::Sse => (
                         EncodedEvent::Sse(sse::StreamEvent {
+                            id: &id,
                             quoted_topic: &quoted_topic,
                             data: &data,
                         }),
@@ -211,13 +268,13 @@ mod tests {
     fn encoder(compress_bytes_min: usize) -> Encoder {
         let mut encoder = Encoder::default();
         encoder.set_compress_bytes_min(compress_bytes_min);
-        encoder.begin("t");
+        encoder.begin(&Event::new("t".into(), "1"));
         encoder
     }
 
     fn is_compressed(encoder: &mut Encoder, data: &str) -> bool {
-        encoder.begin("t");
         let event = Event::new("t".into(), data);
+        encoder.begin(&event);
         let encoded = encoder.encode(Encoding::Wamp1Deflate, 0, &event);
         let mut out = Vec::new();
         encoded.write(&mut out);

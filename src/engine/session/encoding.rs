@@ -9,6 +9,8 @@
 use super::SessionId;
 use super::step::{Breach, LastWord, SubscribeOutcome};
 use super::{sse, wamp1, wamp2};
+use crate::stats::Gap;
+use crate::wire::past::RecoveryNotice;
 use crate::wire::protocol::Protocol;
 use crate::wire::websocket::{self, Framing};
 
@@ -114,6 +116,34 @@ impl Encoding {
         match self.protocol() {
             Protocol::Wamp1 | Protocol::Sse => {}
             Protocol::Wamp2 => wamp2::revoked(subscription, out),
+        }
+    }
+
+    /// Returns true when every client of the protocol takes notices of newswire's own; in WAMP v2 a client has to ask
+    /// for the first one, and WAMP v1 has no place for them.
+    pub fn always_has_notices(self) -> bool {
+        match self.protocol() {
+            Protocol::Wamp1 | Protocol::Wamp2 => false,
+            Protocol::Sse => true,
+        }
+    }
+
+    /// Appends what a client gets of a topic's past; on a stream, of all its topics'.
+    pub fn recovery(self, subscription: u64, notice: RecoveryNotice, out: &mut Vec<u8>) {
+        match self.protocol() {
+            Protocol::Wamp1 => {}
+            Protocol::Wamp2 => wamp2::recovery(subscription, notice, out),
+            Protocol::Sse => sse::recovery(notice, out),
+        }
+    }
+
+    /// Appends that events of a topic were lost to the client. `subscription` is the id of the topic's subscriptions,
+    /// where the protocol has ids.
+    pub fn gap(self, subscription: u64, topic: &str, gap: Gap, out: &mut Vec<u8>) {
+        match self.protocol() {
+            Protocol::Wamp1 => {}
+            Protocol::Wamp2 => wamp2::gap(subscription, gap, out),
+            Protocol::Sse => sse::gap(topic, gap, out),
         }
     }
 

@@ -29,7 +29,7 @@ use pending::Pending;
 use wamp1::Prefixes;
 use wamp2::{Prelude, Proof, Said};
 
-pub use encoder::Encoder;
+pub use encoder::{Encoder, PastEvent};
 pub use encoding::Encoding;
 pub use id::SessionId;
 pub use rules::SessionRules;
@@ -37,6 +37,7 @@ pub use step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionNa
 
 use crate::standing::{Applicant, Standing};
 use crate::wire::growth;
+use crate::wire::past::PastWish;
 use crate::wire::protocol::Protocol;
 use crate::wire::token::Token;
 use crate::wire::websocket::{Decoder, Inflater};
@@ -93,6 +94,8 @@ struct Opened {
     encoding: Encoding,
     /// True exactly when the client understands that the server ends one of its subscriptions.
     takes_revocations: bool,
+    /// True exactly when the client has asked for a topic's past, or its protocol has a place for what is said of it.
+    takes_notices: bool,
     /// True exactly when the client was silent for as long as it may be, and has given no sign of life since:
     /// it was pinged, or its stream takes nothing.
     awaits_pong: bool,
@@ -225,6 +228,19 @@ impl Session {
         }
     }
 
+    /// What such a client asks of their past.
+    pub fn past(&self) -> PastWish {
+        match &self.0 {
+            Kept::Checking(pending) => pending.past(),
+            _ => PastWish::default(),
+        }
+    }
+
+    /// Returns true when the client is told what it gets of a topic's past, and of losses.
+    pub fn takes_notices(&self) -> bool {
+        self.opened().is_some_and(|opened| opened.takes_notices)
+    }
+
     fn set_opened(
         &mut self,
         standing: Rc<Standing>,
@@ -239,6 +255,7 @@ impl Session {
             opened_at: second,
             encoding,
             takes_revocations,
+            takes_notices: encoding.always_has_notices(),
             awaits_pong: false,
         }));
     }
@@ -436,7 +453,10 @@ impl Opened {
         };
         match self.encoding.protocol() {
             Protocol::Wamp1 => wamp1::read(reader, &mut self.prefixes, &self.standing, input),
-            Protocol::Wamp2 => wamp2::read(reader, &self.standing, input),
+            Protocol::Wamp2 => {
+                let takes_notices = &mut self.takes_notices;
+                wamp2::read(reader, &self.standing, takes_notices, input)
+            }
             // Nothing that it sends has a meaning.
             Protocol::Sse => (input.len(), None),
         }

@@ -7,6 +7,7 @@ use super::{Encoding, SessionId, wamp2};
 use crate::standing::Applicant;
 use crate::stats::Refusal;
 use crate::wire::http::{self, Acceptance};
+use crate::wire::past::PastWish;
 
 /// The answer to a request that is good.
 #[derive(Debug)]
@@ -93,6 +94,14 @@ impl Pending {
         match &self.answer {
             Some(RequestAnswer::Stream(wish)) => &wish.topics,
             Some(RequestAnswer::Upgrade(_)) | None => &[],
+        }
+    }
+
+    /// What is asked of the past of a stream's topics.
+    pub fn past(&self) -> PastWish {
+        match &self.answer {
+            Some(RequestAnswer::Stream(wish)) => wish.past,
+            Some(RequestAnswer::Upgrade(_)) | None => PastWish::default(),
         }
     }
 

@@ -7,7 +7,9 @@
 
 use super::SessionId;
 use crate::limits;
-use crate::stats::Refusal;
+use crate::stats::{Gap, Refusal};
+use crate::wire::json;
+use crate::wire::past::{PastWish, RecoveryNotice};
 use crate::wire::sse;
 
 /// What a client asked for that waits for its stream.
@@ -15,6 +17,8 @@ use crate::wire::sse;
 pub struct StreamWish {
     /// The topics.
     pub topics: Vec<String>,
+    /// What is asked of their past.
+    pub past: PastWish,
     /// The page's origin.
     pub origin: Option<String>,
     /// True exactly when a browser asks.
@@ -47,9 +51,23 @@ pub fn comment(out: &mut Vec<u8>) {
     sse::encode_comment(out);
 }
 
+/// Appends what a client gets of its topics' past.
+pub fn recovery(notice: RecoveryNotice, out: &mut Vec<u8>) {
+    sse::encode_recovery(notice, out);
+}
+
+/// Appends that events of a topic were lost to the client.
+pub fn gap(topic: &str, gap: Gap, out: &mut Vec<u8>) {
+    let mut quoted = String::new();
+    json::quote(topic, &mut quoted);
+    sse::encode_gap(&quoted, gap, out);
+}
+
 /// An event, not written yet.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamEvent<'a> {
+    /// The event's id as text; empty when it has none.
+    pub id: &'a str,
     /// The topic, as JSON.
     pub quoted_topic: &'a str,
     /// The event's data.
@@ -59,11 +77,11 @@ pub struct StreamEvent<'a> {
 impl StreamEvent<'_> {
     /// In bytes, the whole event.
     pub fn bytes(&self) -> usize {
-        sse::event_len(self.quoted_topic, self.data)
+        sse::event_len(self.id, self.quoted_topic, self.data)
     }
 
     /// Appends the event.
     pub fn write(&self, out: &mut Vec<u8>) {
-        sse::encode_event(self.quoted_topic, self.data, out);
+        sse::encode_event(self.id, self.quoted_topic, self.data, out);
     }
 }

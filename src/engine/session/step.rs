@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use super::encoding::{Encoding, Request};
 use crate::standing::{Applicant, Standing};
 use crate::stats::{Close, Counter, Refusal};
+use crate::wire::past::PastWish;
 
 /// What the engine is to do for a client, or with it.
 #[derive(Debug)]
@@ -27,8 +28,8 @@ pub enum Intent<'a> {
     Refuse(Refusal, IpAddr),
     /// The request asks for neither an upgrade nor a stream, and is answered: with what, and what it is counted as.
     Serve(Vec<u8>, Counter),
-    /// The client subscribes to a topic.
-    Subscribe(Request, Cow<'a, str>),
+    /// The client subscribes to a topic, and asks for something of its past.
+    Subscribe(Request, Cow<'a, str>, PastWish),
     /// The client subscribes to a topic that its token does not allow.
     Denied(Request, Cow<'a, str>, &'a Standing),
     /// The client unsubscribes from a topic.

@@ -131,6 +131,7 @@ fn judge(head: &Head<'_, '_>, peer: IpAddr, rules: &SessionRules) -> Result<Judg
             let stream = stream?;
             let wish = StreamWish {
                 topics: stream.topics,
+                past: stream.past,
                 origin: stream.origin.map(str::to_owned),
                 is_browser: stream.is_browser,
             };

@@ -16,6 +16,7 @@ use super::step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, Subscriptio
 use crate::limits;
 use crate::standing::Standing;
 use crate::stats::{Close, Counter};
+use crate::wire::past::PastWish;
 use crate::wire::wamp::{self, ClientMessage, Malformed};
 use crate::wire::websocket::{self, close_code};
 
@@ -77,7 +78,7 @@ fn act<'a>(
         ClientMessage::Subscribe { topic } => {
             let topic = expand(prefixes, topic);
             if standing.allows(&topic) {
-                Intent::Subscribe(request, topic)
+                Intent::Subscribe(request, topic, PastWish::default())
             } else {
                 Intent::Denied(request, topic, standing)
             }

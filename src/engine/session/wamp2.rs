@@ -15,7 +15,9 @@ use super::encoding::{Encoding, Request};
 use super::frames::{ClientFrame, FrameReader};
 use super::step::{Breach, Intent, LastWord, Noted, SubscribeOutcome, SubscriptionName};
 use crate::standing::{Applicant, Standing};
-use crate::stats::{Close, Counter, Refusal};
+use crate::stats::{Close, Counter, Gap, Refusal};
+use crate::wire::id::EventId;
+use crate::wire::past::{PastWish, RecoveryNotice};
 use crate::wire::token::Token;
 use crate::wire::wamp;
 use crate::wire::wamp2::{self, Hello, NotWamp, Wamp2Message, kind, uri};
@@ -115,15 +117,22 @@ fn understand(text: &[u8], is_challenged: bool, hello: &mut Hello) -> Said {
     }
 }
 
-/// Takes bytes of a client that was welcomed. Answers how many it took, and what follows from them.
+/// Takes bytes of a client that was welcomed. Answers how many it took, and what follows from them. `takes_notices` becomes
+/// true when the client asks for a topic's past: by that it shows that it understands what is said of it.
 pub fn read<'a>(
     reader: FrameReader<'a>,
     standing: &'a Standing,
+    takes_notices: &mut bool,
     input: &'a mut [u8],
 ) -> (usize, Option<Intent<'a>>) {
     let encoding = reader.encoding;
     reader.read(input, |payload| match wamp2::parse(payload) {
-        Ok(message) => act(encoding, standing, message),
+        Ok(message) => {
+            let asks = |past: &Option<PastWish>| past.as_ref().is_some_and(PastWish::is_asked);
+            *takes_notices |=
+                matches!(&message, Wamp2Message::Subscribe { past, .. } if asks(past));
+            act(encoding, standing, message)
+        }
         Err(NotWamp(text)) => Intent::Fail(breach(text)),
     })
 }
@@ -138,10 +147,16 @@ fn act<'a>(encoding: Encoding, standing: &'a Standing, message: Wamp2Message<'a>
         } => refuse(kind::SUBSCRIBE, number, uri::OPTION_NOT_ALLOWED, None),
         Wamp2Message::Subscribe {
             request: number,
+            past: None,
+            ..
+        } => refuse(kind::SUBSCRIBE, number, uri::INVALID_ARGUMENT, None),
+        Wamp2Message::Subscribe {
+            request: number,
             topic,
             is_exact: true,
+            past: Some(past),
         } => match standing.allows(&topic) {
-            true => Intent::Subscribe(request(number), topic),
+            true => Intent::Subscribe(request(number), topic, past),
             false => Intent::Denied(request(number), topic, standing),
         },
         Wamp2Message::Unsubscribe {
@@ -249,6 +264,21 @@ pub fn revoked(subscription: u64, out: &mut Vec<u8>) {
     });
 }
 
+/// Appends what a client gets of a topic's past.
+pub fn recovery(subscription: u64, notice: RecoveryNotice, out: &mut Vec<u8>) {
+    websocket::encode_text(out, |out| wamp2::encode_recovery(subscription, notice, out));
+}
+
+/// Appends that events of a topic were lost to the client.
+pub fn gap(subscription: u64, gap: Gap, out: &mut Vec<u8>) {
+    websocket::encode_text(out, |out| wamp2::encode_gap(subscription, gap, out));
+}
+
+/// Returns the number by which WAMP knows the publication of an event.
+pub fn publication(id: EventId) -> u64 {
+    wamp2::publication(id)
+}
+
 /// Appends the last messages to a client that was welcomed.
 pub fn last_word(word: LastWord, out: &mut Vec<u8>) {
     let (code, text) = match word {
@@ -344,15 +374,17 @@ fn abort_for(breach: Breach, out: &mut Vec<u8>) {
 pub struct Wamp2Event<'a> {
     /// The id of the topic's subscriptions.
     pub subscription: u64,
-    /// The id of the event, for this process alone.
+    /// The number by which WAMP knows the event.
     pub publication: u64,
+    /// The event's id as text; empty when it has none.
+    pub id: &'a str,
     /// The event's data.
     pub data: &'a str,
 }
 
 impl Wamp2Event<'_> {
     fn payload_bytes(&self) -> usize {
-        wamp2::event_len(self.subscription, self.publication, self.data)
+        wamp2::event_len(self.subscription, self.publication, self.id, self.data)
     }
 
     /// In bytes, the whole frame.
@@ -369,6 +401,12 @@ impl Wamp2Event<'_> {
 
     /// Appends what is in the frame.
     pub fn write_payload(&self, out: &mut Vec<u8>) {
-        wamp2::encode_event(self.subscription, self.publication, self.data, out);
+        let Self {
+            subscription,
+            publication,
+            id,
+            data,
+        } = *self;
+        wamp2::encode_event(subscription, publication, id, data, out);
     }
 }

@@ -37,7 +37,7 @@ use super::wanted::{TellBudget, Wanted};
 use super::{Host, Received, Settlement, Source, SourceId};
 use crate::health::{Health, Upstream};
 use crate::limits;
-use crate::stats::{Counter, Ingest};
+use crate::stats::Ingest;
 use crate::wake::Wake;
 
 const GOODBYE: Duration = Duration::from_secs(limits::BROKER_GOODBYE_SECONDS);
@@ -212,8 +212,8 @@ impl Source for Threaded {
             true => link.queues_lost > self.link.queues_lost,
             false => is_new && self.link.connects > 0,
         };
-        if has_gap {
-            host.count(Counter::SourceGaps, 1);
+        if has_gap || is_new && !self.is_durable {
+            host.note_joined(has_gap);
         }
         match &mut self.subscriptions {
             Some(subscriptions) if !link.is_connected => subscriptions.end(),

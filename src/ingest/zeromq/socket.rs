@@ -259,6 +259,7 @@ pub(crate) mod tests {
         }
         fn unwatch(&mut self, _: RawFd) {}
         fn count(&mut self, _: Counter, _: u64) {}
+        fn note_joined(&mut self, _: bool) {}
         fn refused_peer(&mut self, _: Ingest, _: &str, _: PeerRefusal) {}
     }
 

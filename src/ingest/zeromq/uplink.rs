@@ -18,7 +18,7 @@ use crate::limits;
 use crate::net::dial::{DialFailure, DialState, Dialer, Step};
 use crate::net::names::{Resolve, Resolver};
 use crate::net::{Address, Place};
-use crate::stats::{Counter, PeerRefusal};
+use crate::stats::PeerRefusal;
 
 const REPORT: Duration = Duration::from_secs(limits::REPORT_SECONDS);
 
@@ -149,9 +149,7 @@ impl Uplink {
     ) {
         match self.handle_peer(now, event) {
             Some(UplinkChange::Joined) => {
-                if self.has_been_connected() {
-                    host.count(Counter::SourceGaps, 1);
-                }
+                host.note_joined(self.has_been_connected());
                 subscriptions.begin(now);
             }
             Some(UplinkChange::Lost) => subscriptions.end(),

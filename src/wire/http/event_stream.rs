@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use super::head::Head;
 use crate::limits::ORIGIN_BYTES_MAX;
 use crate::stats::Refusal;
+use crate::wire::past::{PastWish, Since};
 
 /// What a good request for a stream asks for, borrowed from its head. It has no `Debug`: a token may be in it.
 pub struct EventStream<'a> {
@@ -17,6 +18,8 @@ pub struct EventStream<'a> {
     pub origin: Option<&'a str>,
     /// The elements of all `X-Forwarded-For` lines, as they came. Anybody may have written them.
     pub forwarded_for: Vec<&'a [u8]>,
+    /// What the client asks of its topics' past.
+    pub past: PastWish,
     /// True exactly when a browser asks. Its `EventSource` gives up for good after any other status than 200.
     pub is_browser: bool,
 }
@@ -60,10 +63,29 @@ fn judge<'a>(head: &Head<'_, 'a>) -> Result<EventStream<'a>, Refusal> {
             topics,
             origin,
             forwarded_for: head.elements("x-forwarded-for").collect(),
+            past: past(head).ok_or(Refusal::BadRequest)?,
             is_browser: head.has("sec-fetch-mode"),
         }),
         _ => Err(Refusal::Topics),
     }
+}
+
+/// What the client has, by the header that a browser sends when it comes back, or else by the query: a new `EventSource`
+/// cannot send the header. `None` when the number of events is none.
+fn past(head: &Head<'_, '_>) -> Option<PastWish> {
+    let of_query = |name| head.query_values(name).next().map(form_value);
+    let since = match head.values("last-event-id").last() {
+        Some(text) => Some(str::from_utf8(text).map_or(Since::Malformed, Since::parse)),
+        None => of_query("last_event_id").map(|text| match text {
+            Some(text) => Since::parse(&text),
+            None => Since::Malformed,
+        }),
+    };
+    let last = match of_query("last") {
+        Some(text) => Some(text?.parse().ok()?),
+        None => None,
+    };
+    Some(PastWish { since, last })
 }
 
 /// Decodes a value of a query as forms write it: a `+` is a space. `None` when it is no UTF-8.

@@ -21,7 +21,7 @@ use newswire::net::HostPort;
 use newswire::net::names::{Answer, Resolve};
 use newswire::relay::TopicNumbers;
 use newswire::stats::{Counter, Ingest};
-use newswire::wire::id::{Epoch, Sequencer};
+use newswire::wire::id::{Epoch, Numbering};
 
 use super::subscriber::topic;
 use super::truth::Shared;
@@ -49,7 +49,7 @@ pub struct MemoryRelay {
     /// The topics of all events of each run, in order. The last run is the present one.
     logs: Vec<Vec<usize>>,
     /// Gives the ids of events that publishers push here, and of those that come from a relay before this one.
-    ids: [Sequencer; 2],
+    ids: [Numbering; 2],
     numbers: TopicNumbers,
     is_up: bool,
     links: Vec<SharedLink>,
@@ -65,7 +65,7 @@ impl MemoryRelay {
         let mut relay = Self {
             number,
             logs: Vec::new(),
-            ids: [false, true].map(|is_before| Sequencer::new(epoch(number, 0, is_before))),
+            ids: [false, true].map(|is_before| Numbering::new(epoch(number, 0, is_before))),
             numbers: TopicNumbers::default(),
             is_up: false,
             links: Vec::new(),
@@ -80,7 +80,7 @@ impl MemoryRelay {
 
     /// A new run begins.
     pub fn start(&mut self) {
-        self.ids[0] = Sequencer::new(epoch(self.number, self.logs.len(), false));
+        self.ids[0] = Numbering::new(epoch(self.number, self.logs.len(), false));
         self.logs.push(Vec::new());
         self.numbers = TopicNumbers::default();
         self.is_up = true;
@@ -108,8 +108,8 @@ impl MemoryRelay {
         let mark = (run, self.logs[run].len());
         self.logs[run].push(n);
         let name = topic(n);
-        let nth = format!("{}-{}", self.ids[0].epoch(), self.numbers.give(&name));
-        let id = self.ids[usize::from(is_relayed)].give();
+        let nth = format!("{}-{}", self.ids[0].own(), self.numbers.give(&name));
+        let id = self.ids[usize::from(is_relayed)].give(None);
         let parts = [name.clone(), data.to_owned(), id.to_string(), nth];
         for link in &self.links {
             let mut link = link.borrow_mut();

@@ -75,7 +75,7 @@ impl BinaryStage {
                 Some(number.to_owned())
             });
             let number = number.ok_or_else(|| subscribed.to_string())?;
-            event = format!("[36,{number},<n>,{{}},[0]]");
+            event = format!("[36,{number},<n>,{{\"x_id\":\"<event>\"}},[0]]");
             leave = format!("[34,9,{number}]");
         } else {
             peer.raw.send(&text(&format!("[5,\"{topic}\"]")));

@@ -13,6 +13,7 @@ use newswire::config::{Config, ShutdownClose, option};
 use newswire::engine::{Check, Engine, Farewell, SlotId};
 use newswire::server::{Budgets, gate_rules, rules};
 use newswire::wire::envelope::Form;
+use newswire::wire::id::{Epoch, Numbering};
 use newswire::wire::token::Token;
 
 use kit::TOKEN;
@@ -56,6 +57,7 @@ pub struct EngineStage {
     peers: BTreeMap<String, Peer>,
     cuts: Cuts,
     dice: Dice,
+    ids: Numbering,
     /// True exactly when events wait for the turn's end.
     has_events: bool,
 }
@@ -68,7 +70,11 @@ impl EngineStage {
             set(&mut config, name, value);
         }
         Self {
-            engine: Engine::new(rules(&config, 100, Budgets::default()), 7),
+            engine: Engine::new(
+                rules(&config, 100, Budgets::default(), Epoch::new([7; 8])),
+                7,
+            ),
+            ids: Numbering::new(Epoch::new([7; 8])),
             gate: Gate::new(
                 vec![Box::new(TokenList::new(&[Token::new(TOKEN)]))],
                 gate_rules(&config, Budgets::default()),
@@ -225,7 +231,8 @@ impl Stage for EngineStage {
             self.deliver();
         }
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        if let Ok(event) = self.form.parse(&parts) {
+        if let Ok(mut event) = self.form.parse(&parts) {
+            event.id = Some(self.ids.give(event.id));
             self.engine.handle_event(&event);
             self.has_events = true;
         }

@@ -213,20 +213,27 @@ impl Play {
     }
 }
 
-/// Compares byte for byte; each `<n>` stands for any number.
+/// Compares byte for byte; each `<n>` stands for any number, and each `<event>` for the id of any event.
 fn is_as(expected: &str, text: &str) -> bool {
-    let mut pieces = expected.split("<n>");
-    let Some(mut rest) = text.strip_prefix(pieces.next().unwrap_or_default()) else {
+    let Some(at) = expected.find('<') else {
+        return expected == text;
+    };
+    let (before, pattern) = expected.split_at(at);
+    let Some(rest) = text.strip_prefix(before) else {
         return false;
     };
-    for piece in pieces {
-        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-        match after.strip_prefix(piece) {
-            Some(next) if after.len() < rest.len() => rest = next,
-            _ => return false,
-        }
+    if let Some(pattern) = pattern.strip_prefix("<event>") {
+        let Some((epoch, rest)) = rest.split_once('-') else {
+            return false;
+        };
+        let is_epoch = epoch.len() == 8 && epoch.bytes().all(|b| b.is_ascii_alphanumeric());
+        return is_epoch && is_as(&format!("<n>{pattern}"), rest);
     }
-    rest.is_empty()
+    if let Some(pattern) = pattern.strip_prefix("<n>") {
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        return after.len() < rest.len() && is_as(pattern, after);
+    }
+    rest.starts_with('<') && is_as(&pattern[1..], &rest[1..])
 }
 
 #[test]

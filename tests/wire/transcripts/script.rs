@@ -18,7 +18,7 @@
 //! | `server header NAME: VALUE` | which had this header, once |
 //! | `server lacks NAME` | … and not this one |
 //! | `server body TEXT` | … and this in its body |
-//! | `server text TEXT` | the client receives this text frame; `<id>` stands for any session id, `<n>` for any number, `<version>` for the server's |
+//! | `server text TEXT` | the client receives this text frame; `<id>` stands for any session id, `<n>` for any number, `<event>` for the id of any event, `<version>` for the server's |
 //! | `server deflated TEXT` | this text, compressed |
 //! | `server frame FIRST DATA` | this frame |
 //! | `server event LINES` | this server-sent event; `¶` stands between its lines |

@@ -1,0 +1,173 @@
+//! Clients are told that events of a topic were lost to them.
+//!
+//! Some are lost to one client, because it reads too slowly and the topic's rule drops events then. Others were lost on the
+//! way to the server, for all subscribers of a topic, or nobody knows of which topics: then every open session is looked at
+//! once, a share a turn.
+//!
+//! Only a client whose protocol has a place for it is told (`session`).
+//!
+//! Never here: which events are dropped (`outbox`), when the server has missed some (`ingest`).
+
+use super::Engine;
+use super::audiences::AudienceId;
+use super::batch::LossMark;
+use super::ending::Ending;
+use super::link::{Sent, Stream};
+use super::names::TopicId;
+use super::round::Round;
+use super::slots::SlotId;
+use crate::limits;
+use crate::stats::{Gap, Slow};
+
+/// The topics of which the server has missed events.
+#[derive(Debug, Default, Eq, PartialEq)]
+enum Missed {
+    #[default]
+    Nothing,
+    /// At most `limits::GAP_TOPICS_MAX`.
+    Topics(Vec<TopicId>),
+    Everything,
+}
+
+impl Missed {
+    fn add(&mut self, topic: TopicId) {
+        match self {
+            Self::Nothing => *self = Self::Topics(vec![topic]),
+            Self::Topics(topics) if topics.contains(&topic) => {}
+            Self::Topics(topics) if topics.len() < limits::GAP_TOPICS_MAX => topics.push(topic),
+            Self::Topics(_) => *self = Self::Everything,
+            Self::Everything => {}
+        }
+    }
+}
+
+/// What clients are still to be told.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    /// Events that clients have lost in this turn.
+    lost: Vec<(SlotId, LossMark)>,
+    /// What the present round tells.
+    told: Missed,
+    /// What the next one will tell.
+    next: Missed,
+    round: Round,
+}
+
+impl Gaps {
+    /// Returns true while somebody is still to be told.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.round.is_under_way() || self.next != Missed::Nothing || !self.lost.is_empty()
+    }
+
+    /// A client has lost these events, of which the list is emptied.
+    pub(super) fn note(&mut self, id: SlotId, lost: &mut Vec<LossMark>) {
+        if !lost.is_empty() {
+            self.lost.extend(lost.drain(..).map(|mark| (id, mark)));
+        }
+    }
+}
+
+impl<S: Stream> Engine<S> {
+    /// The server has missed events of a topic, just before the one that comes next.
+    pub fn handle_missed(&mut self, topic: &str) {
+        let topic = self.hub.topics().find(topic);
+        self.hub.history_mut().note_missed(topic);
+        if let Some(topic) = topic {
+            self.gaps.next.add(topic);
+        }
+    }
+
+    /// A connection to a publisher was made: before it, the server may have missed events of any topic. `is_gap` is true
+    /// when there was one before, so that subscribers may have missed some too.
+    pub fn handle_source_joined(&mut self, is_gap: bool) {
+        self.hub.history_mut().note_source_joined(self.desk.now);
+        if is_gap {
+            self.gaps.next = Missed::Everything;
+        }
+    }
+
+    /// Tells clients what was lost to them, as far as the turn's budget goes.
+    pub(super) fn tell_gaps(&mut self) {
+        // To tell a client may cost it more events.
+        while !self.gaps.lost.is_empty() {
+            let mut lost = std::mem::take(&mut self.gaps.lost);
+            for (_, mark) in &lost {
+                self.hub.note_dropped(mark.rule);
+                self.desk.stats.dropped_slow(match mark.is_replaced {
+                    true => Slow::Replaced,
+                    false => Slow::Oldest,
+                });
+            }
+            lost.sort_unstable_by_key(|(id, mark)| (id.index(), mark.topic));
+            lost.dedup_by_key(|(id, mark)| (*id, mark.topic));
+            for (id, mark) in lost {
+                self.tell_gap(id, mark.topic, Gap::Slow);
+            }
+        }
+        if !self.gaps.round.is_under_way() && self.gaps.next != Missed::Nothing {
+            self.gaps.told = std::mem::take(&mut self.gaps.next);
+            self.gaps.round.begin(self.slots.places());
+        }
+        let mut left = limits::TURN_PLACES_MAX;
+        while left > 0
+            && let Some(place) = self.gaps.round.next(self.slots.places())
+        {
+            left = left.saturating_sub(1 + self.tell_missed(place));
+        }
+    }
+
+    /// Tells the client in a place what the server has missed. Answers what that cost beyond a look, in looks.
+    fn tell_missed(&mut self, place: u32) -> u32 {
+        let Some((id, connection)) = self.slots.at(place) else {
+            return 0;
+        };
+        if !connection.session.takes_notices() {
+            return 0;
+        }
+        let own = &connection.audiences;
+        let topics: Vec<TopicId> = match &self.gaps.told {
+            Missed::Nothing => Vec::new(),
+            Missed::Everything => {
+                let all = own.iter().map(AudienceId::of_number);
+                let all = all.map(AudienceId::topic);
+                all.chain(self.replays.awaited(id)).collect()
+            }
+            Missed::Topics(topics) => topics.clone(),
+        };
+        let cost = topics.len() as u32 * limits::GAP_PLACES;
+        for topic in topics {
+            self.tell_gap(id, topic, Gap::Upstream);
+        }
+        cost
+    }
+
+    /// Tells a client that events of a topic were lost to it, if it is subscribed to the topic and takes such notices.
+    pub(super) fn tell_gap(&mut self, id: SlotId, topic: TopicId, gap: Gap) {
+        let Some(connection) = self.slots.get_mut(id) else {
+            return;
+        };
+        let Some(encoding) = connection.session.encoding() else {
+            return;
+        };
+        let own = &connection.audiences;
+        let is_subscribed = own.contains(AudienceId::new(topic, encoding).number())
+            || self.replays.awaits(id, topic);
+        if !is_subscribed || !connection.session.takes_notices() {
+            return;
+        }
+        let mut notice = Vec::new();
+        let name = self.hub.name(topic);
+        let subscription = self.hub.subscription_of(topic, encoding);
+        encoding.gap(subscription, &name, gap, &mut notice);
+        self.desk.stats.told(gap);
+        let sent = match gap {
+            Gap::Slow => connection.link.notify(topic, &notice, &mut self.desk),
+            // In its place among the events.
+            Gap::Upstream | Gap::History => connection.link.send(&notice, &mut self.desk),
+        };
+        self.gaps.note(id, &mut self.desk.lost);
+        if let Sent::Failed(reason) = sent {
+            self.end(id, Ending::Lost(reason));
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The kept events of all topics, and what a client can get of them that comes back.
+//!
+//! All rings together have a bound in bytes: beyond it the oldest event of all is dropped, whatever its topic. The ring of a
+//! topic whose last event is dropped stays, because it knows the floor; it goes when it is itself the oldest, and raises the
+//! floor of all topics without a ring.
+//!
+//! A client can get what it has missed exactly when its position is of the present epoch, is not above the newest event, and
+//! is not below any floor that concerns its topic: that of the ring, that of topics without a ring, and that of all topics,
+//! which rises when the server may have missed events itself.
+//!
+//! Behind a relay, the servers agree on ids, but none receives all events. So there the position that a client is told is
+//! one that other servers know too: its topic's newest event.
+//!
+//! Never here: names and rules of topics (`hub`), what is sent to whom (`replay`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::audiences::AudienceHash;
+use super::names::TopicId;
+use super::ring::{KeptEvent, Ring};
+use crate::limits;
+use crate::wire::id::{Epoch, EventId};
+use crate::wire::past::{Since, Unrecovered};
+use crate::wire::topic_rule::TopicRule;
+
+/// How long after it was made a connection's publisher may not know yet which topics are wanted.
+const SOURCE_SETTLES: Duration = Duration::from_millis(limits::SOURCE_SETTLES_MILLISECONDS);
+
+/// What all events have in common.
+#[derive(Debug)]
+struct Timeline {
+    /// The epoch of the last event, or the server's own.
+    epoch: Epoch,
+    /// Rises with each epoch.
+    generation: u32,
+    /// The sequence of the last event.
+    newest: u64,
+    /// Up to this sequence, the server may have missed events of any topic.
+    floor: u64,
+    /// The floor of topics without a ring.
+    forgotten: u64,
+    /// Until this moment the floor rises with each event: publishers were asked for topics so lately that some may not
+    /// know it yet.
+    settles_at: Duration,
+}
+
+/// A topic's ring, and what its rule says.
+#[derive(Debug)]
+struct Kept {
+    ring: Ring,
+    age_seconds: Option<u32>,
+    /// In bytes, what it costs beside its events.
+    own_bytes: usize,
+}
+
+impl Kept {
+    /// Its place among all rings: that of its oldest event, or of the last one that it had.
+    fn place(&self) -> (u32, u64) {
+        let oldest = self.ring.oldest();
+        let sequence = oldest.map_or(self.ring.floor, |event| event.sequence);
+        (self.ring.generation, sequence)
+    }
+
+    /// In which second its oldest event becomes too old.
+    fn due(&self) -> Option<u32> {
+        let oldest = self.ring.oldest()?;
+        Some(oldest.second.saturating_add(self.age_seconds?))
+    }
+}
+
+/// What is kept of a topic, as an administrator sees it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct KeptView {
+    /// In events.
+    pub events: usize,
+    /// In bytes, with what they cost beside their data.
+    pub bytes: usize,
+    /// In seconds, the age of the oldest one.
+    pub age_seconds: Option<u32>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct History {
+    own: Epoch,
+    timeline: Timeline,
+    kept: HashMap<TopicId, Kept, AudienceHash>,
+    /// All rings, by [`Kept::place`].
+    order: BTreeMap<(u32, u64), TopicId>,
+    /// Rings with an event that becomes too old, by [`Kept::due`].
+    due: BTreeSet<(u32, TopicId)>,
+    bytes: usize,
+    bytes_max: usize,
+    events: usize,
+    /// Topics whose ring has gone, until somebody asks.
+    gone: Vec<TopicId>,
+}
+
+impl History {
+    /// A history without events. `own` is the epoch of the ids that this server gives.
+    pub fn new(own: Epoch) -> Self {
+        Self {
+            own,
+            timeline: Timeline {
+                epoch: own,
+                generation: 0,
+                newest: 0,
+                floor: 0,
+                forgotten: 0,
+                settles_at: Duration::ZERO,
+            },
+            kept: HashMap::default(),
+            order: BTreeMap::new(),
+            due: BTreeSet::new(),
+            bytes: 0,
+            bytes_max: limits::HISTORY_BYTES_MAX,
+            events: 0,
+            gone: Vec::new(),
+        }
+    }
+
+    /// All rings together may have so many bytes.
+    pub fn set_bytes_max(&mut self, bytes: usize) {
+        self.bytes_max = bytes;
+        self.make_room();
+    }
+
+    /// In bytes, all rings.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// In events, all rings.
+    pub fn events(&self) -> usize {
+        self.events
+    }
+
+    /// What is kept of a topic; `None` when it has no ring.
+    pub fn view(&self, topic: TopicId, second: u32) -> Option<KeptView> {
+        let kept = self.kept.get(&topic)?;
+        let oldest = kept.ring.oldest();
+        Some(KeptView {
+            events: kept.ring.len(),
+            bytes: kept.own_bytes
+                + kept.ring.data_bytes()
+                + kept.ring.len() * limits::KEPT_EVENT_BYTES,
+            age_seconds: oldest.map(|event| second.saturating_sub(event.second)),
+        })
+    }
+
+    /// An event came, whatever its topic.
+    pub fn note(&mut self, id: EventId, now: Duration) {
+        let timeline = &mut self.timeline;
+        if timeline.epoch != id.epoch {
+            let is_own = id.epoch == self.own;
+            *timeline = Timeline {
+                epoch: id.epoch,
+                generation: timeline.generation + 1,
+                newest: id.sequence,
+                // Events of one epoch do not tell what the other one missed.
+                floor: id.sequence - u64::from(!is_own),
+                forgotten: 0,
+                settles_at: timeline.settles_at,
+            };
+        }
+        timeline.newest = id.sequence;
+        if now < timeline.settles_at {
+            timeline.floor = id.sequence;
+        }
+    }
+
+    /// A connection to a publisher was made: events of any topic may have been missed before.
+    pub fn note_source_joined(&mut self, now: Duration) {
+        self.timeline.floor = self.timeline.newest;
+        self.timeline.settles_at = now + SOURCE_SETTLES;
+    }
+
+    /// Events of a topic were missed, just before the one that comes next.
+    pub fn note_missed(&mut self, topic: Option<TopicId>) {
+        let newest = self.timeline.newest;
+        match topic.and_then(|topic| self.kept.get_mut(&topic)) {
+            Some(kept) => kept.ring.missed = newest,
+            None => self.timeline.floor = newest,
+        }
+    }
+
+    /// Keeps an event of a topic whose name has so many bytes. It must have been noted.
+    pub fn keep(
+        &mut self,
+        topic: TopicId,
+        name_bytes: usize,
+        rule: &TopicRule,
+        (id, second, data): (EventId, u32, &str),
+    ) {
+        let Timeline {
+            epoch, generation, ..
+        } = self.timeline;
+        let is_of_epoch = |kept: &Kept| kept.ring.generation == generation;
+        if !self.kept.get(&topic).is_some_and(is_of_epoch) {
+            self.forget(topic);
+            let floor = self.timeline.forgotten;
+            let own_bytes = limits::KEPT_TOPIC_BYTES + name_bytes;
+            self.bytes += own_bytes;
+            let kept = Kept {
+                ring: Ring::new(epoch, generation, floor),
+                age_seconds: None,
+                own_bytes,
+            };
+            self.kept.insert(topic, kept);
+        } else {
+            self.unlist(topic);
+        }
+        let Some(kept) = self.kept.get_mut(&topic) else {
+            return;
+        };
+        kept.age_seconds = rule.age_seconds;
+        self.bytes += data.len() + limits::KEPT_EVENT_BYTES;
+        self.events += 1;
+        kept.ring.push(KeptEvent {
+            sequence: id.sequence,
+            second,
+            data: data.into(),
+        });
+        while kept.ring.len() > rule.events_kept()
+            && let Some(bytes) = kept.ring.drop_oldest()
+        {
+            self.bytes -= bytes + limits::KEPT_EVENT_BYTES;
+            self.events -= 1;
+        }
+        self.list(topic);
+        self.make_room();
+    }
+
+    fn list(&mut self, topic: TopicId) {
+        let Some(kept) = self.kept.get(&topic) else {
+            return;
+        };
+        self.order.insert(kept.place(), topic);
+        self.due.extend(kept.due().map(|due| (due, topic)));
+    }
+
+    fn unlist(&mut self, topic: TopicId) {
+        let Some(kept) = self.kept.get(&topic) else {
+            return;
+        };
+        self.order.remove(&kept.place());
+        if let Some(due) = kept.due() {
+            self.due.remove(&(due, topic));
+        }
+    }
+
+    /// Drops the oldest event of a topic.
+    fn drop_oldest(&mut self, topic: TopicId) {
+        self.unlist(topic);
+        let kept = self.kept.get_mut(&topic);
+        if let Some(bytes) = kept.and_then(|kept| kept.ring.drop_oldest()) {
+            self.bytes -= bytes + limits::KEPT_EVENT_BYTES;
+            self.events -= 1;
+        }
+        self.list(topic);
+    }
+
+    /// Forgets a topic's ring. The floor of topics without a ring is not touched.
+    pub fn forget(&mut self, topic: TopicId) {
+        self.unlist(topic);
+        if let Some(kept) = self.kept.remove(&topic) {
+            self.bytes -= kept.own_bytes
+                + kept.ring.data_bytes()
+                + kept.ring.len() * limits::KEPT_EVENT_BYTES;
+            self.events -= kept.ring.len();
+        }
+    }
+
+    fn make_room(&mut self) {
+        while self.bytes > self.bytes_max
+            && let Some((&(generation, sequence), &topic)) = self.order.first_key_value()
+        {
+            let has_events = |kept: &Kept| kept.ring.oldest().is_some();
+            if self.kept.get(&topic).is_some_and(has_events) {
+                self.drop_oldest(topic);
+                continue;
+            }
+            if generation == self.timeline.generation {
+                self.timeline.forgotten = self.timeline.forgotten.max(sequence);
+            }
+            self.forget(topic);
+            self.gone.push(topic);
+        }
+    }
+
+    /// Drops events that are too old, `limits::TURN_KEPT_EXPIRIES_MAX` of them.
+    pub fn expire(&mut self, second: u32) {
+        for _ in 0..limits::TURN_KEPT_EXPIRIES_MAX {
+            match self.due.first() {
+                Some(&(due, topic)) if due <= second => self.drop_oldest(topic),
+                _ => return,
+            }
+        }
+    }
+
+    /// The next topic whose ring has gone.
+    pub fn poll_forgotten(&mut self) -> Option<TopicId> {
+        self.gone.pop()
+    }
+
+    /// All topics that have a ring.
+    pub fn topics(&self) -> impl Iterator<Item = TopicId> {
+        self.kept.keys().copied()
+    }
+
+    /// A topic's ring.
+    pub fn ring(&self, topic: TopicId) -> Option<&Ring> {
+        Some(&self.kept.get(&topic)?.ring)
+    }
+
+    /// Rises with each epoch.
+    pub fn generation(&self) -> u32 {
+        self.timeline.generation
+    }
+
+    /// The floor of topics without a ring.
+    pub fn forgotten(&self) -> u64 {
+        self.timeline.forgotten
+    }
+
+    /// From this sequence on a client of the present epoch can get all events of a topic whose events are kept.
+    fn floor(&self, topic: Option<TopicId>) -> u64 {
+        let ring = topic.and_then(|topic| self.ring(topic));
+        let of_topic = match ring.filter(|ring| ring.generation == self.timeline.generation) {
+            Some(ring) => ring.floor.max(ring.missed),
+            None => self.timeline.forgotten,
+        };
+        of_topic.max(self.timeline.floor)
+    }
+
+    /// Judges whether a client can get all events of a topic behind its position, and returns that position. `topic` is
+    /// `None` for one that has had no event; its events are kept, or would be.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn recover(&self, topic: Option<TopicId>, since: Since) -> Result<EventId, Unrecovered> {
+        let Since::Position(position) = since else {
+            return Err(Unrecovered::Unknown);
+        };
+        if position.epoch != self.timeline.epoch {
+            return Err(Unrecovered::Epoch);
+        }
+        if position.sequence > self.timeline.newest {
+            return Err(Unrecovered::Unknown);
+        }
+        match position.sequence >= self.floor(topic) {
+            true => Ok(position),
+            false => Err(Unrecovered::Floor),
+        }
+    }
+
+    /// The position of a client that has everything of a topic.
+    pub fn position(&self, topic: Option<TopicId>) -> EventId {
+        let epoch = self.timeline.epoch;
+        let sequence = match epoch == self.own {
+            true => self.timeline.newest,
+            false => {
+                let ring = topic.and_then(|topic| self.ring(topic));
+                let ring = ring.filter(|ring| ring.generation == self.timeline.generation);
+                let newest = ring.map_or(0, Ring::newest);
+                newest.max(self.floor(topic))
+            }
+        };
+        EventId { epoch, sequence }
+    }
+
+    /// Checks that what is counted and listed is what there is.
+    ///
+    /// # Errors
+    /// What does not agree.
+    pub fn audit(&self) -> Result<(), String> {
+        let bytes: usize = (self.kept.keys())
+            .filter_map(|&topic| Some(self.view(topic, 0)?.bytes))
+            .sum();
+        let events: usize = self.kept.values().map(|kept| kept.ring.len()).sum();
+        if (bytes, events) != (self.bytes, self.events) {
+            let counted = (self.bytes, self.events);
+            return Err(format!(
+                "{bytes} bytes, {events} events are kept, {counted:?} counted"
+            ));
+        }
+        let is_listed = |(topic, kept): (&TopicId, &Kept)| {
+            self.order.get(&kept.place()) == Some(topic)
+                && kept
+                    .due()
+                    .is_none_or(|due| self.due.contains(&(due, *topic)))
+        };
+        if self.order.len() != self.kept.len() || !self.kept.iter().all(is_listed) {
+            return Err("a ring is not listed as it should be".to_owned());
+        }
+        let due = self.kept.values().filter(|kept| kept.due().is_some());
+        if self.due.len() != due.count() || self.bytes > self.bytes_max {
+            return Err("too many rings are due, or too much is kept".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,478 @@
+//! Kept events, sent again to clients that come back or ask for them.
+//!
+//! A client that is to get kept events of a topic is not a member of the topic's audience yet. It is sent what is kept, a
+//! step at a time, as its socket takes it, and becomes a member in the turn in which nothing is left. So it gets each event
+//! once, in order, live ones behind kept ones, and a client that reads slowly fills no outbox with what it asked for.
+//!
+//! The events of all topics for which a client waits at the same time come in the order of their ids, and it becomes a member
+//! of all of them together. A client of a stream has one position for all its topics, and that must not overtake one of
+//! them.
+//!
+//! Events can be dropped from the history before the client has got them. Then it is told of a gap.
+//!
+//! Never here: which events are kept (`history`), what a client may get (`hub`).
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::rc::Rc;
+
+use super::Engine;
+use super::batch::Batch;
+use super::ending::Ending;
+use super::hub::{Hub, ReplayStart};
+use super::idset::IdSet;
+use super::link::{Sent, Stream, Unread};
+use super::names::TopicId;
+use super::session::{Encoding, PastEvent};
+use super::slots::SlotId;
+use crate::limits;
+use crate::stats::{Counter, Gap, Recovery, Stats};
+use crate::wire::json;
+use crate::wire::past::{PastWish, RecoveryNotice, Unrecovered};
+use crate::wire::protocol::Protocol;
+
+/// How far a client has got a topic's events.
+#[derive(Debug)]
+struct Cursor {
+    topic: TopicId,
+    /// Of the topic's ring when this was last looked at.
+    generation: u32,
+    /// The sequence of the last event that it has.
+    after: u64,
+    /// From this sequence on it was promised everything.
+    promised: u64,
+}
+
+/// The topics for which one client waits.
+#[derive(Debug, Default)]
+struct Replay {
+    cursors: Vec<Cursor>,
+    /// True exactly when it is on the list of those that go on.
+    is_listed: bool,
+}
+
+/// All clients that wait for kept events.
+#[derive(Debug, Default)]
+pub(super) struct Replays {
+    clients: HashMap<SlotId, Replay>,
+    /// Those that can go on. The others have to take what they are owed first.
+    due: VecDeque<SlotId>,
+}
+
+impl Replays {
+    /// Returns true while a client can go on.
+    pub(super) fn are_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// For how many topics a client waits.
+    pub(super) fn topics(&self, id: SlotId) -> usize {
+        match self.clients.is_empty() {
+            true => 0,
+            false => self.clients.get(&id).map_or(0, |one| one.cursors.len()),
+        }
+    }
+
+    /// Returns true when a client waits for this topic.
+    pub(super) fn awaits(&self, id: SlotId, topic: TopicId) -> bool {
+        let client = self.clients.get(&id);
+        client.is_some_and(|one| one.cursors.iter().any(|cursor| cursor.topic == topic))
+    }
+
+    /// The topics for which a client waits.
+    pub(super) fn awaited(&self, id: SlotId) -> impl Iterator<Item = TopicId> {
+        let cursors = self.clients.get(&id).into_iter();
+        cursors.flat_map(|one| one.cursors.iter().map(|cursor| cursor.topic))
+    }
+
+    fn add(&mut self, id: SlotId, cursor: Cursor) {
+        self.clients.entry(id).or_default().cursors.push(cursor);
+        self.list(id);
+    }
+
+    /// A client may go on.
+    pub(super) fn list(&mut self, id: SlotId) {
+        if self.clients.is_empty() {
+            return;
+        }
+        if let Some(client) = self.clients.get_mut(&id)
+            && !std::mem::replace(&mut client.is_listed, true)
+        {
+            self.due.push_back(id);
+        }
+    }
+
+    /// A client waits for a topic no more. Returns false when it did not.
+    pub(super) fn cancel(&mut self, id: SlotId, topic: TopicId, hub: &mut Hub) -> bool {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return false;
+        };
+        let before = client.cursors.len();
+        client.cursors.retain(|cursor| cursor.topic != topic);
+        let is_found = client.cursors.len() < before;
+        if client.cursors.is_empty() {
+            self.remove(id);
+        }
+        if is_found {
+            hub.end_awaiting(topic);
+        }
+        is_found
+    }
+
+    /// A client waits for one of its topics no more. Returns false when it waits for none.
+    pub(super) fn cancel_one(&mut self, id: SlotId, hub: &mut Hub) -> bool {
+        let topic = match self.clients.is_empty() {
+            true => None,
+            false => self.awaited(id).next(),
+        };
+        topic.is_some_and(|topic| self.cancel(id, topic, hub))
+    }
+
+    fn remove(&mut self, id: SlotId) -> Vec<Cursor> {
+        let client = self.clients.remove(&id);
+        if self.clients.is_empty() {
+            self.clients = HashMap::new();
+        }
+        client.map_or(Vec::new(), |client| client.cursors)
+    }
+
+    /// How many pairs of client and topic there are.
+    pub(super) fn len(&self) -> usize {
+        self.clients.values().map(|one| one.cursors.len()).sum()
+    }
+
+    /// All clients.
+    pub(super) fn clients(&self) -> impl Iterator<Item = SlotId> {
+        self.clients.keys().copied()
+    }
+}
+
+/// Returns true when a client is a member of a topic, or waits to become one.
+pub(super) fn is_subscribed(
+    hub: &Hub,
+    replays: &Replays,
+    (id, own): (SlotId, &IdSet),
+    encoding: Encoding,
+    name: &str,
+) -> bool {
+    let topic = hub.topics().find(name);
+    hub.is_subscribed(own, encoding, name) || topic.is_some_and(|t| replays.awaits(id, t))
+}
+
+/// How a subscription to one topic begins.
+pub(super) struct Beginning {
+    /// True exactly when the client had it not before.
+    pub is_new: bool,
+    /// The id of the subscription; 0 where the protocol has none.
+    pub subscription: u64,
+    /// What the client is told, if it has asked.
+    pub notice: Option<RecoveryNotice>,
+}
+
+/// Makes a client a subscriber of a topic, at once or when it has got what it asks of the topic's past.
+pub(super) fn begin(
+    hub: &mut Hub,
+    replays: &mut Replays,
+    (id, own): (SlotId, &mut IdSet),
+    encoding: Encoding,
+    name: &str,
+    past: PastWish,
+) -> Beginning {
+    let member = id.index();
+    let known = hub.topics().find(name);
+    let was_awaited = known.is_some_and(|topic| replays.awaits(id, topic));
+    let prospect = hub.prospect(name, past);
+    let notice = past.is_asked().then_some(RecoveryNotice {
+        position: prospect.position,
+        outcome: prospect.outcome,
+    });
+    let begin = |is_new, subscription| Beginning {
+        is_new,
+        subscription,
+        notice,
+    };
+    if was_awaited && !past.is_asked() {
+        let topic = known.expect("it is awaited");
+        return begin(false, hub.subscription_of(topic, encoding));
+    }
+    let is_member = hub.is_subscribed(own, encoding, name);
+    // Whoever is a member has had the newest event, unless it asks for the past again.
+    let start = prospect.replay.filter(|_| !is_member || past.is_asked());
+    let Some(start) = start else {
+        let joined = hub.subscribe(member, own, encoding, name);
+        if let Some(topic) = known.filter(|_| was_awaited) {
+            replays.cancel(id, topic, hub);
+        }
+        return begin(joined.is_new && !was_awaited, joined.subscription);
+    };
+    let topic = hub.await_events(name);
+    if was_awaited {
+        replays.cancel(id, topic, hub);
+    }
+    hub.unsubscribe(member, own, encoding, name);
+    replays.add(id, cursor(topic, start, prospect.position.sequence));
+    let subscription = hub.subscription_of(topic, encoding);
+    begin(!is_member && !was_awaited, subscription)
+}
+
+fn cursor(topic: TopicId, start: ReplayStart, promised: u64) -> Cursor {
+    Cursor {
+        topic,
+        generation: start.generation,
+        after: start.after,
+        promised,
+    }
+}
+
+/// Makes a client a subscriber of all topics of its stream. Returns what it is told.
+pub(super) fn begin_stream(
+    hub: &mut Hub,
+    replays: &mut Replays,
+    (id, own): (SlotId, &mut IdSet),
+    encoding: Encoding,
+    names: &[String],
+    past: PastWish,
+) -> (RecoveryNotice, usize) {
+    let mut prospects: Vec<_> = names.iter().map(|name| hub.prospect(name, past)).collect();
+    let failure = prospects.iter().find_map(|prospect| prospect.outcome.err());
+    if failure.is_some() {
+        let past = PastWish {
+            since: None,
+            ..past
+        };
+        prospects = names.iter().map(|name| hub.prospect(name, past)).collect();
+    }
+    let positions = prospects.iter().map(|prospect| prospect.position);
+    let position = positions.max_by_key(|position| position.sequence);
+    let notice = RecoveryNotice {
+        position: position.unwrap_or_else(|| hub.history().position(None)),
+        outcome: failure.map_or(Ok(()), Err),
+    };
+    let has_replay = prospects.iter().any(|prospect| prospect.replay.is_some());
+    let mut subscribed = 0;
+    for (name, prospect) in names.iter().zip(prospects) {
+        if !has_replay || !prospect.is_kept {
+            let joined = hub.subscribe(id.index(), own, encoding, name);
+            subscribed += usize::from(joined.is_new);
+            continue;
+        }
+        let topic = hub.await_events(name);
+        if replays.awaits(id, topic) {
+            hub.end_awaiting(topic);
+            continue;
+        }
+        let start = prospect.replay.unwrap_or(ReplayStart {
+            generation: hub.history().generation(),
+            after: notice.position.sequence,
+        });
+        replays.add(id, cursor(topic, start, notice.position.sequence));
+        subscribed += 1;
+    }
+    (notice, subscribed)
+}
+
+/// What a step of a client came to.
+enum Step {
+    /// Events to be sent.
+    Events(Batch),
+    /// The client has lost events of this topic.
+    Gap(TopicId),
+    /// The next event has to wait for room.
+    NoRoom,
+    /// It has everything.
+    Done,
+}
+
+impl<S: Stream> Engine<S> {
+    /// Sends kept events to clients that wait for them, as far as the turn's budget goes. The one that has waited longest
+    /// comes first.
+    pub(super) fn replay(&mut self) {
+        if self.is_overdrawn() {
+            return;
+        }
+        let mut left = limits::TURN_REPLAY_BYTES_MAX;
+        for _ in 0..self.replays.due.len() {
+            if left == 0 {
+                return;
+            }
+            let Some(id) = self.replays.due.pop_front() else {
+                return;
+            };
+            if let Some(client) = self.replays.clients.get_mut(&id) {
+                client.is_listed = false;
+                left = left.saturating_sub(self.replay_step(id));
+            }
+        }
+    }
+
+    /// Makes one step for a client. Answers what that cost in bytes.
+    fn replay_step(&mut self, id: SlotId) -> usize {
+        let Some(connection) = self.slots.get_mut(id) else {
+            return 0;
+        };
+        let is_there = connection.link.unread != Unread::Gone;
+        let encoding = connection.session.encoding();
+        let Some(encoding) = encoding.filter(|_| is_there) else {
+            return 0;
+        };
+        let owed = connection.link.outbox().owed_bytes();
+        // Its socket takes bytes again some time, and then it is listed again.
+        if owed >= limits::REPLAY_OWED_BYTES_MAX {
+            return limits::REPLAY_TOPIC_BYTES;
+        }
+        let room = match owed {
+            // An empty outbox holds every event, or its client has to go.
+            0 => usize::MAX,
+            owed => self.rules.outbox_bytes_max.saturating_sub(owed),
+        };
+        let Some(client) = self.replays.clients.get_mut(&id) else {
+            return 0;
+        };
+        let cost = limits::REPLAY_COST_BYTES + client.cursors.len() * limits::REPLAY_TOPIC_BYTES;
+        match next_step(&mut self.hub, &mut client.cursors, encoding, room) {
+            Step::Events(batch) => {
+                let bytes = batch.bytes().len();
+                let events = batch.frames_from(0) as u64;
+                self.desk.stats.add(Counter::EventsReplayed, events);
+                let sent = connection.link.deliver(&Rc::new(batch), 0, &mut self.desk);
+                self.gaps.note(id, &mut self.desk.lost);
+                match sent {
+                    Sent::Fine => self.replays.list(id),
+                    Sent::Failed(reason) => self.end(id, Ending::Lost(reason)),
+                }
+                cost + bytes
+            }
+            Step::Gap(topic) => {
+                self.replays.list(id);
+                self.tell_gap(id, topic, Gap::History);
+                cost
+            }
+            Step::NoRoom => cost,
+            Step::Done => {
+                self.finish_replay(id, encoding);
+                cost
+            }
+        }
+    }
+
+    /// A client has everything, and becomes a member of the topics that it has waited for.
+    fn finish_replay(&mut self, id: SlotId, encoding: Encoding) {
+        let Some(connection) = self.slots.get_mut(id) else {
+            return;
+        };
+        for cursor in self.replays.remove(id) {
+            let name = self.hub.name(cursor.topic);
+            let own = &mut connection.audiences;
+            self.hub.subscribe(id.index(), own, encoding, &name);
+            self.hub.end_awaiting(cursor.topic);
+        }
+    }
+}
+
+/// Counts what a client gets that has named a position.
+pub(super) fn count_recovery(stats: &Stats, past: PastWish, notice: &RecoveryNotice) {
+    if past.since.is_some() {
+        stats.recovery(match notice.outcome {
+            Ok(()) => Recovery::Recovered,
+            Err(Unrecovered::Epoch) => Recovery::Epoch,
+            Err(Unrecovered::Floor) => Recovery::Floor,
+            Err(Unrecovered::Unknown) => Recovery::Unknown,
+            Err(Unrecovered::None) => Recovery::None,
+        });
+    }
+}
+
+/// The next events of all topics that a client waits for, in the order of their ids, as many as make one step; `room` is in
+/// bytes.
+fn next_step(hub: &mut Hub, cursors: &mut [Cursor], encoding: Encoding, room: usize) -> Step {
+    for cursor in &mut *cursors {
+        if follow_ring(hub, cursor) {
+            return Step::Gap(cursor.topic);
+        }
+    }
+    let names: Vec<(String, u64)> = cursors
+        .iter()
+        .map(|cursor| {
+            let mut quoted = String::new();
+            json::quote(&hub.name(cursor.topic), &mut quoted);
+            (quoted, hub.subscription_of(cursor.topic, encoding))
+        })
+        .collect();
+    let history = hub.history();
+    let mut rings: Vec<_> = cursors
+        .iter()
+        .map(|cursor| {
+            let ring = history.ring(cursor.topic);
+            ring.map(|ring| (ring, ring.behind(cursor.after).peekable()))
+        })
+        .collect();
+    // By generation and sequence, the oldest first.
+    let mut next = BinaryHeap::new();
+    for (index, ring) in rings.iter_mut().enumerate() {
+        if let Some((ring, events)) = ring
+            && let Some(event) = events.peek()
+        {
+            next.push(Reverse((ring.generation, event.sequence, index)));
+        }
+    }
+    if next.is_empty() {
+        return Step::Done;
+    }
+    let mut batch = Batch::default();
+    let mut frame = Vec::new();
+    while let Some(Reverse((generation, sequence, index))) = next.pop()
+        && batch.bytes().len() < limits::REPLAY_STEP_BYTES
+    {
+        let Some((ring, events)) = &mut rings[index] else {
+            continue;
+        };
+        let Some(event) = events.next() else { continue };
+        let (quoted_topic, subscription) = &names[index];
+        let cursor = &mut cursors[index];
+        // An older event must not take a client back from the position that it was told.
+        let is_behind = encoding.protocol() == Protocol::Sse && sequence <= cursor.promised;
+        let is_shown = generation == history.generation() && !is_behind;
+        frame.clear();
+        let past = PastEvent {
+            quoted_topic,
+            subscription: *subscription,
+            id: is_shown.then(|| ring.id(event)),
+            data: &event.data,
+        };
+        past.write(encoding, &mut frame);
+        if batch.bytes().len() + frame.len() > room {
+            break;
+        }
+        batch.push_frame(|out| out.extend_from_slice(&frame));
+        cursor.after = sequence;
+        if let Some(event) = events.peek() {
+            next.push(Reverse((generation, event.sequence, index)));
+        }
+    }
+    match batch.bytes().is_empty() {
+        true => Step::NoRoom,
+        false => Step::Events(batch),
+    }
+}
+
+/// Brings a cursor in step with its topic's ring. Returns true when the client has lost events.
+fn follow_ring(hub: &Hub, cursor: &mut Cursor) -> bool {
+    let history = hub.history();
+    let (generation, floor) = match history.ring(cursor.topic) {
+        Some(ring) => (ring.generation, ring.floor),
+        None => (history.generation(), history.forgotten()),
+    };
+    if generation != cursor.generation {
+        // What was left of the older epoch is gone.
+        *cursor = Cursor {
+            generation,
+            after: floor,
+            promised: floor,
+            ..*cursor
+        };
+        return true;
+    }
+    let has_lost = floor > cursor.after.max(cursor.promised);
+    cursor.after = cursor.after.max(floor);
+    has_lost
+}

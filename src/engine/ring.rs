@@ -1,0 +1,146 @@
+//! The kept events of one topic.
+//!
+//! Events come in at one end and are dropped at the other. The *floor* is the sequence of the last event that was dropped:
+//! a client that has everything up to there, or more, can get the rest.
+//!
+//! Never here: how many events are kept and for how long (`history`), what clients ask for.
+
+use std::collections::VecDeque;
+
+use crate::wire::id::{Epoch, EventId};
+
+/// In events, the room that is not worth giving back.
+const CAPACITY_KEPT: usize = 8;
+
+/// An event that is kept.
+#[derive(Debug)]
+pub struct KeptEvent {
+    /// The number of its id.
+    pub sequence: u64,
+    /// When it came.
+    pub second: u32,
+    /// Its data.
+    pub data: Box<str>,
+}
+
+/// The kept events of one topic. They are all of one epoch.
+#[derive(Debug)]
+pub struct Ring {
+    /// The epoch of their ids.
+    pub epoch: Epoch,
+    /// Rises with each epoch that the server sees. The older one is dropped first.
+    pub generation: u32,
+    /// The sequence of the last event that was dropped, or of the last one that this ring does not know of.
+    pub floor: u64,
+    /// Up to this sequence, the server itself may have missed events of the topic.
+    pub missed: u64,
+    events: VecDeque<KeptEvent>,
+    /// In bytes, the data of all events.
+    data_bytes: usize,
+}
+
+impl Ring {
+    /// A ring without events. It knows nothing of events up to `floor`.
+    pub fn new(epoch: Epoch, generation: u32, floor: u64) -> Self {
+        Self {
+            epoch,
+            generation,
+            floor,
+            missed: 0,
+            events: VecDeque::new(),
+            data_bytes: 0,
+        }
+    }
+
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// In bytes, the data of all events.
+    pub fn data_bytes(&self) -> usize {
+        self.data_bytes
+    }
+
+    /// The oldest one.
+    pub fn oldest(&self) -> Option<&KeptEvent> {
+        self.events.front()
+    }
+
+    /// The sequence of the newest event that the topic has had, as far as the ring knows.
+    pub fn newest(&self) -> u64 {
+        (self.events.back()).map_or(self.floor, |event| event.sequence)
+    }
+
+    /// Adds the newest event.
+    pub fn push(&mut self, event: KeptEvent) {
+        self.data_bytes += event.data.len();
+        self.events.push_back(event);
+    }
+
+    /// Drops the oldest event. Returns how many bytes of data it had; `None` when there is no event.
+    pub fn drop_oldest(&mut self) -> Option<usize> {
+        let event = self.events.pop_front()?;
+        self.floor = event.sequence;
+        self.data_bytes -= event.data.len();
+        if self.events.capacity() > CAPACITY_KEPT && self.events.len() < self.events.capacity() / 4
+        {
+            self.events.shrink_to(self.events.len() * 2);
+        }
+        Some(event.data.len())
+    }
+
+    /// The events behind the one with this sequence, the oldest first.
+    pub fn behind(&self, sequence: u64) -> impl Iterator<Item = &KeptEvent> {
+        let first = self
+            .events
+            .partition_point(|event| event.sequence <= sequence);
+        self.events.range(first..)
+    }
+
+    /// The sequence behind which there are `count` events, or all.
+    pub fn before_last(&self, count: usize) -> u64 {
+        match self.events.len().checked_sub(count) {
+            None | Some(0) => self.floor,
+            Some(place) => self.events[place - 1].sequence,
+        }
+    }
+
+    /// The id of one of its events.
+    pub fn id(&self, event: &KeptEvent) -> EventId {
+        EventId {
+            epoch: self.epoch,
+            sequence: event.sequence,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_is_the_last_event_that_was_dropped() {
+        let mut ring = Ring::new(Epoch::new([0; 8]), 0, 2);
+        assert_eq!((ring.newest(), ring.before_last(3)), (2, 2));
+        for sequence in [5, 7, 8] {
+            let data = "x".into();
+            ring.push(KeptEvent {
+                sequence,
+                second: 0,
+                data,
+            });
+        }
+        let behind =
+            |ring: &Ring, at| -> Vec<u64> { ring.behind(at).map(|event| event.sequence).collect() };
+        assert_eq!(behind(&ring, 2), [5, 7, 8]);
+        assert_eq!(behind(&ring, 6), [7, 8]);
+        assert!(behind(&ring, 8).is_empty());
+        assert_eq!([1, 2, 3, 4].map(|n| ring.before_last(n)), [7, 5, 2, 2]);
+        assert_eq!(ring.drop_oldest(), Some(1));
+        assert_eq!((ring.floor, ring.newest(), ring.data_bytes()), (5, 8, 2));
+        assert_eq!(ring.before_last(3), 5);
+        while ring.drop_oldest().is_some() {}
+        assert_eq!((ring.floor, ring.newest(), ring.len()), (8, 8, 0));
+    }
+}
