@@ -101,21 +101,10 @@ impl Batch {
         })
     }
 
-    /// Where the last frame before `end` begins.
-    pub fn last_frame(&self, end: usize) -> usize {
-        let frames = self.ends.partition_point(|&frame_end| frame_end < end);
-        frames.checked_sub(1).map_or(0, |before| self.ends[before])
-    }
-
     /// Where the frame ends that begins at `start`.
     pub fn next_end(&self, start: usize) -> usize {
         let next = self.ends.partition_point(|&end| end <= start);
         self.ends.get(next).copied().unwrap_or(self.bytes.len())
-    }
-
-    /// How many frames begin between `start` and `end`.
-    pub fn frames_between(&self, start: usize, end: usize) -> usize {
-        self.frames_from(start) - self.frames_from(end)
     }
 
     /// A batch of frames that go to one connection alone.

@@ -70,9 +70,8 @@ impl Gaps {
 impl<S: Stream> Engine<S> {
     /// The server has missed events of a topic, just before the one that comes next.
     pub fn handle_missed(&mut self, topic: &str) {
-        let topic = self.hub.topics().find(topic);
-        self.hub.history_mut().note_missed(topic);
-        if let Some(topic) = topic {
+        self.hub.note_missed(topic);
+        if let Some(topic) = self.hub.topics().find(topic) {
             self.gaps.next.add(topic);
         }
     }
@@ -86,8 +85,9 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Tells clients what was lost to them, as far as the turn's budget goes.
-    pub(super) fn tell_gaps(&mut self) {
+    /// Tells clients which of their events were dropped. Before anything more leaves from their outboxes: there the places
+    /// for the notices are kept.
+    pub(super) fn tell_losses(&mut self) {
         // To tell a client may cost it more events.
         while !self.gaps.lost.is_empty() {
             let mut lost = std::mem::take(&mut self.gaps.lost);
@@ -101,9 +101,27 @@ impl<S: Stream> Engine<S> {
             lost.sort_unstable_by_key(|(id, mark)| (id.index(), mark.topic));
             lost.dedup_by_key(|(id, mark)| (*id, mark.topic));
             for (id, mark) in lost {
-                self.tell_gap(id, mark.topic, Gap::Slow);
+                self.tell_loss(id, mark.topic);
             }
         }
+    }
+
+    fn tell_loss(&mut self, id: SlotId, topic: TopicId) {
+        let notice = self.notice(id, topic, Gap::Slow);
+        let Some(connection) = self.slots.get_mut(id) else {
+            return;
+        };
+        let link = &mut connection.link;
+        let sent = link.fill_notice(topic, notice, &mut self.desk);
+        self.gaps.note(id, &mut self.desk.lost);
+        if let Sent::Failed(reason) = sent {
+            self.end(id, Ending::Lost(reason));
+        }
+    }
+
+    /// Tells clients what the server has missed, as far as the turn's budget goes.
+    pub(super) fn tell_gaps(&mut self) {
+        self.tell_losses();
         if !self.gaps.round.is_under_way() && self.gaps.next != Missed::Nothing {
             self.gaps.told = std::mem::take(&mut self.gaps.next);
             self.gaps.round.begin(self.slots.places());
@@ -143,31 +161,34 @@ impl<S: Stream> Engine<S> {
 
     /// Tells a client that events of a topic were lost to it, if it is subscribed to the topic and takes such notices.
     pub(super) fn tell_gap(&mut self, id: SlotId, topic: TopicId, gap: Gap) {
+        let Some(notice) = self.notice(id, topic, gap) else {
+            return;
+        };
         let Some(connection) = self.slots.get_mut(id) else {
             return;
         };
-        let Some(encoding) = connection.session.encoding() else {
-            return;
-        };
+        let sent = connection.link.send(&notice, &mut self.desk);
+        self.gaps.note(id, &mut self.desk.lost);
+        if let Sent::Failed(reason) = sent {
+            self.end(id, Ending::Lost(reason));
+        }
+    }
+
+    /// The notice of a gap; `None` for a client that is not subscribed to the topic, or takes none.
+    fn notice(&mut self, id: SlotId, topic: TopicId, gap: Gap) -> Option<Vec<u8>> {
+        let connection = self.slots.get(id)?;
+        let encoding = connection.session.encoding()?;
         let own = &connection.audiences;
         let is_subscribed = own.contains(AudienceId::new(topic, encoding).number())
             || self.replays.awaits(id, topic);
         if !is_subscribed || !connection.session.takes_notices() {
-            return;
+            return None;
         }
         let mut notice = Vec::new();
         let name = self.hub.name(topic);
         let subscription = self.hub.subscription_of(topic, encoding);
         encoding.gap(subscription, &name, gap, &mut notice);
         self.desk.stats.told(gap);
-        let sent = match gap {
-            Gap::Slow => connection.link.notify(topic, &notice, &mut self.desk),
-            // In its place among the events.
-            Gap::Upstream | Gap::History => connection.link.send(&notice, &mut self.desk),
-        };
-        self.gaps.note(id, &mut self.desk.lost);
-        if let Sent::Failed(reason) = sent {
-            self.end(id, Ending::Lost(reason));
-        }
+        Some(notice)
     }
 }

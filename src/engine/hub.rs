@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::audiences::AudienceId;
 use super::batch::LossMark;
 use super::flush::{Finished, Flush, Recipients, WriteBudget};
-use super::history::History;
+use super::histories::{Histories, ReplayStart};
 use super::idset::IdSet;
 use super::second;
 use super::session::{Encoder, Encoding};
@@ -66,15 +66,6 @@ pub struct Prospect {
     pub replay: Option<ReplayStart>,
 }
 
-/// Where the events of a topic begin that are to be sent to a client.
-#[derive(Clone, Copy, Debug)]
-pub struct ReplayStart {
-    /// The generation of its ring.
-    pub generation: u32,
-    /// Behind this sequence.
-    pub after: u64,
-}
-
 /// Topics, batches on their way, and kept events.
 #[derive(Debug)]
 pub struct Hub {
@@ -87,7 +78,7 @@ pub struct Hub {
     rules: TopicRules,
     /// Never 0. Another one with other rules.
     rules_version: u8,
-    history: History,
+    history: Histories,
 }
 
 impl Hub {
@@ -102,7 +93,7 @@ impl Hub {
             subscription_ids: SubscriptionIds::default(),
             rules: TopicRules::default(),
             rules_version: 1,
-            history: History::new(own),
+            history: Histories::new(own),
         }
     }
 
@@ -110,7 +101,9 @@ impl Hub {
     /// are kept.
     pub fn set_topic_rules(&mut self, rules: &[TopicRule], history_bytes_max: usize) {
         let before: Vec<String> = self.rules.kept_names().map(str::to_owned).collect();
-        self.rules.replace(rules);
+        if self.rules.replace(rules) {
+            self.history.note_other_rules();
+        }
         self.rules_version = self.rules_version.checked_add(1).unwrap_or(1);
         self.history.set_bytes_max(history_bytes_max);
         self.release_forgotten();
@@ -120,9 +113,12 @@ impl Hub {
         kept.dedup();
         for topic in kept {
             let rule = self.rule(topic);
-            if !self.rules.keeps(rule) {
-                self.history.forget(topic);
-                self.stop_keeping(topic);
+            match self.rules.get(rule).filter(|rule| rule.keeps()) {
+                Some(rule) => self.history.set_rule(topic, rule),
+                None => {
+                    self.history.forget(topic);
+                    self.stop_keeping(topic);
+                }
             }
         }
         let names: Vec<Rc<str>> = self.rules.kept_names().map(Rc::from).collect();
@@ -137,13 +133,20 @@ impl Hub {
     }
 
     /// The kept events.
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &Histories {
         &self.history
     }
 
     /// The kept events, to tell what has happened to them.
-    pub fn history_mut(&mut self) -> &mut History {
+    pub fn history_mut(&mut self) -> &mut Histories {
         &mut self.history
+    }
+
+    /// Events of a topic were missed, just before the one that comes next.
+    pub fn note_missed(&mut self, name: &str) {
+        if self.rules.keeps(self.rules.find(name)) {
+            self.history.note_missed(self.topics.find(name));
+        }
     }
 
     /// Drops kept events that are too old.

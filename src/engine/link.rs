@@ -187,16 +187,19 @@ impl<S: Stream> Link<S> {
         }
     }
 
-    /// Sends it the notice that events of a topic were lost, unless one waits already. It leaves before everything that
-    /// waits and is not an answer.
-    pub fn notify(&mut self, topic: TopicId, notice: &[u8], desk: &mut Desk) -> Sent {
-        if self.outbox.is_empty() {
-            return self.send(notice, desk);
-        }
+    /// Puts the notice that events of a topic were dropped into the place of the first of them. `None` when the client is
+    /// not told.
+    pub fn fill_notice(
+        &mut self,
+        topic: TopicId,
+        notice: Option<Vec<u8>>,
+        desk: &mut Desk,
+    ) -> Sent {
         let max = desk.outbox_bytes_max;
         let (held, lost) = (&mut desk.held, &mut desk.lost);
-        let notice = Batch::of_frame(notice.to_vec());
-        self.outbox.push_notice(topic, &notice, max, held, lost);
+        let notice = notice.map(Batch::of_frame);
+        self.outbox
+            .fill_notice(topic, notice.as_ref(), max, held, lost);
         self.judge_outbox(desk)
     }
 

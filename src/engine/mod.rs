@@ -29,7 +29,7 @@ mod expiry;
 mod flush;
 mod gaps;
 mod handling;
-mod history;
+mod histories;
 mod hub;
 pub mod idset;
 mod incidents;
@@ -84,7 +84,7 @@ use slots::Slots;
 
 pub use addresses::network;
 pub use flush::Finished;
-pub use history::KeptView;
+pub use histories::KeptView;
 pub use hub::{Published, TopicChange};
 pub use incidents::{Incidents, RefusedAddress, TopicOfToken};
 pub use judging::Check;

@@ -95,17 +95,9 @@ impl Outbox {
             owed.add(batch, (start, begun_end, None), held);
         }
         for (start, end, mark) in batch.stretches(begun_end) {
-            match mark.filter(|mark| mark.is_replaced) {
-                Some(mark) => {
-                    let last = batch.last_frame(end).max(start);
-                    lost.extend((0..batch.frames_between(start, last)).map(|_| mark));
-                    if let Some(bytes) = owed.shares.drop_replaced(mark.topic, held) {
-                        owed.bytes -= bytes;
-                        lost.push(mark);
-                    }
-                    owed.add(batch, (last, end, Some(mark)), held);
-                }
-                None => owed.add(batch, (start, end, mark), held),
+            match mark {
+                None => owed.add(batch, (start, end, None), held),
+                Some(mark) => owed.add_marked(batch, (start, end, mark), held, lost),
             }
         }
         self.make_room(max, held, lost);
@@ -139,37 +131,33 @@ impl Outbox {
         let moved = owed.shares.close_up(owed.last_answer);
         owed.last_answer -= moved;
         if owed.shares.is_empty() {
-            debug_assert_eq!(owed.bytes, 0);
             self.0 = None;
         }
     }
 
-    /// Adds the notice that events of a topic were lost, unless one waits already. It leaves before everything that waits,
-    /// but behind the answers to the peer's own messages: one of them may say which topic is meant. Room is made for it as
-    /// in [`Outbox::push`]. Something must be owed.
-    pub fn push_notice(
+    /// Puts the notice that events of a topic were lost into the place that the first of them has left, or gives the place
+    /// up. Room is made as in [`Outbox::push`].
+    pub fn fill_notice(
         &mut self,
         topic: TopicId,
-        notice: &Rc<Batch>,
+        notice: Option<&Rc<Batch>>,
         max: usize,
         held: &mut Held,
         lost: &mut Vec<LossMark>,
     ) {
         let Some(owed) = &mut self.0 else { return };
-        if owed.shares.has_notice(topic) {
-            return;
-        }
-        let share = Share {
+        let share = notice.map(|notice| Share {
             batch: Rc::clone(notice),
             start: 0,
             end: notice.bytes().len(),
             kind: ShareKind::Notice(topic),
-        };
-        held.take(notice);
-        owed.bytes += share.end;
-        match owed.answers {
-            0 => owed.shares.push_next(share, held),
-            _ => owed.shares.push_back(share),
+        });
+        if !owed.shares.fill_notice(topic, share) {
+            return;
+        }
+        if let Some(notice) = notice {
+            held.take(notice);
+            owed.bytes += notice.bytes().len();
         }
         self.make_room(max, held, lost);
     }
@@ -208,6 +196,7 @@ impl Outbox {
         let mut taken = 0;
         while let Some(owed) = &mut self.0
             && *budget > 0
+            && owed.bytes > 0
         {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut used = 0;
@@ -277,11 +266,10 @@ impl Outbox {
         if let Some(pong) = owed.pong.take() {
             held.release(&pong);
         }
-        let Some(front) = owed.shares.front_mut() else {
-            return;
-        };
-        front.end = front.batch.frame_end(front.start).min(front.end);
-        owed.bytes = front.end - front.start;
+        owed.bytes = owed.shares.front_mut().map_or(0, |front| {
+            front.end = front.batch.frame_end(front.start).min(front.end);
+            front.end - front.start
+        });
         owed.answers = 0;
         for share in owed.shares.drain_rest() {
             held.release(&share.batch);
@@ -307,6 +295,31 @@ impl Outbox {
 }
 
 impl Owed {
+    /// Adds the events of a stretch of a batch, each as a share of its own. Where a newer one replaces the one that waits,
+    /// that one is dropped.
+    fn add_marked(
+        &mut self,
+        batch: &Rc<Batch>,
+        (start, end, mark): (usize, usize, LossMark),
+        held: &mut Held,
+        lost: &mut Vec<LossMark>,
+    ) {
+        let mut at = start;
+        while at < end {
+            if mark.is_replaced {
+                self.shares.part_begun_frame(held);
+                let waiting = self.shares.drop_replaced(mark.topic, held);
+                lost.extend(waiting.map(|(mark, bytes)| {
+                    self.bytes -= bytes;
+                    mark
+                }));
+            }
+            let next = batch.next_end(at).min(end);
+            self.add(batch, (at, next, Some(mark)), held);
+            at = next;
+        }
+    }
+
     /// Adds a stretch of a batch.
     fn add(
         &mut self,

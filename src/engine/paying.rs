@@ -38,6 +38,7 @@ impl<S: Stream> Engine<S> {
     /// Goes on with the outboxes of the connections on the list, as far as the turn's budget goes. The one that has
     /// waited longest comes first.
     pub fn pay(&mut self) {
+        self.tell_losses();
         while self.desk.payment_left > 0
             && let Some(id) = self.payable.pop_front()
         {

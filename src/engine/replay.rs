@@ -10,16 +10,16 @@
 //!
 //! Events can be dropped from the history before the client has got them. Then it is told of a gap.
 //!
-//! Never here: which events are kept (`history`), what a client may get (`hub`).
+//! Never here: which events are kept (`histories`), what a client may get (`hub`).
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::rc::Rc;
 
 use super::Engine;
 use super::batch::Batch;
 use super::ending::Ending;
-use super::hub::{Hub, ReplayStart};
+use super::histories::ReplayStart;
+use super::hub::Hub;
 use super::idset::IdSet;
 use super::link::{Sent, Stream, Unread};
 use super::names::TopicId;
@@ -261,10 +261,7 @@ pub(super) fn begin_stream(
             hub.end_awaiting(topic);
             continue;
         }
-        let start = prospect.replay.unwrap_or(ReplayStart {
-            generation: hub.history().generation(),
-            after: notice.position.sequence,
-        });
+        let start = prospect.replay.unwrap_or_else(|| hub.history().end(topic));
         replays.add(id, cursor(topic, start, notice.position.sequence));
         subscribed += 1;
     }
@@ -334,7 +331,9 @@ impl<S: Stream> Engine<S> {
                 let bytes = batch.bytes().len();
                 let events = batch.frames_from(0) as u64;
                 self.desk.stats.add(Counter::EventsReplayed, events);
-                let sent = connection.link.deliver(&Rc::new(batch), 0, &mut self.desk);
+                self.desk.stats.add(Counter::Deliveries, events);
+                // A client that does not take what it has asked for is read no further.
+                let sent = connection.link.answer(batch, &mut self.desk);
                 self.gaps.note(id, &mut self.desk.lost);
                 match sent {
                     Sent::Fine => self.replays.list(id),
@@ -458,19 +457,24 @@ fn next_step(hub: &mut Hub, cursors: &mut [Cursor], encoding: Encoding, room: us
 /// Brings a cursor in step with its topic's ring. Returns true when the client has lost events.
 fn follow_ring(hub: &Hub, cursor: &mut Cursor) -> bool {
     let history = hub.history();
-    let (generation, floor) = match history.ring(cursor.topic) {
+    let ring = history.ring(cursor.topic);
+    let (generation, floor) = match ring {
         Some(ring) => (ring.generation, ring.floor),
         None => (history.generation(), history.forgotten()),
     };
     if generation != cursor.generation {
         // What was left of the older epoch is gone.
+        let had_all = ring.is_some_and(|ring| {
+            let is_behind = |before| before <= (cursor.generation, cursor.after);
+            ring.is_whole() && ring.before.is_some_and(is_behind)
+        });
         *cursor = Cursor {
             generation,
             after: floor,
             promised: floor,
             ..*cursor
         };
-        return true;
+        return !had_all;
     }
     let has_lost = floor > cursor.after.max(cursor.promised);
     cursor.after = cursor.after.max(floor);

@@ -3,7 +3,7 @@
 //! Events come in at one end and are dropped at the other. The *floor* is the sequence of the last event that was dropped:
 //! a client that has everything up to there, or more, can get the rest.
 //!
-//! Never here: how many events are kept and for how long (`history`), what clients ask for.
+//! Never here: how many events are kept and for how long (`histories`), what clients ask for.
 
 use std::collections::VecDeque;
 
@@ -32,8 +32,12 @@ pub struct Ring {
     pub generation: u32,
     /// The sequence of the last event that was dropped, or of the last one that this ring does not know of.
     pub floor: u64,
+    /// The floor when the ring was new: it has dropped no event of its own while its floor is that.
+    begin: u64,
     /// Up to this sequence, the server itself may have missed events of the topic.
     pub missed: u64,
+    /// The generation of the ring before this one, and the sequence of its newest event.
+    pub before: Option<(u32, u64)>,
     events: VecDeque<KeptEvent>,
     /// In bytes, the data of all events.
     data_bytes: usize,
@@ -46,7 +50,9 @@ impl Ring {
             epoch,
             generation,
             floor,
+            begin: floor,
             missed: 0,
+            before: None,
             events: VecDeque::new(),
             data_bytes: 0,
         }
@@ -60,6 +66,11 @@ impl Ring {
     /// In bytes, the data of all events.
     pub fn data_bytes(&self) -> usize {
         self.data_bytes
+    }
+
+    /// Returns true while it has every event that it was given.
+    pub fn is_whole(&self) -> bool {
+        self.floor == self.begin
     }
 
     /// The oldest one.

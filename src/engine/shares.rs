@@ -1,11 +1,15 @@
 //! The shares of one outbox, in the order in which they leave, of which some may be dropped before they do.
 //!
-//! A share whose events may be dropped has a mark. Which of these is the oldest, and where the event of a topic stands
-//! that a newer one replaces, is known without a search: shares have numbers that rise from the front to the back. A
-//! share that is dropped leaves an empty place, so the numbers of the others stay. When half of the places are empty, they
+//! A share that may be dropped is one event, and has a mark. Which of these is the oldest, and where the event of a topic
+//! stands that a newer one replaces, is known without a search: shares have numbers that rise from the front to the back. A
+//! share that is dropped leaves its place empty, so the numbers of the others stay. When half of the places are empty, they
 //! are closed up.
 //!
-//! Never here: bounds (`outbox`), and what clients are told of a loss (`gaps`).
+//! The first event of a topic that is dropped leaves its place for a notice: the client has to hear of the loss before it
+//! hears of anything later, or it would take itself for up to date. While that notice waits, it stands for further losses
+//! of the topic too.
+//!
+//! Never here: bounds (`outbox`), and what a notice says (`gaps`).
 
 use std::collections::{HashMap, VecDeque};
 
@@ -19,15 +23,23 @@ const EMPTY_MAX: usize = 16;
 /// Where the first share of an outbox stands. Shares are also put in before it.
 const FIRST: u64 = 1 << 32;
 
-/// What is known of the shares that may be dropped.
+/// What stands in a place.
+#[derive(Debug)]
+enum Place {
+    Share(Share),
+    /// A notice that an event of this topic was dropped is to come here.
+    Lost(TopicId),
+    Empty,
+}
+
+/// What is known of the shares that may be dropped. A number that is kept here may be another share's by now.
 #[derive(Debug, Default)]
 struct Marked {
-    /// The numbers of shares that have a mark, or had one. They rise; some may be empty, gone or another's by now.
+    /// The numbers of shares that have a mark, or had one. They rise.
     numbers: VecDeque<u64>,
-    /// The number of the share with the topic's one event that a newer one replaces; the share may be gone, and the
-    /// number another's.
+    /// The number of the share with the topic's one event that a newer one replaces.
     replaced: HashMap<TopicId, u64, AudienceHash>,
-    /// The same of the topic's notice of a loss.
+    /// The number of the topic's notice of a loss, or of the place for it.
     notices: HashMap<TopicId, u64, AudienceHash>,
     /// How many places are empty.
     empty: usize,
@@ -36,8 +48,8 @@ struct Marked {
 /// See the module.
 #[derive(Debug)]
 pub struct Shares {
-    /// The first place is never empty. The last one may be.
-    places: VecDeque<Option<Share>>,
+    /// The first place is never empty.
+    places: VecDeque<Place>,
     /// The number of the first place.
     first: u64,
     /// `None` while no share has had a mark.
@@ -55,22 +67,28 @@ impl Default for Shares {
 }
 
 impl Shares {
-    /// Returns true when there is none.
+    /// Returns true when there is none, and no place for a notice.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
     /// All of them, the first one first.
     pub fn iter(&self) -> impl Iterator<Item = &Share> {
-        self.places.iter().flatten()
+        self.places.iter().filter_map(|place| match place {
+            Place::Share(share) => Some(share),
+            Place::Lost(_) | Place::Empty => None,
+        })
     }
 
-    /// The first one.
+    /// The first one; `None` when a notice is to come before all.
     pub fn front_mut(&mut self) -> Option<&mut Share> {
-        self.places.front_mut()?.as_mut()
+        match self.places.front_mut()? {
+            Place::Share(share) => Some(share),
+            Place::Lost(_) | Place::Empty => None,
+        }
     }
 
-    /// The number that no other share has, of the last place.
+    /// The number of the last place, which no other has.
     pub fn last_number(&self) -> u64 {
         (self.first + self.places.len() as u64).saturating_sub(1)
     }
@@ -80,23 +98,26 @@ impl Shares {
         number < self.first
     }
 
-    /// Adds a share behind all others.
+    /// Adds a share behind all others. One with a mark must be one event.
     pub fn push_back(&mut self, share: Share) {
-        let kind = share.kind;
-        self.places.push_back(Some(share));
-        self.note(self.last_number(), kind);
+        self.push_place(Place::Share(share));
     }
 
-    fn note(&mut self, number: u64, kind: ShareKind) {
+    fn push_place(&mut self, place: Place) {
+        let kind = match &place {
+            Place::Share(share) => share.kind,
+            Place::Lost(topic) => ShareKind::Notice(*topic),
+            Place::Empty => ShareKind::Kept,
+        };
+        self.places.push_back(place);
         if kind == ShareKind::Kept {
             return;
         }
+        let number = self.last_number();
         let marked = self.marked.get_or_insert_default();
         match kind {
             ShareKind::Kept => {}
-            ShareKind::Notice(topic) => {
-                marked.notices.insert(topic, number);
-            }
+            ShareKind::Notice(topic) => drop(marked.notices.insert(topic, number)),
             ShareKind::Marked(mark) => {
                 marked.numbers.push_back(number);
                 if mark.is_replaced {
@@ -106,24 +127,26 @@ impl Shares {
         }
     }
 
-    /// Puts a share before all others. It must not be one that may be dropped.
+    /// Puts a share before all others, which cannot be dropped.
     pub fn push_front(&mut self, share: Share) {
-        let kind = share.kind;
-        self.places.push_front(Some(share));
+        debug_assert_eq!(share.kind, ShareKind::Kept);
+        self.places.push_front(Place::Share(share));
         self.first -= 1;
-        self.note(self.first, kind);
     }
 
     /// Takes the first one out.
     pub fn pop_front(&mut self) -> Option<Share> {
-        let share = self.places.pop_front()??;
+        self.front_mut()?;
+        let Some(Place::Share(share)) = self.places.pop_front() else {
+            return None;
+        };
         self.first += 1;
         self.skip_empty();
         Some(share)
     }
 
     fn skip_empty(&mut self) {
-        while let Some(None) = self.places.front() {
+        while let Some(Place::Empty) = self.places.front() {
             self.places.pop_front();
             self.first += 1;
             if let Some(marked) = &mut self.marked {
@@ -139,13 +162,16 @@ impl Shares {
     pub fn drain_rest(&mut self) -> impl Iterator<Item = Share> {
         self.marked = None;
         let keep = self.places.len().min(1);
-        self.places.drain(keep..).flatten()
+        self.places.drain(keep..).filter_map(|place| match place {
+            Place::Share(share) => Some(share),
+            Place::Lost(_) | Place::Empty => None,
+        })
     }
 
-    /// The share with this number, and its place.
-    fn share(&self, number: u64) -> Option<(usize, &Share)> {
+    /// The place with this number; `None` when it has left.
+    fn place(&self, number: u64) -> Option<usize> {
         let place = number.checked_sub(self.first)? as usize;
-        Some((place, self.places.get(place)?.as_ref()?))
+        (place < self.places.len()).then_some(place)
     }
 
     /// Makes what is left of a frame that has begun to leave a share of its own, which stays.
@@ -171,73 +197,86 @@ impl Shares {
         self.push_front(begun);
     }
 
-    /// Drops the oldest event that may be dropped. Returns its mark and its bytes; `None` when there is none.
+    /// Drops the oldest event that may be dropped. Returns its mark and its bytes; `None` when there is none. A frame that
+    /// has begun to leave must be a share of its own.
     pub fn drop_oldest(&mut self, held: &mut Held) -> Option<(LossMark, usize)> {
         loop {
-            let number = *self.marked.as_ref()?.numbers.front()?;
-            let (place, mark) = match self.share(number) {
-                Some((place, share)) => (place, share.kind),
-                None => (0, ShareKind::Kept),
-            };
-            let ShareKind::Marked(mark) = mark else {
-                self.marked.as_mut()?.numbers.pop_front();
-                continue;
-            };
-            let share = self.places[place].as_mut()?;
-            let start = share.start;
-            share.start = share.batch.next_end(start).min(share.end);
-            let bytes = share.start - start;
-            if share.start == share.end {
-                self.empty(place, held);
+            let number = self.marked.as_mut()?.numbers.pop_front()?;
+            if let Some(place) = self.place(number)
+                && let Some(dropped) = self.drop_marked(place, held)
+            {
+                return Some(dropped);
             }
-            return Some((mark, bytes));
         }
     }
 
-    /// Drops the event of a topic that waits and is replaced. Returns its bytes; `None` when there is none.
-    pub fn drop_replaced(&mut self, topic: TopicId, held: &mut Held) -> Option<usize> {
+    /// Drops the event of a topic that waits and is replaced, as [`Shares::drop_oldest`] does.
+    pub fn drop_replaced(&mut self, topic: TopicId, held: &mut Held) -> Option<(LossMark, usize)> {
         let number = self.marked.as_mut()?.replaced.remove(&topic)?;
-        let (place, share) = self.share(number)?;
-        let is_meant = matches!(share.kind, ShareKind::Marked(mark) if mark.is_replaced && mark.topic == topic);
+        let place = self.place(number)?;
+        let is_meant = matches!(&self.places[place], Place::Share(share)
+            if matches!(share.kind, ShareKind::Marked(mark) if mark.topic == topic));
+        is_meant.then(|| self.drop_marked(place, held))?
+    }
+
+    /// Drops the share in a place, if it has a mark.
+    fn drop_marked(&mut self, place: usize, held: &mut Held) -> Option<(LossMark, usize)> {
+        let Place::Share(share) = &self.places[place] else {
+            return None;
+        };
+        let ShareKind::Marked(mark) = share.kind else {
+            return None;
+        };
         let bytes = share.end - share.start;
-        is_meant.then(|| {
-            self.empty(place, held);
-            bytes
+        held.release(&share.batch);
+        let number = self.first + place as u64;
+        let has_notice = self.has_notice(mark.topic);
+        let marked = self.marked.get_or_insert_default();
+        if has_notice {
+            self.places[place] = Place::Empty;
+            marked.empty += 1;
+        } else {
+            self.places[place] = Place::Lost(mark.topic);
+            marked.notices.insert(mark.topic, number);
+        }
+        self.skip_empty();
+        Some((mark, bytes))
+    }
+
+    /// Returns true while a notice waits that events of this topic were lost, or a place for it.
+    fn has_notice(&self, topic: TopicId) -> bool {
+        let marked = self.marked.as_ref();
+        let number = marked.and_then(|marked| marked.notices.get(&topic));
+        let place = number.and_then(|&number| self.place(number));
+        place.is_some_and(|place| match &self.places[place] {
+            Place::Share(share) => share.kind == ShareKind::Notice(topic),
+            Place::Lost(other) => *other == topic,
+            Place::Empty => false,
         })
     }
 
-    /// Puts a share before all others, but behind a frame that has begun to leave.
-    pub fn push_next(&mut self, share: Share, held: &mut Held) {
-        self.part_begun_frame(held);
-        let begun = self
-            .front_mut()
-            .is_some_and(|front| front.batch.frame_end(front.start) != front.start);
-        let begun = match begun {
-            true => self.places.pop_front().flatten(),
-            false => None,
+    /// Fills the place for a topic's notice, or gives it up when there is no notice. Answers false when there is no such
+    /// place.
+    pub fn fill_notice(&mut self, topic: TopicId, notice: Option<Share>) -> bool {
+        let marked = self.marked.as_mut();
+        let number = marked.and_then(|marked| marked.notices.get(&topic).copied());
+        let Some(place) = number.and_then(|number| self.place(number)) else {
+            return false;
         };
-        self.first += u64::from(begun.is_some());
-        self.push_front(share);
-        begun.into_iter().for_each(|begun| self.push_front(begun));
-    }
-
-    /// Returns true while a notice of a loss waits that is about this topic.
-    pub fn has_notice(&self, topic: TopicId) -> bool {
-        let marked = self.marked.as_ref();
-        let number = marked.and_then(|marked| marked.notices.get(&topic));
-        let share = number.and_then(|&number| self.share(number));
-        share.is_some_and(|(_, share)| share.kind == ShareKind::Notice(topic))
-    }
-
-    /// Makes a place empty.
-    fn empty(&mut self, place: usize, held: &mut Held) {
-        if let Some(share) = self.places[place].take() {
-            held.release(&share.batch);
+        if !matches!(&self.places[place], Place::Lost(other) if *other == topic) {
+            return false;
         }
-        if let Some(marked) = &mut self.marked {
-            marked.empty += 1;
+        match notice {
+            Some(share) => self.places[place] = Place::Share(share),
+            None => {
+                self.places[place] = Place::Empty;
+                if let Some(marked) = &mut self.marked {
+                    marked.empty += 1;
+                }
+                self.skip_empty();
+            }
         }
-        self.skip_empty();
+        true
     }
 
     /// Closes up when half of the places are empty. Returns by how many places the share with the number `of` has moved
@@ -251,10 +290,10 @@ impl Shares {
         }
         **marked = Marked::default();
         let mut moved = 0;
-        for (old, share) in (self.first..).zip(std::mem::take(&mut self.places)) {
-            match share {
-                Some(share) => self.push_back(share),
-                None => moved += u64::from(old < of),
+        for (old, place) in (self.first..).zip(std::mem::take(&mut self.places)) {
+            match place {
+                Place::Empty => moved += u64::from(old < of),
+                place => self.push_place(place),
             }
         }
         moved

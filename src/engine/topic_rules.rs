@@ -31,8 +31,12 @@ pub struct RuleView {
 pub struct TopicRules(Vec<RuleView>);
 
 impl TopicRules {
-    /// Other rules. What a rule has dropped stays counted while its pattern is there.
-    pub fn replace(&mut self, rules: &[TopicRule]) {
+    /// Puts these rules in the place of the present ones, and answers whether they are others. What a rule has dropped
+    /// stays counted while its pattern is there.
+    pub fn replace(&mut self, rules: &[TopicRule]) -> bool {
+        if self.0.iter().map(|view| &view.rule).eq(rules) {
+            return false;
+        }
         let before = std::mem::take(&mut self.0);
         let dropped = |pattern: &str| {
             let mut same = before.iter().filter(|view| view.rule.pattern == *pattern);
@@ -46,6 +50,7 @@ impl TopicRules {
                 rule: rule.clone(),
             })
             .collect();
+        true
     }
 
     /// All of them.

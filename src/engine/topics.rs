@@ -17,7 +17,7 @@ use std::rc::Rc;
 use slab::Slab;
 
 use super::audiences::{AudienceId, Audiences};
-use super::history::KeptView;
+use super::histories::KeptView;
 use super::idset::IdSet;
 use super::names::Names;
 use super::session::Encoding;

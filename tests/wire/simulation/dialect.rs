@@ -171,7 +171,10 @@ impl Dialect {
     pub fn hear_stream(&self, lines: &str) -> Option<String> {
         assert!(matches!(self, Self::Sse(_)), "{lines}");
         let Some(data) = lines.strip_prefix("data: {\"topic\":") else {
-            assert!(lines == ":" || lines.starts_with("retry: "), "{lines}");
+            let is_other = ["retry: ", "event: newswire\n"]
+                .iter()
+                .any(|start| lines.starts_with(start));
+            assert!(lines == ":" || is_other, "{lines}");
             return None;
         };
         let (topic, data) = data.split_once(",\"data\":").expect("data");

@@ -9,6 +9,7 @@
 mod dialect;
 mod engine;
 mod fleet;
+mod history;
 mod member;
 mod outside;
 mod relay;

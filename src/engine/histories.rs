@@ -69,6 +69,15 @@ impl Kept {
     }
 }
 
+/// A place between kept events of a topic.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayStart {
+    /// The generation of the topic's ring.
+    pub generation: u32,
+    /// Behind the event with this sequence.
+    pub after: u64,
+}
+
 /// What is kept of a topic, as an administrator sees it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct KeptView {
@@ -82,7 +91,7 @@ pub struct KeptView {
 
 /// See the module.
 #[derive(Debug)]
-pub struct History {
+pub struct Histories {
     own: Epoch,
     timeline: Timeline,
     kept: HashMap<TopicId, Kept, AudienceHash>,
@@ -97,7 +106,7 @@ pub struct History {
     gone: Vec<TopicId>,
 }
 
-impl History {
+impl Histories {
     /// A history without events. `own` is the epoch of the ids that this server gives.
     pub fn new(own: Epoch) -> Self {
         Self {
@@ -176,6 +185,11 @@ impl History {
         self.timeline.settles_at = now + SOURCE_SETTLES;
     }
 
+    /// Other rules count from now on. Events of topics without a ring were perhaps not kept until now.
+    pub fn note_other_rules(&mut self) {
+        self.timeline.forgotten = self.timeline.newest;
+    }
+
     /// Events of a topic were missed, just before the one that comes next.
     pub fn note_missed(&mut self, topic: Option<TopicId>) {
         let newest = self.timeline.newest;
@@ -198,12 +212,16 @@ impl History {
         } = self.timeline;
         let is_of_epoch = |kept: &Kept| kept.ring.generation == generation;
         if !self.kept.get(&topic).is_some_and(is_of_epoch) {
+            let before = self.ring(topic);
+            let before = before.map(|ring| (ring.generation, ring.newest()));
             self.forget(topic);
             let floor = self.timeline.forgotten;
             let own_bytes = limits::KEPT_TOPIC_BYTES + name_bytes;
             self.bytes += own_bytes;
+            let mut ring = Ring::new(epoch, generation, floor);
+            ring.before = before;
             let kept = Kept {
-                ring: Ring::new(epoch, generation, floor),
+                ring,
                 age_seconds: None,
                 own_bytes,
             };
@@ -214,7 +232,6 @@ impl History {
         let Some(kept) = self.kept.get_mut(&topic) else {
             return;
         };
-        kept.age_seconds = rule.age_seconds;
         self.bytes += data.len() + limits::KEPT_EVENT_BYTES;
         self.events += 1;
         kept.ring.push(KeptEvent {
@@ -222,14 +239,30 @@ impl History {
             second,
             data: data.into(),
         });
+        self.obey(topic, rule);
+        self.list(topic);
+        self.make_room();
+    }
+
+    /// Another rule counts for a topic, or the same.
+    pub fn set_rule(&mut self, topic: TopicId, rule: &TopicRule) {
+        self.unlist(topic);
+        self.obey(topic, rule);
+        self.list(topic);
+    }
+
+    /// Keeps no more of a topic than its rule says. The topic is not listed meanwhile.
+    fn obey(&mut self, topic: TopicId, rule: &TopicRule) {
+        let Some(kept) = self.kept.get_mut(&topic) else {
+            return;
+        };
+        kept.age_seconds = rule.age_seconds;
         while kept.ring.len() > rule.events_kept()
             && let Some(bytes) = kept.ring.drop_oldest()
         {
             self.bytes -= bytes + limits::KEPT_EVENT_BYTES;
             self.events -= 1;
         }
-        self.list(topic);
-        self.make_room();
     }
 
     fn list(&mut self, topic: TopicId) {
@@ -312,6 +345,20 @@ impl History {
     /// A topic's ring.
     pub fn ring(&self, topic: TopicId) -> Option<&Ring> {
         Some(&self.kept.get(&topic)?.ring)
+    }
+
+    /// The place behind all kept events of a topic.
+    pub fn end(&self, topic: TopicId) -> ReplayStart {
+        match self.ring(topic) {
+            Some(ring) => ReplayStart {
+                generation: ring.generation,
+                after: ring.newest(),
+            },
+            None => ReplayStart {
+                generation: self.timeline.generation,
+                after: self.timeline.newest,
+            },
+        }
     }
 
     /// Rises with each epoch.
