@@ -6,8 +6,8 @@ export type State =
 	/** The token is being fetched, and then a WebSocket is being opened, or a stream of server-sent events. */
 	| "connecting"
 	/**
-	 * The server has answered each subscription that there is, and messages or answers arrive. One case has no
-	 * connection: a stream takes the place of the WebSocket, there is no topic yet, and the token does not allow
+	 * The server has answered each subscription that there is, and has told whether what was missed is recovered;
+	 * messages or answers arrive. One case has no connection: a stream takes the place of the WebSocket, there is no topic yet, and the token does not allow
 	 * `newswire:alive`. Then the client asks every 20 to 30 seconds whether the server is there and takes the token.
 	 */
 	| "open"
@@ -55,10 +55,34 @@ export interface Denial {
 	topic: string;
 	/**
 	 * The server's: `wamp.error.not_authorized` (the token does not allow the topic),
-	 * `newswire.error.too_many_subscriptions`, or `wamp.error.invalid_uri` (the topic is too long). The client's
-	 * own, for a promise alone: `unsubscribed` or `closed`, before the server had the subscription.
+	 * `newswire.error.too_many_subscriptions`, `wamp.error.invalid_uri` (the topic is too long), or
+	 * `wamp.error.invalid_argument` (`last` is no whole number). The client's own, for a promise alone: `unsubscribed` or
+	 * `closed`, before the server had the subscription.
 	 */
 	reason: string;
+}
+
+/** Events of which topic are lost to the page, and why. Load again what the page shows of the topic. */
+export interface Gap {
+	topic: string;
+	/**
+	 * After a reconnect: `none` (the topic has no history, the server cannot recover events, or there was no position to
+	 * recover from), `epoch` (the server was started anew), `floor` (the history is not long enough), or `unknown` (the
+	 * server does not know the position). In an open connection: `slow` (the page received too slowly), `upstream` (the
+	 * server itself has missed events), or `history` (events left the history before they could be sent).
+	 */
+	reason: string;
+}
+
+/** How to subscribe. */
+export interface SubscribeOptions {
+	/**
+	 * How many of the topic's newest events come first, as far as its history has them; a whole number. The next events
+	 * follow them without a gap. They come once, and again after a {@link Gap} at a reconnect. It counts for the
+	 * call that makes the topic's subscription, not for further handlers. A stream has one number for all of its topics,
+	 * the largest, so there more may come. Default 0.
+	 */
+	last?: number;
 }
 
 /**
@@ -78,14 +102,23 @@ export interface Denial {
  * Where the second WebSocket in a row brings nothing, as behind a proxy that refuses them, the client asks at once for
  * a stream of server-sent events. When the server grants it, the client tries one more WebSocket, and when that fails,
  * too, it listens to a stream. A new topic needs another stream: the connection is "connecting" and then "open" again.
+ * A stream has one position for all of its topics. So they are recovered together or not at all, a new topic may bring
+ * events from before, and a new topic with `last` is a gap of the others.
  * The next attempt after a stream's end begins with a WebSocket.
  *
  * A browser does not tell a page why a WebSocket could not be opened. So a wrong token in the URL looks like a
  * server that is down, until a stream is refused for it (code 3000).
  *
  * A connection dispatches an event for each state that it enters, with the state's name. The `detail` of
- * "closed" is {@link Ended}; that of "waiting" also has the pause in milliseconds. Events that are published
- * while the connection is not open are lost: on "open", load again what the page shows.
+ * "closed" is {@link Ended}; that of "waiting" also has the pause in milliseconds.
+ *
+ * After a reconnect the client asks for the events that it has missed, of each topic from where it was. The server
+ * sends them if the topic has a history that is long enough. If they are not recovered, and whenever events of a topic
+ * are lost, the connection dispatches "gap", whose `detail` is {@link Gap}. The subscription is there by then. There is no
+ * "gap" for a topic that the server has for the first time, nor where all events come. After a reconnect, "gap" comes
+ * before "open".
+ *
+ * So a page loads its state when the promise of {@link Connection.subscribe} is fulfilled, and again at each "gap".
  */
 export interface Connection extends Omit<EventTarget, "addEventListener"> {
 	readonly state: State;
@@ -93,6 +126,7 @@ export interface Connection extends Omit<EventTarget, "addEventListener"> {
 	readonly ready: Promise<unknown>;
 	/**
 	 * Subscribes to a topic, now and after each reconnect. A handler that is given twice for a topic counts once.
+	 * An EVENT of WAMP without arguments reaches no handler.
 	 *
 	 * The promise is fulfilled when the server has the subscription for the first time, with a function that ends it;
 	 * it is rejected with an error that is a {@link Denial} when the server does not grant it. A page may ignore
@@ -102,7 +136,7 @@ export interface Connection extends Omit<EventTarget, "addEventListener"> {
 	 * now, is over: it is not asked for again until the page does. The connection tells it with the event
 	 * "denied" and a warning on the console.
 	 */
-	subscribe(topic: string, handler: (event: any, topic: string) => void): Promise<() => void>;
+	subscribe(topic: string, handler: (event: any, topic: string) => void, options?: SubscribeOptions): Promise<() => void>;
 	/**
 	 * Ends the subscription of one handler; or of all handlers of the topic, when no handler is given. It does nothing
 	 * when there is no such subscription.
@@ -114,6 +148,7 @@ export interface Connection extends Omit<EventTarget, "addEventListener"> {
 	addEventListener(type: "waiting", listener: (event: CustomEvent<Ended & { delay: number }>) => void, options?: AddEventListenerOptions | boolean): void;
 	addEventListener(type: "closed", listener: (event: CustomEvent<Ended>) => void, options?: AddEventListenerOptions | boolean): void;
 	addEventListener(type: "denied", listener: (event: CustomEvent<Denial>) => void, options?: AddEventListenerOptions | boolean): void;
+	addEventListener(type: "gap", listener: (event: CustomEvent<Gap>) => void, options?: AddEventListenerOptions | boolean): void;
 }
 
 /** Opens a connection. Throws when the URL is not valid. */

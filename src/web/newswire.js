@@ -32,7 +32,7 @@ var newswire = (() => {
 	}
 
 	// One WebSocket, until its end. `question` makes a call with a number. `hear` has a function for each type of
-	// message.
+	// message, and `after` is called behind each.
 	function Socket(url, protocol, { question, hear, onopen, onend }) {
 		let isOpen = false, isWelcome = false, isHeard = false;
 
@@ -78,6 +78,7 @@ var newswire = (() => {
 				asked = null;
 			}
 			hear[type]?.(...rest);
+			hear.after?.();
 		};
 		arm();
 
@@ -195,18 +196,21 @@ var newswire = (() => {
 	// Makes one link after another: a session of WAMP v2, or a stream of server-sent events.
 	function connect({ url, token, ticket = false, retryDelay = 1000, retryDelayMax = 30000 }) {
 		const { href } = Object.assign(new URL(url, globalThis.location?.href), { hash: "" });
-		const wanted = new Map(); // the topics of each link, with their handlers and a promise
+		// The topics of each link. Each has its handlers, a promise, and `last`: how many of the newest events the page
+		// asks for. `isGranted`: the server has had the subscription, and with the next link it comes back. `id`: all
+		// events up to this one have come; there is none where the server gives no ids.
+		const wanted = new Map();
 		let failures = 0; // how many WebSockets in a row have ended and brought nothing
 		let isBlocked = false; // the last one failed although the server was there
 		let link = null, timer, tries = 0;
 
 		const self = Object.assign(new EventTarget(), {
 			state: "connecting",
-			subscribe(topic, handler) {
+			subscribe(topic, handler, { last = 0 } = {}) {
 				let one = wanted.get(topic);
 				if (!one) {
-					one = { handlers: new Set() };
-					one.promise = new Promise((resolve, reject) => Object.assign(one, { resolve, reject }));
+					one = { handlers: new Set(), last };
+					one.promise = new Promise((...ends) => { [one.resolve, one.reject] = ends; });
 					wanted.set(topic, one);
 					if (self.state === "closed") drop(topic, "closed");
 					else link?.add(topic);
@@ -260,6 +264,20 @@ var newswire = (() => {
 		function hear(topic, data) {
 			tell(wanted.get(topic)?.handlers, data, topic);
 		}
+		function grant(one, id) {
+			one.id = id;
+			one.isGranted = true;
+			one.resolve();
+		}
+		// Events of a topic are lost to the page, unless it has the topic for the first time. "none" is also the server's
+		// word for an id that was not named.
+		function miss(topic, reason = "none") {
+			if (wanted.get(topic)?.isGranted) dispatch("gap", { topic, reason });
+		}
+		function isLater(id, than = "") {
+			const [epoch, number] = id.split("-"), [same, newest] = than.split("-");
+			return epoch !== same || +number > newest;
+		}
 
 		async function attempt(make) {
 			clearTimeout(timer); // of topics that were gathered
@@ -274,9 +292,12 @@ var newswire = (() => {
 				pause(undefined, `${error}`);
 			}
 		}
-		function address(scheme, value, topics = []) {
-			const parts = topics.map((topic) => `topic=${encodeURIComponent(topic)}`);
-			if (value && !ticket) parts.push(`token=${encodeURIComponent(value)}`);
+		function address(scheme, value, topics = [], since, last) {
+			const part = (name, value) => `${name}=${encodeURIComponent(value)}`;
+			const parts = topics.map((topic) => part("topic", topic));
+			if (since) parts.push(part("last_event_id", since));
+			if (last) parts.push(part("last", last));
+			if (value && !ticket) parts.push(part("token", value));
 			const mark = href.includes("?") ? "&" : "?";
 			return href.replace(/^(ws|http)/, scheme) + (parts.length ? mark + parts.join("&") : "");
 		}
@@ -284,19 +305,26 @@ var newswire = (() => {
 		function session(value) {
 			const requests = [], ids = new Map(); // the topics of requests and of subscriptions
 			let due = null, isRefused = false; // how many SUBSCRIBEs have no answer
+			// A topic that comes back has a notice right behind its SUBSCRIBED: it tells whether what was missed is
+			// recovered. `expected` is the topic whose notice this message should be; `next` that of the next message.
+			let expected, next;
 
+			function recover(topic, { x_id, x_recovered, x_reason }) {
+				wanted.get(topic).id = x_id;
+				if (topic === expected && !x_recovered) miss(topic, x_reason);
+				expected = null;
+			}
 			function add(topic) {
 				if (due === null) return; // before WELCOME
+				const one = wanted.get(topic);
 				due += 1;
-				send(32, requests.push(topic), {}, topic);
+				one.request = requests.push(topic);
+				send(32, one.request, { x_since: one.id, x_last: one.last }, topic);
 			}
 			function remove(topic) {
 				for (const [id, name] of ids) {
 					if (name === topic && ids.delete(id)) send(34, requests.push(topic), id);
 				}
-			}
-			function answered() {
-				if (due === 0 && self.state === "connecting") become("open");
 			}
 			const { send, close } = Socket(address("ws", value), "wamp.2.json", {
 				// Above all numbers of requests and subscriptions, with which its answer must not be confused.
@@ -305,7 +333,6 @@ var newswire = (() => {
 					2() { // WELCOME
 						due = 0;
 						for (const topic of wanted.keys()) add(topic);
-						answered();
 					},
 					3(details, reason) { // ABORT
 						isRefused = /auth/.test(reason);
@@ -317,23 +344,39 @@ var newswire = (() => {
 						if (kind !== 32) return;
 						due -= 1;
 						deny(requests[request - 1], reason);
-						answered();
 					},
 					33(request, id) { // SUBSCRIBED
 						due -= 1;
-						const topic = requests[request - 1];
+						const topic = requests[request - 1], one = wanted.get(topic);
+						if (!one) return send(34, requests.push(topic), id);
+						if (one.request !== request) return; // wanted anew: that SUBSCRIBE has its own answer
 						ids.set(id, topic);
-						if (wanted.has(topic)) wanted.get(topic).resolve();
-						else remove(topic);
-						answered();
+						if (one.id) next = topic;
+						else miss(topic); // nobody knows from where on
+						grant(one, one.id);
 					},
-					35(request, ended) { // UNSUBSCRIBED, by the server if it tells what
-						if (!ended) return;
-						deny(ids.get(ended.subscription), ended.reason);
-						ids.delete(ended.subscription);
+					35(request, { subscription, reason } = {}) { // UNSUBSCRIBED, by the server if it tells what
+						deny(ids.get(subscription), reason);
+						ids.delete(subscription);
 					},
-					36(id, publication, details, values) { // EVENT
-						hear(ids.get(id), values?.[0]);
+					36(id, publication, details, values) { // EVENT, or without arguments a notice
+						const topic = ids.get(id), one = wanted.get(topic), { x_id, x_gap } = details;
+						if (!one) return;
+						if (values) {
+							hear(topic, values[0]);
+							// The newest events, which the page has asked for, can be older than the notice.
+							if (x_id && isLater(x_id, one.id)) one.id = x_id;
+						} else if (x_gap) {
+							miss(topic, x_gap);
+						} else {
+							recover(topic, details);
+						}
+					},
+					after() {
+						if (wanted.has(expected)) recover(expected, {}); // this server gives no notice
+						expected = next;
+						next = null;
+						if (due === 0 && !expected && self.state === "connecting") become("open");
 					},
 				},
 				onopen: () => send(1, "newswire", {
@@ -353,25 +396,42 @@ var newswire = (() => {
 
 		async function stream(value) {
 			const isIdle = !wanted.size, topics = isIdle ? [ALIVE] : [...wanted.keys()];
+			// A stream has one position for all of its topics. So it begins anew where those that come back differ in
+			// theirs, or a new one asks for its newest events, which come only where nothing is recovered.
+			const all = [...wanted.values()], last = Math.max(0, ...all.map((one) => one.last));
+			const first = all.find((one) => one.isGranted)?.id;
+			const since = all.every((one) => one.isGranted ? one.id === first : !one.last) && first;
 			const aborter = new AbortController();
 			const headers = { Accept: "text/event-stream" };
 			if (value && ticket) headers.Authorization = `Bearer ${value}`;
-			const get = (topics) => fetch(address("http", value, topics), { headers, signal: aborter.signal });
+			const get = (...what) => fetch(address("http", value, ...what), { headers, signal: aborter.signal });
 			const isDenied = async (answer) => answer.status === 403 && (await answer.text()).includes(DENIED);
-			let code = 1006, silence, heard, text = "";
+			let code = 1006, silence, heard, text = "", fields = {}, isExpected, position;
 
+			// All of its topics are where the stream is.
+			function reach(id) {
+				position = id;
+				for (const one of all) grant(one, id);
+			}
+			function begin({ recovered, reason, id }) {
+				isExpected = false;
+				if (!recovered) for (const topic of topics) miss(topic, reason);
+				reach(id);
+				if (self.state === "connecting") become("open");
+			}
 			function opened() {
 				if (link !== own) return;
-				if (isBlocked) {
-					for (const topic of topics) wanted.get(topic)?.resolve();
-					if (self.state !== "open") become("open");
-					return;
+				if (!isBlocked) {
+					// The server is there, and may have come back after the last WebSocket failed. So the next one tells.
+					isBlocked = true;
+					clearTimeout(timer);
+					aborter.abort();
+					session(value);
+				} else if (since) {
+					isExpected = true; // as the next message: the notice, which tells whether all is recovered
+				} else {
+					begin({});
 				}
-				// The server is there, and may have come back after the last WebSocket failed. So the next one tells.
-				isBlocked = true;
-				clearTimeout(timer);
-				aborter.abort();
-				session(value);
 			}
 			function listen() {
 				clearTimeout(silence);
@@ -384,10 +444,23 @@ var newswire = (() => {
 			function check() {
 				if (Date.now() - heard > QUIET) end();
 			}
+			// The topics of a stream share the largest `last`. Such events have no id, and only some have asked for them.
+			function take({ retry, event, id, data = "{}" }) {
+				// So the server tells a browser that it cannot serve it now.
+				if (retry >= 5000) throw "try again later";
+				if (retry) return opened();
+				const what = JSON.parse(data), { topic, gap } = what;
+				if (isExpected) begin(what);
+				if (gap) miss(topic, gap);
+				else if (!event && (id || !last || !position || wanted.get(topic)?.last)) hear(topic, what.data);
+				if (id) reach(id); // that of a notice, too
+			}
 			const own = link = {
 				add(topic) {
-					if (!topics.includes(topic)) wait(GATHER, stream);
-					else if (self.state === "open") wanted.get(topic).resolve();
+					const one = wanted.get(topic);
+					if (!topics.includes(topic) || one.last) return wait(GATHER, stream);
+					all.push(one);
+					if (self.state === "open") grant(one, position);
 				},
 				remove() {}, // the next stream is without it
 				close: () => aborter.abort(),
@@ -395,7 +468,7 @@ var newswire = (() => {
 			try {
 				listen();
 				wakers.add(check);
-				const answer = await get(topics), { status, body } = answer;
+				const answer = await get(topics, since, last), { status, body } = answer;
 				if (status === 401) code = 3000;
 				if (await isDenied(answer)) {
 					if (isIdle) { // there is nothing to listen to yet, so it asks again whether the server is there
@@ -422,16 +495,12 @@ var newswire = (() => {
 					const lines = (text + value).split("\n");
 					text = lines.pop();
 					for (const line of lines) {
-						const [, field, rest] = /^(retry|data): (.*)/s.exec(line) ?? [];
-						if (field === "data") {
-							const { topic, data } = JSON.parse(rest);
-							hear(topic, data);
-						} else if (field === "retry") {
-							// So the server tells a browser that it cannot serve it now.
-							if (rest >= 5000) throw "try again later";
-							opened();
-							if (link !== own) return;
-						}
+						const [, name, rest] = /^(\w+): (.*)/s.exec(line) ?? [];
+						if (name) fields[name] = rest;
+						if (line) continue;
+						take(fields);
+						fields = {};
+						if (link !== own) return;
 					}
 				}
 			} catch (error) {

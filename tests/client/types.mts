@@ -1,13 +1,16 @@
 // What newswire.d.ts lets a page write, and what not. Never run: tests/tools/client.rs has it checked, with
 // the types beside it.
 
-import { ab, connect, type Connection, type Denial } from "./newswire.mjs";
+import { ab, connect, type Connection, type Denial, type Gap } from "./newswire.mjs";
 
 const push: Connection = connect({ url: "/push/", token: async () => "token", retryDelay: 500 });
 connect({ url: new URL("wss://example.com/"), token: "token", ticket: true });
 const show = (data: { n: number }, topic: string) => console.log(topic.length, data.n.toFixed());
 const unsubscribe: () => void = await push.subscribe("topic", show);
 push.subscribe("topic", (data) => console.log(data.n)).catch((denial: Denial) => console.log(denial.topic, denial.reason));
+push.subscribe("topic", show, { last: 10 }).then((end) => end());
+push.addEventListener("gap", ({ detail }) => load(detail));
+const load = async ({ topic, reason }: Gap) => console.log(topic.length, reason.length);
 push.addEventListener("open", () => unsubscribe());
 push.addEventListener("denied", ({ detail }) => console.log(detail.topic.length, detail.reason.length));
 push.unsubscribe("topic", show);
@@ -23,6 +26,8 @@ connect({ token: "token" });
 connect({ url: "/push/", ticket: "token" });
 // @ts-expect-error: it is a promise of that
 const atOnce: () => void = push.subscribe("topic", show);
+// @ts-expect-error: how many?
+push.subscribe("topic", show, { last: true });
 // @ts-expect-error: an event of no state
 push.addEventListener("opened", (event: CustomEvent) => event.detail);
 // @ts-expect-error: nobody else says so

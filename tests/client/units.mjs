@@ -37,22 +37,25 @@ function world({ random = 0.5, ab, server = "newswire/0.1.0" } = {}) {
 			if (this.protocols[0] === "wamp") this.hear(0, `id${sockets.length}`, 1, server);
 			else this.hear(2, 1, { agent: server, roles: { broker: { features: {} } } });
 		}
-		open() {
+		open(notice) {
 			this.onopen();
 			this.greet();
-			this.grant();
+			this.grant(notice);
 		}
-		// Answers each SUBSCRIBE: a topic's subscription has the number of its first letter.
-		grant() {
+		// Answers each SUBSCRIBE: a topic's subscription has the number of its first letter. An older server gives no
+		// notice.
+		grant(notice) {
 			for (const [type, request, , topic] of this.sent.map((message) => JSON.parse(message))) {
 				if (type !== 32 || request <= this.answered) continue;
 				this.answered = request;
 				this.hear(33, request, topic.charCodeAt());
+				if (notice) this.notice(topic, notice);
 			}
 		}
-		event(topic, data) {
+		notice(topic, details) { this.hear(36, topic.charCodeAt(), 1, details); }
+		event(topic, data, x_id) {
 			if (this.protocols[0] === "wamp") this.hear(8, topic, data);
-			else this.hear(36, topic.charCodeAt(), 1, {}, [data]);
+			else this.hear(36, topic.charCodeAt(), 1, { x_id }, [data]);
 		}
 		end(code = 1006, reason = "") { this.onclose?.({ code, reason, wasClean: code !== 1006 }); }
 	}
@@ -75,7 +78,13 @@ function world({ random = 0.5, ab, server = "newswire/0.1.0" } = {}) {
 				if (text) stream.controller.enqueue(encoder.encode(text));
 				return rest();
 			};
-			stream.event = (topic, data) => stream.hear(`data: ${JSON.stringify({ topic, data })}\n\n`);
+			stream.event = (topic, data, id) => {
+				return stream.hear(`${id ? `id: ${id}\n` : ""}data: ${JSON.stringify({ topic, data })}\n\n`);
+			};
+			stream.notice = (notice) => {
+				const id = notice.id ? `id: ${notice.id}\n` : "";
+				return stream.hear(`event: newswire\n${id}data: ${JSON.stringify(notice)}\n\n`);
+			};
 			stream.end = () => { stream.controller.close(); return rest(); };
 			signal.addEventListener("abort", () => {
 				reject(signal.reason);
@@ -200,6 +209,9 @@ test("a page over a limit is not back at once, again and again", async () => {
 	}
 });
 
+// The options of a SUBSCRIBE that is the first of its topic.
+const NEW = { x_last: 0 };
+
 // What a socket has sent, and not its HELLO.
 const said = (socket) => socket.take().filter(([type]) => type !== 1).map(([type, , ...more]) => [type, ...more]);
 
@@ -222,12 +234,12 @@ test("each connection is subscribed to what is wanted then", async () => {
 	await rest();
 	assert.deepEqual(w.last().sent, []);
 	w.last().open();
-	assert.deepEqual(said(w.last()), [[32, {}, "a"], [32, {}, "b"]]);
+	assert.deepEqual(said(w.last()), [[32, NEW, "a"], [32, NEW, "b"]]);
 	const end = await b;
 	push.subscribe("c", () => {});
 	end();
 	end();
-	assert.deepEqual(said(w.last()), [[32, {}, "c"], [34, 98]]);
+	assert.deepEqual(said(w.last()), [[32, NEW, "c"], [34, 98]]);
 
 	w.last().end();
 	push.subscribe("d", () => {});
@@ -235,13 +247,13 @@ test("each connection is subscribed to what is wanted then", async () => {
 	push.unsubscribe("e");
 	await w.pass();
 	w.last().open();
-	assert.deepEqual(said(w.last()), [[32, {}, "a"], [32, {}, "c"], [32, {}, "d"]]);
+	assert.deepEqual(said(w.last()), [[32, NEW, "a"], [32, NEW, "c"], [32, NEW, "d"]]);
 	w.last().event("a", { n: 1 });
 	w.last().event("unknown", 1);
 	await rest();
 	assert.deepEqual(heard, [["first", "a", { n: 1 }], ["second", { n: 1 }]]);
-	// Another router may send an EVENT without a value.
-	w.last().hear(36, 97, 1, {});
+	// Arguments may be a list without any.
+	w.last().hear(36, 97, 1, {}, []);
 	await rest();
 	assert.deepEqual(heard.slice(2), [["first", "a", undefined], ["second", undefined]]);
 });
@@ -284,7 +296,7 @@ test("handlers of a topic share its subscription, and the last one ends it", asy
 	w.last().event("a", 1);
 	await rest();
 	assert.equal(heard, 21);
-	assert.deepEqual(said(w.last()), [[32, {}, "a"]]);
+	assert.deepEqual(said(w.last()), [[32, NEW, "a"]]);
 	push.unsubscribe("a");
 	push.unsubscribe("a");
 	push.unsubscribe("never", count);
@@ -300,7 +312,7 @@ test("a subscription that is not wanted any more when it comes is ended then", a
 	push.unsubscribe("a");
 	await assert.rejects(early, { topic: "a", reason: "unsubscribed" });
 	w.last().grant();
-	assert.deepEqual(said(w.last()), [[32, {}, "a"], [34, 97]]);
+	assert.deepEqual(said(w.last()), [[32, NEW, "a"], [34, 97]]);
 	// Wanted again before the first answer: nothing is ended.
 	push.subscribe("b", () => {});
 	push.unsubscribe("b");
@@ -309,7 +321,7 @@ test("a subscription that is not wanted any more when it comes is ended then", a
 	w.last().grant();
 	w.last().event("b", 1);
 	await again;
-	assert.deepEqual([said(w.last()), heard], [[[32, {}, "b"], [32, {}, "b"]], [1]]);
+	assert.deepEqual([said(w.last()), heard], [[[32, NEW, "b"], [32, NEW, "b"]], [1]]);
 });
 
 test("a denied subscription is over, and is told three times, once", async () => {
@@ -340,7 +352,7 @@ test("a denied subscription is over, and is told three times, once", async () =>
 	assert.deepEqual(said(w.last()), []);
 	w.last().onopen();
 	w.last().greet();
-	assert.deepEqual(said(w.last()), [[32, {}, "b"]]);
+	assert.deepEqual(said(w.last()), [[32, NEW, "b"]]);
 	w.last().hear(8, 32, 1, {}, "wamp.error.not_authorized");
 	assert.deepEqual(denied.slice(1), [{ topic: "b", reason: "wamp.error.not_authorized" }]);
 	const c = push.subscribe("c", () => {});
@@ -351,7 +363,7 @@ test("a denied subscription is over, and is told three times, once", async () =>
 	assert.deepEqual(denied.slice(2), [{ topic: "c", reason: "wamp.error.not_authorized" }]);
 	push.subscribe("c", () => {});
 	push.unsubscribe("c");
-	assert.deepEqual(said(w.last()), [[32, {}, "c"], [32, {}, "c"]]);
+	assert.deepEqual(said(w.last()), [[32, NEW, "c"], [32, NEW, "c"]]);
 	// The answers to other requests are none to a SUBSCRIBE.
 	w.last().hear(35, 9);
 	w.last().hear(8, 34, 1, {}, "wamp.error.no_such_subscription");
@@ -364,7 +376,7 @@ test("what is subscribed when it closes is rejected, and so is what comes later"
 	push.close();
 	await assert.rejects(one, { topic: "a", reason: "closed" });
 	await assert.rejects(push.subscribe("b", () => {}), { topic: "b", reason: "closed" });
-	assert.deepEqual(said(w.last()), [[32, {}, "a"]]);
+	assert.deepEqual(said(w.last()), [[32, NEW, "a"]]);
 });
 
 test("the token is a ticket if the page wants that", async () => {
@@ -564,6 +576,297 @@ test("what a handler throws is the page's, and no other handler's", async () => 
 	assert.deepEqual(w.errors.map((error) => error.message), ["mine", "mine"]);
 });
 
+// What the page hears of topics, and when it has to load its state anew; and when it is open, all in one order.
+function follow(push, ...topics) {
+	const told = [];
+	for (const state of ["open", "waiting"]) push.addEventListener(state, () => told.push(state));
+	push.addEventListener("gap", ({ detail }) => told.push(["gap", detail.topic, detail.reason]));
+	for (const topic of topics) push.subscribe(topic, (data) => told.push([topic, data]));
+	return told;
+}
+
+// A page that follows these topics on a server that keeps events, and has heard none.
+async function followed(...topics) {
+	const { w, push } = await connected();
+	const told = follow(push, ...topics);
+	w.last().grant(firstNotice("abcdefgh-10"));
+	return { w, push, told };
+}
+
+// What the server says to who comes for the first time.
+const firstNotice = (x_id) => ({ x_recovered: false, x_id, x_reason: "none" });
+
+// The connection ends, and the next one asks for its topics: their options.
+async function again(w) {
+	w.last().end();
+	await w.pass();
+	w.last().onopen();
+	w.last().greet();
+	return said(w.last()).map(([, options]) => options);
+}
+
+// The server has the nth subscription.
+const granted = (w, n, topic) => w.last().hear(33, n, topic.charCodeAt());
+
+test("a page that comes back asks for what it has missed, of each topic from where that is", async () => {
+	const { w, told } = await followed("a", "b", "c");
+	w.last().event("a", 1, "abcdefgh-11");
+	w.last().event("b", 2, "abcdefgh-100");
+	w.last().event("b", 3, "abcdefgh-200");
+	w.last().event("a", 4, "abcdefgh-1000");
+	const since = ["abcdefgh-1000", "abcdefgh-200", "abcdefgh-10"];
+	const asked = since.map((x_since) => ({ x_since, x_last: 0 }));
+	assert.deepEqual(await again(w), asked);
+	// Ended before the first answer, between two, and between an answer and its notice: nothing is lost.
+	assert.deepEqual(await again(w), asked);
+	granted(w, 1, "a");
+	w.last().notice("a", { x_recovered: true, x_id: since[0] });
+	w.last().event("a", 5, "abcdefgh-1001");
+	granted(w, 2, "b");
+	asked[0].x_since = "abcdefgh-1001";
+	assert.deepEqual(await again(w), asked);
+	await rest();
+	told.splice(0);
+	for (const [n, topic] of [[1, "a"], [2, "b"], [3, "c"]]) {
+		granted(w, n, topic);
+		w.last().notice(topic, { x_recovered: true, x_id: asked[n - 1].x_since });
+	}
+	// It is open when it is known what was recovered.
+	assert.deepEqual(told, ["open"]);
+	w.last().event("b", 6, "abcdefgh-1002");
+	w.last().event("c", 7, "abcdefgh-1003");
+	await rest();
+	assert.deepEqual(told, ["open", ["b", 6], ["c", 7]]);
+});
+
+test("it is open no sooner than it is known what was recovered", async () => {
+	const { w, push, told } = await followed("a", "b");
+	await again(w);
+	granted(w, 1, "a");
+	w.last().notice("a", { x_recovered: true, x_id: "abcdefgh-10" });
+	w.last().event("a", 1, "abcdefgh-11");
+	await rest();
+	granted(w, 2, "b");
+	assert.equal(push.state, "connecting");
+	w.last().notice("b", { x_recovered: false, x_id: "abcdefgh-11", x_reason: "floor" });
+	assert.equal(push.state, "open");
+	assert.deepEqual(told, ["waiting", ["a", 1], ["gap", "b", "floor"], "open"]);
+});
+
+test("what was not recovered is a gap, once, with the server's reason", async () => {
+	for (const reason of ["epoch", "floor", "unknown", "none"]) {
+		const { w, told } = await followed("a");
+		assert.deepEqual(told, [], "the first time there is none");
+		assert.deepEqual(await again(w), [{ x_since: "abcdefgh-10", x_last: 0 }]);
+		w.last().grant({ x_recovered: false, x_id: "zzzzzzzz-5", x_reason: reason });
+		assert.deepEqual(told, ["waiting"]);
+		granted(w, 1, "a");
+		w.last().notice("a", { x_recovered: false, x_id: "zzzzzzzz-5", x_reason: reason });
+		w.last().event("a", 1, "zzzzzzzz-6");
+		await rest();
+		assert.deepEqual(told, ["waiting", ["gap", "a", reason], "open", ["a", 1]]);
+		assert.deepEqual(await again(w), [{ x_since: "zzzzzzzz-6", x_last: 0 }]);
+	}
+});
+
+test("a server that knows no position yet has none to come back to", async () => {
+	const { w, told } = await followed("a");
+	await again(w);
+	granted(w, 1, "a");
+	w.last().notice("a", { x_recovered: false, x_reason: "unknown" });
+	assert.deepEqual(told.splice(0), ["waiting", ["gap", "a", "unknown"], "open"]);
+	for (let times = 0; times < 2; times += 1) {
+		assert.deepEqual(await again(w), [NEW]);
+		granted(w, 1, "a");
+		w.last().notice("a", firstNotice());
+		assert.deepEqual(told.splice(0), ["waiting", ["gap", "a", "none"], "open"]);
+	}
+	w.last().event("a", 1, "zzzzzzzz-1");
+	assert.deepEqual(await again(w), [{ x_since: "zzzzzzzz-1", x_last: 0 }]);
+});
+
+test("what the server loses is a gap, and the connection stays", async () => {
+	const { w, push, told } = await followed("a", "b");
+	for (const reason of ["slow", "upstream", "history"]) w.last().notice("b", { x_gap: reason });
+	w.last().event("b", 1, "abcdefgh-11");
+	w.last().hear(36, 99, 1, { x_gap: "slow" });
+	await rest();
+	assert.deepEqual(told, [["gap", "b", "slow"], ["gap", "b", "upstream"], ["gap", "b", "history"], ["b", 1]]);
+	assert.equal(push.state, "open");
+	assert.deepEqual((await again(w)).map(({ x_since }) => x_since), ["abcdefgh-10", "abcdefgh-11"]);
+});
+
+test("a notice reaches no handler, nor does another event without arguments", async () => {
+	const { w, told } = await followed("a");
+	w.last().notice("a", { x_gap: "slow" });
+	w.last().notice("a", {});
+	w.last().notice("b", { x_recovered: false });
+	await again(w);
+	w.last().hear(33, 1, 97);
+	w.last().notice("a", { x_recovered: true, x_id: "abcdefgh-10" });
+	await rest();
+	assert.deepEqual(told.filter(([topic]) => topic === "a"), []);
+});
+
+test("another run of the server counts anew", async () => {
+	const { w } = await followed("a");
+	for (const [id, since] of [
+		["abcdefgh-9", "abcdefgh-10"],
+		["abcdefgh-100", "abcdefgh-100"],
+		["abcdefgh-99", "abcdefgh-100"],
+		["zzzzzzzz-3", "zzzzzzzz-3"],
+		["zzzzzzzz-2", "zzzzzzzz-3"],
+		["zzzzzzzz-20", "zzzzzzzz-20"],
+		[undefined, "zzzzzzzz-20"],
+		["abcdefgh-4", "abcdefgh-4"],
+	]) {
+		w.last().event("a", 1, id);
+		assert.deepEqual(await again(w), [{ x_since: since, x_last: 0 }], id);
+		granted(w, 1, "a");
+		w.last().notice("a", { x_recovered: true, x_id: since });
+	}
+});
+
+test("the newest events come first, where the page asks for them", async () => {
+	const { w, push } = await connected();
+	const told = follow(push);
+	push.subscribe("a", (data) => told.push(data), { last: 2 });
+	push.subscribe("a", () => {}, { last: 5 }); // it is there
+	assert.deepEqual(said(w.last()), [[32, { x_last: 2 }, "a"]]);
+	granted(w, 1, "a");
+	w.last().notice("a", firstNotice("abcdefgh-10"));
+	w.last().event("a", 1, "abcdefgh-3");
+	w.last().event("a", 2, "abcdefgh-4");
+	await rest();
+	assert.deepEqual(told.splice(0), [1, 2]);
+	assert.deepEqual(await again(w), [{ x_since: "abcdefgh-10", x_last: 2 }]);
+	granted(w, 1, "a");
+	w.last().notice("a", { x_recovered: false, x_id: "zzzzzzzz-9", x_reason: "epoch" });
+	w.last().event("a", 3, "zzzzzzzz-7");
+	await rest();
+	assert.deepEqual(told, ["waiting", ["gap", "a", "epoch"], "open", 3]);
+	assert.deepEqual(await again(w), [{ x_since: "zzzzzzzz-9", x_last: 2 }]);
+});
+
+test("of a server that knows no ids, nothing is known after a reconnect", async () => {
+	const { w, push } = await connected();
+	const told = follow(push, "a", "b");
+	w.last().grant();
+	w.last().event("a", 1);
+	await rest();
+	assert.deepEqual(told.splice(0), [["a", 1]]);
+	for (let times = 0; times < 2; times += 1) {
+		assert.deepEqual(await again(w), [NEW, NEW]);
+		granted(w, 1, "a");
+		granted(w, 2, "b");
+		assert.deepEqual(told.splice(0), ["waiting", ["gap", "a", "none"], ["gap", "b", "none"], "open"]);
+	}
+	// One that the server never had is new.
+	push.subscribe("c", () => {});
+	assert.deepEqual(await again(w), [NEW, NEW, NEW]);
+	for (const [n, topic] of [[3, "c"], [1, "a"], [2, "b"]]) granted(w, n, topic);
+	assert.deepEqual(told, ["waiting", ["gap", "a", "none"], ["gap", "b", "none"], "open"]);
+});
+
+test("the next message tells that a server gives no notice", async () => {
+	for (const [next, heard] of [
+		[["event", "b", 1], [["b", 1]]],
+		[["event", "a", 2], [["a", 2]]],
+		[["hear", 50, 2 ** 52 + 1, {}], []],
+		[["notice", "a", {}], []],
+		[["notice", "c", { x_recovered: true, x_id: "abcdefgh-1" }], []],
+	]) {
+		const { w, push, told } = await followed("a", "b");
+		await again(w);
+		// The answer for the second tells of the first; and what comes then, of the second.
+		granted(w, 2, "b");
+		assert.deepEqual([told.splice(0), push.state], [["waiting"], "connecting"]);
+		granted(w, 1, "a");
+		assert.deepEqual([told.splice(0), push.state], [[["gap", "b", "none"]], "connecting"]);
+		const [how, ...what] = next;
+		w.last()[how](...what);
+		await rest();
+		assert.deepEqual(told.splice(0), [["gap", "a", "none"], "open", ...heard]);
+		// From here on it is a server that knows no ids.
+		assert.deepEqual(await again(w), [NEW, NEW]);
+	}
+});
+
+test("a topic that is ended before its notice comes is in nobody's way", async () => {
+	let { w, push, told } = await followed("a", "b");
+	await again(w);
+	granted(w, 1, "a");
+	w.last().notice("a", { x_recovered: true, x_id: "abcdefgh-10" });
+	granted(w, 2, "b");
+	push.unsubscribe("b");
+	w.last().notice("b", { x_recovered: false, x_id: "zzzzzzzz-1", x_reason: "epoch" });
+	assert.deepEqual(told, ["waiting", "open"]);
+	// Wanted again, it is new.
+	({ w, push, told } = await followed("a"));
+	await again(w);
+	granted(w, 1, "a");
+	push.unsubscribe("a");
+	push.subscribe("a", (data) => told.push(data));
+	w.last().notice("a", { x_recovered: false, x_id: "zzzzzzzz-1", x_reason: "epoch" });
+	assert.deepEqual([said(w.last()), told], [[[34, 97], [32, NEW, "a"]], ["waiting"]]);
+	w.last().hear(35, 2);
+	granted(w, 3, "a");
+	w.last().notice("a", firstNotice("zzzzzzzz-2"));
+	w.last().event("a", 1, "zzzzzzzz-3");
+	await rest();
+	assert.deepEqual(told, ["waiting", "open", 1]);
+	assert.deepEqual(await again(w), [{ x_since: "zzzzzzzz-3", x_last: 0 }]);
+});
+
+test("a topic that is wanted twice before the first answer brings its newest events once", async () => {
+	const { w, push } = await connected();
+	const told = [];
+	push.subscribe("a", () => {}, { last: 1 });
+	push.unsubscribe("a");
+	const one = push.subscribe("a", (data) => told.push(data), { last: 1 });
+	one.then(() => told.push("granted"));
+	for (const request of [1, 2]) {
+		w.last().hear(33, request, 97);
+		await rest();
+		w.last().notice("a", firstNotice("abcdefgh-9"));
+		w.last().event("a", request, "abcdefgh-9");
+		await rest();
+	}
+	assert.deepEqual(told, ["granted", 2]);
+});
+
+test("a page may do as it likes when there is a gap", async () => {
+	// It closes.
+	let { w, push, told } = await followed("a", "b");
+	push.addEventListener("gap", () => push.close());
+	await again(w);
+	granted(w, 1, "a");
+	w.last().notice("a", { x_recovered: false, x_id: "zzzzzzzz-1", x_reason: "epoch" });
+	assert.deepEqual([told, push.state, w.due()], [["waiting", ["gap", "a", "epoch"]], "closed", []]);
+	// It begins anew with the topic, of a server with ids and of one without.
+	for (const notice of [{ x_recovered: false, x_id: "zzzzzzzz-1", x_reason: "epoch" }, undefined]) {
+		({ w, push } = await connected());
+		push.subscribe("a", () => {});
+		w.last().grant(notice && firstNotice("abcdefgh-10"));
+		let anew;
+		push.addEventListener("gap", () => {
+			push.unsubscribe("a");
+			anew = push.subscribe("a", () => {}, { last: 3 });
+		});
+		await again(w);
+		let isThere = false;
+		granted(w, 1, "a");
+		if (notice) w.last().notice("a", notice);
+		anew.then(() => { isThere = true; });
+		await rest();
+		assert.deepEqual([isThere, push.state], [false, "connecting"]);
+		assert.deepEqual(said(w.last()), [[34, 97], [32, { x_last: 3 }, "a"]]);
+		granted(w, 3, "a");
+		await anew;
+		assert.equal(push.state, "open");
+	}
+});
+
 // The numbers of its questions, whether it is still there.
 const asked = (socket) => socket.sent.map((text) => JSON.parse(text))
 	.filter(([type, , , procedure]) => type === 48 && procedure === "newswire:alive")
@@ -601,7 +904,7 @@ test("after silence it asks, and ends a path that does not answer", async () => 
 	assert.deepEqual(w.due(), [500]);
 	await w.pass();
 	w.last().open();
-	assert.deepEqual([push.state, said(w.last())], ["open", [[32, {}, "a"]]]);
+	assert.deepEqual([push.state, said(w.last())], ["open", [[32, NEW, "a"]]]);
 });
 
 test("a question is open until its own answer comes, and whatever comes buys time", async () => {
@@ -1251,4 +1554,272 @@ test("a page that is seen again, or has its network back, leaves a stream that b
 	w.happen("online");
 	await rest();
 	assert.deepEqual([push.state, seen.at(-1)], ["open", "open"]);
+});
+
+// A page that listens to a stream of a server that keeps events.
+async function streaming(...topics) {
+	const { w, push } = await behind({}, topics);
+	const told = follow(push, ...topics);
+	await w.stream().answer(200, RETRY);
+	await w.stream().notice({ recovered: false, id: "abcdefgh-10", reason: "none" });
+	assert.deepEqual(told.splice(0), ["open"]);
+	return { w, push, told };
+}
+
+// The stream ends, and the next one is asked for.
+async function nextStream(w) {
+	await w.stream().end();
+	await w.pass();
+	w.last().end();
+	await rest();
+	return new URL(w.stream().url).searchParams.get("last_event_id");
+}
+
+test("a stream goes on where the one before has ended", async () => {
+	const { w, push, told } = await streaming("a", "b");
+	assert.equal(await nextStream(w), "abcdefgh-10");
+	assert.equal(w.stream().url, "http://h/p?topic=a&topic=b&last_event_id=abcdefgh-10&token=t");
+	await w.stream().answer(200, RETRY);
+	assert.equal(push.state, "connecting");
+	await w.stream().notice({ recovered: true, id: "abcdefgh-10" });
+	await w.stream().event("b", 1, "abcdefgh-11");
+	await w.stream().event("a", 2, "abcdefgh-12");
+	assert.deepEqual(told.splice(0), ["waiting", "open", ["b", 1], ["a", 2]]);
+	assert.equal(await nextStream(w), "abcdefgh-12");
+	// Ended before the notice; and between an id and its event.
+	await w.stream().answer(200, RETRY);
+	assert.equal(await nextStream(w), "abcdefgh-12");
+	await flows(w); // it never was open
+	await w.stream().answer(200, RETRY);
+	await w.stream().notice({ recovered: true, id: "abcdefgh-12" });
+	await w.stream().hear("id: abcdefgh-13\n");
+	assert.equal(await nextStream(w), "abcdefgh-12");
+	assert.deepEqual(told, ["waiting", "waiting", "open", "waiting"]);
+});
+
+test("a stream that only tells whether the server is there is not listened to", async () => {
+	const { w, push } = await suspect();
+	const told = follow(push);
+	let isThere = false;
+	push.subscribe("a", (data) => told.push(data)).then(() => { isThere = true; });
+	const notice = { recovered: false, id: "abcdefgh-1", reason: "none" };
+	const text = `event: newswire\nid: ${notice.id}\ndata: ${JSON.stringify(notice)}\n\n`;
+	await w.stream().answer(200, `${RETRY}${text}id: abcdefgh-2\ndata: {"topic":"a","data":1}\n\n`);
+	assert.deepEqual([told, isThere, push.state], [[], false, "connecting"]);
+	w.last().onopen();
+	w.last().greet();
+	assert.deepEqual(said(w.last()), [[32, NEW, "a"]]);
+});
+
+test("what a stream says besides its events reaches no handler", async () => {
+	const { w, told } = await streaming("a");
+	await w.stream().hear('event: newswire\ndata: {"topic":"a","data":1}\n\n');
+	await w.stream().notice({ recovered: true, id: "abcdefgh-10", topic: "a" });
+	assert.deepEqual(told, []);
+	// Events of the server's own topics have no id.
+	await w.stream().event("a", 2);
+	assert.deepEqual(told, [["a", 2]]);
+	assert.equal(await nextStream(w), "abcdefgh-10");
+});
+
+test("a stream that is not recovered is a gap of each of its topics", async () => {
+	for (const reason of ["epoch", "floor", "unknown", "none"]) {
+		const { w, told } = await streaming("a", "b");
+		await nextStream(w);
+		await w.stream().answer(200, RETRY);
+		await w.stream().notice({ recovered: false, id: "zzzzzzzz-2", reason });
+		await w.stream().event("a", 1, "zzzzzzzz-3");
+		const gaps = [["gap", "a", reason], ["gap", "b", reason]];
+		assert.deepEqual(told.splice(0), ["waiting", ...gaps, "open", ["a", 1]]);
+		assert.equal(await nextStream(w), "zzzzzzzz-3");
+		// One that knows no position yet.
+		await w.stream().answer(200, RETRY);
+		await w.stream().notice({ recovered: false, reason });
+		assert.deepEqual(told.splice(0), ["waiting", ...gaps, "open"]);
+		assert.equal(await nextStream(w), null);
+		await w.stream().answer(200, RETRY);
+		await w.stream().notice({ recovered: false, id: "zzzzzzzz-9", reason: "none" });
+		assert.deepEqual(told, ["waiting", ["gap", "a", "none"], ["gap", "b", "none"], "open"]);
+		assert.equal(await nextStream(w), "zzzzzzzz-9");
+	}
+});
+
+test("a new topic needs another stream, and no topic loses anything", async () => {
+	for (const isRecovered of [true, false]) {
+		const { w, push, told } = await streaming("a", "b");
+		await w.stream().event("a", 1, "abcdefgh-20");
+		const c = push.subscribe("c", (data) => told.push(["c", data]));
+		await w.passes(50);
+		assert.equal(w.stream().url, "http://h/p?topic=a&topic=b&topic=c&last_event_id=abcdefgh-20&token=t");
+		await w.stream().answer(200, RETRY);
+		const notice = { recovered: isRecovered, id: isRecovered ? "abcdefgh-20" : "abcdefgh-30", reason: "floor" };
+		await w.stream().notice(notice);
+		await c;
+		const gaps = isRecovered ? [] : [["gap", "a", "floor"], ["gap", "b", "floor"]];
+		assert.deepEqual(told, [["a", 1], ...gaps, "open"]);
+		// From now on it comes back like the others.
+		await nextStream(w);
+		await w.stream().answer(200, RETRY);
+		await w.stream().notice({ recovered: false, id: "zzzzzzzz-1", reason: "epoch" });
+		assert.deepEqual(told.slice(-4), [..."abc"].map((topic) => ["gap", topic, "epoch"]).concat("open"));
+	}
+});
+
+test("a topic that a stream has already is where the stream is", async () => {
+	const { w, push, told } = await streaming("a", "b");
+	push.unsubscribe("a");
+	await push.subscribe("a", (data) => told.push(["a", data]));
+	assert.equal(await nextStream(w), "abcdefgh-10");
+	// While the stream is asked for, too.
+	push.unsubscribe("b");
+	const b = push.subscribe("b", () => {});
+	await w.stream().answer(200, RETRY);
+	await w.stream().notice({ recovered: false, id: "abcdefgh-90", reason: "floor" });
+	await b;
+	assert.deepEqual(told, ["waiting", ["gap", "a", "floor"], "open"]);
+	assert.equal(await nextStream(w), "abcdefgh-90");
+});
+
+test("what a stream loses is a gap of the topic", async () => {
+	const { w, told } = await streaming("a", "b");
+	for (const [gap, topic] of [["slow", "b"], ["upstream", "a"], ["history", "x"]]) await w.stream().notice({ gap, topic });
+	assert.deepEqual(told, [["gap", "b", "slow"], ["gap", "a", "upstream"]]);
+	assert.equal(await nextStream(w), "abcdefgh-10", "it has no id");
+});
+
+test("a stream of a server that knows no ids has a gap after each end", async () => {
+	const { w, push } = await behind();
+	const told = follow(push, "a");
+	await w.stream().answer(200, RETRY);
+	await w.stream().event("a", 1);
+	assert.deepEqual(told.splice(0), ["open", ["a", 1]]);
+	assert.equal(await nextStream(w), null);
+	await w.stream().answer(200, RETRY);
+	assert.deepEqual(told, ["waiting", ["gap", "a", "none"], "open"]);
+	// Where the one before had them, the next message tells.
+	for (const [next, heard] of [[":\n\n", []], ['data: {"topic":"a","data":2}\n\n', [["a", 2]]]]) {
+		const { w, push, told } = await streaming("a");
+		await nextStream(w);
+		await w.stream().answer(200, RETRY);
+		assert.equal(push.state, "connecting");
+		await w.stream().hear(next);
+		assert.deepEqual(told, ["waiting", ["gap", "a", "none"], "open", ...heard]);
+		assert.equal(await nextStream(w), null);
+	}
+});
+
+test("a WebSocket goes on where a stream has ended, and the other way round", async () => {
+	const { w, push, told } = await streaming("a", "b");
+	await w.stream().event("a", 1, "abcdefgh-12");
+	await w.stream().end();
+	await w.passes(500);
+	w.last().onopen();
+	w.last().greet();
+	const options = () => said(w.last()).map(([, options]) => options);
+	assert.deepEqual(options(), Array(2).fill({ x_since: "abcdefgh-12", x_last: 0 }));
+	for (const [n, topic] of [[1, "a"], [2, "b"]]) {
+		granted(w, n, topic);
+		w.last().notice(topic, { x_recovered: true, x_id: "abcdefgh-12" });
+	}
+	assert.deepEqual(told, [["a", 1], "waiting", "open"]);
+
+	// Two WebSockets that bring nothing, a stream that would be there, one more.
+	async function toStream() {
+		w.last().end();
+		for (let attempts = 0; attempts < 2; attempts += 1) {
+			await w.pass();
+			w.last().end();
+			await rest();
+		}
+		await flows(w);
+	}
+	await toStream();
+	assert.equal(new URL(w.stream().url).searchParams.get("last_event_id"), "abcdefgh-12");
+	await w.stream().answer(200, RETRY);
+	await w.stream().notice({ recovered: true, id: "abcdefgh-12" });
+	assert.deepEqual(told.slice(-1), ["open"]);
+
+	// A topic that the server has not had yet is in no other's way.
+	await w.stream().end();
+	for (const topic of ["b", "a"]) push.unsubscribe(topic);
+	follow(push, "c", "a", "b");
+	await w.passes(500);
+	w.last().onopen();
+	w.last().greet();
+	for (const [n, topic] of [[2, "a"], [3, "b"]]) {
+		granted(w, n, topic);
+		w.last().notice(topic, firstNotice("abcdefgh-12"));
+	}
+	await toStream();
+	assert.equal(new URL(w.stream().url).searchParams.get("last_event_id"), "abcdefgh-12");
+	await w.stream().answer(200, RETRY);
+	await w.stream().notice({ recovered: true, id: "abcdefgh-12" });
+	push.unsubscribe("c");
+
+	// A stream has one position: where two topics have two, it has none.
+	await w.stream().end();
+	await w.passes(500);
+	w.last().open({ x_recovered: true, x_id: "abcdefgh-12" });
+	w.last().event("a", 2, "abcdefgh-13");
+	await rest();
+	told.splice(0);
+	await toStream();
+	assert.equal(new URL(w.stream().url).searchParams.get("last_event_id"), null);
+	await w.stream().answer(200, RETRY);
+	await w.stream().notice({ recovered: false, id: "abcdefgh-14", reason: "none" });
+	assert.deepEqual(told.slice(-3), [["gap", "a", "none"], ["gap", "b", "none"], "open"]);
+	assert.equal(await nextStream(w), "abcdefgh-14");
+});
+
+test("the newest events come over a stream, and to no topic that has not asked for them", async () => {
+	const { w, push } = await suspect({}, []);
+	const told = follow(push, "b");
+	push.subscribe("a", (data) => told.push(["a", data]), { last: 2 });
+	push.subscribe("c", (data) => told.push(["c", data]), { last: 1 });
+	await w.passes(50);
+	assert.equal(w.stream().url, "http://h/p?topic=b&topic=a&topic=c&last=2&token=t");
+	await flows(w);
+	await w.stream().answer(200, RETRY);
+	const notice = { recovered: false, id: "abcdefgh-10", reason: "none" };
+	await w.stream().notice(notice);
+	for (const topic of ["a", "b", "c"]) await w.stream().event(topic, 1);
+	await w.stream().event("b", 2, "abcdefgh-11");
+	assert.deepEqual(told.splice(0), ["open", ["a", 1], ["c", 1], ["b", 2]]);
+	// Another stream asks again, for what is not recovered.
+	assert.equal(await nextStream(w), "abcdefgh-11");
+	assert.ok(w.stream().url.endsWith("&last_event_id=abcdefgh-11&last=2&token=t"));
+	await w.stream().answer(200, RETRY);
+	await w.stream().notice({ recovered: true, id: "abcdefgh-11" });
+	assert.deepEqual(told.splice(0), ["waiting", "open"]);
+	// A new topic that asks for its newest: then nothing is recovered, and the page is told.
+	for (const topic of ["d", "a"]) {
+		if (topic === "a") push.unsubscribe("a");
+		push.subscribe(topic, (data) => told.push([topic, data]), { last: 3 });
+		await w.passes(50);
+		assert.ok(w.stream().url.endsWith("&last=3&token=t"));
+		assert.ok(!w.stream().url.includes("last_event_id"));
+		await w.stream().answer(200, RETRY);
+		await w.stream().notice(notice);
+		await w.stream().event(topic, 5);
+		const others = topic === "a" ? ["b", "c", "d"] : ["b", "a", "c"];
+		assert.deepEqual(told.splice(0), [...others.map((other) => ["gap", other, "none"]), "open", [topic, 5]]);
+	}
+	// A server without ids has no newest events, and all of its events have none.
+	const other = await behind({}, []);
+	const heard = follow(other.push, "b");
+	other.push.subscribe("a", () => {}, { last: 2 });
+	await other.w.passes(50);
+	await other.w.stream().answer(200, RETRY);
+	await other.w.stream().event("b", 1);
+	assert.deepEqual(heard, ["open", ["b", 1]]);
+});
+
+test("a page that closes when a stream has a gap stays closed", async () => {
+	const { w, push, told } = await streaming("a", "b");
+	push.addEventListener("gap", () => push.close());
+	await nextStream(w);
+	await w.stream().answer(200, RETRY);
+	const notice = { recovered: false, id: "zzzzzzzz-2", reason: "epoch" };
+	await w.stream().hear(`event: newswire\ndata: ${JSON.stringify(notice)}\n\ndata: {"topic":"a","data":1}\n\n`);
+	assert.deepEqual([told, push.state, w.due()], [["waiting", ["gap", "a", "epoch"]], "closed", []]);
 });
