@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
@@ -124,13 +125,18 @@ struct Subscriber {
 
 impl Subscriber {
     fn start(address: SocketAddr, token: &str, how: &str, topics: &str) -> Self {
+        Self::start_with(address, token, how, topics, 0)
+    }
+
+    /// It asks for the `last` newest events of each topic.
+    fn start_with(address: SocketAddr, token: &str, how: &str, topics: &str, last: usize) -> Self {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let module = module(&format!("subscriber-{number}.mjs"));
         let url = format!("ws://{address}/push/?lang=en");
         let mut command = node();
         command.arg("tests/client/subscriptions.mjs");
-        command.args([module.path(), &url, token, how, topics]);
+        command.args([module.path(), &url, token, how, topics, &last.to_string()]);
         let mut client = Running::start(command);
         Self {
             lines: client.lines(),
@@ -238,9 +244,17 @@ fn the_browsers_client_listens_to_a_stream_where_a_proxy_refuses_websockets() {
         for n in numbers {
             client.says(&[&format!("heard a {n}")]);
         }
-        // Another topic is another stream, and the page hears that there was a gap.
+        // Another topic is another stream. These topics have no history, so the page hears of a gap, and of none for the
+        // new topic.
         publish(&server, "a", [r#"{"subscribe":"c"}"#.to_owned()]);
-        client.says(&[r#"heard a {"subscribe":"c"}"#, "has c", "open"]);
+        let gaps = ["gap a none", "gap b none"];
+        client.says(&[
+            r#"heard a {"subscribe":"c"}"#,
+            gaps[0],
+            gaps[1],
+            "has c",
+            "open",
+        ]);
         assert_eq!(proxy.refused(), 3);
         is_heard(&server, &client.lines, "c", "0", "heard c 0");
 
@@ -277,11 +291,110 @@ fn the_browsers_client_is_back_at_its_websocket_when_the_proxy_is_gone() {
     proxy.refuse_websockets(false);
     proxy.cut();
     client.says(&["waiting 1006"]);
-    client.says(&["open"]);
+    client.says(&["gap a none", "open"]);
     is_heard(&server, &client.lines, "a", "1", "heard a 1");
     let last = proxy.asked().pop().expect("it has asked");
     assert_eq!(last, "GET /push/?lang=en HTTP/1.1", "no topic is in it");
     server.stop();
+}
+
+/// Topics whose events are kept.
+const WITH_HISTORY: [&str; 4] = ["--topic", "a history=100", "--topic", "b history=100"];
+
+/// Lines until all of `ends` have been among them.
+fn lines_until(lines: &Receiver<String>, ends: &[&str]) -> Vec<String> {
+    let mut said = Vec::new();
+    while !ends.iter().all(|end| said.iter().any(|line| line == end)) {
+        assert!(said.len() < LINES_MAX, "no {ends:?}: {said:?}");
+        said.push(next(lines, ""));
+    }
+    said
+}
+
+/// The lines that begin with `start`.
+fn those<'a>(said: &'a [String], start: &str) -> Vec<&'a String> {
+    said.iter().filter(|line| line.starts_with(start)).collect()
+}
+
+/// Publishes numbers, and waits until the server has handed them on to whoever is there.
+fn publish_and_wait(server: &Server, topic: &str, numbers: RangeInclusive<usize>) {
+    let mut witness = server.subscriber(&[topic]);
+    publish(server, topic, numbers.clone().map(|n| n.to_string()));
+    for _ in numbers {
+        witness.text();
+    }
+}
+
+#[test]
+#[ignore = "needs Node 20.10 or newer, for its WebSocket"]
+fn the_browsers_client_misses_nothing_while_its_connection_is_cut() {
+    for is_stream in [false, true] {
+        let place = Place::hold();
+        let server = place.start(&WITH_HISTORY);
+        let proxy = Proxy::to(server.address);
+        proxy.refuse_websockets(is_stream);
+        let client = Subscriber::start(proxy.address, TOKEN, "url", "a,b");
+        match is_stream {
+            true => client.says(&["waiting 1006", "has a", "has b", "open"]),
+            false => client.says(&["has a", "has b", "open"]),
+        }
+        publish(&server, "a", ["1".to_owned()]);
+        client.says(&["heard a 1"]);
+        for from in [2, 40] {
+            proxy.shut();
+            assert_eq!(next(&client.lines, ""), "waiting 1006");
+            publish_and_wait(&server, "a", from..=from + 20);
+            publish_and_wait(&server, "b", from..=from + 5);
+            proxy.open();
+            // Everything, each once and in the order of its topic, and no gap.
+            let end = |topic| format!("heard {topic} \"end {from}\"");
+            for topic in ["a", "b"] {
+                publish(&server, topic, [format!("\"end {from}\"")]);
+            }
+            let said = lines_until(&client.lines, &[&end("a"), &end("b")]);
+            for (topic, last) in [("a", from + 20), ("b", from + 5)] {
+                let mut expected: Vec<String> = (from..=last)
+                    .map(|n| format!("heard {topic} {n}"))
+                    .collect();
+                expected.push(end(topic));
+                let heard = those(&said, &format!("heard {topic} "));
+                assert_eq!(heard, expected.iter().collect::<Vec<_>>());
+            }
+            assert!(those(&said, "gap").is_empty(), "{said:?}");
+        }
+
+        // A server that was started anew has none of them.
+        server.signal("KILL");
+        server.wait();
+        let server = place.start(&WITH_HISTORY);
+        let said = lines_until(&client.lines, &["open"]);
+        assert_eq!(those(&said, "gap"), ["gap a epoch", "gap b epoch"]);
+        publish(&server, "b", ["1".to_owned()]);
+        client.says(&["heard b 1"]);
+        // And from there on nothing is missed again.
+        proxy.cut();
+        let said = lines_until(&client.lines, &["open"]);
+        assert!(those(&said, "gap").is_empty(), "{said:?}");
+        server.stop();
+    }
+}
+
+#[test]
+#[ignore = "needs Node 20.10 or newer, for its WebSocket"]
+fn the_browsers_client_begins_with_the_newest_events() {
+    for is_stream in [false, true] {
+        let server = Server::start(&WITH_HISTORY);
+        publish_and_wait(&server, "a", 1..=5);
+        let proxy = Proxy::to(server.address);
+        proxy.refuse_websockets(is_stream);
+        let client = Subscriber::start_with(proxy.address, TOKEN, "url", "a,b", 2);
+        let said = lines_until(&client.lines, &["open", "has a", "has b", "heard a 5"]);
+        assert_eq!(those(&said, "heard"), ["heard a 4", "heard a 5"]);
+        assert!(those(&said, "gap").is_empty(), "{said:?}");
+        publish(&server, "a", ["6".to_owned()]);
+        client.says(&["heard a 6"]);
+        server.stop();
+    }
 }
 
 /// The documentation's `part`, which prints what it hears, before and after a restart.

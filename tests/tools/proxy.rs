@@ -17,6 +17,8 @@ struct Shared {
     server: SocketAddr,
     refuses: AtomicBool,
     refused: AtomicUsize,
+    /// Everything is refused.
+    is_shut: AtomicBool,
     /// The first line of each request.
     asked: Mutex<Vec<String>>,
     /// All connections of clients.
@@ -31,6 +33,7 @@ impl Proxy {
             server,
             refuses: AtomicBool::new(false),
             refused: AtomicUsize::new(0),
+            is_shut: AtomicBool::new(false),
             asked: Mutex::default(),
             clients: Mutex::default(),
         });
@@ -72,6 +75,17 @@ impl Proxy {
         }
     }
 
+    /// Cuts the connections that there are, and lets nothing through until [`Proxy::open`].
+    pub fn shut(&self) {
+        self.shared.is_shut.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// Lets through what it let through before it was shut.
+    pub fn open(&self) {
+        self.shared.is_shut.store(false, Ordering::SeqCst);
+    }
+
     /// The first lines of all requests so far.
     pub fn asked(&self) -> Vec<String> {
         self.shared.asked.lock().expect("nobody panics").clone()
@@ -92,6 +106,9 @@ fn pass_on(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let text = String::from_utf8_lossy(&head).into_owned();
     let first = text.lines().next().unwrap_or_default().to_owned();
     shared.asked.lock().expect("nobody panics").push(first);
+    if shared.is_shut.load(Ordering::SeqCst) {
+        return answer(&mut client, "502 Bad Gateway");
+    }
     let is_upgrade = text.to_ascii_lowercase().contains("\r\nupgrade: websocket");
     if is_upgrade && shared.refuses.load(Ordering::SeqCst) {
         shared.refused.fetch_add(1, Ordering::SeqCst);
