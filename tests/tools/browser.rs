@@ -587,6 +587,90 @@ fn in_chromium_the_page_of_browser_md_listens() {
     the_documentation_listens("docs/browser.md", "newswire.connect(");
 }
 
+/// An article as the page of the documentation takes it.
+fn article(id: usize, version: usize, title: &str) -> String {
+    format!(r#"{{"id":{id},"version":{version},"title":"{title}"}}"#)
+}
+
+/// The page's list, and what it says of it.
+fn shown(page: &mut Page) -> String {
+    let list = "[...document.querySelectorAll('#list li')].map((item) => item.textContent)";
+    let status = "document.querySelector('#status').textContent";
+    let shown = page.evaluate(&format!("{list}.join() + ': ' + {status}"));
+    shown.as_str().expect("a text").to_owned()
+}
+
+/// Waits until the page shows this.
+fn shows(page: &mut Page, expected: &str) {
+    page.wait_until(expected, |page| shown(page) == expected);
+}
+
+/// How often the page has loaded its state.
+fn loads(page: &mut Page) -> usize {
+    let requests = page.requests().iter();
+    requests.filter(|url| url.ends_with("/news.json")).count()
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_the_page_of_the_documentation_is_never_stale() {
+    let place = Place::hold();
+    let options = ["--topic", "news history=100"];
+    let server = place.start(&options);
+    let proxy = Proxy::to(server.address);
+    let html = snippet("docs/browser.md", "html", "/news.json");
+    let html = replaced(&html, "127.0.0.1:8080", &proxy.address.to_string());
+    let html = replaced(&html, "the token", TOKEN);
+    let site = Site::start(&[("/", &html), ("/news.json", "[]")]);
+    // As a backend does: first it commits, and then it publishes the article that has changed.
+    let change = |server: &Server, articles: &[&String], changed: &str| {
+        let articles: Vec<&str> = articles.iter().map(|article| article.as_str()).collect();
+        site.set("/news.json", &format!("[{}]", articles.join(",")));
+        publish_all(&server.pull, [envelope("news", changed)]);
+    };
+    let [rain, snow] = [article(0, 1, "Rain"), article(0, 2, "Snow")];
+    let [hail, sun] = [article(0, 3, "Hail"), article(0, 4, "Sun")];
+    let wind = article(1, 1, "Wind");
+    site.set("/news.json", &format!("[{rain}]"));
+    let mut browser = Browser::start();
+    let mut page = browser.page();
+    page.navigate(&site.url("/"));
+    shows(&mut page, "Rain: Up to date");
+    change(&server, &[&snow], &snow);
+    shows(&mut page, "Snow: Up to date");
+
+    // Cut off, it says so, and then it hears of what it has missed.
+    proxy.shut();
+    shows(&mut page, "Snow: Not up to date (waiting)");
+    change(&server, &[&hail], &hail);
+    change(&server, &[&hail, &wind], &wind);
+    proxy.open();
+    shows(&mut page, "Wind,Hail: Up to date");
+    assert_eq!(loads(&mut page), 1);
+
+    // The history is gone, so it loads its state again, until it has it.
+    proxy.shut();
+    server.stop();
+    site.set("/news.json", "no JSON");
+    let server = place.start(&options);
+    proxy.open();
+    shows(&mut page, "Wind,Hail: Not up to date (open)");
+    page.wait_until("a load that fails", |page| {
+        page.has_said("warning: news.json:")
+    });
+    // What is published in the meantime is not lost.
+    change(&server, &[&sun, &wind], &sun);
+    shows(&mut page, "Wind,Sun: Up to date");
+    assert!(loads(&mut page) > 2);
+
+    // Of an article, the newer version stays.
+    change(&server, &[&sun, &wind], &hail);
+    let gone = r#"{"id":1,"version":2,"title":"Wind","withdrawn":true}"#;
+    change(&server, &[&sun], gone);
+    shows(&mut page, "Sun: Up to date");
+    server.stop();
+}
+
 /// The other half of the walk-through is `clients_get_in_with_a_token_from_plain_php`.
 #[test]
 #[ignore = "needs Chromium"]

@@ -11,8 +11,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -403,6 +403,7 @@ fn exception(details: &Value) -> String {
 /// Pages of a web site that is not newswire's: another origin.
 pub struct Site {
     address: SocketAddr,
+    pages: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Site {
@@ -414,7 +415,11 @@ impl Site {
             .iter()
             .map(|&(path, body)| (path.to_owned(), body.to_owned()))
             .collect();
-        let pages = Arc::new(pages);
+        let site = Self {
+            address,
+            pages: Arc::new(Mutex::new(pages)),
+        };
+        let pages = Arc::clone(&site.pages);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let pages = Arc::clone(&pages);
@@ -422,7 +427,13 @@ impl Site {
                 thread::spawn(move || serve(stream, &pages));
             }
         });
-        Self { address }
+        site
+    }
+
+    /// Serves another body from now on.
+    pub fn set(&self, path: &str, body: &str) {
+        let mut pages = self.pages.lock().expect("nobody panics");
+        pages.insert(path.to_owned(), body.to_owned());
     }
 
     /// Where a path is.
@@ -431,7 +442,7 @@ impl Site {
     }
 }
 
-fn serve(mut stream: TcpStream, pages: &BTreeMap<String, String>) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, pages: &Mutex<BTreeMap<String, String>>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut head = Vec::new();
     let mut piece = [0; 4096];
@@ -443,7 +454,8 @@ fn serve(mut stream: TcpStream, pages: &BTreeMap<String, String>) -> std::io::Re
     }
     let head = String::from_utf8_lossy(&head);
     let path = head.split(['?', ' ']).nth(1).unwrap_or_default();
-    let (status, body) = match pages.get(path) {
+    let body = pages.lock().expect("nobody panics").get(path).cloned();
+    let (status, body) = match &body {
         Some(body) => ("200 OK", body.as_str()),
         // Every browser asks for it, and says so on the console if it is not there.
         None if path == "/favicon.ico" => ("204 No Content", ""),
