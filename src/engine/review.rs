@@ -43,7 +43,9 @@ impl<S: Stream> Engine<S> {
             gaps,
             ..
         } = self;
-        let id = slots.id_at(index);
+        let Some((id, _)) = slots.at(index) else {
+            return 0;
+        };
         let Some(connection) = slots.at_mut(index) else {
             return 0;
         };

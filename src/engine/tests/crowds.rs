@@ -122,6 +122,21 @@ fn those_who_end_together_end_turn_by_turn() {
     }
 }
 
+/// A place below a taken one can be free.
+#[test]
+fn those_whose_tokens_change_are_found_between_free_places() {
+    let mut world = World::new(rules());
+    let (gone, stays) = (world.open(), world.open());
+    gone.pipe.borrow_mut().peer_ended = true;
+    world.readable(&gone, true);
+    world.turn();
+    assert_eq!(world.engine.connections(), 1);
+    world.engine.handle_changed_standings();
+    world.turn();
+    assert_eq!(world.engine.connections(), 1);
+    assert!(!stays.ended());
+}
+
 #[test]
 fn at_a_shutdown_upgrades_end_with_a_status_and_sessions_as_configured() {
     for farewell in [Farewell::Silent, Farewell::CloseFrame] {
