@@ -60,6 +60,8 @@ impl Role {
 fn serve_nobody(config: &mut Config) {
     config.listen.addresses.clear();
     config.auth = AuthOptions::default();
+    // Nobody would ever ask for what is kept here. The servers behind it keep events themselves.
+    config.topics.rules.clear();
 }
 
 fn shape_relay(config: &mut Config) -> Result<(), String> {
@@ -114,6 +116,7 @@ fn shape_worker(config: &mut Config, briefing: &Briefing) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use newswire::wire::topic_rule::TopicRule;
 
     fn briefing() -> Briefing {
         Briefing {
@@ -151,9 +154,11 @@ mod tests {
     #[test]
     fn a_parent_has_no_clients_and_keeps_its_sources() {
         let mut config = Config::default();
+        let rule = TopicRule::parse("news* last").expect("a rule");
+        config.topics.rules.push(rule);
         let role = Role::Parent("ipc:///tmp/x".to_owned());
         role.shape(&mut config, None).expect("possible");
-        assert!(config.listen.addresses.is_empty());
+        assert!(config.listen.addresses.is_empty() && config.topics.rules.is_empty());
         assert_eq!(config.ingest.pull, Config::default().ingest.pull);
         assert_eq!(config.relay.endpoints, ["ipc:///tmp/x"]);
     }
