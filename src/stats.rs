@@ -654,6 +654,9 @@ impl Stats {
             checks: self.checks.clone(),
             refusals: self.refusals.clone(),
             causes: self.causes.clone(),
+            recoveries: self.recoveries.clone(),
+            gaps: self.gaps.clone(),
+            slow_drops: self.slow_drops.clone(),
             closes: self.closes.clone(),
             ..Self::default()
         }
@@ -765,12 +768,15 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let lists: [Vec<&str>; 11] = [
+        let lists: [Vec<&str>; 14] = [
             Counter::ALL.iter().map(|c| c.name()).collect(),
             Refusal::ALL.iter().map(|r| r.name()).collect(),
             Cause::ALL.iter().map(|c| c.name()).collect(),
             Dropped::ALL.iter().map(|d| d.name()).collect(),
             PeerRefusal::ALL.iter().map(|r| r.name()).collect(),
+            Recovery::ALL.iter().map(|r| r.name()).collect(),
+            Gap::ALL.iter().map(|g| g.name()).collect(),
+            Slow::ALL.iter().map(|s| s.name()).collect(),
             Close::ALL.iter().map(|c| c.name()).collect(),
             Store::ALL.iter().map(|s| s.name()).collect(),
             Judged::ALL.iter().map(|j| j.name()).collect(),

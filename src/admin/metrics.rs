@@ -12,6 +12,7 @@ use super::durations::Durations;
 use super::response::Response;
 use super::sources::{self, SourceRow};
 use crate::stats::{self, Counter, Family, Judged, Stats, Store, Tally};
+use crate::wire::topic_rule::SlowPolicy;
 
 /// What the system says about this process; `None` where it says nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +40,17 @@ pub struct WorkerRow {
     pub connections: usize,
 }
 
+/// A rule for topics that drops events for slow readers, as `newswire_topic_rule_dropped_events_total` has it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RuleRow<'a> {
+    /// Which topics it is for, as it is configured.
+    pub pattern: &'a str,
+    /// The word for what it does.
+    pub policy: &'a str,
+    /// In events, each counted for each client that lost it.
+    pub dropped: u64,
+}
+
 /// All numbers of one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Readings<'a> {
@@ -56,6 +68,12 @@ pub struct Readings<'a> {
     pub subscriptions: usize,
     /// How many bytes clients have left unread. Bytes that many clients share are counted once.
     pub outboxes_bytes: usize,
+    /// In bytes, the history of all topics.
+    pub history_bytes: usize,
+    /// In events, the history of all topics.
+    pub history_events: usize,
+    /// The rules for topics that drop events.
+    pub rules: &'a [RuleRow<'a>],
     /// The ZeroMQ sources.
     pub sources: &'a [SourceRow<'a>],
     /// How many other servers receive what this one hands on.
@@ -94,6 +112,8 @@ enum MetricValue {
     Checks,
     /// One value for each source that has one. Where no source has any, the metric is left out.
     Sources(fn(&SourceRow<'_>) -> Option<u64>),
+    /// One value for each rule for topics. Where there is none, the metric is left out.
+    Rules(fn(&RuleRow<'_>) -> u64),
     /// One value for each worker.
     Workers(fn(&WorkerRow) -> usize),
     Durations(for<'r> fn(&'r Readings<'_>) -> &'r Durations),
@@ -148,6 +168,19 @@ impl Metric {
                 vec![("store", stores.collect()), ("result", results.collect())]
             }
             MetricValue::Sources(_) => vec![("source", Vec::new()), ("endpoint", Vec::new())],
+            MetricValue::Rules(_) => {
+                let policies = vec![
+                    (
+                        SlowPolicy::Oldest.name(),
+                        "The oldest events that a client has not read are dropped.",
+                    ),
+                    (
+                        SlowPolicy::Latest.name(),
+                        "All events that a client has not read are dropped, but for the newest of each topic.",
+                    ),
+                ];
+                vec![("rule", Vec::new()), ("policy", policies)]
+            }
             MetricValue::Workers(_) => vec![("worker", Vec::new())],
             MetricValue::Durations(_) => vec![("le", Vec::new())],
             MetricValue::Counter(_) | MetricValue::Gauge(_) | MetricValue::Process(_) => Vec::new(),
@@ -181,8 +214,8 @@ pub static METRICS: &[Metric] = &[
     gauge(
         "newswire_topics",
         MetricValue::Gauge(|now| now.topics),
-        "Topics that somebody is subscribed to now. $sys/stats of the dashboards is one. With workers, a topic counts for \
-         each worker that has a subscriber.",
+        "Topics that somebody is subscribed to now, or of which events are kept. $sys/stats of the dashboards is one. \
+         With workers, a topic counts for each worker that has it.",
     ),
     gauge(
         "newswire_subscriptions",
@@ -193,6 +226,17 @@ pub static METRICS: &[Metric] = &[
         "newswire_outbox_bytes",
         MetricValue::Gauge(|now| now.outboxes_bytes),
         "Bytes that clients have left unread now; what many owe is counted once.",
+    ),
+    gauge(
+        "newswire_history_bytes",
+        MetricValue::Gauge(|now| now.history_bytes),
+        "Bytes of the events that are kept now by rules of `topic`, with what they cost beside their data. \
+         `history-bytes-max` bounds them. Each worker has a history of its own, and all of them count.",
+    ),
+    gauge(
+        "newswire_history_events",
+        MetricValue::Gauge(|now| now.history_events),
+        "Events that are kept now by rules of `topic`. With workers, an event counts for each worker that keeps it.",
     ),
     counter(
         "newswire_events_total",
@@ -286,6 +330,31 @@ pub static METRICS: &[Metric] = &[
         MetricValue::By(&stats::CLOSED),
         "Connections of clients that ended, by reason.",
     ),
+    counter(
+        "newswire_slow_events_dropped_total",
+        MetricValue::By(&stats::DROPPED_SLOW),
+        "Events that waited for a slow client and were dropped by the rule of their topic, by reason. An event counts \
+         for each client that lost it.",
+    ),
+    counter(
+        "newswire_topic_rule_dropped_events_total",
+        MetricValue::Rules(|row| row.dropped),
+        "The same by rule, with the pattern as it is configured and what its `slow` says now. Rules with \
+         `slow=close` drop nothing.",
+    ),
+    counter(
+        "newswire_gaps_total",
+        MetricValue::By(&stats::GAPS),
+        "Times that a client was told that events of a topic were lost to it, by reason. Clients of WAMP v1 are told \
+         nothing, and those of WAMP v2 only when they have asked for events of the past.",
+    ),
+    counter(
+        "newswire_recoveries_total",
+        MetricValue::By(&stats::RECOVERIES),
+        "What clients got that came back and named the last event that they had, by result: once for each \
+         subscription, and for a stream of server-sent events once.",
+    ),
+    of("newswire_events_replayed_total", Counter::EventsReplayed),
     of("newswire_writes_total", Counter::Writes),
     of("newswire_short_writes_total", Counter::ShortWrites),
     of("newswire_messages_total", Counter::Messages),
@@ -303,7 +372,6 @@ pub static METRICS: &[Metric] = &[
         "newswire_events_compressed_total",
         Counter::EventsCompressed,
     ),
-    of("newswire_events_replayed_total", Counter::EventsReplayed),
     of("newswire_client_publishes_total", Counter::ClientPublishes),
     of("newswire_calls_total", Counter::Calls),
     of("newswire_alive_calls_total", Counter::AliveCalls),
@@ -377,7 +445,8 @@ pub fn response(now: &Readings<'_>) -> Response {
     Response::with_type("text/plain; version=0.0.4; charset=utf-8", text.into())
 }
 
-/// The text under way. Labels and their values are names of newswire's own, which need no escape.
+/// The text under way. Most labels and their values are names of newswire's own, which need no escape; endpoints and
+/// patterns are escaped.
 struct Exposition(String);
 
 impl Exposition {
@@ -408,6 +477,9 @@ impl Exposition {
         if matches!(metric.what, MetricValue::Workers(_)) && now.workers.is_empty() {
             return;
         }
+        if matches!(metric.what, MetricValue::Rules(_)) && now.rules.is_empty() {
+            return;
+        }
         self.head(metric);
         match metric.what {
             MetricValue::Build => {
@@ -424,6 +496,15 @@ impl Exposition {
                         let labels = sources::labels(row);
                         self.push(format_args!("{name}{{{labels}}} {value}\n"));
                     }
+                }
+            }
+            MetricValue::Rules(value) => {
+                for row in now.rules {
+                    let (rule, policy) = (sources::escaped(row.pattern), row.policy);
+                    let value = value(row);
+                    self.push(format_args!(
+                        "{name}{{rule=\"{rule}\",policy=\"{policy}\"}} {value}\n"
+                    ));
                 }
             }
             MetricValue::Workers(value) => {
@@ -474,7 +555,7 @@ mod tests {
     use super::*;
     use crate::admin::durations::{EVENT_BOUNDS, TURN_BOUNDS};
     use crate::health::Health;
-    use crate::stats::{Dropped, Ingest, Refusal};
+    use crate::stats::{Dropped, Gap, Ingest, Recovery, Refusal, Slow};
 
     #[test]
     fn every_counter_is_told() {
@@ -501,6 +582,9 @@ mod tests {
         stats.dropped(Dropped::NoTopic);
         stats.refused(Refusal::Token);
         stats.checked(Store::List, Judged::Accepted);
+        stats.recovery(Recovery::Floor);
+        stats.told(Gap::Slow);
+        stats.dropped_slow(Slow::Replaced);
         stats.add(Counter::Deliveries, 7);
         let mut latency = Durations::new(EVENT_BOUNDS);
         latency.record(Duration::from_millis(3), 2);
@@ -514,6 +598,13 @@ mod tests {
             topics: 0,
             subscriptions: 0,
             outboxes_bytes: 0,
+            history_bytes: 9,
+            history_events: 2,
+            rules: &[RuleRow {
+                pattern: "a\"b\\\n*",
+                policy: "latest",
+                dropped: 6,
+            }],
             sources: &[SourceRow {
                 ingest: Ingest::Pull,
                 endpoint: "tcp://127.0.0.1:5555",
@@ -547,6 +638,13 @@ mod tests {
             "newswire_handshakes_total{result=\"token\"} 1",
             "newswire_auth_checks_total{store=\"list\",result=\"accepted\"} 1",
             "newswire_deliveries_total 7",
+            "newswire_history_bytes 9",
+            "newswire_history_events 2",
+            "newswire_recoveries_total{result=\"floor\"} 1",
+            "newswire_recoveries_total{result=\"recovered\"} 0",
+            "newswire_gaps_total{reason=\"slow\"} 1",
+            "newswire_slow_events_dropped_total{reason=\"replaced\"} 1",
+            r#"newswire_topic_rule_dropped_events_total{rule="a\"b\\\n*",policy="latest"} 6"#,
             "newswire_source_peers{source=\"pull\",endpoint=\"tcp://127.0.0.1:5555\"} 2",
             "newswire_ingest_to_socket_seconds_bucket{le=\"0.0025\"} 0",
             "newswire_ingest_to_socket_seconds_bucket{le=\"0.005\"} 2",

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::durations::Durations;
 use super::listing::TopicRow;
-use super::metrics::Readings;
-use crate::wire::json::{self, Each};
+use super::metrics::{Readings, RuleRow};
+use crate::wire::json::{self, Each, ToJson};
 
 /// Durations as counts for each bucket, and the sum of all times in seconds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +34,27 @@ pub struct BusyTopic {
     pub rate: f32,
 }
 
+/// What a rule for topics has dropped.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RuleCount {
+    /// Which topics the rule is for, as it is configured.
+    pub pattern: String,
+    /// The word for what it does.
+    pub policy: String,
+    /// In events.
+    pub dropped: u64,
+}
+
+impl ToJson for RuleRow<'_> {
+    fn to_json(&self, out: &mut String) {
+        json::object(out, |rule| {
+            rule.put("pattern", self.pattern)
+                .put("policy", self.policy)
+                .put("dropped", self.dropped);
+        });
+    }
+}
+
 /// The figures.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -51,6 +72,12 @@ pub struct Snapshot {
     pub subscriptions: usize,
     /// In bytes, what clients have left unread.
     pub outboxes_bytes: usize,
+    /// In bytes, the history of all topics.
+    pub history_bytes: usize,
+    /// In events, the history of all topics.
+    pub history_events: usize,
+    /// The rules for topics that drop events.
+    pub rules: Vec<RuleCount>,
     /// In bytes; 0 where the system does not say it, as for the next three.
     pub resident_bytes: u64,
     /// In descriptors.
@@ -80,6 +107,9 @@ pub fn text(now: &Readings<'_>, busiest: &[TopicRow<'_>]) -> String {
             .put("topics", now.topics)
             .put("subscriptions", now.subscriptions)
             .put("outboxes_bytes", now.outboxes_bytes)
+            .put("history_bytes", now.history_bytes)
+            .put("history_events", now.history_events)
+            .put("rules", now.rules)
             .put("resident_bytes", process.resident_bytes)
             .put("open_files", process.open_files)
             .put("files_max", process.files_max)
@@ -113,6 +143,13 @@ impl Snapshot {
                 rate: row["rate"].as_f64()? as f32,
             })
         };
+        let rule = |row: &Value| {
+            Some(RuleCount {
+                pattern: row["pattern"].as_str()?.to_owned(),
+                policy: row["policy"].as_str()?.to_owned(),
+                dropped: row["dropped"].as_u64()?,
+            })
+        };
         Some(Self {
             counters: numbers(&all["counters"])?,
             latency: buckets("latency")?,
@@ -121,6 +158,11 @@ impl Snapshot {
             topics: number(&all["topics"])?,
             subscriptions: number(&all["subscriptions"])?,
             outboxes_bytes: number(&all["outboxes_bytes"])?,
+            history_bytes: number(&all["history_bytes"])?,
+            history_events: number(&all["history_events"])?,
+            rules: (all["rules"].as_array()?.iter())
+                .map(rule)
+                .collect::<Option<_>>()?,
             resident_bytes: known("resident_bytes"),
             open_files: known("open_files"),
             files_max: known("files_max"),
@@ -139,13 +181,16 @@ mod tests {
     use super::*;
     use crate::admin::durations::{EVENT_BOUNDS, TURN_BOUNDS};
     use crate::admin::metrics::ProcessReadings;
-    use crate::stats::{Counter, Ingest, Stats};
+    use crate::stats::{Counter, Gap, Ingest, Recovery, Slow, Stats};
 
     #[test]
     fn what_is_written_is_read() {
         let stats = Stats::default();
         stats.add(Counter::Deliveries, 7);
         stats.ingested(Ingest::Sub);
+        stats.recovery(Recovery::Recovered);
+        stats.told(Gap::Slow);
+        stats.dropped_slow(Slow::Oldest);
         let mut latency = Durations::new(EVENT_BOUNDS);
         latency.record(Duration::from_millis(3), 2);
         let turns = Durations::new(TURN_BOUNDS);
@@ -157,6 +202,13 @@ mod tests {
             topics: 2,
             subscriptions: 3,
             outboxes_bytes: 4,
+            history_bytes: 6,
+            history_events: 7,
+            rules: &[RuleRow {
+                pattern: "a\"b*",
+                policy: "oldest",
+                dropped: 8,
+            }],
             sources: &[],
             relay_receivers: 0,
             workers: &[],
@@ -178,10 +230,19 @@ mod tests {
         again.add_values(&read.counters);
         assert_eq!(again.counter(Counter::Deliveries), 7);
         assert_eq!(again.events(Ingest::Sub), 0, "it came from the parent");
+        assert_eq!(again.recoveries(Recovery::Recovered), 1);
+        assert_eq!(again.gaps(Gap::Slow), 1);
+        assert_eq!(again.slow_drops(Slow::Oldest), 1);
         assert_eq!(read.latency.counts.iter().sum::<u64>(), 2);
         assert!((read.latency.sum - 0.006).abs() < 1e-9);
         assert_eq!((read.connections, read.outboxes_bytes), (1, 4));
         assert_eq!((read.resident_bytes, read.files_max), (5, 0));
+        assert_eq!((read.history_bytes, read.history_events), (6, 7));
+        let rule = &read.rules[0];
+        assert_eq!(
+            (&*rule.pattern, &*rule.policy, rule.dropped),
+            ("a\"b*", "oldest", 8)
+        );
         assert_eq!(read.busiest[0].name, "a\"b");
         assert_eq!(Snapshot::read(&Value::Null), None);
     }

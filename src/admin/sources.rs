@@ -71,9 +71,15 @@ impl ToJson for SourceRow<'_> {
     }
 }
 
+/// Returns the value of a label, as Prometheus' text format writes it.
+pub fn escaped(value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+    value.replace('\n', "\\n")
+}
+
 /// Returns the labels of `row`, as Prometheus' text format writes them.
 pub fn labels(row: &SourceRow<'_>) -> String {
-    let endpoint = row.endpoint.replace('\\', "\\\\").replace('"', "\\\"");
+    let endpoint = escaped(row.endpoint);
     let source = row.ingest.name();
     format!("source=\"{source}\",endpoint=\"{endpoint}\"")
 }

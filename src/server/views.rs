@@ -6,7 +6,7 @@ use super::outside::Outside;
 use super::turn::Core;
 use crate::admin::Response;
 use crate::admin::listing::{ConnectionRow, PageOfRows, PageRequest, TopicRow};
-use crate::admin::metrics::{Readings, WorkerRow};
+use crate::admin::metrics::{Readings, RuleRow, WorkerRow};
 use crate::admin::snapshot::{self, BusyTopic, Snapshot};
 use crate::admin::sources::{self, SourceRow};
 use crate::admin::vitals::BUSIEST_MAX;
@@ -14,6 +14,7 @@ use crate::engine::{ConnectionView, TopicView};
 use crate::limits;
 use crate::relay::Relay;
 use crate::stats::{HttpStatus, Stats};
+use crate::wire::topic_rule::SlowPolicy;
 
 /// What [`Core::readings`] refers to and the core does not have.
 #[derive(Default)]
@@ -21,19 +22,32 @@ pub(super) struct Gathered<'a> {
     /// Empty where sources are not shown.
     pub sources: Vec<SourceRow<'a>>,
     workers: Vec<WorkerRow>,
+    /// The rules that drop events; with workers, what all of them have dropped.
+    rules: Vec<RuleRow<'a>>,
     /// With workers: what they and the parent have counted, and the sums of the workers' gauges.
     sums: Option<(Stats, Snapshot)>,
 }
 
 impl<O: Outside> Core<O> {
-    /// The workers' part of how things are. Without workers it costs nothing.
+    /// The workers' part of how things are, and the rules for topics. Without workers and rules it costs nothing.
     pub(super) fn gather(&self) -> Gathered<'_> {
+        let rules = self.engine.topic_rules().iter();
+        let rules = rules.filter(|view| view.rule.slow != SlowPolicy::Close);
+        let rules = rules.map(|view| RuleRow {
+            pattern: &view.rule.pattern,
+            policy: view.rule.slow.name(),
+            dropped: view.dropped,
+        });
         let Some(team) = &self.team else {
-            return Gathered::default();
+            return Gathered {
+                rules: rules.collect(),
+                ..Gathered::default()
+            };
         };
         Gathered {
             sources: Vec::new(),
             workers: team.rows(),
+            rules: team.rules(rules),
             sums: Some((team.counted(&self.stats), team.sum())),
         }
     }
@@ -50,6 +64,9 @@ impl<O: Outside> Core<O> {
             topics: self.engine.topics(),
             subscriptions: self.engine.subscriptions(),
             outboxes_bytes: self.engine.outboxes_bytes(),
+            history_bytes: self.engine.history_bytes(),
+            history_events: self.engine.history_events(),
+            rules: &gathered.rules,
             sources: &gathered.sources,
             relay_receivers: self.relay.as_ref().map_or(0, Relay::receivers),
             workers: &gathered.workers,
@@ -64,6 +81,8 @@ impl<O: Outside> Core<O> {
             topics: own.topics + sum.topics,
             subscriptions: own.subscriptions + sum.subscriptions,
             outboxes_bytes: own.outboxes_bytes + sum.outboxes_bytes,
+            history_bytes: own.history_bytes + sum.history_bytes,
+            history_events: own.history_events + sum.history_events,
             process: team.process(process),
             ..own
         }

@@ -52,7 +52,7 @@ use sums::Sums;
 
 use crate::admin::Response;
 use crate::admin::durations::Durations;
-use crate::admin::metrics::{ProcessReadings, WorkerRow};
+use crate::admin::metrics::{ProcessReadings, RuleRow, WorkerRow};
 use crate::admin::snapshot::{BusyTopic, Snapshot};
 use crate::limits;
 use crate::stats::{Counter, Stats};
@@ -392,6 +392,11 @@ impl Team {
             connections: self.sums.connections(at + 1),
         });
         rows.collect()
+    }
+
+    /// The rules for topics that drop events, with what all workers and `own` have dropped.
+    pub fn rules<'a>(&'a self, own: impl Iterator<Item = RuleRow<'a>>) -> Vec<RuleRow<'a>> {
+        self.sums.rules(own)
     }
 
     /// The busiest topics of all workers, the busiest one first.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::admin::durations::Durations;
-use crate::admin::metrics::ProcessReadings;
+use crate::admin::metrics::{ProcessReadings, RuleRow};
 use crate::admin::snapshot::{Buckets, BusyTopic, Snapshot};
 use crate::admin::vitals::BUSIEST_MAX;
 use crate::stats::Stats;
@@ -20,6 +20,8 @@ pub(super) struct Sums {
     living: BTreeMap<u64, (usize, Snapshot)>,
     /// What the others have counted.
     ended: Stats,
+    /// What rules for topics have dropped in the others, by pattern.
+    ended_rules: BTreeMap<String, u64>,
     /// In seconds, the CPU time of the others.
     ended_cpu: f64,
 }
@@ -48,6 +50,9 @@ impl Sums {
         if let Some((_, last)) = self.living.remove(&instance) {
             self.ended.add_values(&last.counters);
             self.ended_cpu += last.cpu_seconds;
+            for rule in last.rules {
+                *self.ended_rules.entry(rule.pattern).or_default() += rule.dropped;
+            }
         }
     }
 
@@ -71,8 +76,29 @@ impl Sums {
             sum.topics += one.topics;
             sum.subscriptions += one.subscriptions;
             sum.outboxes_bytes += one.outboxes_bytes;
+            sum.history_bytes += one.history_bytes;
+            sum.history_events += one.history_events;
         }
         sum
+    }
+
+    /// The rules for topics that drop events now, in the order of their patterns, each with what all processes have
+    /// dropped. `own` are those of this process.
+    pub fn rules<'a>(&'a self, own: impl Iterator<Item = RuleRow<'a>>) -> Vec<RuleRow<'a>> {
+        let theirs = self.all().flat_map(|one| &one.rules).map(|rule| RuleRow {
+            pattern: &rule.pattern,
+            policy: &rule.policy,
+            dropped: rule.dropped,
+        });
+        let mut rules: BTreeMap<&str, RuleRow<'a>> = BTreeMap::new();
+        for row in own.chain(theirs) {
+            let rule = rules.entry(row.pattern).or_insert_with(|| RuleRow {
+                dropped: self.ended_rules.get(row.pattern).copied().unwrap_or(0),
+                ..row
+            });
+            rule.dropped += row.dropped;
+        }
+        rules.into_values().collect()
     }
 
     /// What the system says about all processes.
@@ -128,6 +154,7 @@ fn add(durations: &mut Durations, now: &Buckets, before: &Buckets) {
 mod tests {
     use super::*;
     use crate::admin::durations::{EVENT_BOUNDS, TURN_BOUNDS};
+    use crate::admin::snapshot::RuleCount;
     use crate::stats::Counter;
 
     fn snapshot(deliveries: u64, connections: usize, cpu_seconds: f64) -> Snapshot {
@@ -174,6 +201,47 @@ mod tests {
         assert_eq!(process.resident_bytes, None);
         assert_eq!(latency.count(), 13);
         assert!((latency.sum() - 0.013).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_rules_have_dropped_is_added_up_by_pattern() {
+        let (mut latency, mut turns) = (Durations::new(EVENT_BOUNDS), Durations::new(TURN_BOUNDS));
+        let mut sums = Sums::default();
+        let mut take = |sums: &mut Sums, instance, rules: &[(&str, u64)]| {
+            let rules = rules.iter().map(|&(pattern, dropped)| RuleCount {
+                pattern: pattern.to_owned(),
+                policy: "latest".to_owned(),
+                dropped,
+            });
+            let snapshot = Snapshot {
+                rules: rules.collect(),
+                history_events: 3,
+                ..Snapshot::default()
+            };
+            sums.take(1, instance, snapshot, &mut latency, &mut turns);
+        };
+        take(&mut sums, 1, &[("a", 1), ("b*", 2)]);
+        take(&mut sums, 2, &[("b*", 4)]);
+        let own = RuleRow {
+            pattern: "b*",
+            policy: "oldest",
+            dropped: 8,
+        };
+        let found = |sums: &Sums| -> Vec<(String, u64)> {
+            let rules = sums.rules([own].into_iter());
+            assert_eq!(rules.last().map(|rule| rule.policy), Some("oldest"));
+            let rules = rules.iter();
+            rules
+                .map(|rule| (rule.pattern.to_owned(), rule.dropped))
+                .collect()
+        };
+        assert_eq!(found(&sums), [("a".to_owned(), 1), ("b*".to_owned(), 14)]);
+        assert_eq!(sums.sum().history_events, 6);
+        // A worker that ends leaves its counts. A rule that no process has any more is not shown.
+        sums.end(1);
+        assert_eq!(found(&sums), [("b*".to_owned(), 14)]);
+        take(&mut sums, 3, &[("a", 5)]);
+        assert_eq!(found(&sums), [("a".to_owned(), 6), ("b*".to_owned(), 14)]);
     }
 
     #[test]
