@@ -6,6 +6,8 @@
 //!
 //! Never here: where the rows come from.
 
+use serde_json::Value;
+
 use super::response::Response;
 use crate::limits;
 use crate::wire::json::{self, ToJson};
@@ -19,6 +21,41 @@ pub struct PageRequest {
     pub after: u64,
     /// True exactly when the names of a connection's topics are wanted.
     pub has_topics: bool,
+    /// True exactly when only topics are wanted of which events are kept.
+    pub is_kept: bool,
+}
+
+/// What is kept of a topic. The larger of two has more events.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct KeptRow {
+    /// In events.
+    pub events: usize,
+    /// In bytes, with what they cost beside their data.
+    pub bytes: usize,
+    /// In seconds, the age of the oldest one.
+    pub age_seconds: Option<u32>,
+}
+
+impl KeptRow {
+    /// Reads what `to_json` wrote. `None` when it is anything else.
+    pub fn read(value: &Value) -> Option<Self> {
+        let number = |key: &str| value[key].as_u64();
+        Some(Self {
+            events: usize::try_from(number("events")?).ok()?,
+            bytes: usize::try_from(number("bytes")?).ok()?,
+            age_seconds: number("age_seconds").and_then(|age| u32::try_from(age).ok()),
+        })
+    }
+}
+
+impl ToJson for KeptRow {
+    fn to_json(&self, out: &mut String) {
+        json::object(out, |kept| {
+            kept.put("events", self.events)
+                .put("bytes", self.bytes)
+                .put("age_seconds", self.age_seconds);
+        });
+    }
 }
 
 /// The row of a topic.
@@ -28,10 +65,12 @@ pub struct TopicRow<'a> {
     pub name: &'a str,
     /// How many connections are subscribed.
     pub subscribers: usize,
-    /// How many events it had since its first subscriber came.
+    /// How many events it had since its first subscriber came, or since events of it are kept.
     pub events: u64,
     /// Its events a second.
     pub rate: f32,
+    /// What is kept of it, if anything is.
+    pub kept: Option<KeptRow>,
 }
 
 impl ToJson for TopicRow<'_> {
@@ -42,6 +81,9 @@ impl ToJson for TopicRow<'_> {
                 .put("subscribers", self.subscribers)
                 .put("events", self.events)
                 .put("rate", format_args!("{:.3}", self.rate));
+            if let Some(kept) = self.kept {
+                topic.put("kept", kept);
+            }
         });
     }
 }
@@ -145,6 +187,7 @@ mod tests {
         limit: 2,
         after: 0,
         has_topics: false,
+        is_kept: false,
     };
 
     fn parsed(response: &Response) -> serde_json::Value {
@@ -154,19 +197,27 @@ mod tests {
     #[test]
     fn a_page_is_json_whatever_the_names_are() {
         let mut listing = PageOfRows::new("topics", PAGE);
-        for name in ["a \"☃\"\u{0}", ""] {
+        let kept = KeptRow {
+            events: 3,
+            bytes: 400,
+            age_seconds: None,
+        };
+        for (name, kept) in [("a \"☃\"\u{0}", Some(kept)), ("", None)] {
             assert!(!listing.is_full());
             listing.push(&TopicRow {
                 name,
                 subscribers: 1,
                 events: 2,
                 rate: 0.25,
+                kept,
             });
         }
         assert!(listing.is_full());
         let page = parsed(&listing.finish(Some(7), &[]));
         assert_eq!(page["topics"][0]["name"], "a \"☃\"\u{0}");
+        assert_eq!(KeptRow::read(&page["topics"][0]["kept"]), Some(kept));
         assert_eq!(page["topics"][1]["rate"], 0.25);
+        assert!(page["topics"][1].get("kept").is_none());
         assert_eq!(page["next"], 7);
 
         let mut listing = PageOfRows::new("connections", PAGE);
@@ -204,6 +255,7 @@ mod tests {
                 subscribers: 1,
                 events: 0,
                 rate: 0.0,
+                kept: None,
             });
         }
         assert!((10..100).contains(&count), "{count}");

@@ -335,6 +335,7 @@ fn page(head: &Head<'_, '_>) -> Result<PageRequest, Response> {
         )?,
         after: number("after", 0, AFTER_MAX)? as u64,
         has_topics: head.query_value("topics") == Some("1"),
+        is_kept: head.query_value("kept") == Some("1"),
     })
 }
 

@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 use super::durations::Durations;
-use super::listing::TopicRow;
+use super::listing::{KeptRow, TopicRow};
 use super::metrics::{Readings, RuleRow};
 use crate::wire::json::{self, Each, ToJson};
 
@@ -28,10 +28,12 @@ pub struct BusyTopic {
     pub name: String,
     /// In connections.
     pub subscribers: usize,
-    /// In events, since its first subscriber came.
+    /// In events, since its first subscriber came, or since events of it are kept.
     pub events: u64,
     /// In events a second.
     pub rate: f32,
+    /// What is kept of it, if anything is.
+    pub kept: Option<KeptRow>,
 }
 
 /// What a rule for topics has dropped.
@@ -141,6 +143,7 @@ impl Snapshot {
                 subscribers: number(&row["subscribers"])?,
                 events: row["events"].as_u64()?,
                 rate: row["rate"].as_f64()? as f32,
+                kept: KeptRow::read(&row["kept"]),
             })
         };
         let rule = |row: &Value| {
@@ -218,11 +221,17 @@ mod tests {
                 ..ProcessReadings::default()
             },
         };
+        let kept = KeptRow {
+            events: 1,
+            bytes: 300,
+            age_seconds: Some(2),
+        };
         let rows = [TopicRow {
             name: "a\"b",
             subscribers: 1,
             events: 9,
             rate: 2.5,
+            kept: Some(kept),
         }];
         let value = serde_json::from_str(&text(&readings, &rows)).expect("JSON");
         let read = Snapshot::read(&value).expect("a snapshot");
@@ -244,6 +253,7 @@ mod tests {
             ("a\"b*", "oldest", 8)
         );
         assert_eq!(read.busiest[0].name, "a\"b");
+        assert_eq!(read.busiest[0].kept, Some(kept));
         assert_eq!(Snapshot::read(&Value::Null), None);
     }
 }

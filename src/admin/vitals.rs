@@ -127,6 +127,7 @@ mod tests {
             subscribers: 1,
             events: 9,
             rate: 2.5,
+            kept: None,
         };
         let mut told = Value::Null;
         for second in 1..=700 {

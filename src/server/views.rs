@@ -5,7 +5,7 @@
 use super::outside::Outside;
 use super::turn::Core;
 use crate::admin::Response;
-use crate::admin::listing::{ConnectionRow, PageOfRows, PageRequest, TopicRow};
+use crate::admin::listing::{ConnectionRow, KeptRow, PageOfRows, PageRequest, TopicRow};
 use crate::admin::metrics::{Readings, RuleRow, WorkerRow};
 use crate::admin::snapshot::{self, BusyTopic, Snapshot};
 use crate::admin::sources::{self, SourceRow};
@@ -130,7 +130,9 @@ impl<O: Outside> Core<O> {
             if listing.is_full() {
                 return false;
             }
-            if let Some(topic) = self.engine.topic_at(place) {
+            if let Some(topic) = self.engine.topic_at(place)
+                && (topic.kept.is_some() || !page.is_kept)
+            {
                 listing.push(&topic_row(&topic));
             }
             true
@@ -184,6 +186,11 @@ pub(super) fn topic_row(topic: &TopicView) -> TopicRow<'_> {
         subscribers: topic.subscribers,
         events: topic.events,
         rate: topic.rate,
+        kept: topic.kept.map(|kept| KeptRow {
+            events: kept.events,
+            bytes: kept.bytes,
+            age_seconds: kept.age_seconds,
+        }),
     }
 }
 
@@ -193,6 +200,7 @@ pub(super) fn busy_row(topic: &BusyTopic) -> TopicRow<'_> {
         subscribers: topic.subscribers,
         events: topic.events,
         rate: topic.rate,
+        kept: topic.kept,
     }
 }
 

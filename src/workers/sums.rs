@@ -135,6 +135,8 @@ impl Sums {
             // Each worker with a subscriber has had the same events.
             known.events = known.events.max(topic.events);
             known.rate = known.rate.max(topic.rate);
+            // They keep the same events, too, but for those that came before the worker did.
+            known.kept = known.kept.max(topic.kept);
         }
         let mut topics: Vec<BusyTopic> = topics.into_values().collect();
         topics.sort_by(|a, b| b.rate.total_cmp(&a.rate));
@@ -154,6 +156,7 @@ fn add(durations: &mut Durations, now: &Buckets, before: &Buckets) {
 mod tests {
     use super::*;
     use crate::admin::durations::{EVENT_BOUNDS, TURN_BOUNDS};
+    use crate::admin::listing::KeptRow;
     use crate::admin::snapshot::RuleCount;
     use crate::stats::Counter;
 
@@ -251,6 +254,11 @@ mod tests {
             subscribers,
             events: 7,
             rate,
+            kept: Some(KeptRow {
+                events: subscribers,
+                bytes: 300,
+                age_seconds: None,
+            }),
         };
         let busiest = |busiest| Snapshot {
             busiest,
@@ -263,7 +271,9 @@ mod tests {
         );
         sums.living
             .insert(1, (2, busiest(vec![topic("b", 4, 3.0)])));
-        let found = sums.busiest();
+        let mut found = sums.busiest();
+        assert_eq!(found[0].kept.map(|kept| kept.events), Some(4));
+        found[0].kept = topic("b", 5, 3.0).kept;
         assert_eq!(found, [topic("b", 5, 3.0), topic("a", 1, 2.0)]);
     }
 }

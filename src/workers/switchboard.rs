@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::http::WorkerDesk;
 use super::{Common, News};
-use crate::admin::listing::{PageOfRows, PageRequest, TopicRow};
+use crate::admin::listing::{KeptRow, PageOfRows, PageRequest, TopicRow};
 use crate::admin::{Response, Whom};
 use crate::limits;
 use crate::stats::HttpStatus;
@@ -97,7 +97,7 @@ fn left_out<T>(answers: &[WorkerAnswer<T>]) -> Vec<usize> {
 fn carry_out(desks: &[Option<WorkerDesk>], errand: &Errand) -> Response {
     match errand {
         Errand::Topics(page, own) => {
-            let answers = ask_all(desks, |_, desk| all_topics(desk));
+            let answers = ask_all(desks, |_, desk| all_topics(desk, page.is_kept));
             topics(*page, own, &answers)
         }
         Errand::Connections(page, own) => {
@@ -184,13 +184,14 @@ fn put_left_out(workers: &[usize], body: &mut json::Object<'_>) {
     }
 }
 
-/// All topics of a worker.
-fn all_topics(desk: &WorkerDesk) -> Option<Vec<Value>> {
+/// All topics of a worker, or those of which it keeps events.
+fn all_topics(desk: &WorkerDesk, is_kept: bool) -> Option<Vec<Value>> {
     let mut rows = Vec::new();
     let mut after = 0;
     loop {
         let limit = limits::ADMIN_PAGE_ENTRIES_MAX;
-        let mut page = desk.get(&format!("/topics?limit={limit}&after={after}"))?;
+        let kept = u8::from(is_kept);
+        let mut page = desk.get(&format!("/topics?limit={limit}&after={after}&kept={kept}"))?;
         if let Value::Array(more) = page["topics"].take() {
             rows.extend(more);
         }
@@ -203,33 +204,38 @@ fn all_topics(desk: &WorkerDesk) -> Option<Vec<Value>> {
 }
 
 /// One page of all topics, in the order of their names. A topic's events and rate are those of the worker where they
-/// are highest: each has had the same events since its first subscriber came.
+/// are highest: each has had the same events since its first subscriber came. What is kept of it is what the worker
+/// keeps that keeps most of its events.
 fn topics(page: PageRequest, own: &[u8], answers: &[WorkerAnswer<Vec<Value>>]) -> Response {
     let own: Value = serde_json::from_slice(own).unwrap_or_default();
     let own = own["topics"].as_array().into_iter().flatten();
     let theirs = answers.iter().filter_map(|(_, rows)| rows.as_ref());
-    let mut all: BTreeMap<&str, (u64, u64, f64)> = BTreeMap::new();
+    let mut all: BTreeMap<&str, TopicRow<'_>> = BTreeMap::new();
     for row in own.chain(theirs.flatten()) {
         let name = row["name"].as_str().unwrap_or_default();
-        let topic = all.entry(name).or_default();
-        topic.0 += row["subscribers"].as_u64().unwrap_or_default();
-        topic.1 = topic.1.max(row["events"].as_u64().unwrap_or_default());
-        topic.2 = topic.2.max(row["rate"].as_f64().unwrap_or_default());
+        let topic = all.entry(name).or_insert(TopicRow {
+            name,
+            subscribers: 0,
+            events: 0,
+            rate: 0.0,
+            kept: None,
+        });
+        topic.subscribers += row["subscribers"].as_u64().unwrap_or_default() as usize;
+        topic.events = topic.events.max(row["events"].as_u64().unwrap_or_default());
+        topic.rate = topic
+            .rate
+            .max(row["rate"].as_f64().unwrap_or_default() as f32);
+        topic.kept = topic.kept.max(KeptRow::read(&row["kept"]));
     }
     let mut listing = PageOfRows::new("topics", page);
     let first = usize::try_from(page.after).unwrap_or(usize::MAX);
     let mut next = None;
-    for (at, (name, (subscribers, events, rate))) in all.into_iter().enumerate().skip(first) {
+    for (at, topic) in all.into_values().enumerate().skip(first) {
         if listing.is_full() {
             next = Some(at as u64);
             break;
         }
-        listing.push(&TopicRow {
-            name,
-            subscribers: subscribers as usize,
-            events,
-            rate: rate as f32,
-        });
+        listing.push(&topic);
     }
     listing.finish(next, &left_out(answers))
 }
@@ -293,6 +299,7 @@ mod tests {
             limit,
             after,
             has_topics: false,
+            is_kept: false,
         }
     }
 
@@ -303,10 +310,15 @@ mod tests {
     #[test]
     fn topics_are_added_up_by_name() {
         let row = |name: &str, subscribers, events| json!({"name": name, "subscribers": subscribers, "events": events, "rate": 0.5});
+        let kept = json!({"events": 4, "bytes": 900, "age_seconds": 7});
+        let mut fuller = row("b", 3, 4);
+        fuller["kept"] = kept.clone();
+        let mut other = row("b", 2, 9);
+        other["kept"] = json!({"events": 1, "bytes": 1000, "age_seconds": null});
         let answers = vec![
-            (1, Some(vec![row("b", 2, 9), row("a", 1, 1)])),
+            (1, Some(vec![other, row("a", 1, 1)])),
             (2, None),
-            (3, Some(vec![row("b", 3, 4)])),
+            (3, Some(vec![fuller])),
         ];
         let own = br#"{"topics":[{"name":"$sys/stats","subscribers":1,"events":3,"rate":1.0}],"next":null}"#;
         let first = body(&topics(page(2, 0), own, &answers));
@@ -324,6 +336,8 @@ mod tests {
         assert_eq!(names(&second), ["b"]);
         assert_eq!(second["topics"][0]["subscribers"], 5);
         assert_eq!(second["topics"][0]["events"], 9);
+        assert_eq!(second["topics"][0]["kept"], kept);
+        assert!(first["topics"][1].get("kept").is_none());
         assert!(second["next"].is_null());
     }
 

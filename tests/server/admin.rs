@@ -487,6 +487,60 @@ fn the_last_minutes_are_there_for_a_dashboard_that_comes_later() {
 }
 
 #[test]
+fn what_is_kept_of_topics_is_listed_and_counted() {
+    let server = Server::start(&[
+        "--topic",
+        "k\"* history=3 slow=latest",
+        "--topic",
+        "last last",
+    ]);
+    let _client = server.subscriber(&["other"]);
+    for topic in ["other", "k\"1", "k\"1", "k\"2"] {
+        let event = json!({"topic": topic, "data": 1}).to_string();
+        server.post("/publish", &event);
+    }
+    let topics = |query: &str| server.get(&format!("/topics{query}")).json()["topics"].clone();
+    let all = topics("");
+    let row = |name: &str| {
+        let mut rows = all.as_array().expect("rows").iter();
+        rows.find(|row| row["name"] == name)
+            .expect("it is there")
+            .clone()
+    };
+    assert!(row("other").get("kept").is_none(), "{all}");
+    let row = row("k\"1");
+    assert_eq!(
+        (&row["subscribers"], &row["events"]),
+        (&json!(0), &json!(2))
+    );
+    // An event of one byte, its price and that of its topic: see `limits::KEPT_EVENT_BYTES`.
+    let (events, bytes) = (&row["kept"]["events"], &row["kept"]["bytes"]);
+    assert_eq!((events, bytes), (&json!(2), &json!(256 + 3 + 2 * 65)));
+    assert!(row["kept"]["age_seconds"].as_u64() < Some(60), "{row}");
+    let kept = topics("?kept=1");
+    let names: BTreeSet<_> = (kept.as_array().expect("rows").iter())
+        .filter_map(|row| row["name"].as_str())
+        .collect();
+    assert_eq!(names, BTreeSet::from(["k\"1", "k\"2"]));
+
+    assert_eq!(server.metric("newswire_history_events"), 3.0);
+    assert_eq!(
+        server.metric("newswire_history_bytes"),
+        f64::from(2 * (256 + 3) + 3 * 65)
+    );
+    // A rule that closes slow readers drops nothing.
+    let metrics = server.get("/metrics").body;
+    let dropped: Vec<&str> = (metrics.lines())
+        .filter(|line| line.starts_with("newswire_topic_rule_dropped_events_total"))
+        .collect();
+    assert_eq!(
+        dropped,
+        [r#"newswire_topic_rule_dropped_events_total{rule="k\"*",policy="latest"} 0"#]
+    );
+    server.stop();
+}
+
+#[test]
 fn a_dashboard_with_a_token_loses_it_with_the_token() {
     let base = format!(
         "listen = \"127.0.0.1:0\"\npull = \"tcp://127.0.0.1:*\"\nadmin = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n"

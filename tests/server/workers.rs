@@ -323,6 +323,56 @@ fn a_revoked_token_is_revoked_everywhere_and_stays_so() {
 }
 
 #[test]
+fn what_is_kept_of_topics_is_counted_for_all_workers() {
+    let server = start(&["--topic", "k* history=3 slow=oldest"]);
+    let mut both = one_of_each(&server, "t");
+    publish_all(
+        &server.pull,
+        [envelope("k1", "1"), envelope("t", "\"end\"")],
+    );
+    for client in &mut both {
+        while !client.text().contains("end") {}
+    }
+    wait_until("both have told what they keep", || {
+        server.metric("newswire_history_events") == 2.0
+    });
+    let row = json!({"name": "k1", "subscribers": 0, "events": 1, "kept": {"events": 1, "bytes": 256 + 2 + 65}});
+    let mut kept = server.get("/topics?kept=1").json()["topics"].clone();
+    assert!(kept[0]["kept"]["age_seconds"].is_number(), "{kept}");
+    let found = kept[0].as_object_mut().expect("a row");
+    found.remove("rate");
+    found["kept"]
+        .as_object_mut()
+        .expect("an object")
+        .remove("age_seconds");
+    assert_eq!(kept, json!([row]));
+    // What happens in a worker is in the sums.
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = server.connect();
+        let request = format!(
+            "GET /?token={TOKEN}&topic=k1&last_event_id=aaaaaaaa-1 HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n"
+        );
+        client.write_all(request.as_bytes()).expect("sent");
+        clients.push(client);
+    }
+    wait_until("they came back, and their workers have told", || {
+        server.metric("newswire_recoveries_total{result=\"epoch\"}") == 3.0
+    });
+    let rule = "newswire_topic_rule_dropped_events_total{rule=\"k*\",policy=\"oldest\"}";
+    assert_eq!(server.metric(rule), 0.0);
+    // The parent itself keeps nothing, and has no such topic.
+    let own = server.get("/snapshot").json();
+    assert!(
+        own["busiest"]
+            .as_array()
+            .is_some_and(|rows| rows.is_empty()),
+        "{own}"
+    );
+    server.stop();
+}
+
+#[test]
 fn metrics_and_lists_are_those_of_all_workers() {
     let server = start(&[]);
     let mut both = one_of_each(&server, "t");

@@ -37,11 +37,11 @@ fn every_path_is_a_command() {
         assert_eq!(ask(&request), (200, command.to_owned()), "{request}");
     }
     let mut stage = Talk::new(Door::Admin, rules(None, None));
-    stage.send(get("/topics?limit=5&after=7", "").as_bytes(), 1);
+    stage.send(get("/topics?limit=5&after=7&kept=1", "").as_bytes(), 1);
     let [Command::Topics(page)] = stage.commands[..] else {
         panic!("{:?}", stage.commands);
     };
-    assert_eq!((page.limit, page.after), (5, 7));
+    assert_eq!((page.limit, page.after, page.is_kept), (5, 7, true));
 }
 
 #[test]

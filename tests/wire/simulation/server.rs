@@ -674,6 +674,7 @@ impl ServerWorld {
             after: 0,
             limit: 10,
             has_topics: self.dice.one_in(2),
+            is_kept: self.dice.one_in(2),
         };
         let command = match self.dice.below(6) {
             0 => Command::Metrics,
