@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use super::durations::Percentiles;
 use super::metrics::Readings;
+use super::vitals;
 use crate::limits::{HISTORY_COUNTS_SECONDS, HISTORY_SECONDS};
-use crate::stats::{ANSWERED, CLOSED, Close, Counter, DROPPED, REFUSED, Stats};
+use crate::stats::{CLOSED, Close, Counter, DROPPED, REFUSED, Stats};
 use crate::wire::json::{self, Each, Object};
 
 /// How many samples a minute has.
@@ -230,7 +231,7 @@ impl History {
     }
 
     /// Returns the history as JSON: for each kind of number a list, the oldest first; the age of the last numbers;
-    /// and what the reasons mean that [`super::vitals`] names.
+    /// and what the reasons mean that [`vitals`] names.
     pub fn encode(&self, now: Duration) -> String {
         let age = now.saturating_sub(Duration::from_secs(self.seconds));
         let mut out = String::with_capacity(64 * self.samples.len() + 8 * 1024);
@@ -238,7 +239,7 @@ impl History {
             all.put("age_seconds", format_args!("{:.3}", age.as_secs_f64()))
                 .put_object("samples", |lists| self.lists(lists))
                 .put_object("reasons", |reasons| {
-                    for family in [&DROPPED, &REFUSED, &CLOSED, &ANSWERED] {
+                    for family in vitals::FAMILIES {
                         let tallies = family.tallies(&Stats::default()).into_iter();
                         let meanings = tallies.map(|tally| (tally.name, tally.meaning));
                         reasons.put(family.name, meanings.collect::<BTreeMap<_, _>>());
@@ -302,7 +303,7 @@ mod tests {
     use super::*;
     use crate::admin::durations::{Durations, EVENT_BOUNDS};
     use crate::admin::metrics::ProcessReadings;
-    use crate::stats::{Dropped, HttpStatus, Refusal};
+    use crate::stats::{Dropped, Gap, HttpStatus, Recovery, Refusal, Slow};
 
     const TURNS: Percentiles = Percentiles {
         p50: 0.001,
@@ -441,6 +442,9 @@ mod tests {
             ("dropped", Dropped::ALL.len()),
             ("refused", Refusal::ALL.len()),
             ("closed", Close::ALL.len()),
+            ("dropped_slow", Slow::ALL.len()),
+            ("gaps", Gap::ALL.len()),
+            ("recoveries", Recovery::ALL.len()),
             ("http", HttpStatus::ALL.len()),
         ] {
             let reasons = told["reasons"][kind].as_object().expect("reasons");

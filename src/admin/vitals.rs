@@ -10,7 +10,9 @@ use super::durations::Percentiles;
 use super::history::{History, Own, deliveries};
 use super::listing::TopicRow;
 use super::metrics::Readings;
-use crate::stats::{ANSWERED, CLOSED, Counter, DROPPED, Family, REFUSED, Stats};
+use crate::stats::{
+    ANSWERED, CLOSED, Counter, DROPPED, DROPPED_SLOW, Family, GAPS, RECOVERIES, REFUSED, Stats,
+};
 use crate::wire::json::{self, Each, ToJson};
 
 /// The topic of the event.
@@ -18,6 +20,17 @@ pub const TOPIC: &str = "$sys/stats";
 
 /// How many of the busiest topics the event names.
 pub const BUSIEST_MAX: usize = 10;
+
+/// What the event counts by reason.
+pub static FAMILIES: [&Family; 7] = [
+    &CLOSED,
+    &DROPPED,
+    &DROPPED_SLOW,
+    &GAPS,
+    &ANSWERED,
+    &RECOVERIES,
+    &REFUSED,
+];
 
 /// Returns what `now` has counted of a family and `before` has not, by reason. Reasons that did not occur are
 /// left out.
@@ -55,37 +68,34 @@ pub fn tell(
     let stats = readings.stats;
     let last = history.last();
     let start = Stats::default();
-    let all = |family| since(&start, stats, family);
     let lately =
         |family: &'static Family| (family.name, since(history.counted_before(), stats, family));
     let cpu = last.and_then(|s| s.cpu);
     let others = busiest.iter().filter(|row| row.name != TOPIC);
     json::text(|told| {
-        told.put(CLOSED.name, all(&CLOSED))
-            .put("connections", last.map(|s| s.connections))
+        for family in FAMILIES {
+            told.put(family.name, since(&start, stats, family));
+        }
+        told.put("connections", last.map(|s| s.connections))
             .put(
                 "cpu",
                 cpu.map(|cpu| (f64::from(cpu) * 1_000.0).round() / 1_000.0),
             )
             .put("deliveries", deliveries(stats, own))
             .put("deliveries_per_second", last.map(|s| s.deliveries))
-            .put(DROPPED.name, all(&DROPPED))
             .put("events", stats.counter(Counter::Events))
             .put("events_per_second", last.map(|s| s.events))
-            .put(ANSWERED.name, all(&ANSWERED))
+            .put("history_bytes", readings.history_bytes)
+            .put("history_events", readings.history_events)
             .put(
                 "last_minute",
                 history.last_minute().collect::<BTreeMap<_, _>>(),
             )
-            .put(
-                "last_ten_minutes",
-                BTreeMap::from([&CLOSED, &DROPPED, &ANSWERED, &REFUSED].map(lately)),
-            )
+            .put("last_ten_minutes", BTreeMap::from(FAMILIES.map(lately)))
             .put("latency_seconds", latency)
             .put("memory_bytes", last.and_then(|s| s.memory_bytes))
             .put("open_files", readings.process.open_files)
             .put("outbox_bytes", last.map(|s| s.outbox_bytes))
-            .put(REFUSED.name, all(&REFUSED))
             .put("subscriptions", last.map(|s| s.subscriptions))
             .put("topics", last.map(|s| s.topics))
             .put("turn_seconds", turns)
@@ -103,8 +113,9 @@ mod tests {
 
     use super::*;
     use crate::admin::durations::{Durations, EVENT_BOUNDS};
+    use crate::admin::listing::KeptRow;
     use crate::admin::metrics::ProcessReadings;
-    use crate::stats::Dropped;
+    use crate::stats::{Dropped, Recovery};
 
     #[test]
     fn it_tells_the_last_second_and_leaves_out_what_is_its_own() {
@@ -122,12 +133,17 @@ mod tests {
             max: 0.25,
             ..Percentiles::default()
         });
-        let row = |name| TopicRow {
+        let kept = KeptRow {
+            events: 4,
+            bytes: 500,
+            age_seconds: Some(6),
+        };
+        let row = |name, kept| TopicRow {
             name,
             subscribers: 1,
             events: 9,
             rate: 2.5,
-            kept: None,
+            kept,
         };
         let mut told = Value::Null;
         for second in 1..=700 {
@@ -135,6 +151,7 @@ mod tests {
             stats.add(Counter::Deliveries, 8);
             if !(50..=690).contains(&second) {
                 stats.dropped(Dropped::NoTopic);
+                stats.recovery(Recovery::Epoch);
             }
             let readings = Readings {
                 stats: &stats,
@@ -144,8 +161,8 @@ mod tests {
                 topics: 2,
                 subscriptions: 3,
                 outboxes_bytes: 4,
-                history_bytes: 0,
-                history_events: 0,
+                history_bytes: 500,
+                history_events: 4,
                 rules: &[],
                 sources: &[],
                 relay_receivers: 0,
@@ -156,7 +173,7 @@ mod tests {
                 },
             };
             history.take(Duration::from_secs(second), &readings, own, None, turns);
-            let rows = [row("a\"b"), row(TOPIC), row("c")];
+            let rows = [row("a\"b", Some(kept)), row(TOPIC, None), row("c", None)];
             let text = tell(&readings, own, &history, None, turns, &rows);
             told = serde_json::from_str(&text).expect("JSON");
         }
@@ -197,5 +214,16 @@ mod tests {
             .map(|t| &t["name"])
             .collect();
         assert_eq!(names, ["a\"b", "c"]);
+        assert_eq!(
+            told["top_topics"][0]["kept"],
+            json!({"events": 4, "bytes": 500, "age_seconds": 6})
+        );
+        assert_eq!(
+            (&told["history_bytes"], &told["history_events"]),
+            (&json!(500), &json!(4))
+        );
+        assert_eq!(told["recoveries"], json!({"epoch": 59}));
+        assert_eq!(told["last_ten_minutes"]["recoveries"], json!({"epoch": 10}));
+        assert_eq!(told["gaps"], json!({}));
     }
 }

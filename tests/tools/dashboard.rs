@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ use crate::fake_admin::{self, Run, busy_day, vitals};
 use kit::browser::{Browser, Page};
 use kit::port::Place;
 use kit::{Server, TOKEN, wait_until};
-use newswire::stats::{Dropped, Refusal};
+use newswire::stats::{Dropped, Recovery, Refusal};
 use serde_json::{Value, json};
 
 /// Opens it, and waits until it is live.
@@ -363,6 +364,59 @@ fn in_chromium_the_keyboard_reaches_everything() {
     page.wait_for(&format!("{} === '–'", number("Connections")));
     page.press("Escape");
     page.wait_for(&format!("{} === '1'", number("Connections")));
+    server.stop();
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn in_chromium_kept_topics_are_shown_and_quiet_ones_are_reached() {
+    let server = Server::start(&["--topic", "k* history=3"]);
+    let mut browser = Browser::start();
+    let mut page = open(&mut browser, server.admin_address());
+    let is_hidden = |page: &mut Page| page.evaluate("document.getElementById('keeping').hidden");
+    assert_eq!(is_hidden(&mut page), json!(true), "nothing is kept");
+    for n in 0..105 {
+        server.post(
+            "/publish",
+            &json!({"topic": format!("k{n}"), "data": 1}).to_string(),
+        );
+    }
+    // Among the busiest.
+    let rows = "[...document.querySelectorAll('#topics tbody tr')].map((row) => row.cells[0].innerText.replace(/\\s+/g, ' '))";
+    page.wait_for(&format!(
+        "{rows}.some((row) => /^k\\d+ 1 event kept, 32\\d.B, the oldest \\d+ s old$/.test(row))"
+    ));
+    assert_eq!(is_hidden(&mut page), json!(false));
+
+    // All of them, a page at a time.
+    let count = "document.querySelectorAll('#topics tbody tr').length";
+    click(&mut page, "#keeping");
+    page.wait_for(&format!("{count} === 100"));
+    let title = "document.getElementById('topics-title').innerText";
+    page.wait_for(&format!(
+        "{title}.startsWith('Kept topics 105 events kept, ')"
+    ));
+    click(&mut page, "#further");
+    page.wait_for(&format!("{count} === 105"));
+    page.wait_for("document.getElementById('further').hidden");
+    // What changes is seen, and the way back.
+    server.post("/publish", r#"{"topic":"k7","data":1}"#);
+    page.wait_for(&format!(
+        "{rows}.some((row) => row.startsWith('k7 2 events kept'))"
+    ));
+    click(&mut page, "#keeping");
+    page.wait_for(&format!("{title}.startsWith('Busiest topics of 105')"));
+    is_clean(&mut page, server.admin_address());
+
+    // A client that comes back to another run of the server.
+    let mut client = server.connect();
+    let request = format!(
+        "GET /?token={TOKEN}&topic=k7&last_event_id=aaaaaaaa-1 HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n"
+    );
+    client.write_all(request.as_bytes()).expect("sent");
+    let reasons = "document.getElementById('reasons').innerText.replace(/\\s+/g, ' ')";
+    let expected = format!("recovery epoch {} 1 1", Recovery::Epoch.meaning());
+    page.wait_for(&format!("{reasons}.includes({})", json!(expected)));
     server.stop();
 }
 

@@ -145,6 +145,7 @@ pub fn vitals(uptime_seconds: u64, others: Value) -> Value {
         "connections": 1, "topics": 1, "subscriptions": 1, "outbox_bytes": 0,
         "events": 0, "events_per_second": 0.0, "deliveries": 0, "deliveries_per_second": 0.0,
         "latency_seconds": null, "turn_seconds": null, "dropped": {}, "closed": {}, "refused": {}, "http": {"200": 2, "101": 1},
+        "dropped_slow": {}, "gaps": {}, "recoveries": {}, "history_bytes": 0, "history_events": 0,
         "last_minute": {"dropped": 0, "refused": 0, "closed": 0}, "last_ten_minutes": {},
         "memory_bytes": 5_800_000, "open_files": 14, "cpu": 0.001, "top_topics": [],
     });
@@ -185,7 +186,12 @@ pub fn busy_day() -> Vec<Value> {
                 .map(|&(name, subscribers, rate)| {
                     let rate = rate * (1.0 + 0.1 * random());
                     let events = (rate * 20_000.0) as u64 + n;
-                    json!({"name": name, "subscribers": subscribers, "events": events, "rate": rate})
+                    let mut row =
+                        json!({"name": name, "subscribers": subscribers, "events": events, "rate": rate});
+                    if name.starts_with("package") {
+                        row["kept"] = json!({"events": 1_000, "bytes": 1_460_000 + n, "age_seconds": 31 + n % 3});
+                    }
+                    row
                 })
                 .collect();
             let others = json!({
@@ -211,6 +217,7 @@ pub fn busy_day() -> Vec<Value> {
                     "dropped": {"no_subscriber": 900, "bad_json": 6},
                     "closed": {"peer_closed": 1_200, "peer_gone": 200, "refused": 20, "slow_consumer": 40},
                     "refused": {"token": 20}, "http": {"401": 1},
+                    "gaps": {"slow": 38}, "dropped_slow": {"replaced": 310}, "recoveries": {"recovered": 190},
                 },
                 "dropped": {"no_subscriber": 5_000 + n * 3 / 2, "bad_json": 12 + n / 90},
                 "closed": {
@@ -219,6 +226,9 @@ pub fn busy_day() -> Vec<Value> {
                 },
                 "refused": {"token": 200 + n / 30, "not_upgrade": 10},
                 "http": {"200": 5_000 + n, "101": 4, "401": 3, "404": 1},
+                "gaps": {"slow": 38 + n / 300}, "dropped_slow": {"replaced": 310 + n / 300},
+                "recoveries": {"recovered": 2_900 + n / 4},
+                "history_bytes": 2_920_000 + 2 * n, "history_events": 2_000,
                 "memory_bytes": (9.6e7 + at * 9e3 + 3e6 * wave) as u64,
                 "cpu": 0.18 + 0.06 * (at / 40.0).sin() + 0.03 * random() + 0.4 * burst,
                 "top_topics": top,
