@@ -47,14 +47,14 @@ struct Timeline {
 
 /// A topic's ring, and what its rule says.
 #[derive(Debug)]
-struct Kept {
+struct KeptTopic {
     ring: Ring,
     age_seconds: Option<u32>,
     /// In bytes, what it costs beside its events.
     own_bytes: usize,
 }
 
-impl Kept {
+impl KeptTopic {
     /// Its place among all rings: that of its oldest event, or of the last one that it had.
     fn place(&self) -> (u32, u64) {
         let oldest = self.ring.oldest();
@@ -94,10 +94,10 @@ pub struct KeptView {
 pub struct Histories {
     own: Epoch,
     timeline: Timeline,
-    kept: HashMap<TopicId, Kept, AudienceHash>,
-    /// All rings, by [`Kept::place`].
+    kept: HashMap<TopicId, KeptTopic, AudienceHash>,
+    /// All rings, by [`KeptTopic::place`].
     order: BTreeMap<(u32, u64), TopicId>,
-    /// Rings with an event that becomes too old, by [`Kept::due`].
+    /// Rings with an event that becomes too old, by [`KeptTopic::due`].
     due: BTreeSet<(u32, TopicId)>,
     bytes: usize,
     bytes_max: usize,
@@ -210,7 +210,7 @@ impl Histories {
         let Timeline {
             epoch, generation, ..
         } = self.timeline;
-        let is_of_epoch = |kept: &Kept| kept.ring.generation == generation;
+        let is_of_epoch = |kept: &KeptTopic| kept.ring.generation == generation;
         if !self.kept.get(&topic).is_some_and(is_of_epoch) {
             let before = self.ring(topic);
             let before = before.map(|ring| (ring.generation, ring.newest()));
@@ -220,7 +220,7 @@ impl Histories {
             self.bytes += own_bytes;
             let mut ring = Ring::new(epoch, generation, floor);
             ring.before = before;
-            let kept = Kept {
+            let kept = KeptTopic {
                 ring,
                 age_seconds: None,
                 own_bytes,
@@ -309,7 +309,7 @@ impl Histories {
         while self.bytes > self.bytes_max
             && let Some((&(generation, sequence), &topic)) = self.order.first_key_value()
         {
-            let has_events = |kept: &Kept| kept.ring.oldest().is_some();
+            let has_events = |kept: &KeptTopic| kept.ring.oldest().is_some();
             if self.kept.get(&topic).is_some_and(has_events) {
                 self.drop_oldest(topic);
                 continue;
@@ -432,7 +432,7 @@ impl Histories {
                 "{bytes} bytes, {events} events are kept, {counted:?} counted"
             ));
         }
-        let is_listed = |(topic, kept): (&TopicId, &Kept)| {
+        let is_listed = |(topic, kept): (&TopicId, &KeptTopic)| {
             self.order.get(&kept.place()) == Some(topic)
                 && kept
                     .due()

@@ -16,7 +16,6 @@ use super::batch::LossMark;
 use super::flush::{Finished, Flush, Recipients, WriteBudget};
 use super::histories::{Histories, ReplayStart};
 use super::idset::IdSet;
-use super::second;
 use super::session::{Encoder, Encoding};
 use super::subscription_ids::SubscriptionIds;
 use super::topic_rules::{RuleNumber, TopicRules};
@@ -376,7 +375,7 @@ impl Hub {
     /// Takes an event in, encoded once for each audience of its topic. It came `now`, which comes back with
     /// [`Hub::poll_finished`] when the event `is_measured`.
     pub fn publish(&mut self, event: &Event<'_>, now: Duration, is_measured: bool) -> Published {
-        let second = second(now);
+        let second = now.as_secs() as u32;
         let since = is_measured.then_some(now);
         let found = self.topics.find(&event.topic);
         let rule = match found {

@@ -269,7 +269,7 @@ pub(super) fn begin_stream(
 }
 
 /// What a step of a client came to.
-enum Step {
+enum ReplayStep {
     /// Events to be sent.
     Events(Batch),
     /// The client has lost events of this topic.
@@ -327,7 +327,7 @@ impl<S: Stream> Engine<S> {
         };
         let cost = limits::REPLAY_COST_BYTES + client.cursors.len() * limits::REPLAY_TOPIC_BYTES;
         match next_step(&mut self.hub, &mut client.cursors, encoding, room) {
-            Step::Events(batch) => {
+            ReplayStep::Events(batch) => {
                 let bytes = batch.bytes().len();
                 let events = batch.frames_from(0) as u64;
                 self.desk.stats.add(Counter::EventsReplayed, events);
@@ -341,13 +341,13 @@ impl<S: Stream> Engine<S> {
                 }
                 cost + bytes
             }
-            Step::Gap(topic) => {
+            ReplayStep::Gap(topic) => {
                 self.replays.list(id);
                 self.tell_gap(id, topic, Gap::History);
                 cost
             }
-            Step::NoRoom => cost,
-            Step::Done => {
+            ReplayStep::NoRoom => cost,
+            ReplayStep::Done => {
                 self.finish_replay(id, encoding);
                 cost
             }
@@ -383,10 +383,10 @@ pub(super) fn count_recovery(stats: &Stats, past: PastWish, notice: &RecoveryNot
 
 /// The next events of all topics that a client waits for, in the order of their ids, as many as make one step; `room` is in
 /// bytes.
-fn next_step(hub: &mut Hub, cursors: &mut [Cursor], encoding: Encoding, room: usize) -> Step {
+fn next_step(hub: &mut Hub, cursors: &mut [Cursor], encoding: Encoding, room: usize) -> ReplayStep {
     for cursor in &mut *cursors {
         if follow_ring(hub, cursor) {
-            return Step::Gap(cursor.topic);
+            return ReplayStep::Gap(cursor.topic);
         }
     }
     let names: Vec<(String, u64)> = cursors
@@ -415,7 +415,7 @@ fn next_step(hub: &mut Hub, cursors: &mut [Cursor], encoding: Encoding, room: us
         }
     }
     if next.is_empty() {
-        return Step::Done;
+        return ReplayStep::Done;
     }
     let mut batch = Batch::default();
     let mut frame = Vec::new();
@@ -449,8 +449,8 @@ fn next_step(hub: &mut Hub, cursors: &mut [Cursor], encoding: Encoding, room: us
         }
     }
     match batch.bytes().is_empty() {
-        true => Step::NoRoom,
-        false => Step::Events(batch),
+        true => ReplayStep::NoRoom,
+        false => ReplayStep::Events(batch),
     }
 }
 

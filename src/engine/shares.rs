@@ -25,7 +25,7 @@ const FIRST: u64 = 1 << 32;
 
 /// What stands in a place.
 #[derive(Debug)]
-enum Place {
+enum SharePlace {
     Share(Share),
     /// A notice that an event of this topic was dropped is to come here.
     Lost(TopicId),
@@ -49,7 +49,7 @@ struct Marked {
 #[derive(Debug)]
 pub struct Shares {
     /// The first place is never empty.
-    places: VecDeque<Place>,
+    places: VecDeque<SharePlace>,
     /// The number of the first place.
     first: u64,
     /// `None` while no share has had a mark.
@@ -75,16 +75,16 @@ impl Shares {
     /// All of them, the first one first.
     pub fn iter(&self) -> impl Iterator<Item = &Share> {
         self.places.iter().filter_map(|place| match place {
-            Place::Share(share) => Some(share),
-            Place::Lost(_) | Place::Empty => None,
+            SharePlace::Share(share) => Some(share),
+            SharePlace::Lost(_) | SharePlace::Empty => None,
         })
     }
 
     /// The first one; `None` when a notice is to come before all.
     pub fn front_mut(&mut self) -> Option<&mut Share> {
         match self.places.front_mut()? {
-            Place::Share(share) => Some(share),
-            Place::Lost(_) | Place::Empty => None,
+            SharePlace::Share(share) => Some(share),
+            SharePlace::Lost(_) | SharePlace::Empty => None,
         }
     }
 
@@ -100,14 +100,14 @@ impl Shares {
 
     /// Adds a share behind all others. One with a mark must be one event.
     pub fn push_back(&mut self, share: Share) {
-        self.push_place(Place::Share(share));
+        self.push_place(SharePlace::Share(share));
     }
 
-    fn push_place(&mut self, place: Place) {
+    fn push_place(&mut self, place: SharePlace) {
         let kind = match &place {
-            Place::Share(share) => share.kind,
-            Place::Lost(topic) => ShareKind::Notice(*topic),
-            Place::Empty => ShareKind::Kept,
+            SharePlace::Share(share) => share.kind,
+            SharePlace::Lost(topic) => ShareKind::Notice(*topic),
+            SharePlace::Empty => ShareKind::Kept,
         };
         self.places.push_back(place);
         if kind == ShareKind::Kept {
@@ -130,14 +130,14 @@ impl Shares {
     /// Puts a share before all others, which cannot be dropped.
     pub fn push_front(&mut self, share: Share) {
         debug_assert_eq!(share.kind, ShareKind::Kept);
-        self.places.push_front(Place::Share(share));
+        self.places.push_front(SharePlace::Share(share));
         self.first -= 1;
     }
 
     /// Takes the first one out.
     pub fn pop_front(&mut self) -> Option<Share> {
         self.front_mut()?;
-        let Some(Place::Share(share)) = self.places.pop_front() else {
+        let Some(SharePlace::Share(share)) = self.places.pop_front() else {
             return None;
         };
         self.first += 1;
@@ -146,7 +146,7 @@ impl Shares {
     }
 
     fn skip_empty(&mut self) {
-        while let Some(Place::Empty) = self.places.front() {
+        while let Some(SharePlace::Empty) = self.places.front() {
             self.places.pop_front();
             self.first += 1;
             if let Some(marked) = &mut self.marked {
@@ -163,8 +163,8 @@ impl Shares {
         self.marked = None;
         let keep = self.places.len().min(1);
         self.places.drain(keep..).filter_map(|place| match place {
-            Place::Share(share) => Some(share),
-            Place::Lost(_) | Place::Empty => None,
+            SharePlace::Share(share) => Some(share),
+            SharePlace::Lost(_) | SharePlace::Empty => None,
         })
     }
 
@@ -214,14 +214,14 @@ impl Shares {
     pub fn drop_replaced(&mut self, topic: TopicId, held: &mut Held) -> Option<(LossMark, usize)> {
         let number = self.marked.as_mut()?.replaced.remove(&topic)?;
         let place = self.place(number)?;
-        let is_meant = matches!(&self.places[place], Place::Share(share)
+        let is_meant = matches!(&self.places[place], SharePlace::Share(share)
             if matches!(share.kind, ShareKind::Marked(mark) if mark.topic == topic));
         is_meant.then(|| self.drop_marked(place, held))?
     }
 
     /// Drops the share in a place, if it has a mark.
     fn drop_marked(&mut self, place: usize, held: &mut Held) -> Option<(LossMark, usize)> {
-        let Place::Share(share) = &self.places[place] else {
+        let SharePlace::Share(share) = &self.places[place] else {
             return None;
         };
         let ShareKind::Marked(mark) = share.kind else {
@@ -233,10 +233,10 @@ impl Shares {
         let has_notice = self.has_notice(mark.topic);
         let marked = self.marked.get_or_insert_default();
         if has_notice {
-            self.places[place] = Place::Empty;
+            self.places[place] = SharePlace::Empty;
             marked.empty += 1;
         } else {
-            self.places[place] = Place::Lost(mark.topic);
+            self.places[place] = SharePlace::Lost(mark.topic);
             marked.notices.insert(mark.topic, number);
         }
         self.skip_empty();
@@ -249,9 +249,9 @@ impl Shares {
         let number = marked.and_then(|marked| marked.notices.get(&topic));
         let place = number.and_then(|&number| self.place(number));
         place.is_some_and(|place| match &self.places[place] {
-            Place::Share(share) => share.kind == ShareKind::Notice(topic),
-            Place::Lost(other) => *other == topic,
-            Place::Empty => false,
+            SharePlace::Share(share) => share.kind == ShareKind::Notice(topic),
+            SharePlace::Lost(other) => *other == topic,
+            SharePlace::Empty => false,
         })
     }
 
@@ -263,13 +263,13 @@ impl Shares {
         let Some(place) = number.and_then(|number| self.place(number)) else {
             return false;
         };
-        if !matches!(&self.places[place], Place::Lost(other) if *other == topic) {
+        if !matches!(&self.places[place], SharePlace::Lost(other) if *other == topic) {
             return false;
         }
         match notice {
-            Some(share) => self.places[place] = Place::Share(share),
+            Some(share) => self.places[place] = SharePlace::Share(share),
             None => {
-                self.places[place] = Place::Empty;
+                self.places[place] = SharePlace::Empty;
                 if let Some(marked) = &mut self.marked {
                     marked.empty += 1;
                 }
@@ -292,7 +292,7 @@ impl Shares {
         let mut moved = 0;
         for (old, place) in (self.first..).zip(std::mem::take(&mut self.places)) {
             match place {
-                Place::Empty => moved += u64::from(old < of),
+                SharePlace::Empty => moved += u64::from(old < of),
                 place => self.push_place(place),
             }
         }

@@ -320,7 +320,7 @@ fn a_restart_is_survived() {
 
 /// A server with these lines in its file of tokens.
 fn with_tokens(file: &File) -> Server {
-    Server::start_without_token(&["--tokens", file.path()])
+    Server::start(&["--tokens", file.path()])
 }
 
 #[test]
@@ -469,11 +469,14 @@ fn a_load_test_counts_what_the_server_counts() {
         let around = of("bytes") - of("deliveries") * BYTES;
         let (least, most) = match protocol {
             "wamp" => ("[8,\"load-0\",]", "[8,\"load-0\",]"),
-            "wamp2" => ("[36,1,1,{},[]]", "[36,99999,99999,{},[]]"),
-            _ => {
-                let around = "data: {\"topic\":\"load-0\",\"data\":}\n\n";
-                (around, around)
-            }
+            "wamp2" => (
+                "[36,1,1,{\"x_id\":\"abcdefgh-1\"},[]]",
+                "[36,99999,99999,{\"x_id\":\"abcdefgh-99999\"},[]]",
+            ),
+            _ => (
+                "id: abcdefgh-1\ndata: {\"topic\":\"load-0\",\"data\":}\n\n",
+                "id: abcdefgh-99999\ndata: {\"topic\":\"load-0\",\"data\":}\n\n",
+            ),
         };
         let range = least.len() as u64 * of("deliveries")..=most.len() as u64 * of("deliveries");
         assert!(range.contains(&around), "{protocol}: {report}");

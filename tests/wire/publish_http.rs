@@ -5,9 +5,34 @@ use std::process::Command;
 
 use kit::web::{Answer, ask, dial};
 use kit::{Server, output_of};
-use serde_json::json;
+use newswire::wire::id::EventId;
+use serde_json::{Value, json};
 
 const LINES: &str = "Content-Type: application/x-ndjson\r\n";
+
+/// The answer to a publication, without the ids of its events: there has to be one for each event, each behind the other.
+fn without_ids(answer: &Answer) -> Value {
+    let mut body = answer.json();
+    let object = body.as_object_mut().expect("an object");
+    let one = object.remove("id").map(|id| vec![id]);
+    let ids = one.or_else(|| object.remove("ids")?.as_array().cloned());
+    let ids = ids.expect("ids of the events");
+    assert_eq!(
+        ids.len() as u64,
+        object
+            .get("events")
+            .map_or(1, |n| n.as_u64().expect("a number"))
+    );
+    let sequences: Vec<u64> = ids
+        .iter()
+        .map(|id| {
+            let id = EventId::parse(id.as_str().expect("text").as_bytes());
+            id.expect("an id").sequence
+        })
+        .collect();
+    assert!(sequences.is_sorted_by(|a, b| a + 1 == *b), "{sequences:?}");
+    body
+}
 
 #[test]
 fn one_event_an_array_and_lines() {
@@ -20,7 +45,7 @@ fn one_event_an_array_and_lines() {
         r#"{"topic":"a","data":{"n": 1.50,"u":"\u00e9\/"}}"#,
     );
     assert_eq!(
-        (answer.status, answer.json()),
+        (answer.status, without_ids(&answer)),
         (200, json!({"subscribers": 2}))
     );
     let expected = r#"[8,"a",{"n": 1.50,"u":"\u00e9\/"}]"#;
@@ -30,19 +55,19 @@ fn one_event_an_array_and_lines() {
     );
 
     let answer = server.post("/publish", r#"{"category":"c","title":"x"}"#);
-    assert_eq!(answer.json(), json!({"subscribers": 1}));
+    assert_eq!(without_ids(&answer), json!({"subscribers": 1}));
     assert_eq!(client.text(), r#"[8,"c",{"category":"c","title":"x"}]"#);
 
     let answer = server.post("/publish", r#"{"topic":"nobody","data":1}"#);
     assert_eq!(
-        (answer.status, answer.json()),
+        (answer.status, without_ids(&answer)),
         (200, json!({"subscribers": 0}))
     );
 
     let batch = r#"[{"topic":"a","data":1},{"topic":"nobody","data":2},{"topic":"b","data":3}]"#;
     let answer = server.post("/publish", batch);
     assert_eq!(
-        answer.json(),
+        without_ids(&answer),
         json!({"events": 3, "subscribers": [2, 0, 1]})
     );
     assert_eq!(
@@ -52,7 +77,10 @@ fn one_event_an_array_and_lines() {
 
     let lines = "{\"topic\":\"b\",\"data\":4}\r\n\n{\"topic\":\"c\",\"data\":5}";
     let answer = ask(server.admin_address(), "POST", "/publish", LINES, lines);
-    assert_eq!(answer.json(), json!({"events": 2, "subscribers": [1, 1]}));
+    assert_eq!(
+        without_ids(&answer),
+        json!({"events": 2, "subscribers": [1, 1]})
+    );
     assert_eq!(
         (client.text(), client.text()),
         ("[8,\"b\",4]".into(), "[8,\"c\",5]".into())
@@ -140,7 +168,7 @@ fn a_listener_of_its_own_takes_events_and_nothing_else() {
     let post = |lines: &str| ask(address, "POST", "/publish", lines, event);
     assert_eq!(post(json).status, 401);
     assert_eq!(post(&wrong).status, 401);
-    assert_eq!(post(&good).json(), json!({"subscribers": 1}));
+    assert_eq!(without_ids(&post(&good)), json!({"subscribers": 1}));
     assert_eq!(client.text(), r#"[8,"t",1]"#);
     for path in ["/", "/metrics", "/healthz", "/connections"] {
         assert_eq!(ask(address, "GET", path, &good, "").status, 404, "{path}");
@@ -172,7 +200,10 @@ fn large_events_come_whole_and_too_large_ones_are_told() {
     stream.get_mut().write_all(head.as_bytes()).expect("open");
     assert_eq!(Answer::read(&mut stream).status, 100);
     stream.get_mut().write_all(event.as_bytes()).expect("open");
-    assert_eq!(Answer::read(&mut stream).json(), json!({"subscribers": 1}));
+    assert_eq!(
+        without_ids(&Answer::read(&mut stream)),
+        json!({"subscribers": 1})
+    );
     assert_eq!(client.text(), format!("[8,\"t\",{data}]"));
 
     let over = format!("{{\"topic\":\"t\",\"data\":\"{}\"}}", "x".repeat(1 << 20));
@@ -205,7 +236,7 @@ fn a_flood_is_taken_in_as_there_is_room() {
                         event.len()
                     );
                     stream.get_mut().write_all(head.as_bytes()).expect("open");
-                    assert_eq!(Answer::read(&mut stream).json(), json!({"subscribers": 1}));
+                    assert_eq!(without_ids(&Answer::read(&mut stream)), json!({"subscribers": 1}));
                 }
             })
         })
@@ -243,7 +274,7 @@ fn it_runs_without_zeromq() {
         assert_eq!(server.get("/readyz").status, 200);
         let mut client = server.subscriber(&["t"]);
         let answer = server.post("/publish", r#"{"topic":"t","data":1}"#);
-        assert_eq!(answer.json(), json!({"subscribers": 1}));
+        assert_eq!(without_ids(&answer), json!({"subscribers": 1}));
         assert_eq!(client.text(), "[8,\"t\",1]");
         server.stop();
     }
