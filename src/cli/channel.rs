@@ -11,6 +11,7 @@ use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
 use super::client::{self, ConnectError};
 use super::event_stream::{EventReader, is_timeout};
+use super::past::Wish;
 use super::protocol::Protocol;
 use super::target::Target;
 
@@ -34,21 +35,19 @@ pub(super) enum Arrival {
 }
 
 impl Channel {
-    /// Connects, and asks for a stream of `topics` where the protocol names them in its request. Each read waits for at
+    /// Connects, and asks for a stream of `topics`, and for `wish`, where the protocol names them in its request. Each read waits for at
     /// most `patience`.
     pub(super) fn open(
         target: &Target,
         topics: &[String],
-        last_event_id: Option<&str>,
+        wish: Wish<'_>,
         patience: Duration,
     ) -> Result<Self, ConnectError> {
         match target.protocol {
             Protocol::Wamp1 | Protocol::Wamp2 => {
                 client::connect(target, patience).map(|socket| Self::Frames(Box::new(socket)))
             }
-            Protocol::Sse => {
-                EventReader::open(target, topics, last_event_id, patience).map(Self::Stream)
-            }
+            Protocol::Sse => EventReader::open(target, topics, wish, patience).map(Self::Stream),
         }
     }
 

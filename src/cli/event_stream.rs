@@ -17,8 +17,9 @@ use tungstenite::http::StatusCode;
 
 use super::chunks::Chunks;
 use super::client::{ConnectError, MESSAGE_BYTES_MAX, refusal};
+use super::past::Wish;
 use super::reach::{Deadline, HANDSHAKE_PATIENCE, reach};
-use super::target::{Target, with_topics};
+use super::target::{Target, stream_request};
 
 /// In bytes of the answer's head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -98,21 +99,17 @@ enum Body {
 }
 
 impl EventReader {
-    /// Asks for a stream of `topics`, behind the event `last_event_id` if there was one. Each read of the stream waits
-    /// for at most `read_patience`.
+    /// Asks for a stream of `topics`. Each read of the stream waits for at most `read_patience`.
     pub(super) fn open(
         target: &Target,
         topics: &[String],
-        last_event_id: Option<&str>,
+        wish: Wish<'_>,
         read_patience: Duration,
     ) -> Result<Self, ConnectError> {
         let failed = |what: &dyn fmt::Display| ConnectError::failed(target, what);
         let mut stream = reach(target.url.address()).map_err(|error| failed(&error))?;
-        let mut request = with_topics(&target.request(), topics.iter().map(String::as_str));
-        if let Some(id) = last_event_id {
-            let end = request.len() - "\r\n".len();
-            request.insert_str(end, &format!("Last-Event-ID: {id}\r\n"));
-        }
+        let topics = topics.iter().map(String::as_str);
+        let request = stream_request(&target.request(), topics, wish);
         stream
             .write_all(request.as_bytes())
             .map_err(|error| failed(&error))?;
@@ -304,7 +301,7 @@ mod tests {
         let matches = subscribe::command().try_get_matches_from(line);
         let target = Target::from_matches(&matches.expect("good")).expect("good");
         let patience = Duration::from_secs(5);
-        let reader = EventReader::open(&target, &["t".to_owned()], None, patience);
+        let reader = EventReader::open(&target, &["t".to_owned()], Wish::default(), patience);
         let mut reader = reader.expect("a stream");
         opened.send(()).expect("the server is there");
         let _stream = server.join().expect("it went well");

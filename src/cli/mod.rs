@@ -16,6 +16,7 @@ mod event_stream;
 mod explain;
 mod http;
 pub mod load;
+mod past;
 pub mod protocol;
 pub mod publish;
 mod publisher;

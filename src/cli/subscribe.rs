@@ -3,7 +3,7 @@
 //!
 //! A line is `{"topic":…,"data":…}`, with the data byte for byte; but a line break, which in JSON can only be white
 //! space between tokens, becomes a space, so that one event stays one line. Standard output is for events alone;
-//! standard error tells what happens to the connection.
+//! standard error tells what happens to the connection, and where events are missing.
 //!
 //! Never here: the URL's query in a text, what a protocol says (that is `dialect`), and judging what the server sends
 //! beyond what is printed.
@@ -22,6 +22,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::channel::{Arrival, Channel};
 use super::client::ConnectError;
 use super::dialect::{Dialect, Meaning, dialect};
+use super::past::{self, PastArguments};
+use super::protocol::Protocol;
 use super::reach::Deadline;
 use super::target::Target;
 use super::{Failure, arguments, target, tell};
@@ -54,6 +56,9 @@ pub struct SubscribeArguments {
     topics: Vec<String>,
     reconnect: bool,
     count: Option<u64>,
+    past: PastArguments,
+    /// True exactly when the ids of events are printed.
+    ids: bool,
 }
 
 /// How `subscribe` is explained.
@@ -63,13 +68,16 @@ pub(super) fn command() -> Command {
         .long_about(
             "Print the events of a server as JSON lines: {\"topic\":…,\"data\":…}, one an event.\n\nWhen \
              the connection is lost, the command connects again after a pause that grows from half a second to 30 s. A \
-             stream of server-sent events can ask for a longer one. When the server refuses (a wrong token, for \
+             stream of server-sent events can ask for a longer one. With --protocol wamp2 or sse, it then asks for the \
+             events that it has missed, and says on standard error whether it got them all: the server must keep them \
+             (its option `topic`). When the server refuses (a wrong token, for \
              instance), denies all topics, or says GOODBYE (WAMP v2), the command ends with exit code 1.",
         )
         .after_help(
             "Examples:\n  newswire subscribe 'ws://127.0.0.1:8080/?token=TOKEN' package_created\n  \
              newswire subscribe --count 1 'ws://127.0.0.1:8080/?token=TOKEN' package_created | jq .data\n  \
-             newswire subscribe --protocol sse 'http://127.0.0.1:8080/?token=TOKEN' package_created\n\n\
+             newswire subscribe --protocol sse 'http://127.0.0.1:8080/?token=TOKEN' package_created\n  \
+             newswire subscribe --protocol wamp2 --ids --last 10 'ws://127.0.0.1:8080/?token=TOKEN' package_created\n\n\
              Quote the URL, because `?` and `&` have a meaning for the shell.",
         )
         .arg(arguments::positional("url", "URL", "The server, with the token: ws://HOST:PORT/?token=TOKEN").required(true))
@@ -80,6 +88,13 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::Append),
         )
         .args(target::arguments())
+        .args(past::arguments())
+        .arg(
+            Arg::new("ids")
+                .long("ids")
+                .action(ArgAction::SetTrue)
+                .help("Print the id of each event that has one: {\"id\":…,\"topic\":…,\"data\":…} (wamp2, sse)"),
+        )
         .arg(
             Arg::new("no-reconnect")
                 .long("no-reconnect")
@@ -105,11 +120,28 @@ impl SubscribeArguments {
                 topics.push(topic.clone());
             }
         }
+        let target = Target::from_matches(matches)?;
+        let past = PastArguments::from_matches(matches)?;
+        let ids = matches.get_flag("ids");
+        if target.protocol == Protocol::Wamp1 {
+            let given = [
+                ("since", past.since.is_some()),
+                ("last", past.last.is_some()),
+                ("ids", ids),
+            ];
+            if let Some((name, _)) = given.iter().find(|(_, is_given)| *is_given) {
+                return Err(Failure::Usage(format!(
+                    "--{name}: WAMP v1 has no ids of events, and no way to ask for past ones: --protocol wamp2 or sse"
+                )));
+            }
+        }
         Ok(Self {
-            target: Target::from_matches(matches)?,
+            target,
             topics,
             reconnect: !matches.get_flag("no-reconnect"),
             count: matches.get_one("count").copied(),
+            past,
+            ids,
         })
     }
 }
@@ -133,7 +165,7 @@ pub fn run(options: &SubscribeArguments) -> Result<(), Failure> {
     super::ignore_summary_signal()?;
     let mut subscription = Subscription {
         options,
-        dialect: dialect(&options.target, &options.topics),
+        dialect: dialect(&options.target, &options.topics, options.past),
         out: io::stdout().lock(),
         left: options.count,
         is_quiet: !options.target.protocol.confirms(),
@@ -178,8 +210,8 @@ impl<W: Write> Subscription<'_, W> {
     fn connect_and_listen(&mut self) -> SubscriptionEnd {
         let options = self.options;
         let first = self.dialect.begin();
-        let last_event_id = self.dialect.last_event_id();
-        let channel = Channel::open(&options.target, &options.topics, last_event_id, SILENCE_MAX);
+        let wish = self.dialect.wish();
+        let channel = Channel::open(&options.target, &options.topics, wish, SILENCE_MAX);
         let mut channel = match channel {
             Ok(channel) => channel,
             Err(ConnectError::Refused(text)) => return SubscriptionEnd::Fatal(text),
@@ -277,8 +309,9 @@ impl<W: Write> Subscription<'_, W> {
                     return Err(self.fatal(&"the server denies all topics"));
                 }
             }
-            Meaning::Event { topic, data } => {
-                print(&mut self.out, &topic, &data).map_err(|error| match error.kind() {
+            Meaning::Event { topic, data, id } => {
+                let id = id.as_deref().filter(|_| options.ids);
+                print(&mut self.out, id, &topic, &data).map_err(|error| match error.kind() {
                     // The reader of the lines has closed the pipe.
                     io::ErrorKind::BrokenPipe => SubscriptionEnd::Done,
                     _ => SubscriptionEnd::Fatal(format!("standard output: {error}")),
@@ -293,6 +326,22 @@ impl<W: Write> Subscription<'_, W> {
                 if std::mem::take(&mut self.is_quiet) {
                     self.be_patient(channel, SILENCE_MAX)?;
                 }
+            }
+            Meaning::Recovery {
+                topic,
+                since,
+                outcome,
+            } => {
+                let of = topic
+                    .map(|topic| format!(" of {topic}"))
+                    .unwrap_or_default();
+                tell(&match outcome {
+                    Ok(()) => format!("recovered everything{of} since {since}"),
+                    Err(reason) => format!("not recovered ({reason}): events{of} may be missing"),
+                });
+            }
+            Meaning::Gap { topic, reason } => {
+                tell(&format!("gap ({reason}) in {topic}: events were lost"));
             }
             Meaning::Farewell(reason) => {
                 visit.farewell = Some((reason, Deadline::after(FAREWELL_MAX)));
@@ -314,8 +363,10 @@ struct Visit {
 }
 
 /// One line, in one write, at once: the reader may be a pipe that waits for exactly this event.
-fn print(out: &mut impl Write, topic: &str, data: &str) -> io::Result<()> {
-    let mut line = format!("{{\"topic\":{topic},\"data\":{data}}}").into_bytes();
+fn print(out: &mut impl Write, id: Option<&str>, topic: &str, data: &str) -> io::Result<()> {
+    let id = id.map(|id| format!("\"id\":{},", serde_json::json!(id)));
+    let id = id.unwrap_or_default();
+    let mut line = format!("{{{id}\"topic\":{topic},\"data\":{data}}}").into_bytes();
     for byte in &mut line {
         if matches!(byte, b'\n' | b'\r') {
             *byte = b' ';
@@ -363,9 +414,12 @@ mod tests {
             ),
         ] {
             let mut out = Vec::new();
-            print(&mut out, topic, data).expect("a Vec takes everything");
+            print(&mut out, None, topic, data).expect("a Vec takes everything");
             assert_eq!(String::from_utf8(out).as_deref(), Ok(line));
         }
+        let mut out = Vec::new();
+        print(&mut out, Some("a\"-1"), "\"t\"", "1").expect("a Vec takes everything");
+        assert_eq!(out, b"{\"id\":\"a\\\"-1\",\"topic\":\"t\",\"data\":1}\n");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Failure;
 use super::arguments::text;
+use super::past::Wish;
 use super::protocol::{self, Protocol};
 use super::server_url::ServerUrl;
 use crate::wire::token::Token;
@@ -137,7 +138,7 @@ impl Target {
     }
 
     /// The request that begins everything, for a caller with sockets of its own. A stream's names no topic yet: see
-    /// [`with_topics`].
+    /// [`stream_request`].
     ///
     /// The key of an upgrade is always the same: only a client that doubts whether a WebSocket server answers has to
     /// choose one.
@@ -175,8 +176,12 @@ impl fmt::Display for Target {
     }
 }
 
-/// Adds topics to the query of a request for a stream.
-pub(super) fn with_topics<'a>(request: &str, topics: impl IntoIterator<Item = &'a str>) -> String {
+/// Adds topics, and what is asked of their past, to a request for a stream.
+pub(super) fn stream_request<'a>(
+    request: &str,
+    topics: impl IntoIterator<Item = &'a str>,
+    wish: Wish<'_>,
+) -> String {
     let end = request.find(" HTTP/1.1\r\n").unwrap_or(request.len());
     let (line, rest) = request.split_at(end);
     let mut request = line.to_owned();
@@ -190,7 +195,14 @@ pub(super) fn with_topics<'a>(request: &str, topics: impl IntoIterator<Item = &'
         request.extend(utf8_percent_encode(topic, NON_ALPHANUMERIC));
         separator = '&';
     }
+    if let Some(last) = wish.last {
+        request.push_str(&format!("{separator}last={last}"));
+    }
     request.push_str(rest);
+    if let Some(id) = wish.since {
+        let end = request.len() - "\r\n".len();
+        request.insert_str(end, &format!("Last-Event-ID: {id}\r\n"));
+    }
     request
 }
 
@@ -293,7 +305,8 @@ mod tests {
     fn topics_stand_in_the_query_of_a_stream() {
         let with = |url, topics: &[&str]| {
             let target = Target::new(url, Protocol::Sse, TokenPlace::Url).expect("good");
-            let request = with_topics(&target.request(), topics.iter().copied());
+            let request =
+                stream_request(&target.request(), topics.iter().copied(), Wish::default());
             let line = request.lines().next().map(str::to_owned);
             line.expect("a line")
         };
@@ -304,5 +317,12 @@ mod tests {
         );
         let request = target(Protocol::Sse, TokenPlace::Url).request();
         assert!(request.contains("\r\nAccept: text/event-stream\r\n"));
+        let wish = Wish {
+            since: Some("abcdefgh-7"),
+            last: Some(3),
+        };
+        let request = stream_request(&request, ["a"], wish);
+        assert!(request.starts_with("GET /p?token=x%2By&a=b&topic=a&last=3 HTTP/1.1\r\n"));
+        assert!(request.ends_with("\r\nLast-Event-ID: abcdefgh-7\r\n\r\n"));
     }
 }

@@ -149,6 +149,37 @@ fn nonsense_is_one_line_on_standard_error_and_exit_code_2() {
             "needs TLS",
         ),
         (&["subscribe", "--count", "0", "ws://a/", "topic"], "0"),
+        (&["subscribe", "--last", "0", "ws://a/", "topic"], "0"),
+        (
+            &["subscribe", "--last", "1", "ws://a/?token=sesame", "t"],
+            "--last: WAMP v1 has no ids of events, and no way to ask for past ones: --protocol wamp2 or sse",
+        ),
+        (
+            &["subscribe", "--ids", "ws://a/?token=sesame", "t"],
+            "--ids: WAMP v1",
+        ),
+        (
+            &[
+                "subscribe",
+                "--since",
+                "abcdefgh-1",
+                "ws://a/?token=sesame",
+                "t",
+            ],
+            "--since: WAMP v1",
+        ),
+        (
+            &[
+                "subscribe",
+                "--protocol",
+                "wamp2",
+                "--since",
+                "abcdefgh",
+                "ws://a/?token=sesame",
+                "t",
+            ],
+            "--since: \"abcdefgh\": the id of an event is needed, such as abcdefgh-17",
+        ),
         (
             &[
                 "subscribe",
@@ -771,7 +802,7 @@ fn wamp2_is_spoken_as_its_specification_has_it() {
         hears(&["[4,\"ticket\",{}]"], &["[5,\"ses+ame/==\",{}]"]);
         hears(
             &["[2,9007199254740991,{\"roles\":{\"broker\":{}}}]"],
-            &["[32,1,{},\"a\"]", "[32,2,{},\"b\"]"],
+            &["[32,1,{\"x_last\":0},\"a\"]", "[32,2,{\"x_last\":0},\"b\"]"],
         );
         // Answers may come in any order, and an id may be anything.
         let denied = "[8,32,1,{\"message\":\"not\\u0007you\"},\"com.example.no\"]";

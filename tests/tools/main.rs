@@ -12,5 +12,6 @@ mod docs;
 mod fake_admin;
 mod packaging;
 mod proxy;
+mod recovery;
 mod reference;
 mod tidy;

@@ -10,6 +10,7 @@ pub(super) mod wamp2;
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::past::{PastArguments, Wish};
 use super::protocol::Protocol;
 use super::target::Target;
 
@@ -27,11 +28,21 @@ pub(super) enum Meaning<'a> {
         /// True exactly when the client had the topic.
         was_granted: bool,
     },
-    /// An event: the topic as JSON, and the data as it came.
+    /// An event: the topic as JSON, the data as it came, and the event's id if the server has sent one.
     Event {
         topic: Cow<'a, str>,
         data: Cow<'a, str>,
+        id: Option<Cow<'a, str>>,
     },
+    /// What became of the events behind the position that the client has named: they follow, or the server says why
+    /// they do not. Without a topic it is about all of them.
+    Recovery {
+        topic: Option<&'a str>,
+        since: String,
+        outcome: Result<(), String>,
+    },
+    /// At this place events of the topic were lost to the client. The reason is the server's.
+    Gap { topic: Cow<'a, str>, reason: String },
     /// The server ends the session for good, and says why.
     Farewell(String),
     /// Nothing that a subscriber has to know.
@@ -58,17 +69,25 @@ pub(super) trait Dialect {
         Duration::ZERO
     }
 
-    /// The id of the last event, for a server that can continue behind it.
-    fn last_event_id(&self) -> Option<&str> {
-        None
+    /// What the request for a stream asks of the past.
+    fn wish(&self) -> Wish<'_> {
+        Wish::default()
     }
 }
 
 /// Returns the dialect of a subscriber to these topics.
-pub(super) fn dialect(target: &Target, topics: &[String]) -> Box<dyn Dialect> {
+pub(super) fn dialect(target: &Target, topics: &[String], past: PastArguments) -> Box<dyn Dialect> {
     match target.protocol {
         Protocol::Wamp1 => Box::new(wamp1::Wamp1Dialect::new(topics)),
-        Protocol::Wamp2 => Box::new(wamp2::Wamp2Dialect::new(topics, target.ticket().cloned())),
-        Protocol::Sse => Box::new(sse::SseDialect::default()),
+        Protocol::Wamp2 => {
+            let ticket = target.ticket().cloned();
+            Box::new(wamp2::Wamp2Dialect::new(topics, ticket, past))
+        }
+        Protocol::Sse => Box::new(sse::SseDialect::new(past)),
     }
+}
+
+/// A word of the server's, for a line that is shown.
+fn shown(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }

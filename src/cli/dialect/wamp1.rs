@@ -34,6 +34,7 @@ impl Dialect for Wamp1Dialect {
             [Some("8"), Some(topic), Some(data), None] => Meaning::Event {
                 topic: topic.into(),
                 data: data.into(),
+                id: None,
             },
             _ => Meaning::Nothing,
         }
@@ -61,6 +62,7 @@ mod tests {
         let event = Meaning::Event {
             topic: r#""a\u00e9""#.into(),
             data: r#"{"n":1.50,"s":"\/\n"}"#.into(),
+            id: None,
         };
         assert_eq!(dialect.take(text, &mut Vec::new()), event);
     }

@@ -5,6 +5,7 @@
 
 use super::super::channel::Channel;
 use super::super::client::ConnectError;
+use super::super::past::Wish;
 use super::super::protocol::Protocol;
 use super::PATIENCE;
 use super::options::LoadArguments;
@@ -25,7 +26,7 @@ pub(super) fn refusal(options: &LoadArguments, status: u16) -> String {
 /// What the server says to one more subscriber that has the topic of `seat`; `None` when it accepts that one.
 fn own_words(options: &LoadArguments, seat: usize) -> Option<String> {
     let topic = std::slice::from_ref(options.topic(seat));
-    match Channel::open(&options.target, topic, None, PATIENCE) {
+    match Channel::open(&options.target, topic, Wish::default(), PATIENCE) {
         Err(ConnectError::Refused(text) | ConnectError::Failed(text)) => Some(text),
         Ok(_) => None,
     }

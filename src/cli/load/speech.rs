@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 
 use super::super::dialect::{wamp1, wamp2};
+use super::super::past::Wish;
 use super::super::protocol::Protocol;
-use super::super::target::with_topics;
+use super::super::target::stream_request;
 use crate::wire::token::Token;
 
 /// What subscribers say.
@@ -25,7 +26,8 @@ impl Speech {
             Protocol::Wamp1 | Protocol::Wamp2 => request.into(),
             Protocol::Sse => {
                 let request = String::from_utf8_lossy(request);
-                with_topics(&request, [topic]).into_bytes().into()
+                let request = stream_request(&request, [topic], Wish::default());
+                request.into_bytes().into()
             }
         }
     }
@@ -47,7 +49,7 @@ impl Speech {
     /// The answer to a message that begins with `head`, and whether it is the last one.
     pub(super) fn answer(&self, head: &[u8], topic: &str) -> Option<(String, bool)> {
         match head {
-            [b'[', b'2', b',', ..] => Some((wamp2::subscribe(1, topic), true)),
+            [b'[', b'2', b',', ..] => Some((wamp2::subscribe(1, topic, Wish::default()), true)),
             [b'[', b'4', b',', ..] => {
                 let ticket = self.ticket.as_ref()?;
                 Some((wamp2::authenticate(ticket), false))
