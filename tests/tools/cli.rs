@@ -181,6 +181,40 @@ fn nonsense_is_one_line_on_standard_error_and_exit_code_2() {
             "--since: \"abcdefgh\": the id of an event is needed, such as abcdefgh-17",
         ),
         (
+            &["load", "ws://a/?token=sesame", "--blink", "2"],
+            "--blink: \"2\": SECONDS/EVERY is needed",
+        ),
+        (
+            &["load", "ws://a/?token=sesame", "--blink", "2/15"],
+            "--rate is needed",
+        ),
+        (
+            &[
+                "load",
+                "ws://a/?token=sesame",
+                "--blink",
+                "2/15",
+                "--rate",
+                "10",
+            ],
+            "--protocol wamp2 or sse",
+        ),
+        (
+            &["load", "ws://a/?token=sesame", "--slow", "101"],
+            "--slow: \"101\": a number from 0 to 100 is needed",
+        ),
+        (
+            &[
+                "load",
+                "ws://a/?token=sesame",
+                "--slow",
+                "1",
+                "--stalled",
+                "1",
+            ],
+            "cannot be used with",
+        ),
+        (
             &[
                 "subscribe",
                 "--protocol",

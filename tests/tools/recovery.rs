@@ -10,7 +10,7 @@ use std::thread;
 
 use kit::observe::{envelope, publish_all};
 use kit::port::Place;
-use kit::{PATIENCE, Server, TOKEN};
+use kit::{PATIENCE, Server, TOKEN, output_of};
 use serde_json::Value;
 use tungstenite::Message;
 use tungstenite::handshake::server::{Request, Response};
@@ -226,7 +226,7 @@ fn what_the_server_tells_of_the_past_is_no_event() {
     let options = ["--ids", "--count", "2", "--since", "aaaaaaaa-0"];
     let mut command = newswire(&["subscribe", "--protocol", "wamp2", "--last", "3"]);
     command.args(options).args([&url, "a"]);
-    let output = kit::output_of(command);
+    let output = output_of(command);
     stage.join().expect("the play went well");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     let (out, err) = (text(output.stdout), text(output.stderr));
@@ -242,5 +242,110 @@ fn what_the_server_tells_of_the_past_is_no_event() {
         "newswire: not recovered (floor ): events of a may be missing\n",
     ] {
         assert!(err.contains(line), "{line}: {err}");
+    }
+}
+
+/// Exit code, the report, and standard error of a load test on the topic `news`.
+fn load(server: &Server, protocol: &str, options: &[&str]) -> (Option<i32>, Value, String) {
+    let mut command = newswire(&["load", "--protocol", protocol, "--json", "--topic", "news"]);
+    let url = format!("ws://{}/?token={TOKEN}", server.address);
+    command.args(["--to", &server.pull, &url]).args(options);
+    let output = output_of(command);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    let report = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out} {err}"));
+    (output.status.code(), report, err)
+}
+
+const BLINKS: [&str; 8] = [
+    "--connections",
+    "10",
+    "--rate",
+    "100",
+    "--duration",
+    "3",
+    "--blink",
+    "0.3/1",
+];
+
+#[test]
+fn subscribers_that_blink_miss_nothing_that_is_kept() {
+    let server = Server::start(&KEPT);
+    for protocol in PROTOCOLS {
+        let (code, report, err) = load(&server, protocol, &BLINKS);
+        assert_eq!((code, &*err), (Some(0), ""), "{protocol}: {report}");
+        let of = |name: &str| report[name].as_u64().expect(name);
+        let blink = &report["blink"];
+        // In 3 s, each of them vanishes two or three times.
+        let blinks = blink["blinks"].as_u64().expect("a number");
+        assert!((10..=30).contains(&blinks), "{report}");
+        assert_eq!(blink["recoveries"]["recovered"], blinks, "{report}");
+        assert_eq!(blink["expected"], of("published") * 10, "{report}");
+        assert_eq!(of("deliveries"), of("published") * 10, "{report}");
+        assert!(blink["replayed"].as_u64() > Some(0), "{report}");
+        for (name, expected) in [
+            ("losses", 0),
+            ("doubles", 0),
+            ("handshakes", 10),
+            ("ended", 0),
+        ] {
+            assert_eq!(of(name), expected, "{name}: {report}");
+        }
+        assert_eq!(blink["gaps"], serde_json::json!({}), "{report}");
+    }
+    server.stop();
+}
+
+#[test]
+fn without_a_history_a_load_test_shows_what_blinking_loses() {
+    let server = Server::start(&[]);
+    for protocol in PROTOCOLS {
+        let (code, report, err) = load(&server, protocol, &BLINKS);
+        assert_eq!(code, Some(1), "{report}");
+        assert!(
+            err.contains(" deliveries lost, 0 doubled, 0 out of order"),
+            "{err}"
+        );
+        let of = |name: &str| report[name].as_u64().expect(name);
+        let blink = &report["blink"];
+        assert_eq!(blink["recoveries"]["none"], blink["blinks"], "{report}");
+        assert_eq!(
+            blink["expected"],
+            of("deliveries") + of("losses"),
+            "{report}"
+        );
+        // At 100 events a second, 0.3 s are about 30 events; of that the machine may keep some for itself.
+        assert!(
+            of("losses") > 10 * blink["blinks"].as_u64().expect("a number"),
+            "{report}"
+        );
+        assert_eq!(of("missed_while_not_connected"), 0, "{report}");
+    }
+    server.stop();
+}
+
+#[test]
+fn slow_readers_are_reported_apart() {
+    let bounds = ["--outbox-bytes-max", "128KiB", "--event-bytes-max", "64KiB"];
+    let options = ["--connections", "10", "--rate", "200", "--duration", "3"];
+    let slow = ["--bytes", "5000", "--slow", "20", "--slow-rate", "150000"];
+    for (rule, is_closed) in [("news slow=oldest", false), ("news history=1", true)] {
+        let server = Server::start(&[&bounds[..], &["--topic", rule]].concat());
+        for protocol in PROTOCOLS {
+            let (code, report, err) = load(&server, protocol, &[&options[..], &slow].concat());
+            assert_eq!((code, &*err), (Some(0), ""), "{protocol}: {report}");
+            let of = |name: &str| report[name].as_u64().expect(name);
+            // Whatever happens to the slow ones, the others have everything.
+            assert_eq!(of("deliveries"), of("published") * 8, "{report}");
+            let slow = |name: &str| report["slow"][name].as_u64().expect(name);
+            assert_eq!(slow("readers"), 2, "{report}");
+            assert_eq!(slow("expected"), of("published") * 2, "{report}");
+            assert!(slow("deliveries") < slow("expected"), "{report}");
+            assert_eq!(slow("ended") > 0, is_closed, "{report}");
+            assert_eq!(slow("ended"), of("ended"), "{report}");
+            let gaps = report["slow"]["gaps"]["slow"].as_u64();
+            assert_eq!(gaps.is_some(), !is_closed, "{report}");
+        }
+        server.stop();
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Crowd {
     pub(super) handshakes: u64,
     pub(super) refused: BTreeMap<u16, u64>,
     pub(super) ended: u64,
+    /// Of those, connections of slow readers.
+    pub(super) slow_ended: u64,
     pub(super) returned: u64,
     pub(super) missed: u64,
     /// Messages that are no event of the test, and do not belong to the protocol's beginning.
@@ -45,7 +47,7 @@ impl Crowd {
     pub(super) fn note(&mut self, seat: usize, meaning: HeadMeaning) {
         match meaning {
             HeadMeaning::Ready => self.note_welcome(seat),
-            HeadMeaning::Greeting => {}
+            HeadMeaning::Greeting | HeadMeaning::Recovery(_) | HeadMeaning::Gap(_) => {}
             HeadMeaning::Denied(reason) => {
                 self.denial.get_or_insert((seat, Some(reason)));
             }

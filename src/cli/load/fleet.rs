@@ -6,6 +6,7 @@
 //!
 //! Never here: what is published, latencies, what is printed, and what the texts are that subscribers say (`speech`).
 
+use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -16,10 +17,12 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
 use super::super::event_stream::is_plain_stream;
+use super::super::past::Wish;
 use super::super::protocol::Protocol;
 use super::blocks;
 use super::frames::{self, Unfinished};
 use super::speech::Speech;
+use crate::wire::id::EventId;
 use crate::wire::token::Token as ClientToken;
 
 /// In bytes of a message's payload that are kept and shown.
@@ -32,6 +35,14 @@ const ANSWER_BYTES_MAX: usize = 4_096;
 const SOURCES: usize = 200;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
+
+/// In bytes, what the kernel is asked to keep for a slow reader (it takes twice as much). With its usual buffers, the
+/// kernel would read what the reader does not.
+const SLOW_BUFFER_BYTES: usize = 4_096;
+
+/// In bytes, the largest segment that a slow reader takes: that of an Ethernet. The segments of a loopback are so large
+/// that the server's kernel would keep megabytes for each reader, which no kernel does for a slow reader far away.
+const SLOW_SEGMENT_BYTES: u32 = 1_460;
 
 /// Opcodes of frames. RFC 6455 s. 5.2
 const TEXT: u8 = 1;
@@ -91,6 +102,22 @@ pub struct Fleet {
     readiness: Events,
     seats: Vec<Subscriber>,
     buffer: Vec<u8>,
+    /// The positions that subscribers name, as text; `None` while nobody asks for the past.
+    sinces: Option<HashMap<usize, String>>,
+    /// Subscribers below this number are slow readers.
+    slow: usize,
+    /// True exactly when the slow readers read only in [`Fleet::sip`].
+    is_sipping: bool,
+}
+
+/// What a subscriber asks of the past.
+fn wish(sinces: Option<&HashMap<usize, String>>, seat: usize) -> Wish<'_> {
+    let since = sinces.and_then(|sinces| sinces.get(&seat));
+    Wish {
+        since: since.map(String::as_str),
+        // Without a position, there will be one in the server's answer.
+        last: sinces.filter(|_| since.is_none()).map(|_| 0),
+    }
 }
 
 impl Fleet {
@@ -118,7 +145,20 @@ impl Fleet {
             readiness: Events::with_capacity(1_024),
             seats: Vec::new(),
             buffer: vec![0; READ_BUFFER_BYTES],
+            sinces: None,
+            slow: 0,
+            is_sipping: false,
         })
+    }
+
+    /// The subscribers to come ask the server to tell them of the past, and of events that they do not get.
+    pub(super) fn ask_for_past(&mut self) {
+        self.sinces = Some(HashMap::new());
+    }
+
+    /// The first `count` of the subscribers to come are slow readers; until [`Fleet::begin_sipping`] they read as all do.
+    pub(super) fn have_slow_readers(&mut self, count: usize) {
+        self.slow = count;
     }
 
     /// How many subscribers there are, open or not.
@@ -162,6 +202,17 @@ impl Fleet {
         Ok(())
     }
 
+    /// The same with the position that the subscriber names, if it has one.
+    ///
+    /// # Errors
+    /// As [`Fleet::add`].
+    pub(super) fn redial_since(&mut self, seat: usize, since: Option<EventId>) -> io::Result<()> {
+        if let (Some(sinces), Some(since)) = (&mut self.sinces, since) {
+            sinces.insert(seat, since.to_string());
+        }
+        self.redial(seat)
+    }
+
     fn dial(&mut self, seat: usize) -> io::Result<TcpStream> {
         let address = self.course.address;
         let socket = Socket::new(
@@ -171,6 +222,11 @@ impl Fleet {
         )?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
+        if seat < self.slow {
+            // Before the connection: the window that it begins with cannot be taken back.
+            socket.set_recv_buffer_size(SLOW_BUFFER_BYTES)?;
+            socket.set_tcp_mss(SLOW_SEGMENT_BYTES)?;
+        }
         if address.is_ipv4() && address.ip().is_loopback() {
             let source = Ipv4Addr::new(127, 0, 1, 1 + (seat % SOURCES) as u8);
             let source = SocketAddr::new(IpAddr::V4(source), 0);
@@ -195,6 +251,32 @@ impl Fleet {
         seat.stream = None;
         seat.partial = None;
         seat.state = SubscriberState::Ended;
+    }
+
+    /// Returns true when a subscriber is connected, and has said all that it has to say.
+    pub(super) fn is_open(&self, seat: usize) -> bool {
+        self.seats[seat].state == SubscriberState::Open
+    }
+
+    /// From now on the slow readers read only in [`Fleet::sip`].
+    pub(super) fn begin_sipping(&mut self) {
+        self.is_sipping = true;
+    }
+
+    /// Lets each of the slow readers read at most so many bytes.
+    pub(super) fn sip(&mut self, bytes: usize, mut heard: impl FnMut(usize, FleetEvent<'_>)) {
+        let bytes = bytes.min(self.buffer.len());
+        for (index, seat) in self.seats.iter_mut().take(self.slow).enumerate() {
+            if seat.state == SubscriberState::Open && !seat.is_stalled {
+                let line = Line {
+                    speech: &self.speech,
+                    topic: &self.course.topics[index % self.course.topics.len()],
+                    wish: wish(self.sinces.as_ref(), index),
+                };
+                let buffer = &mut self.buffer[..bytes];
+                seat.read_some(line, buffer, &mut |what| heard(index, what));
+            }
+        }
     }
 
     /// Makes a subscriber stop reading, as a stalled browser does.
@@ -222,21 +304,29 @@ impl Fleet {
             readiness,
             seats,
             buffer,
+            sinces,
+            slow,
+            is_sipping,
             ..
         } = self;
         for event in readiness.iter() {
             let index = event.token().0;
             let seat = &mut seats[index];
-            let topic = &course.topics[index % course.topics.len()];
+            let line = Line {
+                speech,
+                topic: &course.topics[index % course.topics.len()],
+                wish: wish(sinces.as_ref(), index),
+            };
             if event.is_writable()
                 && seat.state == SubscriberState::Upgrading
                 && seat.partial.is_none()
             {
-                seat.begin(&speech.request(&course.request, topic));
+                seat.begin(&speech.request(&course.request, line.topic, line.wish));
             }
-            if event.is_readable() && !seat.is_stalled {
+            let sips = *is_sipping && index < *slow && seat.state == SubscriberState::Open;
+            if event.is_readable() && !seat.is_stalled && !sips {
                 let is_over = event.is_read_closed();
-                seat.read(speech, topic, buffer, is_over, |what| heard(index, what));
+                seat.read(line, buffer, is_over, |what| heard(index, what));
             }
         }
         Ok(())
@@ -245,6 +335,14 @@ impl Fleet {
 
 /// `ErrorKind` has no stable name for it.
 const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
+
+/// What a subscriber may have to say.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    speech: &'a Speech,
+    topic: &'a str,
+    wish: Wish<'a>,
+}
 
 impl Subscriber {
     /// Sends the upgrade on a connection that was just made. Bytes that do not fit into an empty socket buffer are
@@ -259,32 +357,44 @@ impl Subscriber {
     /// Reads what has come. `is_over` tells whether the server's half of the connection has ended.
     fn read(
         &mut self,
-        speech: &Speech,
-        topic: &str,
+        line: Line<'_>,
         buffer: &mut [u8],
         is_over: bool,
         mut heard: impl FnMut(FleetEvent<'_>),
     ) {
-        loop {
-            let Some(stream) = &mut self.stream else {
+        while let Some(n) = self.read_some(line, buffer, &mut heard) {
+            // An end that comes later is an edge of its own.
+            if n < buffer.len() && self.state != SubscriberState::Upgrading && !is_over {
                 return;
-            };
-            match stream.read(buffer) {
-                Ok(0) => return self.end(None, &mut heard),
-                Ok(n) => {
-                    if let Err(status) = self.take(&buffer[..n], speech, topic, &mut heard) {
-                        return self.end(status, &mut heard);
-                    }
-                    // An end that comes later is an edge of its own.
-                    if n < buffer.len() && self.state != SubscriberState::Upgrading && !is_over {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.end(None, &mut heard),
             }
         }
+    }
+
+    /// Reads once. Returns how many bytes there were; `None` when there is nothing now, or nothing any more.
+    fn read_some(
+        &mut self,
+        line: Line<'_>,
+        buffer: &mut [u8],
+        heard: &mut impl FnMut(FleetEvent<'_>),
+    ) -> Option<usize> {
+        let stream = self.stream.as_mut()?;
+        let read = loop {
+            match stream.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        let end = match read {
+            Ok(0) => None,
+            Ok(n) => match self.take(&buffer[..n], line, heard) {
+                Ok(()) => return Some(n),
+                Err(status) => status,
+            },
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+            Err(_) => None,
+        };
+        self.end(end, heard);
+        None
     }
 
     fn end(&mut self, status: Option<u16>, heard: &mut impl FnMut(FleetEvent<'_>)) {
@@ -302,12 +412,12 @@ impl Subscriber {
     fn take(
         &mut self,
         bytes: &[u8],
-        speech: &Speech,
-        topic: &str,
+        line: Line<'_>,
         heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
+        let speech = line.speech;
         if self.state != SubscriberState::Upgrading {
-            return self.take_messages(bytes, speech, topic, heard);
+            return self.take_messages(bytes, line, heard);
         }
         let partial = self.partial.get_or_insert_default();
         partial.kept.extend_from_slice(bytes);
@@ -335,30 +445,29 @@ impl Subscriber {
             true => SubscriberState::Greeting,
             false => SubscriberState::Open,
         };
-        if let Some(text) = speech.first(topic) {
+        if let Some(text) = speech.first(line.topic) {
             self.send(TEXT, text.as_bytes());
         }
         heard(FleetEvent::Opened);
-        self.take_messages(&rest, speech, topic, heard)
+        self.take_messages(&rest, line, heard)
     }
 
     fn take_messages(
         &mut self,
         bytes: &[u8],
-        speech: &Speech,
-        topic: &str,
+        line: Line<'_>,
         heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
         // What is unfinished is taken out, so that a message can be answered while it is read.
         let mut partial = self.partial.take();
-        let result = match speech.protocol {
+        let result = match line.speech.protocol {
             Protocol::Wamp1 | Protocol::Wamp2 => {
                 frames::take(&mut partial, bytes, |frame, payload| {
                     match frame.opcode {
                         TEXT => {
                             heard(FleetEvent::Text(payload, frame.payload_bytes));
                             if self.state == SubscriberState::Greeting {
-                                self.answer(payload, speech, topic);
+                                self.answer(payload, line);
                             }
                         }
                         PING => self.send(PONG, payload),
@@ -379,8 +488,8 @@ impl Subscriber {
         result
     }
 
-    fn answer(&mut self, head: &[u8], speech: &Speech, topic: &str) {
-        if let Some((text, is_last)) = speech.answer(head, topic) {
+    fn answer(&mut self, head: &[u8], line: Line<'_>) {
+        if let Some((text, is_last)) = line.speech.answer(head, line.topic, line.wish) {
             self.send(TEXT, text.as_bytes());
             if is_last {
                 self.state = SubscriberState::Open;

@@ -7,21 +7,28 @@
 //! The probes are there because WAMP v1 has no answer to a SUBSCRIBE, and to find out whether events reach this server
 //! at all. With WAMP v2 and server-sent events, a subscriber counts as connected when its subscription is confirmed.
 //!
-//! Never here: what is said in a protocol (`speech`), and with WAMP anything that only newswire would understand.
+//! With `--blink`, subscribers vanish while events are published, and come back with their position; with `--slow`, some
+//! of them read slowly. Only then is anything said that only newswire understands: other servers ignore it.
+//!
+//! Never here: what is said in a protocol (`speech`).
 
 #![expect(
     clippy::disallowed_methods,
     reason = "what is measured is time, on a clock of its own"
 )]
 
+mod blink;
 mod blocks;
 mod crowd;
 pub mod fleet;
 mod frames;
+mod holes;
 mod options;
+mod positions;
 pub mod process;
 mod reasons;
 mod report;
+mod sips;
 mod speech;
 mod tally;
 
@@ -41,11 +48,15 @@ use super::protocol::Protocol;
 use super::publish::envelope;
 use super::publisher::{Absent, Publisher};
 use crate::occupant;
+use blink::Blinks;
 use crowd::{Crowd, Past};
 use fleet::{Course, Fleet, FleetEvent};
+use positions::Positions;
 use process::Usage;
 use reasons::{denied, refusal, unheard};
-use report::{LoadReport, ServerReport};
+use report::{BlinkReport, LoadReport, ServerReport, SlowReport};
+use sips::Sips;
+use speech::HeadMeaning;
 use tally::LoadTally;
 
 /// Handshakes under way at a time. More would overflow the server's queue of connections, and the kernel would send
@@ -94,6 +105,12 @@ struct Test<'a> {
     fleet: Fleet,
     tally: LoadTally,
     crowd: Crowd,
+    /// `None` while nobody asks for the past.
+    positions: Option<Positions>,
+    /// From the first event of the test on, if subscribers blink.
+    blinks: Option<Blinks>,
+    /// From the first event of the test on, if there are slow readers.
+    sips: Option<Sips>,
     progress: ProgressBar,
     is_interrupted: Arc<AtomicBool>,
     started: Instant,
@@ -157,9 +174,21 @@ impl<'a> Test<'a> {
         let run = std::process::id();
         let protocol = options.target.protocol;
         let fleet = Fleet::speaking(protocol, options.target.ticket().cloned(), course);
+        let mut fleet = fleet.map_err(runtime("create a poller"))?;
+        let mut tally = LoadTally::new(run, protocol, &options.topics, options.connections);
+        fleet.have_slow_readers(options.slow);
+        tally.have_slow_readers(options.slow);
+        // Slow readers ask as well: a server tells only those of gaps that have asked for the past.
+        let asks = options.blink.is_some() || (options.slow > 0 && protocol != Protocol::Wamp1);
+        if asks {
+            fleet.ask_for_past();
+        }
         Ok(Self {
-            fleet: fleet.map_err(runtime("create a poller"))?,
-            tally: LoadTally::new(run, protocol, &options.topics, options.connections),
+            fleet,
+            tally,
+            positions: asks.then(|| Positions::new(options.connections, options.slow)),
+            blinks: None,
+            sips: None,
             crowd: Crowd {
                 pasts: vec![Past::default(); options.connections],
                 ..Crowd::default()
@@ -202,41 +231,69 @@ impl<'a> Test<'a> {
             fleet,
             tally,
             crowd,
+            positions,
+            blinks,
+            sips,
             started,
             last_delivery,
             options,
             ..
         } = self;
+        let protocol = options.target.protocol;
         let before = tally.deliveries;
+        let mut hear = |seat: usize, heard: FleetEvent<'_>| match heard {
+            // Who blinks connects again and again, and that says nothing of how fast the server accepts.
+            FleetEvent::Opened if blinks.is_some() => {
+                crowd.returned += u64::from(crowd.pasts[seat].was_away);
+            }
+            FleetEvent::Opened => {
+                crowd.handshakes += 1;
+                crowd.returned += u64::from(crowd.pasts[seat].was_away);
+            }
+            FleetEvent::Text(head, bytes) => {
+                let now = started.elapsed().as_nanos() as u64;
+                let id = positions.as_ref().and_then(|_| speech::id(protocol, head));
+                if tally.receive(seat, head, bytes, now) {
+                    if let (Some(positions), Some(id)) = (positions.as_mut(), id) {
+                        positions.note_event(seat, id);
+                    }
+                    return;
+                }
+                let meaning = speech::meaning(protocol, head);
+                if let Some(positions) = positions.as_mut() {
+                    positions.note(seat, &meaning, id);
+                }
+                if blinks.is_some() && meaning == HeadMeaning::Ready {
+                    tally.note_return(seat, now);
+                }
+                crowd.note(seat, meaning);
+            }
+            FleetEvent::Ended(status) => {
+                if (protocol, status) == (Protocol::Sse, Some(403)) {
+                    crowd.denial.get_or_insert((seat, None));
+                }
+                match status {
+                    Some(status) => *crowd.refused.entry(status).or_default() += 1,
+                    None => {
+                        crowd.ended += 1;
+                        crowd.slow_ended += u64::from(seat < options.slow);
+                    }
+                }
+                // Who blinks is expected to miss nothing, whoever has ended the connection.
+                if crowd.note_end(seat) && blinks.is_none() {
+                    crowd.missed += tally.leave(seat);
+                }
+                crowd
+                    .to_redial
+                    .push_back((started.elapsed() + options.reconnect, seat));
+            }
+        };
         fleet
-            .poll(Some(wait.min(LOOK)), |seat, heard| match heard {
-                FleetEvent::Opened => {
-                    crowd.handshakes += 1;
-                    crowd.returned += u64::from(crowd.pasts[seat].was_away);
-                }
-                FleetEvent::Text(head, bytes) => {
-                    let now = started.elapsed().as_nanos() as u64;
-                    if !tally.receive(seat, head, bytes, now) {
-                        crowd.note(seat, speech::meaning(options.target.protocol, head));
-                    }
-                }
-                FleetEvent::Ended(status) => {
-                    if (options.target.protocol, status) == (Protocol::Sse, Some(403)) {
-                        crowd.denial.get_or_insert((seat, None));
-                    }
-                    match status {
-                        Some(status) => *crowd.refused.entry(status).or_default() += 1,
-                        None => crowd.ended += 1,
-                    }
-                    if crowd.note_end(seat) {
-                        crowd.missed += tally.leave(seat);
-                    }
-                    crowd
-                        .to_redial
-                        .push_back((started.elapsed() + options.reconnect, seat));
-                }
-            })
+            .poll(Some(wait.min(LOOK)), &mut hear)
             .map_err(runtime("wait for the sockets"))?;
+        if let Some(bytes) = sips.as_mut().and_then(|sips| sips.due(started.elapsed())) {
+            fleet.sip(bytes, &mut hear);
+        }
         if tally.deliveries > before {
             *last_delivery = started.elapsed();
         }
@@ -245,9 +302,32 @@ impl<'a> Test<'a> {
             && due <= now
         {
             self.crowd.to_redial.pop_front();
-            self.fleet.redial(seat).map_err(runtime("connect"))?;
+            self.redial(seat)?;
         }
-        Ok(())
+        self.blink(now)
+    }
+
+    /// Connects a subscriber again, with its position if it has one.
+    fn redial(&mut self, seat: usize) -> Result<(), Failure> {
+        let positions = self.positions.as_mut();
+        let since = positions.and_then(|positions| positions.come_back(seat));
+        let dialled = self.fleet.redial_since(seat, since);
+        dialled.map_err(runtime("connect"))
+    }
+
+    /// Lets subscribers vanish and come back whose time it is.
+    fn blink(&mut self, now: Duration) -> Result<(), Failure> {
+        let Some(blinks) = &mut self.blinks else {
+            return Ok(());
+        };
+        while let Some(seat) = blinks.next_to_vanish(now) {
+            if self.fleet.is_open(seat) {
+                self.fleet.hang_up(seat);
+                blinks.vanished(seat, now);
+            }
+        }
+        let back: Vec<usize> = std::iter::from_fn(|| blinks.next_to_return(now)).collect();
+        back.into_iter().try_for_each(|seat| self.redial(seat))
     }
 
     fn connect(&mut self) -> Result<(), Failure> {
@@ -358,6 +438,15 @@ impl<'a> Test<'a> {
         self.usage[1] = self.options.pid.and_then(process::usage);
         self.publish_from = self.now();
         self.last_delivery = self.publish_from;
+        let others =
+            options.stalled.max(options.slow).min(options.connections)..options.connections;
+        self.blinks = options
+            .blink
+            .map(|rhythm| Blinks::begin(rhythm, others, self.publish_from));
+        if options.slow > 0 {
+            self.fleet.begin_sipping();
+            self.sips = Some(Sips::begin(options.slow_rate, self.publish_from));
+        }
         let mut last_progress = (self.publish_from, 0);
         loop {
             let now = self.now();
@@ -411,8 +500,10 @@ impl<'a> Test<'a> {
 
     fn drain(&mut self) -> Result<(), Failure> {
         self.show("draining", self.tally.published);
-        while self.tally.outstanding() > 0
-            && self.now() < self.last_delivery.max(self.publish_from) + DRAIN
+        if let Some(blinks) = &mut self.blinks {
+            blinks.stop();
+        }
+        while self.has_absent() || (self.is_waiting() && self.now() < self.last_progress() + DRAIN)
         {
             self.progress.set_position(self.tally.complete);
             self.poll(LOOK)?;
@@ -422,8 +513,46 @@ impl<'a> Test<'a> {
         Ok(())
     }
 
+    /// Returns true while a subscriber is away that will come back, unless the user does not wait for it.
+    fn has_absent(&self) -> bool {
+        let has_absent = self.blinks.as_ref().is_some_and(Blinks::has_absent);
+        has_absent && !self.stops()
+    }
+
+    /// Returns true while events, or the server's words about them, may be on their way.
+    fn is_waiting(&self) -> bool {
+        let asking = self.positions.as_ref().map(|positions| positions.asking);
+        self.tally.outstanding() > 0 || asking.is_some_and(|asking| asking > 0)
+    }
+
+    fn last_progress(&self) -> Duration {
+        let last_return = self.blinks.as_ref().map(|blinks| blinks.last_return);
+        let last = self.last_delivery.max(self.publish_from);
+        last.max(last_return.unwrap_or_default())
+    }
+
     fn report(self) -> LoadReport {
-        let losses = self.tally.losses(|seat| self.crowd.pasts[seat].was_away);
+        let is_blinking = self.blinks.is_some();
+        let losses = self
+            .tally
+            .losses(|seat| self.crowd.pasts[seat].was_away && !is_blinking);
+        let positions = self.positions.unwrap_or_else(|| Positions::new(0, 0));
+        let readers = self.options.slow..self.options.connections;
+        let blink = self.blinks.map(|blinks| BlinkReport {
+            blinks: blinks.count,
+            recoveries: positions.recoveries,
+            replayed: self.tally.replayed,
+            expected: self.tally.expected(readers),
+            gaps: positions.gaps,
+        });
+        let slow = (self.options.slow > 0).then(|| SlowReport {
+            readers: self.options.slow,
+            rate: self.options.slow_rate,
+            deliveries: self.tally.slow_deliveries,
+            expected: self.tally.expected(0..self.options.slow),
+            ended: self.crowd.slow_ended,
+            gaps: positions.slow_gaps,
+        });
         let server = match self.usage {
             [Some(start), Some(connected), Some(end)] => Some(ServerReport {
                 cpu_per_handshake: per(connected.cpu - start.cpu, self.crowd.handshakes),
@@ -443,7 +572,7 @@ impl<'a> Test<'a> {
         LoadReport {
             protocol: self.options.target.protocol.name(),
             connections: self.options.connections,
-            reads: self.options.stalled < self.options.connections,
+            reads: self.options.stalled.max(self.options.slow) < self.options.connections,
             handshakes: self.crowd.handshakes,
             handshake_seconds: self.handshake_time.as_secs_f64(),
             refused: self.crowd.refused.into_iter().collect(),
@@ -460,6 +589,8 @@ impl<'a> Test<'a> {
             strangers: self.crowd.strangers,
             to_each: self.tally.to_each,
             to_last: self.tally.to_last,
+            blink,
+            slow,
             server,
             own_bytes_per_connection,
             is_interrupted: self.is_interrupted.load(Ordering::Relaxed),

@@ -8,10 +8,12 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::super::arguments::{self, text};
+use super::super::protocol::Protocol;
 use super::super::publisher::Destination;
 use super::super::target::{self, Target};
 use super::super::tell;
 use super::Failure;
+use super::blink::BlinkRhythm;
 use crate::config::Unit;
 
 /// The options of `load`.
@@ -35,6 +37,12 @@ pub struct LoadArguments {
     pub(super) reconnect: Duration,
     /// How many of the subscribers stop reading once they are subscribed.
     pub(super) stalled: usize,
+    /// How subscribers vanish and come back, if they do.
+    pub(super) blink: Option<BlinkRhythm>,
+    /// How many of the subscribers read slowly.
+    pub(super) slow: usize,
+    /// In bytes a second, a slow reader.
+    pub(super) slow_rate: u64,
     pub(super) json: bool,
     pub(super) pid: Option<u32>,
 }
@@ -61,7 +69,8 @@ pub(in super::super) fn command() -> Command {
         .after_help(
             "Examples:\n  newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --connections 10000 --pid 4711\n  \
              newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --rate 100 --duration 60 --json\n  \
-             newswire load 'http://127.0.0.1:8080/?token=TOKEN' --protocol sse",
+             newswire load 'http://127.0.0.1:8080/?token=TOKEN' --protocol sse\n  \
+             newswire load 'ws://127.0.0.1:8080/?token=TOKEN' --protocol wamp2 --rate 100 --blink 2/15",
         )
         .arg(arguments::positional("url", "URL", "The server, as subscribers connect").required(true))
         .args(target::arguments())
@@ -118,6 +127,26 @@ pub(in super::super) fn command() -> Command {
                 .help("How many of the subscribers stop reading; all figures leave them out"),
         )
         .arg(
+            Arg::new("blink")
+                .long("blink")
+                .value_name("SECONDS/EVERY")
+                .help(
+                    "Each subscriber loses its connection for so many seconds, time and again, and comes back with its \
+                     position; 2/15: for 2 s, every 15 s. The report compares what it receives with what was published \
+                     in the whole time. Needs --rate, and --protocol wamp2 or sse",
+                ),
+        )
+        .arg(
+            Arg::new("slow")
+                .long("slow")
+                .value_name("PERCENT")
+                .conflicts_with("stalled")
+                .help("How many of the subscribers read slowly; they are reported apart"),
+        )
+        .arg(
+            number("slow-rate", "BYTES", "1000").help("How much a slow reader reads each second"),
+        )
+        .arg(
             Arg::new("json")
                 .long("json")
                 .action(ArgAction::SetTrue)
@@ -171,10 +200,42 @@ impl LoadArguments {
                 Destination::ZeroMq(arguments::endpoint("to", before)?)
             }
         };
+        let target = Target::from_matches(matches)?;
+        let connections = number("connections", Unit::Count, 1, 10_000_000)? as usize;
+        let wrong = |name: &str, text: &str, needed: &str| {
+            Failure::Usage(format!("--{name}: {text:?}: {needed}"))
+        };
+        let blink = match text(matches, "blink") {
+            "" => None,
+            text => {
+                let rhythm =
+                    BlinkRhythm::parse(text).map_err(|needed| wrong("blink", text, &needed))?;
+                if rate == 0.0 {
+                    let needed =
+                        "--rate is needed: otherwise the next event waits for those who are away";
+                    return Err(wrong("blink", text, needed));
+                }
+                if target.protocol == Protocol::Wamp1 {
+                    let needed =
+                        "WAMP v1 has no positions to come back with: --protocol wamp2 or sse";
+                    return Err(wrong("blink", text, needed));
+                }
+                Some(rhythm)
+            }
+        };
+        let slow = match text(matches, "slow") {
+            "" => 0,
+            text => {
+                let percent = text.parse().ok().filter(|p| (0.0..=100.0).contains(p));
+                let percent: f64 = percent
+                    .ok_or_else(|| wrong("slow", text, "a number from 0 to 100 is needed"))?;
+                (connections as f64 * percent / 100.0).ceil() as usize
+            }
+        };
         Ok(Self {
-            target: Target::from_matches(matches)?,
+            target,
             to,
-            connections: number("connections", Unit::Count, 1, 10_000_000)? as usize,
+            connections,
             connect_rate: number("connect-rate", Unit::Count, 0, 1_000_000)? as u32,
             topics,
             events: matches.get_one("events").copied(),
@@ -184,6 +245,9 @@ impl LoadArguments {
             bytes: number("bytes", Unit::Bytes, 0, 1 << 30)? as usize,
             reconnect: Duration::from_secs(number("reconnect", Unit::Seconds, 0, 3_600)?),
             stalled: number("stalled", Unit::Count, 0, 10_000_000)? as usize,
+            blink,
+            slow,
+            slow_rate: number("slow-rate", Unit::Bytes, 1, 1 << 30)?,
             json: matches.get_flag("json"),
             pid: matches.get_one("pid").copied(),
         })

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
 
+use super::positions::Words;
 use crate::wire::json::{self, Each, Object, ToJson};
 
 /// In characters of the longest bar.
@@ -57,12 +58,48 @@ pub struct LoadReport {
     pub to_each: Histogram<u64>,
     /// In nanoseconds.
     pub to_last: Histogram<u64>,
+    /// What became of subscribers that vanished and came back.
+    pub blink: Option<BlinkReport>,
+    /// What slow readers got; all other figures leave them out.
+    pub slow: Option<SlowReport>,
     /// The server's figures, when its process is known.
     pub server: Option<ServerReport>,
     /// In bytes, what each connection costs this program.
     pub own_bytes_per_connection: Option<f64>,
     /// True exactly when the user stopped the test before its end.
     pub is_interrupted: bool,
+}
+
+/// What became of subscribers that vanished and came back. What they missed in all is [`LoadReport::losses`].
+#[derive(Debug)]
+pub struct BlinkReport {
+    /// How often a subscriber vanished.
+    pub blinks: u64,
+    /// What the server said to those that came back, by word: `recovered`, or why not.
+    pub recoveries: Words,
+    /// Deliveries of events that were published before the subscriber was back.
+    pub replayed: u64,
+    /// In deliveries, what was published to the subscribers' topics in the whole time.
+    pub expected: u64,
+    /// Gaps that the server told, by reason.
+    pub gaps: Words,
+}
+
+/// What slow readers got.
+#[derive(Debug)]
+pub struct SlowReport {
+    /// How many there were.
+    pub readers: usize,
+    /// In bytes a second, each of them.
+    pub rate: u64,
+    /// In deliveries.
+    pub deliveries: u64,
+    /// In deliveries, what was published to their topics.
+    pub expected: u64,
+    /// Connections that ended too early.
+    pub ended: u64,
+    /// Gaps that the server told, by reason.
+    pub gaps: Words,
 }
 
 /// What the server used.
@@ -151,6 +188,38 @@ impl LoadReport {
                 self.losses, self.doubles, self.disorder
             ),
         );
+        if let Some(blink) = &self.blink {
+            line(
+                "blinks",
+                format!(
+                    "{}, after which the server said: {}",
+                    blink.blinks,
+                    words(&blink.recoveries)
+                ),
+            );
+            line(
+                "expected",
+                format!(
+                    "{}: {} delivered ({} of them after a return), {} missed, {} twice",
+                    blink.expected, self.deliveries, blink.replayed, self.losses, self.doubles
+                ),
+            );
+            line("gaps told", words(&blink.gaps));
+        }
+        if let Some(slow) = &self.slow {
+            line(
+                "slow readers",
+                format!(
+                    "{} of {} B/s: {} of {} deliveries; {} connections ended; gaps told: {}",
+                    slow.readers,
+                    slow.rate,
+                    slow.deliveries,
+                    slow.expected,
+                    slow.ended,
+                    words(&slow.gaps)
+                ),
+            );
+        }
         if self.missed > 0 {
             line("missed", format!("{} while not connected", self.missed));
         }
@@ -192,6 +261,7 @@ impl LoadReport {
     pub fn json(&self) -> String {
         json::text(|report| {
             report
+                .put("blink", &self.blink)
                 .put("bytes", self.bytes)
                 .put("connections", self.connections)
                 .put("deliveries", self.deliveries)
@@ -219,8 +289,55 @@ impl LoadReport {
                 .put("returned", self.returned)
                 .put("seconds", self.seconds)
                 .put("server", &self.server)
+                .put("slow", &self.slow)
                 .put("strangers", self.strangers);
         })
+    }
+}
+
+/// Counts by word, for a person.
+fn words(words: &Words) -> String {
+    if words.is_empty() {
+        return "none".to_owned();
+    }
+    let all: Vec<String> = words
+        .iter()
+        .map(|(word, n)| format!("{word} {n}"))
+        .collect();
+    all.join(", ")
+}
+
+fn put_words(object: &mut Object<'_>, words: &Words) {
+    for (word, count) in words {
+        object.put(word, count);
+    }
+}
+
+impl ToJson for SlowReport {
+    fn to_json(&self, out: &mut String) {
+        json::object(out, |slow| {
+            slow.put("bytes_per_second", self.rate)
+                .put("deliveries", self.deliveries)
+                .put("ended", self.ended)
+                .put("expected", self.expected)
+                .put_object("gaps", |gaps| put_words(gaps, &self.gaps))
+                .put("readers", self.readers);
+        });
+    }
+}
+
+impl ToJson for BlinkReport {
+    fn to_json(&self, out: &mut String) {
+        json::object(out, |blink| {
+            blink
+                .put("blinks", self.blinks)
+                .put("expected", self.expected)
+                .put_object("gaps", |gaps| put_words(gaps, &self.gaps))
+                .put_object("recoveries", |recoveries| {
+                    put_words(recoveries, &self.recoveries);
+                })
+                .put("replayed", self.replayed);
+        });
     }
 }
 
@@ -390,6 +507,8 @@ mod tests {
             strangers: 0,
             to_each: histogram(),
             to_last: histogram(),
+            blink: None,
+            slow: None,
             server: None,
             own_bytes_per_connection: None,
             is_interrupted: false,

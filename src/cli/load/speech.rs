@@ -5,10 +5,13 @@
 
 use std::borrow::Cow;
 
+use memchr::memmem;
+
 use super::super::dialect::{wamp1, wamp2};
 use super::super::past::Wish;
 use super::super::protocol::Protocol;
 use super::super::target::stream_request;
+use crate::wire::id::EventId;
 use crate::wire::token::Token;
 
 /// What subscribers say.
@@ -21,12 +24,17 @@ pub(super) struct Speech {
 
 impl Speech {
     /// The request that begins a connection. `request` is that of all subscribers.
-    pub(super) fn request<'a>(&self, request: &'a [u8], topic: &str) -> Cow<'a, [u8]> {
+    pub(super) fn request<'a>(
+        &self,
+        request: &'a [u8],
+        topic: &str,
+        wish: Wish<'_>,
+    ) -> Cow<'a, [u8]> {
         match self.protocol {
             Protocol::Wamp1 | Protocol::Wamp2 => request.into(),
             Protocol::Sse => {
                 let request = String::from_utf8_lossy(request);
-                let request = stream_request(&request, [topic], Wish::default());
+                let request = stream_request(&request, [topic], wish);
                 request.into_bytes().into()
             }
         }
@@ -47,9 +55,14 @@ impl Speech {
     }
 
     /// The answer to a message that begins with `head`, and whether it is the last one.
-    pub(super) fn answer(&self, head: &[u8], topic: &str) -> Option<(String, bool)> {
+    pub(super) fn answer(
+        &self,
+        head: &[u8],
+        topic: &str,
+        wish: Wish<'_>,
+    ) -> Option<(String, bool)> {
         match head {
-            [b'[', b'2', b',', ..] => Some((wamp2::subscribe(1, topic, Wish::default()), true)),
+            [b'[', b'2', b',', ..] => Some((wamp2::subscribe(1, topic, wish), true)),
             [b'[', b'4', b',', ..] => {
                 let ticket = self.ticket.as_ref()?;
                 Some((wamp2::authenticate(ticket), false))
@@ -70,6 +83,10 @@ pub(super) enum HeadMeaning {
     Denied(String),
     /// The session ends, for this reason.
     Farewell(String),
+    /// What the subscriber gets of its topic's past: `recovered`, or the server's reason why not.
+    Recovery(String),
+    /// Events of the topic were lost to the subscriber, for this reason.
+    Gap(String),
     /// Somebody else's event, or what nobody expects.
     Stranger,
 }
@@ -88,15 +105,53 @@ pub(super) fn meaning(protocol: Protocol, head: &[u8]) -> HeadMeaning {
         Protocol::Wamp2 if starts("[8,32,") => HeadMeaning::Denied(reason()),
         Protocol::Wamp2 if starts("[3,") || starts("[6,") => HeadMeaning::Farewell(reason()),
         Protocol::Sse if starts("retry:") => HeadMeaning::Ready,
-        Protocol::Sse if lines(head).any(|line| line.starts_with(b"event: newswire")) => {
-            HeadMeaning::Ready
-        }
-        _ => HeadMeaning::Stranger,
+        _ => notice(protocol, head).unwrap_or(HeadMeaning::Stranger),
     }
 }
 
-fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    head.split(|&byte| byte == b'\n')
+/// What newswire says of the past: an EVENT without arguments, or an event of its own type.
+fn notice(protocol: Protocol, head: &[u8]) -> Option<HeadMeaning> {
+    let (object, names) = match protocol {
+        Protocol::Wamp1 => return None,
+        Protocol::Wamp2 => (event_parts(head)?.0, ["x_recovered", "x_reason", "x_gap"]),
+        Protocol::Sse => {
+            let notice = lines_from(head, b"event: newswire\n")?;
+            let data = lines_from(notice, b"data")?;
+            (data, ["recovered", "reason", "gap"])
+        }
+    };
+    let [recovered, reason, gap] = names.map(|name| member(object, name));
+    if let Some(gap) = gap {
+        return Some(HeadMeaning::Gap(gap));
+    }
+    Some(HeadMeaning::Recovery(match &*recovered? {
+        "true" => "recovered".to_owned(),
+        _ => reason?,
+    }))
+}
+
+/// The id in the beginning of an event, or the position in that of a notice.
+pub(super) fn id(protocol: Protocol, head: &[u8]) -> Option<EventId> {
+    match protocol {
+        Protocol::Wamp1 => None,
+        Protocol::Wamp2 => {
+            let id = member(event_parts(head)?.0, "x_id")?;
+            EventId::parse_position(id.as_bytes())
+        }
+        Protocol::Sse => {
+            let id = lines_from(head, b"id: ")?.strip_prefix(b"id: ")?;
+            EventId::parse_position(id.split(|&byte| byte == b'\n').next()?)
+        }
+    }
+}
+
+/// A word in an object of newswire's, which has no white space, and no escape before the word.
+fn member(object: &[u8], name: &str) -> Option<String> {
+    let name = format!("\"{name}\":");
+    let start = memmem::find(object, name.as_bytes())? + name.len();
+    let word = object[start..].split(|&byte| matches!(byte, b',' | b'}'));
+    let word = str::from_utf8(word.into_iter().next()?).ok()?;
+    Some(word.trim_matches('"').to_owned())
 }
 
 /// How an event of `topic` begins whose data begins with `data`: the part that is the same for all of them.
@@ -114,7 +169,7 @@ pub(super) fn prefix(protocol: Protocol, topic: &str, data: &str) -> String {
 pub(super) fn behind<'a>(protocol: Protocol, head: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
     let rest = match protocol {
         Protocol::Wamp1 => head,
-        Protocol::Wamp2 => arguments(head)?,
+        Protocol::Wamp2 => event_parts(head)?.1,
         // An id may stand in front of the data.
         Protocol::Sse if head.starts_with(b"data") => head,
         Protocol::Sse => lines_from(head, b"data")?,
@@ -122,13 +177,13 @@ pub(super) fn behind<'a>(protocol: Protocol, head: &'a [u8], prefix: &str) -> Op
     rest.strip_prefix(prefix.as_bytes())
 }
 
-/// The rest of `[36,subscription,publication,details,arguments…` behind the details.
-fn arguments(head: &[u8]) -> Option<&[u8]> {
+/// The details of `[36,subscription,publication,details,arguments…`, and what is behind them.
+fn event_parts(head: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = head.strip_prefix(b"[36,")?;
     let rest = behind_number(behind_number(rest)?)?;
     // newswire's details hold no object.
     let end = memchr::memchr(b'}', rest)?;
-    Some(&rest[end + 1..])
+    Some(rest.split_at(end + 1))
 }
 
 /// What stands behind a number and a comma.
@@ -151,7 +206,10 @@ fn lines_from<'a>(mut lines: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fleet::HEAD_BYTES;
     use super::*;
+    use crate::stats::Gap;
+    use crate::wire::past::{RecoveryNotice, Unrecovered};
     use crate::wire::{sse, wamp, wamp2};
 
     const DATA: &str = "{\"load\":7,\"n\":12,\"at\":5}";
@@ -236,11 +294,6 @@ mod tests {
                 HeadMeaning::Farewell("[6,{\\\"message\\\":\\\"cut".to_owned()),
             ),
             (Protocol::Sse, "retry: 3000\n\n", HeadMeaning::Ready),
-            (
-                Protocol::Sse,
-                "id: E-1\nevent: newswire\ndata: {}\n\n",
-                HeadMeaning::Ready,
-            ),
         ] {
             assert_eq!(meaning(protocol, text.as_bytes()), expected, "{text}");
         }
@@ -249,11 +302,49 @@ mod tests {
             ticket: Some(Token::new("secret")),
         };
         let subscribe = Some(("[32,1,{},\"t\"]".to_owned(), true));
-        assert_eq!(speech.answer(welcome.as_bytes(), "t"), subscribe);
+        let answer = |text: &str| speech.answer(text.as_bytes(), "t", Wish::default());
+        assert_eq!(answer(&welcome), subscribe);
         let authenticate = Some(("[5,\"secret\",{}]".to_owned(), false));
-        assert_eq!(speech.answer(b"[4,\"ticket\",{}]", "t"), authenticate);
+        assert_eq!(answer("[4,\"ticket\",{}]"), authenticate);
         for text in [&denied, "[33,1,7]", "[36,1,1,{},[1]]", ""] {
-            assert_eq!(speech.answer(text.as_bytes(), "t"), None, "{text}");
+            assert_eq!(answer(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn ids_and_what_the_server_says_of_the_past_are_recognised() {
+        let position = EventId::parse(b"aaaaaaaa-7").expect("an id");
+        for protocol in [Protocol::Wamp2, Protocol::Sse] {
+            let recovery = |outcome| {
+                let notice = RecoveryNotice { position, outcome };
+                written(|out| match protocol {
+                    Protocol::Sse => sse::encode_recovery(notice, out),
+                    _ => wamp2::encode_recovery(1 << 53, notice, out),
+                })
+            };
+            for (outcome, word) in [(Ok(()), "recovered"), (Err(Unrecovered::Floor), "floor")] {
+                let text = recovery(outcome);
+                let expected = HeadMeaning::Recovery(word.to_owned());
+                assert_eq!(meaning(protocol, text.as_bytes()), expected, "{text}");
+                assert_eq!(id(protocol, text.as_bytes()), Some(position), "{text}");
+            }
+            // A long topic is cut.
+            let gap = written(|out| match protocol {
+                Protocol::Sse => sse::encode_gap(&"t".repeat(300), Gap::Slow, out),
+                _ => wamp2::encode_gap(7, Gap::Slow, out),
+            });
+            let gap = &gap.as_bytes()[..gap.len().min(HEAD_BYTES)];
+            assert_eq!(meaning(protocol, gap), HeadMeaning::Gap("slow".to_owned()));
+            assert_eq!(id(protocol, gap), None);
+            let event = |id: &str| {
+                written(|out| match protocol {
+                    Protocol::Sse => sse::encode_event(id, "\"t\"", DATA, out),
+                    _ => wamp2::encode_event(7, 7, id, DATA, out),
+                })
+            };
+            assert_eq!(id(protocol, event("aaaaaaaa-7").as_bytes()), Some(position));
+            assert_eq!(id(protocol, event("").as_bytes()), None);
+        }
+        assert_eq!(id(Protocol::Wamp1, b"[8,\"t\",1]"), None);
     }
 }

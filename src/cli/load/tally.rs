@@ -3,6 +3,8 @@
 //! An event of the load test carries the run, its number within its topic, and the time at which it was published:
 //! `{"load":RUN,"n":N,"at":NANOSECONDS,…}`. A subscriber needs to remember only the number that comes next.
 //!
+//! Slow readers are counted apart: what they get, and how late, says nothing of the others.
+//!
 //! Never here: sockets, clocks, what is printed.
 
 use std::collections::VecDeque;
@@ -10,6 +12,7 @@ use std::collections::VecDeque;
 use hdrhistogram::Histogram;
 
 use super::super::protocol::Protocol;
+use super::holes::Holes;
 use super::speech;
 
 /// In nanoseconds; a longer time counts as this.
@@ -19,12 +22,12 @@ const LATENCY_MAX: u64 = 600_000_000_000;
 const FOLLOWED_MAX: usize = 10_000;
 
 /// What one subscriber remembers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct SubscriberTally {
     /// The number that comes next; 0 until the subscriber received a probe.
     next: u32,
     /// Numbers below `next` that have not arrived.
-    missing: u32,
+    missing: Holes,
 }
 
 /// The events of one topic that are on their way.
@@ -46,12 +49,21 @@ pub struct LoadTally {
     /// How an event begins, for each topic.
     prefixes: Vec<String>,
     seats: Vec<SubscriberTally>,
+    /// Subscribers below this number are slow readers.
+    slow: usize,
+    /// When each subscriber was back for the last time, in nanoseconds; empty while all stay.
+    returns: Vec<u64>,
     /// In events: every subscriber has received them.
     pub complete: u64,
     /// Events handed to the publisher's socket.
     pub published: u64,
     /// Events that a subscriber received for the first time.
     pub deliveries: u64,
+    /// Of those, events that were published before the subscriber was back. How late they are is how long it was away,
+    /// so the latencies leave them out.
+    pub replayed: u64,
+    /// The deliveries of slow readers, which are no part of all others.
+    pub slow_deliveries: u64,
     /// Events that a subscriber received again.
     pub doubles: u64,
     /// Events that a subscriber received after a later one.
@@ -60,7 +72,7 @@ pub struct LoadTally {
     pub bytes: u64,
     /// In nanoseconds, from publishing to each subscriber.
     pub to_each: Histogram<u64>,
-    /// In nanoseconds, from publishing to the last subscriber.
+    /// In nanoseconds, from publishing to the last subscriber, where that one was there.
     pub to_last: Histogram<u64>,
     unprobed: usize,
 }
@@ -84,9 +96,13 @@ impl LoadTally {
             topics,
             prefixes,
             seats: vec![SubscriberTally::default(); subscribers],
+            slow: 0,
+            returns: Vec::new(),
             complete: 0,
             published: 0,
             deliveries: 0,
+            replayed: 0,
+            slow_deliveries: 0,
             doubles: 0,
             disorder: 0,
             bytes: 0,
@@ -123,7 +139,7 @@ impl LoadTally {
     /// The number of subscribers that a probe has reached is known from now on.
     pub fn begin(&mut self) {
         let topics = self.topics.len();
-        for (index, seat) in self.seats.iter().enumerate() {
+        for (index, seat) in self.seats.iter().enumerate().skip(self.slow) {
             self.topics[index % topics].subscribers += u32::from(seat.next > 0);
         }
     }
@@ -139,13 +155,16 @@ impl LoadTally {
         let topic = seat % self.topics.len();
         let event = speech::behind(self.protocol, head, &self.prefixes[topic]).and_then(parse);
         if let Some((n, at)) = event {
-            self.count(seat, n, now.saturating_sub(at), bytes);
+            let was_away = self.returns.get(seat).is_some_and(|&back| at < back);
+            let late = (!was_away).then(|| now.saturating_sub(at));
+            self.count(seat, n, late, bytes);
         }
         event.is_some()
     }
 
-    /// The subscriber at `seat` received event `n`, so many nanoseconds after it was published.
-    fn count(&mut self, seat: usize, n: u32, late: u64, bytes: usize) {
+    /// The subscriber at `seat` received event `n`, so many nanoseconds after it was published; `None` when the
+    /// subscriber was not there at that time.
+    fn count(&mut self, seat: usize, n: u32, late: Option<u64>, bytes: usize) {
         let topic = seat % self.topics.len();
         let memory = &mut self.seats[seat];
         if n == 0 {
@@ -159,19 +178,25 @@ impl LoadTally {
             return;
         }
         if n < memory.next {
-            if memory.missing == 0 {
+            if !memory.missing.fill(n) {
                 self.doubles += 1;
                 return;
             }
-            memory.missing -= 1;
             self.disorder += 1;
         } else {
-            memory.missing += n - memory.next;
+            memory.missing.dig(memory.next, n);
             memory.next = n + 1;
+        }
+        if seat < self.slow {
+            self.slow_deliveries += 1;
+            return;
         }
         self.deliveries += 1;
         self.bytes += bytes as u64;
-        self.to_each.saturating_record(late);
+        match late {
+            Some(late) => self.to_each.saturating_record(late),
+            None => self.replayed += 1,
+        }
         let state = &mut self.topics[topic];
         let first = state.published as usize - state.waiting.len() + 1;
         let slot = (n as usize).checked_sub(first);
@@ -179,7 +204,9 @@ impl LoadTally {
             *waiting -= 1;
             if *waiting == 0 {
                 self.complete += 1;
-                self.to_last.saturating_record(late);
+                if let Some(late) = late {
+                    self.to_last.saturating_record(late);
+                }
             }
         }
         while state.waiting.front() == Some(&0) {
@@ -197,9 +224,23 @@ impl LoadTally {
             memory.next = 1;
             return 0;
         }
+        if seat < self.slow {
+            return 0;
+        }
         let missed = u64::from(topic.published + 1 - memory.next);
         topic.subscribers = topic.subscribers.saturating_sub(1);
         missed
+    }
+
+    /// The first `count` subscribers are slow readers.
+    pub(super) fn have_slow_readers(&mut self, count: usize) {
+        self.slow = count;
+    }
+
+    /// A subscriber is subscribed again at `now`.
+    pub(super) fn note_return(&mut self, seat: usize, now: u64) {
+        self.returns.resize(self.seats.len(), 0);
+        self.returns[seat] = now;
     }
 
     /// A subscriber will not read: the tally leaves it out from before the first event.
@@ -209,16 +250,25 @@ impl LoadTally {
 
     /// Deliveries that were due and have not arrived.
     pub fn losses(&self, is_away: impl Fn(usize) -> bool) -> u64 {
-        let topics = self.topics.len();
         self.seats
             .iter()
             .enumerate()
+            .skip(self.slow)
             .filter(|&(index, seat)| seat.next > 0 && !is_away(index))
             .map(|(index, seat)| {
-                let published = self.topics[index % topics].published;
-                u64::from(seat.missing) + u64::from(published + 1 - seat.next)
+                seat.missing.len() + self.published_to(index) + 1 - u64::from(seat.next)
             })
             .sum()
+    }
+
+    /// How many deliveries there are when these subscribers get everything that was published to their topics.
+    pub(super) fn expected(&self, seats: std::ops::Range<usize>) -> u64 {
+        let subscribed = seats.filter(|&index| self.seats[index].next > 0);
+        subscribed.map(|index| self.published_to(index)).sum()
+    }
+
+    fn published_to(&self, seat: usize) -> u64 {
+        u64::from(self.topics[seat % self.topics.len()].published)
     }
 }
 
@@ -295,6 +345,43 @@ mod tests {
         assert_eq!(tally.losses(|_| false), 3, "1, 3 and 4 at the second");
         assert_eq!(tally.losses(|seat| seat == 1), 0);
         assert_eq!(tally.deliveries, 5);
+    }
+
+    #[test]
+    fn who_comes_back_is_not_late() {
+        let (mut tally, mut receive) = tally();
+        tally.publish(0, 1_000, 100);
+        receive(&mut tally, 0, 1);
+        tally.note_return(1, 1_001);
+        receive(&mut tally, 1, 1);
+        assert_eq!((tally.deliveries, tally.replayed), (2, 1));
+        assert_eq!((tally.to_each.len(), tally.to_last.len()), (1, 0));
+        assert_eq!((tally.complete, tally.expected(0..2)), (1, 2));
+    }
+
+    #[test]
+    fn slow_readers_are_counted_apart() {
+        let mut tally = LoadTally::new(7, Protocol::Wamp1, &["t".to_owned()], 2);
+        tally.have_slow_readers(1);
+        let receive = |tally: &mut LoadTally, seat: usize, n: u32| {
+            let text = format!("[8,\"t\",{}]", data(7, n, 1_000, 100));
+            assert!(tally.receive(seat, text.as_bytes(), text.len(), 3_000));
+        };
+        (0..2).for_each(|seat| receive(&mut tally, seat, 0));
+        tally.begin();
+        for _ in 0..3 {
+            tally.publish(0, 1_000, 100);
+        }
+        receive(&mut tally, 0, 3);
+        (1..=3).for_each(|n| receive(&mut tally, 1, n));
+        assert_eq!((tally.complete, tally.outstanding()), (3, 0));
+        assert_eq!((tally.deliveries, tally.slow_deliveries), (3, 1));
+        assert_eq!(tally.to_each.len(), 3);
+        assert_eq!(tally.losses(|_| false), 0);
+        assert_eq!((tally.expected(0..1), tally.expected(1..2)), (3, 3));
+        assert_eq!(tally.leave(0), 0);
+        tally.publish(0, 1_000, 100);
+        assert_eq!(tally.outstanding(), 1, "the other one is there");
     }
 
     #[test]

@@ -1,0 +1,73 @@
+//! The numbers that a subscriber has not received although it has received later ones.
+//!
+//! They are kept as ranges: whoever misses events misses them in a row. A subscriber that misses nothing needs no memory
+//! for that.
+//!
+//! Never here: what a missing number means.
+
+/// See above. The ranges rise, and do not touch each other.
+#[expect(
+    clippy::box_collection,
+    reason = "a subscriber has two words; a third one for a list that is mostly empty would be dear"
+)]
+#[derive(Clone, Debug, Default)]
+pub(super) struct Holes(Option<Box<Vec<(u32, u32)>>>);
+
+impl Holes {
+    /// The numbers from `start` to before `end` are missing. They are above all that are missing already.
+    pub(super) fn dig(&mut self, start: u32, end: u32) {
+        if start < end {
+            self.0.get_or_insert_default().push((start, end));
+        }
+    }
+
+    /// The number is not missing any more. Returns false when it was not.
+    pub(super) fn fill(&mut self, n: u32) -> bool {
+        let Some(ranges) = &mut self.0 else {
+            return false;
+        };
+        let at = ranges.partition_point(|&(_, end)| end <= n);
+        match ranges.get(at).copied() {
+            Some((start, end)) if start <= n => {
+                let rest = [(start, n), (n + 1, end)];
+                ranges.splice(at..=at, rest.into_iter().filter(|(start, end)| start < end));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How many numbers are missing.
+    pub(super) fn len(&self) -> u64 {
+        let ranges = self.0.iter().flat_map(|ranges| ranges.iter());
+        ranges.map(|(start, end)| u64::from(end - start)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_number_is_filled_once() {
+        let mut holes = Holes::default();
+        assert!(!holes.fill(1));
+        holes.dig(5, 5);
+        holes.dig(2, 5);
+        holes.dig(7, 8);
+        assert_eq!(holes.len(), 4);
+        for (n, was_missing) in [
+            (1, false),
+            (3, true),
+            (3, false),
+            (5, false),
+            (7, true),
+            (4, true),
+            (2, true),
+            (2, false),
+        ] {
+            assert_eq!(holes.fill(n), was_missing, "{n}");
+        }
+        assert_eq!(holes.len(), 0);
+    }
+}
