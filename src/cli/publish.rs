@@ -107,6 +107,12 @@ pub(super) fn command() -> Command {
                 ),
         )
         .arg(
+            Arg::new("ids")
+                .long("ids")
+                .action(ArgAction::SetTrue)
+                .help("Print the id of each event on standard output, one a line (over HTTP)"),
+        )
+        .arg(
             Arg::new("quiet")
                 .long("quiet")
                 .action(ArgAction::SetTrue)
@@ -117,7 +123,10 @@ pub(super) fn command() -> Command {
 impl PublishArguments {
     /// Makes the options of the arguments.
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, Failure> {
-        let to = Destination::from_matches(matches)?;
+        let mut to = Destination::from_matches(matches)?;
+        if matches.get_flag("ids") {
+            to = to.printing_ids()?;
+        }
         let timeout = number(
             "timeout",
             text(matches, "timeout"),

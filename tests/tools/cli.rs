@@ -131,6 +131,17 @@ fn nonsense_is_one_line_on_standard_error_and_exit_code_2() {
             "cannot be connected to",
         ),
         (
+            &[
+                "publish",
+                "--ids",
+                "--to",
+                "tcp://127.0.0.1:1",
+                "topic",
+                "1",
+            ],
+            "--ids: only HTTP is answered with the ids",
+        ),
+        (
             &["publish", "--timeout", "0", "topic", "1"],
             "--timeout: \"0\": it must be from 1 s",
         ),

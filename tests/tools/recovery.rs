@@ -2,9 +2,9 @@
 //!
 //! Never here: what the server keeps (that is the engine's).
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
@@ -143,6 +143,56 @@ fn events_of_the_past_are_printed_when_the_user_asks_for_them() {
         assert_eq!(foreign.event().1, 5);
     }
     server.stop();
+}
+
+#[test]
+fn a_publisher_over_http_is_told_the_ids_of_its_events() {
+    let server = Server::start(&KEPT);
+    let subscriber = Subscriber::start(server.address, "wamp2", &[]);
+    let to = format!("http://{}", server.admin_address());
+    let publish = ["publish", "--quiet", "--ids", "--to", &to, "news"];
+    let printed = |output: Output| {
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        let out = String::from_utf8(output.stdout).expect("UTF-8");
+        out.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut one = newswire(&publish);
+    one.arg("0");
+    assert_eq!(printed(output_of(one)), subscriber.ids(0..=0));
+    let mut many = newswire(&publish)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let lines: String = (1..=300).map(|n| format!("{n}\n")).collect();
+    let mut stdin = many.stdin.take().expect("piped");
+    stdin.write_all(lines.as_bytes()).expect("it reads");
+    drop(stdin);
+    let many = printed(many.wait_with_output().expect("it ends"));
+    assert_eq!(many, subscriber.ids(1..=300));
+    server.stop();
+}
+
+#[test]
+fn a_publisher_that_is_told_no_ids_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let to = format!("http://{}", listener.local_addr().expect("bound"));
+    let stage = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut request = String::new();
+        while !request.ends_with("\"data\":1}") {
+            let mut piece = [0; 1_000];
+            let n = stream.read(&mut piece).expect("a request");
+            request.push_str(&String::from_utf8_lossy(&piece[..n]));
+        }
+        let answer = b"HTTP/1.1 200 OK\r\n\r\n{\"subscribers\":1}";
+        stream.write_all(answer).expect("sent");
+    });
+    let output = output_of(newswire(&["publish", "--ids", "--to", &to, "t", "1"]));
+    stage.join().expect("the play went well");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let err = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(err.contains("does not name their ids"), "{err}");
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::Publisher;
 use crate::cli::Failure;
 use crate::cli::http::Listener;
@@ -34,13 +36,17 @@ impl Poster {
     ///
     /// # Errors
     /// The system has no thread left.
-    pub(super) fn start(listener: &Listener, token: Option<&Token>) -> Result<Self, Failure> {
+    pub(super) fn start(
+        listener: &Listener,
+        token: Option<&Token>,
+        prints_ids: bool,
+    ) -> Result<Self, Failure> {
         let (queue, events) = sync_channel(WAITING_MAX);
         let waiting = Arc::new(AtomicUsize::new(0));
         let (listener, token, count) = (listener.clone(), token.cloned(), Arc::clone(&waiting));
         let thread = thread::Builder::new()
             .name("publish".to_owned())
-            .spawn(move || post_all(&listener, token.as_ref(), &events, &count))
+            .spawn(move || post_all(&listener, token.as_ref(), prints_ids, &events, &count))
             .map_err(|error| Failure::Runtime(format!("cannot start a thread: {error}")))?;
         Ok(Self {
             queue: Some(queue),
@@ -96,6 +102,7 @@ impl Publisher for Poster {
 fn post_all(
     listener: &Listener,
     token: Option<&Token>,
+    prints_ids: bool,
     events: &Receiver<Vec<u8>>,
     waiting: &AtomicUsize,
 ) -> Result<(), Failure> {
@@ -117,9 +124,26 @@ fn post_all(
             [event] => event.to_string(),
             events => format!("[{}]", events.join(",")),
         };
-        listener
+        let answer = listener
             .post("/publish", token, &body)
             .map_err(Failure::Runtime)?;
+        if prints_ids {
+            let ids = ids(&answer);
+            if ids.len() != batch.len() {
+                return Err(Failure::Runtime(format!(
+                    "{listener}publish has taken the events, but does not name their ids"
+                )));
+            }
+            let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
+            crate::cli::print(&lines);
+        }
     }
     Ok(())
+}
+
+/// The ids in an answer: `id` of one event, or `ids` of a batch.
+fn ids(answer: &Value) -> Vec<&str> {
+    let of_batch = answer["ids"].as_array().into_iter().flatten();
+    let all = answer.get("id").into_iter().chain(of_batch);
+    all.filter_map(Value::as_str).collect()
 }

@@ -54,7 +54,12 @@ pub(super) enum Destination {
     /// A PULL endpoint.
     ZeroMq(String),
     /// A listener that takes `POST /publish`.
-    Http(Listener, Option<Token>),
+    Http {
+        listener: Listener,
+        token: Option<Token>,
+        /// True exactly when the ids of events are printed.
+        prints_ids: bool,
+    },
     /// An exchange of RabbitMQ.
     #[cfg(feature = "amqp")]
     Amqp(AmqpExchange),
@@ -92,7 +97,7 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ZeroMq(endpoint) => f.write_str(endpoint),
-            Self::Http(listener, _) => write!(f, "{listener}publish"),
+            Self::Http { listener, .. } => write!(f, "{listener}publish"),
             #[cfg(feature = "amqp")]
             Self::Amqp(exchange) => write!(
                 f,
@@ -126,7 +131,11 @@ impl Destination {
                 let config = arguments::server_config(matches)?;
                 let listener = Listener::parse(given).map_err(wrong)?;
                 let token = config.publish.token.or(config.admin.token);
-                Ok(Self::Http(listener, token))
+                Ok(Self::Http {
+                    listener,
+                    token,
+                    prints_ids: false,
+                })
             }
             #[cfg(not(feature = "amqp"))]
             Some("amqp" | "amqps") => Err(wrong(
@@ -172,6 +181,22 @@ impl Destination {
         }
     }
 
+    /// The ids of events are to be printed on standard output, as the server gives them.
+    ///
+    /// # Errors
+    /// Nobody answers there, so nobody knows the ids.
+    pub(super) fn printing_ids(mut self) -> Result<Self, Failure> {
+        match &mut self {
+            Self::Http { prints_ids, .. } => *prints_ids = true,
+            other => {
+                return Err(Failure::Usage(format!(
+                    "--ids: only HTTP is answered with the ids of events (--to http://HOST:PORT); {other} is not"
+                )));
+            }
+        }
+        Ok(self)
+    }
+
     /// Connects. `absent` says what to do while nobody is there.
     ///
     /// # Errors
@@ -188,7 +213,11 @@ impl Destination {
                 push.set_linger(timeout)?;
                 Box::new(push)
             }
-            Self::Http(listener, token) => Box::new(http::Poster::start(listener, token.as_ref())?),
+            Self::Http {
+                listener,
+                token,
+                prints_ids,
+            } => Box::new(http::Poster::start(listener, token.as_ref(), *prints_ids)?),
             #[cfg(feature = "amqp")]
             Self::Amqp(exchange) => Box::new(amqp::connect(exchange)?),
             #[cfg(feature = "nats")]
