@@ -33,7 +33,7 @@ pub(super) struct SseDialect {
 
 /// What the lines of an event are.
 #[derive(Debug, Eq, PartialEq)]
-enum Lines {
+enum BlockKind {
     /// Data of the default type.
     Event,
     /// Data of newswire's own type.
@@ -55,10 +55,10 @@ impl SseDialect {
     }
 
     /// Keeps what the lines of an event say.
-    fn read(&mut self, lines: &str) -> Lines {
+    fn read(&mut self, lines: &str) -> BlockKind {
         self.data.clear();
         self.id = None;
-        let (mut has_data, mut kind) = (false, Lines::Event);
+        let (mut has_data, mut kind) = (false, BlockKind::Event);
         for line in lines.lines() {
             // A line that begins with a colon is a comment: its field has no name.
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
@@ -73,9 +73,9 @@ impl SseDialect {
                 }
                 "event" => {
                     kind = match value {
-                        "" | "message" => Lines::Event,
-                        "newswire" => Lines::Notice,
-                        _ => Lines::Other,
+                        "" | "message" => BlockKind::Event,
+                        "newswire" => BlockKind::Notice,
+                        _ => BlockKind::Other,
                     }
                 }
                 "id" if !value.contains('\0') => self.id = Some(value.to_owned()),
@@ -92,7 +92,7 @@ impl SseDialect {
         }
         match has_data {
             true => kind,
-            false => Lines::Other,
+            false => BlockKind::Other,
         }
     }
 
@@ -131,7 +131,7 @@ impl Dialect for SseDialect {
         let kind = self.read(lines);
         let is_first = !std::mem::replace(&mut self.is_open, true);
         match kind {
-            Lines::Event => match json::members(&self.data, ["topic", "data"]) {
+            BlockKind::Event => match json::members(&self.data, ["topic", "data"]) {
                 Some([Some(topic), Some(data)]) => Meaning::Event {
                     topic: RawValue::get(topic).into(),
                     data: RawValue::get(data).into(),
@@ -141,8 +141,8 @@ impl Dialect for SseDialect {
             },
             // newswire sends other lines first.
             _ if is_first => Meaning::Welcome,
-            Lines::Notice => self.notice().unwrap_or(Meaning::Nothing),
-            Lines::Other => Meaning::Nothing,
+            BlockKind::Notice => self.notice().unwrap_or(Meaning::Nothing),
+            BlockKind::Other => Meaning::Nothing,
         }
     }
 

@@ -268,13 +268,13 @@ impl Fleet {
         let bytes = bytes.min(self.buffer.len());
         for (index, seat) in self.seats.iter_mut().take(self.slow).enumerate() {
             if seat.state == SubscriberState::Open && !seat.is_stalled {
-                let line = Line {
+                let cue = Cue {
                     speech: &self.speech,
                     topic: &self.course.topics[index % self.course.topics.len()],
                     wish: wish(self.sinces.as_ref(), index),
                 };
                 let buffer = &mut self.buffer[..bytes];
-                seat.read_some(line, buffer, &mut |what| heard(index, what));
+                seat.read_some(cue, buffer, &mut |what| heard(index, what));
             }
         }
     }
@@ -312,7 +312,7 @@ impl Fleet {
         for event in readiness.iter() {
             let index = event.token().0;
             let seat = &mut seats[index];
-            let line = Line {
+            let cue = Cue {
                 speech,
                 topic: &course.topics[index % course.topics.len()],
                 wish: wish(sinces.as_ref(), index),
@@ -321,12 +321,12 @@ impl Fleet {
                 && seat.state == SubscriberState::Upgrading
                 && seat.partial.is_none()
             {
-                seat.begin(&speech.request(&course.request, line.topic, line.wish));
+                seat.begin(&speech.request(&course.request, cue.topic, cue.wish));
             }
             let sips = *is_sipping && index < *slow && seat.state == SubscriberState::Open;
             if event.is_readable() && !seat.is_stalled && !sips {
                 let is_over = event.is_read_closed();
-                seat.read(line, buffer, is_over, |what| heard(index, what));
+                seat.read(cue, buffer, is_over, |what| heard(index, what));
             }
         }
         Ok(())
@@ -338,7 +338,7 @@ const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
 /// What a subscriber may have to say.
 #[derive(Clone, Copy)]
-struct Line<'a> {
+struct Cue<'a> {
     speech: &'a Speech,
     topic: &'a str,
     wish: Wish<'a>,
@@ -357,12 +357,12 @@ impl Subscriber {
     /// Reads what has come. `is_over` tells whether the server's half of the connection has ended.
     fn read(
         &mut self,
-        line: Line<'_>,
+        cue: Cue<'_>,
         buffer: &mut [u8],
         is_over: bool,
         mut heard: impl FnMut(FleetEvent<'_>),
     ) {
-        while let Some(n) = self.read_some(line, buffer, &mut heard) {
+        while let Some(n) = self.read_some(cue, buffer, &mut heard) {
             // An end that comes later is an edge of its own.
             if n < buffer.len() && self.state != SubscriberState::Upgrading && !is_over {
                 return;
@@ -373,7 +373,7 @@ impl Subscriber {
     /// Reads once. Returns how many bytes there were; `None` when there is nothing now, or nothing any more.
     fn read_some(
         &mut self,
-        line: Line<'_>,
+        cue: Cue<'_>,
         buffer: &mut [u8],
         heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Option<usize> {
@@ -386,7 +386,7 @@ impl Subscriber {
         };
         let end = match read {
             Ok(0) => None,
-            Ok(n) => match self.take(&buffer[..n], line, heard) {
+            Ok(n) => match self.take(&buffer[..n], cue, heard) {
                 Ok(()) => return Some(n),
                 Err(status) => status,
             },
@@ -412,12 +412,12 @@ impl Subscriber {
     fn take(
         &mut self,
         bytes: &[u8],
-        line: Line<'_>,
+        cue: Cue<'_>,
         heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
-        let speech = line.speech;
+        let speech = cue.speech;
         if self.state != SubscriberState::Upgrading {
-            return self.take_messages(bytes, line, heard);
+            return self.take_messages(bytes, cue, heard);
         }
         let partial = self.partial.get_or_insert_default();
         partial.kept.extend_from_slice(bytes);
@@ -445,29 +445,29 @@ impl Subscriber {
             true => SubscriberState::Greeting,
             false => SubscriberState::Open,
         };
-        if let Some(text) = speech.first(line.topic) {
+        if let Some(text) = speech.first(cue.topic) {
             self.send(TEXT, text.as_bytes());
         }
         heard(FleetEvent::Opened);
-        self.take_messages(&rest, line, heard)
+        self.take_messages(&rest, cue, heard)
     }
 
     fn take_messages(
         &mut self,
         bytes: &[u8],
-        line: Line<'_>,
+        cue: Cue<'_>,
         heard: &mut impl FnMut(FleetEvent<'_>),
     ) -> Result<(), Option<u16>> {
         // What is unfinished is taken out, so that a message can be answered while it is read.
         let mut partial = self.partial.take();
-        let result = match line.speech.protocol {
+        let result = match cue.speech.protocol {
             Protocol::Wamp1 | Protocol::Wamp2 => {
                 frames::take(&mut partial, bytes, |frame, payload| {
                     match frame.opcode {
                         TEXT => {
                             heard(FleetEvent::Text(payload, frame.payload_bytes));
                             if self.state == SubscriberState::Greeting {
-                                self.answer(payload, line);
+                                self.answer(payload, cue);
                             }
                         }
                         PING => self.send(PONG, payload),
@@ -488,8 +488,8 @@ impl Subscriber {
         result
     }
 
-    fn answer(&mut self, head: &[u8], line: Line<'_>) {
-        if let Some((text, is_last)) = line.speech.answer(head, line.topic, line.wish) {
+    fn answer(&mut self, head: &[u8], cue: Cue<'_>) {
+        if let Some((text, is_last)) = cue.speech.answer(head, cue.topic, cue.wish) {
             self.send(TEXT, text.as_bytes());
             if is_last {
                 self.state = SubscriberState::Open;

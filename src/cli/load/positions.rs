@@ -14,7 +14,7 @@ pub(super) type Words = BTreeMap<String, u64>;
 
 /// What one subscriber remembers.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place {
+struct SeatPosition {
     position: Option<EventId>,
     /// True from a return until the server has said what became of the events in between.
     is_asking: bool,
@@ -24,7 +24,7 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Positions {
     /// By subscriber.
-    places: Vec<Place>,
+    places: Vec<SeatPosition>,
     /// Subscribers below this number are slow readers.
     slow: usize,
     /// How many subscribers have come back and were not told yet what became of the events in between.
@@ -40,7 +40,7 @@ impl Positions {
     /// For so many subscribers, of which the first `slow` read slowly.
     pub(super) fn new(subscribers: usize, slow: usize) -> Self {
         Self {
-            places: vec![Place::default(); subscribers],
+            places: vec![SeatPosition::default(); subscribers],
             slow,
             asking: 0,
             recoveries: Words::new(),
