@@ -40,10 +40,6 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// kernel would read what the reader does not.
 const SLOW_BUFFER_BYTES: usize = 4_096;
 
-/// In bytes, the largest segment that a slow reader takes: that of an Ethernet. The segments of a loopback are so large
-/// that the server's kernel would keep megabytes for each reader, which no kernel does for a slow reader far away.
-const SLOW_SEGMENT_BYTES: u32 = 1_460;
-
 /// Opcodes of frames. RFC 6455 s. 5.2
 const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
@@ -225,7 +221,6 @@ impl Fleet {
         if seat < self.slow {
             // Before the connection: the window that it begins with cannot be taken back.
             socket.set_recv_buffer_size(SLOW_BUFFER_BYTES)?;
-            socket.set_tcp_mss(SLOW_SEGMENT_BYTES)?;
         }
         if address.is_ipv4() && address.ip().is_loopback() {
             let source = Ipv4Addr::new(127, 0, 1, 1 + (seat % SOURCES) as u8);
