@@ -37,10 +37,16 @@
 //! publisher ─PUSH, SUB─▶ ingest/zeromq ──────────────────┐
 //!           ─POST─▶ admin ─▶ ingest/http ────────────────┤
 //! broker ─▶ ingest/amqp or nats, on a thread ─▶ threaded ─┴▶ ingest/intake
-//!    ─▶ wire/envelope ─▶ Engine::handle_event
-//!    ─▶ hub: the topic's audiences ─▶ engine/session/encoder ({wamp1,wamp2,sse}), once for each encoding
+//!    ─▶ wire/envelope ─▶ server/sources: an id (wire/id) ─▶ Engine::handle_event
+//!    ─▶ hub: histories, if a rule keeps it; the topic's audiences ─▶ engine/session/encoder ({wamp1,wamp2,sse}), once for each encoding
 //!    ─▶ lanes: batch
 //!    ┄┄ Engine::hand_out ┄┄▶ flush: each member's link ─▶ write;   what the socket does not take ─▶ outbox
+//! ```
+//! # The way of an event that is sent again
+//! ```text
+//! SUBSCRIBE with x_since, GET with Last-Event-ID ─▶ engine/subscribing: hub, histories ─▶ notice
+//!    ┄┄ Engine::hand_out ┄┄▶ replay: a step of kept events ─▶ link;   nothing left ─▶ a bit in the topic's audience
+//! a slow reader's outbox is full ─▶ outbox, shares: the oldest or replaced event ─▶ gaps: a notice in its place
 //! ```
 //! # The way of a connection
 //! ```text

@@ -14,9 +14,9 @@ use super::batch::Batch;
 use super::connection::Connection;
 use super::ending::Ending;
 use super::link::{Sent, Stream};
-use super::replay;
 use super::session::{Intent, Noted, Stage, SubscribeOutcome, SubscriptionName};
 use super::slots::SlotId;
+use super::subscribing;
 use crate::limits;
 use crate::standing::Applicant;
 use crate::stats::Counter;
@@ -123,17 +123,23 @@ impl<S: Stream> Engine<S> {
                 let outcome = if topic.len() > rules.topic_bytes_max {
                     SubscribeOutcome::TopicTooLong
                 } else if subscriptions >= rules.subscriptions_max
-                    && !replay::is_subscribed(hub, replays, (id, own), request.encoding, &topic)
+                    && !subscribing::is_subscribed(
+                        hub,
+                        replays,
+                        (id, own),
+                        request.encoding,
+                        &topic,
+                    )
                 {
                     SubscribeOutcome::TooMany
                 } else {
                     let begun =
-                        replay::begin(hub, replays, (id, own), request.encoding, &topic, past);
+                        subscribing::begin(hub, replays, (id, own), request.encoding, &topic, past);
                     if begun.is_new {
                         desk.stats.count(Counter::Subscribes);
                     }
                     if let Some(notice) = &begun.notice {
-                        replay::count_recovery(&desk.stats, past, notice);
+                        subscribing::count_recovery(&desk.stats, past, notice);
                     }
                     notice = begun.notice.map(|notice| (begun.subscription, notice));
                     SubscribeOutcome::Subscribed(begun.subscription)

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use super::batch::Batch;
 use super::ending::Ending;
 use super::link::{Sent, Stream};
-use super::replay;
 use super::session::{Arrears, SessionId, Stage};
 use super::slots::SlotId;
+use super::subscribing;
 use super::{Engine, second};
 use crate::limits;
 use crate::standing::{Applicant, Standing, Verdict};
@@ -164,10 +164,10 @@ impl<S: Stream> Engine<S> {
             let whose = (id, &mut connection.audiences);
             let (hub, replays) = (&mut self.hub, &mut self.replays);
             let (notice, subscribed) =
-                replay::begin_stream(hub, replays, whose, encoding, &topics, past);
+                subscribing::begin_stream(hub, replays, whose, encoding, &topics, past);
             let stats = &self.desk.stats;
             stats.add(Counter::Subscribes, subscribed as u64);
-            replay::count_recovery(stats, past, &notice);
+            subscribing::count_recovery(stats, past, &notice);
             encoding.recovery(0, notice, &mut answer);
         }
         let stage = connection.session.stage();

@@ -54,6 +54,7 @@ mod session;
 mod shares;
 mod shutdown;
 mod slots;
+mod subscribing;
 mod subscription_ids;
 #[cfg(test)]
 mod tests;

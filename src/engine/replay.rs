@@ -10,7 +10,7 @@
 //!
 //! Events can be dropped from the history before the client has got them. Then it is told of a gap.
 //!
-//! Never here: which events are kept (`histories`), what a client may get (`hub`).
+//! Never here: which events are kept (`histories`), who waits for which of them (`subscribing`).
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -20,15 +20,13 @@ use super::batch::Batch;
 use super::ending::Ending;
 use super::histories::ReplayStart;
 use super::hub::Hub;
-use super::idset::IdSet;
 use super::link::{Sent, Stream, Unread};
 use super::names::TopicId;
 use super::session::{Encoding, PastEvent};
 use super::slots::SlotId;
 use crate::limits;
-use crate::stats::{Counter, Gap, Recovery, Stats};
+use crate::stats::{Counter, Gap};
 use crate::wire::json;
-use crate::wire::past::{PastWish, RecoveryNotice, Unrecovered};
 use crate::wire::protocol::Protocol;
 
 /// How far a client has got a topic's events.
@@ -85,7 +83,14 @@ impl Replays {
         cursors.flat_map(|one| one.cursors.iter().map(|cursor| cursor.topic))
     }
 
-    fn add(&mut self, id: SlotId, cursor: Cursor) {
+    /// A client waits for the events of a topic from `start` on. From the sequence `promised` on it was promised everything.
+    pub(super) fn add(&mut self, id: SlotId, topic: TopicId, start: ReplayStart, promised: u64) {
+        let cursor = Cursor {
+            topic,
+            generation: start.generation,
+            after: start.after,
+            promised,
+        };
         self.clients.entry(id).or_default().cursors.push(cursor);
         self.list(id);
     }
@@ -145,127 +150,6 @@ impl Replays {
     pub(super) fn clients(&self) -> impl Iterator<Item = SlotId> {
         self.clients.keys().copied()
     }
-}
-
-/// Returns true when a client is a member of a topic, or waits to become one.
-pub(super) fn is_subscribed(
-    hub: &Hub,
-    replays: &Replays,
-    (id, own): (SlotId, &IdSet),
-    encoding: Encoding,
-    name: &str,
-) -> bool {
-    let topic = hub.topics().find(name);
-    hub.is_subscribed(own, encoding, name) || topic.is_some_and(|t| replays.awaits(id, t))
-}
-
-/// How a subscription to one topic begins.
-pub(super) struct Beginning {
-    /// True exactly when the client had it not before.
-    pub is_new: bool,
-    /// The id of the subscription; 0 where the protocol has none.
-    pub subscription: u64,
-    /// What the client is told, if it has asked.
-    pub notice: Option<RecoveryNotice>,
-}
-
-/// Makes a client a subscriber of a topic, at once or when it has got what it asks of the topic's past.
-pub(super) fn begin(
-    hub: &mut Hub,
-    replays: &mut Replays,
-    (id, own): (SlotId, &mut IdSet),
-    encoding: Encoding,
-    name: &str,
-    past: PastWish,
-) -> Beginning {
-    let member = id.index();
-    let known = hub.topics().find(name);
-    let was_awaited = known.is_some_and(|topic| replays.awaits(id, topic));
-    let prospect = hub.prospect(name, past);
-    let notice = past.is_asked().then_some(RecoveryNotice {
-        position: prospect.position,
-        outcome: prospect.outcome,
-    });
-    let begin = |is_new, subscription| Beginning {
-        is_new,
-        subscription,
-        notice,
-    };
-    if was_awaited && !past.is_asked() {
-        let topic = known.expect("it is awaited");
-        return begin(false, hub.subscription_of(topic, encoding));
-    }
-    let is_member = hub.is_subscribed(own, encoding, name);
-    // Whoever is a member has had the newest event, unless it asks for the past again.
-    let start = prospect.replay.filter(|_| !is_member || past.is_asked());
-    let Some(start) = start else {
-        let joined = hub.subscribe(member, own, encoding, name);
-        if let Some(topic) = known.filter(|_| was_awaited) {
-            replays.cancel(id, topic, hub);
-        }
-        return begin(joined.is_new && !was_awaited, joined.subscription);
-    };
-    let topic = hub.await_events(name);
-    if was_awaited {
-        replays.cancel(id, topic, hub);
-    }
-    hub.unsubscribe(member, own, encoding, name);
-    replays.add(id, cursor(topic, start, prospect.position.sequence));
-    let subscription = hub.subscription_of(topic, encoding);
-    begin(!is_member && !was_awaited, subscription)
-}
-
-fn cursor(topic: TopicId, start: ReplayStart, promised: u64) -> Cursor {
-    Cursor {
-        topic,
-        generation: start.generation,
-        after: start.after,
-        promised,
-    }
-}
-
-/// Makes a client a subscriber of all topics of its stream. Returns what it is told.
-pub(super) fn begin_stream(
-    hub: &mut Hub,
-    replays: &mut Replays,
-    (id, own): (SlotId, &mut IdSet),
-    encoding: Encoding,
-    names: &[String],
-    past: PastWish,
-) -> (RecoveryNotice, usize) {
-    let mut prospects: Vec<_> = names.iter().map(|name| hub.prospect(name, past)).collect();
-    let failure = prospects.iter().find_map(|prospect| prospect.outcome.err());
-    if failure.is_some() {
-        let past = PastWish {
-            since: None,
-            ..past
-        };
-        prospects = names.iter().map(|name| hub.prospect(name, past)).collect();
-    }
-    let positions = prospects.iter().map(|prospect| prospect.position);
-    let position = positions.max_by_key(|position| position.sequence);
-    let notice = RecoveryNotice {
-        position: position.unwrap_or_else(|| hub.history().position(None)),
-        outcome: failure.map_or(Ok(()), Err),
-    };
-    let has_replay = prospects.iter().any(|prospect| prospect.replay.is_some());
-    let mut subscribed = 0;
-    for (name, prospect) in names.iter().zip(prospects) {
-        if !has_replay || !prospect.is_kept {
-            let joined = hub.subscribe(id.index(), own, encoding, name);
-            subscribed += usize::from(joined.is_new);
-            continue;
-        }
-        let topic = hub.await_events(name);
-        if replays.awaits(id, topic) {
-            hub.end_awaiting(topic);
-            continue;
-        }
-        let start = prospect.replay.unwrap_or_else(|| hub.history().end(topic));
-        replays.add(id, cursor(topic, start, notice.position.sequence));
-        subscribed += 1;
-    }
-    (notice, subscribed)
 }
 
 /// What a step of a client came to.
@@ -365,19 +249,6 @@ impl<S: Stream> Engine<S> {
             self.hub.subscribe(id.index(), own, encoding, &name);
             self.hub.end_awaiting(cursor.topic);
         }
-    }
-}
-
-/// Counts what a client gets that has named a position.
-pub(super) fn count_recovery(stats: &Stats, past: PastWish, notice: &RecoveryNotice) {
-    if past.since.is_some() {
-        stats.recovery(match notice.outcome {
-            Ok(()) => Recovery::Recovered,
-            Err(Unrecovered::Epoch) => Recovery::Epoch,
-            Err(Unrecovered::Floor) => Recovery::Floor,
-            Err(Unrecovered::Unknown) => Recovery::Unknown,
-            Err(Unrecovered::None) => Recovery::None,
-        });
     }
 }
 
