@@ -128,6 +128,8 @@ reasons! {
         Subprotocol => "subprotocol",
         /// A request for server-sent events names no topic, too many, or one that is too long or no UTF-8.
         Topics => "topics",
+        /// A request for server-sent events has a `last` that is no whole number.
+        Last => "last",
         /// A request for server-sent events names a topic that its token does not allow.
         TopicDenied => "topic_denied",
         /// The page's origin is not in `origin`.
@@ -168,6 +170,7 @@ impl Refusal {
             | Self::WebSocketVersion
             | Self::Subprotocol
             | Self::Topics
+            | Self::Last
             | Self::TopicDenied
             | Self::Origin
             | Self::Token

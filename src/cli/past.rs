@@ -36,7 +36,7 @@ pub(super) fn arguments() -> [Arg; 2] {
     let last = Arg::new("last")
         .long("last")
         .value_name("N")
-        .value_parser(value_parser!(u64).range(1..))
+        .value_parser(value_parser!(u64))
         .allow_negative_numbers(true)
         .help(
             "First print so many of the newest events, of each topic, as far as the server keeps them; with --since, \

@@ -12,12 +12,13 @@ use super::Engine;
 use super::audiences::AudienceId;
 use super::batch::LossMark;
 use super::ending::Ending;
-use super::link::{Sent, Stream};
+use super::link::{Link, Sent, Stream};
 use super::names::TopicId;
 use super::round::Round;
 use super::slots::SlotId;
 use crate::limits;
 use crate::stats::{Gap, Slow};
+use crate::wire::id::EventId;
 
 /// The topics of which the server has missed events.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -68,18 +69,20 @@ impl Gaps {
 }
 
 impl<S: Stream> Engine<S> {
-    /// The server has missed events of a topic, just before the one that comes next.
-    pub fn handle_missed(&mut self, topic: &str) {
-        self.hub.note_missed(topic);
+    /// The server has missed events of a topic, just before the one that comes next. They have used up the number `at`;
+    /// `None` where a relay gives the numbers.
+    pub fn handle_missed(&mut self, topic: &str, at: Option<EventId>) {
+        self.hub.note_missed(topic, at, self.desk.now);
         if let Some(topic) = self.hub.topics().find(topic) {
             self.gaps.next.add(topic);
         }
     }
 
     /// A connection to a publisher was made: before it, the server may have missed events of any topic. `is_gap` is true
-    /// when there was one before, so that subscribers may have missed some too.
-    pub fn handle_source_joined(&mut self, is_gap: bool) {
-        self.hub.history_mut().note_source_joined(self.desk.now);
+    /// when there was one before, so that subscribers may have missed some too. `at` is as in [`Engine::handle_missed`].
+    pub fn handle_source_joined(&mut self, is_gap: bool, at: Option<EventId>) {
+        let history = self.hub.history_mut();
+        history.note_source_joined(at, self.desk.now);
         if is_gap {
             self.gaps.next = Missed::Everything;
         }
@@ -107,6 +110,10 @@ impl<S: Stream> Engine<S> {
     }
 
     fn tell_loss(&mut self, id: SlotId, topic: TopicId) {
+        let is_due = |link: &Link<S>| link.outbox().awaits_notice(topic);
+        if !(self.slots.get(id)).is_some_and(|connection| is_due(&connection.link)) {
+            return;
+        }
         let notice = self.notice(id, topic, Gap::Slow);
         let Some(connection) = self.slots.get_mut(id) else {
             return;
@@ -119,9 +126,9 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Tells clients what the server has missed, as far as the turn's budget goes.
-    pub(super) fn tell_gaps(&mut self) {
-        self.tell_losses();
+    /// Tells clients what the server has missed, as far as the turn's budget goes. Answers whether all were told: until
+    /// then nobody may be sent an event that came behind that.
+    pub(super) fn tell_gaps(&mut self) -> bool {
         if !self.gaps.round.is_under_way() && self.gaps.next != Missed::Nothing {
             self.gaps.told = std::mem::take(&mut self.gaps.next);
             self.gaps.round.begin(self.slots.places());
@@ -132,6 +139,7 @@ impl<S: Stream> Engine<S> {
         {
             left = left.saturating_sub(1 + self.tell_missed(place));
         }
+        !self.gaps.round.is_under_way()
     }
 
     /// Tells the client in a place what the server has missed. Answers what that cost beyond a look, in looks.

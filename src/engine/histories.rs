@@ -38,6 +38,9 @@ struct Timeline {
     newest: u64,
     /// Up to this sequence, the server may have missed events of any topic.
     floor: u64,
+    /// True exactly when the server may have missed events of any topic whose numbers a relay has given: these are below
+    /// that of the next event.
+    has_gap: bool,
     /// The floor of topics without a ring.
     forgotten: u64,
     /// Until this moment the floor rises with each event: publishers were asked for topics so lately that some may not
@@ -50,6 +53,8 @@ struct Timeline {
 struct KeptTopic {
     ring: Ring,
     age_seconds: Option<u32>,
+    /// True exactly when events were missed whose numbers are below that of its next one.
+    has_gap: bool,
     /// In bytes, what it costs beside its events.
     own_bytes: usize,
 }
@@ -116,6 +121,7 @@ impl Histories {
                 generation: 0,
                 newest: 0,
                 floor: 0,
+                has_gap: false,
                 forgotten: 0,
                 settles_at: Duration::ZERO,
             },
@@ -169,19 +175,24 @@ impl Histories {
                 newest: id.sequence,
                 // Events of one epoch do not tell what the other one missed.
                 floor: id.sequence - u64::from(!is_own),
+                has_gap: false,
                 forgotten: 0,
                 settles_at: timeline.settles_at,
             };
         }
         timeline.newest = id.sequence;
+        if std::mem::take(&mut timeline.has_gap) {
+            timeline.floor = id.sequence - 1;
+        }
         if now < timeline.settles_at {
             timeline.floor = id.sequence;
         }
     }
 
-    /// A connection to a publisher was made: events of any topic may have been missed before.
-    pub fn note_source_joined(&mut self, now: Duration) {
-        self.timeline.floor = self.timeline.newest;
+    /// A connection to a publisher was made: events of any topic may have been missed before. They have used up the number
+    /// `at`; `None` where a relay gives the numbers.
+    pub fn note_source_joined(&mut self, at: Option<EventId>, now: Duration) {
+        self.note_gap(at, now);
         self.timeline.settles_at = now + SOURCE_SETTLES;
     }
 
@@ -190,12 +201,28 @@ impl Histories {
         self.timeline.forgotten = self.timeline.newest;
     }
 
-    /// Events of a topic were missed, just before the one that comes next.
-    pub fn note_missed(&mut self, topic: Option<TopicId>) {
-        let newest = self.timeline.newest;
-        match topic.and_then(|topic| self.kept.get_mut(&topic)) {
-            Some(kept) => kept.ring.missed = newest,
-            None => self.timeline.floor = newest,
+    fn note_gap(&mut self, at: Option<EventId>, now: Duration) {
+        match at {
+            Some(at) => {
+                self.note(at, now);
+                self.timeline.floor = at.sequence;
+            }
+            None => self.timeline.has_gap = true,
+        }
+    }
+
+    /// Events of a topic were missed, just before the one that comes next. `at` is as in
+    /// [`Histories::note_source_joined`].
+    pub fn note_missed(&mut self, topic: Option<TopicId>, at: Option<EventId>, now: Duration) {
+        let Some(kept) = topic.and_then(|topic| self.kept.get_mut(&topic)) else {
+            return self.note_gap(at, now);
+        };
+        match at {
+            Some(at) => {
+                kept.ring.missed = at.sequence;
+                self.note(at, now);
+            }
+            None => kept.has_gap = true,
         }
     }
 
@@ -223,6 +250,7 @@ impl Histories {
             let kept = KeptTopic {
                 ring,
                 age_seconds: None,
+                has_gap: false,
                 own_bytes,
             };
             self.kept.insert(topic, kept);
@@ -232,6 +260,9 @@ impl Histories {
         let Some(kept) = self.kept.get_mut(&topic) else {
             return;
         };
+        if std::mem::take(&mut kept.has_gap) {
+            kept.ring.missed = id.sequence - 1;
+        }
         self.bytes += data.len() + limits::KEPT_EVENT_BYTES;
         self.events += 1;
         kept.ring.push(KeptEvent {
@@ -396,7 +427,9 @@ impl Histories {
         if position.sequence > self.timeline.newest {
             return Err(Unrecovered::Unknown);
         }
-        match position.sequence >= self.floor(topic) {
+        let kept = topic.and_then(|topic| self.kept.get(&topic));
+        let has_gap = self.timeline.has_gap || kept.is_some_and(|kept| kept.has_gap);
+        match !has_gap && position.sequence >= self.floor(topic) {
             true => Ok(position),
             false => Err(Unrecovered::Floor),
         }

@@ -142,9 +142,11 @@ impl Hub {
     }
 
     /// Events of a topic were missed, just before the one that comes next.
-    pub fn note_missed(&mut self, name: &str) {
+    pub fn note_missed(&mut self, name: &str, at: Option<EventId>, now: Duration) {
         if self.rules.keeps(self.rules.find(name)) {
-            self.history.note_missed(self.topics.find(name));
+            self.history.note_missed(self.topics.find(name), at, now);
+        } else if let Some(at) = at {
+            self.history.note(at, now);
         }
     }
 

@@ -135,6 +135,12 @@ impl Outbox {
         }
     }
 
+    /// Returns true when a place is kept for the notice that events of a topic were lost.
+    pub fn awaits_notice(&self, topic: TopicId) -> bool {
+        let owed = self.0.as_ref();
+        owed.is_some_and(|owed| owed.shares.awaits_notice(topic))
+    }
+
     /// Puts the notice that events of a topic were lost into the place that the first of them has left, or gives the place
     /// up. Room is made as in [`Outbox::push`].
     pub fn fill_notice(

@@ -255,17 +255,24 @@ impl Shares {
         })
     }
 
+    /// Returns true when a place is kept for a topic's notice.
+    pub fn awaits_notice(&self, topic: TopicId) -> bool {
+        self.place_of_notice(topic).is_some()
+    }
+
+    fn place_of_notice(&self, topic: TopicId) -> Option<usize> {
+        let number = *self.marked.as_ref()?.notices.get(&topic)?;
+        let place = self.place(number)?;
+        let is_meant = matches!(&self.places[place], SharePlace::Lost(other) if *other == topic);
+        is_meant.then_some(place)
+    }
+
     /// Fills the place for a topic's notice, or gives it up when there is no notice. Answers false when there is no such
     /// place.
     pub fn fill_notice(&mut self, topic: TopicId, notice: Option<Share>) -> bool {
-        let marked = self.marked.as_mut();
-        let number = marked.and_then(|marked| marked.notices.get(&topic).copied());
-        let Some(place) = number.and_then(|number| self.place(number)) else {
+        let Some(place) = self.place_of_notice(topic) else {
             return false;
         };
-        if !matches!(&self.places[place], SharePlace::Lost(other) if *other == topic) {
-            return false;
-        }
         match notice {
             Some(share) => self.places[place] = SharePlace::Share(share),
             None => {

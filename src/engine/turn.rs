@@ -39,11 +39,14 @@ impl<S: Stream> Engine<S> {
     pub fn hand_out(&mut self) {
         self.expire();
         self.review();
-        // Before the flush: whoever has caught up with a topic's past becomes a member in this turn, and is not handed
-        // what it has had.
-        self.replay();
-        self.flush();
-        self.tell_gaps();
+        // Before the events that came behind what was missed: whoever has one of these takes itself for up to date.
+        if self.tell_gaps() {
+            // Before the flush: whoever has caught up with a topic's past becomes a member in this turn, and is not handed
+            // what it has had.
+            self.replay();
+            self.flush();
+        }
+        self.tell_losses();
     }
 
     /// How long the loop may sleep: no time at all while work is left over, and for ever (`None`) while no

@@ -28,6 +28,8 @@ pub enum Scope {
 /// A change of scope, and its reason.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Decision {
+    /// Everything, because topics are wanted whose names are not known.
+    UnknownTopics,
     /// Everything, because more topics, or more bytes of names, are wanted than may be told.
     TooManyTopics,
     /// Everything, because more has changed than may be told.
@@ -41,6 +43,10 @@ impl Decision {
     pub fn log(self, kind: Ingest, endpoint: &str, wanted: &dyn Wanted) {
         let kind = kind.name();
         match self {
+            Self::UnknownTopics => log::info!(
+                "{kind}: endpoint={endpoint} asks for everything: events are wanted of topics whose names are not known \
+                 (a rule of --topic with *, or a server behind this one). Events that nobody wants are dropped here"
+            ),
             Self::TooManyTopics => log::warn!(
                 "{kind}: endpoint={endpoint} asks for everything: clients want {} topics, of {} bytes, and over {} \
                  topics or {} bytes a filter costs more than it saves. Events that nobody wants are \
@@ -115,6 +121,10 @@ impl ScopePolicy {
                 && wanted.bytes() <= limits::SUB_TOPIC_BYTES_MAX / part
         };
         match self.everything_since {
+            None if wanted.wants_everything() => {
+                self.everything_since = Some(now);
+                Some(Decision::UnknownTopics)
+            }
             None if !fits(1) || is_full => {
                 self.everything_since = Some(now);
                 Some(Decision::TooManyTopics)

@@ -176,7 +176,7 @@ impl Subscriptions {
         let decision = self.policy.decide(now, wanted, is_full, has_backlog)?;
         match decision {
             Decision::Topics => self.walk = Some(0),
-            Decision::TooManyTopics | Decision::TooManyChanges => {
+            Decision::UnknownTopics | Decision::TooManyTopics | Decision::TooManyChanges => {
                 self.walk = None;
                 self.give_up_topics();
             }

@@ -54,7 +54,7 @@ impl<S: Stream> Sink for Receiver<'_, S> {
 
     fn handle_missed(&mut self, topic: &str, from: &str) {
         self.report.missed(topic, from);
-        self.engine.handle_missed(topic);
+        self.engine.handle_missed(topic, self.ids.skip());
     }
 
     fn handle_dropped(&mut self, reason: Dropped, parts: &[&[u8]], from: &str) {
@@ -199,7 +199,7 @@ impl<O: Outside> Core<O> {
         };
         self.intake.tend(self.moment.now, &mut host);
         if let Some(is_gap) = host.joined {
-            self.engine.handle_source_joined(is_gap);
+            self.engine.handle_source_joined(is_gap, self.ids.skip());
         }
     }
 

@@ -109,6 +109,8 @@ fn number(text: &[u8]) -> Option<u64> {
 #[derive(Debug)]
 pub struct Numbering {
     own: Epoch,
+    /// The last number that was given here, or used up.
+    last: u64,
     state: Numbers,
     /// The epochs that were followed, the present one included.
     followed: Vec<Epoch>,
@@ -120,8 +122,8 @@ enum Numbers {
     Unknown,
     /// The last id, which a relay has given.
     Relayed(EventId),
-    /// The last number that was given here.
-    Own(u64),
+    /// There was one with an id that was given here.
+    Own,
 }
 
 /// In epochs. A relay that was started again so often is taken for several relays.
@@ -132,6 +134,7 @@ impl Numbering {
     pub fn new(own: Epoch) -> Self {
         Self {
             own,
+            last: 0,
             state: Numbers::Unknown,
             followed: Vec::new(),
         }
@@ -150,21 +153,31 @@ impl Numbering {
             self.state = Numbers::Relayed(id);
             return id;
         }
-        let last = match self.state {
-            Numbers::Own(last) => last,
-            Numbers::Unknown | Numbers::Relayed(_) => 0,
-        };
-        self.state = Numbers::Own(last + 1);
+        self.state = Numbers::Own;
+        self.next()
+    }
+
+    /// Events were missed that would have come now: they use up one number, so that who has everything before them is told
+    /// from who has everything since. `None` where a relay gives the numbers.
+    pub fn skip(&mut self) -> Option<EventId> {
+        match self.state {
+            Numbers::Relayed(_) => None,
+            Numbers::Unknown | Numbers::Own => Some(self.next()),
+        }
+    }
+
+    fn next(&mut self) -> EventId {
+        self.last += 1;
         EventId {
             epoch: self.own,
-            sequence: last + 1,
+            sequence: self.last,
         }
     }
 
     /// Returns true when `id` is the next one of the relay that is followed.
     fn follows(&mut self, id: EventId) -> bool {
         match self.state {
-            Numbers::Own(_) => false,
+            Numbers::Own => false,
             Numbers::Relayed(last) if last.epoch == id.epoch => id.sequence > last.sequence,
             Numbers::Unknown | Numbers::Relayed(_) => {
                 let is_new =
@@ -234,6 +247,19 @@ mod tests {
     fn the_ids_of_one_relay_are_kept_when_it_starts_again_too() {
         let ids = [(1, 7), (1, 9), (2, 1), (2, 2)];
         assert_eq!(given(&ids), ["b:7", "b:9", "c:1", "c:2"]);
+    }
+
+    #[test]
+    fn what_was_missed_uses_up_a_number_that_is_given_here() {
+        let mut ids = Numbering::new(Epoch::new([0; 8]));
+        assert_eq!(ids.skip().map(|id| id.sequence), Some(1));
+        assert_eq!(ids.give(None).sequence, 2);
+        assert_eq!(ids.skip().map(|id| id.sequence), Some(3));
+        assert_eq!(ids.give(None).sequence, 4);
+        let mut ids = Numbering::new(Epoch::new([0; 8]));
+        let epoch = Epoch::new([1; 8]);
+        ids.give(Some(EventId { epoch, sequence: 7 }));
+        assert_eq!(ids.skip(), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::process::Command;
 use kit::Server;
 use kit::scratch::File;
 use kit::scripts::{interpreter, replaced, snippet};
+use serde_json::Value;
 
 const PUBLISH: &str = "docs/publish.md";
 
@@ -56,14 +57,18 @@ fn posts(mut interpreter: Command, name: &str, text: &str) {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     match name {
         "batch.sh" => {
-            let expected = r#"{"events":2,"subscribers":[1,1]}{"events":3,"subscribers":[1,1,1]}"#;
-            assert_eq!(said, expected);
+            let answers = serde_json::Deserializer::from_str(&said).into_iter::<Value>();
+            let counts: Vec<String> = answers
+                .map(|answer| answer.expect("JSON")["subscribers"].to_string())
+                .collect();
+            assert_eq!(counts, ["[1,1]", "[1,1,1]"], "{said}");
             for expected in ["[8,\"a\",1]", "[8,\"b\",2]", "[8,\"a\",1]", "[8,\"a\",2]"] {
                 assert_eq!(client.text(), expected);
             }
         }
         "one.sh" => {
-            assert_eq!(said, r#"{"subscribers":1}"#);
+            let answer: Value = serde_json::from_str(&said).expect("JSON");
+            assert_eq!(answer["subscribers"], 1, "{said}");
             assert_eq!(client.text(), r#"[8,"package_created",{"n":1}]"#);
         }
         _ => {

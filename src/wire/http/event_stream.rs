@@ -63,7 +63,7 @@ fn judge<'a>(head: &Head<'_, 'a>) -> Result<EventStream<'a>, Refusal> {
             topics,
             origin,
             forwarded_for: head.elements("x-forwarded-for").collect(),
-            past: past(head).ok_or(Refusal::BadRequest)?,
+            past: past(head).ok_or(Refusal::Last)?,
             is_browser: head.has("sec-fetch-mode"),
         }),
         _ => Err(Refusal::Topics),

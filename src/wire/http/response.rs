@@ -181,6 +181,12 @@ fn told(refusal: Refusal) -> [&'static str; 4] {
             "a stream of events needs topics that are not too many and not too long",
             "name each in the URL: ?topic=a&topic=b",
         ],
+        Refusal::Last => [
+            "400 Bad Request",
+            CLOSE,
+            "last is the number of events that a stream begins with",
+            "give a whole number: ?last=1",
+        ],
         Refusal::TopicDenied => [
             "403 Forbidden",
             CLOSE,

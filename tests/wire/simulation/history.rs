@@ -83,6 +83,8 @@ struct Subscription {
     /// True once the relay has started again, or events wait that came under other rules: then a notice of a gap may come
     /// too early, or be about nothing.
     may_be_false: bool,
+    /// The server has missed events before this place in the log, and it was not told yet.
+    untold_from: Option<usize>,
     /// WAMP v2: its position.
     position: Option<EventId>,
 }
@@ -130,6 +132,8 @@ struct HistoryWorld {
     /// The same, of one topic.
     missed: BTreeMap<usize, u64>,
     joined: Option<Duration>,
+    /// True exactly when events of any topic were missed that a relay has numbered, and none has come since.
+    has_gap: bool,
     /// Places in the log before which nothing is known of what is kept.
     unsure_before: usize,
     clients: Vec<Client>,
@@ -191,6 +195,7 @@ impl World for HistoryWorld {
             unsure_floor: 0,
             missed: BTreeMap::new(),
             joined: None,
+            has_gap: false,
             unsure_before: 0,
             clients: Vec::new(),
             left: Vec::new(),
@@ -357,7 +362,7 @@ impl HistoryWorld {
             return Expected::Not("unknown");
         }
         let missed = self.missed.get(&n).copied().unwrap_or(0);
-        if position.sequence < self.floor.max(missed) {
+        if self.has_gap || position.sequence < self.floor.max(missed) {
             return Expected::Not("floor");
         }
         let behind = self.behind(n, position);
@@ -617,32 +622,39 @@ impl HistoryWorld {
                 return;
             }
             let n = self.dice.below(self.topics);
-            self.sequence += 1 + self.dice.below(2) as u64;
-            let id = EventId {
-                epoch: epoch(self.epoch),
-                sequence: self.sequence,
-            };
-            if self.joined.is_some_and(|at| self.now < at + SETTLES) {
-                self.floor = self.sequence;
-            }
-            let at = self.log.len();
-            self.log.push(Logged {
-                topic: n,
-                id,
-                at: self.now,
-            });
-            let padding = "x".repeat([0, 0, 0, 200][self.dice.below(4)]);
-            let data = format!("[{at},\"{padding}\"]");
-            for client in self.clients.iter_mut().filter(|client| !client.is_ended) {
-                if let Some(subscription) = client.topics.get_mut(&n) {
-                    subscription.owed.push_back(at);
-                }
-            }
-            self.engine.handle_event(&Event {
-                id: Some(id),
-                ..Event::new(topic(n).into(), &data)
-            });
+            self.publish_to(n);
         }
+    }
+
+    fn publish_to(&mut self, n: usize) {
+        self.sequence += 1 + self.dice.below(2) as u64;
+        let id = EventId {
+            epoch: epoch(self.epoch),
+            sequence: self.sequence,
+        };
+        if std::mem::take(&mut self.has_gap) {
+            self.floor = self.sequence - 1;
+        }
+        if self.joined.is_some_and(|at| self.now < at + SETTLES) {
+            self.floor = self.sequence;
+        }
+        let at = self.log.len();
+        self.log.push(Logged {
+            topic: n,
+            id,
+            at: self.now,
+        });
+        let padding = "x".repeat([0, 0, 0, 200][self.dice.below(4)]);
+        let data = format!("[{at},\"{padding}\"]");
+        for client in self.clients.iter_mut().filter(|client| !client.is_ended) {
+            if let Some(subscription) = client.topics.get_mut(&n) {
+                subscription.owed.push_back(at);
+            }
+        }
+        self.engine.handle_event(&Event {
+            id: Some(id),
+            ..Event::new(topic(n).into(), &data)
+        });
     }
 
     /// Other rules, of which some keep less.
@@ -661,6 +673,7 @@ impl HistoryWorld {
         self.sequence = self.dice.below(3) as u64;
         self.missed.clear();
         self.unsure_floor = 0;
+        self.has_gap = false;
         self.note_break();
         // Its first event says so.
         self.floor = self.sequence;
@@ -684,23 +697,57 @@ impl HistoryWorld {
         self.floor = self.floor.max(self.log[before].id.sequence - 1);
     }
 
-    /// The server misses events.
+    /// The server misses events. They have a number that this server has used up for them, or numbers of a relay.
     fn miss(&mut self) {
-        match self.dice.below(3) {
-            0 => {
-                let is_gap = self.dice.one_in(2);
-                self.engine.handle_source_joined(is_gap);
-                self.joined = Some(self.now);
-                self.floor = self.sequence;
+        let is_own = self.dice.one_in(2);
+        self.sequence += u64::from(is_own);
+        let at = is_own.then_some(EventId {
+            epoch: epoch(self.epoch),
+            sequence: self.sequence,
+        });
+        if is_own && std::mem::take(&mut self.has_gap) {
+            self.floor = self.sequence - 1;
+        }
+        if self.dice.one_in(3) {
+            let is_gap = self.dice.one_in(2);
+            self.engine.handle_source_joined(is_gap, at);
+            self.joined = Some(self.now);
+            match is_own {
+                true => self.floor = self.sequence,
+                false => self.has_gap = true,
             }
-            _ => {
-                let n = self.dice.below(self.topics);
-                self.engine.handle_missed(&topic(n));
-                if self.rule(n).is_some_and(TopicRule::keeps) {
-                    self.missed.insert(n, self.sequence);
-                    // Where the engine has no ring of the topic, it is careful with all topics.
-                    self.unsure_floor = self.sequence;
-                }
+            if is_gap {
+                (0..self.topics).for_each(|n| self.expect_notice(n));
+            }
+            return;
+        }
+        let n = self.dice.below(self.topics);
+        self.engine.handle_missed(&topic(n), at);
+        if is_own && self.joined.is_some_and(|at| self.now < at + SETTLES) {
+            self.floor = self.sequence;
+        }
+        self.expect_notice(n);
+        let is_kept = self.rule(n).is_some_and(TopicRule::keeps);
+        let floor = match is_own {
+            true => self.sequence,
+            // The next one of the topic has come: that is how the loss was noticed.
+            false => {
+                self.publish_to(n);
+                self.sequence - 1
+            }
+        };
+        if is_kept {
+            self.missed.insert(n, floor);
+            // Where the engine has no ring of the topic, it is careful with all topics.
+            self.unsure_floor = floor;
+        }
+    }
+
+    /// All subscribers of a topic have to be told before the next event.
+    fn expect_notice(&mut self, n: usize) {
+        for client in self.clients.iter_mut().filter(|c| c.takes_notices) {
+            if let Some(subscription) = client.topics.get_mut(&n) {
+                subscription.untold_from = Some(self.log.len());
             }
         }
     }
@@ -744,6 +791,11 @@ impl Subscription {
             has_skipped = true;
             has_lost |= !self.optional.contains(&next);
         }
+        let is_untold = self.untold_from.is_some_and(|from| at >= from);
+        assert!(
+            !is_untold,
+            "{whose}: hears {at} before it is told what was missed"
+        );
         let is_false = self.was_told && !has_skipped && !self.may_be_false;
         assert!(
             !is_false,
@@ -949,7 +1001,11 @@ impl Client {
     fn hear_gap(&mut self, n: usize, gap: &str) {
         match gap {
             // The log has only what was taken in.
-            "upstream" => {}
+            "upstream" => {
+                if let Some(subscription) = self.topics.get_mut(&n) {
+                    subscription.untold_from = None;
+                }
+            }
             "slow" | "history" => {
                 if let Some(subscription) = self.topics.get_mut(&n) {
                     subscription.tell();
