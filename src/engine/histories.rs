@@ -481,3 +481,244 @@ impl Histories {
         Ok(())
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: u8 = 0;
+    const RELAY: u8 = 1;
+
+    fn id(epoch: u8, sequence: u64) -> EventId {
+        let epoch = Epoch::new([epoch; 8]);
+        EventId { epoch, sequence }
+    }
+
+    fn topic(n: u32) -> TopicId {
+        TopicId::of_place(n)
+    }
+
+    /// Histories after each of whose changes everything agrees.
+    struct World {
+        histories: Histories,
+        rule: TopicRule,
+        now: Duration,
+    }
+
+    impl World {
+        fn new(rule: &str) -> Self {
+            Self {
+                histories: Histories::new(Epoch::new([OWN; 8])),
+                rule: TopicRule::parse(rule).expect("a rule"),
+                now: Duration::from_secs(10),
+            }
+        }
+
+        /// An event of a topic, whose name has 1 byte, with so many bytes of data.
+        fn event(&mut self, n: u32, id: EventId, bytes: usize) {
+            self.histories.note(id, self.now);
+            let event = (id, self.now.as_secs() as u32, &*"x".repeat(bytes));
+            self.histories.keep(topic(n), 1, &self.rule, event);
+            self.histories.audit().expect("agreement");
+        }
+
+        /// What becomes of a client that has everything up to there: where it goes on, or why it cannot.
+        fn since(&self, n: u32, id: EventId) -> Result<u64, &'static str> {
+            let recovered = (self.histories).recover(Some(topic(n)), Since::Position(id));
+            recovered.map(|id| id.sequence).map_err(Unrecovered::name)
+        }
+
+        /// The sequences that are kept of a topic; `None` when it has no ring.
+        fn kept(&self, n: u32) -> Option<Vec<u64>> {
+            let ring = self.histories.ring(topic(n))?;
+            Some(ring.behind(0).map(|event| event.sequence).collect())
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_with_what_it_costs_and_the_oldest_goes_first_whatever_its_topic() {
+        const EVENT: usize = 100 + limits::KEPT_EVENT_BYTES;
+        const TOPIC: usize = 1 + limits::KEPT_TOPIC_BYTES;
+        let mut world = World::new("* history=9");
+        world.histories.set_bytes_max(3 * TOPIC + 4 * EVENT);
+        for (sequence, n) in (1..).zip([1, 2, 1, 3]) {
+            world.event(n, id(OWN, sequence), 100);
+        }
+        assert_eq!(world.histories.bytes(), 3 * TOPIC + 4 * EVENT);
+        // The oldest event of all is one of topic 1, and the next one is all that topic 2 has.
+        world.event(3, id(OWN, 5), 100);
+        assert_eq!(
+            (world.kept(1), world.kept(2)),
+            (Some(vec![3]), Some(vec![2]))
+        );
+        world.event(3, id(OWN, 6), 100);
+        assert_eq!((world.kept(2), world.histories.events()), (Some(vec![]), 4));
+        assert_eq!(
+            (world.since(1, id(OWN, 0)), world.since(1, id(OWN, 1))),
+            (Err("floor"), Ok(1))
+        );
+        assert_eq!(
+            (world.since(2, id(OWN, 1)), world.since(2, id(OWN, 2))),
+            (Err("floor"), Ok(2))
+        );
+        assert_eq!(
+            world.since(3, id(OWN, 0)),
+            Ok(0),
+            "nothing of it was dropped"
+        );
+        // An empty ring goes in its turn, and leaves its floor to all topics without a ring.
+        world.event(3, id(OWN, 7), 100);
+        assert_eq!((world.kept(2), world.kept(1)), (None, Some(vec![3])));
+        assert_eq!(world.histories.poll_forgotten(), Some(topic(2)));
+        assert_eq!(
+            (world.since(2, id(OWN, 1)), world.since(9, id(OWN, 1))),
+            (Err("floor"), Err("floor"))
+        );
+        assert_eq!(
+            (world.since(2, id(OWN, 2)), world.since(9, id(OWN, 2))),
+            (Ok(2), Ok(2))
+        );
+        // What comes later of such a topic does not lower it.
+        world.event(2, id(OWN, 8), 1);
+        assert_eq!(
+            (world.since(2, id(OWN, 1)), world.since(2, id(OWN, 2))),
+            (Err("floor"), Ok(2))
+        );
+        world.histories.set_bytes_max(0);
+        assert_eq!((world.histories.bytes(), world.histories.events()), (0, 0));
+        assert_eq!(
+            (world.since(3, id(OWN, 7)), world.since(3, id(OWN, 8))),
+            (Err("floor"), Ok(8))
+        );
+    }
+
+    #[test]
+    fn an_event_is_kept_for_as_long_as_its_rule_says() {
+        let mut world = World::new("* history=9 age=5");
+        for sequence in 1..=3 {
+            world.event(1, id(OWN, sequence), 1);
+            world.now += Duration::from_secs(1);
+        }
+        for (second, kept) in [(14, &[1, 2, 3][..]), (15, &[2, 3]), (99, &[])] {
+            world.histories.expire(second);
+            world.histories.audit().expect("agreement");
+            assert_eq!(world.kept(1).as_deref(), Some(kept), "at {second}");
+        }
+        assert_eq!(
+            (world.since(1, id(OWN, 2)), world.since(1, id(OWN, 3))),
+            (Err("floor"), Ok(3))
+        );
+        let other = TopicRule::parse("* history=1").expect("a rule");
+        for sequence in 4..=6 {
+            world.event(1, id(OWN, sequence), 1);
+        }
+        world.histories.set_rule(topic(1), &other);
+        world.histories.expire(u32::MAX);
+        world.histories.audit().expect("agreement");
+        assert_eq!(world.kept(1), Some(vec![6]));
+    }
+
+    /// Where a relay gives the ids, a client may come from another server with an id that this one has missed.
+    #[test]
+    fn nothing_is_recovered_from_the_middle_of_what_the_server_has_missed() {
+        let mut world = World::new("* history=9");
+        world.event(1, id(RELAY, 10), 1);
+        world.event(2, id(RELAY, 110), 1);
+        assert_eq!(world.since(1, id(RELAY, 110)), Ok(110));
+        // Of topic 1 everything between 110 and 120 was missed.
+        world.histories.note_missed(Some(topic(1)));
+        world.event(1, id(RELAY, 120), 1);
+        for sequence in [110, 111, 118] {
+            assert_eq!(
+                world.since(1, id(RELAY, sequence)),
+                Err("floor"),
+                "{sequence}"
+            );
+            assert_eq!(
+                world.since(2, id(RELAY, sequence)),
+                Ok(sequence),
+                "{sequence}"
+            );
+        }
+        assert_eq!(world.since(1, id(RELAY, 119)), Ok(119));
+        // Of topics without a ring nobody knows which events were missed.
+        world.histories.note_missed(None);
+        world.event(2, id(RELAY, 130), 1);
+        assert_eq!(
+            (
+                world.since(1, id(RELAY, 128)),
+                world.since(2, id(RELAY, 128))
+            ),
+            (Err("floor"), Err("floor"))
+        );
+        assert_eq!(world.since(2, id(RELAY, 129)), Ok(129));
+        // The connection was down, and the first event comes long after it was made again.
+        world.histories.note_source_joined(world.now);
+        world.now += Duration::from_secs(60);
+        world.event(1, id(RELAY, 140), 1);
+        world.event(1, id(RELAY, 145), 1);
+        for sequence in [130, 135, 138] {
+            assert_eq!(
+                world.since(1, id(RELAY, sequence)),
+                Err("floor"),
+                "{sequence}"
+            );
+        }
+        assert_eq!(
+            (
+                world.since(1, id(RELAY, 139)),
+                world.since(2, id(RELAY, 142))
+            ),
+            (Ok(139), Ok(142))
+        );
+    }
+
+    #[test]
+    fn what_comes_while_publishers_learn_what_is_wanted_proves_nothing() {
+        let mut world = World::new("* history=9");
+        world.event(1, id(OWN, 1), 1);
+        world.histories.note_source_joined(world.now);
+        world.event(1, id(OWN, 2), 1);
+        assert_eq!(
+            (world.since(1, id(OWN, 1)), world.since(1, id(OWN, 2))),
+            (Err("floor"), Ok(2))
+        );
+        world.now += SOURCE_SETTLES;
+        world.event(1, id(OWN, 3), 1);
+        assert_eq!(
+            (world.since(1, id(OWN, 1)), world.since(1, id(OWN, 2))),
+            (Err("floor"), Ok(2))
+        );
+    }
+
+    #[test]
+    fn an_epoch_ends_what_was_before_it() {
+        let mut world = World::new("* history=9");
+        assert_eq!(world.since(1, id(OWN, 0)), Ok(0));
+        assert_eq!(world.since(1, id(RELAY, 0)), Err("epoch"));
+        assert_eq!(world.since(1, id(OWN, 1)), Err("unknown"));
+        world.event(1, id(RELAY, 7), 1);
+        world.event(2, id(RELAY, 8), 1);
+        assert_eq!(
+            (world.since(1, id(RELAY, 5)), world.since(1, id(RELAY, 6))),
+            (Err("floor"), Ok(6))
+        );
+        assert_eq!(world.since(1, id(OWN, 0)), Err("epoch"));
+        world.event(2, id(2, 3), 1);
+        assert_eq!(world.since(1, id(RELAY, 8)), Err("epoch"));
+        assert_eq!(
+            (world.since(2, id(2, 1)), world.since(2, id(2, 2))),
+            (Err("floor"), Ok(2))
+        );
+        // What is left of the older one is there for those who ask for the newest, and goes first.
+        assert_eq!(
+            (world.kept(1), world.kept(2)),
+            (Some(vec![7]), Some(vec![3]))
+        );
+        let bytes = world.histories.bytes();
+        world.histories.set_bytes_max(bytes - 1);
+        assert_eq!(
+            (world.kept(1), world.kept(2)),
+            (Some(vec![]), Some(vec![3]))
+        );
+    }
+}
