@@ -56,6 +56,7 @@ impl<S: Stream> Engine<S> {
                 return Err(format!("{id:?} waits for kept events and is gone"));
             }
         }
+        self.replays.audit()?;
         self.hub
             .topics()
             .audit(subscriptions + self.replays.len())?;

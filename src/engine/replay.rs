@@ -44,8 +44,10 @@ struct Cursor {
 /// The topics for which one client waits.
 #[derive(Debug, Default)]
 struct Replay {
+    /// Empty only for a client that waits no more and is on the list still: if it were forgotten there, one that asks again
+    /// and again would stand on the list many times.
     cursors: Vec<Cursor>,
-    /// True exactly when it is on the list of those that go on.
+    /// True exactly when it is on the list of those that go on. It stands there once.
     is_listed: bool,
 }
 
@@ -133,12 +135,33 @@ impl Replays {
         topic.is_some_and(|topic| self.cancel(id, topic, hub))
     }
 
-    fn remove(&mut self, id: SlotId) -> Vec<Cursor> {
-        let client = self.clients.remove(&id);
-        if self.clients.is_empty() {
-            self.clients = HashMap::new();
+    /// The next client on the list that waits for something.
+    fn next_due(&mut self) -> Option<SlotId> {
+        while let Some(id) = self.due.pop_front() {
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.is_listed = false;
+                if !client.cursors.is_empty() {
+                    return Some(id);
+                }
+                self.remove(id);
+            }
         }
-        client.map_or(Vec::new(), |client| client.cursors)
+        None
+    }
+
+    /// Takes out all topics of a client.
+    fn remove(&mut self, id: SlotId) -> Vec<Cursor> {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return Vec::new();
+        };
+        let cursors = std::mem::take(&mut client.cursors);
+        if !client.is_listed {
+            self.clients.remove(&id);
+            if self.clients.is_empty() {
+                self.clients = HashMap::new();
+            }
+        }
+        cursors
     }
 
     /// How many pairs of client and topic there are.
@@ -146,9 +169,22 @@ impl Replays {
         self.clients.values().map(|one| one.cursors.len()).sum()
     }
 
-    /// All clients.
+    /// All clients that wait.
     pub(super) fn clients(&self) -> impl Iterator<Item = SlotId> {
-        self.clients.keys().copied()
+        let waiting = self.clients.iter();
+        waiting.filter_map(|(&id, client)| (!client.cursors.is_empty()).then_some(id))
+    }
+
+    /// Checks that who is listed stands on the list, and stands there once.
+    ///
+    /// # Errors
+    /// What does not agree.
+    pub(super) fn audit(&self) -> Result<(), String> {
+        let listed = self.clients.values().filter(|client| client.is_listed);
+        match (listed.count(), self.due.len()) {
+            (listed, due) if listed == due => Ok(()),
+            (listed, due) => Err(format!("{listed} wait for kept events, {due} are listed")),
+        }
     }
 }
 
@@ -176,13 +212,10 @@ impl<S: Stream> Engine<S> {
             if left == 0 {
                 return;
             }
-            let Some(id) = self.replays.due.pop_front() else {
+            let Some(id) = self.replays.next_due() else {
                 return;
             };
-            if let Some(client) = self.replays.clients.get_mut(&id) {
-                client.is_listed = false;
-                left = left.saturating_sub(self.replay_step(id));
-            }
+            left = left.saturating_sub(self.replay_step(id));
         }
     }
 

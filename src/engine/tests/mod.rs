@@ -4,6 +4,7 @@
 
 mod crowds;
 mod delivery;
+mod history;
 mod listening;
 mod opening;
 mod places;
@@ -29,6 +30,8 @@ use crate::wire::websocket;
 struct World {
     engine: Engine<FakeStream>,
     now: Duration,
+    /// The number of the last event that has an id.
+    sequence: u64,
 }
 
 struct Client {
@@ -65,6 +68,7 @@ impl World {
         Self {
             engine: Engine::new(rules, 7),
             now: Duration::from_millis(300),
+            sequence: 0,
         }
     }
 

@@ -4,12 +4,12 @@ use super::{Client, UPGRADE, World, close_frame, masked, rules};
 use crate::engine::{Rules, SessionRules};
 use crate::stats::{Close, Counter, Refusal};
 
-fn say(world: &mut World, client: &Client, text: &str) {
+pub(super) fn say(world: &mut World, client: &Client, text: &str) {
     world.say(client, &masked(1, text.as_bytes()));
 }
 
 /// A client whose upgrade is accepted. It has a token in its URL exactly when `has_token`.
-fn upgraded(world: &mut World, has_token: bool) -> Client {
+pub(super) fn upgraded(world: &mut World, has_token: bool) -> Client {
     upgraded_with(world, has_token, "")
 }
 

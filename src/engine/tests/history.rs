@@ -1,0 +1,207 @@
+//! Kept events on their way to clients that ask for them: who gets how much in a turn, and what counts meanwhile.
+
+use super::wamp2::{say, upgraded};
+use super::{Client, World, rules};
+use crate::engine::Rules;
+use crate::limits;
+use crate::stats::Counter;
+use crate::wire::envelope::Event;
+use crate::wire::id::EventId;
+use crate::wire::topic_rule::TopicRule;
+
+/// In bytes, the data of each kept event.
+const DATA_BYTES: usize = 10_000;
+
+/// A world that keeps all events of topics that begin with `k`, and has `count` of each of `topics`.
+fn world(connections_max: usize, topics: &[&str], count: usize) -> World {
+    let mut world = World::new(Rules {
+        connections_max,
+        outbox_bytes_max: 1 << 20,
+        outboxes_bytes_max: 1 << 28,
+        topics: vec![TopicRule::parse("k* history=1000").expect("a rule")],
+        ..rules()
+    });
+    let data = format!("\"{}\"", "x".repeat(DATA_BYTES));
+    for topic in topics {
+        (0..count).for_each(|_| publish(&mut world, topic, &data));
+    }
+    world.turn();
+    world
+}
+
+/// Publishes an event with the id that its server gives it.
+fn publish(world: &mut World, topic: &str, data: &str) {
+    world.sequence += 1;
+    let id = Some(EventId {
+        epoch: Rules::default().epoch,
+        sequence: world.sequence,
+    });
+    let event = Event::new(topic.into(), data);
+    world.engine.handle_event(&Event { id, ..event });
+}
+
+/// A client of WAMP v2 that is welcome.
+fn welcomed(world: &mut World) -> Client {
+    let client = upgraded(world, true);
+    say(world, &client, "[1,\"r\",{}]");
+    client.heard();
+    client
+}
+
+fn ask_for_all(world: &mut World, client: &Client, topic: &str) {
+    let subscribe = format!("[32,1,{{\"x_last\":1000}},{topic:?}]");
+    say(world, client, &subscribe);
+}
+
+fn turn(world: &mut World) {
+    world.turn();
+    world.engine.audit().expect("agreement");
+}
+
+/// In bytes, what a client has been sent, which is forgotten.
+fn heard_bytes(client: &Client) -> usize {
+    client.heard().len()
+}
+
+/// In bytes, the most that one step can be.
+const STEP_MAX: usize = limits::REPLAY_STEP_BYTES + DATA_BYTES + 1_000;
+
+#[test]
+fn who_asks_again_and_again_has_no_larger_share() {
+    let mut world = world(2, &["k"], 500);
+    let [greedy, modest] = [(); 2].map(|()| welcomed(&mut world));
+    for n in 0..50 {
+        ask_for_all(&mut world, &greedy, "k");
+        if n % 2 == 0 {
+            say(&mut world, &greedy, "[34,2,1]");
+        }
+    }
+    ask_for_all(&mut world, &modest, "k");
+    (heard_bytes(&greedy), heard_bytes(&modest));
+    for _ in 0..5 {
+        turn(&mut world);
+        for client in [&greedy, &modest] {
+            let heard = heard_bytes(client);
+            assert!(
+                (limits::REPLAY_STEP_BYTES..=STEP_MAX).contains(&heard),
+                "{heard}"
+            );
+        }
+    }
+}
+
+#[test]
+fn topics_that_are_still_replayed_count_as_subscriptions() {
+    let mut world = world(1, &["k1", "k2", "k3"], 20);
+    let client = welcomed(&mut world);
+    for topic in ["k1", "k2", "k3"] {
+        ask_for_all(&mut world, &client, topic);
+    }
+    say(&mut world, &client, "[32,1,{},\"t\"]");
+    client.heard();
+    let refused = "[8,32,7,{},\"newswire.error.too_many_subscriptions\"]";
+    for topic in ["k4", "t2"] {
+        say(
+            &mut world,
+            &client,
+            &format!("[32,7,{{\"x_last\":9}},{topic:?}]"),
+        );
+        assert_eq!(client.texts(), [refused]);
+    }
+    assert_eq!(world.engine.stats().counter(Counter::Subscribes), 4);
+    // What it waits for, it may ask for again, and one that it gives up makes room.
+    ask_for_all(&mut world, &client, "k1");
+    assert_eq!(client.texts().len(), 2, "SUBSCRIBED and the notice");
+    say(&mut world, &client, "[34,5,2]");
+    assert_eq!(client.texts(), ["[35,5]"]);
+    say(&mut world, &client, "[32,7,{},\"t2\"]");
+    assert_eq!(client.texts().len(), 1);
+    (0..10).for_each(|_| turn(&mut world));
+    assert_eq!(world.engine.subscriptions(), 4);
+    assert_eq!(client.texts().len(), 40, "of two topics");
+}
+
+#[test]
+fn who_unsubscribes_in_the_middle_gets_no_more() {
+    let mut world = world(2, &["k"], 100);
+    let [leaver, stayer] = [(); 2].map(|()| welcomed(&mut world));
+    for client in [&leaver, &stayer] {
+        ask_for_all(&mut world, client, "k");
+    }
+    turn(&mut world);
+    let before = leaver.texts().len();
+    assert!((3..50).contains(&before), "{before}");
+    say(&mut world, &leaver, "[34,2,1]");
+    assert_eq!(leaver.texts(), ["[35,2]"]);
+    publish(&mut world, "k", "\"live\"");
+    (0..30).for_each(|_| turn(&mut world));
+    assert_eq!(leaver.texts(), [""; 0]);
+    let stayed = stayer.texts();
+    assert_eq!(stayed.len(), 103);
+    assert!(stayed.last().is_some_and(|text| text.contains("live")));
+    assert_eq!(world.engine.subscriptions(), 1);
+}
+
+#[test]
+fn however_many_ask_for_everything_a_turn_is_not_longer_and_live_events_leave_in_it() {
+    const HERD: usize = 300;
+    let mut world = world(HERD + 1, &["k1", "k2", "k3"], 10);
+    let live = world.subscriber(&["live"]);
+    let herd: Vec<Client> = (0..HERD).map(|_| welcomed(&mut world)).collect();
+    for client in &herd {
+        for topic in ["k1", "k2", "k3"] {
+            ask_for_all(&mut world, client, topic);
+        }
+        client.heard();
+    }
+    let whole = HERD * 3 * 10 * DATA_BYTES;
+    let (mut heard, mut turns) = (0, 0);
+    while heard < whole {
+        publish(&mut world, "live", "1");
+        turn(&mut world);
+        assert_eq!(live.texts(), [r#"[8,"live",1]"#]);
+        let of_turn: usize = herd.iter().map(heard_bytes).sum();
+        let most = limits::TURN_REPLAY_BYTES_MAX + STEP_MAX;
+        assert!((1..=most).contains(&of_turn), "{of_turn} in turn {turns}");
+        heard += of_turn;
+        turns += 1;
+    }
+    assert!(
+        turns >= whole / (limits::TURN_REPLAY_BYTES_MAX + STEP_MAX),
+        "{turns}"
+    );
+    assert_eq!(world.engine.subscriptions(), 3 * HERD + 1);
+}
+
+#[test]
+fn who_asks_for_everything_and_reads_nothing_is_owed_a_step_or_two() {
+    const HERD: usize = 100;
+    let mut world = world(HERD, &["k"], 500);
+    let herd: Vec<Client> = (0..HERD).map(|_| welcomed(&mut world)).collect();
+    for client in &herd {
+        client.pipe.borrow_mut().room = 0;
+        ask_for_all(&mut world, client, "k");
+    }
+    // A step begins only while less than the bound is owed.
+    let most = HERD * (limits::REPLAY_OWED_BYTES_MAX + STEP_MAX + 1_000);
+    for _ in 0..100 {
+        turn(&mut world);
+        let held = world.engine.outboxes_bytes();
+        assert!(held <= most, "{held}");
+    }
+    assert_ne!(
+        world.engine.poll_timeout(),
+        Some(std::time::Duration::ZERO),
+        "all are left alone"
+    );
+    assert_eq!(world.engine.connections(), HERD);
+    // One of them wakes up, and gets all of it, and what has come meanwhile.
+    let first = &herd[0];
+    first.pipe.borrow_mut().room = usize::MAX;
+    publish(&mut world, "k", "\"live\"");
+    world.writable(first);
+    (0..200).for_each(|_| turn(&mut world));
+    let texts = first.texts();
+    assert_eq!(texts.len(), 2 + 500 + 1);
+    assert!(texts.last().is_some_and(|text| text.contains("live")));
+}
