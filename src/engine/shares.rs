@@ -306,3 +306,257 @@ impl Shares {
         moved
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::super::batch::Batch;
+    use super::super::topic_rules::RuleNumber;
+    use super::*;
+
+    /// Shares, and what is held for them.
+    #[derive(Default)]
+    struct World {
+        shares: Shares,
+        held: Held,
+    }
+
+    fn topic(name: char) -> TopicId {
+        TopicId::of_place(name.into())
+    }
+
+    impl World {
+        fn share(&mut self, texts: &[&str], kind: ShareKind) -> Share {
+            let mut batch = Batch::default();
+            for text in texts {
+                batch.push_frame(|out| out.extend(text.bytes()));
+            }
+            let batch = Rc::new(batch);
+            self.held.take(&batch);
+            let end = batch.bytes().len();
+            Share {
+                batch,
+                start: 0,
+                end,
+                kind,
+            }
+        }
+
+        fn push(&mut self, texts: &[&str], kind: ShareKind) {
+            let share = self.share(texts, kind);
+            self.shares.push_back(share);
+        }
+
+        /// An event; its first letter is its topic.
+        fn event(&mut self, text: &str, is_replaced: bool) {
+            let name = text.chars().next().expect("a letter");
+            let mark = LossMark {
+                topic: topic(name),
+                rule: RuleNumber::NONE,
+                is_replaced,
+            };
+            self.push(&[text], ShareKind::Marked(mark));
+        }
+
+        fn drop_oldest(&mut self) -> Option<usize> {
+            let dropped = self.shares.drop_oldest(&mut self.held);
+            dropped.map(|(_, bytes)| bytes)
+        }
+
+        fn drop_replaced(&mut self, name: char) -> Option<usize> {
+            let dropped = self.shares.drop_replaced(topic(name), &mut self.held);
+            dropped.map(|(_, bytes)| bytes)
+        }
+
+        /// Fills the place for a topic's notice.
+        fn tell(&mut self, name: char) -> bool {
+            let text = format!("!{name}");
+            let share = self.share(&[&text], ShareKind::Notice(topic(name)));
+            self.shares.fill_notice(topic(name), Some(share))
+        }
+
+        /// Returns true when a place waits for a topic's notice, which it does not get.
+        fn tell_again(&mut self, name: char) -> bool {
+            let share = self.share(&["?"], ShareKind::Notice(topic(name)));
+            self.held.release(&share.batch);
+            self.shares.fill_notice(topic(name), Some(share))
+        }
+
+        fn has_notice(&self, name: char) -> bool {
+            self.shares.has_notice(topic(name))
+        }
+
+        /// The texts in the order in which they leave, `?` for a notice that is not there yet.
+        fn texts(&self) -> String {
+            let texts = self.shares.places.iter().filter_map(|place| match place {
+                SharePlace::Share(share) => {
+                    let bytes = &share.batch.bytes()[share.start..share.end];
+                    Some(String::from_utf8_lossy(bytes).into_owned())
+                }
+                SharePlace::Lost(_) => Some("?".to_owned()),
+                SharePlace::Empty => None,
+            });
+            texts.collect::<Vec<_>>().join(" ")
+        }
+
+        /// Lets all of them leave.
+        fn leave(mut self) {
+            while let Some(share) = self.shares.pop_front() {
+                self.held.release(&share.batch);
+            }
+            assert!(self.shares.is_empty() && self.shares.marked.is_none());
+            assert_eq!(self.held.bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn the_first_loss_of_a_topic_leaves_its_place_for_a_notice_and_later_ones_leave_none() {
+        let mut world = World::default();
+        world.push(&["x"], ShareKind::Kept);
+        for event in ["a1", "b1", "a2", "b2", "a3"] {
+            world.event(event, false);
+        }
+        assert_eq!(
+            (world.drop_oldest(), world.texts()),
+            (Some(2), "x ? b1 a2 b2 a3".to_owned())
+        );
+        assert!(world.tell('a') && !world.tell_again('a') && !world.tell_again('b'));
+        assert_eq!(world.texts(), "x !a b1 a2 b2 a3");
+        // Another topic has a notice of its own, and what waits for `a` stands for the next loss too.
+        world.drop_oldest();
+        world.drop_oldest();
+        assert_eq!(world.texts(), "x !a ? b2 a3");
+        assert!(world.tell('b'));
+        // Once it has left, the next loss is told again, in its own place.
+        for _ in 0..2 {
+            let share = world.shares.pop_front().expect("x, then the notice");
+            world.held.release(&share.batch);
+        }
+        world.drop_oldest();
+        world.drop_oldest();
+        assert_eq!(world.texts(), "!b ?");
+        assert_eq!((world.drop_oldest(), world.tell('a')), (None, true));
+        assert_eq!(world.texts(), "!b !a");
+        world.leave();
+    }
+
+    #[test]
+    fn nothing_leaves_before_a_notice_whose_place_comes_first() {
+        let mut world = World::default();
+        for event in ["a1", "a2"] {
+            world.event(event, false);
+        }
+        world.drop_oldest();
+        assert!(world.shares.front_mut().is_none() && world.shares.pop_front().is_none());
+        // Where a client takes no notices, its place is given up.
+        assert!(world.shares.fill_notice(topic('a'), None));
+        assert_eq!(world.texts(), "a2");
+        world.drop_oldest();
+        assert!(!world.shares.is_empty());
+        assert!(world.shares.fill_notice(topic('a'), None) && world.shares.is_empty());
+        world.leave();
+    }
+
+    #[test]
+    fn a_newer_event_replaces_the_one_of_its_own_topic_and_no_other() {
+        let mut world = World::default();
+        world.event("a1", true);
+        world.event("b1", true);
+        assert_eq!(
+            (world.drop_replaced('c'), world.drop_replaced('a')),
+            (None, Some(2))
+        );
+        assert_eq!(world.drop_replaced('a'), None, "it is gone");
+        world.tell('a');
+        world.event("a2", true);
+        assert_eq!(world.texts(), "!a b1 a2");
+        world.drop_replaced('a');
+        world.event("a3", true);
+        assert_eq!(world.texts(), "!a b1 a3");
+        // What has left is not replaced.
+        for _ in 0..3 {
+            let share = world.shares.pop_front().expect("all three");
+            world.held.release(&share.batch);
+        }
+        // Another share has its number by now.
+        let pong = world.share(&["pong"], ShareKind::Kept);
+        world.shares.push_front(pong);
+        assert_eq!(
+            (world.drop_replaced('a'), world.drop_oldest()),
+            (None, None)
+        );
+        world.leave();
+    }
+
+    #[test]
+    fn a_frame_that_has_begun_to_leave_stays() {
+        for (texts, kind) in [(&["abc"][..], true), (&["abc", "de"], false)] {
+            let mut world = World::default();
+            match kind {
+                true => world.event(texts[0], false),
+                false => world.push(texts, ShareKind::Kept),
+            }
+            world.event("f", false);
+            world.shares.part_begun_frame(&mut world.held);
+            let before = world.shares.places.len();
+            assert_eq!(before, 2, "nothing has begun");
+            world.shares.front_mut().expect("abc").start = 1;
+            world.shares.part_begun_frame(&mut world.held);
+            world.shares.part_begun_frame(&mut world.held);
+            assert_eq!(world.drop_oldest(), Some(1), "not the one that has begun");
+            assert_eq!(world.drop_oldest(), None);
+            world.tell('f');
+            assert_eq!(world.texts(), if kind { "bc !f" } else { "bc de !f" });
+            world.leave();
+        }
+    }
+
+    #[test]
+    fn empty_places_are_closed_up_and_the_order_and_the_notices_stay() {
+        let mut world = World::default();
+        world.push(&["x"], ShareKind::Kept);
+        for n in 0..40 {
+            world.event(&format!("a{n}"), false);
+            world.event(&format!("b{n}"), true);
+        }
+        world.push(&["answer"], ShareKind::Kept);
+        let answer = world.shares.last_number();
+        world.event("c", false);
+        // Of each topic the first loss keeps its place.
+        let mut moved = 0;
+        for n in 0..60 {
+            world.drop_oldest();
+            if n < 2 {
+                assert!(world.tell(['a', 'b'][n]));
+            }
+            let step = world.shares.close_up(answer - moved);
+            moved += step;
+            let empty = world
+                .shares
+                .places
+                .iter()
+                .filter(|place| matches!(place, SharePlace::Empty));
+            assert!(empty.count() <= EMPTY_MAX.max(world.shares.places.len() / 2));
+        }
+        assert!(moved >= 40, "{moved}");
+        let events = (30..40).map(|n| format!("a{n} b{n}"));
+        let events = events.collect::<Vec<_>>().join(" ");
+        assert_eq!(world.texts(), format!("x !a !b {events} answer c"));
+        // What was known of the places is still known.
+        assert_eq!(world.drop_replaced('b'), Some(3));
+        assert!(world.has_notice('b') && !world.has_notice('c'));
+        let events = events.strip_suffix(" b39").expect("the newest one");
+        assert_eq!(world.texts(), format!("x !a !b {events} answer c"));
+        while !world.texts().starts_with("answer") {
+            assert!(!world.shares.has_left(answer - moved));
+            let share = world.shares.pop_front().expect("the answer comes");
+            world.held.release(&share.batch);
+        }
+        assert!(!world.shares.has_left(answer - moved));
+        let share = world.shares.pop_front().expect("the answer");
+        world.held.release(&share.batch);
+        assert!(world.shares.has_left(answer - moved));
+        world.leave();
+    }
+}
