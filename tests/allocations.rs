@@ -21,7 +21,9 @@ use newswire::standing::{Applicant, Verdict};
 use newswire::stats::Store;
 use newswire::wire::envelope::Event;
 use newswire::wire::grant::Grant;
+use newswire::wire::id::EventId;
 use newswire::wire::token::Token;
+use newswire::wire::topic_rule::TopicRule;
 use stream::{FakeStream, Pipe};
 
 #[path = "kit/stream.rs"]
@@ -104,6 +106,74 @@ fn the_events_of_a_turn_are_one_write_a_member() {
     let mut world = World::new(1_000);
     for events in [1, 32, 256] {
         assert_eq!(world.turn(events).1, 1_000);
+    }
+}
+
+/// In bytes, what an engine that keeps the events of `publish` takes for them, and what it counts.
+fn kept_bytes(rule: &str, publish: impl FnOnce(&mut Engine<FakeStream>)) -> (usize, usize) {
+    let mut engine = Engine::new(
+        Rules {
+            topics: vec![TopicRule::parse(rule).expect("a rule")],
+            history_bytes_max: 1 << 30,
+            ..Rules::default()
+        },
+        1,
+    );
+    let info = measure(|| publish(&mut engine));
+    let taken =
+        usize::try_from(info.bytes_current).expect("nothing is freed that was there before");
+    (taken, engine.history_bytes())
+}
+
+/// Publishes `count` events of the topics that `topic` names.
+fn keep(engine: &mut Engine<FakeStream>, count: usize, topic: impl Fn(usize) -> String) {
+    for n in 0..count {
+        let id = EventId {
+            epoch: Rules::default().epoch,
+            sequence: n as u64 + 1,
+        };
+        engine.handle_event(&Event {
+            id: Some(id),
+            ..Event::new(topic(n).into(), "12345678")
+        });
+    }
+    engine.flush();
+}
+
+#[test]
+fn kept_events_take_no_more_memory_than_is_counted() {
+    // What an engine takes once, however much it keeps.
+    const ONCE: usize = 2_048;
+    let check = |what: String, (taken, counted): (usize, usize)| {
+        println!("{what}: {taken} bytes, {counted} counted");
+        assert!(taken <= counted + ONCE, "{what}: {taken} {counted}");
+        assert!(taken + ONCE > counted / 2, "{what}: {taken} {counted}");
+    };
+    // Just behind the sizes at which lists and tables double.
+    for count in [1, 5, 9, 17, 1_025, 4_097] {
+        let of_one = |engine: &mut Engine<_>| keep(engine, count, |_| "t".to_owned());
+        let kept = kept_bytes("* history=100000", of_one);
+        check(format!("{count} events of a topic"), kept);
+    }
+    for count in [1_000, 1_800, 3_600, 14_400] {
+        let of_many = |engine: &mut Engine<_>| keep(engine, count, |n| format!("topic {n:06}"));
+        check(
+            format!("{count} topics"),
+            kept_bytes("* history=1", of_many),
+        );
+    }
+    // Lists that had many events, of which few are left.
+    for left in [1, 4, 5, 9, 17, 32, 33] {
+        let of_some = |engine: &mut Engine<_>| {
+            keep(engine, 200 * 128, |n| format!("topic {:06}", n % 200));
+            engine.set_rules(Rules {
+                topics: vec![TopicRule::parse(&format!("* history={left}")).expect("a rule")],
+                history_bytes_max: 1 << 30,
+                ..Rules::default()
+            });
+        };
+        let kept = kept_bytes("* history=128", of_some);
+        check(format!("{left} of 128 events"), kept);
     }
 }
 

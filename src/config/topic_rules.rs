@@ -263,19 +263,19 @@ mod tests {
         let mut config = config(&["x slow=latest", "news history=100000"]);
         config.ingest.event_bytes_max = 10_000;
         config.clients.topic_bytes_max = 100;
-        config.topics.history_bytes_max = 10_000 + 100 + 64 + 256 - 1;
+        config.topics.history_bytes_max = 10_000 + 100 + 64 + 640 - 1;
         let sentence = config.check().expect_err("too small");
         assert_eq!(
             sentence,
-            "history-bytes-max (10419) cannot hold the largest event, of event-bytes-max (10000) with a topic of \
-             topic-bytes-max (100) and what is kept beside them: raise history-bytes-max to 10420 or lower \
+            "history-bytes-max (10803) cannot hold the largest event, of event-bytes-max (10000) with a topic of \
+             topic-bytes-max (100) and what is kept beside them: raise history-bytes-max to 10804 or lower \
              event-bytes-max"
         );
         config.topics.history_bytes_max += 1;
         assert_eq!(
             config.check().expect_err("too small"),
-            "topic, rule 2 (\"news\"): history=100000 takes more than 6400256 bytes for one topic, which \
-             history-bytes-max (10420) cannot hold: lower history or raise history-bytes-max"
+            "topic, rule 2 (\"news\"): history=100000 takes more than 6400640 bytes for one topic, which \
+             history-bytes-max (10804) cannot hold: lower history or raise history-bytes-max"
         );
         config.topics.rules[1].history = 1;
         assert_eq!(config.check(), Ok(()));

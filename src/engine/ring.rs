@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 
 use crate::wire::id::{Epoch, EventId};
 
-/// In events, the room that is not worth giving back.
-const CAPACITY_KEPT: usize = 8;
+/// In events, the room that is not worth giving back. A list that has had an event has so much.
+const CAPACITY_KEPT: usize = 4;
 
 /// An event that is kept.
 #[derive(Debug)]
@@ -94,9 +94,10 @@ impl Ring {
         let event = self.events.pop_front()?;
         self.floor = event.sequence;
         self.data_bytes -= event.data.len();
-        if self.events.capacity() > CAPACITY_KEPT && self.events.len() < self.events.capacity() / 4
-        {
-            self.events.shrink_to(self.events.len() * 2);
+        // No more than half of it is ever empty: `limits::KEPT_EVENT_BYTES` counts on that.
+        let (len, room) = (self.events.len(), self.events.capacity());
+        if room > CAPACITY_KEPT && len < room / 2 {
+            self.events.shrink_to((len + len / 2).max(CAPACITY_KEPT));
         }
         Some(event.data.len())
     }

@@ -515,7 +515,7 @@ fn what_is_kept_of_topics_is_listed_and_counted() {
     );
     // An event of one byte, its price and that of its topic: see `limits::KEPT_EVENT_BYTES`.
     let (events, bytes) = (&row["kept"]["events"], &row["kept"]["bytes"]);
-    assert_eq!((events, bytes), (&json!(2), &json!(256 + 3 + 2 * 65)));
+    assert_eq!((events, bytes), (&json!(2), &json!(640 + 3 + 2 * 65)));
     assert!(row["kept"]["age_seconds"].as_u64() < Some(60), "{row}");
     let kept = topics("?kept=1");
     let names: BTreeSet<_> = (kept.as_array().expect("rows").iter())
@@ -526,7 +526,7 @@ fn what_is_kept_of_topics_is_listed_and_counted() {
     assert_eq!(server.metric("newswire_history_events"), 3.0);
     assert_eq!(
         server.metric("newswire_history_bytes"),
-        f64::from(2 * (256 + 3) + 3 * 65)
+        f64::from(2 * (640 + 3) + 3 * 65)
     );
     // A rule that closes slow readers drops nothing.
     let metrics = server.get("/metrics").body;

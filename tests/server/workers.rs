@@ -339,7 +339,7 @@ fn what_is_kept_of_topics_is_counted_for_all_workers() {
     wait_until("both have told what they keep", || {
         server.metric("newswire_history_events") == 2.0
     });
-    let row = json!({"name": "k1", "subscribers": 0, "events": 1, "kept": {"events": 1, "bytes": 256 + 2 + 65}});
+    let row = json!({"name": "k1", "subscribers": 0, "events": 1, "kept": {"events": 1, "bytes": 640 + 2 + 65}});
     let mut kept = server.get("/topics?kept=1").json()["topics"].clone();
     assert!(kept[0]["kept"]["age_seconds"].is_number(), "{kept}");
     let found = kept[0].as_object_mut().expect("a row");
