@@ -8,6 +8,7 @@ mod delivery;
 mod files;
 mod foreign_publishers;
 mod foreign_subscribers;
+mod history;
 mod hostile;
 mod hosts;
 mod laws;

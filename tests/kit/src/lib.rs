@@ -17,6 +17,7 @@ pub mod hostile;
 pub mod hosts;
 pub mod nats;
 pub mod observe;
+pub mod past;
 pub mod port;
 pub mod rabbitmq;
 pub mod raw;
