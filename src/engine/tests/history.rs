@@ -1,5 +1,7 @@
 //! Kept events on their way to clients that ask for them: who gets how much in a turn, and what counts meanwhile.
 
+use std::time::Duration;
+
 use super::wamp2::{say, upgraded};
 use super::{Client, World, rules};
 use crate::engine::Rules;
@@ -191,7 +193,7 @@ fn who_asks_for_everything_and_reads_nothing_is_owed_a_step_or_two() {
     }
     assert_ne!(
         world.engine.poll_timeout(),
-        Some(std::time::Duration::ZERO),
+        Some(Duration::ZERO),
         "all are left alone"
     );
     assert_eq!(world.engine.connections(), HERD);
@@ -204,4 +206,67 @@ fn who_asks_for_everything_and_reads_nothing_is_owed_a_step_or_two() {
     let texts = first.texts();
     assert_eq!(texts.len(), 2 + 500 + 1);
     assert!(texts.last().is_some_and(|text| text.contains("live")));
+}
+
+#[test]
+fn events_that_become_too_old_together_are_dropped_turn_by_turn() {
+    const EVENTS: usize = 3 * limits::TURN_KEPT_EXPIRIES_MAX;
+    let mut world = World::new(Rules {
+        topics: vec![TopicRule::parse("k* history=100000 age=2").expect("a rule")],
+        ..rules()
+    });
+    let client = world.subscriber(&["live"]);
+    for n in 0..EVENTS {
+        publish(&mut world, &format!("k{}", n % 10), "1");
+    }
+    assert_eq!(world.engine.history_events(), EVENTS);
+    world.now += Duration::from_secs(5);
+    for turns in 1..=3 {
+        publish(&mut world, "live", "1");
+        turn(&mut world);
+        let left = EVENTS - turns * limits::TURN_KEPT_EXPIRIES_MAX;
+        assert_eq!(world.engine.history_events(), left);
+        assert_eq!(client.texts(), [r#"[8,"live",1]"#]);
+    }
+}
+
+/// Of more topics than are remembered one by one, each client is told of all its own.
+#[test]
+fn missed_events_of_very_many_topics_are_told_turn_by_turn() {
+    const CLIENTS: usize = 1_000;
+    const TOPICS: usize = limits::GAP_TOPICS_MAX + 36;
+    let mut world = World::new(Rules {
+        connections_max: CLIENTS,
+        subscriptions_max: TOPICS,
+        outbox_bytes_max: 1 << 20,
+        outboxes_bytes_max: 1 << 28,
+        ..rules()
+    });
+    let clients: Vec<Client> = (0..CLIENTS).map(|_| welcomed(&mut world)).collect();
+    for client in &clients {
+        for n in 0..TOPICS {
+            ask_for_all(&mut world, client, &format!("k{n}"));
+        }
+        client.heard();
+    }
+    for n in 0..TOPICS {
+        world.engine.handle_missed(&format!("k{n}"));
+        world.engine.handle_missed("nobody's");
+    }
+    let mut told = 0;
+    for turns in 1.. {
+        turn(&mut world);
+        let of_turn: usize = clients.iter().map(|client| client.texts().len()).sum();
+        // The last client may pass the budget.
+        let most = (limits::TURN_PLACES_MAX / limits::GAP_PLACES) as usize + TOPICS;
+        assert!((1..=most).contains(&of_turn), "{of_turn} in turn {turns}");
+        told += of_turn;
+        if told == CLIENTS * TOPICS {
+            assert!(turns > 20, "{turns}");
+            break;
+        }
+    }
+    turn(&mut world);
+    assert!(clients.iter().all(|client| client.texts().is_empty()));
+    assert_ne!(world.engine.poll_timeout(), Some(Duration::ZERO));
 }

@@ -26,6 +26,14 @@
 //! | events that one client does not read | `outbox-bytes-max` | `fifty_megabytes_for_those_who_do_not_read` |
 //! | clients that come over that bound at a time | `TURN_DISCONNECTS_MAX` | `those_who_are_too_slow_together_end_turn_by_turn` (engine) |
 //! | events that all clients do not read | `outboxes-bytes-max`, `STALLED_SECONDS` | `callers_that_do_not_read_cost_an_honest_reader_nothing` |
+//! | kept events that clients ask for at a time | `TURN_REPLAY_BYTES_MAX`, `REPLAY_COST_BYTES`, `REPLAY_TOPIC_BYTES` | `however_many_ask_for_everything_a_turn_is_not_longer_and_live_events_leave_in_it` (engine) |
+//! | kept events that one client asks for again and again | one place on the list, `REPLAY_STEP_BYTES` | `who_asks_again_and_again_has_no_larger_share` (engine) |
+//! | kept events that a client asks for and does not read | `REPLAY_OWED_BYTES_MAX` | `who_asks_for_everything_and_reads_nothing_is_sent_no_more` |
+//! | topics whose kept events a client waits for | `subscriptions-max` | `topics_that_are_still_replayed_count_as_subscriptions` (engine) |
+//! | events that are kept | `history-bytes-max`, `TOPIC_HISTORY_EVENTS_MAX` | `all_kept_events_together_are_bounded_and_the_oldest_are_forgotten` |
+//! | kept events that become too old together | `TURN_KEPT_EXPIRIES_MAX` | `events_that_become_too_old_together_are_dropped_turn_by_turn` (engine) |
+//! | topics of which the server has missed events | `GAP_TOPICS_MAX`, `GAP_PLACES`, `TURN_PLACES_MAX` | `missed_events_of_very_many_topics_are_told_turn_by_turn` (engine) |
+//! | events that a rule drops for one client | `outbox-bytes-max` | `a_rule_drops_the_oldest_events_for_who_does_not_read` |
 //! | clients that read again together | `TURN_PAYMENT_BYTES_MAX`, `PAYMENT_BYTES_MIN` | `those_who_wake_up_together_starve_nobody` |
 //! | silence | `ping-interval`, `ping-timeout`, `TURN_EXPIRIES_MAX` | `a_slow_client_that_takes_bytes_is_not_taken_for_dead` (engine) |
 //! | events of publishers | `TURN_EVENTS_MAX`, `TURN_EVENT_BYTES_MAX`, `PENDING_BYTES_MAX` | `a_publisher_that_never_pauses_is_heard_by_all` |
@@ -36,6 +44,7 @@ mod clients;
 mod crowds;
 mod publishers;
 mod readers;
+mod replays;
 mod shutdown;
 
 use std::io::{ErrorKind, Read, Write};
