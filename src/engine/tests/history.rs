@@ -250,8 +250,8 @@ fn missed_events_of_very_many_topics_are_told_turn_by_turn() {
         client.heard();
     }
     for n in 0..TOPICS {
-        world.engine.handle_missed(&format!("k{n}"));
-        world.engine.handle_missed("nobody's");
+        world.engine.handle_missed(&format!("k{n}"), None);
+        world.engine.handle_missed("nobody's", None);
     }
     let mut told = 0;
     for turns in 1.. {
