@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::net::{TcpStream, ToSocketAddrs};
 
 use kit::observe::{counted, envelope};
+use kit::past::{Dialect, Peer, Told};
 use kit::port::Port;
 use kit::{Client, PATIENCE, Server, wait_until};
 use newswire::limits;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An XPUB socket, which shows what it is asked for, and a server that is connected to it.
 struct Upstream {
@@ -295,5 +296,97 @@ fn publishers_are_not_asked_for_the_servers_own_topics() {
     assert_eq!(upstream.asked(), "+t");
     drop(admin);
     assert_eq!(upstream.asked(), "-t");
+    server.stop();
+}
+
+#[test]
+fn topics_whose_events_are_kept_are_asked_for_without_a_subscriber() {
+    let upstream = Upstream::bind("tcp://127.0.0.1:*");
+    let server = Server::start(&["--sub", &upstream.endpoint, "--topic", "k history=9"]);
+    assert_eq!(upstream.asked(), "+k");
+    upstream.publish("k", "1");
+    wait_until("it is kept", || {
+        server.metric("newswire_history_events") == 1.0
+    });
+    let kept = server.get("/topics?kept=1").json()["topics"].clone();
+    assert_eq!(
+        (&kept[0]["name"], &kept[0]["subscribers"]),
+        (&json!("k"), &json!(0)),
+        "{kept}"
+    );
+    // Who comes and goes asks for nothing more, and ends nothing.
+    for dialect in Dialect::ALL {
+        let (mut peer, _) = Peer::asks(dialect, server.connect(), "k", None, Some(1));
+        assert_eq!(peer.event().1, json!(1));
+    }
+    drop(server.subscriber(&["k", "other"]));
+    assert_eq!([upstream.asked(), upstream.asked()], ["+other", "-other"]);
+    server.stop();
+
+    // Names that nobody knows beforehand are asked for all together.
+    let upstream = Upstream::bind("tcp://127.0.0.1:*");
+    let server = Server::start(&["--sub", &upstream.endpoint, "--topic", "k* last"]);
+    assert_eq!(upstream.asked(), "+");
+    upstream.publish("x", "1");
+    upstream.publish("k1", "2");
+    wait_until("one is kept", || {
+        server.metric("newswire_history_events") == 1.0
+    });
+    let mut client = server.client();
+    client.send("[5,\"k1\"]");
+    assert_eq!(client.text(), "[8,\"k1\",2]");
+    server.stop();
+}
+
+#[test]
+fn clients_are_told_when_the_connection_to_a_publisher_was_cut() {
+    let held = Port::hold();
+    let upstream = Upstream::bind(&held.endpoint());
+    let server = Server::start(&["--sub", &upstream.endpoint, "--topic", "k history=9"]);
+    assert_eq!(upstream.asked(), "+k");
+    let mut peers =
+        Dialect::ALL.map(|dialect| Peer::asks(dialect, server.connect(), "k", None, None).0);
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        upstream.publish("k", &n.to_string());
+        for peer in &mut peers {
+            let (id, data) = peer.event();
+            assert_eq!(data, json!(n));
+            ids.push(id.expect("an id"));
+        }
+    }
+    let [first, _, middle, _, newest, _] = &ids[..] else {
+        panic!("{ids:?}");
+    };
+    let Upstream {
+        socket,
+        context,
+        endpoint,
+    } = upstream;
+    drop((socket, context));
+    let upstream = wait_for("the port", || Upstream::try_bind(&endpoint));
+    for peer in &mut peers {
+        assert_eq!(peer.told(), Told::Gap("upstream".to_owned()));
+    }
+    while upstream.asked() != "+k" {}
+    let reason = |dialect, since: &str| {
+        let (_, notice) = Peer::asks(dialect, server.connect(), "k", Some(since), None);
+        notice["reason"].as_str().unwrap_or("recovered").to_owned()
+    };
+    let come_back = |since: &str| Dialect::ALL.map(|dialect| reason(dialect, since));
+    assert_eq!(come_back(first), ["floor", "floor"]);
+    assert_eq!(come_back(middle), ["floor", "floor"]);
+    // Nobody knows what was published meanwhile, so even who had everything before may miss it.
+    assert_eq!(come_back(newest), ["floor", "floor"]);
+    upstream.publish("k", "3");
+    for peer in &mut peers {
+        assert_eq!(peer.event().1, json!(3));
+    }
+    assert_eq!(come_back(newest), ["floor", "floor"]);
+    assert_eq!(come_back(middle), ["floor", "floor"]);
+    assert_eq!(
+        server.metric("newswire_gaps_total{reason=\"upstream\"}"),
+        2.0
+    );
     server.stop();
 }
