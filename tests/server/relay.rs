@@ -5,9 +5,11 @@ use std::net::TcpStream;
 use std::process::Command;
 
 use kit::observe::{counted, envelope, publish_all};
+use kit::past::{Dialect, Peer, Told};
 use kit::port::Port;
 use kit::stream::Patient;
 use kit::{Client, QUIET, Server, binary, wait_until, zmtp};
+use serde_json::json;
 
 /// A relay that binds `endpoint` for servers and takes events from where `source` says.
 fn relay(endpoint: &str, source: &[&str]) -> Server {
@@ -293,4 +295,168 @@ fn strangers_at_the_relay_are_ended_and_cost_nothing() {
     publish_all(&relay.pull, [envelope("t", "1")]);
     assert_eq!(next(&mut client), "[8,\"t\",1]");
     assert_eq!(relay.metric("newswire_relay_receivers"), 1.0);
+}
+
+/// A server behind the relay at `endpoint` that keeps events of the topic `news`.
+fn keeper(endpoint: &str) -> Server {
+    Server::start(&[QUIET, &["--sub", endpoint, "--topic", "news history=100"]].concat())
+}
+
+/// What a client is told that comes back with everything up to `since`.
+fn come_back(server: &Server, dialect: Dialect, since: &str) -> (Peer, serde_json::Value) {
+    Peer::asks(dialect, server.connect(), "news", Some(since), None)
+}
+
+/// Publishes to the relay until all servers keep what it publishes; the id of an event from which on they keep all. What
+/// comes while their connections are new proves nothing.
+fn warm_up(relay: &Server, keepers: &[&Server]) -> String {
+    let mut first = String::new();
+    wait_until("all servers keep what the relay has", || {
+        first = relay.publish("news", [0, 0]).remove(0).0;
+        let is_kept = |keeper: &&Server| {
+            // What is under way arrives within a few of these.
+            let mut tries = 0..20;
+            tries.any(|_| {
+                let (mut peer, notice) = come_back(keeper, Dialect::Wamp2, &first);
+                notice["recovered"] == true && matches!(peer.told(), Told::Event(..))
+            })
+        };
+        keepers.iter().all(is_kept)
+    });
+    first
+}
+
+#[test]
+fn servers_behind_one_relay_agree_on_ids() {
+    let port = Port::hold();
+    let relay = relay(&port.endpoint(), PULL);
+    let keepers = [keeper(&port.endpoint()), keeper(&port.endpoint())];
+    let since = warm_up(&relay, &[&keepers[0], &keepers[1]]);
+    let missed = relay.publish("news", 1..6);
+    for keeper in &keepers {
+        wait_until("it keeps all of them", || {
+            come_back(keeper, Dialect::Wamp2, &missed[4].0).1["recovered"] == true
+        });
+        for dialect in Dialect::ALL {
+            let (mut peer, notice) = come_back(keeper, dialect, &since);
+            assert_eq!(notice, json!({"recovered": true, "id": since}));
+            assert_eq!(peer.event().1, json!(0));
+            peer.expect(&missed);
+        }
+    }
+    for keeper in keepers {
+        keeper.stop();
+    }
+}
+
+#[test]
+fn behind_a_relay_that_was_started_again_ids_are_of_another_epoch() {
+    let port = Port::hold();
+    let first = relay(&port.endpoint(), PULL);
+    let keeper = keeper(&port.endpoint());
+    let since = warm_up(&first, &[&keeper]);
+    let mut peers = Dialect::ALL.map(|dialect| come_back(&keeper, dialect, &since).0);
+    drop(first);
+    let second = relay(&port.endpoint(), PULL);
+    let mut newest = String::new();
+    wait_until("the new relay is heard", || {
+        newest = second.publish("news", [7]).remove(0).0;
+        come_back(&keeper, Dialect::Wamp2, &newest).1["recovered"] == true
+    });
+    for peer in &mut peers {
+        assert_eq!(peer.event().1, json!(0));
+        // It is told of the loss before it hears an event of the other run.
+        assert_eq!(peer.told(), Told::Gap("upstream".to_owned()));
+        let (id, data) = loop {
+            match peer.told() {
+                Told::Gap(gap) => assert_eq!(gap, "upstream"),
+                Told::Event(id, data) => break (id.expect("an id"), data),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(data, json!(7));
+        assert_eq!(
+            id.split_once('-').map(|it| it.0),
+            newest.split_once('-').map(|it| it.0)
+        );
+    }
+    for dialect in Dialect::ALL {
+        let (_, notice) = come_back(&keeper, dialect, &since);
+        assert_eq!(
+            (&notice["recovered"], &notice["reason"]),
+            (&json!(false), &json!("epoch"))
+        );
+    }
+    keeper.stop();
+}
+
+/// A server that was away while others went on: a client of another one has an id from the middle of what it has missed.
+#[test]
+fn a_server_that_has_missed_events_promises_nothing_from_their_middle() {
+    let port = Port::hold();
+    let relay = relay(&port.endpoint(), PULL);
+    // Without heartbeats the relay does not take the server for dead.
+    let endpoint = port.endpoint();
+    let options = [
+        "--sub",
+        &endpoint,
+        "--topic",
+        "news history=100",
+        "--publisher-timeout",
+        "0",
+    ];
+    let lagging = Server::start(&[QUIET, &options].concat());
+    warm_up(&relay, &[&lagging]);
+    let relayed = || relay.metric("newswire_relayed_total");
+    let before = relayed();
+    lagging.signal("STOP");
+    let data = format!("\"{}\"", "x".repeat(1_000));
+    const EVENTS: usize = 30_000;
+    publish_all(&relay.pull, (0..EVENTS).map(|_| envelope("news", &data)));
+    wait_until("the relay has handed all of them on", || {
+        relayed() - before >= EVENTS as f64
+    });
+    lagging.signal("CONT");
+    wait_until("the loss is noticed", || {
+        relay.publish("news", [2]);
+        lagging.metric("newswire_missed_total") > 0.0
+    });
+    // The newest events are kept, and those in whose place some are missing.
+    let (mut peer, notice) = Peer::asks(Dialect::Wamp2, lagging.connect(), "news", None, Some(100));
+    let newest = notice["id"].as_str().expect("an id").to_owned();
+    let (epoch, _) = newest.split_once('-').expect("an id");
+    let mut sequences: Vec<u64> = Vec::new();
+    while sequences.len() < 100 {
+        let id = peer.event().0.expect("an id");
+        sequences.push(
+            id.split_once('-')
+                .expect("an id")
+                .1
+                .parse()
+                .expect("a number"),
+        );
+    }
+    let hole = sequences.windows(2).find(|two| two[0] + 1 < two[1]);
+    let &[before, behind] = hole.expect("some are missing") else {
+        unreachable!("two");
+    };
+    for dialect in Dialect::ALL {
+        for sequence in [
+            before - 1,
+            before,
+            before + 1,
+            (before + behind) / 2,
+            behind - 2,
+        ] {
+            let (_, notice) = come_back(&lagging, dialect, &format!("{epoch}-{sequence}"));
+            assert_eq!(
+                notice["reason"], "floor",
+                "{sequence} of {before} to {behind}"
+            );
+        }
+        let (mut peer, notice) = come_back(&lagging, dialect, &format!("{epoch}-{}", behind - 1));
+        assert_eq!(notice["recovered"], true);
+        let id = peer.event().0;
+        assert_eq!(id, Some(format!("{epoch}-{behind}")));
+    }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use kit::observe::{
     Reader, answer, counted, envelope, event_frame, publish_all, read_all, upgrade,
 };
+use kit::past::{Dialect, Peer, Told};
 use kit::scratch::File;
 use kit::{Client, PATIENCE, QUIET, Server, TOKEN, newswire, output_of, wait_until};
 use serde_json::{Value, json};
@@ -372,6 +373,121 @@ fn what_is_kept_of_topics_is_counted_for_all_workers() {
             .is_some_and(|rows| rows.is_empty()),
         "{own}"
     );
+    server.stop();
+}
+
+/// A client of that worker that comes back to the topic `news` with everything up to `since`; and what it is told.
+fn come_back(server: &Server, worker: u64, dialect: Dialect, since: &str) -> (Peer, Value) {
+    for _ in 0..MANY {
+        let stream = server.connect();
+        let address = json!(stream.local_addr().expect("open").to_string());
+        let (peer, notice) = Peer::asks(dialect, stream, "news", Some(since), None);
+        let rows = connections(server, 1_000);
+        let row = rows.iter().find(|row| row["address"] == address);
+        if row.expect("it is listed")["worker"] == worker {
+            return (peer, notice);
+        }
+    }
+    panic!("the other worker has all connections");
+}
+
+/// Publishes five events, of which both workers keep all: what comes while they are new proves nothing.
+fn keep(server: &Server) -> Vec<(String, u64)> {
+    let mut kept = Vec::new();
+    wait_until("both keep what is published", || {
+        kept = server.publish("news", 0..5);
+        let newest = &kept[4].0;
+        let has_newest = |worker| {
+            let mut tries = 0..5;
+            tries.any(|_| come_back(server, worker, Dialect::Wamp2, newest).1["recovered"] == true)
+        };
+        let has_all = |worker| {
+            let (_, notice) = come_back(server, worker, Dialect::Wamp2, &kept[0].0);
+            notice["recovered"] == true
+        };
+        [1, 2]
+            .into_iter()
+            .all(|worker| has_newest(worker) && has_all(worker))
+    });
+    kept
+}
+
+#[test]
+fn a_client_that_comes_back_to_the_other_worker_gets_what_it_has_missed() {
+    let server = start(&["--topic", "news history=100"]);
+    let kept = keep(&server);
+    // Of all pairs of workers, with ids that the one has told and the other is asked about.
+    let mut peers = Vec::new();
+    for (at, dialect) in Dialect::ALL.into_iter().cycle().take(4).enumerate() {
+        let (mut peer, notice) = come_back(&server, at as u64 / 2 + 1, dialect, &kept[1].0);
+        assert_eq!(notice, json!({"recovered": true, "id": kept[1].0}));
+        peer.expect(&kept[2..]);
+        peers.push(peer);
+    }
+    let live = server.publish("news", 5..8);
+    for peer in &mut peers {
+        peer.expect(&live);
+    }
+    server.stop();
+}
+
+#[test]
+fn a_worker_that_was_started_again_promises_nothing_that_it_does_not_keep() {
+    let server = start(&["--topic", "news history=100"]);
+    let kept = keep(&server);
+    kill(*children(server.pid()).first().expect("two"), "KILL");
+    server.wait_for_log("ended: signal 9; it is started again in 1 s");
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("ended: signal 9"));
+    let worker = if line.expect("just seen").contains("worker=1 ") {
+        1
+    } else {
+        2
+    };
+    wait_for_both(&server);
+    let mut peers = Vec::new();
+    for dialect in Dialect::ALL {
+        // It has seen no event, so it knows nothing of these ids.
+        for (id, _) in &kept {
+            let (_, notice) = come_back(&server, worker, dialect, id);
+            assert_eq!(notice["recovered"], false, "{notice}");
+            assert_eq!(notice["reason"], "epoch", "{notice}");
+        }
+        // The other one has everything.
+        let (mut peer, notice) = come_back(&server, 3 - worker, dialect, &kept[1].0);
+        assert_eq!(notice["recovered"], true);
+        peer.expect(&kept[2..]);
+        peers.push(peer);
+    }
+    let later = server.publish("news", 5..8);
+    for peer in &mut peers {
+        peer.expect(&later);
+    }
+    wait_until("the new one has the new ones", || {
+        let (_, notice) = come_back(&server, worker, Dialect::Wamp2, &later[2].0);
+        notice["recovered"] == true
+    });
+    for dialect in Dialect::ALL {
+        for (at, (id, _)) in kept.iter().chain(&later).enumerate() {
+            let (mut peer, notice) = come_back(&server, worker, dialect, id);
+            if at < 4 {
+                assert_eq!(notice["reason"], "floor", "{at}: {notice}");
+                continue;
+            }
+            // It may promise what it has seen; what it promises, it sends.
+            if notice["recovered"] == true {
+                assert_eq!(notice["id"], json!(id));
+                peer.expect(&later[at - 4..]);
+            } else {
+                assert_eq!(notice["reason"], "floor", "{at}: {notice}");
+            }
+            let ends = at == 7 && dialect == Dialect::Wamp2;
+            if ends {
+                peer.say("[48,9,{},\"x\"]");
+                assert!(matches!(peer.told(), Told::Other(error) if error[0] == 8));
+            }
+        }
+    }
     server.stop();
 }
 

@@ -233,7 +233,7 @@ fn events_that_become_too_old_together_are_dropped_turn_by_turn() {
 /// Of more topics than are remembered one by one, each client is told of all its own.
 #[test]
 fn missed_events_of_very_many_topics_are_told_turn_by_turn() {
-    const CLIENTS: usize = 1_000;
+    const CLIENTS: usize = 300;
     const TOPICS: usize = limits::GAP_TOPICS_MAX + 36;
     let mut world = World::new(Rules {
         connections_max: CLIENTS,
@@ -262,7 +262,7 @@ fn missed_events_of_very_many_topics_are_told_turn_by_turn() {
         assert!((1..=most).contains(&of_turn), "{of_turn} in turn {turns}");
         told += of_turn;
         if told == CLIENTS * TOPICS {
-            assert!(turns > 20, "{turns}");
+            assert!(turns > 6, "{turns}");
             break;
         }
     }
