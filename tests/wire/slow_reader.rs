@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::TcpStream;
 
-use kit::hostile::{SLACK_BYTES, narrow, publish_paced, text};
+use kit::hostile::{SLACK_BYTES, publish_paced, text};
 use kit::observe::{counted, envelope, event_frame, hear};
 use kit::past::{Dialect, Peer, Told};
 use kit::raw::frame_of;
@@ -118,6 +119,14 @@ fn answers_that_nobody_reads_are_bounded_too() {
     assert_eq!(counted(&summary, "closed.ping_timeout"), 1, "{summary}");
 }
 
+/// Makes a client's kernel take some events that its program does not read. With less room, the kernels would take seconds
+/// for a megabyte when it reads again.
+fn hold_little(stream: &TcpStream) {
+    SockRef::from(stream)
+        .set_recv_buffer_size(128 << 10)
+        .expect("set");
+}
+
 /// How a topic with a rule for slow readers is published to three clients that do not read, and what they find afterwards.
 fn drop_for_slow_readers(policy: &str, reason: &str) {
     const EVENTS: u64 = 130;
@@ -126,7 +135,7 @@ fn drop_for_slow_readers(policy: &str, reason: &str) {
     let bounds = ["--event-bytes-max", "64KiB", "--outbox-bytes-max", "512KiB"];
     let server = Server::start(&[QUIET, &bounds[..], &["--topic", &rule]].concat());
     let streams = Dialect::ALL.map(|_| server.connect());
-    streams.iter().for_each(narrow);
+    streams.iter().for_each(hold_little);
     let mut slow: Vec<Peer> = Dialect::ALL
         .iter()
         .zip(&streams)
@@ -137,7 +146,7 @@ fn drop_for_slow_readers(policy: &str, reason: &str) {
         .collect();
     // One that is not told, because its protocol has no place for it.
     let mut old = server.subscriber(&["t"]);
-    narrow(&old.socket.get_ref().0);
+    hold_little(&old.socket.get_ref().0);
     let padding = "x".repeat(50_000);
     for n in 0..EVENTS {
         let event = json!({"topic": "t", "data": {"n": n, "padding": padding}});
@@ -161,12 +170,6 @@ fn drop_for_slow_readers(policy: &str, reason: &str) {
         format!("newswire_topic_rule_dropped_events_total{{rule=\"t\",policy={policy:?}}}");
     assert_eq!(server.metric(&of_rule), dropped);
     let mut missing = 0;
-    for stream in streams.iter().chain([&old.socket.get_ref().0]) {
-        // With so small a buffer its kernel would take seconds for a megabyte.
-        SockRef::from(stream)
-            .set_recv_buffer_size(1 << 20)
-            .expect("set");
-    }
     for peer in &mut slow {
         let (mut heard, mut gaps) = (Vec::new(), BTreeMap::new());
         while heard.last() != Some(&(EVENTS - 1)) {

@@ -109,10 +109,9 @@ fn who_asks_for_everything_and_reads_nothing_is_sent_no_more() {
     witness.check();
     let owed = entry(&server.now(), "outboxes_bytes");
     assert!(owed <= (CLIENTS * OWED_MAX) as u64, "{owed}");
-    // Whoever wakes up gets all of it.
-    let first = &mut clients[0];
-    let mut rest = vec![0; TOPICS * DATA_BYTES];
-    first.read_exact(&mut rest).expect("all of it");
+    // Whoever wakes up is served on.
+    let mut some = [0; 2 * DATA_BYTES];
+    clients[0].read_exact(&mut some).expect("more of it");
     drop(clients);
     server.wait_for_connections(1);
     assert_eq!(entry(&server.now(), "outboxes_bytes"), 0);
