@@ -131,6 +131,8 @@ impl Outbox {
         let moved = owed.shares.close_up(owed.last_answer);
         owed.last_answer -= moved;
         if owed.shares.is_empty() {
+            let pong = owed.pong.take();
+            pong.iter().for_each(|pong| held.release(pong));
             self.0 = None;
         }
     }

@@ -376,7 +376,7 @@ fn without_a_history_a_load_test_shows_what_blinking_loses() {
 
 #[test]
 fn slow_readers_are_reported_apart() {
-    let bounds = ["--outbox-bytes-max", "128KiB", "--event-bytes-max", "64KiB"];
+    let bounds = ["--outbox-bytes-max", "512KiB", "--event-bytes-max", "64KiB"];
     let options = ["--connections", "10", "--rate", "200", "--duration", "3"];
     let slow = ["--bytes", "5000", "--slow", "20", "--slow-rate", "150000"];
     for (rule, is_closed) in [("news slow=oldest", false), ("news history=1", true)] {
