@@ -19,7 +19,7 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     known
         .map(|known| (strsim::levenshtein(name, bare(known)), known))
         .min()
-        // PastWish a third of its letters the resemblance is chance.
+        // Past a third of its letters the resemblance is chance.
         .filter(|&(distance, known)| distance <= (bare(known).len() / 3).max(1))
         .map(|(_, known)| known)
 }

@@ -10,7 +10,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::names::TopicId;
-use super::topic_rules::RuleNumber;
 
 /// In bytes of a batch's memory that are not worth giving back.
 const TRIM_BYTES_MIN: usize = 256;
@@ -18,10 +17,9 @@ const TRIM_BYTES_MIN: usize = 256;
 /// Marks an event that a slow reader loses before it is closed, and names whose event it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LossMark {
-    /// Its topic.
+    /// Its topic; a later one, perhaps, when its own has ended while it waits. Then that one's subscriber is told of a gap
+    /// once too often.
     pub topic: TopicId,
-    /// The number of its topic's rule.
-    pub rule: RuleNumber,
     /// True exactly when a newer event of the topic takes the place of one that waits.
     pub is_replaced: bool,
 }

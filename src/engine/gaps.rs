@@ -20,7 +20,8 @@ use crate::limits;
 use crate::stats::{Gap, Slow};
 use crate::wire::id::EventId;
 
-/// The topics of which the server has missed events.
+/// The topics of which the server has missed events. A number here may mean a later topic when it is told: then a client is
+/// told once too often.
 #[derive(Debug, Default, Eq, PartialEq)]
 enum Missed {
     #[default]
@@ -95,7 +96,7 @@ impl<S: Stream> Engine<S> {
         while !self.gaps.lost.is_empty() {
             let mut lost = std::mem::take(&mut self.gaps.lost);
             for (_, mark) in &lost {
-                self.hub.note_dropped(mark.rule);
+                self.hub.note_dropped(mark.topic);
                 self.desk.stats.dropped_slow(match mark.is_replaced {
                     true => Slow::Replaced,
                     false => Slow::Oldest,
@@ -114,7 +115,12 @@ impl<S: Stream> Engine<S> {
         if !(self.slots.get(id)).is_some_and(|connection| is_due(&connection.link)) {
             return;
         }
-        let notice = self.notice(id, topic, Gap::Slow);
+        let mut notice = Vec::new();
+        let is_told = self.write_notice(id, topic, Gap::Slow, &mut notice);
+        if is_told {
+            self.desk.stats.told(Gap::Slow);
+        }
+        let notice = is_told.then_some(notice);
         let Some(connection) = self.slots.get_mut(id) else {
             return;
         };
@@ -127,19 +133,25 @@ impl<S: Stream> Engine<S> {
     }
 
     /// Tells clients what the server has missed, as far as the turn's budget goes. Answers whether all were told: until
-    /// then nobody may be sent an event that came behind that.
+    /// then no event leaves, of whatever topic. With a million clients that takes some turns; events that come meanwhile
+    /// wait, and when too many wait, so do their publishers.
     pub(super) fn tell_gaps(&mut self) -> bool {
-        if !self.gaps.round.is_under_way() && self.gaps.next != Missed::Nothing {
+        let mut left = self.rules.turn_gap_places_max;
+        loop {
+            while left > 0
+                && let Some(place) = self.gaps.round.next(self.slots.places())
+            {
+                left = left.saturating_sub(1 + self.tell_missed(place));
+            }
+            if self.gaps.round.is_under_way() {
+                return false;
+            }
+            if self.gaps.next == Missed::Nothing {
+                return true;
+            }
             self.gaps.told = std::mem::take(&mut self.gaps.next);
             self.gaps.round.begin(self.slots.places());
         }
-        let mut left = limits::TURN_PLACES_MAX;
-        while left > 0
-            && let Some(place) = self.gaps.round.next(self.slots.places())
-        {
-            left = left.saturating_sub(1 + self.tell_missed(place));
-        }
-        !self.gaps.round.is_under_way()
     }
 
     /// Tells the client in a place what the server has missed. Answers what that cost beyond a look, in looks.
@@ -160,43 +172,56 @@ impl<S: Stream> Engine<S> {
             }
             Missed::Topics(topics) => topics.clone(),
         };
-        let cost = topics.len() as u32 * limits::GAP_PLACES;
+        let mut notices = Vec::new();
+        let mut told = 0;
         for topic in topics {
-            self.tell_gap(id, topic, Gap::Upstream);
+            told += u32::from(self.write_notice(id, topic, Gap::Upstream, &mut notices));
         }
-        cost
+        self.send_notices(id, &notices, Gap::Upstream, told);
+        told * limits::GAP_PLACES
     }
 
-    /// Tells a client that events of a topic were lost to it, if it is subscribed to the topic and takes such notices.
-    pub(super) fn tell_gap(&mut self, id: SlotId, topic: TopicId, gap: Gap) {
-        let Some(notice) = self.notice(id, topic, gap) else {
-            return;
-        };
+    /// Sends a client so many notices of one kind.
+    fn send_notices(&mut self, id: SlotId, notices: &[u8], gap: Gap, count: u32) {
         let Some(connection) = self.slots.get_mut(id) else {
             return;
         };
-        let sent = connection.link.send(&notice, &mut self.desk);
+        if count == 0 {
+            return;
+        }
+        (0..count).for_each(|_| self.desk.stats.told(gap));
+        let sent = connection.link.send(notices, &mut self.desk);
         self.gaps.note(id, &mut self.desk.lost);
         if let Sent::Failed(reason) = sent {
             self.end(id, Ending::Lost(reason));
         }
     }
 
-    /// The notice of a gap; `None` for a client that is not subscribed to the topic, or takes none.
-    fn notice(&mut self, id: SlotId, topic: TopicId, gap: Gap) -> Option<Vec<u8>> {
-        let connection = self.slots.get(id)?;
-        let encoding = connection.session.encoding()?;
+    /// Tells a client that events of a topic were lost to it, if it is subscribed to the topic and takes such notices.
+    pub(super) fn tell_gap(&mut self, id: SlotId, topic: TopicId, gap: Gap) {
+        let mut notice = Vec::new();
+        if self.write_notice(id, topic, gap, &mut notice) {
+            self.send_notices(id, &notice, gap, 1);
+        }
+    }
+
+    /// Appends the notice of a gap. Answers false for a client that is not subscribed to the topic, or takes none.
+    fn write_notice(&mut self, id: SlotId, topic: TopicId, gap: Gap, out: &mut Vec<u8>) -> bool {
+        let Some(connection) = self.slots.get(id) else {
+            return false;
+        };
+        let Some(encoding) = connection.session.encoding() else {
+            return false;
+        };
         let own = &connection.audiences;
         let is_subscribed = own.contains(AudienceId::new(topic, encoding).number())
             || self.replays.awaits(id, topic);
         if !is_subscribed || !connection.session.takes_notices() {
-            return None;
+            return false;
         }
-        let mut notice = Vec::new();
         let name = self.hub.name(topic);
         let subscription = self.hub.subscription_of(topic, encoding);
-        encoding.gap(subscription, &name, gap, &mut notice);
-        self.desk.stats.told(gap);
-        Some(notice)
+        encoding.gap(subscription, &name, gap, out);
+        true
     }
 }

@@ -100,7 +100,8 @@ pub struct Histories {
     own: Epoch,
     timeline: Timeline,
     kept: HashMap<TopicId, KeptTopic, AudienceHash>,
-    /// All rings, by [`KeptTopic::place`].
+    /// All rings, by [`KeptTopic::place`]. No two of them have one place, because no two events of a generation have one
+    /// sequence.
     order: BTreeMap<(u32, u64), TopicId>,
     /// Rings with an event that becomes too old, by [`KeptTopic::due`].
     due: BTreeSet<(u32, TopicId)>,
@@ -168,12 +169,13 @@ impl Histories {
     pub fn note(&mut self, id: EventId, now: Duration) {
         let timeline = &mut self.timeline;
         if timeline.epoch != id.epoch {
+            // The first event of a relay's run says that its others are behind it. Own numbers may follow a relay's at any
+            // moment, and nobody knows what the relay would have sent.
             let is_own = id.epoch == self.own;
             *timeline = Timeline {
                 epoch: id.epoch,
                 generation: timeline.generation + 1,
                 newest: id.sequence,
-                // Events of one epoch do not tell what the other one missed.
                 floor: id.sequence - u64::from(!is_own),
                 has_gap: false,
                 forgotten: 0,
@@ -196,6 +198,11 @@ impl Histories {
         self.timeline.settles_at = now + SOURCE_SETTLES;
     }
 
+    /// An event was not kept, and somebody waits for events of its topic, which were kept until other rules came.
+    pub fn note_unkept(&mut self, id: EventId) {
+        self.timeline.forgotten = id.sequence;
+    }
+
     /// Other rules count from now on. Events of topics without a ring were perhaps not kept until now.
     pub fn note_other_rules(&mut self) {
         self.timeline.forgotten = self.timeline.newest;
@@ -214,7 +221,10 @@ impl Histories {
     /// Events of a topic were missed, just before the one that comes next. `at` is as in
     /// [`Histories::note_source_joined`].
     pub fn note_missed(&mut self, topic: Option<TopicId>, at: Option<EventId>, now: Duration) {
-        let Some(kept) = topic.and_then(|topic| self.kept.get_mut(&topic)) else {
+        // The ring of another epoch goes with the event that comes next.
+        let generation = self.timeline.generation;
+        let kept = topic.and_then(|topic| self.kept.get_mut(&topic));
+        let Some(kept) = kept.filter(|kept| kept.ring.generation == generation) else {
             return self.note_gap(at, now);
         };
         match at {
@@ -300,7 +310,8 @@ impl Histories {
         let Some(kept) = self.kept.get(&topic) else {
             return;
         };
-        self.order.insert(kept.place(), topic);
+        let other = self.order.insert(kept.place(), topic);
+        debug_assert!(other.is_none(), "no two topics have one event");
         self.due.extend(kept.due().map(|due| (due, topic)));
     }
 
@@ -363,7 +374,8 @@ impl Histories {
         }
     }
 
-    /// The next topic whose ring has gone.
+    /// The next topic whose ring has gone. Ask after each [`Histories::keep`] and [`Histories::set_bytes_max`], before any
+    /// topic may end.
     pub fn poll_forgotten(&mut self) -> Option<TopicId> {
         self.gone.pop()
     }
@@ -676,6 +688,20 @@ mod tests {
             ),
             (Ok(139), Ok(142))
         );
+    }
+
+    /// The relay has started again, and what was missed of a topic is among the first events of its new run.
+    #[test]
+    fn what_was_missed_of_a_topic_is_not_forgotten_with_its_older_ring() {
+        const AGAIN: u8 = 2;
+        let mut world = World::new("* history=9");
+        world.event(1, id(RELAY, 10), 1);
+        world.event(2, id(RELAY, 11), 1);
+        world.event(1, id(AGAIN, 1), 1);
+        world.note_missed(Some(2));
+        world.event(2, id(AGAIN, 3), 1);
+        assert_eq!(world.since(2, id(AGAIN, 1)), Err("floor"));
+        assert_eq!(world.since(2, id(AGAIN, 2)), Ok(2));
     }
 
     #[test]

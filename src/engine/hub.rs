@@ -102,8 +102,11 @@ impl Hub {
         let before: Vec<String> = self.rules.kept_names().map(str::to_owned).collect();
         if self.rules.replace(rules) {
             self.history.note_other_rules();
+            self.rules_version = self.rules_version.checked_add(1).unwrap_or_else(|| {
+                self.topics.forget_rules();
+                1
+            });
         }
-        self.rules_version = self.rules_version.checked_add(1).unwrap_or(1);
         self.history.set_bytes_max(history_bytes_max);
         self.release_forgotten();
         let names = before.iter().filter_map(|name| self.topics.find(name));
@@ -155,9 +158,12 @@ impl Hub {
         self.history.expire(second);
     }
 
-    /// A slow client has lost an event because of this rule.
-    pub fn note_dropped(&mut self, rule: RuleNumber) {
-        self.rules.note_dropped(rule);
+    /// A slow client has lost an event of a topic, because of the topic's rule.
+    pub fn note_dropped(&mut self, topic: TopicId) {
+        if self.topics.has(topic) {
+            let rule = self.rule(topic);
+            self.rules.note_dropped(rule);
+        }
     }
 
     /// The rule that counts for a topic.
@@ -396,14 +402,14 @@ impl Hub {
         if let Some((id, rule)) = kept_id.zip(self.rules.get(rule)) {
             let kept = (id, second, event.data);
             self.history.keep(topic, event.topic.len(), rule, kept);
-            self.release_forgotten();
+        } else if let Some(id) = event.id.filter(|_| self.topics.is_awaited(topic)) {
+            self.history.note_unkept(id);
         }
         let members = self.topics.note_event(topic, second);
         let mark = match self.rules.slow(rule) {
             SlowPolicy::Close => None,
             policy => Some(LossMark {
                 topic,
-                rule,
                 is_replaced: policy == SlowPolicy::Latest,
             }),
         };
@@ -418,6 +424,8 @@ impl Hub {
             let write = |out: &mut Vec<u8>| encoded.write(out);
             self.flush.add(audience, (frame_bytes, mark), since, write);
         }
+        // Last: it may end topics.
+        self.release_forgotten();
         Published {
             subscribers: members,
             is_kept: kept_id.is_some(),

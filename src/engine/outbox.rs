@@ -204,11 +204,11 @@ impl Outbox {
         let mut taken = 0;
         while let Some(owed) = &mut self.0
             && *budget > 0
-            && owed.bytes > 0
+            && owed.shares.ready().next().is_some()
         {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut used = 0;
-            for (slice, share) in slices.iter_mut().zip(owed.shares.iter()) {
+            for (slice, share) in slices.iter_mut().zip(owed.shares.ready()) {
                 *slice = IoSlice::new(&share.batch.bytes()[share.start..share.end]);
                 used += 1;
             }

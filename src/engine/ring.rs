@@ -85,6 +85,7 @@ impl Ring {
 
     /// Adds the newest event.
     pub fn push(&mut self, event: KeptEvent) {
+        debug_assert!(event.sequence > self.newest(), "ids rise");
         self.data_bytes += event.data.len();
         self.events.push_back(event);
     }

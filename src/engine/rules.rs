@@ -38,6 +38,8 @@ pub struct Rules {
     pub close_seconds: u32,
     /// In writes of events a turn.
     pub turn_writes_max: usize,
+    /// In looks at places a turn, to tell clients what the server has missed.
+    pub turn_gap_places_max: u32,
     /// True exactly when `Engine::poll_topic_change` will be asked.
     pub tells_topic_changes: bool,
     /// The epoch of the ids that this server gives to events.
@@ -66,6 +68,7 @@ impl Default for Rules {
             pong_seconds: limits::PONG_SECONDS,
             close_seconds: limits::CLOSE_SECONDS,
             turn_writes_max: limits::TURN_WRITES_MAX,
+            turn_gap_places_max: limits::TURN_PLACES_MAX,
             tells_topic_changes: false,
             epoch: Epoch::new([0; 8]),
             topics: Vec::new(),

@@ -80,6 +80,18 @@ impl Shares {
         })
     }
 
+    /// Those that may leave now, the first one first: no share overtakes a notice that is to come.
+    pub fn ready(&self) -> impl Iterator<Item = &Share> {
+        let until = self
+            .places
+            .iter()
+            .take_while(|place| !matches!(place, SharePlace::Lost(_)));
+        until.filter_map(|place| match place {
+            SharePlace::Share(share) => Some(share),
+            SharePlace::Lost(_) | SharePlace::Empty => None,
+        })
+    }
+
     /// The first one; `None` when a notice is to come before all.
     pub fn front_mut(&mut self) -> Option<&mut Share> {
         match self.places.front_mut()? {
@@ -312,7 +324,6 @@ mod tests {
     use std::rc::Rc;
 
     use super::super::batch::Batch;
-    use super::super::topic_rules::RuleNumber;
     use super::*;
 
     /// Shares, and what is held for them.
@@ -353,7 +364,6 @@ mod tests {
             let name = text.chars().next().expect("a letter");
             let mark = LossMark {
                 topic: topic(name),
-                rule: RuleNumber::NONE,
                 is_replaced,
             };
             self.push(&[text], ShareKind::Marked(mark));

@@ -2,6 +2,7 @@
 //!
 //! Never here: how a rule is written (`wire/topic_rule`), and kept events.
 
+use crate::limits;
 use crate::wire::topic_rule::{SlowPolicy, TopicRule};
 
 /// A rule by its place in the configuration; no rule, for most topics.
@@ -16,6 +17,8 @@ impl RuleNumber {
         usize::from(self.0).checked_sub(1)
     }
 }
+
+const _: () = assert!(limits::TOPIC_RULES_MAX < u16::MAX as usize);
 
 /// A rule, and how often it has cost a slow client an event.
 #[derive(Clone, Debug)]
@@ -44,7 +47,6 @@ impl TopicRules {
         };
         self.0 = rules
             .iter()
-            .take(usize::from(u16::MAX))
             .map(|rule| RuleView {
                 dropped: dropped(&rule.pattern),
                 rule: rule.clone(),

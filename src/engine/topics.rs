@@ -160,7 +160,7 @@ impl Topics {
         self.subscriptions
     }
 
-    /// The topic of that name, if somebody subscribes to it.
+    /// The topic of that name, if it is alive.
     pub fn find(&self, name: &str) -> Option<TopicId> {
         self.names
             .find(name, |id| &*self.topics[id.place() as usize].name == name)
@@ -195,6 +195,23 @@ impl Topics {
     pub fn set_rule(&mut self, id: TopicId, rule: RuleNumber, version: u8) {
         let topic = &mut self.topics[id.place() as usize];
         (topic.rule, topic.rules_version) = (rule, version);
+    }
+
+    /// Returns true when the topic is alive.
+    pub fn has(&self, id: TopicId) -> bool {
+        self.topics.contains(id.place() as usize)
+    }
+
+    /// No topic knows any more which rule counts for it. It looks at every topic.
+    pub fn forget_rules(&mut self) {
+        for (_, topic) in &mut self.topics {
+            topic.rules_version = 0;
+        }
+    }
+
+    /// Returns true when a client waits for events that a topic had before it becomes a member.
+    pub fn is_awaited(&self, id: TopicId) -> bool {
+        self.topics[id.place() as usize].awaiting > 0
     }
 
     /// A client waits for events that a topic had before it becomes a member.

@@ -70,6 +70,7 @@ pub fn rules(config: &Config, connections_max: usize, budgets: Budgets, epoch: E
         pong_seconds: config.clients.pong_seconds,
         close_seconds: config.clients.close_seconds,
         turn_writes_max: budgets.writes,
+        turn_gap_places_max: limits::TURN_PLACES_MAX,
         // Of all sources, these ask for single topics.
         tells_topic_changes: !config.ingest.sub.is_empty() || !config.brokers.nats.is_empty(),
         epoch,

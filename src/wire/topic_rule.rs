@@ -258,7 +258,7 @@ fn once<T>(place: &mut Option<T>, key: &str, value: T) -> Result<(), String> {
 fn unknown(key: &str, has_value: bool) -> String {
     let distances = KEYS.map(|known| (strsim::levenshtein(key, known), known));
     let (distance, known) = distances.into_iter().min().expect("there are keys");
-    // PastWish a third of its letters the resemblance is chance.
+    // Past a third of its letters the resemblance is chance.
     let hint = match distance <= known.len() / 3 {
         true => format!("; did you mean `{known}`?"),
         // Most likely a piece of a name.

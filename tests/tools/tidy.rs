@@ -215,7 +215,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["engine::audiences", "engine::names"],
     ),
     // What is kept of topics, and what slow readers lose.
-    ("engine::topic_rules", &["wire::topic_rule"]),
+    ("engine::topic_rules", &["limits", "wire::topic_rule"]),
     ("engine::ring", &["wire::id"]),
     (
         "engine::histories",
@@ -431,6 +431,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine::round",
             "limits",
             "stats",
+            "wire::id",
         ],
     ),
     ("engine::room", &["the engine", "limits", "stats"]),

@@ -187,6 +187,7 @@ impl World for HistoryWorld {
             history_bytes_max: [3_000, 20_000, WIDE][dice.below(3)],
             outbox_bytes_max: [1_000, 4_000, 1 << 20][dice.below(3)],
             turn_writes_max: [3, 2_000][dice.below(2)],
+            turn_gap_places_max: [1, 2, 1_000][dice.below(3)],
             ..Rules::default()
         };
         let mut world = Self {
