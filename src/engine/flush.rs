@@ -96,6 +96,12 @@ impl Flush {
         self.lanes.is_congested()
     }
 
+    /// How many events of an audience have not reached all its members.
+    pub fn waiting(&self, audience: AudienceId) -> usize {
+        let walks = self.lanes.get(audience).into_iter().flat_map(Lane::walks);
+        walks.map(|walk| walk.batch.frames_from(0)).sum()
+    }
+
     /// As [`Lanes::add`].
     pub fn add(
         &mut self,

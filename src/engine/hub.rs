@@ -260,6 +260,21 @@ impl Hub {
         }
     }
 
+    /// The position of a member of a topic, which `position` would be if no event were on its way to it.
+    pub fn position_of_member(
+        &self,
+        topic: TopicId,
+        encoding: Encoding,
+        position: EventId,
+    ) -> EventId {
+        let on_their_way = self.flush.waiting(AudienceId::new(topic, encoding));
+        let ring = self.history.ring(topic).filter(|_| on_their_way > 0);
+        ring.map_or(position, |ring| EventId {
+            epoch: ring.epoch,
+            sequence: ring.before_last(on_their_way),
+        })
+    }
+
     /// A client waits for kept events of the topic `name` before it becomes a member.
     pub fn await_events(&mut self, name: &str) -> TopicId {
         let topic = self.find_or_create(name);

@@ -26,6 +26,7 @@ use super::session::{Encoding, PastEvent};
 use super::slots::SlotId;
 use crate::limits;
 use crate::stats::{Counter, Gap};
+use crate::wire::id::EventId;
 use crate::wire::json;
 use crate::wire::protocol::Protocol;
 
@@ -77,6 +78,17 @@ impl Replays {
     pub(super) fn awaits(&self, id: SlotId, topic: TopicId) -> bool {
         let client = self.clients.get(&id);
         client.is_some_and(|one| one.cursors.iter().any(|cursor| cursor.topic == topic))
+    }
+
+    /// Up to where a client has a topic's events for which it waits, in the epoch of the topic's ring.
+    pub(super) fn position(&self, id: SlotId, topic: TopicId, hub: &Hub) -> Option<EventId> {
+        let mut cursors = self.clients.get(&id)?.cursors.iter();
+        let cursor = cursors.find(|cursor| cursor.topic == topic)?;
+        let ring = hub.history().ring(topic)?;
+        Some(EventId {
+            epoch: ring.epoch,
+            sequence: cursor.after,
+        })
     }
 
     /// The topics for which a client waits.

@@ -45,8 +45,18 @@ pub(super) fn begin(
     let known = hub.topics().find(name);
     let was_awaited = known.is_some_and(|topic| replays.awaits(id, topic));
     let prospect = hub.prospect(name, past);
+    let is_member = hub.is_subscribed(own, encoding, name);
+    // A client that gets the topic's events already, or waits for them, is owed some that are on their way. Only a position
+    // of its own says from where on it needs them again.
+    let is_anew = prospect.outcome.is_ok();
+    let position = match known.filter(|_| !is_anew && (is_member || was_awaited)) {
+        Some(topic) => replays
+            .position(id, topic, hub)
+            .unwrap_or_else(|| hub.position_of_member(topic, encoding, prospect.position)),
+        None => prospect.position,
+    };
     let notice = past.is_asked().then_some(RecoveryNotice {
-        position: prospect.position,
+        position,
         outcome: prospect.outcome,
     });
     let begin = |is_new, subscription| Beginning {
@@ -54,10 +64,6 @@ pub(super) fn begin(
         subscription,
         notice,
     };
-    let is_member = hub.is_subscribed(own, encoding, name);
-    // A client that gets the topic's events already, or waits for them, is owed some that are on their way. Only a position
-    // of its own says from where on it needs them again.
-    let is_anew = prospect.outcome.is_ok();
     if let Some(topic) = known.filter(|_| was_awaited && !is_anew) {
         return begin(false, hub.subscription_of(topic, encoding));
     }

@@ -419,6 +419,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "stats",
             "wire::json",
             "wire::protocol",
+            "wire::id",
         ],
     ),
     (

@@ -272,3 +272,25 @@ fn missed_events_of_very_many_topics_are_told_turn_by_turn() {
     assert!(clients.iter().all(|client| client.texts().is_empty()));
     assert_ne!(world.engine.poll_timeout(), Some(Duration::ZERO));
 }
+
+#[test]
+fn who_subscribes_again_is_told_no_position_beyond_what_is_on_its_way() {
+    let mut world = world(1, &["k"], 2);
+    let client = welcomed(&mut world);
+    say(&mut world, &client, "[32,1,{\"x_last\":0},\"k\"]");
+    let told = |client: &Client| String::from_utf8_lossy(&client.heard()).into_owned();
+    let notice = |n| {
+        format!(
+            "{{\"x_recovered\":false,\"x_id\":\"{}-{n}\"",
+            Rules::default().epoch
+        )
+    };
+    let first = told(&client);
+    assert!(first.contains(&notice(2)), "{first}");
+    publish(&mut world, "k", "3");
+    say(&mut world, &client, "[32,2,{\"x_last\":0},\"k\"]");
+    let second = told(&client);
+    assert!(second.contains(&notice(2)), "{second}");
+    world.turn();
+    assert!(told(&client).contains("},[3]]"));
+}
