@@ -160,7 +160,7 @@ fn nonsense_is_one_line_on_standard_error_and_exit_code_2() {
             "needs TLS",
         ),
         (&["subscribe", "--count", "0", "ws://a/", "topic"], "0"),
-        (&["subscribe", "--last", "0", "ws://a/", "topic"], "0"),
+        (&["subscribe", "--last", "-1", "ws://a/", "topic"], "-1"),
         (
             &["subscribe", "--last", "1", "ws://a/?token=sesame", "t"],
             "--last: WAMP v1 has no ids of events, and no way to ask for past ones: --protocol wamp2 or sse",
