@@ -384,7 +384,7 @@ fn in_chromium_kept_topics_are_shown_and_quiet_ones_are_reached() {
     // Among the busiest.
     let rows = "[...document.querySelectorAll('#topics tbody tr')].map((row) => row.cells[0].innerText.replace(/\\s+/g, ' '))";
     page.wait_for(&format!(
-        "{rows}.some((row) => /^k\\d+ 1 event kept, 32\\d.B, the oldest \\d+ s old$/.test(row))"
+        "{rows}.some((row) => /^k\\d+ 1 event kept, 70\\d.B, the oldest \\d+ s old$/.test(row))"
     ));
     assert_eq!(is_hidden(&mut page), json!(false));
 
