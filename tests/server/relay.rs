@@ -364,16 +364,21 @@ fn behind_a_relay_that_was_started_again_ids_are_of_another_epoch() {
         come_back(&keeper, Dialect::Wamp2, &newest).1["recovered"] == true
     });
     for peer in &mut peers {
-        assert_eq!(peer.event().1, json!(0));
-        // It is told of the loss before it hears an event of the other run.
-        assert_eq!(peer.told(), Told::Gap("upstream".to_owned()));
+        // It is told of the loss before it hears an event of the other run. On a busy machine the connection to the first
+        // relay may have been made twice, and then it is told of that, too.
+        let mut is_told = false;
         let (id, data) = loop {
             match peer.told() {
-                Told::Gap(gap) => assert_eq!(gap, "upstream"),
+                Told::Gap(gap) => {
+                    assert_eq!(gap, "upstream");
+                    is_told = true;
+                }
+                Told::Event(_, data) if data == json!(0) => {}
                 Told::Event(id, data) => break (id.expect("an id"), data),
                 other => panic!("{other:?}"),
             }
         };
+        assert!(is_told, "{id} came before the notice");
         assert_eq!(data, json!(7));
         assert_eq!(
             id.split_once('-').map(|it| it.0),
