@@ -432,12 +432,12 @@ reasons! {
 
 /// Declares the counters of a server: those of all families, and beside them what needs no family.
 ///
-/// An entry is the family's name and label, its reasons, the method that counts one, and the method that reads how
-/// many there were.
+/// An entry is the family's name and label, its reasons, the method that counts one, or as many as it is told, and the
+/// method that reads how many there were.
 macro_rules! stats {
     ($(
         $(#[$doc:meta])* $family:ident: $name:literal by $label:literal = $reasons:ident,
-        $(#[$counts:meta])* $count:ident,
+        $(#[$counts:meta])* $count:ident $(($n:ident))?,
         $(#[$reads:meta])* $read:ident;
     )*) => {
         /// The counters of one server. All start at zero; none ever goes down.
@@ -471,8 +471,9 @@ macro_rules! stats {
 
         impl Stats {$(
             $(#[$counts])*
-            pub fn $count(&self, reason: $reasons) {
-                add(&self.$read[reason as usize], 1);
+            pub fn $count(&self, reason: $reasons $(, $n: u64)?) {
+                let counted = [$($n,)? 1][0];
+                add(&self.$read[reason as usize], counted);
             }
 
             $(#[$reads])*
@@ -558,15 +559,15 @@ stats! {
 
     /// Notices of lost events to clients.
     GAPS: "gaps" by "reason" = Gap,
-    /// Counts a notice of lost events.
-    told,
+    /// Counts notices of lost events.
+    told(notices),
     /// How many notices had this reason.
     gaps;
 
     /// Events that were dropped because a client reads slowly, whose connection stays.
     DROPPED_SLOW: "dropped_slow" by "reason" = Slow,
-    /// Counts such an event, for one client.
-    dropped_slow,
+    /// Counts such events of one client.
+    dropped_slow(events),
     /// How many were dropped for this reason.
     slow_drops;
 

@@ -583,8 +583,8 @@ mod tests {
         stats.refused(Refusal::Token);
         stats.checked(Store::List, Judged::Accepted);
         stats.recovery(Recovery::Floor);
-        stats.told(Gap::Slow);
-        stats.dropped_slow(Slow::Replaced);
+        stats.told(Gap::Slow, 1);
+        stats.dropped_slow(Slow::Replaced, 1);
         stats.add(Counter::Deliveries, 7);
         let mut latency = Durations::new(EVENT_BOUNDS);
         latency.record(Duration::from_millis(3), 2);

@@ -192,8 +192,8 @@ mod tests {
         stats.add(Counter::Deliveries, 7);
         stats.ingested(Ingest::Sub);
         stats.recovery(Recovery::Recovered);
-        stats.told(Gap::Slow);
-        stats.dropped_slow(Slow::Oldest);
+        stats.told(Gap::Slow, 1);
+        stats.dropped_slow(Slow::Oldest, 1);
         let mut latency = Durations::new(EVENT_BOUNDS);
         latency.record(Duration::from_millis(3), 2);
         let turns = Durations::new(TURN_BOUNDS);

@@ -24,11 +24,39 @@ pub struct LossMark {
     pub is_replaced: bool,
 }
 
-/// From where on the frames of a batch have this mark, or none.
+/// Events that one connection has lost, by their marks.
+#[derive(Debug, Default)]
+pub struct Losses(Vec<(LossMark, usize)>);
+
+impl Losses {
+    /// So many events with this mark were dropped.
+    pub fn add(&mut self, mark: LossMark, events: usize) {
+        match self.0.last_mut() {
+            Some((last, count)) if *last == mark => *count += events,
+            _ => self.0.push((mark, events)),
+        }
+    }
+
+    /// Returns true when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes all of them out.
+    pub fn drain(&mut self) -> impl Iterator<Item = (LossMark, usize)> {
+        self.0.drain(..)
+    }
+}
+
+/// A part of a batch whose frames have one mark, or none.
 #[derive(Clone, Copy, Debug)]
-struct MarkedFrom {
-    start: usize,
-    mark: Option<LossMark>,
+pub struct MarkedPart {
+    /// In bytes, the start of a frame.
+    pub start: usize,
+    /// In bytes, the end of a frame.
+    pub end: usize,
+    /// Of each frame.
+    pub mark: Option<LossMark>,
 }
 
 /// Whole frames in one block, on their way to any number of sockets.
@@ -37,8 +65,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// Where each frame ends.
     ends: Vec<usize>,
-    /// Ascending. Empty in most batches: no frame has a mark.
-    marks: Vec<MarkedFrom>,
+    /// From which byte on frames have which mark, ascending. Empty in most batches: no frame has a mark.
+    marks: Vec<(usize, Option<LossMark>)>,
     /// In outboxes.
     holders: Cell<u32>,
 }
@@ -69,40 +97,45 @@ impl Batch {
         let frames = frames.take_while(|&&frame_end| frame_end <= end);
         self.ends
             .extend(frames.map(|&frame_end| frame_end - start + shift));
-        self.mark_from(shift, other.mark_at(start));
-    }
-
-    /// The frames from `start` on, which is their end so far, have this mark.
-    pub fn mark_from(&mut self, start: usize, mark: Option<LossMark>) {
-        if self.marks.last().and_then(|last| last.mark) != mark {
-            self.marks.push(MarkedFrom { start, mark });
+        let parts = other.parts(start);
+        for part in parts.take_while(|part| part.start < end) {
+            self.mark_from(part.start - start + shift, part.mark);
         }
     }
 
-    /// The mark of the frame that begins at `at`.
-    fn mark_at(&self, at: usize) -> Option<LossMark> {
-        let behind = self.marks.partition_point(|marked| marked.start <= at);
-        self.marks[..behind].last()?.mark
+    /// The frames that are appended from `start` on, where the batch ends, have this mark.
+    pub fn mark_from(&mut self, start: usize, mark: Option<LossMark>) {
+        if self.marks.last().and_then(|&(_, last)| last) != mark {
+            self.marks.push((start, mark));
+        }
     }
 
-    /// The stretches from `from` to its end whose frames have one mark each, as start, end and mark.
-    pub fn stretches(&self, from: usize) -> impl Iterator<Item = (usize, usize, Option<LossMark>)> {
-        let end = self.bytes.len();
-        let first = (from, self.mark_at(from));
-        let later = self.marks.iter().filter(move |marked| marked.start > from);
-        let later = later.map(|marked| (marked.start, marked.mark));
-        let mut starts = std::iter::once(first).chain(later).peekable();
-        std::iter::from_fn(move || {
-            let (start, mark) = starts.next().filter(|&(start, _)| start < end)?;
-            let end = starts.peek().map_or(end, |&(next, _)| next);
-            Some((start, end, mark))
-        })
+    /// Its parts from `from` on, which is the end of a frame.
+    pub fn parts(&self, from: usize) -> impl Iterator<Item = MarkedPart> {
+        let behind = self.marks.partition_point(|&(start, _)| start <= from);
+        let mark = self.marks[..behind].last().and_then(|&(_, mark)| mark);
+        let starts = std::iter::once((from, mark)).chain(self.marks[behind..].iter().copied());
+        let ends = self.marks[behind..].iter().map(|&(start, _)| start);
+        let parts = starts.zip(ends.chain([self.bytes.len()]));
+        let parts = parts.map(|((start, mark), end)| MarkedPart { start, end, mark });
+        parts.filter(|part| part.start < part.end)
     }
 
-    /// Where the frame ends that begins at `start`.
-    pub fn next_end(&self, start: usize) -> usize {
-        let next = self.ends.partition_point(|&end| end <= start);
-        self.ends.get(next).copied().unwrap_or(self.bytes.len())
+    /// The first end of a frame at `at` or behind it.
+    pub fn first_end(&self, at: usize) -> usize {
+        let first = self.ends.partition_point(|&end| end < at);
+        self.ends.get(first).copied().unwrap_or(self.bytes.len())
+    }
+
+    /// Where the last frame before `end` begins, which is the end of a frame.
+    pub fn last_start(&self, end: usize) -> usize {
+        let frames = self.ends.partition_point(|&frame_end| frame_end < end);
+        frames.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+
+    /// How many frames there are between two ends of frames.
+    pub fn frames_between(&self, start: usize, end: usize) -> usize {
+        self.frames_from(start) - self.frames_from(end)
     }
 
     /// A batch of frames that go to one connection alone.
@@ -183,23 +216,12 @@ pub struct Share {
     pub start: usize,
     /// In bytes.
     pub end: usize,
-    /// What it is.
-    pub kind: ShareKind,
+    /// Of all its frames.
+    pub mark: Option<LossMark>,
 }
 
-/// What a share may be, apart from its bytes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ShareKind {
-    /// It leaves, whatever comes.
-    Kept,
-    /// Each of its events may be dropped.
-    Marked(LossMark),
-    /// It tells that events of this topic were lost.
-    Notice(TopicId),
-}
-
-/// In bytes, what each share in a batch costs beside it.
-pub const SHARE_BYTES: usize = size_of::<Share>();
+/// In bytes, what each share in a batch costs beside it, with its place in an outbox.
+pub const SHARE_BYTES: usize = size_of::<Share>() + size_of::<usize>();
 
 /// In bytes of memory, all batches that any outbox holds, each counted once, and all shares in them.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@
 
 use super::Engine;
 use super::audiences::AudienceId;
-use super::batch::LossMark;
+use super::batch::{LossMark, Losses};
 use super::ending::Ending;
 use super::link::{Link, Sent, Stream};
 use super::names::TopicId;
@@ -46,8 +46,8 @@ impl Missed {
 /// What clients are still to be told.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    /// Events that clients have lost in this turn.
-    lost: Vec<(SlotId, LossMark)>,
+    /// How many events clients have lost in this turn, by their marks.
+    lost: Vec<(SlotId, LossMark, usize)>,
     /// What the present round tells.
     told: Missed,
     /// What the next one will tell.
@@ -61,11 +61,10 @@ impl Gaps {
         self.round.is_under_way() || self.next != Missed::Nothing || !self.lost.is_empty()
     }
 
-    /// A client has lost these events, of which the list is emptied.
-    pub(super) fn note(&mut self, id: SlotId, lost: &mut Vec<LossMark>) {
-        if !lost.is_empty() {
-            self.lost.extend(lost.drain(..).map(|mark| (id, mark)));
-        }
+    /// A client has lost these events, which are taken out.
+    pub(super) fn note(&mut self, id: SlotId, lost: &mut Losses) {
+        self.lost
+            .extend(lost.drain().map(|(mark, events)| (id, mark, events)));
     }
 }
 
@@ -95,19 +94,24 @@ impl<S: Stream> Engine<S> {
         // To tell a client may cost it more events.
         while !self.gaps.lost.is_empty() {
             let mut lost = std::mem::take(&mut self.gaps.lost);
-            for (_, mark) in &lost {
-                self.hub.note_dropped(mark.topic);
-                self.desk.stats.dropped_slow(match mark.is_replaced {
-                    true => Slow::Replaced,
-                    false => Slow::Oldest,
-                });
+            for &(_, mark, events) in &lost {
+                self.count_loss(mark, events as u64);
             }
-            lost.sort_unstable_by_key(|(id, mark)| (id.index(), mark.topic));
-            lost.dedup_by_key(|(id, mark)| (*id, mark.topic));
-            for (id, mark) in lost {
+            lost.sort_unstable_by_key(|(id, mark, _)| (id.index(), mark.topic));
+            lost.dedup_by_key(|(id, mark, _)| (*id, mark.topic));
+            for (id, mark, _) in lost {
                 self.tell_loss(id, mark.topic);
             }
         }
+    }
+
+    fn count_loss(&mut self, mark: LossMark, events: u64) {
+        self.hub.note_dropped(mark.topic, events);
+        let reason = match mark.is_replaced {
+            true => Slow::Replaced,
+            false => Slow::Oldest,
+        };
+        self.desk.stats.dropped_slow(reason, events);
     }
 
     fn tell_loss(&mut self, id: SlotId, topic: TopicId) {
@@ -118,7 +122,7 @@ impl<S: Stream> Engine<S> {
         let mut notice = Vec::new();
         let is_told = self.write_notice(id, topic, Gap::Slow, &mut notice);
         if is_told {
-            self.desk.stats.told(Gap::Slow);
+            self.desk.stats.told(Gap::Slow, 1);
         }
         let notice = is_told.then_some(notice);
         let Some(connection) = self.slots.get_mut(id) else {
@@ -189,7 +193,7 @@ impl<S: Stream> Engine<S> {
         if count == 0 {
             return;
         }
-        (0..count).for_each(|_| self.desk.stats.told(gap));
+        self.desk.stats.told(gap, count.into());
         let sent = connection.link.send(notices, &mut self.desk);
         self.gaps.note(id, &mut self.desk.lost);
         if let Sent::Failed(reason) = sent {

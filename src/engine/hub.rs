@@ -158,11 +158,11 @@ impl Hub {
         self.history.expire(second);
     }
 
-    /// A slow client has lost an event of a topic, because of the topic's rule.
-    pub fn note_dropped(&mut self, topic: TopicId) {
+    /// A slow client has lost events of a topic, because of the topic's rule.
+    pub fn note_dropped(&mut self, topic: TopicId, events: u64) {
         if self.topics.has(topic) {
             let rule = self.rule(topic);
-            self.rules.note_dropped(rule);
+            self.rules.note_dropped(rule, events);
         }
     }
 

@@ -10,9 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::batch::{Batch, Held, LossMark};
+use super::batch::{Batch, Held, Losses};
 use super::names::TopicId;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, OutboxRoom};
 use crate::stats::{Close, Counter, Stats};
 
 /// What the engine needs of a transport: bytes both ways, and a way to say that no more will come.
@@ -74,8 +74,18 @@ pub struct Desk {
     pub outbox_bytes_max: usize,
     /// In bytes, what may still leave from outboxes in this turn.
     pub payment_left: usize,
-    /// The marks of events that were dropped by the last call on a link, until [`super::gaps`] takes them.
-    pub lost: Vec<LossMark>,
+    /// The events that were dropped by the last call on a link, until [`super::gaps`] takes them.
+    pub lost: Losses,
+}
+
+impl Desk {
+    fn outbox_room(&mut self) -> OutboxRoom<'_> {
+        OutboxRoom {
+            bytes_max: self.outbox_bytes_max,
+            held: &mut self.held,
+            lost: &mut self.lost,
+        }
+    }
 }
 
 /// What became of a write.
@@ -174,9 +184,8 @@ impl<S: Stream> Link<S> {
     }
 
     fn owe(&mut self, batch: &Rc<Batch>, sent: usize, desk: &mut Desk) -> Sent {
-        let max = desk.outbox_bytes_max;
-        let (held, lost) = (&mut desk.held, &mut desk.lost);
-        self.outbox.push(batch, sent, max, desk.now, held, lost);
+        let now = desk.now;
+        self.outbox.push(batch, sent, now, &mut desk.outbox_room());
         self.judge_outbox(desk)
     }
 
@@ -195,11 +204,9 @@ impl<S: Stream> Link<S> {
         notice: Option<Vec<u8>>,
         desk: &mut Desk,
     ) -> Sent {
-        let max = desk.outbox_bytes_max;
-        let (held, lost) = (&mut desk.held, &mut desk.lost);
         let notice = notice.map(Batch::of_frame);
         self.outbox
-            .fill_notice(topic, notice.as_ref(), max, held, lost);
+            .fill_notice(topic, notice.as_ref(), &mut desk.outbox_room());
         self.judge_outbox(desk)
     }
 

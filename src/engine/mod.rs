@@ -68,7 +68,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use addresses::Addresses;
-use batch::Held;
+use batch::{Held, Losses};
 use connection::Connection;
 use deadlines::Deadlines;
 use gaps::Gaps;
@@ -164,7 +164,7 @@ impl<S: Stream> Engine<S> {
                 held: Held::default(),
                 outbox_bytes_max: rules.outbox_bytes_max,
                 payment_left: limits::TURN_PAYMENT_BYTES_MAX,
-                lost: Vec::new(),
+                lost: Losses::default(),
             },
             rules: rules.clone(),
             inflater: Inflater::default(),

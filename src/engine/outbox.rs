@@ -11,9 +11,9 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::batch::{Batch, Held, LossMark, Share, ShareKind};
+use super::batch::{Batch, Held, Losses, MarkedPart, Share};
 use super::names::TopicId;
-use super::shares::Shares;
+use super::shares::{Loss, Shares};
 use crate::limits;
 
 /// In shares, how many one system call takes along.
@@ -35,6 +35,17 @@ struct Owed {
     last_answer: u64,
     /// When the stream last took a byte, or when the first of this was added.
     moved: Duration,
+}
+
+/// What an outbox may hold, and what it costs to stay within that.
+#[derive(Debug)]
+pub struct OutboxRoom<'a> {
+    /// In bytes, the bound of one outbox.
+    pub bytes_max: usize,
+    /// What all outboxes hold.
+    pub held: &'a mut Held,
+    /// The events that are dropped for it.
+    pub lost: &'a mut Losses,
 }
 
 /// What one connection owes, in the order in which it came to owe it.
@@ -73,34 +84,35 @@ impl Outbox {
         shares.map(|share| &share.batch).chain(pongs)
     }
 
-    /// Adds `batch` from `start` on. Events that a newer one replaces are dropped, and those of the oldest that may be
-    /// dropped, until no more than `max` bytes are owed, if that is possible. The marks of all dropped events are added to
-    /// `lost`.
+    /// Adds `batch` from `start` on. An event that waits and that a newer one replaces is dropped. Then those of the oldest
+    /// events that may be dropped are, until no more is owed than there is room for, if that is possible.
     pub fn push(
         &mut self,
         batch: &Rc<Batch>,
         start: usize,
-        max: usize,
         now: Duration,
-        held: &mut Held,
-        lost: &mut Vec<LossMark>,
+        room: &mut OutboxRoom<'_>,
     ) {
         if start == batch.bytes().len() {
             return;
         }
         let owed = self.owed(now);
         // What is left of a frame that has begun to leave is a share of its own: it stays.
-        let begun_end = batch.frame_end(start);
-        if begun_end > start {
-            owed.add(batch, (start, begun_end, None), held);
+        let begun = MarkedPart {
+            start,
+            end: batch.frame_end(start),
+            mark: None,
+        };
+        if begun.end > start {
+            owed.add(batch, begun, room.held);
         }
-        for (start, end, mark) in batch.stretches(begun_end) {
-            match mark {
-                None => owed.add(batch, (start, end, None), held),
-                Some(mark) => owed.add_marked(batch, (start, end, mark), held, lost),
+        for part in batch.parts(begun.end) {
+            match part.mark.is_some_and(|mark| mark.is_replaced) {
+                true => owed.add_newest(batch, part, room),
+                false => owed.add(batch, part, room.held),
             }
         }
-        self.make_room(max, held, lost);
+        self.make_room(room);
     }
 
     fn owed(&mut self, now: Duration) -> &mut Owed {
@@ -116,23 +128,21 @@ impl Outbox {
         })
     }
 
-    /// Drops the oldest events that may be dropped until no more than `max` bytes are owed, if that is possible.
-    fn make_room(&mut self, max: usize, held: &mut Held, lost: &mut Vec<LossMark>) {
+    fn make_room(&mut self, room: &mut OutboxRoom<'_>) {
         let Some(owed) = &mut self.0 else { return };
-        if owed.bytes > max {
-            owed.shares.part_begun_frame(held);
+        if owed.bytes > room.bytes_max {
+            owed.shares.part_begun_frame(room.held);
         }
-        while owed.bytes > max
-            && let Some((mark, bytes)) = owed.shares.drop_oldest(held)
+        while let Some(surplus) = owed.bytes.checked_sub(room.bytes_max).filter(|&n| n > 0)
+            && let Some(loss) = owed.shares.drop_oldest(surplus, room.held)
         {
-            owed.bytes -= bytes;
-            lost.push(mark);
+            owed.note_loss(loss, room.lost);
         }
         let moved = owed.shares.close_up(owed.last_answer);
         owed.last_answer -= moved;
         if owed.shares.is_empty() {
             let pong = owed.pong.take();
-            pong.iter().for_each(|pong| held.release(pong));
+            pong.iter().for_each(|pong| room.held.release(pong));
             self.0 = None;
         }
     }
@@ -143,31 +153,27 @@ impl Outbox {
         owed.is_some_and(|owed| owed.shares.awaits_notice(topic))
     }
 
-    /// Puts the notice that events of a topic were lost into the place that the first of them has left, or gives the place
-    /// up. Room is made as in [`Outbox::push`].
+    /// Puts the notice that events of a topic were dropped into the place that is kept for it, or gives that place up. Room
+    /// is made as in [`Outbox::push`]. The notice must be awaited.
     pub fn fill_notice(
         &mut self,
         topic: TopicId,
         notice: Option<&Rc<Batch>>,
-        max: usize,
-        held: &mut Held,
-        lost: &mut Vec<LossMark>,
+        room: &mut OutboxRoom<'_>,
     ) {
         let Some(owed) = &mut self.0 else { return };
-        let share = notice.map(|notice| Share {
-            batch: Rc::clone(notice),
-            start: 0,
-            end: notice.bytes().len(),
-            kind: ShareKind::Notice(topic),
-        });
-        if !owed.shares.fill_notice(topic, share) {
-            return;
-        }
-        if let Some(notice) = notice {
-            held.take(notice);
+        let share = notice.map(|notice| {
+            room.held.take(notice);
             owed.bytes += notice.bytes().len();
-        }
-        self.make_room(max, held, lost);
+            Share {
+                batch: Rc::clone(notice),
+                start: 0,
+                end: notice.bytes().len(),
+                mark: None,
+            }
+        });
+        owed.shares.fill_notice(topic, share);
+        self.make_room(room);
     }
 
     /// The last `bytes` that were added are answers to the peer's own messages.
@@ -259,7 +265,7 @@ impl Outbox {
                 batch: pong,
                 start: 0,
                 end,
-                kind: ShareKind::Kept,
+                mark: None,
             });
         }
         if owed.shares.is_empty() {
@@ -274,14 +280,14 @@ impl Outbox {
         if let Some(pong) = owed.pong.take() {
             held.release(&pong);
         }
-        owed.bytes = owed.shares.front_mut().map_or(0, |front| {
-            front.end = front.batch.frame_end(front.start).min(front.end);
-            front.end - front.start
-        });
         owed.answers = 0;
-        for share in owed.shares.drain_rest() {
-            held.release(&share.batch);
+        owed.bytes = 0;
+        if let Some(front) = owed.shares.front_mut() {
+            front.end = front.batch.frame_end(front.start).min(front.end);
+            front.mark = None;
+            owed.bytes = front.end - front.start;
         }
+        owed.shares.keep_front(held);
         if owed.bytes == 0 {
             let front = owed.shares.pop_front();
             front.iter().for_each(|share| held.release(&share.batch));
@@ -303,46 +309,46 @@ impl Outbox {
 }
 
 impl Owed {
-    /// Adds the events of a stretch of a batch, each as a share of its own. Where a newer one replaces the one that waits,
-    /// that one is dropped.
-    fn add_marked(
-        &mut self,
-        batch: &Rc<Batch>,
-        (start, end, mark): (usize, usize, LossMark),
-        held: &mut Held,
-        lost: &mut Vec<LossMark>,
-    ) {
-        let mut at = start;
-        while at < end {
-            if mark.is_replaced {
-                self.shares.part_begun_frame(held);
-                let waiting = self.shares.drop_replaced(mark.topic, held);
-                lost.extend(waiting.map(|(mark, bytes)| {
-                    self.bytes -= bytes;
-                    mark
-                }));
+    /// Adds the last event of a part of a batch, in the place of the others, and of the one that waits.
+    fn add_newest(&mut self, batch: &Rc<Batch>, part: MarkedPart, room: &mut OutboxRoom<'_>) {
+        let Some(mark) = part.mark else { return };
+        self.shares.part_begun_frame(room.held);
+        if let Some(loss) = self.shares.drop_replaced(mark.topic, room.held) {
+            self.note_loss(loss, room.lost);
+        }
+        let start = batch.last_start(part.end).max(part.start);
+        let older = batch.frames_between(part.start, start);
+        let newest = MarkedPart { start, ..part };
+        match older {
+            0 => self.add(batch, newest, room.held),
+            _ => {
+                room.lost.add(mark, older);
+                let share = self.share(batch, newest, room.held);
+                self.shares.push_behind_loss(share, mark.topic);
             }
-            let next = batch.next_end(at).min(end);
-            self.add(batch, (at, next, Some(mark)), held);
-            at = next;
         }
     }
 
-    /// Adds a stretch of a batch.
-    fn add(
-        &mut self,
-        batch: &Rc<Batch>,
-        (start, end, mark): (usize, usize, Option<LossMark>),
-        held: &mut Held,
-    ) {
+    /// Adds a part of a batch.
+    fn add(&mut self, batch: &Rc<Batch>, part: MarkedPart, held: &mut Held) {
+        let share = self.share(batch, part, held);
+        self.shares.push_back(share);
+    }
+
+    fn share(&mut self, batch: &Rc<Batch>, part: MarkedPart, held: &mut Held) -> Share {
         held.take(batch);
-        self.bytes += end - start;
-        self.shares.push_back(Share {
+        self.bytes += part.end - part.start;
+        Share {
             batch: Rc::clone(batch),
-            start,
-            end,
-            kind: mark.map_or(ShareKind::Kept, ShareKind::Marked),
-        });
+            start: part.start,
+            end: part.end,
+            mark: part.mark,
+        }
+    }
+
+    fn note_loss(&mut self, loss: Loss, lost: &mut Losses) {
+        self.bytes -= loss.bytes;
+        lost.add(loss.mark, loss.events);
     }
 }
 
@@ -378,8 +384,13 @@ mod tests {
     }
 
     fn push(outbox: &mut Outbox, batch: &Rc<Batch>, from: usize, max: usize, held: &mut Held) {
-        let mut lost = Vec::new();
-        outbox.push(batch, from, max, Duration::ZERO, held, &mut lost);
+        let mut lost = Losses::default();
+        let mut room = OutboxRoom {
+            bytes_max: max,
+            held,
+            lost: &mut lost,
+        };
+        outbox.push(batch, from, Duration::ZERO, &mut room);
         assert!(lost.is_empty());
     }
 

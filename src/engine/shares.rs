@@ -1,45 +1,75 @@
-//! The shares of one outbox, in the order in which they leave, of which some may be dropped before they do.
+//! The shares of one outbox, in the order in which they leave. Events of some can be dropped before they do.
 //!
-//! A share that may be dropped is one event, and has a mark. Which of these is the oldest, and where the event of a topic
-//! stands that a newer one replaces, is known without a search: shares have numbers that rise from the front to the back. A
-//! share that is dropped leaves its place empty, so the numbers of the others stay. When half of the places are empty, they
-//! are closed up.
+//! Shares have numbers that rise from the front to the back. So the oldest event that may be dropped, and the event of a topic
+//! that a newer one replaces, are known without a search. A share whose last event is dropped leaves its place empty, and the
+//! numbers of the others stay. When half of the places are empty, they are closed up.
 //!
-//! The first event of a topic that is dropped leaves its place for a notice: the client has to hear of the loss before it
-//! hears of anything later, or it would take itself for up to date. While that notice waits, it stands for further losses
-//! of the topic too.
+//! Where the first event of a topic was dropped, a place is kept for a notice: the client has to hear of the loss before it
+//! hears of anything later, or it would take itself for up to date. While that notice waits, it stands for further losses of
+//! the topic too.
 //!
 //! Never here: bounds (`outbox`), and what a notice says (`gaps`).
 
 use std::collections::{HashMap, VecDeque};
 
 use super::audiences::AudienceHash;
-use super::batch::{Held, LossMark, Share, ShareKind};
+use super::batch::{Held, LossMark, SHARE_BYTES, Share};
 use super::names::TopicId;
 
 /// In places that may be empty before they are closed up.
 const EMPTY_MAX: usize = 16;
 
-/// Where the first share of an outbox stands. Shares are also put in before it.
+/// The number of the first share of an outbox. Shares are also put in before it.
 const FIRST: u64 = 1 << 32;
 
-/// What stands in a place.
+/// The notice that events of a topic were dropped.
 #[derive(Debug)]
-enum SharePlace {
-    Share(Share),
-    /// A notice that an event of this topic was dropped is to come here.
-    Lost(TopicId),
-    Empty,
+struct LossNotice {
+    topic: TopicId,
+    /// `None` until it is written.
+    share: Option<Share>,
 }
 
-/// What is known of the shares that may be dropped. A number that is kept here may be another share's by now.
+/// A notice, and the share that leaves behind it. Each of them may be missing.
 #[derive(Debug, Default)]
-struct Marked {
-    /// The numbers of shares that have a mark, or had one. They rise.
-    numbers: VecDeque<u64>,
-    /// The number of the share with the topic's one event that a newer one replaces.
+struct SharePlace {
+    notice: Option<Box<LossNotice>>,
+    share: Option<Share>,
+}
+
+const _: () = assert!(size_of::<SharePlace>() == SHARE_BYTES);
+
+impl SharePlace {
+    fn is_empty(&self) -> bool {
+        self.notice.is_none() && self.share.is_none()
+    }
+
+    /// What leaves from here, in its order; `None` for a notice that is not written yet.
+    fn parts(&self) -> impl Iterator<Item = Option<&Share>> {
+        let notice = self.notice.iter().map(|notice| notice.share.as_ref());
+        notice.chain(self.share.iter().map(Some))
+    }
+}
+
+/// Events of one topic that were dropped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Loss {
+    /// The mark that they had.
+    pub mark: LossMark,
+    /// How many they are.
+    pub events: usize,
+    /// In bytes.
+    pub bytes: usize,
+}
+
+/// What is known of the places, by their numbers.
+#[derive(Debug, Default)]
+struct Index {
+    /// The places of shares that have a mark, or had one. They rise.
+    marked: VecDeque<u64>,
+    /// The place of the topic's one event that waits and that a newer one replaces.
     replaced: HashMap<TopicId, u64, AudienceHash>,
-    /// The number of the topic's notice of a loss, or of the place for it.
+    /// The place of the topic's notice.
     notices: HashMap<TopicId, u64, AudienceHash>,
     /// How many places are empty.
     empty: usize,
@@ -53,7 +83,7 @@ pub struct Shares {
     /// The number of the first place.
     first: u64,
     /// `None` while no share has had a mark.
-    marked: Option<Box<Marked>>,
+    index: Option<Box<Index>>,
 }
 
 impl Default for Shares {
@@ -61,42 +91,34 @@ impl Default for Shares {
         Self {
             places: VecDeque::new(),
             first: FIRST,
-            marked: None,
+            index: None,
         }
     }
 }
 
 impl Shares {
-    /// Returns true when there is none, and no place for a notice.
+    /// Returns true when there is none, and no notice is to come.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
     /// All of them, the first one first.
     pub fn iter(&self) -> impl Iterator<Item = &Share> {
-        self.places.iter().filter_map(|place| match place {
-            SharePlace::Share(share) => Some(share),
-            SharePlace::Lost(_) | SharePlace::Empty => None,
-        })
+        self.places.iter().flat_map(SharePlace::parts).flatten()
     }
 
     /// Those that may leave now, the first one first: no share overtakes a notice that is to come.
     pub fn ready(&self) -> impl Iterator<Item = &Share> {
-        let until = self
-            .places
-            .iter()
-            .take_while(|place| !matches!(place, SharePlace::Lost(_)));
-        until.filter_map(|place| match place {
-            SharePlace::Share(share) => Some(share),
-            SharePlace::Lost(_) | SharePlace::Empty => None,
-        })
+        let parts = self.places.iter().flat_map(SharePlace::parts);
+        parts.map_while(|part| part)
     }
 
     /// The first one; `None` when a notice is to come before all.
     pub fn front_mut(&mut self) -> Option<&mut Share> {
-        match self.places.front_mut()? {
-            SharePlace::Share(share) => Some(share),
-            SharePlace::Lost(_) | SharePlace::Empty => None,
+        let place = self.places.front_mut()?;
+        match &mut place.notice {
+            Some(notice) => notice.share.as_mut(),
+            None => place.share.as_mut(),
         }
     }
 
@@ -105,79 +127,109 @@ impl Shares {
         (self.first + self.places.len() as u64).saturating_sub(1)
     }
 
-    /// Returns true when the share with this number has left.
+    /// Returns true when everything in the place with this number has left.
     pub fn has_left(&self, number: u64) -> bool {
         number < self.first
     }
 
-    /// Adds a share behind all others. One with a mark must be one event.
+    /// Adds a share behind all others.
     pub fn push_back(&mut self, share: Share) {
-        self.push_place(SharePlace::Share(share));
+        self.push_place(SharePlace {
+            notice: None,
+            share: Some(share),
+        });
+    }
+
+    /// Adds the same, behind events of its topic that were dropped.
+    pub fn push_behind_loss(&mut self, share: Share, topic: TopicId) {
+        self.push_back(share);
+        self.note_loss(self.places.len() - 1, topic);
     }
 
     fn push_place(&mut self, place: SharePlace) {
-        let kind = match &place {
-            SharePlace::Share(share) => share.kind,
-            SharePlace::Lost(topic) => ShareKind::Notice(*topic),
-            SharePlace::Empty => ShareKind::Kept,
-        };
+        let topic = place.notice.as_ref().map(|notice| notice.topic);
+        let mark = place.share.as_ref().and_then(|share| share.mark);
         self.places.push_back(place);
-        if kind == ShareKind::Kept {
-            return;
-        }
         let number = self.last_number();
-        let marked = self.marked.get_or_insert_default();
-        match kind {
-            ShareKind::Kept => {}
-            ShareKind::Notice(topic) => drop(marked.notices.insert(topic, number)),
-            ShareKind::Marked(mark) => {
-                marked.numbers.push_back(number);
-                if mark.is_replaced {
-                    marked.replaced.insert(mark.topic, number);
-                }
+        if let Some(topic) = topic {
+            self.index().notices.insert(topic, number);
+        }
+        if let Some(mark) = mark {
+            self.index().marked.push_back(number);
+            if mark.is_replaced {
+                self.index().replaced.insert(mark.topic, number);
             }
         }
     }
 
+    fn index(&mut self) -> &mut Index {
+        self.index.get_or_insert_default()
+    }
+
     /// Puts a share before all others, which cannot be dropped.
     pub fn push_front(&mut self, share: Share) {
-        debug_assert_eq!(share.kind, ShareKind::Kept);
-        self.places.push_front(SharePlace::Share(share));
+        debug_assert_eq!(share.mark, None);
+        self.places.push_front(SharePlace {
+            notice: None,
+            share: Some(share),
+        });
         self.first -= 1;
     }
 
     /// Takes the first one out.
     pub fn pop_front(&mut self) -> Option<Share> {
-        self.front_mut()?;
-        let Some(SharePlace::Share(share)) = self.places.pop_front() else {
-            return None;
+        let place = self.places.front_mut()?;
+        let share = match &mut place.notice {
+            Some(notice) => {
+                let share = notice.share.take()?;
+                let topic = notice.topic;
+                place.notice = None;
+                self.index().notices.remove(&topic);
+                share
+            }
+            None => {
+                let share = place.share.take()?;
+                self.forget_replaced(share.mark);
+                share
+            }
         };
-        self.first += 1;
+        if self.places.front().is_some_and(SharePlace::is_empty) {
+            self.places.pop_front();
+            self.first += 1;
+        }
         self.skip_empty();
         Some(share)
     }
 
-    fn skip_empty(&mut self) {
-        while let Some(SharePlace::Empty) = self.places.front() {
-            self.places.pop_front();
-            self.first += 1;
-            if let Some(marked) = &mut self.marked {
-                marked.empty -= 1;
-            }
-        }
-        if self.places.is_empty() {
-            self.marked = None;
+    /// A share with this mark does not wait any more.
+    fn forget_replaced(&mut self, mark: Option<LossMark>) {
+        if let Some(mark) = mark.filter(|mark| mark.is_replaced) {
+            self.index().replaced.remove(&mark.topic);
         }
     }
 
-    /// Takes out all but the first one.
-    pub fn drain_rest(&mut self) -> impl Iterator<Item = Share> {
-        self.marked = None;
-        let keep = self.places.len().min(1);
-        self.places.drain(keep..).filter_map(|place| match place {
-            SharePlace::Share(share) => Some(share),
-            SharePlace::Lost(_) | SharePlace::Empty => None,
-        })
+    fn skip_empty(&mut self) {
+        while self.places.front().is_some_and(SharePlace::is_empty) {
+            self.places.pop_front();
+            self.first += 1;
+            self.index().empty -= 1;
+        }
+        let first = self.first;
+        if self.places.is_empty() {
+            self.index = None;
+        } else if let Some(index) = &mut self.index {
+            while index.marked.front().is_some_and(|&number| number < first) {
+                index.marked.pop_front();
+            }
+        }
+    }
+
+    /// Gives up all but the first one.
+    pub fn keep_front(&mut self, held: &mut Held) {
+        let front = self.pop_front();
+        self.iter().for_each(|share| held.release(&share.batch));
+        *self = Self::default();
+        front.into_iter().for_each(|front| self.push_back(front));
     }
 
     /// The place with this number; `None` when it has left.
@@ -196,12 +248,13 @@ impl Shares {
             return;
         }
         if end == front.end {
-            front.kind = ShareKind::Kept;
+            let mark = front.mark.take();
+            self.forget_replaced(mark);
             return;
         }
         let begun = Share {
             end,
-            kind: ShareKind::Kept,
+            mark: None,
             ..front.clone()
         };
         front.start = end;
@@ -209,110 +262,110 @@ impl Shares {
         self.push_front(begun);
     }
 
-    /// Drops the oldest event that may be dropped. Returns its mark and its bytes; `None` when there is none. A frame that
-    /// has begun to leave must be a share of its own.
-    pub fn drop_oldest(&mut self, held: &mut Held) -> Option<(LossMark, usize)> {
+    /// Drops events of the oldest share with a mark until `bytes` are gone, or all of its events. `None` when there is no
+    /// such share. A frame that has begun to leave must be a share of its own.
+    pub fn drop_oldest(&mut self, bytes: usize, held: &mut Held) -> Option<Loss> {
         loop {
-            let number = self.marked.as_mut()?.numbers.pop_front()?;
-            if let Some(place) = self.place(number)
-                && let Some(dropped) = self.drop_marked(place, held)
-            {
-                return Some(dropped);
+            let number = *self.index.as_ref()?.marked.front()?;
+            let place = self.place(number);
+            if let Some(loss) = place.and_then(|place| self.drop_events(place, bytes, held)) {
+                return Some(loss);
             }
+            self.index().marked.pop_front();
         }
     }
 
-    /// Drops the event of a topic that waits and is replaced, as [`Shares::drop_oldest`] does.
-    pub fn drop_replaced(&mut self, topic: TopicId, held: &mut Held) -> Option<(LossMark, usize)> {
-        let number = self.marked.as_mut()?.replaced.remove(&topic)?;
-        let place = self.place(number)?;
-        let is_meant = matches!(&self.places[place], SharePlace::Share(share)
-            if matches!(share.kind, ShareKind::Marked(mark) if mark.topic == topic));
-        is_meant.then(|| self.drop_marked(place, held))?
+    /// Drops the event of a topic that waits and is replaced. `None` when there is none. What has begun to leave is as in
+    /// [`Shares::drop_oldest`].
+    pub fn drop_replaced(&mut self, topic: TopicId, held: &mut Held) -> Option<Loss> {
+        let number = *self.index.as_ref()?.replaced.get(&topic)?;
+        self.drop_events(self.place(number)?, usize::MAX, held)
     }
 
-    /// Drops the share in a place, if it has a mark.
-    fn drop_marked(&mut self, place: usize, held: &mut Held) -> Option<(LossMark, usize)> {
-        let SharePlace::Share(share) = &self.places[place] else {
-            return None;
+    /// Drops events of the share in a place until `bytes` are gone, or all of its events. `None` when it has no mark.
+    fn drop_events(&mut self, place: usize, bytes: usize, held: &mut Held) -> Option<Loss> {
+        let share = self.places[place].share.as_mut()?;
+        let mark = share.mark?;
+        let start = share.start;
+        let enough = start.saturating_add(bytes).min(share.end);
+        share.start = share.batch.first_end(enough);
+        let loss = Loss {
+            mark,
+            events: share.batch.frames_between(start, share.start),
+            bytes: share.start - start,
         };
-        let ShareKind::Marked(mark) = share.kind else {
-            return None;
-        };
-        let bytes = share.end - share.start;
-        held.release(&share.batch);
-        let number = self.first + place as u64;
-        let has_notice = self.has_notice(mark.topic);
-        let marked = self.marked.get_or_insert_default();
-        if has_notice {
-            self.places[place] = SharePlace::Empty;
-            marked.empty += 1;
+        if share.start == share.end {
+            held.release(&share.batch);
+            self.places[place].share = None;
+            self.forget_replaced(Some(mark));
+        }
+        self.note_loss(place, mark.topic);
+        Some(loss)
+    }
+
+    /// Events of a topic were dropped here: a notice is to come, unless one waits already.
+    fn note_loss(&mut self, place: usize, topic: TopicId) {
+        if self.notice(topic).is_none() {
+            let notice = LossNotice { topic, share: None };
+            self.places[place].notice = Some(Box::new(notice));
+            let number = self.first + place as u64;
+            self.index().notices.insert(topic, number);
         } else {
-            self.places[place] = SharePlace::Lost(mark.topic);
-            marked.notices.insert(mark.topic, number);
+            self.note_emptied(place);
         }
-        self.skip_empty();
-        Some((mark, bytes))
     }
 
-    /// Returns true while a notice waits that events of this topic were lost, or a place for it.
-    fn has_notice(&self, topic: TopicId) -> bool {
-        let marked = self.marked.as_ref();
-        let number = marked.and_then(|marked| marked.notices.get(&topic));
-        let place = number.and_then(|&number| self.place(number));
-        place.is_some_and(|place| match &self.places[place] {
-            SharePlace::Share(share) => share.kind == ShareKind::Notice(topic),
-            SharePlace::Lost(other) => *other == topic,
-            SharePlace::Empty => false,
-        })
+    /// Something was taken out of a place, perhaps all of it.
+    fn note_emptied(&mut self, place: usize) {
+        if self.places[place].is_empty() {
+            self.index().empty += 1;
+            self.skip_empty();
+        }
     }
 
-    /// Returns true when a place is kept for a topic's notice.
-    pub fn awaits_notice(&self, topic: TopicId) -> bool {
-        self.place_of_notice(topic).is_some()
-    }
-
-    fn place_of_notice(&self, topic: TopicId) -> Option<usize> {
-        let number = *self.marked.as_ref()?.notices.get(&topic)?;
+    /// The place of a topic's notice, and the notice.
+    fn notice(&self, topic: TopicId) -> Option<(usize, &LossNotice)> {
+        let number = *self.index.as_ref()?.notices.get(&topic)?;
         let place = self.place(number)?;
-        let is_meant = matches!(&self.places[place], SharePlace::Lost(other) if *other == topic);
-        is_meant.then_some(place)
+        Some((place, self.places[place].notice.as_deref()?))
     }
 
-    /// Fills the place for a topic's notice, or gives it up when there is no notice. Answers false when there is no such
-    /// place.
-    pub fn fill_notice(&mut self, topic: TopicId, notice: Option<Share>) -> bool {
-        let Some(place) = self.place_of_notice(topic) else {
-            return false;
+    /// Returns true when a topic's notice is to come.
+    pub fn awaits_notice(&self, topic: TopicId) -> bool {
+        let notice = self.notice(topic);
+        notice.is_some_and(|(_, notice)| notice.share.is_none())
+    }
+
+    /// Puts a topic's notice into its place, or gives the place up when there is no notice. It must be awaited.
+    pub fn fill_notice(&mut self, topic: TopicId, notice: Option<Share>) {
+        let Some((place, _)) = self.notice(topic) else {
+            return;
         };
-        match notice {
-            Some(share) => self.places[place] = SharePlace::Share(share),
-            None => {
-                self.places[place] = SharePlace::Empty;
-                if let Some(marked) = &mut self.marked {
-                    marked.empty += 1;
-                }
-                self.skip_empty();
-            }
+        if notice.is_some() {
+            self.places[place].notice = Some(Box::new(LossNotice {
+                topic,
+                share: notice,
+            }));
+            return;
         }
-        true
+        self.places[place].notice = None;
+        self.index().notices.remove(&topic);
+        self.note_emptied(place);
     }
 
     /// Closes up when half of the places are empty. Returns by how many places the share with the number `of` has moved
     /// towards the front.
     pub fn close_up(&mut self, of: u64) -> u64 {
-        let Some(marked) = &mut self.marked else {
-            return 0;
-        };
-        if marked.empty <= EMPTY_MAX || marked.empty * 2 < self.places.len() {
+        let empty = self.index.as_ref().map_or(0, |index| index.empty);
+        if empty <= EMPTY_MAX || empty * 2 < self.places.len() {
             return 0;
         }
-        **marked = Marked::default();
+        self.index = None;
         let mut moved = 0;
         for (old, place) in (self.first..).zip(std::mem::take(&mut self.places)) {
-            match place {
-                SharePlace::Empty => moved += u64::from(old < of),
-                place => self.push_place(place),
+            match place.is_empty() {
+                true => moved += u64::from(old < of),
+                false => self.push_place(place),
             }
         }
         moved
@@ -338,7 +391,7 @@ mod tests {
     }
 
     impl World {
-        fn share(&mut self, texts: &[&str], kind: ShareKind) -> Share {
+        fn share(&mut self, texts: &[&str], mark: Option<LossMark>) -> Share {
             let mut batch = Batch::default();
             for text in texts {
                 batch.push_frame(|out| out.extend(text.bytes()));
@@ -350,62 +403,65 @@ mod tests {
                 batch,
                 start: 0,
                 end,
-                kind,
+                mark,
             }
         }
 
-        fn push(&mut self, texts: &[&str], kind: ShareKind) {
-            let share = self.share(texts, kind);
+        fn push(&mut self, texts: &[&str], mark: Option<LossMark>) {
+            let share = self.share(texts, mark);
             self.shares.push_back(share);
         }
 
-        /// An event; its first letter is its topic.
-        fn event(&mut self, text: &str, is_replaced: bool) {
-            let name = text.chars().next().expect("a letter");
+        /// Events of one topic; its name is their first letter.
+        fn events(&mut self, texts: &[&str], is_replaced: bool) {
+            let name = texts[0].chars().next().expect("a letter");
             let mark = LossMark {
                 topic: topic(name),
                 is_replaced,
             };
-            self.push(&[text], ShareKind::Marked(mark));
+            self.push(texts, Some(mark));
         }
 
+        fn event(&mut self, text: &str, is_replaced: bool) {
+            self.events(&[text], is_replaced);
+        }
+
+        /// How many bytes of the oldest event were dropped.
         fn drop_oldest(&mut self) -> Option<usize> {
-            let dropped = self.shares.drop_oldest(&mut self.held);
-            dropped.map(|(_, bytes)| bytes)
+            let loss = self.shares.drop_oldest(1, &mut self.held);
+            loss.map(|loss| loss.bytes)
         }
 
         fn drop_replaced(&mut self, name: char) -> Option<usize> {
-            let dropped = self.shares.drop_replaced(topic(name), &mut self.held);
-            dropped.map(|(_, bytes)| bytes)
+            let loss = self.shares.drop_replaced(topic(name), &mut self.held);
+            loss.map(|loss| loss.bytes)
         }
 
-        /// Fills the place for a topic's notice.
+        /// Puts a topic's notice into the place that waits for it. Returns false when none does.
         fn tell(&mut self, name: char) -> bool {
-            let text = format!("!{name}");
-            let share = self.share(&[&text], ShareKind::Notice(topic(name)));
-            self.shares.fill_notice(topic(name), Some(share))
-        }
-
-        /// Returns true when a place waits for a topic's notice, which it does not get.
-        fn tell_again(&mut self, name: char) -> bool {
-            let share = self.share(&["?"], ShareKind::Notice(topic(name)));
-            self.held.release(&share.batch);
-            self.shares.fill_notice(topic(name), Some(share))
+            let topic = topic(name);
+            let is_due = self.shares.awaits_notice(topic);
+            if is_due {
+                let share = self.share(&[&format!("!{name}")], None);
+                self.shares.fill_notice(topic, Some(share));
+            }
+            is_due
         }
 
         fn has_notice(&self, name: char) -> bool {
-            self.shares.has_notice(topic(name))
+            let notice = self.shares.notice(topic(name));
+            notice.is_some_and(|(_, notice)| notice.share.is_some())
         }
 
         /// The texts in the order in which they leave, `?` for a notice that is not there yet.
         fn texts(&self) -> String {
-            let texts = self.shares.places.iter().filter_map(|place| match place {
-                SharePlace::Share(share) => {
+            let parts = self.shares.places.iter().flat_map(SharePlace::parts);
+            let texts = parts.map(|part| match part {
+                Some(share) => {
                     let bytes = &share.batch.bytes()[share.start..share.end];
-                    Some(String::from_utf8_lossy(bytes).into_owned())
+                    String::from_utf8_lossy(bytes).into_owned()
                 }
-                SharePlace::Lost(_) => Some("?".to_owned()),
-                SharePlace::Empty => None,
+                None => "?".to_owned(),
             });
             texts.collect::<Vec<_>>().join(" ")
         }
@@ -415,7 +471,7 @@ mod tests {
             while let Some(share) = self.shares.pop_front() {
                 self.held.release(&share.batch);
             }
-            assert!(self.shares.is_empty() && self.shares.marked.is_none());
+            assert!(self.shares.is_empty() && self.shares.index.is_none());
             assert_eq!(self.held.bytes(), 0);
         }
     }
@@ -423,7 +479,7 @@ mod tests {
     #[test]
     fn the_first_loss_of_a_topic_leaves_its_place_for_a_notice_and_later_ones_leave_none() {
         let mut world = World::default();
-        world.push(&["x"], ShareKind::Kept);
+        world.push(&["x"], None);
         for event in ["a1", "b1", "a2", "b2", "a3"] {
             world.event(event, false);
         }
@@ -431,7 +487,7 @@ mod tests {
             (world.drop_oldest(), world.texts()),
             (Some(2), "x ? b1 a2 b2 a3".to_owned())
         );
-        assert!(world.tell('a') && !world.tell_again('a') && !world.tell_again('b'));
+        assert!(world.tell('a') && !world.tell('a') && !world.tell('b'));
         assert_eq!(world.texts(), "x !a b1 a2 b2 a3");
         // Another topic has a notice of its own, and what waits for `a` stands for the next loss too.
         world.drop_oldest();
@@ -460,11 +516,13 @@ mod tests {
         world.drop_oldest();
         assert!(world.shares.front_mut().is_none() && world.shares.pop_front().is_none());
         // Where a client takes no notices, its place is given up.
-        assert!(world.shares.fill_notice(topic('a'), None));
+        assert!(world.shares.awaits_notice(topic('a')));
+        world.shares.fill_notice(topic('a'), None);
         assert_eq!(world.texts(), "a2");
         world.drop_oldest();
         assert!(!world.shares.is_empty());
-        assert!(world.shares.fill_notice(topic('a'), None) && world.shares.is_empty());
+        world.shares.fill_notice(topic('a'), None);
+        assert!(world.shares.is_empty());
         world.leave();
     }
 
@@ -490,7 +548,7 @@ mod tests {
             world.held.release(&share.batch);
         }
         // Another share has its number by now.
-        let pong = world.share(&["pong"], ShareKind::Kept);
+        let pong = world.share(&["pong"], None);
         world.shares.push_front(pong);
         assert_eq!(
             (world.drop_replaced('a'), world.drop_oldest()),
@@ -505,7 +563,7 @@ mod tests {
             let mut world = World::default();
             match kind {
                 true => world.event(texts[0], false),
-                false => world.push(texts, ShareKind::Kept),
+                false => world.push(texts, None),
             }
             world.event("f", false);
             world.shares.part_begun_frame(&mut world.held);
@@ -525,12 +583,12 @@ mod tests {
     #[test]
     fn empty_places_are_closed_up_and_the_order_and_the_notices_stay() {
         let mut world = World::default();
-        world.push(&["x"], ShareKind::Kept);
+        world.push(&["x"], None);
         for n in 0..40 {
             world.event(&format!("a{n}"), false);
-            world.event(&format!("b{n}"), true);
+            world.event(&format!("b{n}"), n == 39);
         }
-        world.push(&["answer"], ShareKind::Kept);
+        world.push(&["answer"], None);
         let answer = world.shares.last_number();
         world.event("c", false);
         // Of each topic the first loss keeps its place.
@@ -542,12 +600,9 @@ mod tests {
             }
             let step = world.shares.close_up(answer - moved);
             moved += step;
-            let empty = world
-                .shares
-                .places
-                .iter()
-                .filter(|place| matches!(place, SharePlace::Empty));
-            assert!(empty.count() <= EMPTY_MAX.max(world.shares.places.len() / 2));
+            let places = &world.shares.places;
+            let empty = places.iter().filter(|place| place.is_empty()).count();
+            assert!(empty <= EMPTY_MAX.max(places.len() / 2));
         }
         assert!(moved >= 40, "{moved}");
         let events = (30..40).map(|n| format!("a{n} b{n}"));
@@ -567,6 +622,77 @@ mod tests {
         let share = world.shares.pop_front().expect("the answer");
         world.held.release(&share.batch);
         assert!(world.shares.has_left(answer - moved));
+        world.leave();
+    }
+
+    #[test]
+    fn events_of_one_share_are_dropped_from_its_front_and_counted() {
+        let mut world = World::default();
+        world.events(&["a1", "a2", "a3", "a4"], false);
+        world.event("b1", false);
+        let loss = |events, bytes| {
+            let mark = LossMark {
+                topic: topic('a'),
+                is_replaced: false,
+            };
+            Some(Loss {
+                mark,
+                events,
+                bytes,
+            })
+        };
+        assert_eq!(world.shares.drop_oldest(3, &mut world.held), loss(2, 4));
+        assert_eq!(world.texts(), "? a3a4 b1");
+        world.tell('a');
+        assert_eq!(world.shares.drop_oldest(100, &mut world.held), loss(2, 4));
+        assert_eq!(world.texts(), "!a b1");
+        world.leave();
+    }
+
+    #[test]
+    fn the_newest_event_of_several_waits_behind_one_notice() {
+        let mut world = World::default();
+        world.event("a1", true);
+        world.drop_replaced('a');
+        let mark = LossMark {
+            topic: topic('a'),
+            is_replaced: true,
+        };
+        let newest = world.share(&["a3"], Some(mark));
+        world.shares.push_behind_loss(newest, mark.topic);
+        assert_eq!(world.texts(), "? a3");
+        world.tell('a');
+        let mark = LossMark {
+            topic: topic('b'),
+            is_replaced: true,
+        };
+        let newest = world.share(&["b2"], Some(mark));
+        world.shares.push_behind_loss(newest, mark.topic);
+        assert_eq!(world.texts(), "!a a3 ? b2");
+        world.tell('b');
+        assert_eq!(world.texts(), "!a a3 !b b2");
+        world.leave();
+    }
+
+    #[test]
+    fn what_has_left_is_not_remembered_while_others_wait() {
+        let mut world = World::default();
+        for n in 0..100_u8 {
+            let name = char::from(b'!' + n % 90);
+            world.event(&format!("{name}1"), true);
+            world.drop_replaced(name);
+            world.tell(name);
+            world.event(&format!("{name}2"), n % 2 == 0);
+            if n > 0 {
+                for _ in 0..2 {
+                    let share = world.shares.pop_front().expect("an earlier one");
+                    world.held.release(&share.batch);
+                }
+            }
+            let index = world.shares.index.as_deref().expect("marks");
+            let known = index.marked.len() + index.replaced.len() + index.notices.len();
+            assert!(known <= 4, "{known} after {n}");
+        }
         world.leave();
     }
 }

@@ -95,10 +95,10 @@ impl TopicRules {
         all.any(|view| view.rule.keeps() && view.rule.exact_name().is_none())
     }
 
-    /// A slow client has lost an event because of this rule.
-    pub fn note_dropped(&mut self, number: RuleNumber) {
+    /// A slow client has lost events because of this rule.
+    pub fn note_dropped(&mut self, number: RuleNumber, events: u64) {
         if let Some(view) = number.index().and_then(|index| self.0.get_mut(index)) {
-            view.dropped += 1;
+            view.dropped += events;
         }
     }
 }
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn what_a_rule_has_dropped_stays_counted_while_its_pattern_is_there() {
         let mut rules = rules(&["a slow=latest", "b slow=oldest"]);
-        rules.note_dropped(rules.find("b"));
+        rules.note_dropped(rules.find("b"), 1);
         rules.replace(&["c", "b slow=latest"].map(|line| TopicRule::parse(line).expect("a rule")));
         assert_eq!(rules.all().iter().map(|v| v.dropped).sum::<u64>(), 1);
         assert_eq!(rules.all()[1].dropped, 1);
