@@ -37,6 +37,9 @@ pub const GAP_TOPICS_MAX: usize = 64;
 /// In looks at places, what it costs to tell a client of one topic's missed events.
 pub const GAP_PLACES: u32 = 4;
 
+/// In topics, how many it costs a look at a place to look for among those of a client.
+pub const GAP_TOPICS_PER_PLACE: u32 = 4;
+
 /// In bytes, the head of an upgrade. A head carries cookies, which are long; the replaced server refused at 4,096.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 

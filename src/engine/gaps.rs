@@ -81,8 +81,8 @@ impl<S: Stream> Engine<S> {
     /// A connection to a publisher was made: before it, the server may have missed events of any topic. `is_gap` is true
     /// when there was one before, so that subscribers may have missed some too. `at` is as in [`Engine::handle_missed`].
     pub fn handle_source_joined(&mut self, is_gap: bool, at: Option<EventId>) {
-        let history = self.hub.history_mut();
-        history.note_source_joined(at, self.desk.now);
+        let timeline = self.hub.history_mut().timeline_mut();
+        timeline.note_source_joined(at, self.desk.now);
         if is_gap {
             self.gaps.next = Missed::Everything;
         }
@@ -178,11 +178,12 @@ impl<S: Stream> Engine<S> {
         };
         let mut notices = Vec::new();
         let mut told = 0;
+        let looks = topics.len() as u32 / limits::GAP_TOPICS_PER_PLACE;
         for topic in topics {
             told += u32::from(self.write_notice(id, topic, Gap::Upstream, &mut notices));
         }
         self.send_notices(id, &notices, Gap::Upstream, told);
-        told * limits::GAP_PLACES
+        looks + told * limits::GAP_PLACES
     }
 
     /// Sends a client so many notices of one kind.

@@ -19,58 +19,52 @@ use std::time::Duration;
 use super::audiences::AudienceHash;
 use super::names::TopicId;
 use super::ring::{KeptEvent, Ring};
+use super::timeline::Timeline;
 use crate::limits;
 use crate::wire::id::{Epoch, EventId};
 use crate::wire::past::{Since, Unrecovered};
 use crate::wire::topic_rule::TopicRule;
-
-/// How long after it was made a connection's publisher may not know yet which topics are wanted.
-const SOURCE_SETTLES: Duration = Duration::from_millis(limits::SOURCE_SETTLES_MILLISECONDS);
-
-/// What all events have in common.
-#[derive(Debug)]
-struct Timeline {
-    /// The epoch of the last event, or the server's own.
-    epoch: Epoch,
-    /// Rises with each epoch.
-    generation: u32,
-    /// The sequence of the last event.
-    newest: u64,
-    /// Up to this sequence, the server may have missed events of any topic.
-    floor: u64,
-    /// True exactly when the server may have missed events of any topic whose numbers a relay has given: these are below
-    /// that of the next event.
-    has_gap: bool,
-    /// The floor of topics without a ring.
-    forgotten: u64,
-    /// Until this moment the floor rises with each event: publishers were asked for topics so lately that some may not
-    /// know it yet.
-    settles_at: Duration,
-}
 
 /// A topic's ring, and what its rule says.
 #[derive(Debug)]
 struct KeptTopic {
     ring: Ring,
     age_seconds: Option<u32>,
-    /// True exactly when events were missed whose numbers are below that of its next one.
-    has_gap: bool,
     /// In bytes, what it costs beside its events.
     own_bytes: usize,
 }
 
+/// How a topic's ring is counted and listed.
+#[derive(Clone, Copy, Debug)]
+struct Listing {
+    /// Among all rings: the place of its oldest event, or of the last one that it had.
+    place: (u32, u64),
+    /// In which second its oldest event becomes too old.
+    due: Option<u32>,
+    events: usize,
+    bytes: usize,
+}
+
 impl KeptTopic {
-    /// Its place among all rings: that of its oldest event, or of the last one that it had.
-    fn place(&self) -> (u32, u64) {
+    fn listing(&self) -> Listing {
         let oldest = self.ring.oldest();
-        let sequence = oldest.map_or(self.ring.floor, |event| event.sequence);
-        (self.ring.generation, sequence)
+        let sequence = oldest.map_or(self.ring.floor(), |event| event.sequence);
+        let due = |event: &KeptEvent| Some(event.second.saturating_add(self.age_seconds?));
+        let events = self.ring.len();
+        Listing {
+            place: (self.ring.generation(), sequence),
+            due: oldest.and_then(due),
+            events,
+            bytes: self.own_bytes + self.ring.data_bytes() + events * limits::KEPT_EVENT_BYTES,
+        }
     }
 
-    /// In which second its oldest event becomes too old.
-    fn due(&self) -> Option<u32> {
-        let oldest = self.ring.oldest()?;
-        Some(oldest.second.saturating_add(self.age_seconds?))
+    /// Keeps no more than its rule says.
+    fn obey(&mut self, rule: &TopicRule) {
+        self.age_seconds = rule.age_seconds;
+        while self.ring.len() > rule.events_kept() {
+            self.ring.drop_oldest();
+        }
     }
 }
 
@@ -97,13 +91,12 @@ pub struct KeptView {
 /// See the module.
 #[derive(Debug)]
 pub struct Histories {
-    own: Epoch,
     timeline: Timeline,
     kept: HashMap<TopicId, KeptTopic, AudienceHash>,
-    /// All rings, by [`KeptTopic::place`]. No two of them have one place, because no two events of a generation have one
+    /// All rings, by [`Listing::place`]. No two of them have one place, because no two events of a generation have one
     /// sequence.
     order: BTreeMap<(u32, u64), TopicId>,
-    /// Rings with an event that becomes too old, by [`KeptTopic::due`].
+    /// Rings with an event that becomes too old, by [`Listing::due`].
     due: BTreeSet<(u32, TopicId)>,
     bytes: usize,
     bytes_max: usize,
@@ -116,16 +109,7 @@ impl Histories {
     /// A history without events. `own` is the epoch of the ids that this server gives.
     pub fn new(own: Epoch) -> Self {
         Self {
-            own,
-            timeline: Timeline {
-                epoch: own,
-                generation: 0,
-                newest: 0,
-                floor: 0,
-                has_gap: false,
-                forgotten: 0,
-                settles_at: Duration::ZERO,
-            },
+            timeline: Timeline::new(own),
             kept: HashMap::default(),
             order: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -156,87 +140,39 @@ impl Histories {
     pub fn view(&self, topic: TopicId, second: u32) -> Option<KeptView> {
         let kept = self.kept.get(&topic)?;
         let oldest = kept.ring.oldest();
+        let Listing { events, bytes, .. } = kept.listing();
         Some(KeptView {
-            events: kept.ring.len(),
-            bytes: kept.own_bytes
-                + kept.ring.data_bytes()
-                + kept.ring.len() * limits::KEPT_EVENT_BYTES,
+            events,
+            bytes,
             age_seconds: oldest.map(|event| second.saturating_sub(event.second)),
         })
     }
 
-    /// An event came, whatever its topic.
-    pub fn note(&mut self, id: EventId, now: Duration) {
-        let timeline = &mut self.timeline;
-        if timeline.epoch != id.epoch {
-            // The first event of a relay's run says that its others are behind it. Own numbers may follow a relay's at any
-            // moment, and nobody knows what the relay would have sent.
-            let is_own = id.epoch == self.own;
-            *timeline = Timeline {
-                epoch: id.epoch,
-                generation: timeline.generation + 1,
-                newest: id.sequence,
-                floor: id.sequence - u64::from(!is_own),
-                has_gap: false,
-                forgotten: 0,
-                settles_at: timeline.settles_at,
-            };
-        }
-        timeline.newest = id.sequence;
-        if std::mem::take(&mut timeline.has_gap) {
-            timeline.floor = id.sequence - 1;
-        }
-        if now < timeline.settles_at {
-            timeline.floor = id.sequence;
-        }
+    /// What all events have in common.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
     }
 
-    /// A connection to a publisher was made: events of any topic may have been missed before. They have used up the number
-    /// `at`; `None` where a relay gives the numbers.
-    pub fn note_source_joined(&mut self, at: Option<EventId>, now: Duration) {
-        self.note_gap(at, now);
-        self.timeline.settles_at = now + SOURCE_SETTLES;
+    /// What all events have in common, to tell what has happened to them.
+    pub fn timeline_mut(&mut self) -> &mut Timeline {
+        &mut self.timeline
     }
 
-    /// An event was not kept, and somebody waits for events of its topic, which were kept until other rules came.
-    pub fn note_unkept(&mut self, id: EventId) {
-        self.timeline.forgotten = id.sequence;
-    }
-
-    /// Other rules count from now on. Events of topics without a ring were perhaps not kept until now.
-    pub fn note_other_rules(&mut self) {
-        self.timeline.forgotten = self.timeline.newest;
-    }
-
-    fn note_gap(&mut self, at: Option<EventId>, now: Duration) {
-        match at {
-            Some(at) => {
-                self.note(at, now);
-                self.timeline.floor = at.sequence;
-            }
-            None => self.timeline.has_gap = true,
-        }
-    }
-
-    /// Events of a topic were missed, just before the one that comes next. `at` is as in
-    /// [`Histories::note_source_joined`].
+    /// Events of a topic were missed, just before the one that comes next. `at` is as in [`Timeline::note_gap`].
     pub fn note_missed(&mut self, topic: Option<TopicId>, at: Option<EventId>, now: Duration) {
         // The ring of another epoch goes with the event that comes next.
-        let generation = self.timeline.generation;
+        let generation = self.timeline.generation();
         let kept = topic.and_then(|topic| self.kept.get_mut(&topic));
-        let Some(kept) = kept.filter(|kept| kept.ring.generation == generation) else {
-            return self.note_gap(at, now);
+        let Some(kept) = kept.filter(|kept| kept.ring.generation() == generation) else {
+            return self.timeline.note_gap(at, now);
         };
-        match at {
-            Some(at) => {
-                kept.ring.missed = at.sequence;
-                self.note(at, now);
-            }
-            None => kept.has_gap = true,
+        kept.ring.note_missed(at.map(|at| at.sequence));
+        if let Some(at) = at {
+            self.timeline.note(at, now);
         }
     }
 
-    /// Keeps an event of a topic whose name has so many bytes. It must have been noted.
+    /// Keeps an event of a topic whose name has so many bytes. The timeline must have it already.
     pub fn keep(
         &mut self,
         topic: TopicId,
@@ -244,107 +180,79 @@ impl Histories {
         rule: &TopicRule,
         (id, second, data): (EventId, u32, &str),
     ) {
-        let Timeline {
-            epoch, generation, ..
-        } = self.timeline;
-        let is_of_epoch = |kept: &KeptTopic| kept.ring.generation == generation;
-        if !self.kept.get(&topic).is_some_and(is_of_epoch) {
-            let before = self.ring(topic);
-            let before = before.map(|ring| (ring.generation, ring.newest()));
-            self.forget(topic);
-            let floor = self.timeline.forgotten;
-            let own_bytes = limits::KEPT_TOPIC_BYTES + name_bytes;
-            self.bytes += own_bytes;
-            let mut ring = Ring::new(epoch, generation, floor);
-            ring.before = before;
-            let kept = KeptTopic {
-                ring,
-                age_seconds: None,
-                has_gap: false,
-                own_bytes,
-            };
-            self.kept.insert(topic, kept);
-        } else {
-            self.unlist(topic);
-        }
-        let Some(kept) = self.kept.get_mut(&topic) else {
-            return;
-        };
-        if std::mem::take(&mut kept.has_gap) {
-            kept.ring.missed = id.sequence - 1;
-        }
-        self.bytes += data.len() + limits::KEPT_EVENT_BYTES;
-        self.events += 1;
-        kept.ring.push(KeptEvent {
+        let event = KeptEvent {
             sequence: id.sequence,
             second,
             data: data.into(),
-        });
-        self.obey(topic, rule);
-        self.list(topic);
+        };
+        if self.present_ring(topic).is_some() {
+            self.change(topic, |kept| {
+                kept.ring.push(event);
+                kept.obey(rule);
+            });
+        } else {
+            let older = self.forget(topic);
+            let timeline = &self.timeline;
+            let (epoch, generation) = (timeline.epoch(), timeline.generation());
+            let mut kept = KeptTopic {
+                ring: Ring::new(epoch, generation, timeline.forgotten(), older.as_ref()),
+                age_seconds: None,
+                own_bytes: limits::KEPT_TOPIC_BYTES + name_bytes,
+            };
+            kept.ring.push(event);
+            kept.obey(rule);
+            self.enlist(topic, kept.listing());
+            self.kept.insert(topic, kept);
+        }
         self.make_room();
     }
 
     /// Another rule counts for a topic, or the same.
     pub fn set_rule(&mut self, topic: TopicId, rule: &TopicRule) {
-        self.unlist(topic);
-        self.obey(topic, rule);
-        self.list(topic);
+        self.change(topic, |kept| kept.obey(rule));
     }
 
-    /// Keeps no more of a topic than its rule says. The topic is not listed meanwhile.
-    fn obey(&mut self, topic: TopicId, rule: &TopicRule) {
+    /// Changes a topic's ring, and what is counted and listed with it.
+    fn change(&mut self, topic: TopicId, change: impl FnOnce(&mut KeptTopic)) {
         let Some(kept) = self.kept.get_mut(&topic) else {
             return;
         };
-        kept.age_seconds = rule.age_seconds;
-        while kept.ring.len() > rule.events_kept()
-            && let Some(bytes) = kept.ring.drop_oldest()
-        {
-            self.bytes -= bytes + limits::KEPT_EVENT_BYTES;
-            self.events -= 1;
-        }
+        let before = kept.listing();
+        change(kept);
+        let after = kept.listing();
+        self.delist(topic, before);
+        self.enlist(topic, after);
     }
 
-    fn list(&mut self, topic: TopicId) {
-        let Some(kept) = self.kept.get(&topic) else {
-            return;
-        };
-        let other = self.order.insert(kept.place(), topic);
+    fn enlist(&mut self, topic: TopicId, listing: Listing) {
+        self.bytes += listing.bytes;
+        self.events += listing.events;
+        let other = self.order.insert(listing.place, topic);
         debug_assert!(other.is_none(), "no two topics have one event");
-        self.due.extend(kept.due().map(|due| (due, topic)));
+        self.due.extend(listing.due.map(|due| (due, topic)));
     }
 
-    fn unlist(&mut self, topic: TopicId) {
-        let Some(kept) = self.kept.get(&topic) else {
-            return;
-        };
-        self.order.remove(&kept.place());
-        if let Some(due) = kept.due() {
+    fn delist(&mut self, topic: TopicId, listing: Listing) {
+        self.bytes -= listing.bytes;
+        self.events -= listing.events;
+        self.order.remove(&listing.place);
+        if let Some(due) = listing.due {
             self.due.remove(&(due, topic));
         }
     }
 
     /// Drops the oldest event of a topic.
     fn drop_oldest(&mut self, topic: TopicId) {
-        self.unlist(topic);
-        let kept = self.kept.get_mut(&topic);
-        if let Some(bytes) = kept.and_then(|kept| kept.ring.drop_oldest()) {
-            self.bytes -= bytes + limits::KEPT_EVENT_BYTES;
-            self.events -= 1;
-        }
-        self.list(topic);
+        self.change(topic, |kept| {
+            kept.ring.drop_oldest();
+        });
     }
 
-    /// Forgets a topic's ring. The floor of topics without a ring is not touched.
-    pub fn forget(&mut self, topic: TopicId) {
-        self.unlist(topic);
-        if let Some(kept) = self.kept.remove(&topic) {
-            self.bytes -= kept.own_bytes
-                + kept.ring.data_bytes()
-                + kept.ring.len() * limits::KEPT_EVENT_BYTES;
-            self.events -= kept.ring.len();
-        }
+    /// Forgets a topic's ring, and answers it. The floor of topics without a ring is not touched.
+    pub fn forget(&mut self, topic: TopicId) -> Option<Ring> {
+        let kept = self.kept.remove(&topic)?;
+        self.delist(topic, kept.listing());
+        Some(kept.ring)
     }
 
     fn make_room(&mut self) {
@@ -356,8 +264,8 @@ impl Histories {
                 self.drop_oldest(topic);
                 continue;
             }
-            if generation == self.timeline.generation {
-                self.timeline.forgotten = self.timeline.forgotten.max(sequence);
+            if generation == self.timeline.generation() {
+                self.timeline.forget(sequence);
             }
             self.forget(topic);
             self.gone.push(topic);
@@ -390,38 +298,25 @@ impl Histories {
         Some(&self.kept.get(&topic)?.ring)
     }
 
+    /// A topic's ring, if its events are of the present epoch.
+    pub fn present_ring(&self, topic: TopicId) -> Option<&Ring> {
+        let generation = self.timeline.generation();
+        self.ring(topic)
+            .filter(|ring| ring.generation() == generation)
+    }
+
     /// The place behind all kept events of a topic.
     pub fn end(&self, topic: TopicId) -> ReplayStart {
         match self.ring(topic) {
             Some(ring) => ReplayStart {
-                generation: ring.generation,
+                generation: ring.generation(),
                 after: ring.newest(),
             },
             None => ReplayStart {
-                generation: self.timeline.generation,
-                after: self.timeline.newest,
+                generation: self.timeline.generation(),
+                after: self.timeline.newest(),
             },
         }
-    }
-
-    /// Rises with each epoch.
-    pub fn generation(&self) -> u32 {
-        self.timeline.generation
-    }
-
-    /// The floor of topics without a ring.
-    pub fn forgotten(&self) -> u64 {
-        self.timeline.forgotten
-    }
-
-    /// From this sequence on a client of the present epoch can get all events of a topic whose events are kept.
-    fn floor(&self, topic: Option<TopicId>) -> u64 {
-        let ring = topic.and_then(|topic| self.ring(topic));
-        let of_topic = match ring.filter(|ring| ring.generation == self.timeline.generation) {
-            Some(ring) => ring.floor.max(ring.missed),
-            None => self.timeline.forgotten,
-        };
-        of_topic.max(self.timeline.floor)
     }
 
     /// Judges whether a client can get all events of a topic behind its position, and returns that position. `topic` is
@@ -433,33 +328,37 @@ impl Histories {
         let Since::Position(position) = since else {
             return Err(Unrecovered::Unknown);
         };
-        if position.epoch != self.timeline.epoch {
-            return Err(Unrecovered::Epoch);
-        }
-        if position.sequence > self.timeline.newest {
-            return Err(Unrecovered::Unknown);
-        }
-        let kept = topic.and_then(|topic| self.kept.get(&topic));
-        let has_gap = self.timeline.has_gap || kept.is_some_and(|kept| kept.has_gap);
+        self.timeline.judge(position)?;
+        let has_gap = topic
+            .and_then(|topic| self.ring(topic))
+            .is_some_and(Ring::has_gap);
         match !has_gap && position.sequence >= self.floor(topic) {
             true => Ok(position),
             false => Err(Unrecovered::Floor),
         }
     }
 
+    /// From this sequence on all events of a topic are kept that came.
+    fn floor(&self, topic: Option<TopicId>) -> u64 {
+        let ring = topic.and_then(|topic| self.present_ring(topic));
+        ring.map_or(self.timeline.forgotten(), Ring::complete_from)
+    }
+
     /// The position of a client that has everything of a topic.
     pub fn position(&self, topic: Option<TopicId>) -> EventId {
-        let epoch = self.timeline.epoch;
-        let sequence = match epoch == self.own {
-            true => self.timeline.newest,
+        let timeline = &self.timeline;
+        let sequence = match timeline.is_own() {
+            true => timeline.newest(),
             false => {
-                let ring = topic.and_then(|topic| self.ring(topic));
-                let ring = ring.filter(|ring| ring.generation == self.timeline.generation);
+                let ring = topic.and_then(|topic| self.present_ring(topic));
                 let newest = ring.map_or(0, Ring::newest);
-                newest.max(self.floor(topic))
+                newest.max(self.floor(topic)).max(timeline.floor())
             }
         };
-        EventId { epoch, sequence }
+        EventId {
+            epoch: timeline.epoch(),
+            sequence,
+        }
     }
 
     /// Checks that what is counted and listed is what there is.
@@ -478,23 +377,27 @@ impl Histories {
             ));
         }
         let is_listed = |(topic, kept): (&TopicId, &KeptTopic)| {
-            self.order.get(&kept.place()) == Some(topic)
-                && kept
-                    .due()
-                    .is_none_or(|due| self.due.contains(&(due, *topic)))
+            let Listing { place, due, .. } = kept.listing();
+            self.order.get(&place) == Some(topic)
+                && due.is_none_or(|due| self.due.contains(&(due, *topic)))
         };
         if self.order.len() != self.kept.len() || !self.kept.iter().all(is_listed) {
             return Err("a ring is not listed as it should be".to_owned());
         }
-        let due = self.kept.values().filter(|kept| kept.due().is_some());
+        let due = self
+            .kept
+            .values()
+            .filter(|kept| kept.listing().due.is_some());
         if self.due.len() != due.count() || self.bytes > self.bytes_max {
             return Err("too many rings are due, or too much is kept".to_owned());
         }
         Ok(())
     }
 }
+
 #[cfg(test)]
 mod tests {
+    use super::super::timeline::SOURCE_SETTLES;
     use super::*;
 
     const OWN: u8 = 0;
@@ -527,7 +430,7 @@ mod tests {
 
         /// An event of a topic, whose name has 1 byte, with so many bytes of data.
         fn event(&mut self, n: u32, id: EventId, bytes: usize) {
-            self.histories.note(id, self.now);
+            self.histories.timeline_mut().note(id, self.now);
             let event = (id, self.now.as_secs() as u32, &*"x".repeat(bytes));
             self.histories.keep(topic(n), 1, &self.rule, event);
             self.histories.audit().expect("agreement");
@@ -670,7 +573,7 @@ mod tests {
         );
         assert_eq!(world.since(2, id(RELAY, 129)), Ok(129));
         // The connection was down, and the first event comes long after it was made again.
-        world.histories.note_source_joined(None, world.now);
+        (world.histories.timeline_mut()).note_source_joined(None, world.now);
         world.now += Duration::from_secs(60);
         world.event(1, id(RELAY, 140), 1);
         world.event(1, id(RELAY, 145), 1);
@@ -709,7 +612,10 @@ mod tests {
         let mut world = World::new("* history=9");
         world.event(1, id(OWN, 1), 1);
         let at = Some(id(OWN, 2));
-        world.histories.note_source_joined(at, world.now);
+        world
+            .histories
+            .timeline_mut()
+            .note_source_joined(at, world.now);
         // Whoever has everything before the gap does not have what was missed; whoever comes behind it misses nothing.
         let since = |world: &World, sequence| world.since(1, id(OWN, sequence));
         assert_eq!((since(&world, 1), since(&world, 2)), (Err("floor"), Ok(2)));

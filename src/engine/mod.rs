@@ -58,6 +58,7 @@ mod subscribing;
 mod subscription_ids;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod topic_rules;
 mod topics;
 mod turn;

@@ -13,7 +13,7 @@
 //! Never here: which events are kept (`histories`), who waits for which of them (`subscribing`).
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 
 use super::Engine;
 use super::batch::Batch;
@@ -33,7 +33,6 @@ use crate::wire::protocol::Protocol;
 /// How far a client has got a topic's events.
 #[derive(Debug)]
 struct Cursor {
-    topic: TopicId,
     /// Of the topic's ring when this was last looked at.
     generation: u32,
     /// The sequence of the last event that it has.
@@ -42,12 +41,15 @@ struct Cursor {
     promised: u64,
 }
 
+/// How far a client has got the events of each topic for which it waits.
+type Cursors = BTreeMap<TopicId, Cursor>;
+
 /// The topics for which one client waits.
 #[derive(Debug, Default)]
 struct Replay {
-    /// Empty only for a client that waits no more and is on the list still: if it were forgotten there, one that asks again
-    /// and again would stand on the list many times.
-    cursors: Vec<Cursor>,
+    /// Empty when the client waits no more. It is forgotten then, but not while it is on the list: a client that asks again
+    /// and again would stand there many times.
+    cursors: Cursors,
     /// True exactly when it is on the list of those that go on. It stands there once.
     is_listed: bool,
 }
@@ -77,16 +79,15 @@ impl Replays {
     /// Returns true when a client waits for this topic.
     pub(super) fn awaits(&self, id: SlotId, topic: TopicId) -> bool {
         let client = self.clients.get(&id);
-        client.is_some_and(|one| one.cursors.iter().any(|cursor| cursor.topic == topic))
+        client.is_some_and(|one| one.cursors.contains_key(&topic))
     }
 
     /// Up to where a client has a topic's events for which it waits, in the epoch of the topic's ring.
     pub(super) fn position(&self, id: SlotId, topic: TopicId, hub: &Hub) -> Option<EventId> {
-        let mut cursors = self.clients.get(&id)?.cursors.iter();
-        let cursor = cursors.find(|cursor| cursor.topic == topic)?;
+        let cursor = self.clients.get(&id)?.cursors.get(&topic)?;
         let ring = hub.history().ring(topic)?;
         Some(EventId {
-            epoch: ring.epoch,
+            epoch: ring.epoch(),
             sequence: cursor.after,
         })
     }
@@ -94,18 +95,18 @@ impl Replays {
     /// The topics for which a client waits.
     pub(super) fn awaited(&self, id: SlotId) -> impl Iterator<Item = TopicId> {
         let cursors = self.clients.get(&id).into_iter();
-        cursors.flat_map(|one| one.cursors.iter().map(|cursor| cursor.topic))
+        cursors.flat_map(|one| one.cursors.keys().copied())
     }
 
     /// A client waits for the events of a topic from `start` on. From the sequence `promised` on it was promised everything.
     pub(super) fn add(&mut self, id: SlotId, topic: TopicId, start: ReplayStart, promised: u64) {
         let cursor = Cursor {
-            topic,
             generation: start.generation,
             after: start.after,
             promised,
         };
-        self.clients.entry(id).or_default().cursors.push(cursor);
+        let client = self.clients.entry(id).or_default();
+        client.cursors.insert(topic, cursor);
         self.list(id);
     }
 
@@ -126,9 +127,7 @@ impl Replays {
         let Some(client) = self.clients.get_mut(&id) else {
             return false;
         };
-        let before = client.cursors.len();
-        client.cursors.retain(|cursor| cursor.topic != topic);
-        let is_found = client.cursors.len() < before;
+        let is_found = client.cursors.remove(&topic).is_some();
         if client.cursors.is_empty() {
             self.remove(id);
         }
@@ -162,9 +161,9 @@ impl Replays {
     }
 
     /// Takes out all topics of a client.
-    fn remove(&mut self, id: SlotId) -> Vec<Cursor> {
+    fn remove(&mut self, id: SlotId) -> Cursors {
         let Some(client) = self.clients.get_mut(&id) else {
-            return Vec::new();
+            return Cursors::new();
         };
         let cursors = std::mem::take(&mut client.cursors);
         if !client.is_listed {
@@ -255,7 +254,7 @@ impl<S: Stream> Engine<S> {
             return 0;
         };
         let cost = limits::REPLAY_COST_BYTES + client.cursors.len() * limits::REPLAY_TOPIC_BYTES;
-        match next_step(&mut self.hub, &mut client.cursors, encoding, room) {
+        match next_step(&self.hub, &mut client.cursors, encoding, room) {
             ReplayStep::Events(batch) => {
                 let bytes = batch.bytes().len();
                 let events = batch.frames_from(0) as u64;
@@ -288,69 +287,60 @@ impl<S: Stream> Engine<S> {
         let Some(connection) = self.slots.get_mut(id) else {
             return;
         };
-        for cursor in self.replays.remove(id) {
-            let name = self.hub.name(cursor.topic);
+        for topic in self.replays.remove(id).into_keys() {
+            let name = self.hub.name(topic);
             let own = &mut connection.audiences;
             self.hub.subscribe(id.index(), own, encoding, &name);
-            self.hub.end_awaiting(cursor.topic);
+            self.hub.end_awaiting(topic);
         }
     }
 }
 
 /// The next events of all topics that a client waits for, in the order of their ids, as many as make one step; `room` is in
 /// bytes.
-fn next_step(hub: &mut Hub, cursors: &mut [Cursor], encoding: Encoding, room: usize) -> ReplayStep {
-    for cursor in &mut *cursors {
-        if follow_ring(hub, cursor) {
-            return ReplayStep::Gap(cursor.topic);
+fn next_step(hub: &Hub, cursors: &mut Cursors, encoding: Encoding, room: usize) -> ReplayStep {
+    for (&topic, cursor) in &mut *cursors {
+        if follow_ring(hub, topic, cursor) {
+            return ReplayStep::Gap(topic);
         }
     }
-    let names: Vec<(String, u64)> = cursors
-        .iter()
-        .map(|cursor| {
-            let mut quoted = String::new();
-            json::quote(&hub.name(cursor.topic), &mut quoted);
-            (quoted, hub.subscription_of(cursor.topic, encoding))
-        })
-        .collect();
     let history = hub.history();
-    let mut rings: Vec<_> = cursors
-        .iter()
-        .map(|cursor| {
-            let ring = history.ring(cursor.topic);
-            ring.map(|ring| (ring, ring.behind(cursor.after).peekable()))
+    let mut waiting: Vec<_> = cursors
+        .iter_mut()
+        .filter_map(|(&topic, cursor)| {
+            let ring = history.ring(topic)?;
+            let events = ring.behind(cursor.after).peekable();
+            Some((topic, cursor, ring, events))
         })
         .collect();
     // By generation and sequence, the oldest first.
     let mut next = BinaryHeap::new();
-    for (index, ring) in rings.iter_mut().enumerate() {
-        if let Some((ring, events)) = ring
-            && let Some(event) = events.peek()
-        {
-            next.push(Reverse((ring.generation, event.sequence, index)));
+    for (index, (_, _, ring, events)) in waiting.iter_mut().enumerate() {
+        if let Some(event) = events.peek() {
+            next.push(Reverse((ring.generation(), event.sequence, index)));
         }
     }
     if next.is_empty() {
         return ReplayStep::Done;
     }
+    let present = history.timeline().generation();
     let mut batch = Batch::default();
+    let mut quoted_topic = String::new();
     let mut frame = Vec::new();
     while let Some(Reverse((generation, sequence, index))) = next.pop()
         && batch.bytes().len() < limits::REPLAY_STEP_BYTES
     {
-        let Some((ring, events)) = &mut rings[index] else {
-            continue;
-        };
+        let (topic, cursor, ring, events) = &mut waiting[index];
         let Some(event) = events.next() else { continue };
-        let (quoted_topic, subscription) = &names[index];
-        let cursor = &mut cursors[index];
+        quoted_topic.clear();
+        json::quote(&hub.name(*topic), &mut quoted_topic);
         // An older event must not take a client back from the position that it was told.
         let is_behind = encoding.protocol() == Protocol::Sse && sequence <= cursor.promised;
-        let is_shown = generation == history.generation() && !is_behind;
+        let is_shown = generation == present && !is_behind;
         frame.clear();
         let past = PastEvent {
-            quoted_topic,
-            subscription: *subscription,
+            quoted_topic: &quoted_topic,
+            subscription: hub.known_subscription(*topic, encoding),
             id: is_shown.then(|| ring.id(event)),
             data: &event.data,
         };
@@ -371,24 +361,23 @@ fn next_step(hub: &mut Hub, cursors: &mut [Cursor], encoding: Encoding, room: us
 }
 
 /// Brings a cursor in step with its topic's ring. Returns true when the client has lost events.
-fn follow_ring(hub: &Hub, cursor: &mut Cursor) -> bool {
+fn follow_ring(hub: &Hub, topic: TopicId, cursor: &mut Cursor) -> bool {
     let history = hub.history();
-    let ring = history.ring(cursor.topic);
+    let ring = history.ring(topic);
     let (generation, floor) = match ring {
-        Some(ring) => (ring.generation, ring.floor),
-        None => (history.generation(), history.forgotten()),
+        Some(ring) => (ring.generation(), ring.floor()),
+        None => {
+            let timeline = history.timeline();
+            (timeline.generation(), timeline.forgotten())
+        }
     };
     if generation != cursor.generation {
         // What was left of the older epoch is gone.
-        let had_all = ring.is_some_and(|ring| {
-            let is_behind = |before| before <= (cursor.generation, cursor.after);
-            ring.is_whole() && ring.before.is_some_and(is_behind)
-        });
+        let had_all = ring.is_some_and(|ring| ring.follows(cursor.generation, cursor.after));
         *cursor = Cursor {
             generation,
             after: floor,
             promised: floor,
-            ..*cursor
         };
         return !had_all;
     }

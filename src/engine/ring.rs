@@ -1,7 +1,7 @@
 //! The kept events of one topic.
 //!
-//! Events come in at one end and are dropped at the other. The *floor* is the sequence of the last event that was dropped:
-//! a client that has everything up to there, or more, can get the rest.
+//! Events come in at one end and are dropped at the other. The *floor* is the sequence of the last event that was dropped.
+//! A client that has everything up to there can get the rest, if the server has missed nothing since.
 //!
 //! Never here: how many events are kept and for how long (`histories`), what clients ask for.
 
@@ -27,35 +27,53 @@ pub struct KeptEvent {
 #[derive(Debug)]
 pub struct Ring {
     /// The epoch of their ids.
-    pub epoch: Epoch,
-    /// Rises with each epoch that the server sees. The older one is dropped first.
-    pub generation: u32,
+    epoch: Epoch,
+    /// Rises with each epoch that the server sees.
+    generation: u32,
     /// The sequence of the last event that was dropped, or of the last one that this ring does not know of.
-    pub floor: u64,
+    floor: u64,
     /// The floor when the ring was new: it has dropped no event of its own while its floor is that.
     begin: u64,
     /// Up to this sequence, the server itself may have missed events of the topic.
-    pub missed: u64,
+    missed: u64,
+    /// True exactly when the server has missed events whose numbers are below that of the topic's next one.
+    has_gap: bool,
     /// The generation of the ring before this one, and the sequence of its newest event.
-    pub before: Option<(u32, u64)>,
+    before: Option<(u32, u64)>,
     events: VecDeque<KeptEvent>,
     /// In bytes, the data of all events.
     data_bytes: usize,
 }
 
 impl Ring {
-    /// A ring without events. It knows nothing of events up to `floor`.
-    pub fn new(epoch: Epoch, generation: u32, floor: u64) -> Self {
+    /// A ring without events, in the place of the topic's ring of an older epoch. It knows nothing of events up to `floor`.
+    pub fn new(epoch: Epoch, generation: u32, floor: u64, before: Option<&Self>) -> Self {
         Self {
             epoch,
             generation,
             floor,
             begin: floor,
             missed: 0,
-            before: None,
+            has_gap: false,
+            before: before.map(|ring| (ring.generation, ring.newest())),
             events: VecDeque::new(),
             data_bytes: 0,
         }
+    }
+
+    /// The epoch of the ids of its events.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Rises with each epoch that the server sees. The events of older ones are dropped first.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The sequence of the last event that was dropped, or of the last one that this ring does not know of.
+    pub fn floor(&self) -> u64 {
+        self.floor
     }
 
     /// How many events there are.
@@ -68,9 +86,30 @@ impl Ring {
         self.data_bytes
     }
 
-    /// Returns true while it has every event that it was given.
-    pub fn is_whole(&self) -> bool {
-        self.floor == self.begin
+    /// Returns true when a client that has everything up to `sequence` of an older generation can get all the rest: it had
+    /// the older ring's newest event, and this ring has dropped none.
+    pub fn follows(&self, generation: u32, sequence: u64) -> bool {
+        let is_behind = |before| before <= (generation, sequence);
+        self.floor == self.begin && self.before.is_some_and(is_behind)
+    }
+
+    /// Events of the topic were missed, just before its next one. They have used up the number `at`; `None` where a relay
+    /// gives the numbers.
+    pub fn note_missed(&mut self, at: Option<u64>) {
+        match at {
+            Some(at) => self.missed = at,
+            None => self.has_gap = true,
+        }
+    }
+
+    /// Returns true while events were missed whose numbers are below that of the topic's next one.
+    pub fn has_gap(&self) -> bool {
+        self.has_gap
+    }
+
+    /// From this sequence on it has all events.
+    pub fn complete_from(&self) -> u64 {
+        self.floor.max(self.missed)
     }
 
     /// The oldest one.
@@ -86,13 +125,18 @@ impl Ring {
     /// Adds the newest event.
     pub fn push(&mut self, event: KeptEvent) {
         debug_assert!(event.sequence > self.newest(), "ids rise");
+        if std::mem::take(&mut self.has_gap) {
+            self.missed = event.sequence - 1;
+        }
         self.data_bytes += event.data.len();
         self.events.push_back(event);
     }
 
-    /// Drops the oldest event. Returns how many bytes of data it had; `None` when there is no event.
-    pub fn drop_oldest(&mut self) -> Option<usize> {
-        let event = self.events.pop_front()?;
+    /// Drops the oldest event. Returns false when there is none.
+    pub fn drop_oldest(&mut self) -> bool {
+        let Some(event) = self.events.pop_front() else {
+            return false;
+        };
         self.floor = event.sequence;
         self.data_bytes -= event.data.len();
         // No more than half of it is ever empty: `limits::KEPT_EVENT_BYTES` counts on that.
@@ -100,7 +144,7 @@ impl Ring {
         if room > CAPACITY_KEPT && len < room / 2 {
             self.events.shrink_to((len + len / 2).max(CAPACITY_KEPT));
         }
-        Some(event.data.len())
+        true
     }
 
     /// The events behind the one with this sequence, the oldest first.
@@ -134,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_floor_is_the_last_event_that_was_dropped() {
-        let mut ring = Ring::new(Epoch::new([0; 8]), 0, 2);
+        let mut ring = Ring::new(Epoch::new([0; 8]), 0, 2, None);
         assert_eq!((ring.newest(), ring.before_last(3)), (2, 2));
         for sequence in [5, 7, 8] {
             let data = "x".into();
@@ -150,10 +194,10 @@ mod tests {
         assert_eq!(behind(&ring, 6), [7, 8]);
         assert!(behind(&ring, 8).is_empty());
         assert_eq!([1, 2, 3, 4].map(|n| ring.before_last(n)), [7, 5, 2, 2]);
-        assert_eq!(ring.drop_oldest(), Some(1));
+        assert!(ring.drop_oldest());
         assert_eq!((ring.floor, ring.newest(), ring.data_bytes()), (5, 8, 2));
         assert_eq!(ring.before_last(3), 5);
-        while ring.drop_oldest().is_some() {}
+        while ring.drop_oldest() {}
         assert_eq!((ring.floor, ring.newest(), ring.len()), (8, 8, 0));
     }
 }

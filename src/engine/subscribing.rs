@@ -41,48 +41,46 @@ pub(super) fn begin(
     name: &str,
     past: PastWish,
 ) -> Beginning {
-    let member = id.index();
     let known = hub.topics().find(name);
-    let was_awaited = known.is_some_and(|topic| replays.awaits(id, topic));
+    let is_awaited = known.is_some_and(|topic| replays.awaits(id, topic));
+    let has_it = is_awaited || hub.is_subscribed(own, encoding, name);
     let prospect = hub.prospect(name, past);
-    let is_member = hub.is_subscribed(own, encoding, name);
-    // A client that gets the topic's events already, or waits for them, is owed some that are on their way. Only a position
-    // of its own says from where on it needs them again.
-    let is_anew = prospect.outcome.is_ok();
-    let position = match known.filter(|_| !is_anew && (is_member || was_awaited)) {
-        Some(topic) => replays
-            .position(id, topic, hub)
-            .unwrap_or_else(|| hub.position_of_member(topic, encoding, prospect.position)),
-        None => prospect.position,
-    };
-    let notice = past.is_asked().then_some(RecoveryNotice {
-        position,
-        outcome: prospect.outcome,
-    });
-    let begin = |is_new, subscription| Beginning {
-        is_new,
+    let begin = |position, subscription| Beginning {
+        is_new: !has_it,
         subscription,
-        notice,
+        notice: past.is_asked().then_some(RecoveryNotice {
+            position,
+            outcome: prospect.outcome,
+        }),
     };
-    if let Some(topic) = known.filter(|_| was_awaited && !is_anew) {
-        return begin(false, hub.subscription_of(topic, encoding));
+    // A client that has the subscription keeps it as it is, and is owed some events. Only a position of its own says from
+    // where on it needs them again.
+    if let Some(topic) = known.filter(|_| has_it && prospect.outcome.is_err()) {
+        let position = replays
+            .position(id, topic, hub)
+            .unwrap_or_else(|| hub.position_of_member(topic, encoding, prospect.position));
+        return begin(position, hub.subscription_of(topic, encoding));
     }
-    let start = prospect.replay.filter(|_| !is_member || is_anew);
-    let Some(start) = start else {
-        let joined = hub.subscribe(member, own, encoding, name);
-        if let Some(topic) = known.filter(|_| was_awaited) {
-            replays.cancel(id, topic, hub);
+    let member = id.index();
+    let subscription = match prospect.replay {
+        None => {
+            let joined = hub.subscribe(member, own, encoding, name);
+            if let Some(topic) = known.filter(|_| is_awaited) {
+                replays.cancel(id, topic, hub);
+            }
+            joined.subscription
         }
-        return begin(joined.is_new && !was_awaited, joined.subscription);
+        Some(start) => {
+            let topic = hub.await_events(name);
+            if is_awaited {
+                replays.cancel(id, topic, hub);
+            }
+            hub.unsubscribe(member, own, encoding, name);
+            replays.add(id, topic, start, prospect.position.sequence);
+            hub.subscription_of(topic, encoding)
+        }
     };
-    let topic = hub.await_events(name);
-    if was_awaited {
-        replays.cancel(id, topic, hub);
-    }
-    hub.unsubscribe(member, own, encoding, name);
-    replays.add(id, topic, start, prospect.position.sequence);
-    let subscription = hub.subscription_of(topic, encoding);
-    begin(!is_member && !was_awaited, subscription)
+    begin(prospect.position, subscription)
 }
 
 /// Makes a client a subscriber of all topics of its stream. Returns what it is told.

@@ -1,10 +1,12 @@
 //! Topics by name, their members and their statistics.
 //!
-//! A topic is alive while it has a subscriber: the first one makes it and the last one that leaves takes it
-//! along, so names that clients invent cannot pile up. A topic whose events are kept stays without one. Its members stand in its audiences, one for each
-//! encoding. The other direction (the audiences of a connection) is an [`IdSet`] of [`AudienceId`]s that the
-//! connection keeps and hands in. So to leave all of them costs as much as the connection had, not as much as
-//! there is. A member is in at most one audience of a topic, because it has one encoding.
+//! A topic is alive while it has a subscriber: the first one makes it and the last one that leaves takes it along, so names
+//! that clients invent cannot pile up. A topic whose events are kept stays without one. A subscriber is a member, or waits to
+//! become one: it is sent kept events first.
+//!
+//! The members of a topic stand in its audiences, one for each encoding. The other direction (the audiences of a connection)
+//! is an [`IdSet`] of [`AudienceId`]s that the connection keeps and hands in. So to leave all of them costs as much as the
+//! connection had, not as much as there is. A member is in at most one audience of a topic, because it has one encoding.
 //!
 //! A topic also counts its events, and how many a second it has lately: what an administrator asks
 //! first. That is 16 bytes a topic, written where its members are looked up anyway.
@@ -88,7 +90,7 @@ pub struct TopicView {
     pub name: Rc<str>,
     /// How many connections are subscribed to it.
     pub subscribers: usize,
-    /// How many events it has had since its first subscriber came.
+    /// How many events it has had since it is alive.
     pub events: u64,
     /// In events a second over the last ten, roughly.
     pub rate: f32,
@@ -179,7 +181,7 @@ impl Topics {
         encodings.map(move |encoding| (AudienceId::new(topic, encoding), encoding))
     }
 
-    /// How many members the topic of that name has.
+    /// How many clients are subscribed to the topic of that name.
     pub fn subscribers(&self, name: &str) -> usize {
         let topic = self.find(name).map(|id| &self.topics[id.place() as usize]);
         topic.map_or(0, Topic::subscribers)
@@ -238,7 +240,7 @@ impl Topics {
         self.end_if_over(id)
     }
 
-    /// The topic has an event, in this second. Answers how many members it has.
+    /// The topic has an event, in this second. Answers how many clients are subscribed to it.
     pub fn note_event(&mut self, id: TopicId, second: u32) -> usize {
         let topic = &mut self.topics[id.place() as usize];
         if topic.second != second {

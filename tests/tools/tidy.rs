@@ -217,12 +217,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // What is kept of topics, and what slow readers lose.
     ("engine::topic_rules", &["limits", "wire::topic_rule"]),
     ("engine::ring", &["wire::id"]),
+    ("engine::timeline", &["limits", "wire::id", "wire::past"]),
     (
         "engine::histories",
         &[
             "engine::audiences",
             "engine::names",
             "engine::ring",
+            "engine::timeline",
             "limits",
             "wire::id",
             "wire::past",
@@ -274,6 +276,20 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine::idset",
             "engine::session",
             "engine::subscription_ids",
+            "engine::topic_rules",
+            "engine::topics",
+            "wire::envelope",
+            "wire::id",
+            "wire::topic_rule",
+        ],
+    ),
+    (
+        "engine::hub::past",
+        &[
+            "engine::audiences",
+            "engine::histories",
+            "engine::hub",
+            "engine::session",
             "engine::topic_rules",
             "engine::topics",
             "wire::envelope",

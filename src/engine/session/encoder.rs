@@ -24,7 +24,7 @@ use crate::wire::websocket::{self, Deflater, Framing};
 pub struct Encoder {
     /// The topic's name as JSON.
     quoted_topic: String,
-    /// The event's id as text; empty when it has none.
+    /// The event's id as text; empty when it has none, or no encoding has shown it yet.
     id: String,
     /// The number by which WAMP v2 knows the event.
     publication: u64,
@@ -78,16 +78,9 @@ impl Encoder {
         self.may_compress = self.has_budget();
         self.quoted_topic.clear();
         json::quote(&event.topic, &mut self.quoted_topic);
-        self.set_id(event.id);
-    }
-
-    fn set_id(&mut self, id: Option<EventId>) {
         self.id.clear();
         // The server's own events have none.
-        self.publication = id.map_or(1, wamp2::publication);
-        if let Some(id) = id {
-            write!(self.id, "{id}").expect("a String takes everything");
-        }
+        self.publication = event.id.map_or(1, wamp2::publication);
     }
 
     /// `event`, which is that of the last [`Encoder::begin`], in one encoding. `subscription` is the id of its
@@ -98,6 +91,12 @@ impl Encoder {
         subscription: u64,
         event: &'a Event<'_>,
     ) -> EncodedEvent<'a> {
+        if let Some(id) = event.id
+            && encoding.protocol() != Protocol::Wamp1
+            && self.id.is_empty()
+        {
+            write!(self.id, "{id}").expect("a String takes everything");
+        }
         let plain = plain(
             encoding,
             &self.quoted_topic,

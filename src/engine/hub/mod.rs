@@ -4,8 +4,12 @@
 //! ingested before, an audience that ends takes its batches along, and a topic lives while events of it are kept. An event
 //! is encoded once for each audience of its topic.
 //!
+//! The two things that live beside the present, rules for topics and kept events, are in `past`.
+//!
 //! Never here: connections (a member is a number, and keeps the set of its own audiences itself),
 //! protocols (an encoder knows them), sockets, clocks (moments are handed in).
+
+mod past;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -14,16 +18,15 @@ use std::time::Duration;
 use super::audiences::AudienceId;
 use super::batch::LossMark;
 use super::flush::{Finished, Flush, Recipients, WriteBudget};
-use super::histories::{Histories, ReplayStart};
+use super::histories::Histories;
 use super::idset::IdSet;
 use super::session::{Encoder, Encoding};
 use super::subscription_ids::SubscriptionIds;
-use super::topic_rules::{RuleNumber, TopicRules};
+use super::topic_rules::TopicRules;
 use super::topics::{Subscribed, TopicId, TopicView, Topics, Unsubscribed};
 use crate::wire::envelope::Event;
-use crate::wire::id::{Epoch, EventId};
-use crate::wire::past::{PastWish, Unrecovered};
-use crate::wire::topic_rule::{SlowPolicy, TopicRule};
+use crate::wire::id::Epoch;
+use crate::wire::topic_rule::SlowPolicy;
 
 /// What sources that filter by topic have to know.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,19 +53,6 @@ pub struct Published {
     pub subscribers: usize,
     /// True exactly when it is kept.
     pub is_kept: bool,
-}
-
-/// What a client can get of a topic's past.
-#[derive(Clone, Copy, Debug)]
-pub struct Prospect {
-    /// True exactly when events of the topic are kept.
-    pub is_kept: bool,
-    /// Whether the client gets everything behind its own position.
-    pub outcome: Result<(), Unrecovered>,
-    /// From here on it gets everything.
-    pub position: EventId,
-    /// Kept events behind this one are to be sent to it; `None` when there are none.
-    pub replay: Option<ReplayStart>,
 }
 
 /// Topics, batches on their way, and kept events.
@@ -96,99 +86,6 @@ impl Hub {
         }
     }
 
-    /// Other rules for topics, and another bound for all kept events, in bytes. It looks at every topic of which events
-    /// are kept.
-    pub fn set_topic_rules(&mut self, rules: &[TopicRule], history_bytes_max: usize) {
-        let before: Vec<String> = self.rules.kept_names().map(str::to_owned).collect();
-        if self.rules.replace(rules) {
-            self.history.note_other_rules();
-            self.rules_version = self.rules_version.checked_add(1).unwrap_or_else(|| {
-                self.topics.forget_rules();
-                1
-            });
-        }
-        self.history.set_bytes_max(history_bytes_max);
-        self.release_forgotten();
-        let names = before.iter().filter_map(|name| self.topics.find(name));
-        let mut kept: Vec<TopicId> = self.history.topics().chain(names).collect();
-        kept.sort_unstable();
-        kept.dedup();
-        for topic in kept {
-            let rule = self.rule(topic);
-            match self.rules.get(rule).filter(|rule| rule.keeps()) {
-                Some(rule) => self.history.set_rule(topic, rule),
-                None => {
-                    self.history.forget(topic);
-                    self.stop_keeping(topic);
-                }
-            }
-        }
-        let names: Vec<Rc<str>> = self.rules.kept_names().map(Rc::from).collect();
-        for name in names {
-            self.keep(&name);
-        }
-    }
-
-    /// The rules for topics.
-    pub fn topic_rules(&self) -> &TopicRules {
-        &self.rules
-    }
-
-    /// The kept events.
-    pub fn history(&self) -> &Histories {
-        &self.history
-    }
-
-    /// The kept events, to tell what has happened to them.
-    pub fn history_mut(&mut self) -> &mut Histories {
-        &mut self.history
-    }
-
-    /// Events of a topic were missed, just before the one that comes next.
-    pub fn note_missed(&mut self, name: &str, at: Option<EventId>, now: Duration) {
-        if self.rules.keeps(self.rules.find(name)) {
-            self.history.note_missed(self.topics.find(name), at, now);
-        } else if let Some(at) = at {
-            self.history.note(at, now);
-        }
-    }
-
-    /// Drops kept events that are too old.
-    pub fn expire(&mut self, second: u32) {
-        self.history.expire(second);
-    }
-
-    /// A slow client has lost events of a topic, because of the topic's rule.
-    pub fn note_dropped(&mut self, topic: TopicId, events: u64) {
-        if self.topics.has(topic) {
-            let rule = self.rule(topic);
-            self.rules.note_dropped(rule, events);
-        }
-    }
-
-    /// The rule that counts for a topic.
-    fn rule(&mut self, topic: TopicId) -> RuleNumber {
-        let (rule, version) = self.topics.rule(topic);
-        if version == self.rules_version {
-            return rule;
-        }
-        let rule = self.rules.find(&self.topics.name_of(topic));
-        self.topics.set_rule(topic, rule, self.rules_version);
-        rule
-    }
-
-    /// Returns true when events of the topic are wanted: it has a subscriber, or its events are kept.
-    pub fn wants(&self, name: &str) -> bool {
-        self.topics.find(name).is_some() || self.rules.keeps(self.rules.find(name))
-    }
-
-    /// The topic `name`, which stays from now on.
-    fn keep(&mut self, name: &str) -> TopicId {
-        let topic = self.find_or_create(name);
-        self.topics.keep(topic);
-        topic
-    }
-
     fn find_or_create(&mut self, name: &str) -> TopicId {
         self.topics.find(name).unwrap_or_else(|| {
             let name: Rc<str> = name.into();
@@ -199,80 +96,12 @@ impl Hub {
         })
     }
 
-    /// Events of a topic are kept no more.
-    fn stop_keeping(&mut self, topic: TopicId) {
-        let ended = self.topics.stop_keeping(topic);
-        self.note_ended(topic, ended);
-    }
-
-    /// Topics whose events were dropped to make room are kept no more, unless a rule names them.
-    fn release_forgotten(&mut self) {
-        while let Some(topic) = self.history.poll_forgotten() {
-            let rule = self.rule(topic);
-            let rule = self.rules.get(rule);
-            if rule.is_none_or(|rule| !rule.keeps() || rule.exact_name().is_none()) {
-                self.stop_keeping(topic);
-            }
-        }
-    }
-
     fn note_ended(&mut self, topic: TopicId, ended: Option<Rc<str>>) {
         let Some(name) = ended else { return };
         self.subscription_ids.forget(topic);
         if let Some(changes) = &mut self.changes {
             changes.push_back(TopicChange::Last(name));
         }
-    }
-
-    /// What a client that asks for `past` can get of the topic `name`.
-    pub fn prospect(&self, name: &str, past: PastWish) -> Prospect {
-        let topic = self.topics.find(name);
-        let rule = self.rules.get(self.rules.find(name));
-        let Some(rule) = rule.filter(|rule| rule.keeps()) else {
-            return Prospect {
-                is_kept: false,
-                outcome: Err(Unrecovered::None),
-                position: self.history.position(topic),
-                replay: None,
-            };
-        };
-        let recovered = match past.since {
-            Some(since) => self.history.recover(topic, since),
-            None => Err(Unrecovered::None),
-        };
-        let ring = topic.and_then(|topic| self.history.ring(topic));
-        let last = past.last.unwrap_or(0).max(rule.sends_last.into());
-        let replay = ring.and_then(|ring| {
-            let after = match recovered {
-                Ok(_) if ring.generation != self.history.generation() => return None,
-                Ok(position) => position.sequence,
-                Err(_) => ring.before_last(usize::try_from(last).unwrap_or(usize::MAX)),
-            };
-            let generation = ring.generation;
-            let has_events = ring.behind(after).next().is_some();
-            has_events.then_some(ReplayStart { generation, after })
-        });
-        Prospect {
-            is_kept: true,
-            outcome: recovered.map(drop),
-            position: recovered.unwrap_or_else(|_| self.history.position(topic)),
-            replay,
-        }
-    }
-
-    /// The position of a member of a topic, which `position` would be if no event were on its way to it.
-    pub fn position_of_member(
-        &self,
-        topic: TopicId,
-        encoding: Encoding,
-        position: EventId,
-    ) -> EventId {
-        let on_their_way = self.flush.waiting(AudienceId::new(topic, encoding));
-        let ring = self.history.ring(topic).filter(|_| on_their_way > 0);
-        ring.map_or(position, |ring| EventId {
-            epoch: ring.epoch,
-            sequence: ring.before_last(on_their_way),
-        })
     }
 
     /// A client waits for kept events of the topic `name` before it becomes a member.
@@ -293,6 +122,14 @@ impl Hub {
     pub fn subscription_of(&mut self, topic: TopicId, encoding: Encoding) -> u64 {
         match encoding.has_subscription_ids() {
             true => self.subscription_ids.of(topic),
+            false => 0,
+        }
+    }
+
+    /// The id of the subscriptions to a topic to which somebody has subscribed in this encoding; 0 where it has none.
+    pub fn known_subscription(&self, topic: TopicId, encoding: Encoding) -> u64 {
+        match encoding.has_subscription_ids() {
+            true => (self.subscription_ids.get(topic)).expect("an id since somebody subscribed"),
             false => 0,
         }
     }
@@ -400,25 +237,21 @@ impl Hub {
     pub fn publish(&mut self, event: &Event<'_>, now: Duration, is_measured: bool) -> Published {
         let second = now.as_secs() as u32;
         let since = is_measured.then_some(now);
-        let found = self.topics.find(&event.topic);
-        let rule = match found {
-            Some(topic) => self.rule(topic),
-            None => self.rules.find(&event.topic),
-        };
-        let kept_id = event.id.filter(|_| self.rules.keeps(rule));
+        let known = self.topics.find(&event.topic);
+        let rule = self.rule_of(known, &event.topic);
         if let Some(id) = event.id {
-            self.history.note(id, now);
+            self.history.timeline_mut().note(id, now);
         }
-        let topic = match (found, kept_id) {
-            (Some(topic), None) => topic,
-            (_, Some(_)) => self.keep(&event.topic),
+        let kept_id = event.id.filter(|_| self.rules.keeps(rule));
+        let topic = match (known, kept_id) {
             (None, None) => return Published::default(),
+            (Some(topic), _) => topic,
+            (None, Some(_)) => self.find_or_create(&event.topic),
         };
-        if let Some((id, rule)) = kept_id.zip(self.rules.get(rule)) {
-            let kept = (id, second, event.data);
-            self.history.keep(topic, event.topic.len(), rule, kept);
-        } else if let Some(id) = event.id.filter(|_| self.topics.is_awaited(topic)) {
-            self.history.note_unkept(id);
+        match (event.id, kept_id) {
+            (Some(id), Some(_)) => self.keep_event(topic, rule, (id, second), event),
+            (Some(id), None) => self.pass_event(topic, id),
+            (None, _) => {}
         }
         let members = self.topics.note_event(topic, second);
         let mark = match self.rules.slow(rule) {
@@ -428,12 +261,11 @@ impl Hub {
                 is_replaced: policy == SlowPolicy::Latest,
             }),
         };
-        self.encoder.begin(event);
+        if members > 0 {
+            self.encoder.begin(event);
+        }
         for (audience, encoding) in self.topics.audiences(topic) {
-            let subscription = match encoding.has_subscription_ids() {
-                true => (self.subscription_ids.get(topic)).expect("an id since its first member"),
-                false => 0,
-            };
+            let subscription = self.known_subscription(topic, encoding);
             let encoded = self.encoder.encode(encoding, subscription, event);
             let frame_bytes = encoded.bytes();
             let write = |out: &mut Vec<u8>| encoded.write(out);

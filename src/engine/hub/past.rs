@@ -1,0 +1,221 @@
+//! The rules for topics, and what is kept of them.
+//!
+//! A topic of which an event is kept stays without a subscriber. It goes when its events have gone, unless a rule names it.
+//!
+//! Never here: how long events are kept and how they are found (`histories`), what a client is sent (`replay`).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Hub;
+use crate::engine::audiences::AudienceId;
+use crate::engine::histories::{Histories, ReplayStart};
+use crate::engine::session::Encoding;
+use crate::engine::topic_rules::{RuleNumber, TopicRules};
+use crate::engine::topics::TopicId;
+use crate::wire::envelope::Event;
+use crate::wire::id::EventId;
+use crate::wire::past::{PastWish, Unrecovered};
+use crate::wire::topic_rule::TopicRule;
+
+/// What a client can get of a topic's past.
+#[derive(Clone, Copy, Debug)]
+pub struct Prospect {
+    /// True exactly when events of the topic are kept.
+    pub is_kept: bool,
+    /// Whether the client gets everything behind its own position.
+    pub outcome: Result<(), Unrecovered>,
+    /// From here on it gets everything.
+    pub position: EventId,
+    /// Kept events behind this one are to be sent to it; `None` when there are none.
+    pub replay: Option<ReplayStart>,
+}
+
+impl Hub {
+    /// Other rules for topics, and another bound for all kept events, in bytes. It looks at every topic of which events
+    /// are kept.
+    pub fn set_topic_rules(&mut self, rules: &[TopicRule], history_bytes_max: usize) {
+        let before: Vec<String> = self.rules.kept_names().map(str::to_owned).collect();
+        if self.rules.replace(rules) {
+            self.history.timeline_mut().forget_all();
+            self.rules_version = self.rules_version.checked_add(1).unwrap_or_else(|| {
+                self.topics.forget_rules();
+                1
+            });
+        }
+        self.history.set_bytes_max(history_bytes_max);
+        self.release_forgotten();
+        let names = before.iter().filter_map(|name| self.topics.find(name));
+        let mut kept: Vec<TopicId> = self.history.topics().chain(names).collect();
+        kept.sort_unstable();
+        kept.dedup();
+        for topic in kept {
+            let rule = self.rule(topic);
+            match self.rules.get(rule).filter(|rule| rule.keeps()) {
+                Some(rule) => self.history.set_rule(topic, rule),
+                None => {
+                    self.history.forget(topic);
+                    self.stop_keeping(topic);
+                }
+            }
+        }
+        let names: Vec<Rc<str>> = self.rules.kept_names().map(Rc::from).collect();
+        for name in names {
+            let topic = self.find_or_create(&name);
+            self.topics.keep(topic);
+        }
+    }
+
+    /// The rules for topics.
+    pub fn topic_rules(&self) -> &TopicRules {
+        &self.rules
+    }
+
+    /// The kept events.
+    pub fn history(&self) -> &Histories {
+        &self.history
+    }
+
+    /// The kept events, to tell what has happened to them.
+    pub fn history_mut(&mut self) -> &mut Histories {
+        &mut self.history
+    }
+
+    /// Events of a topic were missed, just before the one that comes next.
+    pub fn note_missed(&mut self, name: &str, at: Option<EventId>, now: Duration) {
+        let known = self.topics.find(name);
+        let rule = self.rule_of(known, name);
+        if self.rules.keeps(rule) {
+            self.history.note_missed(known, at, now);
+        } else if let Some(at) = at {
+            self.history.timeline_mut().note(at, now);
+        }
+    }
+
+    /// Drops kept events that are too old.
+    pub fn expire(&mut self, second: u32) {
+        self.history.expire(second);
+    }
+
+    /// A slow client has lost events of a topic, because of the topic's rule.
+    pub fn note_dropped(&mut self, topic: TopicId, events: u64) {
+        if self.topics.has(topic) {
+            let rule = self.rule(topic);
+            self.rules.note_dropped(rule, events);
+        }
+    }
+
+    /// The rule that counts for the topic `name`, which is `known` if it is alive.
+    pub(super) fn rule_of(&mut self, known: Option<TopicId>, name: &str) -> RuleNumber {
+        match known {
+            Some(topic) => self.rule(topic),
+            None => self.rules.find(name),
+        }
+    }
+
+    /// The rule that counts for a topic.
+    fn rule(&mut self, topic: TopicId) -> RuleNumber {
+        let (rule, version) = self.topics.rule(topic);
+        if version == self.rules_version {
+            return rule;
+        }
+        let rule = self.rules.find(&self.topics.name_of(topic));
+        self.topics.set_rule(topic, rule, self.rules_version);
+        rule
+    }
+
+    /// Returns true when events of the topic are wanted: it has a subscriber, or its events are kept.
+    pub fn wants(&self, name: &str) -> bool {
+        self.topics.find(name).is_some() || self.rules.keeps(self.rules.find(name))
+    }
+
+    /// Keeps an event, and its topic with it.
+    pub(super) fn keep_event(
+        &mut self,
+        topic: TopicId,
+        rule: RuleNumber,
+        (id, second): (EventId, u32),
+        event: &Event<'_>,
+    ) {
+        self.topics.keep(topic);
+        if let Some(rule) = self.rules.get(rule) {
+            let kept = (id, second, event.data);
+            self.history.keep(topic, event.topic.len(), rule, kept);
+        }
+    }
+
+    /// An event is not kept. A client may wait for events of its topic, which were kept until other rules came.
+    pub(super) fn pass_event(&mut self, topic: TopicId, id: EventId) {
+        if self.topics.is_awaited(topic) {
+            self.history.timeline_mut().forget(id.sequence);
+        }
+    }
+
+    /// Events of a topic are kept no more.
+    fn stop_keeping(&mut self, topic: TopicId) {
+        let ended = self.topics.stop_keeping(topic);
+        self.note_ended(topic, ended);
+    }
+
+    /// Topics whose events were dropped to make room are kept no more, unless a rule names them.
+    pub(super) fn release_forgotten(&mut self) {
+        while let Some(topic) = self.history.poll_forgotten() {
+            let rule = self.rule(topic);
+            let rule = self.rules.get(rule);
+            if rule.is_none_or(|rule| !rule.keeps() || rule.exact_name().is_none()) {
+                self.stop_keeping(topic);
+            }
+        }
+    }
+
+    /// What a client that asks for `past` can get of the topic `name`.
+    pub fn prospect(&mut self, name: &str, past: PastWish) -> Prospect {
+        let topic = self.topics.find(name);
+        let rule = self.rule_of(topic, name);
+        let Some(rule) = self.rules.get(rule).filter(|rule| rule.keeps()) else {
+            return Prospect {
+                is_kept: false,
+                outcome: Err(Unrecovered::None),
+                position: self.history.position(topic),
+                replay: None,
+            };
+        };
+        let recovered = match past.since {
+            Some(since) => self.history.recover(topic, since),
+            None => Err(Unrecovered::None),
+        };
+        let ring = topic.and_then(|topic| self.history.ring(topic));
+        let last = past.last.unwrap_or(0).max(rule.sends_last.into());
+        let replay = ring.and_then(|ring| {
+            let after = match recovered {
+                Ok(_) if ring.generation() != self.history.timeline().generation() => return None,
+                Ok(position) => position.sequence,
+                Err(_) => ring.before_last(usize::try_from(last).unwrap_or(usize::MAX)),
+            };
+            let generation = ring.generation();
+            let has_events = ring.behind(after).next().is_some();
+            has_events.then_some(ReplayStart { generation, after })
+        });
+        Prospect {
+            is_kept: true,
+            outcome: recovered.map(drop),
+            position: recovered.unwrap_or_else(|_| self.history.position(topic)),
+            replay,
+        }
+    }
+
+    /// The position of a member of a topic, which `position` would be if no event were on its way to it.
+    pub fn position_of_member(
+        &self,
+        topic: TopicId,
+        encoding: Encoding,
+        position: EventId,
+    ) -> EventId {
+        let on_their_way = self.flush.waiting(AudienceId::new(topic, encoding));
+        let ring = self.history.ring(topic).filter(|_| on_their_way > 0);
+        ring.map_or(position, |ring| EventId {
+            epoch: ring.epoch(),
+            sequence: ring.before_last(on_their_way),
+        })
+    }
+}
