@@ -373,6 +373,8 @@ impl Truth {
 
     /// What a store says of a token, now.
     pub fn answer(&mut self, store: usize, question: &Question) -> Answer {
+        // What the server has read so far counts by the old grant.
+        self.catch_up();
         let is_meant = |known: &Known| {
             let (client, origin) = (question.client, &question.origin);
             let is_caller = |caller: &Caller| caller.0 == client && caller.1 == *origin;
