@@ -5,53 +5,24 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use kit::output_of;
 use kit::port::Port;
 use kit::scratch::File;
 use kit::scripts::snippet;
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::{Message, WebSocket};
 
-/// The binary, with nothing of this process's environment.
-fn newswire(arguments: &[&str]) -> Command {
-    let mut command = kit::newswire();
-    command
-        .args(arguments)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
+use super::process::{Finished, finish, finish_with_input, finished, newswire};
+
+fn run(arguments: &[&str]) -> Finished {
+    finish(newswire(arguments))
 }
 
-/// Exit code, standard output, standard error.
-fn finished(output: &Output) -> (Option<i32>, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-    (
-        output.status.code(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
-}
-
-fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    finished(&output_of(newswire(arguments)))
-}
-
-fn run_with_input(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
-    let mut child = newswire(arguments)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    // It may have ended before it has read everything.
-    let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    finished(&child.wait_with_output().expect("it ends"))
+fn run_with_input(arguments: &[&str], input: &str) -> Finished {
+    finish_with_input(newswire(arguments), input)
 }
 
 #[test]
@@ -76,188 +47,112 @@ fn help_and_version_go_to_standard_output() {
 fn nonsense_is_one_line_on_standard_error_and_exit_code_2() {
     let bad = File::new("nonsense.toml", "# a comment\nlisten-addr = 'x'\n");
     let at_line_2 = format!("{}:2: there is no option `listen-addr`", bad.path());
-    for (arguments, part) in [
+    let bad_file = format!("check --config {}", bad.path());
+    for (line, part) in [
         (
-            &["--listen", "localhost:80"][..],
+            "--listen localhost:80",
             "--listen: \"localhost:80\": an IP address",
         ),
-        (&["serve", "--ping-interval", "300"], "from 1 s to 120 s"),
-        (&["serve", "--event-bytes-max", "33MiB"], "to 32MiB"),
-        (&["--shutdown-close", "rude"], "`drop` or `frame`"),
-        (&["--outbox-bytes-max", "1MiB"], "raise outbox-bytes-max to"),
-        (&["--nonsense"], "there is no option --nonsense"),
+        ("serve --ping-interval 300", "from 1 s to 120 s"),
+        ("serve --event-bytes-max 33MiB", "to 32MiB"),
+        ("--shutdown-close rude", "`drop` or `frame`"),
+        ("--outbox-bytes-max 1MiB", "raise outbox-bytes-max to"),
+        ("--nonsense", "there is no option --nonsense"),
         (
-            &["check", "--admin", "127.0.0.1:8080"],
+            "check --admin 127.0.0.1:8080",
             "listen (127.0.0.1:8080) and admin (127.0.0.1:8080) want the same address",
         ),
         (
-            &["--publish", "0.0.0.0:5555", "--publish-token", "sesame"],
+            "--publish 0.0.0.0:5555 --publish-token sesame",
             "publish (0.0.0.0:5555) and pull (tcp://127.0.0.1:5555) want the same address",
         ),
         (
-            &[
-                "load",
-                "ws://a/",
-                "--to",
-                "tcp://a:1",
-                "--publish",
-                "tcp://a:1",
-            ],
+            "load ws://a/ --to tcp://a:1 --publish tcp://a:1",
             "cannot be used with",
         ),
         (
-            &["check", "--config", "/nonexistent/newswire.toml"],
+            "check --config /nonexistent/newswire.toml",
             "/nonexistent/newswire.toml: No such file",
         ),
+        ("check --config /", "configuration file /: Is a directory"),
+        (&*bad_file, &at_line_2),
         (
-            &["check", "--config", "/"],
-            "configuration file /: Is a directory",
-        ),
-        (&["check", "--config", bad.path()], &at_line_2),
-        (
-            &["publish", "topic", "{\"a\":tru}"],
+            "publish topic {\"a\":tru}",
             "not JSON: expected ident at line 1 column 9",
         ),
-        (&["publish", "topic", "hello"], "quotes: '\"hello\"'"),
-        (&["publish", "topic", "it's"], "quotes: '\"hello\"'"),
-        (&["publish", "$sys/x", "1"], "is the server's own"),
+        ("publish topic hello", "quotes: '\"hello\"'"),
+        ("publish topic it's", "quotes: '\"hello\"'"),
+        ("publish $sys/x 1", "is the server's own"),
+        ("load ws://a/ --topic $sys/x", "is the server's own"),
+        ("publish topic", "standard input is empty"),
+        ("publish --to tcp://*:1 topic 1", "cannot be connected to"),
         (
-            &["load", "ws://a/", "--topic", "$sys/x"],
-            "is the server's own",
-        ),
-        (&["publish", "topic"], "standard input is empty"),
-        (
-            &["publish", "--to", "tcp://*:1", "topic", "1"],
-            "cannot be connected to",
-        ),
-        (
-            &[
-                "publish",
-                "--ids",
-                "--to",
-                "tcp://127.0.0.1:1",
-                "topic",
-                "1",
-            ],
+            "publish --ids --to tcp://127.0.0.1:1 topic 1",
             "--ids: only HTTP is answered with the ids",
         ),
         (
-            &["publish", "--timeout", "0", "topic", "1"],
+            "publish --timeout 0 topic 1",
             "--timeout: \"0\": it must be from 1 s",
         ),
+        ("subscribe wss://a/?token=sesame topic", "needs TLS"),
         (
-            &["subscribe", "wss://a/?token=sesame", "topic"],
+            "subscribe --protocol sse https://a/?token=sesame t",
             "needs TLS",
         ),
+        ("subscribe --count 0 ws://a/ topic", "0"),
+        ("subscribe --last -1 ws://a/ topic", "-1"),
         (
-            &[
-                "subscribe",
-                "--protocol",
-                "sse",
-                "https://a/?token=sesame",
-                "t",
-            ],
-            "needs TLS",
-        ),
-        (&["subscribe", "--count", "0", "ws://a/", "topic"], "0"),
-        (&["subscribe", "--last", "-1", "ws://a/", "topic"], "-1"),
-        (
-            &["subscribe", "--last", "1", "ws://a/?token=sesame", "t"],
+            "subscribe --last 1 ws://a/?token=sesame t",
             "--last: WAMP v1 has no ids of events, and no way to ask for past ones: --protocol wamp2 or sse",
         ),
+        ("subscribe --ids ws://a/?token=sesame t", "--ids: WAMP v1"),
         (
-            &["subscribe", "--ids", "ws://a/?token=sesame", "t"],
-            "--ids: WAMP v1",
-        ),
-        (
-            &[
-                "subscribe",
-                "--since",
-                "abcdefgh-1",
-                "ws://a/?token=sesame",
-                "t",
-            ],
+            "subscribe --since abcdefgh-1 ws://a/?token=sesame t",
             "--since: WAMP v1",
         ),
         (
-            &[
-                "subscribe",
-                "--protocol",
-                "wamp2",
-                "--since",
-                "abcdefgh",
-                "ws://a/?token=sesame",
-                "t",
-            ],
+            "subscribe --protocol wamp2 --since abcdefgh ws://a/?token=sesame t",
             "--since: \"abcdefgh\": the id of an event is needed, such as abcdefgh-17",
         ),
         (
-            &["load", "ws://a/?token=sesame", "--blink", "2"],
+            "load ws://a/?token=sesame --blink 2",
             "--blink: \"2\": SECONDS/EVERY is needed",
         ),
+        ("load ws://a/?token=sesame --blink 2/15", "--rate is needed"),
         (
-            &["load", "ws://a/?token=sesame", "--blink", "2/15"],
-            "--rate is needed",
-        ),
-        (
-            &[
-                "load",
-                "ws://a/?token=sesame",
-                "--blink",
-                "2/15",
-                "--rate",
-                "10",
-            ],
+            "load ws://a/?token=sesame --blink 2/15 --rate 10",
             "--protocol wamp2 or sse",
         ),
         (
-            &["load", "ws://a/?token=sesame", "--slow", "101"],
+            "load ws://a/?token=sesame --slow 101",
             "--slow: \"101\": a number from 0 to 100 is needed",
         ),
         (
-            &[
-                "load",
-                "ws://a/?token=sesame",
-                "--slow",
-                "1",
-                "--stalled",
-                "1",
-            ],
+            "load ws://a/?token=sesame --slow 1 --stalled 1",
             "cannot be used with",
         ),
         (
-            &[
-                "subscribe",
-                "--protocol",
-                "wamp3",
-                "ws://a/?token=sesame",
-                "t",
-            ],
+            "subscribe --protocol wamp3 ws://a/?token=sesame t",
             "[possible values: wamp, wamp2, sse]",
         ),
         (
-            &["load", "--protocol", "", "ws://a/?token=sesame"],
+            "load --protocol= ws://a/?token=sesame",
             "[possible values: wamp, wamp2, sse]",
         ),
         (
-            &["load", "--token-in", "cookie", "ws://a/?token=sesame"],
+            "load --token-in cookie ws://a/?token=sesame",
             "[possible values: url, header, subprotocol, ticket]",
         ),
         (
-            &[
-                "subscribe",
-                "--token-in",
-                "ticket",
-                "ws://a/?token=sesame",
-                "t",
-            ],
+            "subscribe --token-in ticket ws://a/?token=sesame t",
             "--protocol wamp2",
         ),
     ] {
-        let (code, out, err) = run(arguments);
-        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
-        assert!(err.contains(part), "{arguments:?}: {err}");
-        assert_eq!(err.lines().count(), 1, "{arguments:?}: {err}");
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let (code, out, err) = run(&arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{line}: {err}");
+        assert!(err.contains(part), "{line}: {err}");
+        assert_eq!(err.lines().count(), 1, "{line}: {err}");
         assert!(
             err.starts_with("newswire: ") && !err.contains("sesame"),
             "{err}"
@@ -283,14 +178,7 @@ fn a_token_is_new_each_time() {
 #[test]
 fn a_token_is_hashed_from_standard_input_or_an_argument() {
     let expected = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n";
-    let hash = |input: &str| {
-        let mut command = newswire(&["token", "hash"]);
-        let mut child = command.stdin(Stdio::piped()).spawn().expect("it starts");
-        let mut stdin = child.stdin.take().expect("piped");
-        stdin.write_all(input.as_bytes()).expect("it reads");
-        drop(stdin);
-        finished(&child.wait_with_output().expect("it ends"))
-    };
+    let hash = |input: &str| run_with_input(&["token", "hash"], input);
     for input in ["abc", "abc\n", "abc\r\n"] {
         let (code, out, error) = hash(input);
         assert_eq!((code, &*out, &*error), (Some(0), expected, ""), "{input:?}");
@@ -313,14 +201,13 @@ fn check_shows_each_value_and_where_it_came_from() {
         "check.toml",
         "ping-interval = 11\nping-timeout = 12\nclose-timeout = 13\ntoken = ['sesame-1', 'sesame-2']\n",
     );
-    let output = newswire(&["check", "--ping-interval", "31"])
+    let mut command = newswire(&["check", "--ping-interval", "31"]);
+    command
         .env("NEWSWIRE_CONFIG", file.path())
         .env("NEWSWIRE_PING_INTERVAL", "21")
         .env("NEWSWIRE_PING_TIMEOUT", "22")
-        .env("NEWSWIRE_PINGTIMEOUT", "sesame")
-        .output()
-        .expect("it starts");
-    let (code, out, err) = finished(&output);
+        .env("NEWSWIRE_PINGTIMEOUT", "sesame");
+    let (code, out, err) = finish(command);
     assert_eq!(code, Some(0), "{err}");
     for line in [
         "ping-interval = 31  # seconds, flag",
@@ -340,11 +227,9 @@ fn check_shows_each_value_and_where_it_came_from() {
 
     // What is shown is a file that says the same, and a flag wins over the variable that names a file.
     let shown = File::new("shown.toml", &out);
-    let output = newswire(&["check", "--config", shown.path()])
-        .env("NEWSWIRE_CONFIG", "/nonexistent")
-        .output()
-        .expect("it starts");
-    let (code, again, err) = finished(&output);
+    let mut command = newswire(&["check", "--config", shown.path()]);
+    command.env("NEWSWIRE_CONFIG", "/nonexistent");
+    let (code, again, err) = finish(command);
     assert_eq!(code, Some(0), "{err}");
     let values = |text: &str| -> Vec<String> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -410,12 +295,8 @@ fn an_event_goes_where_the_servers_configuration_says() {
     let publish = |variable: (&str, &str), arguments: &[&str]| {
         let mut command = newswire(&["publish"]);
         command.args(arguments).args(["t", "1"]);
-        finished(
-            &command
-                .env(variable.0, variable.1)
-                .output()
-                .expect("it starts"),
-        )
+        command.env(variable.0, variable.1);
+        finish(command)
     };
     let off = ("NEWSWIRE_PULL", "off");
     for (variable, arguments) in [
@@ -822,7 +703,7 @@ fn a_reader_that_has_had_enough_ends_it_quietly() {
     let output = child.wait_with_output().expect("it ends");
     stage.join().expect("the play went well");
     assert_eq!(line, "{\"topic\":\"a\",\"data\":1}\n");
-    let (code, _, err) = finished(&output);
+    let (code, _, err) = finished(output);
     assert_eq!((code, err.lines().count()), (Some(0), 1), "{err}");
 }
 

@@ -1,62 +1,31 @@
 //! `publish`, `subscribe` and `load` against a real server, from one end to the other, in each protocol.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-
 use kit::hostile::books;
 use kit::observe::{counted, envelope, publish_all};
 use kit::port::Place;
 use kit::scratch::File;
-use kit::{PATIENCE, Server, TOKEN, output_of, wait_until};
+use kit::{Server, TOKEN, wait_until};
 use serde_json::Value;
+
+use super::process::{Finished, Running, finish, finish_with_input, finished, newswire};
 
 /// What `--protocol` takes.
 const PROTOCOLS: [&str; 3] = ["wamp", "wamp2", "sse"];
 
-fn newswire(arguments: &[&str]) -> Command {
-    let mut command = kit::newswire();
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-fn publish(server: &Server, arguments: &[&str], input: &str) -> Output {
+fn publish(server: &Server, arguments: &[&str], input: &str) -> Finished {
     publish_to(&server.pull, arguments, input)
 }
 
-fn publish_to(to: &str, arguments: &[&str], input: &str) -> Output {
-    let mut child = newswire(&["publish", "--to", to])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut stdin = child.stdin.take().expect("piped");
-    stdin.write_all(input.as_bytes()).expect("it reads");
-    drop(stdin);
-    child.wait_with_output().expect("it ends")
+fn publish_to(to: &str, arguments: &[&str], input: &str) -> Finished {
+    let mut command = newswire(&["publish", "--to", to]);
+    command.args(arguments);
+    finish_with_input(command, input)
 }
 
-/// A running `subscribe` of the topics `t` and `other`. Dropped, it is killed.
+/// A running `subscribe` of the topics `t` and `other`.
 struct Subscriber {
-    child: Child,
+    process: Running,
     protocol: &'static str,
-    lines: Receiver<String>,
-    told: Receiver<String>,
-}
-
-/// The lines of `stream`, as they come.
-fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-        lines.try_for_each(|line| sender.send(line)).ok()
-    });
-    receiver
 }
 
 impl Subscriber {
@@ -67,19 +36,12 @@ impl Subscriber {
 
     /// The same with `options` and another token.
     fn start_with(server: &Server, protocol: &'static str, options: &[&str], token: &str) -> Self {
-        let mut child = newswire(&["subscribe", "--protocol", protocol])
+        let mut command = newswire(&["subscribe", "--protocol", protocol]);
+        command
             .args(options)
-            .args([&url(server, token), "t", "other"])
-            .spawn()
-            .expect("it starts");
-        let lines_out = lines(child.stdout.take().expect("piped"));
-        let told = lines(child.stderr.take().expect("piped"));
-        let subscriber = Self {
-            child,
-            protocol,
-            lines: lines_out,
-            told,
-        };
+            .args([&url(server, token), "t", "other"]);
+        let process = Running::start(command);
+        let subscriber = Self { process, protocol };
         let scheme = if protocol == "sse" { "http" } else { "ws" };
         let connected = format!("newswire: connected to {scheme}://{}/", server.address);
         assert_eq!(subscriber.told(), connected);
@@ -99,7 +61,10 @@ impl Subscriber {
         wait_until("the subscription", || {
             publish_all(&server.pull, [envelope("t", "\"warm-up\"")]);
             sent += 1;
-            self.lines.try_recv().is_ok_and(|line| line == warm)
+            self.process
+                .lines_so_far()
+                .next()
+                .is_some_and(|line| line == warm)
         });
         // Each of these came on a connection of its own. What is sent before all of them were taken in could overtake one.
         wait_until("all that was sent", || taken_in() == before + sent);
@@ -111,51 +76,19 @@ impl Subscriber {
     }
 
     fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line")
+        self.process.line()
     }
 
     /// The next line of what it tells. After a restart nothing can be recovered, and it says so.
     fn told(&self) -> String {
-        let next = || self.told.recv_timeout(PATIENCE).expect("a line");
-        let told = std::iter::repeat_with(next).find(|line| !line.contains("not recovered ("));
-        told.expect("there is an end of that")
-    }
-
-    /// Its exit code, and what it has told until then.
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut told = String::new();
-        while let Ok(line) = self.told.recv_timeout(PATIENCE) {
-            told.push_str(&line);
-            told.push('\n');
-        }
-        let mut status = None;
-        wait_until("its end", || {
-            status = self.child.try_wait().expect("a child");
-            status.is_some()
-        });
-        (status.and_then(|status| status.code()), told)
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let told = std::iter::repeat_with(|| self.process.told());
+        let mut rest = told.skip_while(|line| line.contains("not recovered ("));
+        rest.next().expect("there is an end of that")
     }
 }
 
 fn url(server: &Server, token: &str) -> String {
     format!("ws://{}/?token={token}", server.address)
-}
-
-/// Exit code, standard output, standard error.
-fn finished(output: &Output) -> (Option<i32>, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-    (
-        output.status.code(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
 }
 
 #[test]
@@ -171,8 +104,7 @@ fn lines_come_out_as_lines(protocol: &'static str) {
     let subscriber = Subscriber::start(&server, protocol);
     let data = |n: usize| format!("{{\"n\": {n}, \"s\":\"\\/\\u00e9 é\"}}");
     let input: String = (0..LINES).map(|n| data(n) + "\n").collect();
-    let output = publish(&server, &["t", "-"], &input);
-    let (code, out, err) = finished(&output);
+    let (code, out, err) = publish(&server, &["t", "-"], &input);
     assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
     assert_eq!(err, format!("{LINES} events sent to {}\n", server.pull));
     for n in 0..LINES {
@@ -181,7 +113,7 @@ fn lines_come_out_as_lines(protocol: &'static str) {
             format!("{{\"topic\":\"t\",\"data\":{}}}", data(n))
         );
     }
-    let (code, _, err) = finished(&publish(&server, &["other", "{\"n\":1}"], ""));
+    let (code, _, err) = publish(&server, &["other", "{\"n\":1}"], "");
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(
         subscriber.line(),
@@ -194,22 +126,17 @@ fn lines_come_out_as_lines(protocol: &'static str) {
 fn a_count_ends_it_with_code_0() {
     for protocol in PROTOCOLS {
         let server = Server::start(&[]);
-        let mut child = newswire(&["subscribe", "--protocol", protocol, "--count", "3"])
-            .args([&url(&server, TOKEN), "t"])
-            .spawn()
-            .expect("it starts");
-        let out = lines(child.stdout.take().expect("piped"));
+        let mut command = newswire(&["subscribe", "--protocol", protocol, "--count", "3"]);
+        command.args([&url(&server, TOKEN), "t"]);
+        let mut subscriber = Running::start(command);
         let mut n = 0;
-        let mut status = None;
         wait_until("its end", || {
             publish_all(&server.pull, [envelope("t", &n.to_string())]);
             n += 1;
-            status = child.try_wait().expect("a child");
-            status.is_some()
+            subscriber.has_ended()
         });
-        assert_eq!(status.and_then(|status| status.code()), Some(0));
-        let heard: Vec<String> = out.iter().collect();
-        assert_eq!(heard.len(), 3, "{heard:?}");
+        let (code, heard, _) = subscriber.end();
+        assert_eq!((code, heard.lines().count()), (Some(0), 3), "{heard}");
         let summary = server.stop();
         // It takes its leave.
         let reason = match protocol {
@@ -223,7 +150,7 @@ fn a_count_ends_it_with_code_0() {
 #[test]
 fn an_event_that_nobody_hears_is_sent_and_counted() {
     let server = Server::start(&[]);
-    let (code, _, err) = finished(&publish(&server, &["nobody", "1"], ""));
+    let (code, _, err) = publish(&server, &["nobody", "1"], "");
     assert_eq!(code, Some(0), "{err}");
     let summary = server.stop();
     assert_eq!(counted(&summary, "dropped.no_subscriber"), 1, "{summary}");
@@ -234,9 +161,7 @@ fn without_a_server_publish_fails() {
     let server = Server::start(&[]);
     let pull = server.pull.clone();
     server.stop();
-    let arguments = ["publish", "--to", &pull, "--timeout", "1", "t", "1"];
-    let output = newswire(&arguments).output().expect("it starts");
-    let (code, _, err) = finished(&output);
+    let (code, _, err) = publish_to(&pull, &["--timeout", "1", "t", "1"], "");
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains(&pull), "{err}");
 }
@@ -267,7 +192,7 @@ fn a_wrong_token_ends_it_with_the_hint_and_without_the_token() {
             };
             let options = ["subscribe", "--protocol", protocol, "--token-in", place];
             let command = newswire(&[&options[..], &[&url, "t"]].concat());
-            let (code, out, err) = finished(&output_of(command));
+            let (code, out, err) = finish(command);
             assert_eq!(out, "", "{err}");
             assert_eq!(code, Some(if has_place { 1 } else { 2 }), "{err}");
             assert!(!err.contains("sesame"), "{err}");
@@ -344,7 +269,7 @@ fn a_token_that_ends_ends_the_subscription() {
         let server = with_tokens(&file);
         let subscriber = Subscriber::start_with(&server, protocol, &[], "sesame");
         file.replace("other\n");
-        let (code, told) = subscriber.end();
+        let (code, _, told) = subscriber.process.end();
         assert_eq!(code, Some(1), "{told}");
         assert!(told.contains(part) && !told.contains("sesame"), "{told}");
         // The client of WAMP v2 does not ask again whether it is welcome.
@@ -361,7 +286,7 @@ fn a_topic_that_the_token_does_not_allow_is_told() {
     let subscribe = |protocol, topics: &[&str]| {
         let mut command = newswire(&["subscribe", "--protocol", protocol, "--no-reconnect"]);
         command.arg(url(&server, "sesame")).args(topics);
-        finished(&output_of(command))
+        finish(command)
     };
     let (code, out, told) = subscribe("wamp2", &["secret", "t2", "secret"]);
     assert_eq!((code, &*out), (Some(1), ""), "{told}");
@@ -379,31 +304,21 @@ fn a_topic_that_the_token_does_not_allow_is_told() {
     assert_eq!(told.lines().count(), 1, "{told}");
 
     // One topic is left, and is taken away later.
-    let mut child = newswire(&["subscribe", "--protocol", "wamp2"])
-        .args([&url(&server, "sesame"), "secret", "t"])
-        .spawn()
-        .expect("it starts");
-    let told = lines(child.stderr.take().expect("piped"));
-    let next = || told.recv_timeout(PATIENCE).expect("a line");
-    assert!(next().contains("connected to"));
-    assert!(next().contains("secret is denied"));
-    assert_eq!(next(), "newswire: subscribed to t");
+    let mut command = newswire(&["subscribe", "--protocol", "wamp2"]);
+    command.args([&url(&server, "sesame"), "secret", "t"]);
+    let subscriber = Running::start(command);
+    assert!(subscriber.told().contains("connected to"));
+    assert!(subscriber.told().contains("secret is denied"));
+    assert_eq!(subscriber.told(), "newswire: subscribed to t");
     publish_all(&server.pull, [envelope("t", "1")]);
-    let out = lines(child.stdout.take().expect("piped"));
-    let line = out.recv_timeout(PATIENCE).expect("a line");
-    assert_eq!(line, "{\"topic\":\"t\",\"data\":1}");
+    assert_eq!(subscriber.line(), "{\"topic\":\"t\",\"data\":1}");
     file.replace("sesame topics=other\n");
     assert_eq!(
-        next(),
+        subscriber.told(),
         "newswire: t is not allowed any more: wamp.error.not_authorized"
     );
-    assert!(next().ends_with("the server denies all topics"));
-    let mut status = None;
-    wait_until("its end", || {
-        status = child.try_wait().expect("a child");
-        status.is_some()
-    });
-    assert_eq!(status.and_then(|status| status.code()), Some(1));
+    assert!(subscriber.told().ends_with("the server denies all topics"));
+    assert_eq!(subscriber.end().0, Some(1));
     server.stop();
 }
 
@@ -415,8 +330,7 @@ fn a_publisher_that_waits_for_its_server_is_served_when_it_comes() {
         .spawn()
         .expect("it starts");
     let server = place.start(&[]);
-    let output = waiting.wait_with_output().expect("it ends");
-    let (code, _, err) = finished(&output);
+    let (code, _, err) = finished(waiting.wait_with_output().expect("it ends"));
     assert_eq!(code, Some(0), "{err}");
     let summary = server.stop();
     assert_eq!(counted(&summary, "events"), 1, "{summary}");
@@ -432,7 +346,7 @@ fn load(
     let mut command = newswire(&["load", "--protocol", protocol, "--json"]);
     command.args(["--to", &server.pull, &url(server, token)]);
     command.args(options);
-    let (code, out, err) = finished(&output_of(command));
+    let (code, out, err) = finish(command);
     (code, serde_json::from_str(&out).unwrap_or_default(), err)
 }
 
@@ -551,24 +465,23 @@ fn publishing_by_http() {
     let mut client = server.subscriber(&["t"]);
     let to = format!("http://{}", server.admin_address());
     let lines: String = (0..EVENTS).map(|n| format!("{n}\n")).collect();
-    let (code, said, told) = finished(&publish_to(&to, &["t", "-"], &lines));
+    let (code, said, told) = publish_to(&to, &["t", "-"], &lines);
     assert_eq!((code, &*said), (Some(0), ""), "{told}");
     assert_eq!(told, format!("{EVENTS} events sent to {to}/publish\n"));
     for n in 0..EVENTS {
         assert_eq!(client.text(), format!("[8,\"t\",{n}]"));
     }
     // What the server refuses is an error of the command.
-    let dropped = publish_to(
+    let (code, _, told) = publish_to(
         &to,
         &["--event-bytes-max", "3M", "t", "-"],
         &format!("\"{}\"", "x".repeat(2_500_000)),
     );
-    let (code, _, told) = finished(&dropped);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("413") && told.lines().count() == 1, "{told}");
     let address = server.admin_address();
     drop(server);
-    let (code, _, told) = finished(&publish_to(&format!("http://{address}"), &["t", "1"], ""));
+    let (code, _, told) = publish_to(&format!("http://{address}"), &["t", "1"], "");
     assert_eq!(code, Some(1), "{told}");
     assert!(
         told.contains("refused") && told.lines().count() == 1,
@@ -586,7 +499,7 @@ fn a_destination_that_makes_no_sense_is_named_without_its_password() {
         ("nats://user:sesame@:0", "a URL such as nats://"),
         ("tls://user:sesame@host/path", "nothing may follow"),
     ] {
-        let (code, _, told) = finished(&publish_to(to, &["t", "1"], ""));
+        let (code, _, told) = publish_to(to, &["t", "1"], "");
         assert_eq!(code, Some(2), "{told}");
         assert!(told.contains(part) && !told.contains("sesame"), "{told}");
         assert_eq!(told.lines().count(), 1, "{told}");

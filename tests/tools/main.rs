@@ -11,6 +11,7 @@ mod dashboard;
 mod docs;
 mod fake_admin;
 mod packaging;
+mod process;
 mod proxy;
 mod recovery;
 mod reference;

@@ -2,19 +2,18 @@
 //!
 //! Never here: what the server keeps (that is the engine's).
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use kit::observe::{envelope, publish_all};
 use kit::port::Place;
-use kit::{PATIENCE, Server, TOKEN, output_of};
+use kit::{Server, TOKEN};
 use serde_json::Value;
 use tungstenite::Message;
 use tungstenite::handshake::server::{Request, Response};
 
+use super::process::{Finished, Running, finish, finish_with_input, newswire};
 use super::proxy::Proxy;
 
 const KEPT: [&str; 2] = ["--topic", "news history=100"];
@@ -22,49 +21,16 @@ const KEPT: [&str; 2] = ["--topic", "news history=100"];
 /// The protocols that know ids.
 const PROTOCOLS: [&str; 2] = ["wamp2", "sse"];
 
-fn newswire(arguments: &[&str]) -> Command {
-    let mut command = kit::newswire();
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-/// The lines of `stream`, as they come.
-fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-        lines.try_for_each(|line| sender.send(line)).ok()
-    });
-    receiver
-}
-
-/// A running `subscribe --ids` of the topic `news`. Dropped, it is killed.
-struct Subscriber {
-    child: Child,
-    lines: Receiver<String>,
-    told: Receiver<String>,
-}
+/// A running `subscribe --ids` of the topic `news`.
+struct Subscriber(Running);
 
 impl Subscriber {
     /// Starts one, and waits until it is subscribed.
     fn start(address: SocketAddr, protocol: &str, options: &[&str]) -> Self {
         let url = format!("ws://{address}/?token={TOKEN}");
-        let mut child = newswire(&["subscribe", "--ids", "--protocol", protocol])
-            .args(options)
-            .args([&url, "news"])
-            .spawn()
-            .expect("it starts");
-        let out = lines(child.stdout.take().expect("piped"));
-        let told = lines(child.stderr.take().expect("piped"));
-        let subscriber = Self {
-            child,
-            lines: out,
-            told,
-        };
+        let mut command = newswire(&["subscribe", "--ids", "--protocol", protocol]);
+        command.args(options).args([&url, "news"]);
+        let subscriber = Self(Running::start(command));
         let first = match protocol {
             "wamp2" => "newswire: subscribed to news",
             _ => "newswire: connected to ",
@@ -76,7 +42,7 @@ impl Subscriber {
     /// Waits until it tells a line that begins like this, and returns that line.
     fn wait_for(&self, beginning: &str) -> String {
         loop {
-            let told = self.told.recv_timeout(PATIENCE).expect("a line");
+            let told = self.0.told();
             assert!(
                 told.starts_with(beginning) || !told.contains("recovered"),
                 "{told}"
@@ -89,7 +55,7 @@ impl Subscriber {
 
     /// The id and the data of the next event.
     fn event(&self) -> (Option<String>, u64) {
-        let line = self.lines.recv_timeout(PATIENCE).expect("an event");
+        let line = self.0.line();
         let event: Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(event["topic"], "news", "{line}");
         let id = event["id"].as_str().map(str::to_owned);
@@ -104,13 +70,6 @@ impl Subscriber {
             id.expect("an id")
         };
         data.into_iter().map(next).collect()
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -151,25 +110,16 @@ fn a_publisher_over_http_is_told_the_ids_of_its_events() {
     let subscriber = Subscriber::start(server.address, "wamp2", &[]);
     let to = format!("http://{}", server.admin_address());
     let publish = ["publish", "--quiet", "--ids", "--to", &to, "news"];
-    let printed = |output: Output| {
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert!(output.stderr.is_empty(), "{output:?}");
-        let out = String::from_utf8(output.stdout).expect("UTF-8");
+    let printed = |(code, out, err): Finished| {
+        assert_eq!((code, &*err), (Some(0), ""));
         out.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     let mut one = newswire(&publish);
     one.arg("0");
-    assert_eq!(printed(output_of(one)), subscriber.ids(0..=0));
-    let mut many = newswire(&publish)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("it starts");
+    assert_eq!(printed(finish(one)), subscriber.ids(0..=0));
     let lines: String = (1..=300).map(|n| format!("{n}\n")).collect();
-    let mut stdin = many.stdin.take().expect("piped");
-    stdin.write_all(lines.as_bytes()).expect("it reads");
-    drop(stdin);
-    let many = printed(many.wait_with_output().expect("it ends"));
-    assert_eq!(many, subscriber.ids(1..=300));
+    let many = finish_with_input(newswire(&publish), &lines);
+    assert_eq!(printed(many), subscriber.ids(1..=300));
     server.stop();
 }
 
@@ -188,10 +138,9 @@ fn a_publisher_that_is_told_no_ids_says_so() {
         let answer = b"HTTP/1.1 200 OK\r\n\r\n{\"subscribers\":1}";
         stream.write_all(answer).expect("sent");
     });
-    let output = output_of(newswire(&["publish", "--ids", "--to", &to, "t", "1"]));
+    let (code, _, err) = finish(newswire(&["publish", "--ids", "--to", &to, "t", "1"]));
     stage.join().expect("the play went well");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let err = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("does not name their ids"), "{err}");
 }
 
@@ -276,11 +225,9 @@ fn what_the_server_tells_of_the_past_is_no_event() {
     let options = ["--ids", "--count", "2", "--since", "aaaaaaaa-0"];
     let mut command = newswire(&["subscribe", "--protocol", "wamp2", "--last", "3"]);
     command.args(options).args([&url, "a"]);
-    let output = output_of(command);
+    let (code, out, err) = finish(command);
     stage.join().expect("the play went well");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    let (out, err) = (text(output.stdout), text(output.stderr));
-    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert_eq!(code, Some(0), "{err}");
     assert_eq!(
         out,
         "{\"id\":\"aaaaaaaa-2\",\"topic\":\"a\",\"data\":1}\n\
@@ -300,11 +247,9 @@ fn load(server: &Server, protocol: &str, options: &[&str]) -> (Option<i32>, Valu
     let mut command = newswire(&["load", "--protocol", protocol, "--json", "--topic", "news"]);
     let url = format!("ws://{}/?token={TOKEN}", server.address);
     command.args(["--to", &server.pull, &url]).args(options);
-    let output = output_of(command);
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    let (out, err) = (text(output.stdout), text(output.stderr));
+    let (code, out, err) = finish(command);
     let report = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out} {err}"));
-    (output.status.code(), report, err)
+    (code, report, err)
 }
 
 const BLINKS: [&str; 8] = [

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 /// An XPUB socket, which shows what it is asked for, and a server that is connected to it.
 struct Upstream {
     socket: zmq::Socket,
-    context: zmq::Context,
     endpoint: String,
 }
 
@@ -28,9 +27,13 @@ impl Upstream {
         bound.expect("just seen")
     }
 
+    /// It goes, and where it was comes back.
+    fn leave(self) -> String {
+        self.endpoint
+    }
+
     fn try_bind(endpoint: &str) -> Option<Self> {
-        let context = zmq::Context::new();
-        let socket = context.socket(zmq::XPUB).expect("a socket");
+        let socket = zmq::Context::new().socket(zmq::XPUB).expect("a socket");
         socket
             .set_rcvtimeo(PATIENCE.as_millis() as i32)
             .expect("set");
@@ -40,11 +43,7 @@ impl Upstream {
         socket.set_ipv6(endpoint.contains('[')).expect("set");
         socket.bind(endpoint).ok()?;
         let endpoint = socket.get_last_endpoint().expect("bound").expect("UTF-8");
-        Some(Self {
-            socket,
-            context,
-            endpoint,
-        })
+        Some(Self { socket, endpoint })
     }
 
     /// The next thing that the server asks for: `+topic` or `-topic`.
@@ -109,17 +108,12 @@ fn a_publisher_that_comes_back_is_asked_again() {
     let server = Server::start(&["--sub", &upstream.endpoint]);
     let mut client = server.subscriber(&["a", "b"]);
     assert_eq!([upstream.asked(), upstream.asked()], ["+a", "+b"]);
-    let Upstream {
-        socket,
-        context,
-        endpoint,
-    } = upstream;
-    drop((socket, context));
+    let endpoint = upstream.leave();
     // What changes meanwhile counts.
     client.send("[6,\"b\"]");
     client.send("[5,\"c\"]");
     client.settle();
-    let upstream = wait_for("the port", || Upstream::try_bind(&endpoint));
+    let upstream = Upstream::bind(&endpoint);
     // By way of what was wanted before, if libzmq noticed the end first.
     let mut wanted = BTreeSet::new();
     while wanted.iter().ne(["a", "c"]) {
@@ -156,16 +150,6 @@ fn pull_and_several_subs_are_heard_together() {
     server.stop();
 }
 
-/// What `attempt` makes, once it does.
-fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let mut made = None;
-    wait_until(what, || {
-        made = attempt();
-        made.is_some()
-    });
-    made.expect("it was made")
-}
-
 /// What `/readyz` says of the server's SUB source.
 fn source(server: &Server) -> Value {
     let answer = server.get("/readyz");
@@ -200,7 +184,7 @@ fn a_push_in_the_publishers_place_is_said_and_the_publisher_is_heard_afterwards(
     drop((push, context));
 
     // The port is free when libzmq's own thread has closed it.
-    let upstream = wait_for("the port", || Upstream::try_bind(&endpoint));
+    let upstream = Upstream::bind(&endpoint);
     assert_eq!(upstream.asked(), "+t");
     upstream.publish("t", "1");
     assert_eq!(client.text(), "[8,\"t\",1]");
@@ -358,13 +342,8 @@ fn clients_are_told_when_the_connection_to_a_publisher_was_cut() {
     let [first, _, middle, _, newest, _] = &ids[..] else {
         panic!("{ids:?}");
     };
-    let Upstream {
-        socket,
-        context,
-        endpoint,
-    } = upstream;
-    drop((socket, context));
-    let upstream = wait_for("the port", || Upstream::try_bind(&endpoint));
+    let endpoint = upstream.leave();
+    let upstream = Upstream::bind(&endpoint);
     for peer in &mut peers {
         assert_eq!(peer.told(), Told::Gap("upstream".to_owned()));
     }
