@@ -44,7 +44,7 @@
 //! ```
 //! # The way of an event that is sent again
 //! ```text
-//! SUBSCRIBE with x_since, GET with Last-Event-ID ─▶ engine/subscribing: hub, histories ─▶ notice
+//! SUBSCRIBE with x_since, GET with Last-Event-ID ─▶ engine/subscribing: hub/past, histories ─▶ notice
 //!    ┄┄ Engine::hand_out ┄┄▶ replay: a step of kept events ─▶ link;   nothing left ─▶ a bit in the topic's audience
 //! a slow reader's outbox is full ─▶ outbox, shares: the oldest or replaced event ─▶ gaps: a notice in its place
 //! ```
