@@ -100,6 +100,9 @@ pub struct Histories {
     due: BTreeSet<(u32, TopicId)>,
     bytes: usize,
     bytes_max: usize,
+    /// In bytes that may be kept now: `bytes_max`, or what there is while that has become lower and the rest goes step by
+    /// step.
+    room: usize,
     events: usize,
     /// Topics whose ring has gone, until somebody asks.
     gone: Vec<TopicId>,
@@ -115,15 +118,16 @@ impl Histories {
             due: BTreeSet::new(),
             bytes: 0,
             bytes_max: limits::HISTORY_BYTES_MAX,
+            room: limits::HISTORY_BYTES_MAX,
             events: 0,
             gone: Vec::new(),
         }
     }
 
-    /// All rings together may have so many bytes.
+    /// All rings together may have so many bytes. What is beyond that goes with [`Histories::drop_due`].
     pub fn set_bytes_max(&mut self, bytes: usize) {
         self.bytes_max = bytes;
-        self.make_room();
+        self.room = bytes.max(self.bytes);
     }
 
     /// In bytes, all rings.
@@ -256,33 +260,50 @@ impl Histories {
     }
 
     fn make_room(&mut self) {
-        while self.bytes > self.bytes_max
-            && let Some((&(generation, sequence), &topic)) = self.order.first_key_value()
-        {
-            let has_events = |kept: &KeptTopic| kept.ring.oldest().is_some();
-            if self.kept.get(&topic).is_some_and(has_events) {
-                self.drop_oldest(topic);
-                continue;
-            }
-            if generation == self.timeline.generation() {
-                self.timeline.forget(sequence);
-            }
-            self.forget(topic);
-            self.gone.push(topic);
-        }
+        while self.bytes > self.room && self.drop_oldest_of_all() {}
     }
 
-    /// Drops events that are too old, `limits::TURN_KEPT_EXPIRIES_MAX` of them.
-    pub fn expire(&mut self, second: u32) {
-        for _ in 0..limits::TURN_KEPT_EXPIRIES_MAX {
+    /// Drops the oldest event of all, or the ring that had it if that is empty by now. Returns false when there is nothing.
+    fn drop_oldest_of_all(&mut self) -> bool {
+        let Some((&(generation, sequence), &topic)) = self.order.first_key_value() else {
+            return false;
+        };
+        let has_events = |kept: &KeptTopic| kept.ring.oldest().is_some();
+        if self.kept.get(&topic).is_some_and(has_events) {
+            self.drop_oldest(topic);
+            return true;
+        }
+        if generation == self.timeline.generation() {
+            self.timeline.forget(sequence);
+        }
+        self.forget(topic);
+        self.gone.push(topic);
+        true
+    }
+
+    /// Drops events that are too old and those for which there is no room any more, `limits::TURN_KEPT_DROPS_MAX` of them.
+    pub fn drop_due(&mut self, second: u32) {
+        for _ in 0..limits::TURN_KEPT_DROPS_MAX {
             match self.due.first() {
                 Some(&(due, topic)) if due <= second => self.drop_oldest(topic),
-                _ => return,
+                _ if self.bytes > self.bytes_max => {
+                    self.drop_oldest_of_all();
+                }
+                _ => break,
             }
+        }
+        self.room = self.bytes_max.max(self.bytes);
+    }
+
+    /// In which second [`Histories::drop_due`] has something to do next; it may have passed. `None` while nothing is due.
+    pub fn next_due(&self) -> Option<u32> {
+        match self.bytes > self.bytes_max {
+            true => Some(0),
+            false => Some(self.due.first()?.0),
         }
     }
 
-    /// The next topic whose ring has gone. Ask after each [`Histories::keep`] and [`Histories::set_bytes_max`], before any
+    /// The next topic whose ring has gone. Ask after each [`Histories::keep`] and [`Histories::drop_due`], before any
     /// topic may end.
     pub fn poll_forgotten(&mut self) -> Option<TopicId> {
         self.gone.pop()
@@ -388,7 +409,7 @@ impl Histories {
             .kept
             .values()
             .filter(|kept| kept.listing().due.is_some());
-        if self.due.len() != due.count() || self.bytes > self.bytes_max {
+        if self.due.len() != due.count() || self.bytes > self.room {
             return Err("too many rings are due, or too much is kept".to_owned());
         }
         Ok(())
@@ -505,6 +526,7 @@ mod tests {
             (Err("floor"), Ok(2))
         );
         world.histories.set_bytes_max(0);
+        world.histories.drop_due(0);
         assert_eq!((world.histories.bytes(), world.histories.events()), (0, 0));
         assert_eq!(
             (world.since(3, id(OWN, 7)), world.since(3, id(OWN, 8))),
@@ -520,7 +542,7 @@ mod tests {
             world.now += Duration::from_secs(1);
         }
         for (second, kept) in [(14, &[1, 2, 3][..]), (15, &[2, 3]), (99, &[])] {
-            world.histories.expire(second);
+            world.histories.drop_due(second);
             world.histories.audit().expect("agreement");
             assert_eq!(world.kept(1).as_deref(), Some(kept), "at {second}");
         }
@@ -533,7 +555,7 @@ mod tests {
             world.event(1, id(OWN, sequence), 1);
         }
         world.histories.set_rule(topic(1), &other);
-        world.histories.expire(u32::MAX);
+        world.histories.drop_due(u32::MAX);
         world.histories.audit().expect("agreement");
         assert_eq!(world.kept(1), Some(vec![6]));
     }
@@ -652,6 +674,7 @@ mod tests {
         );
         let bytes = world.histories.bytes();
         world.histories.set_bytes_max(bytes - 1);
+        world.histories.drop_due(0);
         assert_eq!(
             (world.kept(1), world.kept(2)),
             (Some(vec![]), Some(vec![3]))

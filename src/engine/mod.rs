@@ -195,8 +195,8 @@ impl<S: Stream> Engine<S> {
     /// `tells_topic_changes` and `epoch` stay as they were.
     ///
     /// The addresses of all connections are counted anew only when they were not counted before, or when
-    /// other proxies are trusted: an estimated 50 ms for a million. With other rules for topics, every topic with kept
-    /// events is looked at, and what is kept no more is freed: as long. Nothing else takes time.
+    /// other proxies are trusted: an estimated 50 ms for a million. Other rules for topics are applied to kept events in the
+    /// turns that follow. Nothing else takes time.
     pub fn set_rules(&mut self, rules: Rules) {
         self.desk.outbox_bytes_max = rules.outbox_bytes_max;
         self.hub.set_compress_bytes_min(rules.compress_bytes_min);

@@ -27,7 +27,7 @@ impl<S: Stream> Engine<S> {
     /// Call it after readiness was marked and before events are handed in: a client that subscribes in this
     /// turn receives this turn's events.
     pub fn take_in(&mut self) {
-        self.hub.expire(second(self.desk.now));
+        self.hub.keep_up(second(self.desk.now));
         self.pay();
         self.read();
     }
@@ -67,8 +67,9 @@ impl<S: Stream> Engine<S> {
             return Some(Duration::ZERO);
         }
         let now = self.desk.now;
-        self.deadlines
-            .is_armed()
-            .then(|| Duration::from_secs(now.as_secs() + 1) - now)
+        let deadline = (self.deadlines.is_armed()).then(|| Duration::from_secs(now.as_secs() + 1));
+        let kept = (self.hub.keeps_up_at()).map(|second| Duration::from_secs(second.into()));
+        let next = deadline.into_iter().chain(kept).min()?;
+        Some(next.saturating_sub(now))
     }
 }

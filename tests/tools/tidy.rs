@@ -292,6 +292,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine::session",
             "engine::topic_rules",
             "engine::topics",
+            "limits",
             "wire::envelope",
             "wire::id",
             "wire::past",

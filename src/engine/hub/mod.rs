@@ -67,6 +67,8 @@ pub struct Hub {
     rules: TopicRules,
     /// Never 0. Another one with other rules.
     rules_version: u8,
+    /// Topics with kept events to which the rules have not been applied since they last changed.
+    unruled: Vec<TopicId>,
     history: Histories,
 }
 
@@ -82,6 +84,7 @@ impl Hub {
             subscription_ids: SubscriptionIds::default(),
             rules: TopicRules::default(),
             rules_version: 1,
+            unruled: Vec::new(),
             history: Histories::new(own),
         }
     }
@@ -237,8 +240,7 @@ impl Hub {
     pub fn publish(&mut self, event: &Event<'_>, now: Duration, is_measured: bool) -> Published {
         let second = now.as_secs() as u32;
         let since = is_measured.then_some(now);
-        let known = self.topics.find(&event.topic);
-        let rule = self.rule_of(known, &event.topic);
+        let (known, rule) = self.find_ruled(&event.topic);
         if let Some(id) = event.id {
             self.history.timeline_mut().note(id, now);
         }

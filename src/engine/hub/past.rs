@@ -13,6 +13,7 @@ use crate::engine::histories::{Histories, ReplayStart};
 use crate::engine::session::Encoding;
 use crate::engine::topic_rules::{RuleNumber, TopicRules};
 use crate::engine::topics::TopicId;
+use crate::limits;
 use crate::wire::envelope::Event;
 use crate::wire::id::EventId;
 use crate::wire::past::{PastWish, Unrecovered};
@@ -32,33 +33,21 @@ pub struct Prospect {
 }
 
 impl Hub {
-    /// Other rules for topics, and another bound for all kept events, in bytes. It looks at every topic of which events
-    /// are kept.
+    /// Other rules for topics, and another bound for all kept events, in bytes. [`Hub::keep_up`] applies them step by step
+    /// to what is kept already.
     pub fn set_topic_rules(&mut self, rules: &[TopicRule], history_bytes_max: usize) {
-        let before: Vec<String> = self.rules.kept_names().map(str::to_owned).collect();
-        if self.rules.replace(rules) {
-            self.history.timeline_mut().forget_all();
-            self.rules_version = self.rules_version.checked_add(1).unwrap_or_else(|| {
-                self.topics.forget_rules();
-                1
-            });
-        }
         self.history.set_bytes_max(history_bytes_max);
-        self.release_forgotten();
-        let names = before.iter().filter_map(|name| self.topics.find(name));
-        let mut kept: Vec<TopicId> = self.history.topics().chain(names).collect();
-        kept.sort_unstable();
-        kept.dedup();
-        for topic in kept {
-            let rule = self.rule(topic);
-            match self.rules.get(rule).filter(|rule| rule.keeps()) {
-                Some(rule) => self.history.set_rule(topic, rule),
-                None => {
-                    self.history.forget(topic);
-                    self.stop_keeping(topic);
-                }
-            }
+        let before: Vec<String> = self.rules.kept_names().map(str::to_owned).collect();
+        if !self.rules.replace(rules) {
+            return;
         }
+        self.history.timeline_mut().forget_all();
+        self.rules_version = self.rules_version.checked_add(1).unwrap_or_else(|| {
+            self.topics.forget_rules();
+            1
+        });
+        let names = before.iter().filter_map(|name| self.topics.find(name));
+        self.unruled = self.history.topics().chain(names).collect();
         let names: Vec<Rc<str>> = self.rules.kept_names().map(Rc::from).collect();
         for name in names {
             let topic = self.find_or_create(&name);
@@ -83,8 +72,7 @@ impl Hub {
 
     /// Events of a topic were missed, just before the one that comes next.
     pub fn note_missed(&mut self, name: &str, at: Option<EventId>, now: Duration) {
-        let known = self.topics.find(name);
-        let rule = self.rule_of(known, name);
+        let (known, rule) = self.find_ruled(name);
         if self.rules.keeps(rule) {
             self.history.note_missed(known, at, now);
         } else if let Some(at) = at {
@@ -92,9 +80,57 @@ impl Hub {
         }
     }
 
-    /// Drops kept events that are too old.
-    pub fn expire(&mut self, second: u32) {
-        self.history.expire(second);
+    /// Drops kept events that are too old, or that other rules keep no more, as many as a turn's budget allows.
+    pub fn keep_up(&mut self, second: u32) {
+        self.history.drop_due(second);
+        self.release_forgotten();
+        let mut left = limits::TURN_KEPT_DROPS_MAX;
+        while left > 0
+            && let Some(topic) = self.unruled.pop()
+        {
+            let before = self.history.events();
+            self.apply_rule(topic);
+            let dropped = before - self.history.events();
+            left = left.saturating_sub(limits::TOPIC_RULE_COST + dropped);
+        }
+    }
+
+    /// In which second [`Hub::keep_up`] has something to do next; it may have passed. `None` while nothing is due.
+    pub fn keeps_up_at(&self) -> Option<u32> {
+        match self.unruled.is_empty() {
+            true => self.history.next_due(),
+            false => Some(0),
+        }
+    }
+
+    /// What is kept of a topic, and whether, follows its rule.
+    fn apply_rule(&mut self, topic: TopicId) {
+        // It may have ended meanwhile.
+        if !self.topics.has(topic) {
+            return;
+        }
+        let rule = self.rule(topic);
+        match self.rules.get(rule).filter(|rule| rule.keeps()) {
+            Some(rule) => self.history.set_rule(topic, rule),
+            None => {
+                self.history.forget(topic);
+                self.stop_keeping(topic);
+            }
+        }
+    }
+
+    /// The topic `name`, if it is alive, and the rule that counts for it. What older rules have kept of it is gone if
+    /// this one keeps nothing: an event that is not kept would be missing there.
+    pub(super) fn find_ruled(&mut self, name: &str) -> (Option<TopicId>, RuleNumber) {
+        let known = self.topics.find(name);
+        let rule = self.rule_of(known, name);
+        match known.filter(|_| !self.unruled.is_empty() && !self.rules.keeps(rule)) {
+            Some(topic) => {
+                self.apply_rule(topic);
+                (self.topics.find(name), rule)
+            }
+            None => (known, rule),
+        }
     }
 
     /// A slow client has lost events of a topic, because of the topic's rule.
@@ -106,7 +142,7 @@ impl Hub {
     }
 
     /// The rule that counts for the topic `name`, which is `known` if it is alive.
-    pub(super) fn rule_of(&mut self, known: Option<TopicId>, name: &str) -> RuleNumber {
+    fn rule_of(&mut self, known: Option<TopicId>, name: &str) -> RuleNumber {
         match known {
             Some(topic) => self.rule(topic),
             None => self.rules.find(name),

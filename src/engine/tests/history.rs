@@ -212,7 +212,7 @@ fn who_asks_for_everything_and_reads_nothing_is_owed_a_step_or_two() {
 
 #[test]
 fn events_that_become_too_old_together_are_dropped_turn_by_turn() {
-    const EVENTS: usize = 3 * limits::TURN_KEPT_EXPIRIES_MAX;
+    const EVENTS: usize = 3 * limits::TURN_KEPT_DROPS_MAX;
     let mut world = World::new(Rules {
         topics: vec![TopicRule::parse("k* history=100000 age=2").expect("a rule")],
         ..rules()
@@ -226,9 +226,101 @@ fn events_that_become_too_old_together_are_dropped_turn_by_turn() {
     for turns in 1..=3 {
         publish(&mut world, "live", "1");
         turn(&mut world);
-        let left = EVENTS - turns * limits::TURN_KEPT_EXPIRIES_MAX;
+        let left = EVENTS - turns * limits::TURN_KEPT_DROPS_MAX;
         assert_eq!(world.engine.history_events(), left);
         assert_eq!(client.texts(), [r#"[8,"live",1]"#]);
+    }
+}
+
+#[test]
+fn an_event_that_becomes_too_old_is_dropped_though_nobody_is_there() {
+    let mut world = World::new(Rules {
+        topics: vec![TopicRule::parse("k last age=60").expect("a rule")],
+        ..rules()
+    });
+    world.now = Duration::from_millis(1_250);
+    world.turn();
+    publish(&mut world, "k", "1");
+    turn(&mut world);
+    let due = Duration::from_millis(59_750);
+    assert_eq!(world.engine.poll_timeout(), Some(due));
+    world.now += due;
+    turn(&mut world);
+    assert_eq!(world.engine.history_events(), 0);
+    assert_eq!(world.engine.poll_timeout(), None);
+}
+
+/// Other rules for topics, and another bound for all kept events.
+fn reload(world: &mut World, topics: &[&str], history_bytes_max: usize) {
+    let parsed = topics.iter().map(|line| TopicRule::parse(line));
+    world.engine.set_rules(Rules {
+        topics: parsed.collect::<Result<_, _>>().expect("rules"),
+        history_bytes_max,
+        ..rules()
+    });
+}
+
+#[test]
+fn what_other_rules_do_not_keep_goes_turn_by_turn() {
+    const EVENTS: usize = 3 * limits::TURN_KEPT_DROPS_MAX;
+    const TURN_TOPICS_MAX: usize = limits::TURN_KEPT_DROPS_MAX / limits::TOPIC_RULE_COST;
+    const WIDE: usize = 1 << 30;
+    let mut world = World::new(rules());
+    let client = world.subscriber(&["live"]);
+    let go = |world: &mut World, topics: usize, of_turn: usize| {
+        reload(world, &["k* history=100000"], WIDE);
+        let begin = world.engine.history_events();
+        (0..EVENTS).for_each(|n| publish(world, &format!("k{}", n % topics), "1"));
+        turn(world);
+        assert_eq!(world.engine.history_events(), begin + EVENTS);
+        match topics {
+            1 => reload(world, &["k* history=100000"], 2_000),
+            _ => reload(world, &[], WIDE),
+        }
+        let mut turns = 0;
+        while world.engine.poll_timeout() == Some(Duration::ZERO) {
+            let (events, bytes) = (world.engine.history_events(), world.engine.history_bytes());
+            publish(world, "live", "1");
+            publish(world, "k0", "1");
+            assert!(world.engine.history_bytes() <= bytes);
+            turn(world);
+            assert_eq!(client.texts(), [r#"[8,"live",1]"#]);
+            let dropped = events - world.engine.history_events();
+            assert!(dropped <= of_turn + topics.min(2), "{dropped}");
+            turns += 1;
+        }
+        assert!(turns >= 3, "{turns}");
+        world.engine.history_events()
+    };
+    // A lower bound, and then no rule.
+    let rest = go(&mut world, 1, limits::TURN_KEPT_DROPS_MAX);
+    assert!((1..30).contains(&rest), "{rest}");
+    assert_eq!(go(&mut world, EVENTS, TURN_TOPICS_MAX), 0);
+    assert_eq!(world.engine.topics(), 1);
+}
+
+#[test]
+fn what_came_while_no_rule_kept_it_is_missing_though_the_rule_is_back_at_once() {
+    const TOPICS: usize = 2 * limits::TURN_KEPT_DROPS_MAX / limits::TOPIC_RULE_COST;
+    let mut world = World::new(rules());
+    let client = welcomed(&mut world);
+    let publish_all = |world: &mut World| {
+        (0..TOPICS).for_each(|n| publish(world, &format!("k{n}"), "1"));
+    };
+    reload(&mut world, &["k* history=9"], 1 << 30);
+    publish_all(&mut world);
+    turn(&mut world);
+    let since = format!("{}-{}", Rules::default().epoch, world.sequence);
+    // The old rings are still there when the rule comes back, or some of them.
+    reload(&mut world, &["other"], 1 << 30);
+    publish_all(&mut world);
+    reload(&mut world, &["k* history=9"], 1 << 30);
+    publish_all(&mut world);
+    for n in (0..TOPICS).step_by(TOPICS / 4) {
+        let subscribe = format!("[32,1,{{\"x_since\":\"{since}\"}},\"k{n}\"]");
+        say(&mut world, &client, &subscribe);
+        let told = String::from_utf8_lossy(&client.heard()).into_owned();
+        assert!(told.contains("\"x_reason\":\"floor\""), "{told}");
     }
 }
 

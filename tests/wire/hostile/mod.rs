@@ -31,7 +31,8 @@
 //! | kept events that a client asks for and does not read | `REPLAY_OWED_BYTES_MAX` | `who_asks_for_everything_and_reads_nothing_is_sent_no_more` |
 //! | topics whose kept events a client waits for | `subscriptions-max` | `topics_that_are_still_replayed_count_as_subscriptions` (engine) |
 //! | events that are kept | `history-bytes-max`, `TOPIC_HISTORY_EVENTS_MAX` | `all_kept_events_together_are_bounded_and_the_oldest_are_forgotten` |
-//! | kept events that become too old together | `TURN_KEPT_EXPIRIES_MAX` | `events_that_become_too_old_together_are_dropped_turn_by_turn` (engine) |
+//! | kept events that become too old together | `TURN_KEPT_DROPS_MAX` | `events_that_become_too_old_together_are_dropped_turn_by_turn` (engine) |
+//! | kept events that other rules keep no more | `TURN_KEPT_DROPS_MAX`, `TOPIC_RULE_COST` | `what_other_rules_do_not_keep_goes_turn_by_turn` (engine) |
 //! | topics of which the server has missed events | `GAP_TOPICS_MAX`, `GAP_PLACES`, `TURN_PLACES_MAX` | `missed_events_of_very_many_topics_are_told_turn_by_turn` (engine) |
 //! | events that a rule drops for one client | `outbox-bytes-max` | `a_rule_drops_the_oldest_events_for_who_does_not_read` |
 //! | clients that read again together | `TURN_PAYMENT_BYTES_MAX`, `PAYMENT_BYTES_MIN` | `those_who_wake_up_together_starve_nobody` |
