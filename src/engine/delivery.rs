@@ -17,19 +17,16 @@ use super::link::{Desk, Sent, Stream};
 use super::session::Stage;
 use super::slots::Slots;
 use crate::limits;
-use crate::stats::{Close, Counter, Dropped};
+use crate::stats::{Close, Counter};
 use crate::wire::envelope::Event;
 
 impl<S: Stream> Engine<S> {
     /// A publisher's event. It leaves with this turn's [`Engine::flush`]. When no connection is subscribed to its topic, and
-    /// no rule keeps it, it is dropped. An event without an id is never kept.
+    /// no rule keeps it, it goes no further; whether it counts as dropped is for the caller to say, who may have other
+    /// receivers. An event without an id is never kept.
     pub fn handle_event(&mut self, event: &Event<'_>) -> Published {
         self.desk.stats.count(Counter::Events);
-        let published = self.hub.publish(event, self.desk.now, true);
-        if published.subscribers == 0 && !published.is_kept {
-            self.desk.stats.dropped(Dropped::NoSubscriber);
-        }
-        published
+        self.hub.publish(event, self.desk.now, true)
     }
 
     /// An event of the server's own, which is not counted as a publisher's. Answers how many connections are

@@ -66,21 +66,17 @@ impl<S: Stream> Receiver<'_, S> {
     /// Hands an event to clients and to other servers. Answers how many of both want it.
     fn hand_over(&mut self, event: &Event<'_>, id: EventId, is_unasked: bool) -> usize {
         let receivers = usize::from(self.relay(event, id));
-        let is_wanted = self.engine.wants(&event.topic);
-        if receivers == 0 && is_unasked && !is_wanted {
-            self.stats.count(Counter::Events);
-            self.stats.dropped(Dropped::Filtered);
-            return 0;
-        }
-        // The engine would count what none of its own clients is subscribed to as dropped.
-        if receivers > 0 && !is_wanted {
-            self.stats.count(Counter::Events);
-            return receivers;
-        }
+        // The engine gets what no client wants, too: an id that it did not know of could not be told from one that clients
+        // have.
         let published = self.engine.handle_event(event);
         let subscribers = published.subscribers + receivers;
         if subscribers == 0 && !published.is_kept {
-            self.report.undelivered(&event.topic);
+            if is_unasked {
+                self.stats.dropped(Dropped::Filtered);
+            } else {
+                self.stats.dropped(Dropped::NoSubscriber);
+                self.report.undelivered(&event.topic);
+            }
         }
         subscribers
     }

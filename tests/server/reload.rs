@@ -3,8 +3,10 @@
 use std::fs;
 use std::process::Command;
 
+use kit::past::{Dialect, Peer};
 use kit::scratch::File;
 use kit::{Server, wait_until};
+use serde_json::json;
 
 const BASE: &str =
     "listen = \"127.0.0.1:0\"\npull = \"tcp://127.0.0.1:*\"\nadmin = \"127.0.0.1:0\"\n";
@@ -54,6 +56,49 @@ fn tokens_limits_and_the_level_change_and_nobody_is_dropped() {
     assert_eq!(open.text(), r#"[8,"t",1]"#);
     open.send(r#"[5,"another"]"#);
     assert_eq!(open.close_code(), 1008);
+    server.stop();
+}
+
+/// What came of a topic while nobody wanted it was not kept, whatever the rules say later.
+#[test]
+fn a_topic_that_is_kept_from_now_on_promises_nothing_from_before() {
+    let publisher = zmq::Context::new().socket(zmq::PUB).expect("a socket");
+    publisher.bind("tcp://127.0.0.1:*").expect("bound");
+    let endpoint = publisher.get_last_endpoint().expect("bound");
+    let endpoint = endpoint.expect("UTF-8");
+    let publish = |topic: &str| {
+        let sent = publisher.send_multipart([topic, "1"], 0);
+        sent.expect("taken");
+    };
+    let text = |rules: &str| {
+        let token = kit::TOKEN;
+        format!("{BASE}sub = {endpoint:?}\ntoken = {token:?}\ntopic = [{rules}]\n")
+    };
+    let file = File::new("kept-from-now-on", &text("\"quiet\", \"* history=9\""));
+    let server = start(&file);
+    // A rule with `*` asks for everything, so also for what this exception does not keep.
+    wait_until("the publisher is heard", || {
+        publish("loud");
+        server.metric("newswire_history_events") > 0.0
+    });
+    let ask = |since| Peer::asks(Dialect::Wamp2, server.connect(), "quiet", since, None);
+    let (peer, notice) = ask(None);
+    let position = notice["id"].as_str().expect("an id").to_owned();
+    drop(peer);
+    wait_until("nobody is subscribed", || {
+        server.metric("newswire_subscriptions") == 0.0
+    });
+    publish("quiet");
+    wait_until("nobody wants it", || {
+        server.metric("newswire_dropped_total{reason=\"filtered\"}") == 1.0
+    });
+
+    file.set(&text("\"* history=9\""));
+    server.signal("HUP");
+    server.wait_for_log("reload: done");
+    let (_, notice) = ask(Some(&position));
+    assert_eq!(notice["recovered"], json!(false), "{notice}");
+    assert_eq!(notice["reason"], json!("floor"), "{notice}");
     server.stop();
 }
 
