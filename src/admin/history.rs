@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::durations::Percentiles;
-use super::metrics::Readings;
+use super::readings::Readings;
 use super::vitals;
 use crate::limits::{HISTORY_COUNTS_SECONDS, HISTORY_SECONDS};
 use crate::stats::{CLOSED, Close, Counter, DROPPED, REFUSED, Stats};
@@ -302,7 +302,7 @@ mod tests {
 
     use super::*;
     use crate::admin::durations::{Durations, EVENT_BOUNDS};
-    use crate::admin::metrics::ProcessReadings;
+    use crate::admin::readings::ProcessReadings;
     use crate::stats::{Dropped, Gap, HttpStatus, Recovery, Refusal, Slow};
 
     const TURNS: Percentiles = Percentiles {

@@ -4,85 +4,16 @@
 //! made from both. Names follow Prometheus' conventions: base units, `_total` behind counters. Every value of a
 //! label is there from the start, so that the first drop of a kind is an increase from zero.
 //!
-//! Never here: where the numbers come from.
+//! Never here: what the numbers are at this moment (`readings`), and where they come from.
 
 use std::fmt::Write as _;
 
 use super::durations::Durations;
+use super::readings::{ProcessReadings, Readings, RuleRow, WorkerRow};
 use super::response::Response;
-use super::sources::{self, SourceRow};
+use super::sources::SourceRow;
 use crate::stats::{self, Counter, Family, Judged, Stats, Store, Tally};
 use crate::wire::topic_rule::SlowPolicy;
-
-/// What the system says about this process; `None` where it says nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ProcessReadings {
-    /// Resident memory, in bytes.
-    pub resident_bytes: Option<u64>,
-    /// How many descriptors are open.
-    pub open_files: Option<u64>,
-    /// How many descriptors may be open.
-    pub files_max: Option<u64>,
-    /// The CPU time of all threads, in seconds.
-    pub cpu_seconds: Option<f64>,
-    /// When the process started, in seconds of Unix time.
-    pub started_at: f64,
-}
-
-/// One worker of this server.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct WorkerRow {
-    /// Its number, from 1 on.
-    pub worker: usize,
-    /// True exactly when it serves.
-    pub is_ready: bool,
-    /// How many connections it has.
-    pub connections: usize,
-}
-
-/// A rule for topics that drops events for slow readers, as `newswire_topic_rule_dropped_events_total` has it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct RuleRow<'a> {
-    /// Which topics it is for, as it is configured.
-    pub pattern: &'a str,
-    /// The word for what it does.
-    pub policy: &'a str,
-    /// In events, each counted for each client that lost it.
-    pub dropped: u64,
-}
-
-/// All numbers of one moment.
-#[derive(Clone, Copy, Debug)]
-pub struct Readings<'a> {
-    /// All counters.
-    pub stats: &'a Stats,
-    /// The times from the receipt of events to their last subscriber.
-    pub latency: &'a Durations,
-    /// The times of turns of the loop.
-    pub turns: &'a Durations,
-    /// How many connections there are, in whatever state.
-    pub connections: usize,
-    /// How many topics have subscribers.
-    pub topics: usize,
-    /// How many pairs of connection and topic there are.
-    pub subscriptions: usize,
-    /// How many bytes clients have left unread. Bytes that many clients share are counted once.
-    pub outboxes_bytes: usize,
-    /// In bytes, the history of all topics.
-    pub history_bytes: usize,
-    /// In events, the history of all topics.
-    pub history_events: usize,
-    /// The rules for topics that drop events.
-    pub rules: &'a [RuleRow<'a>],
-    /// The ZeroMQ sources.
-    pub sources: &'a [SourceRow<'a>],
-    /// How many other servers receive what this one hands on.
-    pub relay_receivers: usize,
-    /// The workers. A server without workers has none.
-    pub workers: &'a [WorkerRow],
-    /// What the system says.
-    pub process: ProcessReadings,
-}
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum MetricKind {
@@ -339,8 +270,8 @@ pub static METRICS: &[Metric] = &[
     counter(
         "newswire_topic_rule_dropped_events_total",
         MetricValue::Rules(|row| row.dropped),
-        "The same by rule, with the pattern as it is configured and what its `slow` says now. Rules with \
-         `slow=close` drop nothing.",
+        "Events that waited for a slow client and were dropped, by the rule of their topic: its pattern as it is \
+         configured, and what its `slow` says now. Rules with `slow=close` drop nothing and are left out.",
     ),
     counter(
         "newswire_gaps_total",
@@ -351,8 +282,8 @@ pub static METRICS: &[Metric] = &[
     counter(
         "newswire_recoveries_total",
         MetricValue::By(&stats::RECOVERIES),
-        "What clients got that came back and named the last event that they had, by result: once for each \
-         subscription, and for a stream of server-sent events once.",
+        "Times that a client came back and named the last event that it had, by what it got. WAMP v2 counts each \
+         subscription, server-sent events each stream.",
     ),
     of("newswire_events_replayed_total", Counter::EventsReplayed),
     of("newswire_writes_total", Counter::Writes),
@@ -445,6 +376,17 @@ pub fn response(now: &Readings<'_>) -> Response {
     Response::with_type("text/plain; version=0.0.4; charset=utf-8", text.into())
 }
 
+/// Returns a value of a label as the text format writes it.
+fn escaped(value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+    value.replace('\n', "\\n")
+}
+
+fn source_labels(row: &SourceRow<'_>) -> String {
+    let (source, endpoint) = (row.ingest.name(), escaped(row.endpoint));
+    format!("source=\"{source}\",endpoint=\"{endpoint}\"")
+}
+
 /// The text under way. Most labels and their values are names of newswire's own, which need no escape; endpoints and
 /// patterns are escaped.
 struct Exposition(String);
@@ -474,10 +416,9 @@ impl Exposition {
         {
             return;
         }
-        if matches!(metric.what, MetricValue::Workers(_)) && now.workers.is_empty() {
-            return;
-        }
-        if matches!(metric.what, MetricValue::Rules(_)) && now.rules.is_empty() {
+        if matches!(metric.what, MetricValue::Workers(_)) && now.workers.is_empty()
+            || matches!(metric.what, MetricValue::Rules(_)) && now.rules.is_empty()
+        {
             return;
         }
         self.head(metric);
@@ -493,14 +434,14 @@ impl Exposition {
             MetricValue::Sources(value) => {
                 for row in now.sources {
                     if let Some(value) = value(row) {
-                        let labels = sources::labels(row);
+                        let labels = source_labels(row);
                         self.push(format_args!("{name}{{{labels}}} {value}\n"));
                     }
                 }
             }
             MetricValue::Rules(value) => {
                 for row in now.rules {
-                    let (rule, policy) = (sources::escaped(row.pattern), row.policy);
+                    let (rule, policy) = (escaped(row.pattern), row.policy.name());
                     let value = value(row);
                     self.push(format_args!(
                         "{name}{{rule=\"{rule}\",policy=\"{policy}\"}} {value}\n"
@@ -602,12 +543,12 @@ mod tests {
             history_events: 2,
             rules: &[RuleRow {
                 pattern: "a\"b\\\n*",
-                policy: "latest",
+                policy: SlowPolicy::Latest,
                 dropped: 6,
             }],
             sources: &[SourceRow {
                 ingest: Ingest::Pull,
-                endpoint: "tcp://127.0.0.1:5555",
+                endpoint: r#"tcp://a"b\c:1"#,
                 health: Health {
                     peers: 2,
                     refused: 1,
@@ -645,7 +586,7 @@ mod tests {
             "newswire_gaps_total{reason=\"slow\"} 1",
             "newswire_slow_events_dropped_total{reason=\"replaced\"} 1",
             r#"newswire_topic_rule_dropped_events_total{rule="a\"b\\\n*",policy="latest"} 6"#,
-            "newswire_source_peers{source=\"pull\",endpoint=\"tcp://127.0.0.1:5555\"} 2",
+            r#"newswire_source_peers{source="pull",endpoint="tcp://a\"b\\c:1"} 2"#,
             "newswire_ingest_to_socket_seconds_bucket{le=\"0.0025\"} 0",
             "newswire_ingest_to_socket_seconds_bucket{le=\"0.005\"} 2",
             "newswire_ingest_to_socket_seconds_bucket{le=\"+Inf\"} 2",

@@ -16,6 +16,7 @@ pub mod history;
 pub mod listing;
 pub mod metrics;
 pub mod publication;
+pub mod readings;
 pub mod response;
 pub mod routes;
 pub mod snapshot;

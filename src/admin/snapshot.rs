@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::durations::Durations;
 use super::listing::{KeptRow, TopicRow};
-use super::metrics::{Readings, RuleRow};
+use super::readings::{Readings, RuleRow};
 use crate::wire::json::{self, Each, ToJson};
+use crate::wire::topic_rule::SlowPolicy;
 
 /// Durations as counts for each bucket, and the sum of all times in seconds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,8 +42,8 @@ pub struct BusyTopic {
 pub struct RuleCount {
     /// Which topics the rule is for, as it is configured.
     pub pattern: String,
-    /// The word for what it does.
-    pub policy: String,
+    /// What it does.
+    pub policy: SlowPolicy,
     /// In events.
     pub dropped: u64,
 }
@@ -51,7 +52,7 @@ impl ToJson for RuleRow<'_> {
     fn to_json(&self, out: &mut String) {
         json::object(out, |rule| {
             rule.put("pattern", self.pattern)
-                .put("policy", self.policy)
+                .put("policy", self.policy.name())
                 .put("dropped", self.dropped);
         });
     }
@@ -149,7 +150,7 @@ impl Snapshot {
         let rule = |row: &Value| {
             Some(RuleCount {
                 pattern: row["pattern"].as_str()?.to_owned(),
-                policy: row["policy"].as_str()?.to_owned(),
+                policy: SlowPolicy::find(row["policy"].as_str()?)?,
                 dropped: row["dropped"].as_u64()?,
             })
         };
@@ -183,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::admin::durations::{EVENT_BOUNDS, TURN_BOUNDS};
-    use crate::admin::metrics::ProcessReadings;
+    use crate::admin::readings::ProcessReadings;
     use crate::stats::{Counter, Gap, Ingest, Recovery, Slow, Stats};
 
     #[test]
@@ -209,7 +210,7 @@ mod tests {
             history_events: 7,
             rules: &[RuleRow {
                 pattern: "a\"b*",
-                policy: "oldest",
+                policy: SlowPolicy::Oldest,
                 dropped: 8,
             }],
             sources: &[],
@@ -249,8 +250,8 @@ mod tests {
         assert_eq!((read.history_bytes, read.history_events), (6, 7));
         let rule = &read.rules[0];
         assert_eq!(
-            (&*rule.pattern, &*rule.policy, rule.dropped),
-            ("a\"b*", "oldest", 8)
+            (&*rule.pattern, rule.policy, rule.dropped),
+            ("a\"b*", SlowPolicy::Oldest, 8)
         );
         assert_eq!(read.busiest[0].name, "a\"b");
         assert_eq!(read.busiest[0].kept, Some(kept));

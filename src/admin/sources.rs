@@ -1,4 +1,4 @@
-//! The sources of events as operators see them: in `/readyz`, and as labels of metrics.
+//! The sources of events as operators see them in `/readyz`.
 //!
 //! A server whose publisher is away still serves its clients. So `/readyz` is 200 then, and its body says which
 //! source is not connected. If a load balancer took such a server out, it would take out all servers at once,
@@ -71,19 +71,6 @@ impl ToJson for SourceRow<'_> {
     }
 }
 
-/// Returns the value of a label, as Prometheus' text format writes it.
-pub fn escaped(value: &str) -> String {
-    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-    value.replace('\n', "\\n")
-}
-
-/// Returns the labels of `row`, as Prometheus' text format writes them.
-pub fn labels(row: &SourceRow<'_>) -> String {
-    let endpoint = escaped(row.endpoint);
-    let source = row.ingest.name();
-    format!("source=\"{source}\",endpoint=\"{endpoint}\"")
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -94,7 +81,7 @@ mod tests {
     fn row() -> SourceRow<'static> {
         SourceRow {
             ingest: Ingest::Sub,
-            endpoint: "tcp://a\"b\\c:1",
+            endpoint: "tcp://127.0.0.1:5556",
             health: Health {
                 peers: 0,
                 refused: 3,
@@ -127,11 +114,5 @@ mod tests {
     #[test]
     fn a_stranger_sees_no_endpoint() {
         assert_eq!(readiness(None).body(), b"{\"status\":\"ready\"}");
-    }
-
-    #[test]
-    fn labels_are_escaped() {
-        let expected = r#"source="sub",endpoint="tcp://a\"b\\c:1""#;
-        assert_eq!(labels(&row()), expected);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::durations::Percentiles;
 use super::history::{History, Own, deliveries};
 use super::listing::TopicRow;
-use super::metrics::Readings;
+use super::readings::Readings;
 use crate::stats::{
     ANSWERED, CLOSED, Counter, DROPPED, DROPPED_SLOW, Family, GAPS, RECOVERIES, REFUSED, Stats,
 };
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::admin::durations::{Durations, EVENT_BOUNDS};
     use crate::admin::listing::KeptRow;
-    use crate::admin::metrics::ProcessReadings;
+    use crate::admin::readings::ProcessReadings;
     use crate::stats::{Dropped, Recovery};
 
     #[test]

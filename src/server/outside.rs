@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use crate::admin::metrics::ProcessReadings;
+use crate::admin::readings::ProcessReadings;
 use crate::admin::{Command, Response};
 use crate::engine::{SlotId, Stream};
 use crate::ingest::{Descriptor, SourceId};

@@ -7,7 +7,7 @@ use std::fs;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-use crate::admin::metrics::ProcessReadings;
+use crate::admin::readings::ProcessReadings;
 
 /// In descriptors, up to how many are counted one by one, where the kernel does not know their number
 /// itself (before Linux 6.2).

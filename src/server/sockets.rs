@@ -16,7 +16,7 @@ use super::lobby::{Lobby, PeerId};
 use super::outside::{Accepted, Outside, Ready};
 use super::process;
 use super::tokens::PollToken;
-use crate::admin::metrics::ProcessReadings;
+use crate::admin::readings::ProcessReadings;
 use crate::admin::{Command, Response};
 use crate::engine::SlotId;
 use crate::ingest::{Descriptor, SourceId};

@@ -6,7 +6,7 @@ use super::outside::Outside;
 use super::turn::Core;
 use crate::admin::Response;
 use crate::admin::listing::{ConnectionRow, KeptRow, PageOfRows, PageRequest, TopicRow};
-use crate::admin::metrics::{Readings, RuleRow, WorkerRow};
+use crate::admin::readings::{Readings, RuleRow, WorkerRow};
 use crate::admin::snapshot::{self, BusyTopic, Snapshot};
 use crate::admin::sources::{self, SourceRow};
 use crate::admin::vitals::BUSIEST_MAX;
@@ -35,7 +35,7 @@ impl<O: Outside> Core<O> {
         let rules = rules.filter(|view| view.rule.slow != SlowPolicy::Close);
         let rules = rules.map(|view| RuleRow {
             pattern: &view.rule.pattern,
-            policy: view.rule.slow.name(),
+            policy: view.rule.slow,
             dropped: view.dropped,
         });
         let Some(team) = &self.team else {

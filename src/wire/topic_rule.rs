@@ -53,6 +53,11 @@ impl SlowPolicy {
             Self::Latest => "latest",
         }
     }
+
+    /// Returns the policy with this word; `None` when there is none.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
 }
 
 /// The words of a rule as they are written; a misspelt one is compared with these.
@@ -174,10 +179,7 @@ impl RuleWords {
                 once(&mut self.age_seconds, key, age)
             }
             ("slow", Some(value)) => {
-                let slow = SlowPolicy::ALL
-                    .into_iter()
-                    .find(|slow| slow.name() == value);
-                let slow = slow.ok_or_else(|| {
+                let slow = SlowPolicy::find(value).ok_or_else(|| {
                     format!("{}: slow is close, oldest or latest", word.escape_debug())
                 })?;
                 once(&mut self.slow, key, slow)

@@ -52,7 +52,7 @@ use sums::Sums;
 
 use crate::admin::Response;
 use crate::admin::durations::Durations;
-use crate::admin::metrics::{ProcessReadings, RuleRow, WorkerRow};
+use crate::admin::readings::{ProcessReadings, RuleRow, WorkerRow};
 use crate::admin::snapshot::{BusyTopic, Snapshot};
 use crate::limits;
 use crate::stats::{Counter, Stats};

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::admin::durations::Durations;
-use crate::admin::metrics::{ProcessReadings, RuleRow};
+use crate::admin::readings::{ProcessReadings, RuleRow};
 use crate::admin::snapshot::{Buckets, BusyTopic, Snapshot};
 use crate::admin::vitals::BUSIEST_MAX;
 use crate::stats::Stats;
@@ -87,7 +87,7 @@ impl Sums {
     pub fn rules<'a>(&'a self, own: impl Iterator<Item = RuleRow<'a>>) -> Vec<RuleRow<'a>> {
         let theirs = self.all().flat_map(|one| &one.rules).map(|rule| RuleRow {
             pattern: &rule.pattern,
-            policy: &rule.policy,
+            policy: rule.policy,
             dropped: rule.dropped,
         });
         let mut rules: BTreeMap<&str, RuleRow<'a>> = BTreeMap::new();
@@ -159,6 +159,7 @@ mod tests {
     use crate::admin::listing::KeptRow;
     use crate::admin::snapshot::RuleCount;
     use crate::stats::Counter;
+    use crate::wire::topic_rule::SlowPolicy;
 
     fn snapshot(deliveries: u64, connections: usize, cpu_seconds: f64) -> Snapshot {
         let stats = Stats::default();
@@ -213,7 +214,7 @@ mod tests {
         let mut take = |sums: &mut Sums, instance, rules: &[(&str, u64)]| {
             let rules = rules.iter().map(|&(pattern, dropped)| RuleCount {
                 pattern: pattern.to_owned(),
-                policy: "latest".to_owned(),
+                policy: SlowPolicy::Latest,
                 dropped,
             });
             let snapshot = Snapshot {
@@ -227,12 +228,15 @@ mod tests {
         take(&mut sums, 2, &[("b*", 4)]);
         let own = RuleRow {
             pattern: "b*",
-            policy: "oldest",
+            policy: SlowPolicy::Oldest,
             dropped: 8,
         };
         let found = |sums: &Sums| -> Vec<(String, u64)> {
             let rules = sums.rules([own].into_iter());
-            assert_eq!(rules.last().map(|rule| rule.policy), Some("oldest"));
+            assert_eq!(
+                rules.last().map(|rule| rule.policy),
+                Some(SlowPolicy::Oldest)
+            );
             let rules = rules.iter();
             rules
                 .map(|rule| (rule.pattern.to_owned(), rule.dropped))

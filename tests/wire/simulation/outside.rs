@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use newswire::admin::metrics::ProcessReadings;
+use newswire::admin::readings::ProcessReadings;
 use newswire::admin::{Command, Response, Whom};
 use newswire::engine::SlotId;
 use newswire::ingest::{Descriptor, SourceId};
