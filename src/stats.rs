@@ -180,15 +180,15 @@ impl Refusal {
 }
 
 reasons! {
-    /// What a client got that came back and named the last event that it had.
+    /// What a client got when it came back and named the last event that it had.
     Recovery {
         /// Everything since then.
         Recovered => "recovered",
-        /// Not everything: its position is one of another run of the server, or of its relay.
+        /// Not everything: the id is one of another run of the server, or of its relay.
         Epoch => "epoch",
         /// Not everything: some of the events since then are not kept any more.
         Floor => "floor",
-        /// Not everything: its position is no id, or none that there has been.
+        /// Not everything: what the client named is no id, or no event has had it.
         Unknown => "unknown",
         /// Not everything: no rule of `topic` keeps events of its topic.
         None => "none",
@@ -196,20 +196,20 @@ reasons! {
 }
 
 reasons! {
-    /// Why events were lost to a client that was told so.
+    /// Why a client was told that events were lost to it.
     Gap {
         /// The client read too slowly, and its topic's rule drops events then.
         Slow => "slow",
         /// The server itself has missed events, or may have.
         Upstream => "upstream",
-        /// Events were dropped from the history before the client had got them.
+        /// Events left the history before they could be sent to the client.
         History => "history",
     }
 }
 
 reasons! {
-    /// Why an event was dropped that waited for a slow client, whose connection stays.
-    Slow {
+    /// Why an event that waited for a slow client was dropped. The connection stays.
+    SlowDrop {
         /// A newer event of the topic took its place (`slow=latest`).
         Replaced => "replaced",
         /// It was the oldest one in a full outbox (`slow=oldest`, or `slow=latest` with many topics).
@@ -430,10 +430,19 @@ reasons! {
     }
 }
 
+macro_rules! given_or_one {
+    () => {
+        1
+    };
+    ($n:ident) => {
+        $n
+    };
+}
+
 /// Declares the counters of a server: those of all families, and beside them what needs no family.
 ///
-/// An entry is the family's name and label, its reasons, the method that counts one, or as many as it is told, and the
-/// method that reads how many there were.
+/// An entry is the family's name and label, its reasons, the method that counts, and the method that reads how many
+/// there were. The first counts one, unless its name is followed by that of a number.
 macro_rules! stats {
     ($(
         $(#[$doc:meta])* $family:ident: $name:literal by $label:literal = $reasons:ident,
@@ -472,8 +481,7 @@ macro_rules! stats {
         impl Stats {$(
             $(#[$counts])*
             pub fn $count(&self, reason: $reasons $(, $n: u64)?) {
-                let counted = [$($n,)? 1][0];
-                add(&self.$read[reason as usize], counted);
+                add(&self.$read[reason as usize], given_or_one!($($n)?));
             }
 
             $(#[$reads])*
@@ -550,7 +558,7 @@ stats! {
     /// How many messages and events were dropped for this reason.
     drops;
 
-    /// Clients that came back and named the last event that they had.
+    /// What clients got that came back and named the last event that they had.
     RECOVERIES: "recoveries" by "result" = Recovery,
     /// Counts what such a client got for one subscription; for a stream, once.
     recovery,
@@ -560,12 +568,12 @@ stats! {
     /// Notices of lost events to clients.
     GAPS: "gaps" by "reason" = Gap,
     /// Counts notices of lost events.
-    told(notices),
+    told_gap(notices),
     /// How many notices had this reason.
     gaps;
 
-    /// Events that were dropped because a client reads slowly, whose connection stays.
-    DROPPED_SLOW: "dropped_slow" by "reason" = Slow,
+    /// Events that waited for slow clients, whose connections stay, and were dropped.
+    DROPPED_SLOW: "dropped_slow" by "reason" = SlowDrop,
     /// Counts such events of one client.
     dropped_slow(events),
     /// How many were dropped for this reason.
@@ -604,8 +612,8 @@ impl Stats {
         self.counters[counter as usize].get()
     }
 
-    /// The sum of everything that was refused, dropped, closed or denied. While it stays the same, nothing of that
-    /// kind has happened.
+    /// The sum of everything that the log reports: what was refused, dropped, closed or denied. While it stays the same,
+    /// nothing of that kind has happened. What slow readers lose is not among it.
     pub fn troubles(&self) -> u64 {
         let counters = [
             Counter::SubscribesDenied,
@@ -780,7 +788,7 @@ mod tests {
             PeerRefusal::ALL.iter().map(|r| r.name()).collect(),
             Recovery::ALL.iter().map(|r| r.name()).collect(),
             Gap::ALL.iter().map(|g| g.name()).collect(),
-            Slow::ALL.iter().map(|s| s.name()).collect(),
+            SlowDrop::ALL.iter().map(|s| s.name()).collect(),
             Close::ALL.iter().map(|c| c.name()).collect(),
             Store::ALL.iter().map(|s| s.name()).collect(),
             Judged::ALL.iter().map(|j| j.name()).collect(),

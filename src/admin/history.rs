@@ -303,7 +303,7 @@ mod tests {
     use super::*;
     use crate::admin::durations::{Durations, EVENT_BOUNDS};
     use crate::admin::readings::ProcessReadings;
-    use crate::stats::{Dropped, Gap, HttpStatus, Recovery, Refusal, Slow};
+    use crate::stats::{Dropped, Gap, HttpStatus, Recovery, Refusal, SlowDrop};
 
     const TURNS: Percentiles = Percentiles {
         p50: 0.001,
@@ -442,7 +442,7 @@ mod tests {
             ("dropped", Dropped::ALL.len()),
             ("refused", Refusal::ALL.len()),
             ("closed", Close::ALL.len()),
-            ("dropped_slow", Slow::ALL.len()),
+            ("dropped_slow", SlowDrop::ALL.len()),
             ("gaps", Gap::ALL.len()),
             ("recoveries", Recovery::ALL.len()),
             ("http", HttpStatus::ALL.len()),

@@ -496,7 +496,7 @@ mod tests {
     use super::*;
     use crate::admin::durations::{EVENT_BOUNDS, TURN_BOUNDS};
     use crate::health::Health;
-    use crate::stats::{Dropped, Gap, Ingest, Recovery, Refusal, Slow};
+    use crate::stats::{Dropped, Gap, Ingest, Recovery, Refusal, SlowDrop};
 
     #[test]
     fn every_counter_is_told() {
@@ -524,8 +524,8 @@ mod tests {
         stats.refused(Refusal::Token);
         stats.checked(Store::List, Judged::Accepted);
         stats.recovery(Recovery::Floor);
-        stats.told(Gap::Slow, 1);
-        stats.dropped_slow(Slow::Replaced, 1);
+        stats.told_gap(Gap::Slow, 1);
+        stats.dropped_slow(SlowDrop::Replaced, 1);
         stats.add(Counter::Deliveries, 7);
         let mut latency = Durations::new(EVENT_BOUNDS);
         latency.record(Duration::from_millis(3), 2);

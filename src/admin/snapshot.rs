@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use crate::admin::durations::{EVENT_BOUNDS, TURN_BOUNDS};
     use crate::admin::readings::ProcessReadings;
-    use crate::stats::{Counter, Gap, Ingest, Recovery, Slow, Stats};
+    use crate::stats::{Counter, Gap, Ingest, Recovery, SlowDrop, Stats};
 
     #[test]
     fn what_is_written_is_read() {
@@ -193,8 +193,8 @@ mod tests {
         stats.add(Counter::Deliveries, 7);
         stats.ingested(Ingest::Sub);
         stats.recovery(Recovery::Recovered);
-        stats.told(Gap::Slow, 1);
-        stats.dropped_slow(Slow::Oldest, 1);
+        stats.told_gap(Gap::Slow, 1);
+        stats.dropped_slow(SlowDrop::Oldest, 1);
         let mut latency = Durations::new(EVENT_BOUNDS);
         latency.record(Duration::from_millis(3), 2);
         let turns = Durations::new(TURN_BOUNDS);
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(again.events(Ingest::Sub), 0, "it came from the parent");
         assert_eq!(again.recoveries(Recovery::Recovered), 1);
         assert_eq!(again.gaps(Gap::Slow), 1);
-        assert_eq!(again.slow_drops(Slow::Oldest), 1);
+        assert_eq!(again.slow_drops(SlowDrop::Oldest), 1);
         assert_eq!(read.latency.counts.iter().sum::<u64>(), 2);
         assert!((read.latency.sum - 0.006).abs() < 1e-9);
         assert_eq!((read.connections, read.outboxes_bytes), (1, 4));

@@ -17,7 +17,7 @@ use super::names::TopicId;
 use super::round::Round;
 use super::slots::SlotId;
 use crate::limits;
-use crate::stats::{Gap, Slow};
+use crate::stats::{Gap, SlowDrop};
 use crate::wire::id::EventId;
 
 /// The topics of which the server has missed events. A number here may mean a later topic when it is told: then a client is
@@ -108,8 +108,8 @@ impl<S: Stream> Engine<S> {
     fn count_loss(&mut self, mark: LossMark, events: u64) {
         self.hub.note_dropped(mark.topic, events);
         let reason = match mark.is_replaced {
-            true => Slow::Replaced,
-            false => Slow::Oldest,
+            true => SlowDrop::Replaced,
+            false => SlowDrop::Oldest,
         };
         self.desk.stats.dropped_slow(reason, events);
     }
@@ -122,7 +122,7 @@ impl<S: Stream> Engine<S> {
         let mut notice = Vec::new();
         let is_told = self.write_notice(id, topic, Gap::Slow, &mut notice);
         if is_told {
-            self.desk.stats.told(Gap::Slow, 1);
+            self.desk.stats.told_gap(Gap::Slow, 1);
         }
         let notice = is_told.then_some(notice);
         let Some(connection) = self.slots.get_mut(id) else {
@@ -194,7 +194,7 @@ impl<S: Stream> Engine<S> {
         if count == 0 {
             return;
         }
-        self.desk.stats.told(gap, count.into());
+        self.desk.stats.told_gap(gap, count.into());
         let sent = connection.link.send(notices, &mut self.desk);
         self.gaps.note(id, &mut self.desk.lost);
         if let Sent::Failed(reason) = sent {
