@@ -9,41 +9,6 @@
 //! Never here: the values in force (they are in `Config` and in the engine's `Rules`), what only one file can notice
 //! (the size of its buffer, how far it looks back), and code, except the arithmetic between limits.
 
-/// In milliseconds after a connection to a publisher was made, while it may not know yet which topics are wanted: what comes
-/// meanwhile proves nothing about other topics. It is longer than most round trips.
-pub const SOURCE_SETTLES_MILLISECONDS: u64 = 200;
-
-/// In bytes of kept events that one turn sends again, over all clients, with their [`REPLAY_COST_BYTES`]: some 1 ms.
-pub const TURN_REPLAY_BYTES_MAX: usize = 512 * 1024;
-
-/// In bytes of kept events, one step of one client. The last event may pass it.
-pub const REPLAY_STEP_BYTES: usize = 64 * 1024;
-
-/// In bytes that a client is owed, from where on it gets no further kept events.
-pub const REPLAY_OWED_BYTES_MAX: usize = 64 * 1024;
-
-/// In bytes, what a step costs beside the events' own: a write, and what it takes to find them.
-pub const REPLAY_COST_BYTES: usize = 4 * 1024;
-
-/// In bytes, what each topic of a client adds to that.
-pub const REPLAY_TOPIC_BYTES: usize = 64;
-
-/// In kept events that one turn drops because they are too old, or because of other rules: an estimated 2 ms.
-pub const TURN_KEPT_DROPS_MAX: usize = 4_096;
-
-/// In dropped events, what it costs to find the rule of a topic after a reload: an estimated 5 µs with
-/// [`TOPIC_RULES_MAX`] rules.
-pub const TOPIC_RULE_COST: usize = 8;
-
-/// In topics of which events were missed. With more of them, clients are told so of all their topics.
-pub const GAP_TOPICS_MAX: usize = 64;
-
-/// In looks at places, what it costs to tell a client of one topic's missed events.
-pub const GAP_PLACES: u32 = 4;
-
-/// In topics, how many it costs a look at a place to look for among those of a client.
-pub const GAP_TOPICS_PER_PLACE: u32 = 4;
-
 /// In bytes, the head of an upgrade. A head carries cookies, which are long; the replaced server refused at 4,096.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 
@@ -692,7 +657,7 @@ pub const HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// checked by a test.
 pub const KEPT_EVENT_BYTES: usize = 64;
 
-/// In bytes, what a topic with kept events takes beside them and its name; checked by a test. Most of it are places in
+/// In bytes, what a topic with kept events takes beside them and its name; checked by a test. Most of it is places in
 /// tables that have just doubled, and a first list with room for 4 events.
 pub const KEPT_TOPIC_BYTES: usize = 640;
 
@@ -700,6 +665,41 @@ pub const KEPT_TOPIC_BYTES: usize = 640;
 pub const fn history_needed(event: usize, topic: usize) -> usize {
     event + topic + KEPT_EVENT_BYTES + KEPT_TOPIC_BYTES
 }
+
+/// In kept events that one turn drops because they are too old, or because of other rules: an estimated 2 ms.
+pub const TURN_KEPT_DROPS_MAX: usize = 4_096;
+
+/// Of [`TURN_KEPT_DROPS_MAX`], what it costs to find the rule of a topic after a reload: an estimated 5 µs with
+/// [`TOPIC_RULES_MAX`] rules.
+pub const TOPIC_RULE_COST: usize = 8;
+
+/// In bytes of kept events that one turn sends again, over all clients, with their [`REPLAY_COST_BYTES`]: some 1 ms.
+pub const TURN_REPLAY_BYTES_MAX: usize = 512 * 1024;
+
+/// In bytes of kept events that one client is sent in one step. The last event may pass it.
+pub const REPLAY_STEP_BYTES: usize = 64 * 1024;
+
+/// In bytes that a client is owed. With more, it is sent no further kept events.
+pub const REPLAY_OWED_BYTES_MAX: usize = 64 * 1024;
+
+/// In bytes of [`TURN_REPLAY_BYTES_MAX`], the cost of a step beside its events: they have to be found, and it is a write.
+pub const REPLAY_COST_BYTES: usize = 4 * 1024;
+
+/// In bytes of the same budget, the further cost of each topic that the client waits for.
+pub const REPLAY_TOPIC_BYTES: usize = 64;
+
+/// In milliseconds after a connection to a publisher was made. Until they are over, the publisher may not know yet which
+/// topics are wanted, and an event that comes does not prove that no other was missed. It is longer than most round trips.
+pub const SOURCE_SETTLES_MILLISECONDS: u64 = 200;
+
+/// In topics of which events were missed. With more of them, each client is told so of all its topics.
+pub const GAP_TOPICS_MAX: usize = 64;
+
+/// In places of [`TURN_PLACES_MAX`], the cost of telling one client that events of one topic were missed.
+pub const GAP_PLACES: u32 = 4;
+
+/// In topics that cost as much as one place when they are looked for among those of a client.
+pub const GAP_TOPICS_PER_PLACE: u32 = 4;
 
 /// In seconds, how far back the dashboard shows. The sample of one second takes 112 bytes, and the counters take 1 kB
 /// every [`HISTORY_COUNTS_SECONDS`]: 135 kB in all, whatever the server does. GET /history is 64 kB of JSON.
@@ -900,6 +900,8 @@ const _: () = assert!(can_deliver(
 ));
 const _: () = assert!(OUTBOXES_BYTES_MAX >= 2 * OUTBOX_BYTES_MAX);
 const _: () = assert!(HISTORY_BYTES_MAX >= history_needed(EVENT_BYTES_MAX, TOPIC_BYTES_MAX));
+// A turn takes at least one step of small events.
+const _: () = assert!(TURN_REPLAY_BYTES_MAX >= REPLAY_STEP_BYTES + REPLAY_COST_BYTES);
 const _: () = assert!(EVENT_BYTES_MAX <= EVENT_BYTES_CEILING);
 const _: () = assert!((EVENT_BYTES_CEILING as i64) < PUBLISHER_MESSAGE_BYTES_MAX);
 const _: () = assert!(RESERVED_FILES_MIN <= RESERVED_FILES);
