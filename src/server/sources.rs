@@ -66,8 +66,8 @@ impl<S: Stream> Receiver<'_, S> {
     /// Hands an event to clients and to other servers. Answers how many of both want it.
     fn hand_over(&mut self, event: &Event<'_>, id: EventId, is_unasked: bool) -> usize {
         let receivers = usize::from(self.relay(event, id));
-        // The engine gets what no client wants, too: an id that it did not know of could not be told from one that clients
-        // have.
+        // The engine gets events that no client wants, too. It has to know every id: otherwise, when another rule keeps the
+        // topic, it would tell a client that came back before the event that there was none.
         let published = self.engine.handle_event(event);
         let subscribers = published.subscribers + receivers;
         if subscribers == 0 && !published.is_kept {
@@ -140,7 +140,7 @@ struct Loop<'a, O> {
     outside: &'a mut O,
     stats: &'a Stats,
     report: &'a mut Report,
-    /// A connection was made; and whether events may have been missed before one that was.
+    /// `Some` when connections were made; true when events may have been missed before one of them.
     joined: Option<bool>,
 }
 
@@ -159,7 +159,7 @@ impl<O: Outside> Host for Loop<'_, O> {
 
     fn note_joined(&mut self, is_gap: bool) {
         self.stats.add(Counter::SourceGaps, is_gap.into());
-        self.joined = Some(is_gap || self.joined == Some(true));
+        self.joined = self.joined.max(Some(is_gap));
     }
 
     fn refused_peer(&mut self, kind: Ingest, name: &str, refusal: PeerRefusal) {
