@@ -67,7 +67,7 @@ pub struct Readings<'a> {
     pub history_events: usize,
     /// The rules for topics that drop events.
     pub rules: &'a [RuleRow<'a>],
-    /// The ZeroMQ sources.
+    /// Where events come from.
     pub sources: &'a [SourceRow<'a>],
     /// How many other servers receive what this one hands on.
     pub relay_receivers: usize,

@@ -7,8 +7,9 @@ export type State =
 	| "connecting"
 	/**
 	 * The server has answered each subscription that there is, and has told whether what was missed is recovered;
-	 * messages or answers arrive. One case has no connection: a stream takes the place of the WebSocket, there is no topic yet, and the token does not allow
-	 * `newswire:alive`. Then the client asks every 20 to 30 seconds whether the server is there and takes the token.
+	 * messages or answers arrive. One case has no connection: a stream takes the place of the WebSocket, there is no
+	 * topic yet, and the token does not allow `newswire:alive`. Then the client asks every 20 to 30 seconds whether the
+	 * server is there and takes the token.
 	 */
 	| "open"
 	/** There is no connection; the next attempt comes after a pause. */

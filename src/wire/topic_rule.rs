@@ -22,7 +22,7 @@ pub struct TopicRule {
     pub pattern: String,
     /// In events, how many are kept of each topic; 0: none.
     pub history: usize,
-    /// In seconds, how old a kept event may be; `None`: as old as it likes.
+    /// In seconds, how old a kept event may be; `None`: of any age.
     pub age_seconds: Option<u32>,
     /// What happens to a subscriber that reads too slowly.
     pub slow: SlowPolicy,
