@@ -14,7 +14,8 @@ use tungstenite::http::StatusCode;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, Error, WebSocket, client::client_with_config};
 
-use super::reach::{Deadline, reach};
+use super::deadline::Deadline;
+use super::reach::reach;
 use super::target::Target;
 use crate::limits;
 

@@ -17,8 +17,9 @@ use tungstenite::http::StatusCode;
 
 use super::chunks::Chunks;
 use super::client::{ConnectError, MESSAGE_BYTES_MAX, refusal};
+use super::deadline::Deadline;
 use super::past::Wish;
-use super::reach::{Deadline, HANDSHAKE_PATIENCE, reach};
+use super::reach::{HANDSHAKE_PATIENCE, reach};
 use super::target::{Target, stream_request};
 
 /// In bytes of the answer's head.

@@ -11,6 +11,7 @@ mod channel;
 mod chunks;
 mod client;
 mod config_flags;
+mod deadline;
 mod dialect;
 mod event_stream;
 mod explain;

@@ -2,38 +2,15 @@
 //!
 //! Never here: what is said on a connection, and trying again.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a client on its own, which waits: no engine to hand the time to"
-)]
-
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::net::HostPort;
 use crate::net::names::{System, within};
 
 /// How long the connection may take, and each read and write until the server has answered a request.
 pub(super) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
-
-/// The moment until which something is waited for. A server that sends a byte now and then never lets a read wait in vain,
-/// so whatever takes several reads has one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline(Instant);
-
-impl Deadline {
-    /// So long from now.
-    pub(super) fn after(patience: Duration) -> Self {
-        Self(Instant::now() + patience)
-    }
-
-    /// How long that still is; `None` when it has passed.
-    pub(super) fn left(self) -> Option<Duration> {
-        let left = self.0.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
-    }
-}
 
 /// The addresses of a host, looked up as all of newswire does.
 pub(super) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {

@@ -21,10 +21,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::channel::{Arrival, Channel};
 use super::client::ConnectError;
+use super::deadline::Deadline;
 use super::dialect::{Dialect, Meaning, dialect};
 use super::past::{self, PastArguments};
 use super::protocol::Protocol;
-use super::reach::Deadline;
 use super::target::Target;
 use super::{Failure, arguments, target, tell};
 use crate::limits;
