@@ -92,27 +92,40 @@ const _: () = assert!(cfg!(debug_assertions) || size_of::<Subscriber>() <= 16);
 
 /// All subscribers.
 pub struct Fleet {
-    course: Course,
-    speech: Speech,
+    script: Script,
     poll: Poll,
     readiness: Events,
     seats: Vec<Subscriber>,
     buffer: Vec<u8>,
-    /// The positions that subscribers name, as text; `None` while nobody asks for the past.
-    sinces: Option<HashMap<usize, String>>,
     /// Subscribers below this number are slow readers.
     slow: usize,
     /// True exactly when the slow readers read only in [`Fleet::sip`].
     is_sipping: bool,
 }
 
-/// What a subscriber asks of the past.
-fn wish(sinces: Option<&HashMap<usize, String>>, seat: usize) -> Wish<'_> {
-    let since = sinces.and_then(|sinces| sinces.get(&seat));
-    Wish {
-        since: since.map(String::as_str),
+/// What all subscribers have to say.
+struct Script {
+    course: Course,
+    speech: Speech,
+    /// The positions that subscribers name, as text; `None` while nobody asks for the past.
+    sinces: Option<HashMap<usize, String>>,
+}
+
+impl Script {
+    /// The part of one subscriber.
+    fn cue(&self, seat: usize) -> Cue<'_> {
+        let topics = &self.course.topics;
+        let since = self.sinces.as_ref().and_then(|sinces| sinces.get(&seat));
         // Without a position, there will be one in the server's answer.
-        last: sinces.filter(|_| since.is_none()).map(|_| 0),
+        let asks_for_position = self.sinces.is_some() && since.is_none();
+        Cue {
+            speech: &self.speech,
+            topic: &topics[seat % topics.len()],
+            wish: Wish {
+                since: since.map(String::as_str),
+                last: asks_for_position.then_some(0),
+            },
+        }
     }
 }
 
@@ -135,13 +148,15 @@ impl Fleet {
         course: Course,
     ) -> io::Result<Self> {
         Ok(Self {
-            course,
-            speech: Speech { protocol, ticket },
+            script: Script {
+                course,
+                speech: Speech { protocol, ticket },
+                sinces: None,
+            },
             poll: Poll::new()?,
             readiness: Events::with_capacity(1_024),
             seats: Vec::new(),
             buffer: vec![0; READ_BUFFER_BYTES],
-            sinces: None,
             slow: 0,
             is_sipping: false,
         })
@@ -149,7 +164,7 @@ impl Fleet {
 
     /// The subscribers to come ask the server to tell them of the past, and of events that they do not get.
     pub(super) fn ask_for_past(&mut self) {
-        self.sinces = Some(HashMap::new());
+        self.script.sinces = Some(HashMap::new());
     }
 
     /// The first `count` of the subscribers to come are slow readers; until [`Fleet::begin_sipping`] they read as all do.
@@ -174,12 +189,7 @@ impl Fleet {
     pub fn add(&mut self) -> io::Result<()> {
         let seat = self.seats.len();
         let stream = self.dial(seat)?;
-        self.seats.push(Subscriber {
-            stream: Some(stream),
-            state: SubscriberState::Upgrading,
-            is_stalled: false,
-            partial: None,
-        });
+        self.seats.push(Subscriber::on(stream));
         Ok(())
     }
 
@@ -189,12 +199,7 @@ impl Fleet {
     /// As [`Fleet::add`].
     pub fn redial(&mut self, seat: usize) -> io::Result<()> {
         let stream = self.dial(seat)?;
-        self.seats[seat] = Subscriber {
-            stream: Some(stream),
-            state: SubscriberState::Upgrading,
-            is_stalled: false,
-            partial: None,
-        };
+        self.seats[seat] = Subscriber::on(stream);
         Ok(())
     }
 
@@ -203,14 +208,14 @@ impl Fleet {
     /// # Errors
     /// As [`Fleet::add`].
     pub(super) fn redial_since(&mut self, seat: usize, since: Option<EventId>) -> io::Result<()> {
-        if let (Some(sinces), Some(since)) = (&mut self.sinces, since) {
+        if let (Some(sinces), Some(since)) = (&mut self.script.sinces, since) {
             sinces.insert(seat, since.to_string());
         }
         self.redial(seat)
     }
 
     fn dial(&mut self, seat: usize) -> io::Result<TcpStream> {
-        let address = self.course.address;
+        let address = self.script.course.address;
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -242,10 +247,7 @@ impl Fleet {
 
     /// Ends the connection of a subscriber, without a word.
     pub fn hang_up(&mut self, seat: usize) {
-        let seat = &mut self.seats[seat];
-        seat.stream = None;
-        seat.partial = None;
-        seat.state = SubscriberState::Ended;
+        self.seats[seat].close();
     }
 
     /// Returns true when a subscriber is connected, and has said all that it has to say.
@@ -263,13 +265,10 @@ impl Fleet {
         let bytes = bytes.min(self.buffer.len());
         for (index, seat) in self.seats.iter_mut().take(self.slow).enumerate() {
             if seat.state == SubscriberState::Open && !seat.is_stalled {
-                let cue = Cue {
-                    speech: &self.speech,
-                    topic: &self.course.topics[index % self.course.topics.len()],
-                    wish: wish(self.sinces.as_ref(), index),
-                };
                 let buffer = &mut self.buffer[..bytes];
-                seat.read_some(cue, buffer, &mut |what| heard(index, what));
+                seat.read_some(self.script.cue(index), buffer, &mut |what| {
+                    heard(index, what)
+                });
             }
         }
     }
@@ -293,35 +292,21 @@ impl Fleet {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         }
-        let Self {
-            course,
-            speech,
-            readiness,
-            seats,
-            buffer,
-            sinces,
-            slow,
-            is_sipping,
-            ..
-        } = self;
-        for event in readiness.iter() {
+        for event in self.readiness.iter() {
             let index = event.token().0;
-            let seat = &mut seats[index];
-            let cue = Cue {
-                speech,
-                topic: &course.topics[index % course.topics.len()],
-                wish: wish(sinces.as_ref(), index),
-            };
+            let seat = &mut self.seats[index];
+            let cue = self.script.cue(index);
             if event.is_writable()
                 && seat.state == SubscriberState::Upgrading
                 && seat.partial.is_none()
             {
-                seat.begin(&speech.request(&course.request, cue.topic, cue.wish));
+                let request = &self.script.course.request;
+                seat.begin(&cue.speech.request(request, cue.topic, cue.wish));
             }
-            let sips = *is_sipping && index < *slow && seat.state == SubscriberState::Open;
+            let sips = self.is_sipping && index < self.slow && seat.state == SubscriberState::Open;
             if event.is_readable() && !seat.is_stalled && !sips {
                 let is_over = event.is_read_closed();
-                seat.read(cue, buffer, is_over, |what| heard(index, what));
+                seat.read(cue, &mut self.buffer, is_over, |what| heard(index, what));
             }
         }
         Ok(())
@@ -331,7 +316,7 @@ impl Fleet {
 /// `ErrorKind` has no stable name for it.
 const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
-/// What a subscriber may have to say.
+/// What one subscriber may have to say.
 #[derive(Clone, Copy)]
 struct Cue<'a> {
     speech: &'a Speech,
@@ -340,6 +325,16 @@ struct Cue<'a> {
 }
 
 impl Subscriber {
+    /// A subscriber whose connection has begun, and on which nothing was said.
+    fn on(stream: TcpStream) -> Self {
+        Self {
+            stream: Some(stream),
+            state: SubscriberState::Upgrading,
+            is_stalled: false,
+            partial: None,
+        }
+    }
+
     /// Sends the upgrade on a connection that was just made. Bytes that do not fit into an empty socket buffer are
     /// an error, and an error shows at the read.
     fn begin(&mut self, request: &[u8]) {
@@ -392,11 +387,15 @@ impl Subscriber {
         None
     }
 
-    fn end(&mut self, status: Option<u16>, heard: &mut impl FnMut(FleetEvent<'_>)) {
-        let was_open = self.state != SubscriberState::Upgrading;
+    fn close(&mut self) {
         self.state = SubscriberState::Ended;
         self.stream = None;
         self.partial = None;
+    }
+
+    fn end(&mut self, status: Option<u16>, heard: &mut impl FnMut(FleetEvent<'_>)) {
+        let was_open = self.state != SubscriberState::Upgrading;
+        self.close();
         heard(FleetEvent::Ended(match status {
             None if !was_open => Some(0),
             status => status,
