@@ -242,12 +242,9 @@ impl<'a> Test<'a> {
         let protocol = options.target.protocol;
         let before = tally.deliveries;
         let mut hear = |seat: usize, heard: FleetEvent<'_>| match heard {
-            // Who blinks connects again and again, and that says nothing of how fast the server accepts.
-            FleetEvent::Opened if blinks.is_some() => {
-                crowd.returned += u64::from(crowd.pasts[seat].was_away);
-            }
             FleetEvent::Opened => {
-                crowd.handshakes += 1;
+                // Subscribers that blink connect again and again: that says nothing of how fast the server accepts.
+                crowd.handshakes += u64::from(blinks.is_none());
                 crowd.returned += u64::from(crowd.pasts[seat].was_away);
             }
             FleetEvent::Text(head, bytes) => {
@@ -279,7 +276,7 @@ impl<'a> Test<'a> {
                         crowd.slow_ended += u64::from(seat < options.slow);
                     }
                 }
-                // Who blinks is expected to miss nothing, whoever has ended the connection.
+                // A subscriber that blinks is expected to miss nothing, whoever has ended the connection.
                 if crowd.note_end(seat) && blinks.is_none() {
                     crowd.missed += tally.leave(seat);
                 }
@@ -438,11 +435,9 @@ impl<'a> Test<'a> {
         self.usage[1] = self.options.pid.and_then(process::usage);
         self.publish_from = self.now();
         self.last_delivery = self.publish_from;
-        let others =
-            options.stalled.max(options.slow).min(options.connections)..options.connections;
         self.blinks = options
             .blink
-            .map(|rhythm| Blinks::begin(rhythm, others, self.publish_from));
+            .map(|rhythm| Blinks::begin(rhythm, options.readers(), self.publish_from));
         if options.slow > 0 {
             self.fleet.begin_sipping();
             self.sips = Some(Sips::begin(options.slow_rate, self.publish_from));
@@ -537,12 +532,11 @@ impl<'a> Test<'a> {
             .tally
             .losses(|seat| self.crowd.pasts[seat].was_away && !is_blinking);
         let positions = self.positions.unwrap_or_else(|| Positions::new(0, 0));
-        let readers = self.options.slow..self.options.connections;
         let blink = self.blinks.map(|blinks| BlinkReport {
             blinks: blinks.count,
             recoveries: positions.recoveries,
             replayed: self.tally.replayed,
-            expected: self.tally.expected(readers),
+            expected: self.tally.expected(self.options.readers()),
             gaps: positions.gaps,
         });
         let slow = (self.options.slow > 0).then(|| SlowReport {
@@ -572,7 +566,7 @@ impl<'a> Test<'a> {
         LoadReport {
             protocol: self.options.target.protocol.name(),
             connections: self.options.connections,
-            reads: self.options.stalled.max(self.options.slow) < self.options.connections,
+            reads: !self.options.readers().is_empty(),
             handshakes: self.crowd.handshakes,
             handshake_seconds: self.handshake_time.as_secs_f64(),
             refused: self.crowd.refused.into_iter().collect(),

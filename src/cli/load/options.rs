@@ -2,6 +2,7 @@
 //!
 //! Never here: the load test itself.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -168,6 +169,13 @@ impl LoadArguments {
     /// The topic of a subscriber.
     pub(super) fn topic(&self, seat: usize) -> &String {
         &self.topics[seat % self.topics.len()]
+    }
+
+    /// The subscribers that read all that they receive, as fast as they can. Those below do not, or slowly.
+    pub(super) fn readers(&self) -> Range<usize> {
+        // At most one of the two is there.
+        let first = self.stalled.max(self.slow).min(self.connections);
+        first..self.connections
     }
 
     /// Makes the options of the arguments.
