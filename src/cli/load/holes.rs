@@ -1,9 +1,11 @@
 //! The numbers that a subscriber has not received although it has received later ones.
 //!
-//! They are kept as ranges: whoever misses events misses them in a row. A subscriber that misses nothing needs no memory
+//! They are kept as ranges, because a subscriber misses events in a row. A subscriber that misses nothing needs no memory
 //! for that.
 //!
 //! Never here: what a missing number means.
+
+use std::ops::Range;
 
 /// See above. The ranges rise, and do not touch each other.
 #[expect(
@@ -11,36 +13,34 @@
     reason = "a subscriber has two words; a third one for a list that is mostly empty would be dear"
 )]
 #[derive(Clone, Debug, Default)]
-pub(super) struct Holes(Option<Box<Vec<(u32, u32)>>>);
+pub(super) struct Holes(Option<Box<Vec<Range<u32>>>>);
 
 impl Holes {
-    /// The numbers from `start` to before `end` are missing. They are above all that are missing already.
-    pub(super) fn dig(&mut self, start: u32, end: u32) {
-        if start < end {
-            self.0.get_or_insert_default().push((start, end));
+    /// These numbers are missing. They are above all that are missing already.
+    pub(super) fn dig(&mut self, hole: Range<u32>) {
+        if !hole.is_empty() {
+            self.0.get_or_insert_default().push(hole);
         }
     }
 
     /// The number is not missing any more. Returns false when it was not.
     pub(super) fn fill(&mut self, n: u32) -> bool {
-        let Some(ranges) = &mut self.0 else {
+        let Some(holes) = &mut self.0 else {
             return false;
         };
-        let at = ranges.partition_point(|&(_, end)| end <= n);
-        match ranges.get(at).copied() {
-            Some((start, end)) if start <= n => {
-                let rest = [(start, n), (n + 1, end)];
-                ranges.splice(at..=at, rest.into_iter().filter(|(start, end)| start < end));
-                true
-            }
-            _ => false,
-        }
+        let at = holes.partition_point(|hole| hole.end <= n);
+        let Some(hole) = holes.get(at).cloned().filter(|hole| hole.contains(&n)) else {
+            return false;
+        };
+        let rest = [hole.start..n, n + 1..hole.end];
+        holes.splice(at..=at, rest.into_iter().filter(|hole| !hole.is_empty()));
+        true
     }
 
     /// How many numbers are missing.
-    pub(super) fn len(&self) -> u64 {
-        let ranges = self.0.iter().flat_map(|ranges| ranges.iter());
-        ranges.map(|(start, end)| u64::from(end - start)).sum()
+    pub(super) fn len(&self) -> usize {
+        let holes = self.0.iter().flat_map(|holes| holes.iter());
+        holes.map(ExactSizeIterator::len).sum()
     }
 }
 
@@ -52,9 +52,9 @@ mod tests {
     fn each_missing_number_is_filled_once() {
         let mut holes = Holes::default();
         assert!(!holes.fill(1));
-        holes.dig(5, 5);
-        holes.dig(2, 5);
-        holes.dig(7, 8);
+        holes.dig(5..5);
+        holes.dig(2..5);
+        holes.dig(7..8);
         assert_eq!(holes.len(), 4);
         for (n, was_missing) in [
             (1, false),

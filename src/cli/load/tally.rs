@@ -1,7 +1,8 @@
 //! What the subscribers received of the events that were published: losses, doubles, disorder, and how late.
 //!
 //! An event of the load test carries the run, its number within its topic, and the time at which it was published:
-//! `{"load":RUN,"n":N,"at":NANOSECONDS,…}`. A subscriber needs to remember only the number that comes next.
+//! `{"load":RUN,"n":N,"at":NANOSECONDS,…}`. A subscriber remembers the number that comes next, and the
+//! earlier ones that it has not received.
 //!
 //! Slow readers are counted apart: what they get, and how late, says nothing of the others.
 //!
@@ -117,7 +118,7 @@ impl LoadTally {
         let state = &mut self.topics[topic];
         state.published += 1;
         self.published += 1;
-        // Whoever is away is not waited for.
+        // The test does not wait for subscribers that are away.
         self.complete += u64::from(state.subscribers == 0);
         state.waiting.push_back(state.subscribers);
         if state.waiting.len() > FOLLOWED_MAX {
@@ -184,7 +185,7 @@ impl LoadTally {
             }
             self.disorder += 1;
         } else {
-            memory.missing.dig(memory.next, n);
+            memory.missing.dig(memory.next..n);
             memory.next = n + 1;
         }
         if seat < self.slow {
@@ -256,7 +257,7 @@ impl LoadTally {
             .skip(self.slow)
             .filter(|&(index, seat)| seat.next > 0 && !is_away(index))
             .map(|(index, seat)| {
-                seat.missing.len() + self.published_to(index) + 1 - u64::from(seat.next)
+                seat.missing.len() as u64 + self.published_to(index) + 1 - u64::from(seat.next)
             })
             .sum()
     }
