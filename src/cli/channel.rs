@@ -35,8 +35,8 @@ pub(super) enum Arrival {
 }
 
 impl Channel {
-    /// Connects, and asks for a stream of `topics`, and for `wish`, where the protocol names them in its request. Each read waits for at
-    /// most `patience`.
+    /// Connects. A stream's request names `topics` and `wish`; in the other protocols the client says both later. Each
+    /// read waits for at most `patience`.
     pub(super) fn open(
         target: &Target,
         topics: &[String],

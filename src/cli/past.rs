@@ -63,8 +63,8 @@ impl PastArguments {
     }
 }
 
-/// An event was received: the subscriber has everything up to it. Replayed events may be older than the position. Ids of
-/// another epoch cannot be compared; they are those of a later run.
+/// Moves a position to an event that was received: the subscriber has everything up to there. An event that is sent again
+/// may be older than the position, which then stays. The ids of two epochs cannot be compared; another epoch is a later one.
 pub(super) fn raise(position: &mut Option<EventId>, id: EventId) {
     let is_behind = position.is_some_and(|at| at.epoch == id.epoch && at.sequence >= id.sequence);
     if !is_behind {

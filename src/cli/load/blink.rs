@@ -33,7 +33,7 @@ impl BlinkRhythm {
     }
 }
 
-/// Who vanishes when, and who comes back.
+/// Which subscriber vanishes or comes back next, and when.
 #[derive(Debug)]
 pub(super) struct Blinks {
     rhythm: BlinkRhythm,
@@ -47,7 +47,7 @@ pub(super) struct Blinks {
 }
 
 impl Blinks {
-    /// From `now` on, these subscribers vanish one after the other.
+    /// From `now` on, these subscribers vanish, one after the other.
     pub(super) fn begin(rhythm: BlinkRhythm, seats: std::ops::Range<usize>, now: Duration) -> Self {
         let share = rhythm.every.div_f64(seats.len().max(1) as f64);
         let times = (1..).map(|n| now + share.mul_f64(f64::from(n)));
@@ -60,7 +60,8 @@ impl Blinks {
         }
     }
 
-    /// A subscriber whose time it is to vanish. The next one is set: whoever has no connection now waits for that.
+    /// Returns a subscriber whose time it is to vanish, and sets its next time: a subscriber that has no connection now
+    /// vanishes then.
     pub(super) fn next_to_vanish(&mut self, now: Duration) -> Option<usize> {
         let &(due, seat) = self.to_vanish.front().filter(|(due, _)| *due <= now)?;
         self.to_vanish.pop_front();
@@ -74,7 +75,7 @@ impl Blinks {
         self.to_return.push_back((now + self.rhythm.away, seat));
     }
 
-    /// A subscriber whose time it is to come back.
+    /// Returns a subscriber whose time it is to come back.
     pub(super) fn next_to_return(&mut self, now: Duration) -> Option<usize> {
         let &(_, seat) = self.to_return.front().filter(|(due, _)| *due <= now)?;
         self.to_return.pop_front();

@@ -1,7 +1,7 @@
 //! Up to where each subscriber has everything of its topic, and what the server says of events that it does not get.
 //!
-//! Never here: which events arrived (`tally`). What a server promises and what arrives is compared by whoever reads the
-//! report.
+//! Never here: which events arrived (`tally`). The reader of the report compares what the server promises
+//! with what arrives.
 
 use std::collections::BTreeMap;
 
