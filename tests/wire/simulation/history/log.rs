@@ -76,8 +76,8 @@ pub struct Log {
     joined: Option<Duration>,
     /// True exactly when the next event's number says up to where events of any topic may have been missed.
     has_gap: bool,
-    /// True once the rules have changed: then other rules have kept more, or less.
-    has_reloaded: bool,
+    /// Up to this number of the present epoch, other rules have kept more, or less.
+    reload_floor: u64,
 }
 
 impl Expected {
@@ -146,6 +146,7 @@ impl Log {
         self.sequence = sequence;
         self.missed.clear();
         self.unsure_floor = 0;
+        self.reload_floor = 0;
         self.has_gap = true;
     }
 
@@ -174,7 +175,7 @@ impl Log {
 
     /// Other rules are in force.
     pub fn note_reload(&mut self) {
-        self.has_reloaded = true;
+        self.reload_floor = self.sequence;
     }
 
     /// What the server has to do with a client that asks this of a topic.
@@ -233,7 +234,7 @@ impl Log {
         if self.has_gap || position.sequence < self.floor.max(missed) {
             return Expected::Not("floor");
         }
-        if self.has_reloaded {
+        if position.sequence < self.reload_floor {
             return Expected::RecoveredOrFloor;
         }
         let behind = self.behind(n, position);
