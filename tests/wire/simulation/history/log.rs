@@ -51,6 +51,10 @@ pub enum Expected {
 pub struct Request {
     pub topic: usize,
     pub asked: Asked,
+    /// The place in the log of the event that came next.
+    pub asked_at: usize,
+    /// True exactly when the client had the topic already.
+    pub is_again: bool,
     pub expected: Expected,
     /// Places in the log of the events behind the position that the client names.
     pub behind: Vec<usize>,
@@ -190,6 +194,8 @@ impl Log {
             expected: self.expected(n, since, rules, now),
             behind: position.map_or(Vec::new(), |position| self.behind(n, position)),
             last: kept[kept.len().saturating_sub(count)..].to_vec(),
+            asked_at: self.events.len(),
+            is_again: false,
             asked,
         }
     }

@@ -301,22 +301,25 @@ impl HistoryWorld {
         self.engine.read();
     }
 
+    /// A client subscribes to a topic, which it may have already.
     fn subscribe(&mut self) {
         let Some(index) = self.pick() else { return };
         let n = self.dice.below(self.topics);
         let client = &self.clients[index];
         // A client that has not read its own answers is read no further.
-        let is_known = client.topics.contains_key(&n);
-        if client.is_ended || client.is_waiting(n) || is_known || client.wire.borrow().wants_room {
+        if client.is_ended || client.is_waiting(n) || client.wire.borrow().wants_room {
             return;
         }
+        let is_again = client.topics.contains_key(&n);
         match client.dialect {
             Dialect::Sse => {}
             Dialect::Wamp1 => {
                 let request = self.request(n, Asked::default());
-                let mut subscription = Subscription::default();
-                subscription.offer_past(&request.last);
-                self.clients[index].topics.insert(n, subscription);
+                if !is_again {
+                    let mut subscription = Subscription::default();
+                    subscription.offer_past(&request.last);
+                    self.clients[index].topics.insert(n, subscription);
+                }
                 self.say(index, &format!("[5,\"topic-{n}\"]"));
             }
             Dialect::Wamp2 => {
@@ -334,7 +337,10 @@ impl HistoryWorld {
                     options.insert("x_last".to_owned(), last.into());
                 }
                 let is_asked = !options.is_empty();
-                let request = self.request(n, asked);
+                let request = Request {
+                    is_again,
+                    ..self.request(n, asked)
+                };
                 let client = &mut self.clients[index];
                 if is_asked && !std::mem::replace(&mut client.takes_notices, true) {
                     // What was dropped until now is not told.
@@ -343,11 +349,13 @@ impl HistoryWorld {
                         .values_mut()
                         .for_each(Subscription::allow_false_gaps);
                 }
-                let mut subscription = Subscription::default();
-                if !is_asked {
-                    subscription.offer_past(&request.last);
+                if !is_again {
+                    let mut subscription = Subscription::default();
+                    if !is_asked {
+                        subscription.offer_past(&request.last);
+                    }
+                    client.topics.insert(n, subscription);
                 }
-                client.topics.insert(n, subscription);
                 client.requests.insert(number, request);
                 let options = Value::Object(options);
                 self.say(index, &format!("[32,{number},{options},\"topic-{n}\"]"));
