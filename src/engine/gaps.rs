@@ -88,6 +88,13 @@ impl<S: Stream> Engine<S> {
         }
     }
 
+    /// Events of other topics are kept from now on: the server may have missed what came of them before. `at` is as in
+    /// [`Engine::handle_missed`].
+    pub fn handle_other_topics(&mut self, at: Option<EventId>) {
+        let timeline = self.hub.history_mut().timeline_mut();
+        timeline.forget_all(at, self.desk.now);
+    }
+
     /// Tells clients which of their events were dropped. Before anything more leaves from their outboxes: there the places
     /// for the notices are kept.
     pub(super) fn tell_losses(&mut self) {

@@ -198,11 +198,14 @@ impl Histories {
             let older = self.forget(topic);
             let timeline = &self.timeline;
             let (epoch, generation) = (timeline.epoch(), timeline.generation());
+            let forgotten = timeline.forgotten();
+            let floor = forgotten.min(id.sequence - 1);
             let mut kept = KeptTopic {
-                ring: Ring::new(epoch, generation, timeline.forgotten(), older.as_ref()),
+                ring: Ring::new(epoch, generation, floor, older.as_ref()),
                 age_seconds: None,
                 own_bytes: limits::KEPT_TOPIC_BYTES + name_bytes,
             };
+            kept.ring.note_missed(Some(forgotten));
             kept.ring.push(event);
             kept.obey(rule);
             self.enlist(topic, kept.listing());
@@ -350,9 +353,8 @@ impl Histories {
             return Err(Unrecovered::Unknown);
         };
         self.timeline.judge(position)?;
-        let has_gap = topic
-            .and_then(|topic| self.ring(topic))
-            .is_some_and(Ring::has_gap);
+        let ring = topic.and_then(|topic| self.present_ring(topic));
+        let has_gap = ring.map_or(self.timeline.has_forgotten_more(), Ring::has_gap);
         match !has_gap && position.sequence >= self.floor(topic) {
             true => Ok(position),
             false => Err(Unrecovered::Floor),

@@ -197,10 +197,13 @@ impl<S: Stream> Engine<S> {
     /// The addresses of all connections are counted anew only when they were not counted before, or when
     /// other proxies are trusted: an estimated 50 ms for a million. Other rules for topics are applied to kept events in the
     /// turns that follow. Nothing else takes time.
-    pub fn set_rules(&mut self, rules: Rules) {
+    ///
+    /// Returns true when the rules for topics are others: then call [`Engine::handle_other_topics`].
+    pub fn set_rules(&mut self, rules: Rules) -> bool {
         self.desk.outbox_bytes_max = rules.outbox_bytes_max;
         self.hub.set_compress_bytes_min(rules.compress_bytes_min);
-        self.hub
+        let has_other_topics = self
+            .hub
             .set_topic_rules(&rules.topics, rules.history_bytes_max);
         let was_counted = self.addresses.counts_connections()
             && self.rules.session.trusted_proxies == rules.session.trusted_proxies;
@@ -224,6 +227,7 @@ impl<S: Stream> Engine<S> {
                     .filter(|&address| !rules.session.trusts(address)),
             );
         }
+        has_other_topics
     }
 
     /// What has been counted.

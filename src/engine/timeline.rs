@@ -32,6 +32,12 @@ pub struct Timeline {
     has_gap: bool,
     /// The floor of topics of which nothing is kept.
     forgotten: u64,
+    /// True exactly when events of such a topic may have been missed whose numbers a relay has given: these are below that
+    /// of the next event.
+    has_forgotten_more: bool,
+    /// Until this moment `forgotten` rises with each event: which topics are kept has changed so lately that some publishers
+    /// may not know it yet.
+    learned_at: Duration,
     /// Until this moment the floor rises with each event: publishers were asked for topics so lately that some may not
     /// know it yet.
     settles_at: Duration,
@@ -48,6 +54,8 @@ impl Timeline {
             floor: 0,
             has_gap: false,
             forgotten: 0,
+            has_forgotten_more: false,
+            learned_at: Duration::ZERO,
             settles_at: Duration::ZERO,
         }
     }
@@ -62,6 +70,7 @@ impl Timeline {
                 epoch: id.epoch,
                 generation: self.generation + 1,
                 floor: id.sequence - u64::from(!is_own),
+                learned_at: self.learned_at,
                 settles_at: self.settles_at,
                 ..Self::new(self.own)
             };
@@ -72,6 +81,12 @@ impl Timeline {
         }
         if now < self.settles_at {
             self.floor = id.sequence;
+        }
+        if std::mem::take(&mut self.has_forgotten_more) {
+            self.forgotten = id.sequence - 1;
+        }
+        if now < self.learned_at {
+            self.forgotten = id.sequence;
         }
     }
 
@@ -99,9 +114,14 @@ impl Timeline {
         self.forgotten = self.forgotten.max(sequence);
     }
 
-    /// Nobody knows which of the events up to now were kept.
-    pub fn forget_all(&mut self) {
-        self.forgotten = self.newest;
+    /// Other topics are kept from now on. Publishers were perhaps not asked for events of theirs, so what came of them
+    /// before is missed. `at` is as in [`Timeline::note_gap`].
+    pub fn forget_all(&mut self, at: Option<EventId>, now: Duration) {
+        self.learned_at = now + SOURCE_SETTLES;
+        match at {
+            Some(at) => self.note(at, now),
+            None => self.has_forgotten_more = true,
+        }
     }
 
     /// The epoch of the last event, or the server's own.
@@ -132,6 +152,11 @@ impl Timeline {
     /// The floor of topics of which nothing is kept.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
+    }
+
+    /// Returns true while events may have been missed of topics of which nothing is kept, and their numbers are not known.
+    pub fn has_forgotten_more(&self) -> bool {
+        self.has_forgotten_more
     }
 
     /// Judges a client's position for what concerns all topics.

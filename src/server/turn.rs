@@ -126,8 +126,10 @@ impl<O: Outside> Core<O> {
         ends_admins: bool,
     ) {
         let budgets = self.budgets;
-        self.engine
-            .set_rules(rules(config, connections_max, budgets, self.ids.own()));
+        let rules = rules(config, connections_max, budgets, self.ids.own());
+        if self.engine.set_rules(rules) {
+            self.engine.handle_other_topics(self.ids.skip());
+        }
         self.gate
             .replace(stores, gate_rules(config, budgets), self.moment);
         self.intake.set_rules(intake_rules(config, budgets));

@@ -34,14 +34,13 @@ pub struct Prospect {
 
 impl Hub {
     /// Other rules for topics, and another bound for all kept events, in bytes. [`Hub::keep_up`] applies them step by step
-    /// to what is kept already.
-    pub fn set_topic_rules(&mut self, rules: &[TopicRule], history_bytes_max: usize) {
+    /// to what is kept already. Returns true when the rules are others.
+    pub fn set_topic_rules(&mut self, rules: &[TopicRule], history_bytes_max: usize) -> bool {
         self.history.set_bytes_max(history_bytes_max);
         let before: Vec<String> = self.rules.kept_names().map(str::to_owned).collect();
         if !self.rules.replace(rules) {
-            return;
+            return false;
         }
-        self.history.timeline_mut().forget_all();
         self.rules_version = self.rules_version.checked_add(1).unwrap_or_else(|| {
             self.topics.forget_rules();
             1
@@ -53,6 +52,7 @@ impl Hub {
             let topic = self.find_or_create(&name);
             self.topics.keep(topic);
         }
+        true
     }
 
     /// The rules for topics.
@@ -248,10 +248,20 @@ impl Hub {
         position: EventId,
     ) -> EventId {
         let on_their_way = self.flush.waiting(AudienceId::new(topic, encoding));
-        let ring = self.history.ring(topic).filter(|_| on_their_way > 0);
-        ring.map_or(position, |ring| EventId {
-            epoch: ring.epoch(),
-            sequence: ring.before_last(on_their_way),
-        })
+        if on_their_way == 0 {
+            return position;
+        }
+        // What is not kept any more has no number. From the position 0 on it cannot be recovered either.
+        let ring = self.history.ring(topic);
+        match ring.filter(|ring| ring.len() >= on_their_way) {
+            Some(ring) => EventId {
+                epoch: ring.epoch(),
+                sequence: ring.before_last(on_their_way),
+            },
+            None => EventId {
+                sequence: 0,
+                ..position
+            },
+        }
     }
 }

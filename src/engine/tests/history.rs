@@ -31,13 +31,20 @@ fn world(connections_max: usize, topics: &[&str], count: usize) -> World {
     world
 }
 
+impl World {
+    /// The newest id that the server has given.
+    fn id(&self) -> EventId {
+        EventId {
+            epoch: Rules::default().epoch,
+            sequence: self.sequence,
+        }
+    }
+}
+
 /// Publishes an event with the id that its server gives it.
 fn publish(world: &mut World, topic: &str, data: &str) {
     world.sequence += 1;
-    let id = Some(EventId {
-        epoch: Rules::default().epoch,
-        sequence: world.sequence,
-    });
+    let id = Some(world.id());
     let event = Event::new(topic.into(), data);
     world.engine.handle_event(&Event { id, ..event });
 }
@@ -250,14 +257,19 @@ fn an_event_that_becomes_too_old_is_dropped_though_nobody_is_there() {
     assert_eq!(world.engine.poll_timeout(), None);
 }
 
-/// Other rules for topics, and another bound for all kept events.
+/// Other rules for topics, and another bound for all kept events, with a number of the server's own.
 fn reload(world: &mut World, topics: &[&str], history_bytes_max: usize) {
     let parsed = topics.iter().map(|line| TopicRule::parse(line));
-    world.engine.set_rules(Rules {
+    let has_other_topics = world.engine.set_rules(Rules {
         topics: parsed.collect::<Result<_, _>>().expect("rules"),
         history_bytes_max,
         ..rules()
     });
+    if has_other_topics {
+        world.sequence += 1;
+        let at = world.id();
+        world.engine.handle_other_topics(Some(at));
+    }
 }
 
 #[test]
@@ -310,7 +322,7 @@ fn what_came_while_no_rule_kept_it_is_missing_though_the_rule_is_back_at_once() 
     reload(&mut world, &["k* history=9"], 1 << 30);
     publish_all(&mut world);
     turn(&mut world);
-    let since = format!("{}-{}", Rules::default().epoch, world.sequence);
+    let since = world.id();
     // The old rings are still there when the rule comes back, or some of them.
     reload(&mut world, &["other"], 1 << 30);
     publish_all(&mut world);
@@ -322,6 +334,87 @@ fn what_came_while_no_rule_kept_it_is_missing_though_the_rule_is_back_at_once() 
         let told = String::from_utf8_lossy(&client.heard()).into_owned();
         assert!(told.contains("\"x_reason\":\"floor\""), "{told}");
     }
+}
+
+/// Whether a client that comes back to topic `k` with this position has missed nothing.
+fn is_recovered(world: &mut World, since: EventId) -> bool {
+    let client = welcomed(world);
+    let subscribe = format!("[32,1,{{\"x_since\":\"{since}\"}},\"k\"]");
+    say(world, &client, &subscribe);
+    let told = String::from_utf8_lossy(&client.heard()).into_owned();
+    let is_recovered = told.contains("\"x_recovered\":true");
+    assert!(
+        is_recovered || told.contains("\"x_reason\":\"floor\""),
+        "{told}"
+    );
+    is_recovered
+}
+
+/// Publishers that filter by topic have perhaps not sent what nobody wanted.
+#[test]
+fn who_was_away_when_a_topic_began_to_be_kept_may_have_missed_events_of_it() {
+    let mut world = World::new(Rules {
+        connections_max: 9,
+        ..rules()
+    });
+    publish(&mut world, "m", "1");
+    let before = world.id();
+    reload(&mut world, &["k history=9"], 1 << 20);
+    let since = world.id();
+    assert!(!is_recovered(&mut world, before));
+    assert!(is_recovered(&mut world, since));
+    // A publisher may not have been told yet that the topic is wanted.
+    publish(&mut world, "k", "2");
+    let newest = world.id();
+    assert!(!is_recovered(&mut world, since));
+    assert!(is_recovered(&mut world, newest));
+    world.now += Duration::from_secs(1);
+    world.turn();
+    publish(&mut world, "k", "3");
+    assert!(is_recovered(&mut world, newest));
+}
+
+/// Behind a relay, other servers count on while this one hears nothing.
+#[test]
+fn behind_a_relay_nothing_is_recovered_of_a_new_topic_before_the_next_event() {
+    let mut world = World::new(Rules {
+        connections_max: 9,
+        ..rules()
+    });
+    publish(&mut world, "m", "1");
+    let before = world.id();
+    let has_other_topics = world.engine.set_rules(Rules {
+        topics: vec![TopicRule::parse("k history=9").expect("a rule")],
+        connections_max: 9,
+        ..rules()
+    });
+    assert!(has_other_topics);
+    world.engine.handle_other_topics(None);
+    assert!(!is_recovered(&mut world, before));
+    world.now += Duration::from_secs(1);
+    world.turn();
+    world.sequence += 5;
+    let last = world.id();
+    publish(&mut world, "k", "2");
+    assert!(!is_recovered(&mut world, before));
+    assert!(is_recovered(&mut world, last));
+}
+
+/// Of these, the server does not know the numbers any more.
+#[test]
+fn who_subscribes_again_has_no_position_beyond_events_that_are_on_their_way_and_not_kept() {
+    let mut world = world(1, &["k"], 2);
+    let client = welcomed(&mut world);
+    say(&mut world, &client, "[32,1,{\"x_last\":0},\"k\"]");
+    client.heard();
+    reload(&mut world, &["k history=1"], 1 << 20);
+    publish(&mut world, "k", "3");
+    publish(&mut world, "k", "4");
+    say(&mut world, &client, "[32,2,{\"x_last\":0},\"k\"]");
+    let told = String::from_utf8_lossy(&client.heard()).into_owned();
+    let epoch = Rules::default().epoch;
+    assert!(told.contains(&format!("\"x_id\":\"{epoch}-0\"")), "{told}");
+    assert!(!is_recovered(&mut world, EventId { epoch, sequence: 0 }));
 }
 
 /// Of more topics than are remembered one by one, each client is told of all its own.

@@ -204,7 +204,8 @@ impl Client {
             if let Some(subscription) = self.topics.get_mut(&request.topic) {
                 match outcome {
                     Ok(()) => subscription.start_over(&request.behind, request.asked_at),
-                    Err(_) if request.is_again => subscription.stay(request.asked_at),
+                    // It keeps what it is owed.
+                    Err(_) if request.is_again => {}
                     Err(_) => subscription.offer_past(&request.last),
                 }
             }

@@ -6,7 +6,7 @@
 //!
 //! Never here: what a client hears (`client`), and what happens next (the world's dice say that).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use newswire::engine::Rules;
@@ -16,7 +16,7 @@ use newswire::wire::topic_rule::TopicRule;
 
 use super::super::subscriber::topic;
 
-/// A connection to a source counts as new for so long.
+/// A connection to a source, or a rule, counts as new for so long.
 const SETTLES: Duration = Duration::from_millis(limits::SOURCE_SETTLES_MILLISECONDS);
 
 /// Beyond all that a world can keep.
@@ -80,8 +80,14 @@ pub struct Log {
     joined: Option<Duration>,
     /// True exactly when the next event's number says up to where events of any topic may have been missed.
     has_gap: bool,
+    /// When the rules for topics changed for the last time.
+    reloaded: Option<Duration>,
     /// Up to this number of the present epoch, other rules have kept more, or less.
     reload_floor: u64,
+    /// True exactly when the next event's number says up to where that is.
+    has_reload_gap: bool,
+    /// Topics that are kept since then, and were not before. Sources need not have sent events of them.
+    unlearned: BTreeSet<usize>,
 }
 
 impl Expected {
@@ -96,14 +102,19 @@ impl Expected {
     }
 }
 
+/// Returns true when what was changed then is so new that publishers may not know it yet.
+fn is_new(changed: Option<Duration>, now: Duration) -> bool {
+    changed.is_some_and(|at| now < at + SETTLES)
+}
+
 /// Returns the rule for a topic.
-fn rule(rules: &Rules, n: usize) -> Option<&TopicRule> {
+fn rule(rules: &[TopicRule], n: usize) -> Option<&TopicRule> {
     let name = topic(n);
-    rules.topics.iter().find(|rule| rule.matches(&name))
+    rules.iter().find(|rule| rule.matches(&name))
 }
 
 /// Returns true when the events of a topic are kept.
-pub fn keeps(rules: &Rules, n: usize) -> bool {
+pub fn keeps(rules: &[TopicRule], n: usize) -> bool {
     rule(rules, n).is_some_and(TopicRule::keeps)
 }
 
@@ -124,8 +135,11 @@ impl Log {
     /// An event comes whose number is `step` above the newest one. Returns its place.
     pub fn take_in(&mut self, topic: usize, step: u64, now: Duration) -> usize {
         let id = self.count_up(step);
-        if self.is_settling(now) {
+        if is_new(self.joined, now) {
             self.floor = self.sequence;
+        }
+        if is_new(self.reloaded, now) {
+            self.reload_floor = self.sequence;
         }
         self.events.push(Logged { topic, id, at: now });
         self.events.len() - 1
@@ -137,11 +151,18 @@ impl Log {
         if std::mem::take(&mut self.has_gap) {
             self.floor = self.sequence - 1;
         }
+        if std::mem::take(&mut self.has_reload_gap) {
+            self.learn(self.sequence - 1);
+        }
         self.id(self.sequence)
     }
 
-    fn is_settling(&self, now: Duration) -> bool {
-        self.joined.is_some_and(|at| now < at + SETTLES)
+    /// Up to this number, events of topics that are newly kept may have been missed.
+    fn learn(&mut self, floor: u64) {
+        self.reload_floor = floor;
+        for n in std::mem::take(&mut self.unlearned) {
+            self.missed.insert(n, floor);
+        }
     }
 
     /// The relay starts again, and counts from `sequence` on.
@@ -151,6 +172,8 @@ impl Log {
         self.missed.clear();
         self.unsure_floor = 0;
         self.reload_floor = 0;
+        self.has_reload_gap = false;
+        self.unlearned.clear();
         self.has_gap = true;
     }
 
@@ -166,10 +189,10 @@ impl Log {
     /// Events of a topic are missed: up to the newest number, which the server has used up for them (`is_own`), or up to
     /// the one before the event that has shown it.
     pub fn note_missed(&mut self, n: usize, is_own: bool, rules: &Rules, now: Duration) {
-        if is_own && self.is_settling(now) {
+        if is_own && is_new(self.joined, now) {
             self.floor = self.sequence;
         }
-        if keeps(rules, n) {
+        if keeps(&rules.topics, n) {
             let floor = self.sequence - u64::from(!is_own);
             self.missed.insert(n, floor);
             // Where the engine has no ring of the topic, it is careful with all topics.
@@ -177,16 +200,22 @@ impl Log {
         }
     }
 
-    /// Other rules are in force.
-    pub fn note_reload(&mut self) {
-        self.reload_floor = self.sequence;
+    /// Other rules are in force, and keep these topics for the first time. `is_own`: the server has used up a number for
+    /// that.
+    pub fn note_reload(&mut self, newly_kept: BTreeSet<usize>, is_own: bool, now: Duration) {
+        self.reloaded = Some(now);
+        self.unlearned.extend(newly_kept);
+        match is_own {
+            true => self.learn(self.sequence),
+            false => self.has_reload_gap = true,
+        }
     }
 
     /// What the server has to do with a client that asks this of a topic.
     pub fn request(&self, n: usize, asked: Asked, rules: &Rules, now: Duration) -> Request {
         let since = asked.since.as_deref();
         let position = since.and_then(|text| EventId::parse_position(text.as_bytes()));
-        let sends_last = rule(rules, n).is_some_and(|rule| rule.sends_last);
+        let sends_last = rule(&rules.topics, n).is_some_and(|rule| rule.sends_last);
         let count = asked.last.unwrap_or(0).max(sends_last.into());
         let kept = self.kept(n, rules);
         Request {
@@ -202,7 +231,7 @@ impl Log {
 
     /// Places of a topic's events that may be kept: more are not.
     fn kept(&self, n: usize, rules: &Rules) -> Vec<usize> {
-        let Some(rule) = rule(rules, n).filter(|rule| rule.keeps()) else {
+        let Some(rule) = rule(&rules.topics, n).filter(|rule| rule.keeps()) else {
             return Vec::new();
         };
         let is_of_topic = |&at: &usize| self.events[at].topic == n;
@@ -224,7 +253,8 @@ impl Log {
     }
 
     fn expected(&self, n: usize, since: Option<&str>, rules: &Rules, now: Duration) -> Expected {
-        let (Some(rule), Some(since)) = (rule(rules, n).filter(|rule| rule.keeps()), since) else {
+        let (Some(rule), Some(since)) = (rule(&rules.topics, n).filter(|rule| rule.keeps()), since)
+        else {
             return Expected::Not("none");
         };
         let Some(position) = EventId::parse_position(since.as_bytes()) else {
@@ -237,10 +267,11 @@ impl Log {
             return Expected::Not("unknown");
         }
         let missed = self.missed.get(&n).copied().unwrap_or(0);
-        if self.has_gap || position.sequence < self.floor.max(missed) {
+        let is_missed = position.sequence < self.floor.max(missed) || self.unlearned.contains(&n);
+        if self.has_gap || is_missed {
             return Expected::Not("floor");
         }
-        if position.sequence < self.reload_floor {
+        if self.has_reload_gap || position.sequence < self.reload_floor {
             return Expected::RecoveredOrFloor;
         }
         let behind = self.behind(n, position);

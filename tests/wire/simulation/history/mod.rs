@@ -273,7 +273,7 @@ impl HistoryWorld {
         let mut query = String::new();
         for &n in &topics {
             query += &format!("&topic={}", topic(n));
-            client.is_mixed |= !keeps(&self.rules, n);
+            client.is_mixed |= !keeps(&self.rules.topics, n);
             client.of_stream.push(self.request(n, asked.clone()));
             client.topics.insert(n, Subscription::default());
         }
@@ -448,10 +448,18 @@ impl HistoryWorld {
 
     /// Other rules, of which some keep less.
     fn reload(&mut self) {
-        self.rules.topics = draw_rules(self.topics, &mut self.dice);
+        let before = std::mem::replace(
+            &mut self.rules.topics,
+            draw_rules(self.topics, &mut self.dice),
+        );
         self.rules.history_bytes_max = [3_000, 20_000, WIDE][self.dice.below(3)];
-        self.engine.set_rules(self.rules.clone());
-        self.log.note_reload();
+        if self.engine.set_rules(self.rules.clone()) {
+            let own = self.dice.one_in(2).then(|| self.log.count_up(1));
+            self.engine.handle_other_topics(own);
+            let is_newly_kept = |&n: &usize| !keeps(&before, n) && keeps(&self.rules.topics, n);
+            let newly_kept = (0..self.topics).filter(is_newly_kept).collect();
+            self.log.note_reload(newly_kept, own.is_some(), self.now);
+        }
         self.note_break();
         self.turn();
     }

@@ -30,9 +30,6 @@ pub struct Subscription {
     may_be_false: bool,
     /// The server has missed events before this place in the log, and the client was not told yet.
     untold_from: Option<usize>,
-    /// The client has asked again at this place in the log, and was told that it is not recovered. Events before may still
-    /// be on their way, and its position beyond them: the server knows only how far back it keeps.
-    excused_before: usize,
     /// The client's position in this topic (WAMP v2).
     pub position: Option<EventId>,
 }
@@ -50,11 +47,6 @@ impl Subscription {
         self.owe_past(past);
         self.optional.clear();
         self.was_told = false;
-    }
-
-    /// The client has asked again, before the event at `next`, and gets nothing of the past. It keeps what it is owed.
-    pub fn stay(&mut self, next: usize) {
-        self.excused_before = next;
     }
 
     fn owe_past(&mut self, past: &[usize]) {
@@ -127,7 +119,6 @@ impl Subscription {
             let id = log[at].id;
             id.epoch == position.epoch
                 && id.sequence <= position.sequence
-                && at >= self.excused_before
                 && !self.optional.contains(&at)
         };
         let overtaken = self.owed.iter().find(is_overtaken);
