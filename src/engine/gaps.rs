@@ -88,11 +88,11 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Events of other topics are kept from now on: the server may have missed what came of them before. `at` is as in
-    /// [`Engine::handle_missed`].
+    /// Events of other topics are kept from now on, and sources that filter by topic have perhaps not sent what came of them
+    /// before. `at` is as in [`Engine::handle_missed`].
     pub fn handle_other_topics(&mut self, at: Option<EventId>) {
         let timeline = self.hub.history_mut().timeline_mut();
-        timeline.forget_all(at, self.desk.now);
+        timeline.note_other_topics(at, self.desk.now);
     }
 
     /// Tells clients which of their events were dropped. Before anything more leaves from their outboxes: there the places

@@ -198,7 +198,8 @@ impl<S: Stream> Engine<S> {
     /// other proxies are trusted: an estimated 50 ms for a million. Other rules for topics are applied to kept events in the
     /// turns that follow. Nothing else takes time.
     ///
-    /// Returns true when the rules for topics are others: then call [`Engine::handle_other_topics`].
+    /// Returns true when the rules for topics are others and sources filter by topic: then call
+    /// [`Engine::handle_other_topics`].
     pub fn set_rules(&mut self, rules: Rules) -> bool {
         self.desk.outbox_bytes_max = rules.outbox_bytes_max;
         self.hub.set_compress_bytes_min(rules.compress_bytes_min);
@@ -227,7 +228,7 @@ impl<S: Stream> Engine<S> {
                     .filter(|&address| !rules.session.trusts(address)),
             );
         }
-        has_other_topics
+        has_other_topics && self.rules.tells_topic_changes
     }
 
     /// What has been counted.

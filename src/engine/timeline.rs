@@ -114,9 +114,14 @@ impl Timeline {
         self.forgotten = self.forgotten.max(sequence);
     }
 
-    /// Other topics are kept from now on. Publishers were perhaps not asked for events of theirs, so what came of them
-    /// before is missed. `at` is as in [`Timeline::note_gap`].
-    pub fn forget_all(&mut self, at: Option<EventId>, now: Duration) {
+    /// Nobody knows which of the events up to now were kept.
+    pub fn forget_all(&mut self) {
+        self.forgotten = self.newest;
+    }
+
+    /// Other topics are kept from now on, and sources filter by topic: they have perhaps not sent what came of these before.
+    /// `at` is as in [`Timeline::note_gap`].
+    pub fn note_other_topics(&mut self, at: Option<EventId>, now: Duration) {
         self.learned_at = now + SOURCE_SETTLES;
         match at {
             Some(at) => self.note(at, now),

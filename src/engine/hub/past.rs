@@ -41,6 +41,7 @@ impl Hub {
         if !self.rules.replace(rules) {
             return false;
         }
+        self.history.timeline_mut().forget_all();
         self.rules_version = self.rules_version.checked_add(1).unwrap_or_else(|| {
             self.topics.forget_rules();
             1

@@ -200,9 +200,14 @@ impl Log {
         }
     }
 
-    /// Other rules are in force, and keep these topics for the first time. `is_own`: the server has used up a number for
-    /// that.
-    pub fn note_reload(&mut self, newly_kept: BTreeSet<usize>, is_own: bool, now: Duration) {
+    /// Other rules are in force.
+    pub fn note_reload(&mut self) {
+        self.reload_floor = self.sequence;
+    }
+
+    /// Other rules keep these topics for the first time, of which sources have perhaps sent nothing so far. `is_own`: the
+    /// server has used up a number for that.
+    pub fn note_other_topics(&mut self, newly_kept: BTreeSet<usize>, is_own: bool, now: Duration) {
         self.reloaded = Some(now);
         self.unlearned.extend(newly_kept);
         match is_own {

@@ -91,6 +91,7 @@ impl World for HistoryWorld {
             outbox_bytes_max: [1_000, 4_000, 1 << 20][dice.below(3)],
             turn_writes_max: [3, 2_000][dice.below(2)],
             turn_gap_places_max: [1, 2, 1_000][dice.below(3)],
+            tells_topic_changes: dice.one_in(2),
             ..Rules::default()
         };
         let mut world = Self {
@@ -453,12 +454,14 @@ impl HistoryWorld {
             draw_rules(self.topics, &mut self.dice),
         );
         self.rules.history_bytes_max = [3_000, 20_000, WIDE][self.dice.below(3)];
+        self.log.note_reload();
         if self.engine.set_rules(self.rules.clone()) {
             let own = self.dice.one_in(2).then(|| self.log.count_up(1));
             self.engine.handle_other_topics(own);
             let is_newly_kept = |&n: &usize| !keeps(&before, n) && keeps(&self.rules.topics, n);
             let newly_kept = (0..self.topics).filter(is_newly_kept).collect();
-            self.log.note_reload(newly_kept, own.is_some(), self.now);
+            self.log
+                .note_other_topics(newly_kept, own.is_some(), self.now);
         }
         self.note_break();
         self.turn();
