@@ -61,10 +61,7 @@ impl Subscriber {
         wait_until("the subscription", || {
             publish_all(&server.pull, [envelope("t", "\"warm-up\"")]);
             sent += 1;
-            self.process
-                .lines_so_far()
-                .next()
-                .is_some_and(|line| line == warm)
+            self.process.line_so_far().is_some_and(|line| line == warm)
         });
         // Each of these came on a connection of its own. What is sent before all of them were taken in could overtake one.
         wait_until("all that was sent", || taken_in() == before + sent);

@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, TryIter, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use kit::{PATIENCE, wait_until};
@@ -69,9 +69,9 @@ impl Running {
         self.out.recv_timeout(PATIENCE).expect("a line")
     }
 
-    /// The lines of its standard output that are there already.
-    pub fn lines_so_far(&self) -> TryIter<'_, String> {
-        self.out.try_iter()
+    /// The next line of its standard output, if it is there already.
+    pub fn line_so_far(&self) -> Option<String> {
+        self.out.try_recv().ok()
     }
 
     /// The next line of its standard error.
