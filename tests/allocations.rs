@@ -166,7 +166,7 @@ fn kept_events_take_no_more_memory_than_is_counted() {
     for left in [1, 4, 5, 9, 17, 32, 33] {
         let of_some = |engine: &mut Engine<_>| {
             keep(engine, 200 * 128, |n| format!("topic {:06}", n % 200));
-            engine.set_rules(Rules {
+            let _ = engine.set_rules(Rules {
                 topics: vec![TopicRule::parse(&format!("* history={left}")).expect("a rule")],
                 history_bytes_max: 1 << 30,
                 ..Rules::default()

@@ -60,7 +60,7 @@ impl<S: Stream> Engine<S> {
         self.hub
             .topics()
             .audit(subscriptions + self.replays.len())?;
-        self.hub.history().audit()?;
+        self.hub.audit()?;
         let held: usize = batches
             .values()
             .map(|&(shares, batch)| batch.footprint() + shares as usize * SHARE_BYTES)

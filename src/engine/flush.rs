@@ -24,11 +24,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::audiences::AudienceId;
-use super::batch::{Batch, LossMark};
+use super::batch::Batch;
 use super::idset::IdSet;
 use super::lanes::{Lane, Lanes};
 use super::merge::{Claim, Merger};
 use super::topics::Topics;
+use super::walk::PendingEvent;
+use crate::wire::id::EventId;
 
 /// Those who are served: the engine's connections, or those of a test.
 pub trait Recipients {
@@ -96,21 +98,20 @@ impl Flush {
         self.lanes.is_congested()
     }
 
-    /// How many events of an audience have not reached all its members.
-    pub fn waiting(&self, audience: AudienceId) -> usize {
-        let walks = self.lanes.get(audience).into_iter().flat_map(Lane::walks);
-        walks.map(|walk| walk.batch.frames_from(0)).sum()
+    /// The id of the oldest event of an audience that has perhaps not reached this member.
+    pub fn first_waiting(&self, audience: AudienceId, member: u32) -> Option<EventId> {
+        let mut walks = self.lanes.get(audience)?.walks();
+        walks.find(|walk| member >= walk.cursor)?.first_id
     }
 
     /// As [`Lanes::add`].
     pub fn add(
         &mut self,
         audience: AudienceId,
-        (frame_bytes, mark): (usize, Option<LossMark>),
-        since: Option<Duration>,
+        event: PendingEvent,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
-        self.lanes.add(audience, (frame_bytes, mark), since, encode);
+        self.lanes.add(audience, event, encode);
     }
 
     /// The next of what the last run has finished.
@@ -362,10 +363,14 @@ mod tests {
 
         fn add(&mut self, topic: &str, text: &str) {
             let audience = self.audience(topic);
+            let event = PendingEvent {
+                id: None,
+                since: Some(SINCE),
+                frame_bytes: text.len(),
+                mark: None,
+            };
             self.flush
-                .add(audience, (text.len(), None), Some(SINCE), |out| {
-                    out.extend(text.bytes());
-                });
+                .add(audience, event, |out| out.extend(text.bytes()));
         }
 
         fn run(&mut self, budget: WriteBudget) -> bool {

@@ -100,8 +100,8 @@ pub struct Histories {
     due: BTreeSet<(u32, TopicId)>,
     bytes: usize,
     bytes_max: usize,
-    /// In bytes that may be kept now: `bytes_max`, or what there is while that has become lower and the rest goes step by
-    /// step.
+    /// In bytes, the bound that counts at this moment. It is above `bytes_max` only after a reload with a lower one, while
+    /// events go step by step.
     room: usize,
     events: usize,
     /// Topics whose ring has gone, until somebody asks.
@@ -198,7 +198,7 @@ impl Histories {
             let older = self.forget(topic);
             let timeline = &self.timeline;
             let (epoch, generation) = (timeline.epoch(), timeline.generation());
-            let forgotten = timeline.forgotten();
+            let forgotten = timeline.forgotten().sequence();
             let floor = forgotten.min(id.sequence - 1);
             let mut kept = KeptTopic {
                 ring: Ring::new(epoch, generation, floor, older.as_ref()),
@@ -227,6 +227,12 @@ impl Histories {
         let before = kept.listing();
         change(kept);
         let after = kept.listing();
+        // Most events change nothing about the oldest one.
+        if (before.place, before.due) == (after.place, after.due) {
+            self.bytes = self.bytes - before.bytes + after.bytes;
+            self.events = self.events - before.events + after.events;
+            return;
+        }
         self.delist(topic, before);
         self.enlist(topic, after);
     }
@@ -354,8 +360,12 @@ impl Histories {
         };
         self.timeline.judge(position)?;
         let ring = topic.and_then(|topic| self.present_ring(topic));
-        let has_gap = ring.map_or(self.timeline.has_forgotten_more(), Ring::has_gap);
-        match !has_gap && position.sequence >= self.floor(topic) {
+        let forgotten = self.timeline.forgotten();
+        let reaches = ring.map_or_else(
+            || forgotten.allows(position.sequence),
+            |ring| ring.reaches(position.sequence),
+        );
+        match reaches {
             true => Ok(position),
             false => Err(Unrecovered::Floor),
         }
@@ -364,7 +374,7 @@ impl Histories {
     /// From this sequence on all events of a topic are kept that came.
     fn floor(&self, topic: Option<TopicId>) -> u64 {
         let ring = topic.and_then(|topic| self.present_ring(topic));
-        ring.map_or(self.timeline.forgotten(), Ring::complete_from)
+        ring.map_or(self.timeline.forgotten().sequence(), Ring::complete_from)
     }
 
     /// The position of a client that has everything of a topic.
@@ -375,7 +385,9 @@ impl Histories {
             false => {
                 let ring = topic.and_then(|topic| self.present_ring(topic));
                 let newest = ring.map_or(0, Ring::newest);
-                newest.max(self.floor(topic)).max(timeline.floor())
+                newest
+                    .max(self.floor(topic))
+                    .max(timeline.floor().sequence())
             }
         };
         EventId {

@@ -13,8 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::audiences::{AudienceHash, AudienceId};
-use super::batch::LossMark;
-use super::walk::{Run, Walk};
+use super::walk::{PendingEvent, Run, Walk};
 use crate::limits;
 
 /// In walks, how many are kept for their memory: as many as may wait.
@@ -112,15 +111,14 @@ impl Lanes {
         self.lanes.iter().map(|(&audience, lane)| (audience, lane))
     }
 
-    /// Adds one frame of `frame_bytes` with a mark for the members of `audience`; `encode` writes it. `since` is when
-    /// the event came.
+    /// Adds an event for the members of `audience`; `encode` writes its frame.
     pub fn add(
         &mut self,
         audience: AudienceId,
-        (frame_bytes, mark): (usize, Option<LossMark>),
-        since: Option<Duration>,
+        event: PendingEvent,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
+        let frame_bytes = event.frame_bytes;
         self.pending_bytes += frame_bytes;
         let mut lane = self.lanes.get_mut(&audience);
         let is_big = frame_bytes >= limits::BIG_EVENT_BYTES;
@@ -137,7 +135,7 @@ impl Lanes {
                 let sequence = self.sequence;
                 walk.runs.push(Run { sequence, start });
             }
-            batch.mark_from(start, mark);
+            batch.mark_from(start, event.mark);
             batch.push_frame(encode);
             debug_assert_eq!(batch.bytes().len() - start, frame_bytes);
             return;
@@ -147,7 +145,7 @@ impl Lanes {
         self.spare_bytes -= walk.spare_bytes();
         self.sequence += 1;
         self.open_run = Some(audience);
-        walk.begin(self.sequence, (frame_bytes, mark), since, encode);
+        walk.begin(self.sequence, event, encode);
         walk.is_closed = is_big;
         self.walks += 1;
         if let Some(lane) = lane {

@@ -26,6 +26,7 @@ pub mod deadlines;
 mod delivery;
 mod ending;
 mod expiry;
+mod floor;
 mod flush;
 mod gaps;
 mod handling;
@@ -187,7 +188,8 @@ impl<S: Stream> Engine<S> {
             parting_round: Round::default(),
             is_shutting_down: false,
         };
-        engine.set_rules(rules);
+        // No event has come, so none was missed.
+        let _ = engine.set_rules(rules);
         engine
     }
 
@@ -200,6 +202,7 @@ impl<S: Stream> Engine<S> {
     ///
     /// Returns true when the rules for topics are others and sources filter by topic: then call
     /// [`Engine::handle_other_topics`].
+    #[must_use = "the history promises too much otherwise"]
     pub fn set_rules(&mut self, rules: Rules) -> bool {
         self.desk.outbox_bytes_max = rules.outbox_bytes_max;
         self.hub.set_compress_bytes_min(rules.compress_bytes_min);

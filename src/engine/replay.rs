@@ -368,7 +368,7 @@ fn follow_ring(hub: &Hub, topic: TopicId, cursor: &mut Cursor) -> bool {
         Some(ring) => (ring.generation(), ring.floor()),
         None => {
             let timeline = history.timeline();
-            (timeline.generation(), timeline.forgotten())
+            (timeline.generation(), timeline.forgotten().sequence())
         }
     };
     if generation != cursor.generation {

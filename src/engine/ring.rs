@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use super::floor::Floor;
 use crate::wire::id::{Epoch, EventId};
 
 /// In events, the room that is not worth giving back. A list that has had an event has so much.
@@ -34,10 +35,8 @@ pub struct Ring {
     floor: u64,
     /// The floor when the ring was new: it has dropped no event of its own while its floor is that.
     begin: u64,
-    /// Up to this sequence, the server itself may have missed events of the topic.
-    missed: u64,
-    /// True exactly when the server has missed events whose numbers are below that of the topic's next one.
-    has_gap: bool,
+    /// Up to where the server itself may have missed events of the topic.
+    missed: Floor,
     /// The generation of the ring before this one, and the sequence of its newest event.
     before: Option<(u32, u64)>,
     events: VecDeque<KeptEvent>,
@@ -53,8 +52,7 @@ impl Ring {
             generation,
             floor,
             begin: floor,
-            missed: 0,
-            has_gap: false,
+            missed: Floor::default(),
             before: before.map(|ring| (ring.generation, ring.newest())),
             events: VecDeque::new(),
             data_bytes: 0,
@@ -96,20 +94,17 @@ impl Ring {
     /// Events of the topic were missed, just before its next one. They have used up the number `at`; `None` where a relay
     /// gives the numbers.
     pub fn note_missed(&mut self, at: Option<u64>) {
-        match at {
-            Some(at) => self.missed = at,
-            None => self.has_gap = true,
-        }
+        self.missed.note_missed(at);
     }
 
-    /// Returns true while events were missed whose numbers are below that of the topic's next one.
-    pub fn has_gap(&self) -> bool {
-        self.has_gap
+    /// Returns true when it has all events behind this position.
+    pub fn reaches(&self, position: u64) -> bool {
+        position >= self.floor && self.missed.allows(position)
     }
 
-    /// From this sequence on it has all events.
+    /// From this sequence on it has all events whose numbers are known.
     pub fn complete_from(&self) -> u64 {
-        self.floor.max(self.missed)
+        self.floor.max(self.missed.sequence())
     }
 
     /// The oldest one.
@@ -125,9 +120,7 @@ impl Ring {
     /// Adds the newest event.
     pub fn push(&mut self, event: KeptEvent) {
         debug_assert!(event.sequence > self.newest(), "ids rise");
-        if std::mem::take(&mut self.has_gap) {
-            self.missed = event.sequence - 1;
-        }
+        self.missed.note_event(event.sequence);
         self.data_bytes += event.data.len();
         self.events.push_back(event);
     }

@@ -41,6 +41,7 @@ pub(super) fn begin(
     name: &str,
     past: PastWish,
 ) -> Beginning {
+    let member = id.index();
     let known = hub.topics().find(name);
     let is_awaited = known.is_some_and(|topic| replays.awaits(id, topic));
     let has_it = is_awaited || hub.is_subscribed(own, encoding, name);
@@ -58,28 +59,26 @@ pub(super) fn begin(
     if let Some(topic) = known.filter(|_| has_it && prospect.outcome.is_err()) {
         let position = replays
             .position(id, topic, hub)
-            .unwrap_or_else(|| hub.position_of_member(topic, encoding, prospect.position));
+            .unwrap_or_else(|| hub.position_of_member(member, topic, encoding, prospect.position));
         return begin(position, hub.subscription_of(topic, encoding));
     }
-    let member = id.index();
-    let subscription = match prospect.replay {
+    if !has_it && prospect.replay.is_none() {
+        let joined = hub.subscribe(member, own, encoding, name);
+        return begin(prospect.position, joined.subscription);
+    }
+    // From its position on, a client gets everything, and nothing from before: what is on its way to it comes again from the
+    // history, or is older.
+    let topic = hub.await_events(name);
+    replays.cancel(id, topic, hub);
+    hub.unsubscribe(member, own, encoding, name);
+    match prospect.replay {
+        Some(start) => replays.add(id, topic, start, prospect.position.sequence),
         None => {
-            let joined = hub.subscribe(member, own, encoding, name);
-            if let Some(topic) = known.filter(|_| is_awaited) {
-                replays.cancel(id, topic, hub);
-            }
-            joined.subscription
+            hub.subscribe(member, own, encoding, name);
+            hub.end_awaiting(topic);
         }
-        Some(start) => {
-            let topic = hub.await_events(name);
-            if is_awaited {
-                replays.cancel(id, topic, hub);
-            }
-            hub.unsubscribe(member, own, encoding, name);
-            replays.add(id, topic, start, prospect.position.sequence);
-            hub.subscription_of(topic, encoding)
-        }
-    };
+    }
+    let subscription = hub.subscription_of(topic, encoding);
     begin(prospect.position, subscription)
 }
 

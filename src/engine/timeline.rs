@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::floor::Floor;
 use crate::limits;
 use crate::wire::id::{Epoch, EventId};
 use crate::wire::past::Unrecovered;
@@ -25,16 +26,10 @@ pub struct Timeline {
     generation: u32,
     /// The sequence of the last event.
     newest: u64,
-    /// Up to this sequence, the server may have missed events of any topic.
-    floor: u64,
-    /// True exactly when the server may have missed events of any topic whose numbers a relay has given: these are below
-    /// that of the next event.
-    has_gap: bool,
-    /// The floor of topics of which nothing is kept.
-    forgotten: u64,
-    /// True exactly when events of such a topic may have been missed whose numbers a relay has given: these are below that
-    /// of the next event.
-    has_forgotten_more: bool,
+    /// Up to where the server may have missed events of any topic.
+    floor: Floor,
+    /// Up to where events were not kept, or were missed, of topics of which nothing is kept.
+    forgotten: Floor,
     /// Until this moment `forgotten` rises with each event: which topics are kept has changed so lately that some publishers
     /// may not know it yet.
     learned_at: Duration,
@@ -51,10 +46,8 @@ impl Timeline {
             epoch: own,
             generation: 0,
             newest: 0,
-            floor: 0,
-            has_gap: false,
-            forgotten: 0,
-            has_forgotten_more: false,
+            floor: Floor::default(),
+            forgotten: Floor::default(),
             learned_at: Duration::ZERO,
             settles_at: Duration::ZERO,
         }
@@ -69,24 +62,20 @@ impl Timeline {
             *self = Self {
                 epoch: id.epoch,
                 generation: self.generation + 1,
-                floor: id.sequence - u64::from(!is_own),
+                floor: Floor::new(id.sequence - u64::from(!is_own)),
                 learned_at: self.learned_at,
                 settles_at: self.settles_at,
                 ..Self::new(self.own)
             };
         }
         self.newest = id.sequence;
-        if std::mem::take(&mut self.has_gap) {
-            self.floor = id.sequence - 1;
-        }
+        self.floor.note_event(id.sequence);
+        self.forgotten.note_event(id.sequence);
         if now < self.settles_at {
-            self.floor = id.sequence;
-        }
-        if std::mem::take(&mut self.has_forgotten_more) {
-            self.forgotten = id.sequence - 1;
+            self.floor.raise(id.sequence);
         }
         if now < self.learned_at {
-            self.forgotten = id.sequence;
+            self.forgotten.raise(id.sequence);
         }
     }
 
@@ -100,33 +89,30 @@ impl Timeline {
     /// Events of any topic may have been missed, just before the one that comes next. They have used up the number `at`;
     /// `None` where a relay gives the numbers.
     pub fn note_gap(&mut self, at: Option<EventId>, now: Duration) {
-        match at {
-            Some(at) => {
-                self.note(at, now);
-                self.floor = at.sequence;
-            }
-            None => self.has_gap = true,
+        if let Some(at) = at {
+            self.note(at, now);
         }
+        self.floor.note_missed(at.map(|at| at.sequence));
     }
 
     /// An event of the present epoch is not kept any more, or never was, and its topic has none that are.
     pub fn forget(&mut self, sequence: u64) {
-        self.forgotten = self.forgotten.max(sequence);
+        self.forgotten.raise(sequence);
     }
 
     /// Nobody knows which of the events up to now were kept.
     pub fn forget_all(&mut self) {
-        self.forgotten = self.newest;
+        self.forgotten.raise(self.newest);
     }
 
     /// Other topics are kept from now on, and sources filter by topic: they have perhaps not sent what came of these before.
     /// `at` is as in [`Timeline::note_gap`].
     pub fn note_other_topics(&mut self, at: Option<EventId>, now: Duration) {
         self.learned_at = now + SOURCE_SETTLES;
-        match at {
-            Some(at) => self.note(at, now),
-            None => self.has_forgotten_more = true,
+        if let Some(at) = at {
+            self.note(at, now);
         }
+        self.forgotten.note_missed(at.map(|at| at.sequence));
     }
 
     /// The epoch of the last event, or the server's own.
@@ -149,19 +135,14 @@ impl Timeline {
         self.newest
     }
 
-    /// Up to this sequence, the server may have missed events of any topic.
-    pub fn floor(&self) -> u64 {
-        self.floor
+    /// Up to where the server may have missed events of any topic.
+    pub fn floor(&self) -> &Floor {
+        &self.floor
     }
 
-    /// The floor of topics of which nothing is kept.
-    pub fn forgotten(&self) -> u64 {
-        self.forgotten
-    }
-
-    /// Returns true while events may have been missed of topics of which nothing is kept, and their numbers are not known.
-    pub fn has_forgotten_more(&self) -> bool {
-        self.has_forgotten_more
+    /// Up to where events were not kept, or were missed, of topics of which nothing is kept.
+    pub fn forgotten(&self) -> &Floor {
+        &self.forgotten
     }
 
     /// Judges a client's position for what concerns all topics.
@@ -173,7 +154,7 @@ impl Timeline {
             Err(Unrecovered::Epoch)
         } else if position.sequence > self.newest {
             Err(Unrecovered::Unknown)
-        } else if self.has_gap || position.sequence < self.floor {
+        } else if !self.floor.allows(position.sequence) {
             Err(Unrecovered::Floor)
         } else {
             Ok(())

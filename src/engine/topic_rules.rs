@@ -81,12 +81,14 @@ impl TopicRules {
         self.get(number).map_or(SlowPolicy::Close, |rule| rule.slow)
     }
 
-    /// The names of single topics of which events are kept.
+    /// The names of single topics of which events are kept, because of the rule that names them.
     pub fn kept_names(&self) -> impl Iterator<Item = &str> {
-        let kept = self.0.iter().filter(|view| view.rule.keeps());
-        // An earlier rule with another word for the topic counts, and may keep nothing.
-        kept.filter_map(|view| view.rule.exact_name())
-            .filter(|name| self.keeps(self.find(name)))
+        let named = (0..).zip(&self.0).filter(|(_, view)| view.rule.keeps());
+        named.filter_map(|(index, view)| {
+            let name = view.rule.exact_name()?;
+            // An earlier rule may count for it.
+            (self.find(name).index() == Some(index)).then_some(name)
+        })
     }
 
     /// Returns true when events are kept of topics whose names are not known.

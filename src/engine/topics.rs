@@ -234,6 +234,12 @@ impl Topics {
         !std::mem::replace(&mut self.topics[id.place() as usize].is_kept, true)
     }
 
+    /// The topics that do not end with their last member.
+    pub fn kept(&self) -> impl Iterator<Item = TopicId> {
+        let kept = self.topics.iter().filter(|(_, topic)| topic.is_kept);
+        kept.map(|(place, _)| TopicId::of_place(place as u32))
+    }
+
     /// A topic ends with its last member. Answers its name when that was the end of it.
     pub fn stop_keeping(&mut self, id: TopicId) -> Option<Rc<str>> {
         self.topics[id.place() as usize].is_kept = false;

@@ -27,7 +27,7 @@ impl<S: Stream> Engine<S> {
     /// Call it after readiness was marked and before events are handed in: a client that subscribes in this
     /// turn receives this turn's events.
     pub fn take_in(&mut self) {
-        self.hub.keep_up(second(self.desk.now));
+        self.hub.maintain(second(self.desk.now));
         self.pay();
         self.read();
     }
@@ -68,7 +68,7 @@ impl<S: Stream> Engine<S> {
         }
         let now = self.desk.now;
         let deadline = (self.deadlines.is_armed()).then(|| Duration::from_secs(now.as_secs() + 1));
-        let kept = (self.hub.keeps_up_at()).map(|second| Duration::from_secs(second.into()));
+        let kept = (self.hub.maintenance_due()).map(|second| Duration::from_secs(second.into()));
         let next = deadline.into_iter().chain(kept).min()?;
         Some(next.saturating_sub(now))
     }

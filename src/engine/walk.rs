@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::batch::{Batch, LossMark};
+use crate::wire::id::EventId;
 
 /// Consecutive events of one audience: no event of another was ingested between them.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,19 @@ pub struct Run {
     pub sequence: u64,
     /// In bytes, where it starts in its batch.
     pub start: usize,
+}
+
+/// What is known of an event whose frame is about to be added to a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct PendingEvent {
+    /// Its id, if it has one.
+    pub id: Option<EventId>,
+    /// When it came; `None` when nobody measures that.
+    pub since: Option<Duration>,
+    /// In bytes, its frame.
+    pub frame_bytes: usize,
+    /// The frame's mark.
+    pub mark: Option<LossMark>,
 }
 
 /// A batch on its way through the members of its audience.
@@ -33,26 +47,22 @@ pub struct Walk {
     pub ahead: HashMap<u32, usize>,
     /// When its first event came; `None` when nobody measures that.
     pub since: Option<Duration>,
+    /// The id of its first event, if it has one.
+    pub first_id: Option<EventId>,
 }
 
 impl Walk {
-    /// Begins with one frame of `frame_bytes` with a mark, which `encode` writes, in the run `sequence`. The walk must be
-    /// new, or spare.
-    pub fn begin(
-        &mut self,
-        sequence: u64,
-        (frame_bytes, mark): (usize, Option<LossMark>),
-        since: Option<Duration>,
-        encode: impl FnOnce(&mut Vec<u8>),
-    ) {
+    /// Begins with an event, whose frame `encode` writes, in the run `sequence`. The walk must be new, or spare.
+    pub fn begin(&mut self, sequence: u64, event: PendingEvent, encode: impl FnOnce(&mut Vec<u8>)) {
         let batch = Rc::get_mut(&mut self.batch).expect("a spare batch is nobody else's");
-        batch.mark_from(0, mark);
+        batch.mark_from(0, event.mark);
         batch.push_frame(|out| {
-            out.reserve_exact(frame_bytes);
+            out.reserve_exact(event.frame_bytes);
             encode(out);
         });
         self.runs.push(Run { sequence, start: 0 });
-        self.since = since;
+        self.since = event.since;
+        self.first_id = event.id;
     }
 
     /// Makes the walk a spare one, which keeps its memory and nothing else. Returns false when somebody is still owed

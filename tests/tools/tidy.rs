@@ -216,8 +216,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     // What is kept of topics, and what slow readers lose.
     ("engine::topic_rules", &["limits", "wire::topic_rule"]),
-    ("engine::ring", &["wire::id"]),
-    ("engine::timeline", &["limits", "wire::id", "wire::past"]),
+    ("engine::ring", &["engine::floor", "wire::id"]),
+    (
+        "engine::timeline",
+        &["engine::floor", "limits", "wire::id", "wire::past"],
+    ),
     (
         "engine::histories",
         &[
@@ -235,7 +238,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "engine::shares",
         &["engine::audiences", "engine::batch", "engine::names"],
     ),
-    ("engine::walk", &["engine::batch"]),
+    ("engine::walk", &["engine::batch", "wire::id"]),
     (
         "engine::lanes",
         &[
@@ -255,6 +258,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
+    ("engine::floor", &[]),
     (
         "engine::flush",
         &[
@@ -264,6 +268,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine::lanes",
             "engine::merge",
             "engine::topics",
+            "engine::walk",
+            "wire::id",
         ],
     ),
     (
@@ -278,6 +284,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine::subscription_ids",
             "engine::topic_rules",
             "engine::topics",
+            "engine::walk",
             "wire::envelope",
             "wire::id",
             "wire::topic_rule",

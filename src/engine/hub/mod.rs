@@ -24,6 +24,7 @@ use super::session::{Encoder, Encoding};
 use super::subscription_ids::SubscriptionIds;
 use super::topic_rules::TopicRules;
 use super::topics::{Subscribed, TopicId, TopicView, Topics, Unsubscribed};
+use super::walk::PendingEvent;
 use crate::wire::envelope::Event;
 use crate::wire::id::Epoch;
 use crate::wire::topic_rule::SlowPolicy;
@@ -269,9 +270,13 @@ impl Hub {
         for (audience, encoding) in self.topics.audiences(topic) {
             let subscription = self.known_subscription(topic, encoding);
             let encoded = self.encoder.encode(encoding, subscription, event);
-            let frame_bytes = encoded.bytes();
-            let write = |out: &mut Vec<u8>| encoded.write(out);
-            self.flush.add(audience, (frame_bytes, mark), since, write);
+            let pending = PendingEvent {
+                id: event.id,
+                since,
+                frame_bytes: encoded.bytes(),
+                mark,
+            };
+            self.flush.add(audience, pending, |out| encoded.write(out));
         }
         // Last: it may end topics.
         self.release_forgotten();

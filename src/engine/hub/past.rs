@@ -33,7 +33,7 @@ pub struct Prospect {
 }
 
 impl Hub {
-    /// Other rules for topics, and another bound for all kept events, in bytes. [`Hub::keep_up`] applies them step by step
+    /// Other rules for topics, and another bound for all kept events, in bytes. [`Hub::maintain`] applies them step by step
     /// to what is kept already. Returns true when the rules are others.
     pub fn set_topic_rules(&mut self, rules: &[TopicRule], history_bytes_max: usize) -> bool {
         self.history.set_bytes_max(history_bytes_max);
@@ -47,7 +47,9 @@ impl Hub {
             1
         });
         let names = before.iter().filter_map(|name| self.topics.find(name));
-        self.unruled = self.history.topics().chain(names).collect();
+        self.unruled.extend(self.history.topics().chain(names));
+        self.unruled.sort_unstable();
+        self.unruled.dedup();
         let names: Vec<Rc<str>> = self.rules.kept_names().map(Rc::from).collect();
         for name in names {
             let topic = self.find_or_create(&name);
@@ -82,7 +84,7 @@ impl Hub {
     }
 
     /// Drops kept events that are too old, or that other rules keep no more, as many as a turn's budget allows.
-    pub fn keep_up(&mut self, second: u32) {
+    pub fn maintain(&mut self, second: u32) {
         self.history.drop_due(second);
         self.release_forgotten();
         let mut left = limits::TURN_KEPT_DROPS_MAX;
@@ -96,32 +98,35 @@ impl Hub {
         }
     }
 
-    /// In which second [`Hub::keep_up`] has something to do next; it may have passed. `None` while nothing is due.
-    pub fn keeps_up_at(&self) -> Option<u32> {
+    /// In which second [`Hub::maintain`] has something to do next; it may have passed. `None` while nothing is due.
+    pub fn maintenance_due(&self) -> Option<u32> {
         match self.unruled.is_empty() {
             true => self.history.next_due(),
             false => Some(0),
         }
     }
 
-    /// What is kept of a topic, and whether, follows its rule.
+    /// Keeps of a topic what its rule says. Without kept events, the topic lives on only if a rule names it.
     fn apply_rule(&mut self, topic: TopicId) {
         // It may have ended meanwhile.
         if !self.topics.has(topic) {
             return;
         }
         let rule = self.rule(topic);
-        match self.rules.get(rule).filter(|rule| rule.keeps()) {
+        let rule = self.rules.get(rule).filter(|rule| rule.keeps());
+        match rule {
             Some(rule) => self.history.set_rule(topic, rule),
-            None => {
-                self.history.forget(topic);
-                self.stop_keeping(topic);
-            }
+            None => drop(self.history.forget(topic)),
+        }
+        let is_named = rule.is_some_and(|rule| rule.exact_name().is_some());
+        if !is_named && self.history.ring(topic).is_none() {
+            let ended = self.topics.stop_keeping(topic);
+            self.note_ended(topic, ended);
         }
     }
 
-    /// The topic `name`, if it is alive, and the rule that counts for it. What older rules have kept of it is gone if
-    /// this one keeps nothing: an event that is not kept would be missing there.
+    /// The topic `name`, if it is alive, and the rule that counts for it. If the rule keeps nothing, the events that an
+    /// older rule has kept are dropped first: the event that comes now would be missing among them.
     pub(super) fn find_ruled(&mut self, name: &str) -> (Option<TopicId>, RuleNumber) {
         let known = self.topics.find(name);
         let rule = self.rule_of(known, name);
@@ -188,20 +193,10 @@ impl Hub {
         }
     }
 
-    /// Events of a topic are kept no more.
-    fn stop_keeping(&mut self, topic: TopicId) {
-        let ended = self.topics.stop_keeping(topic);
-        self.note_ended(topic, ended);
-    }
-
-    /// Topics whose events were dropped to make room are kept no more, unless a rule names them.
+    /// Topics whose events were dropped to make room end, unless a rule names them.
     pub(super) fn release_forgotten(&mut self) {
         while let Some(topic) = self.history.poll_forgotten() {
-            let rule = self.rule(topic);
-            let rule = self.rules.get(rule);
-            if rule.is_none_or(|rule| !rule.keeps() || rule.exact_name().is_none()) {
-                self.stop_keeping(topic);
-            }
+            self.apply_rule(topic);
         }
     }
 
@@ -244,25 +239,35 @@ impl Hub {
     /// The position of a member of a topic, which `position` would be if no event were on its way to it.
     pub fn position_of_member(
         &self,
+        member: u32,
         topic: TopicId,
         encoding: Encoding,
         position: EventId,
     ) -> EventId {
-        let on_their_way = self.flush.waiting(AudienceId::new(topic, encoding));
-        if on_their_way == 0 {
-            return position;
+        let first = self
+            .flush
+            .first_waiting(AudienceId::new(topic, encoding), member);
+        first.map_or(position, |id| EventId {
+            sequence: id.sequence - 1,
+            ..id
+        })
+    }
+
+    /// Checks that a topic lives on without subscribers only while events of it are kept, a rule names it, or its rule is
+    /// still to be applied.
+    ///
+    /// # Errors
+    /// What does not agree.
+    pub fn audit(&self) -> Result<(), String> {
+        self.history.audit()?;
+        for topic in self.topics.kept() {
+            let name = self.topics.name_of(topic);
+            let rule = self.rules.get(self.rules.find(&name));
+            let is_named = rule.is_some_and(|rule| rule.keeps() && rule.exact_name().is_some());
+            if !is_named && self.history.ring(topic).is_none() && !self.unruled.contains(&topic) {
+                return Err(format!("{name} is kept, and nothing of it is"));
+            }
         }
-        // What is not kept any more has no number. From the position 0 on it cannot be recovered either.
-        let ring = self.history.ring(topic);
-        match ring.filter(|ring| ring.len() >= on_their_way) {
-            Some(ring) => EventId {
-                epoch: ring.epoch(),
-                sequence: ring.before_last(on_their_way),
-            },
-            None => EventId {
-                sequence: 0,
-                ..position
-            },
-        }
+        Ok(())
     }
 }

@@ -400,7 +400,7 @@ fn behind_a_relay_nothing_is_recovered_of_a_new_topic_before_the_next_event() {
     assert!(is_recovered(&mut world, last));
 }
 
-/// Of these, the server does not know the numbers any more.
+/// The history has perhaps not all of them any more.
 #[test]
 fn who_subscribes_again_has_no_position_beyond_events_that_are_on_their_way_and_not_kept() {
     let mut world = world(1, &["k"], 2);
@@ -408,13 +408,43 @@ fn who_subscribes_again_has_no_position_beyond_events_that_are_on_their_way_and_
     say(&mut world, &client, "[32,1,{\"x_last\":0},\"k\"]");
     client.heard();
     reload(&mut world, &["k history=1"], 1 << 20);
+    let before = world.id();
     publish(&mut world, "k", "3");
     publish(&mut world, "k", "4");
     say(&mut world, &client, "[32,2,{\"x_last\":0},\"k\"]");
     let told = String::from_utf8_lossy(&client.heard()).into_owned();
-    let epoch = Rules::default().epoch;
-    assert!(told.contains(&format!("\"x_id\":\"{epoch}-0\"")), "{told}");
-    assert!(!is_recovered(&mut world, EventId { epoch, sequence: 0 }));
+    assert!(told.contains(&format!("\"x_id\":\"{before}\"")), "{told}");
+    assert!(!is_recovered(&mut world, before));
+}
+
+#[test]
+fn who_subscribes_again_gets_nothing_from_before_the_position_that_it_names() {
+    let mut world = world(1, &["k"], 2);
+    let client = welcomed(&mut world);
+    say(&mut world, &client, "[32,1,{\"x_last\":0},\"k\"]");
+    publish(&mut world, "k", "\"on its way\"");
+    let since = world.id();
+    let subscribe = format!("[32,2,{{\"x_since\":\"{since}\"}},\"k\"]");
+    say(&mut world, &client, &subscribe);
+    publish(&mut world, "k", "\"behind it\"");
+    turn(&mut world);
+    let told = String::from_utf8_lossy(&client.heard()).into_owned();
+    assert!(told.contains("\"x_recovered\":true"), "{told}");
+    assert!(!told.contains("on its way"), "{told}");
+    assert_eq!(told.matches("behind it").count(), 1, "{told}");
+}
+
+#[test]
+fn a_topic_without_events_ends_when_no_rule_names_it_any_more() {
+    let mut world = World::new(rules());
+    reload(&mut world, &["k history=9"], 1 << 20);
+    assert_eq!(world.engine.topics(), 1, "its events are wanted");
+    // The first of them counts for it.
+    reload(&mut world, &["k* history=9", "k history=3"], 1 << 20);
+    turn(&mut world);
+    assert_eq!(world.engine.topics(), 0);
+    publish(&mut world, "k", "1");
+    assert_eq!(world.engine.topics(), 1);
 }
 
 /// Of more topics than are remembered one by one, each client is told of all its own.

@@ -176,7 +176,7 @@ fn the_connections_of_trusted_proxies_are_never_counted() {
     // A client behind it is counted once, until it leaves, and also after a reload.
     let client = world.connect();
     ask(&mut world, &client, "192.0.2.7");
-    world.engine.set_rules(rules);
+    let _ = world.engine.set_rules(rules);
     assert_eq!(world.engine.audit(), Ok(()));
     let second = world.connect();
     ask(&mut world, &second, "192.0.2.7");

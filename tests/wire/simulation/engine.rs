@@ -551,7 +551,7 @@ impl EngineWorld {
                 client.address = None;
             }
         }
-        self.engine.set_rules(self.rules.clone());
+        let _ = self.engine.set_rules(self.rules.clone());
         self.turn();
     }
 

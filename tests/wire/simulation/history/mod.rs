@@ -158,7 +158,7 @@ impl World for HistoryWorld {
         assert_eq!(self.engine.connections(), 0, "a slot is left");
         assert_eq!(self.engine.subscriptions(), 0, "a subscription is left");
         self.rules.topics.clear();
-        self.engine.set_rules(self.rules.clone());
+        let _ = self.engine.set_rules(self.rules.clone());
         self.turn();
         assert_eq!(self.engine.topics(), 0, "a topic is left");
         assert_eq!(self.engine.history_bytes(), 0, "an event is left");
@@ -293,24 +293,32 @@ impl HistoryWorld {
         )
     }
 
-    /// The engine reads what a client has sent, at once.
+    /// The engine reads what a client has sent, at once. The client must have read its own answers.
     fn say(&mut self, index: usize, text: &str) {
         let bytes = masked(0x81, text.as_bytes(), &mut self.dice);
         let client = &self.clients[index];
         client.wire.borrow_mut().to_server.extend(bytes);
         self.engine.handle_readable(client.id, false);
         self.engine.read();
+        let is_read = self.clients[index].wire.borrow().to_server.is_empty();
+        assert!(is_read, "{text} waits");
+    }
+
+    /// Returns true when a client can be read: it has been sent all its answers.
+    fn is_readable(&mut self, index: usize) -> bool {
+        self.engine.pay();
+        let client = &self.clients[index];
+        !client.is_ended && !client.wire.borrow().wants_room
     }
 
     /// A client subscribes to a topic, which it may have already.
     fn subscribe(&mut self) {
         let Some(index) = self.pick() else { return };
         let n = self.dice.below(self.topics);
-        let client = &self.clients[index];
-        // A client that has not read its own answers is read no further.
-        if client.is_ended || client.is_waiting(n) || client.wire.borrow().wants_room {
+        if !self.is_readable(index) || self.clients[index].is_waiting(n) {
             return;
         }
+        let client = &self.clients[index];
         let is_again = client.topics.contains_key(&n);
         match client.dialect {
             Dialect::Sse => {}
@@ -366,14 +374,15 @@ impl HistoryWorld {
 
     fn unsubscribe(&mut self) {
         let Some(index) = self.pick() else { return };
+        let is_readable = self.is_readable(index);
         let client = &mut self.clients[index];
         let Some((&number, &n)) = client.numbers.first_key_value() else {
             return;
         };
-        // What is on its way may still come: it is not followed any further.
-        if client.is_ended || client.wire.borrow().wants_room || client.is_waiting(n) {
+        if !is_readable || client.is_waiting(n) {
             return;
         }
+        // What is on its way may still come: it is not followed any further.
         client.listen(&self.log.events);
         client.numbers.remove(&number);
         let position = client.position(n);
