@@ -66,8 +66,8 @@ impl<S: Stream> Receiver<'_, S> {
     /// Hands an event to clients and to other servers. Answers how many of both want it.
     fn hand_over(&mut self, event: &Event<'_>, id: EventId, is_unasked: bool) -> usize {
         let receivers = usize::from(self.relay(event, id));
-        // The engine gets events that no client wants, too. It has to know every id: otherwise, when another rule keeps the
-        // topic, it would tell a client that came back before the event that there was none.
+        // The engine gets events that no client wants, too. A later rule may keep the topic. An engine that does not know
+        // this id would then take an older one for the newest, and tell its client that nothing was missed.
         let published = self.engine.handle_event(event);
         let subscribers = published.subscribers + receivers;
         if subscribers == 0 && !published.is_kept {
